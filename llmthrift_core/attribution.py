@@ -1,0 +1,129 @@
+"""Who a call is made for: `attribute(...)` and the merged `Attribution` that a ledger row carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """The attributes that a ledger row is grouped by. None means not given.
+
+    Attributes:
+        user: who caused the call.
+        feature: the product feature that made it.
+        session: the conversation or visit.
+        run: one execution of an agent or chain.
+        request_type: the kind of request, such as "classification".
+        prompt_version: the version of the prompt template.
+        config_version: the version of the model and routing configuration.
+        call_site: the place in the program that called.
+        tags: anything else, as (name, value) pairs sorted by name.
+    """
+
+    user: str | None = None
+    feature: str | None = None
+    session: str | None = None
+    run: str | None = None
+    request_type: str | None = None
+    prompt_version: str | None = None
+    config_version: str | None = None
+    call_site: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def over(self, other: Attribution) -> Attribution:
+        """This attribution on top of `other`: what is given here wins, tags are merged."""
+        if other is EMPTY:
+            return self
+        if self is EMPTY:
+            return other
+        tags = self.tags
+        if other.tags:
+            tags = tuple(sorted({**dict(other.tags), **dict(tags)}.items())) if tags else other.tags
+        return Attribution(
+            self.user if self.user is not None else other.user,
+            self.feature if self.feature is not None else other.feature,
+            self.session if self.session is not None else other.session,
+            self.run if self.run is not None else other.run,
+            self.request_type if self.request_type is not None else other.request_type,
+            self.prompt_version if self.prompt_version is not None else other.prompt_version,
+            self.config_version if self.config_version is not None else other.config_version,
+            self.call_site if self.call_site is not None else other.call_site,
+            tags,
+        )
+
+
+EMPTY = Attribution()
+FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Attribution) if field.name != "tags")
+
+_current: ContextVar[Attribution] = ContextVar("llmthrift_attribution", default=EMPTY)
+
+
+def attribution_of(tags: Mapping[str, Any] | None = None, **attributes: Any) -> Attribution:
+    """Build an Attribution from loose values: None is dropped, everything else becomes text.
+
+    Raises:
+        TypeError: an attribute that does not exist.
+    """
+    given = {name: _text(value) for name, value in attributes.items() if value is not None}
+    pairs = tuple(sorted((_text(name), _text(value)) for name, value in tags.items() if value is not None)) if tags else ()
+    if not given and not pairs:
+        return EMPTY
+    return Attribution(**given, tags=pairs)
+
+
+def current_attribution() -> Attribution:
+    """The attribution of the surrounding `attribute(...)` blocks."""
+    return _current.get()
+
+
+@contextmanager
+def attribute(
+    *,
+    user: str | None = None,
+    feature: str | None = None,
+    session: str | None = None,
+    run: str | None = None,
+    request_type: str | None = None,
+    prompt_version: str | None = None,
+    config_version: str | None = None,
+    call_site: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Attribution]:
+    """Attribute every call made inside the block. Nested blocks merge; the innermost value wins.
+
+    The block is a context variable: it reaches coroutines, tasks and LangChain's own threads, but not a bare
+    `ThreadPoolExecutor`, whose threads start with an empty context.
+
+    >>> with attribute(user="ada", feature="chat"):
+    ...     with attribute(feature="search", tags={"team": "web"}) as inner:
+    ...         inner.user, inner.feature, inner.tags
+    ('ada', 'search', (('team', 'web'),))
+    """
+    own = attribution_of(
+        tags,
+        user=user,
+        feature=feature,
+        session=session,
+        run=run,
+        request_type=request_type,
+        prompt_version=prompt_version,
+        config_version=config_version,
+        call_site=call_site,
+    )
+    merged = own.over(_current.get())
+    token = _current.set(merged)
+    try:
+        yield merged
+    finally:
+        _current.reset(token)
+
+
+def _text(value: Any) -> str:
+    # A lone surrogate cannot be stored as UTF-8: replace it rather than lose the row.
+    text = value if isinstance(value, str) else str(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

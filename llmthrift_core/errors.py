@@ -1,0 +1,125 @@
+"""The exceptions of llmthrift.
+
+    LLMThriftError
+    ├── ConfigurationError        a URL, option, overrides file or environment variable that cannot be used
+    ├── MissingExtraError         an optional dependency is not installed (also an ImportError)
+    ├── UnknownModelError         no price for this model (also a LookupError)
+    ├── UsageError                token counts that cannot be right (also a ValueError)
+    ├── StorageError              the database cannot be opened, read or written
+    │   └── SchemaVersionError    the database was written by a newer llmthrift
+    └── BudgetExceededError       a budget refused the call
+
+BudgetExceededError is deliberately neither a ValueError nor a TypeError: frameworks swallow those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+
+class LLMThriftError(Exception):
+    """Base class of every exception that llmthrift raises."""
+
+
+class ConfigurationError(LLMThriftError, ValueError):
+    """A URL, option, overrides file or environment variable that cannot be used."""
+
+
+class MissingExtraError(LLMThriftError, ImportError):
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: the extra of llmthrift that brings it.
+        package: the package that could not be imported.
+    """
+
+    def __init__(self, extra: str, package: str) -> None:
+        self.extra = extra
+        self.package = package
+        super().__init__(f"{package} is not installed; run: pip install 'llmthrift[{extra}]'")
+
+
+class UnknownModelError(LLMThriftError, LookupError):
+    """No price is known for a model.
+
+    Attributes:
+        model: the name that was asked for.
+        provider: the provider that was asked for, or None.
+        closest: the most similar known names, best first.
+    """
+
+    def __init__(self, model: str, *, provider: str | None = None, closest: Sequence[str] = ()) -> None:
+        self.model = model
+        self.provider = provider
+        self.closest = tuple(closest)
+        where = f" at provider {provider!r}" if provider else ""
+        hint = f"; closest known names: {', '.join(self.closest)}" if self.closest else ""
+        super().__init__(
+            f"no price is known for model {model!r}{where}{hint}. "
+            f"Set one with thrift.prices.override({model!r}, input_usd_per_million=..., output_usd_per_million=...)"
+        )
+
+
+class UsageError(LLMThriftError, ValueError):
+    """Token counts that cannot be right: negative, not finite, or parts larger than their total."""
+
+
+class StorageError(LLMThriftError):
+    """The database cannot be opened, read or written."""
+
+
+class SchemaVersionError(StorageError):
+    """The database was written by a newer llmthrift than the one that opens it.
+
+    Attributes:
+        found: the schema revision in the database.
+        known: the newest revision that this release knows.
+    """
+
+    def __init__(self, found: str, known: str) -> None:
+        self.found = found
+        self.known = known
+        super().__init__(
+            f"the database has schema revision {found!r}, this release of llmthrift knows up to {known!r}; "
+            "upgrade llmthrift, or open another database"
+        )
+
+
+class BudgetExceededError(LLMThriftError):
+    """A budget refused a call. Amounts that do not apply are None.
+
+    Attributes:
+        limit_usd, spent_usd, reserved_usd, requested_usd: Decimal US dollars.
+        limit_tokens, spent_tokens, reserved_tokens, requested_tokens: tokens.
+        scope: the attributes that the budget counts by, such as {"user": "ada"}.
+        resets_at: when the window ends, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit_usd: Decimal | None = None,
+        spent_usd: Decimal | None = None,
+        reserved_usd: Decimal | None = None,
+        requested_usd: Decimal | None = None,
+        limit_tokens: int | None = None,
+        spent_tokens: int | None = None,
+        reserved_tokens: int | None = None,
+        requested_tokens: int | None = None,
+        scope: Mapping[str, str] | None = None,
+        resets_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.limit_usd = limit_usd
+        self.spent_usd = spent_usd
+        self.reserved_usd = reserved_usd
+        self.requested_usd = requested_usd
+        self.limit_tokens = limit_tokens
+        self.spent_tokens = spent_tokens
+        self.reserved_tokens = reserved_tokens
+        self.requested_tokens = requested_tokens
+        self.scope = dict(scope or {})
+        self.resets_at = resets_at

@@ -1,0 +1,222 @@
+"""The tables, as SQLAlchemy metadata. A change here needs a migration in `migrations/versions`.
+
+Times are integer microseconds since 1970-01-01 UTC, money is integer nano-USD, NULL is "unknown".
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
+
+# One row is one model attempt or one cache hit. Rows are appended, never updated.
+calls = Table(
+    "llmthrift_calls",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("request_id", Text, nullable=False),  # idempotency key
+    Column("call_id", Text, nullable=False),  # groups the attempts of one call
+    Column("attempt", SmallInteger, nullable=False),  # 1 is the first; `requests` in reports counts first attempts
+    Column("attempt_reason", Text),  # None for the first, else "retry", "fallback" or "escalation"
+    Column("at_us", BigInteger, nullable=False),
+    Column("run_id", Text),
+    Column("trace_id", Text),
+    Column("parent_id", Text),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("user", Text),
+    Column("feature", Text),
+    Column("session", Text),
+    Column("run", Text),
+    Column("request_type", Text),
+    Column("prompt_version", Text),
+    Column("config_version", Text),
+    Column("call_site", Text),
+    Column("tags", Text),  # JSON object, keys sorted; NULL when empty
+    Column("input_tokens", BigInteger, nullable=False),  # billed; 0 on a hit
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("input_audio_tokens", BigInteger, nullable=False),
+    Column("output_audio_tokens", BigInteger, nullable=False),
+    Column("cache_read_audio_tokens", BigInteger, nullable=False),
+    Column("input_image_tokens", BigInteger, nullable=False),
+    Column("output_image_tokens", BigInteger, nullable=False),
+    Column("web_searches", BigInteger, nullable=False),
+    Column("service_tier", Text),
+    Column("estimated", Boolean, nullable=False),
+    Column("cost_nano_usd", BigInteger),  # NULL: unpriced
+    Column("input_cost_nano_usd", BigInteger),
+    Column("output_cost_nano_usd", BigInteger),
+    Column("price_version", Text),
+    Column("provider_cost_nano_usd", BigInteger),  # the provider's own bill, where it sends one
+    Column("cache", Text),  # None, "exact" or "semantic"
+    Column("saved_input_tokens", BigInteger, nullable=False),  # what a hit did not send
+    Column("saved_output_tokens", BigInteger, nullable=False),
+    Column("cache_saved_nano_usd", BigInteger),  # what a hit would have cost
+    Column("baseline_model", Text),  # the model that would have answered without routing
+    Column("routing_saved_nano_usd", BigInteger),  # baseline's price of the same usage minus the cost; may be negative
+    Column("observed_cache_nano_usd", BigInteger),  # observe mode: what a hit would have saved
+    Column("observed_routing_nano_usd", BigInteger),  # observe mode: what the routed model would have saved
+    Column("route_reason", Text),
+    Column("latency_us", BigInteger),
+    Column("first_token_us", BigInteger),
+    Column("stream", Boolean, nullable=False),
+    Column("error", Text),  # exception type; "abandoned" for a stream that was not read to its end
+    Column("prompt_hash", Text),  # capture="features" and "text"
+    Column("prompt_chars", Integer),
+    Column("system_chars", Integer),
+    Column("message_count", Integer),
+    UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
+    Index("ix_llmthrift_calls_at", "at_us"),
+)
+
+# Prompt and answer text, only with capture="text".
+captures = Table(
+    "llmthrift_captures",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("user", Text),
+    Column("prompt", Text),
+    Column("answer", Text),
+    Index("ix_llmthrift_captures_at", "at_us"),
+)
+
+# A later price of a row that was recorded without one. Appended, never updated.
+adjustments = Table(
+    "llmthrift_adjustments",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("cost_nano_usd", BigInteger, nullable=False),
+    Column("input_cost_nano_usd", BigInteger, nullable=False),
+    Column("output_cost_nano_usd", BigInteger, nullable=False),
+    Column("price_version", Text, nullable=False),
+)
+
+# Costs that are not model calls: tools, vector stores, GPUs.
+other_costs = Table(
+    "llmthrift_other_costs",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("request_id", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("cost_nano_usd", BigInteger, nullable=False),
+    Column("user", Text),
+    Column("feature", Text),
+    Column("session", Text),
+    Column("run", Text),
+    Column("request_type", Text),
+    Column("prompt_version", Text),
+    Column("config_version", Text),
+    Column("call_site", Text),
+    Column("tags", Text),
+    UniqueConstraint("request_id", name="uq_llmthrift_other_costs_request_id"),
+    Index("ix_llmthrift_other_costs_at", "at_us"),
+)
+
+# A judgement of an answer by a user or a judge.
+feedback = Table(
+    "llmthrift_feedback",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("request_id", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("quality", BigInteger, nullable=False),  # millionths of 0..1
+    Column("source", Text),
+    Column("comment", Text),
+    Index("ix_llmthrift_feedback_request", "request_id"),
+)
+
+# Sums per dimension, value and bucket, kept in the transaction that inserts the calls.
+rollups = Table(
+    "llmthrift_rollups",
+    metadata,
+    Column("dimension", Text, primary_key=True),  # "all", "model", "user", ..., or "tag:<name>"
+    Column("value", Text, primary_key=True),  # "" for "all" and for rows without the attribute
+    Column("bucket", BigInteger, primary_key=True),  # seconds since the epoch at the bucket's start
+    Column("requests", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("retries", BigInteger, nullable=False),
+    Column("fallbacks", BigInteger, nullable=False),
+    Column("escalations", BigInteger, nullable=False),
+    Column("cache_hits", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_nano_usd", BigInteger, nullable=False),
+    Column("input_cost_nano_usd", BigInteger, nullable=False),
+    Column("output_cost_nano_usd", BigInteger, nullable=False),
+    Column("cache_saved_nano_usd", BigInteger, nullable=False),
+    Column("routing_saved_nano_usd", BigInteger, nullable=False),
+    Column("observed_cache_nano_usd", BigInteger, nullable=False),
+    Column("observed_routing_nano_usd", BigInteger, nullable=False),
+    Column("other_cost_nano_usd", BigInteger, nullable=False),
+    Column("latency_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One cached answer.
+cache_entries = Table(
+    "llmthrift_cache_entries",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("user", Text),
+    Column("feature", Text),
+    Column("prompt_version", Text),
+    Column("metadata", Text),  # JSON object that a reader may require
+    Column("payload", LargeBinary, nullable=False),  # the adapter's codec, which starts with its version
+    Column("usage", Text, nullable=False),  # JSON of the Usage that produced the answer
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),  # NULL: does not expire
+    Column("used_us", BigInteger, nullable=False),
+    Column("hits", BigInteger, nullable=False),
+    Index("ix_llmthrift_cache_entries_lru", "namespace", "used_us"),
+    Index("ix_llmthrift_cache_entries_expires", "expires_us"),
+)
+
+# Labels by which entries are invalidated.
+cache_labels = Table(
+    "llmthrift_cache_labels",
+    metadata,
+    Column("kind", Text, primary_key=True),  # "tag" or "source"
+    Column("value", Text, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Index("ix_llmthrift_cache_labels_key", "key"),
+    sqlite_with_rowid=False,
+)
+
+# Raised whenever an entry is removed or replaced, so that memory tiers of other processes drop what they hold.
+cache_epoch = Table(
+    "llmthrift_cache_epoch",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+)
