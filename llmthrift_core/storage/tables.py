@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -23,19 +24,22 @@ metadata = MetaData()
 
 _SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
-# One row is one model attempt or one cache hit. Rows are appended, never updated.
+# The revision of this schema, in the form that Alembic keeps it.
+schema_version = Table(
+    "llmthrift_schema_version",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="llmthrift_schema_version_pkc"),
+)
+
+# One row is one model attempt or one cache hit. Rows are appended and never updated, except that `erase` clears who it was.
 calls = Table(
     "llmthrift_calls",
     metadata,
     Column("id", _SERIAL, primary_key=True, autoincrement=True),
     Column("request_id", Text, nullable=False),  # idempotency key
     Column("call_id", Text, nullable=False),  # groups the attempts of one call
-    Column("attempt", SmallInteger, nullable=False),  # 1 is the first; `requests` in reports counts first attempts
-    Column("attempt_reason", Text),  # None for the first, else "retry", "fallback" or "escalation"
     Column("at_us", BigInteger, nullable=False),
-    Column("run_id", Text),
-    Column("trace_id", Text),
-    Column("parent_id", Text),
     Column("model", Text, nullable=False),
     Column("provider", Text),
     Column("user", Text),
@@ -47,28 +51,37 @@ calls = Table(
     Column("config_version", Text),
     Column("call_site", Text),
     Column("tags", Text),  # JSON object, keys sorted; NULL when empty
-    Column("input_tokens", BigInteger, nullable=False),  # billed; 0 on a hit
-    Column("output_tokens", BigInteger, nullable=False),
-    Column("cache_read_tokens", BigInteger, nullable=False),
-    Column("cache_write_tokens", BigInteger, nullable=False),
-    Column("cache_write_1h_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("input_audio_tokens", BigInteger, nullable=False),
-    Column("output_audio_tokens", BigInteger, nullable=False),
-    Column("cache_read_audio_tokens", BigInteger, nullable=False),
-    Column("input_image_tokens", BigInteger, nullable=False),
-    Column("output_image_tokens", BigInteger, nullable=False),
-    Column("web_searches", BigInteger, nullable=False),
+    Column("estimated", SmallInteger, nullable=False, server_default="0"),  # 1: the token counts are estimates
+    Column("stream", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was streamed
+    Column(
+        "attempt", SmallInteger, nullable=False, server_default="1"
+    ),  # `requests` in reports counts the rows with 1
+    Column("attempt_reason", Text),  # None for the first, else "retry", "fallback" or "escalation"
+    Column("run_id", Text),
+    Column("trace_id", Text),
+    Column("parent_id", Text),
+    Column("input_tokens", BigInteger, nullable=False, server_default="0"),  # billed; 0 on a hit
+    Column("output_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_read_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("input_audio_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_audio_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("cache_read_audio_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("input_image_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("output_image_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("web_searches", BigInteger, nullable=False, server_default="0"),
+    Column("other_usage", Text),  # JSON object of counts without a column of their own; NULL when empty
     Column("service_tier", Text),
-    Column("estimated", Boolean, nullable=False),
     Column("cost_nano_usd", BigInteger),  # NULL: unpriced
     Column("input_cost_nano_usd", BigInteger),
     Column("output_cost_nano_usd", BigInteger),
     Column("price_version", Text),
     Column("provider_cost_nano_usd", BigInteger),  # the provider's own bill, where it sends one
     Column("cache", Text),  # None, "exact" or "semantic"
-    Column("saved_input_tokens", BigInteger, nullable=False),  # what a hit did not send
-    Column("saved_output_tokens", BigInteger, nullable=False),
+    Column("saved_input_tokens", BigInteger, nullable=False, server_default="0"),  # what a hit did not send
+    Column("saved_output_tokens", BigInteger, nullable=False, server_default="0"),
     Column("cache_saved_nano_usd", BigInteger),  # what a hit would have cost
     Column("baseline_model", Text),  # the model that would have answered without routing
     Column("routing_saved_nano_usd", BigInteger),  # baseline's price of the same usage minus the cost; may be negative
@@ -77,7 +90,6 @@ calls = Table(
     Column("route_reason", Text),
     Column("latency_us", BigInteger),
     Column("first_token_us", BigInteger),
-    Column("stream", Boolean, nullable=False),
     Column("error", Text),  # exception type; "abandoned" for a stream that was not read to its end
     Column("prompt_hash", Text),  # capture="features" and "text"
     Column("prompt_chars", Integer),
@@ -85,6 +97,13 @@ calls = Table(
     Column("message_count", Integer),
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
+)
+# What a backfill looks through; priced rows are not in it.
+Index(
+    "ix_llmthrift_calls_unpriced",
+    calls.c.id,
+    sqlite_where=calls.c.cost_nano_usd.is_(None),
+    postgresql_where=calls.c.cost_nano_usd.is_(None),
 )
 
 # Prompt and answer text, only with capture="text".
@@ -146,13 +165,15 @@ feedback = Table(
     Index("ix_llmthrift_feedback_request", "request_id"),
 )
 
-# Sums per dimension, value and bucket, kept in the transaction that inserts the calls.
+# Sums per dimension, bucket and value, kept in the transaction that inserts the calls. Rows without an attribute are in no
+# value of its dimension: they are what "all" has more than the dimension.
 rollups = Table(
     "llmthrift_rollups",
     metadata,
     Column("dimension", Text, primary_key=True),  # "all", "model", "user", ..., or "tag:<name>"
-    Column("value", Text, primary_key=True),  # "" for "all" and for rows without the attribute
-    Column("bucket", BigInteger, primary_key=True),  # seconds since the epoch at the bucket's start
+    Column("span", Integer, primary_key=True),  # length of the bucket in seconds: an hour, a day; for "all" also 15 minutes
+    Column("bucket", BigInteger, primary_key=True),  # seconds since the epoch at the bucket's start, a multiple of the span
+    Column("value", Text, primary_key=True),  # "" for "all"
     Column("requests", BigInteger, nullable=False),
     Column("attempts", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
@@ -167,6 +188,8 @@ rollups = Table(
     Column("cache_read_tokens", BigInteger, nullable=False),
     Column("cache_write_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("saved_input_tokens", BigInteger, nullable=False),
+    Column("saved_output_tokens", BigInteger, nullable=False),
     Column("cost_nano_usd", BigInteger, nullable=False),
     Column("input_cost_nano_usd", BigInteger, nullable=False),
     Column("output_cost_nano_usd", BigInteger, nullable=False),
@@ -175,8 +198,17 @@ rollups = Table(
     Column("observed_cache_nano_usd", BigInteger, nullable=False),
     Column("observed_routing_nano_usd", BigInteger, nullable=False),
     Column("other_cost_nano_usd", BigInteger, nullable=False),
-    Column("latency_us", BigInteger, nullable=False),
+    Column("timed", BigInteger, nullable=False),  # rows whose latency is known
+    Column("latency_us", BigInteger, nullable=False),  # of those
     sqlite_with_rowid=False,
+)
+
+# Numbers about the ledger as a whole, by name.
+ledger_state = Table(
+    "llmthrift_ledger_state",
+    metadata,
+    Column("name", Text, primary_key=True),  # "pruned_us": calls before this time were deleted, their sums were not
+    Column("value", BigInteger, nullable=False),
 )
 
 # One cached answer.

@@ -1,0 +1,23 @@
+"""Every benchmark, one after the other.
+
+    python -m benchmarks.run
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+BENCHMARKS = ("pricing", "handler", "cache", "ledger", "imports")
+
+
+def main() -> None:
+    """Run each in a process of its own."""
+    print(f"Python {platform.python_version()} on {platform.machine()}")
+    for name in BENCHMARKS:
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""One cached answer: as it is served, as it is listed, and how a stored row becomes either."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any, Final
+
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.usage import Usage
+
+_USAGE_FIELDS: Final = tuple(field.name for field in fields(Usage))
+_KNOWN_USAGE: Final = frozenset(_USAGE_FIELDS)
+_NOTHING: Final = Usage()
+_LARGEST: Final = 2**63 - 1  # what a ledger row can hold
+_to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+# The columns of a view, in the order of its fields.
+VIEW_COLUMNS: Final = (
+    "key", "namespace", "model", "provider", "user", "feature", "prompt_version", "metadata",
+    "size_bytes", "created_us", "expires_us", "used_us", "hits",
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A stored answer, as a reader gets it. Shared by all readers: not to be changed, except for `decoded`.
+
+    Attributes:
+        payload: the adapter's bytes.
+        usage: what the answer consumed when it was made.
+        metadata: what a reader may require.
+        created_us, expires_us: microseconds since the epoch; None does not expire.
+        decoded: the adapter's objects, kept beside the bytes so that a hit in memory decodes nothing. Not to be handed out.
+    """
+
+    key: bytes
+    namespace: str
+    model: str
+    provider: str | None
+    metadata: Mapping[str, str]
+    payload: bytes
+    usage: Usage
+    created_us: int
+    expires_us: int | None
+    decoded: Any = None
+
+    def is_live(self, now_us: int) -> bool:
+        """Whether the entry has not expired."""
+        return self.expires_us is None or now_us < self.expires_us
+
+    def answers(self, policy: CachePolicy, now_us: int) -> bool:
+        """Whether a live entry may answer under a policy: same namespace, young enough, with the metadata that it requires."""
+        if self.namespace != policy.namespace:
+            return False
+        if policy.max_age_seconds is not None and now_us - self.created_us > policy.max_age_seconds * 1e6:
+            return False
+        return not policy.require or all(self.metadata.get(name) == value for name, value in policy.require.items())
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """An entry without its answer, for listings and predicates. Times are microseconds since the epoch."""
+
+    key: str
+    namespace: str
+    model: str
+    provider: str | None
+    user: str | None
+    feature: str | None
+    prompt_version: str | None
+    metadata: Mapping[str, str]
+    size_bytes: int
+    created_us: int
+    expires_us: int | None
+    used_us: int
+    hits: int
+
+
+def entry_of_row(key: bytes, row: Sequence[Any]) -> Entry:
+    """The entry in a row of GET_ENTRY. SQLite stores any type in any column, so that every type is checked.
+
+    Raises:
+        ValueError: a row that this library did not write.
+    """
+    namespace, model, provider, metadata, payload, usage, created_us, expires_us, _ = row
+    if (
+        type(payload) is not bytes
+        or type(namespace) is not str
+        or type(model) is not str
+        or type(created_us) is not int
+        or (provider is not None and type(provider) is not str)
+        or (expires_us is not None and type(expires_us) is not int)
+    ):
+        raise ValueError("a column holds a value of another type")
+    return Entry(
+        key,
+        namespace,
+        model,
+        provider,
+        {} if metadata is None else metadata_from_json(metadata),
+        payload,
+        usage_from_json(usage),
+        created_us,
+        expires_us,
+    )
+
+
+def view_of_row(row: Sequence[Any]) -> EntryView | None:
+    """The view of a row of VIEW_COLUMNS; None for a row that this library did not write."""
+    key, namespace, model, provider, user, feature, version, metadata, *numbers = row
+    texts = (provider, user, feature, version)
+    size_bytes, created_us, expires_us, used_us, hits = numbers
+    if (
+        type(key) is not bytes
+        or type(namespace) is not str
+        or type(model) is not str
+        or not all(text is None or type(text) is str for text in texts)
+        or not all(type(number) is int for number in (size_bytes, created_us, used_us, hits))
+        or (expires_us is not None and type(expires_us) is not int)
+    ):
+        return None
+    try:
+        pairs = {} if metadata is None else metadata_from_json(metadata)
+    except ValueError:
+        return None
+    return EntryView(key.hex(), namespace, model, *texts, pairs, *numbers)
+
+
+def usage_to_json(usage: Usage) -> str:
+    """The counts that are not zero.
+
+    >>> usage_to_json(Usage(input_tokens=12, output_tokens=3))
+    '{"input_tokens":12,"output_tokens":3}'
+    """
+    given = {name: value for name in _USAGE_FIELDS if (value := getattr(usage, name))}
+    return _to_json(given)
+
+
+def usage_from_json(text: Any) -> Usage:
+    """The usage that `usage_to_json` wrote.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text == "{}":
+        return _NOTHING
+    values = _object_in(text)
+    tier, estimated = values.get("service_tier"), values.get("estimated", False)
+    if not _KNOWN_USAGE.issuperset(values) or type(estimated) is not bool or (tier is not None and type(tier) is not str):
+        raise ValueError("not a usage")
+    try:
+        usage = Usage(**values)
+    except (TypeError, ArithmeticError):
+        raise ValueError("not a usage") from None
+    counts = (*(getattr(usage, name) for name in values if name != "other"), *(count for _, count in usage.other))
+    if any(isinstance(count, int | Decimal) and count > _LARGEST for count in counts):
+        raise ValueError("a count that is too large")
+    return usage
+
+
+def metadata_to_json(metadata: Mapping[str, str]) -> str | None:
+    """A JSON object, keys sorted; None where there is nothing."""
+    return _to_json(dict(sorted(metadata.items()))) if metadata else None
+
+
+def metadata_from_json(text: Any) -> dict[str, str]:
+    """The mapping that `metadata_to_json` wrote.
+
+    Raises:
+        ValueError: anything else.
+    """
+    pairs = _object_in(text)
+    if not all(type(value) is str for value in pairs.values()):
+        raise ValueError("not a mapping of texts")
+    return pairs
+
+
+def _object_in(text: Any) -> dict[str, Any]:
+    if type(text) is not str:
+        raise ValueError("not a text")
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if type(found) is not dict:
+        raise ValueError("not an object")
+    return found

@@ -1,0 +1,143 @@
+"""Keeping a namespace within its limits: when to look, and which entries go.
+
+A small limit is kept exactly. Counting a large namespace takes milliseconds, so a large one is looked at when it may have
+filled up, and then emptied by one hundredth more than needed: it never exceeds its limit by what one process stores, and several
+processes together may exceed it until one of them looks again.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from llmthrift_core.cache.memory import MemoryTier
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.removal import raise_epoch, remove
+from llmthrift_core.cache.tally import Tally
+from llmthrift_core.cache.upkeep import write_uses
+from llmthrift_core.storage import cache_statements as sql
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
+
+_BATCH: Final = 500  # entries per transaction, so that other writers get their turn
+
+
+class _Room:
+    """What may be stored in a namespace before it is looked at again. None: no limit. Negative: to be looked at."""
+
+    __slots__ = ("entries", "limits", "size_bytes")
+
+    def __init__(self, limits: tuple[int | None, int | None]) -> None:
+        self.limits = limits
+        self.entries = None if limits[0] is None else 0
+        self.size_bytes = None if limits[1] is None else 0
+
+
+class Evictor:
+    """Removes what exceeds the limits of a namespace. Safe to share between threads."""
+
+    def __init__(self, database: Database, memory: MemoryTier, tally: Tally) -> None:
+        self._database = database
+        self._memory = memory
+        self._tally = tally
+        self._rooms: dict[str, _Room] = {}
+        self._lock = threading.Lock()
+
+    def stored(self, policy: CachePolicy, key: bytes, size_bytes: int, now_us: int) -> None:
+        """An entry was stored: make room if the namespace exceeds its limits, expired entries first.
+
+        Raises:
+            StorageError: the database cannot be read or written.
+        """
+        limits = (policy.max_entries, policy.max_bytes)
+        if limits == (None, None):
+            return
+        with self._lock:
+            room = self._rooms.get(policy.namespace)
+            if room is None or room.limits != limits:
+                self._rooms[policy.namespace] = room = _Room(limits)
+            if room.entries is not None:
+                room.entries -= 1
+            if room.size_bytes is not None:
+                room.size_bytes -= size_bytes
+            if (room.entries or 0) >= 0 and (room.size_bytes or 0) >= 0:
+                return
+            # Each is looked up only where its own room is used up: adding up bytes takes far longer than counting.
+            entries = self._measure(sql.COUNT_ENTRIES, policy) if (room.entries or 0) < 0 else None
+            stored_bytes = self._measure(sql.SUM_BYTES, policy) if (room.size_bytes or 0) < 0 else None
+            wanted = _excess(policy.max_entries, entries), _excess(policy.max_bytes, stored_bytes)
+            freed = self._free(policy, key, *wanted, now_us) if any(wanted) else (0, 0)
+            if entries is not None:
+                room.entries = _until_next_look(policy.max_entries, entries - freed[0])
+            if stored_bytes is not None:
+                room.size_bytes = _until_next_look(policy.max_bytes, stored_bytes - freed[1])
+
+    def after_fork(self) -> None:
+        """The parent's lock may have been held."""
+        self._lock = threading.Lock()
+
+    def _measure(self, statement: Statement, policy: CachePolicy) -> int:
+        row = self._database.fetch_one(statement, (policy.namespace,))
+        return 0 if row is None else int(row[0])
+
+    def _free(self, policy: CachePolicy, kept: bytes, entries: int, size_bytes: int, now_us: int) -> tuple[int, int]:
+        write_uses(self._database, self._tally)
+        freed = _Freed(entries, size_bytes)
+        for statement in (sql.EXPIRED_VICTIMS, sql.VICTIMS[policy.eviction]):
+            is_expired = statement is sql.EXPIRED_VICTIMS
+            while (most := freed.wanted) > 0:
+                with self._database.transaction() as transaction:
+                    order = {"namespace": policy.namespace, "kept_key": kept, "now_us": now_us, "most": most}
+                    found = transaction.fetch_all(statement, [order[name] for name in statement.names])
+                    chosen = [row for row in found if freed.take(row[1])]
+                    keys = [row[0] for row in chosen]
+                    if keys:
+                        remove(transaction, keys)
+                        epoch = raise_epoch(transaction)
+                if keys:
+                    self._memory.forget(keys, epoch)
+                unused = sum(row[2] == 0 for row in chosen)
+                if is_expired:
+                    self._tally.add(policy.namespace, expired_unused=unused)
+                else:
+                    self._tally.add(policy.namespace, evictions=len(keys), evicted_unused=unused)
+                if len(found) < most:
+                    break
+        return freed.entries, freed.size_bytes
+
+
+class _Freed:
+    """How much was freed of what is wanted."""
+
+    def __init__(self, wanted_entries: int, wanted_bytes: int) -> None:
+        self.entries = 0
+        self.size_bytes = 0
+        self._wanted_entries = wanted_entries
+        self._wanted_bytes = wanted_bytes
+
+    @property
+    def wanted(self) -> int:
+        """How many entries to look at next; 0 when enough is freed."""
+        if self.size_bytes < self._wanted_bytes:
+            return _BATCH
+        return min(_BATCH, max(self._wanted_entries - self.entries, 0))
+
+    def take(self, size_bytes: object) -> bool:
+        """Count an entry as freed, unless enough is."""
+        if not self.wanted:
+            return False
+        self.entries += 1
+        self.size_bytes += size_bytes if type(size_bytes) is int else 0
+        return True
+
+
+def _excess(limit: int | None, used: int | None) -> int:
+    return 0 if limit is None or used is None or used <= limit else used - limit + limit // 100
+
+
+def _until_next_look(limit: int | None, used: int) -> int | None:
+    if limit is None:
+        return None
+    # Other processes may store as well: look again when half of the room is used up, and not before a hundredth is.
+    room, step = max(limit - used, 0), limit // 100
+    return room if room <= step else max(step, room // 2)

@@ -1,0 +1,404 @@
+"""The exact cache: a memory tier in front of the database.
+
+An entry answers only the request whose key it was stored under. The database decides: an entry that another process removed or
+replaced is not answered from this process's memory, since every such change raises an epoch that is read before memory answers.
+On SQLite that costs microseconds and happens for each hit; on PostgreSQL it is a round trip, so it happens once per
+`coherence_seconds`, and for so long memory may answer with what another process has removed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import func, select
+
+from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, metadata_to_json, usage_to_json
+from llmthrift_core.cache.eviction import Evictor
+from llmthrift_core.cache.flight import Flights
+from llmthrift_core.cache.memory import MemoryTier
+from llmthrift_core.cache.policy import MIB, CachePolicy
+from llmthrift_core.cache.removal import conditions_of, matching_keys, raise_epoch, remove, views
+from llmthrift_core.cache.tally import Tally
+from llmthrift_core.cache.troubles import Troubles
+from llmthrift_core.cache.upkeep import Upkeep, in_order, purge, write_uses
+from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.storage import cache_statements as sql
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.tables import cache_entries
+from llmthrift_core.usage import Usage
+
+_LAST_US: Final = 2**63 - 1
+_BATCH: Final = 1_000
+
+
+class ExactCache:
+    """Answers by key, in memory and in the database. Safe to share between threads, and after fork.
+
+    `lookup`, `store` and `discard` never raise: trouble is a miss, counted, and logged at most once a minute. What is asked for
+    explicitly (`clear`, `invalidate`, `entries`, `stats`, `purge_expired`) raises StorageError.
+
+    Args:
+        database: where entries live.
+        clock: seconds since the epoch.
+        memory_entries, memory_bytes: limits of the memory tier.
+        coherence_seconds: how long memory may answer without asking the database whether entries were removed; None is 0 on
+            SQLite and 1 on PostgreSQL.
+        write_seconds: how long the uses of entries may stay in memory before they are written.
+
+    Attributes:
+        flights: the calls under way, so that identical ones wait for each other.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.time,
+        memory_entries: int = 10_000,
+        memory_bytes: int = 64 * MIB,
+        coherence_seconds: float | None = None,
+        write_seconds: float = 1.0,
+    ) -> None:
+        self.flights = Flights()
+        self._database = database
+        self._clock = clock
+        if coherence_seconds is None:
+            coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
+        self._coherence_seconds = coherence_seconds
+        self._checked_at = float("-inf")
+        self._memory = MemoryTier(max_entries=memory_entries, max_bytes=memory_bytes)
+        self._tally = Tally()
+        self._troubles = Troubles()
+        try:
+            self._memory_is_current()
+        except StorageError as error:
+            self._troubles.note("opening", error)
+        self._evictor = Evictor(database, self._memory, self._tally)
+        self._upkeep = Upkeep(self._keep_up, interval_seconds=write_seconds)
+        self._limits: dict[str, CachePolicy] = {}
+        # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
+        self._last_write = weakref.finalize(self, _write_last, database, self._tally, os.getpid())
+        _caches.add(self)
+
+    # --- hot path ---
+
+    def holds(self, key: bytes) -> bool:
+        """Whether memory has the entry, live or not."""
+        return key in self._memory
+
+    def lookup(self, key: bytes, policy: CachePolicy) -> Entry | None:
+        """The live entry with this key that the policy accepts, or None."""
+        expired = False
+        try:
+            now_us = int(self._clock() * 1_000_000)
+            entry = self._memory.get(key)
+            from_memory = entry is not None and self._memory_is_current()
+            if entry is not None and from_memory and not entry.is_live(now_us):
+                # Another process may have stored a new answer, which needs no epoch.
+                from_memory, expired = False, True
+            if not from_memory:
+                entry = self._read(key)
+            if entry is not None:
+                expired = not entry.is_live(now_us)
+                if not expired and entry.answers(policy, now_us):
+                    self._tally.hit(policy.namespace, key, now_us, from_memory=from_memory)
+                    self._upkeep.wake()
+                    return entry
+        except Exception as error:
+            self._troubles.note("lookup", error)
+        self._tally.miss(policy.namespace, expired=expired)
+        return None
+
+    def store(
+        self,
+        key: bytes,
+        policy: CachePolicy,
+        payload: bytes,
+        *,
+        model: str,
+        usage: Usage,
+        provider: str | None = None,
+        user: str | None = None,
+        feature: str | None = None,
+    ) -> bool:
+        """Store or replace an answer. It is visible to other processes when this returns True.
+
+        Args:
+            key: from `policy.key`.
+            payload: the answer, as the adapter encodes it.
+            model, provider: who answered. usage: what the answer consumed.
+            user, feature: for whom it was made; `invalidate(scope=...)` finds it by these.
+        """
+        namespace = policy.namespace
+        self._limits[namespace] = policy
+        try:
+            now_us = int(self._clock() * 1_000_000)
+            expires_us = None if policy.ttl_seconds is None else min(now_us + int(policy.ttl_seconds * 1e6), _LAST_US)
+            metadata, usage_json = metadata_to_json(policy.metadata), usage_to_json(usage)
+            size_bytes = len(payload) + len(usage_json) + len(metadata or "")
+            if policy.max_bytes is not None and size_bytes > policy.max_bytes:
+                self._tally.add(namespace, refused=1)
+                return False
+            row = (
+                key, namespace, model, provider, user, feature, policy.prompt_version, metadata,
+                payload, usage_json, size_bytes, now_us, expires_us, self._tally.moment(now_us),
+            )  # fmt: skip
+            seen = self._memory.epoch
+            epoch = self._write(row, policy, now_us)
+            if epoch is not None:
+                self._memory.forget((key,), epoch)
+                seen = epoch
+            entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage, now_us, expires_us)
+            self._memory.put(entry, seen)
+        except Exception as error:
+            self._memory.discard(key)  # what is stored is not known now
+            self._troubles.note("store", error)
+            return False
+        self._tally.add(namespace, stores=1)
+        try:
+            self._evictor.stored(policy, key, size_bytes, now_us)
+        except Exception as error:
+            self._troubles.note("eviction", error)
+        self._upkeep.wake()
+        return True
+
+    def discard(self, key: bytes) -> None:
+        """Remove one entry, such as one that cannot be decoded."""
+        self._memory.discard(key)
+        try:
+            self._remove([key])
+        except StorageError as error:
+            self._troubles.note("discard", error)
+
+    # --- removal ---
+
+    def clear(self, namespace: str | None = None) -> int:
+        """Remove every entry, or those of one namespace. Returns how many.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        conditions = conditions_of(tag=None, source=None, scope=None, namespace=namespace)
+        return self._remove(matching_keys(self._database, conditions, None))
+
+    def invalidate(
+        self,
+        *,
+        tag: str | None = None,
+        source: str | None = None,
+        scope: Mapping[str, str] | None = None,
+        where: Callable[[EntryView], bool] | None = None,
+        namespace: str | None = None,
+    ) -> int:
+        """Remove the entries that fit all given criteria. Returns how many.
+
+        Args:
+            tag, source: labels that the entries were stored with.
+            scope: exact values of namespace, model, provider, user, feature or prompt_version.
+            where: a predicate on the `EntryView` of each entry that fits the rest.
+            namespace: only in this namespace.
+
+        Raises:
+            ConfigurationError: no criterion, or an unknown scope.
+            StorageError: the database cannot be written.
+        """
+        conditions = conditions_of(tag=tag, source=source, scope=scope, namespace=namespace)
+        if not conditions and where is None:
+            raise ConfigurationError(
+                "invalidate() needs tag=, source=, scope=, where= or namespace=; to remove everything use clear()"
+            )
+        return self._remove(matching_keys(self._database, conditions, where))
+
+    def purge_expired(self) -> int:
+        """Remove the entries that no longer answer. Returns how many. Also happens by itself while the cache is used.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        return purge(self._database, self._tally, int(self._clock() * 1_000_000))
+
+    # --- looking ---
+
+    def entries(self, namespace: str | None = None, *, limit: int | None = 100) -> list[EntryView]:
+        """The entries, the most used first, without their answers.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        conditions = conditions_of(tag=None, source=None, scope=None, namespace=namespace)
+        return views(self._database, conditions, limit=limit)
+
+    def stats(self, namespace: str | None = None) -> dict[str, int | float | None]:
+        """Counts of this process, described in `tally.Counts`, and what is stored now.
+
+        `stored_hits` counts the hits of the entries that are stored, in all processes. `uncacheable`, `errors` and the memory
+        tier are those of all namespaces. Limits are those of the policy that stored last; None is no limit, or not known.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        counts = self._tally.total(namespace)
+        entry, now_us = cache_entries.c, int(self._clock() * 1_000_000)
+        query = select(
+            func.count(),
+            func.coalesce(func.sum(entry.size_bytes), 0),
+            func.coalesce(func.sum(entry.hits), 0),
+            func.avg(entry.expires_us).filter(entry.expires_us > now_us),
+        ).where(*conditions_of(tag=None, source=None, scope=None, namespace=namespace))
+        with self._database.read() as connection:
+            entries, size_bytes, stored_hits, expires_us = connection.execute(query).one()
+        lookups = counts.hits + counts.misses
+        limits = self._limits.get(namespace) if namespace is not None else None
+        return {
+            "hits": counts.hits,
+            "misses": counts.misses,
+            "hit_rate": counts.hits / lookups if lookups else None,
+            "memory_hits": counts.memory_hits,
+            "stores": counts.stores,
+            "refused": counts.refused,
+            "evictions": counts.evictions,
+            "evicted_unused": counts.evicted_unused,
+            "expirations": counts.expirations,
+            "expired_unused": counts.expired_unused,
+            "uncacheable": sum(self._troubles.uncacheable.values()),
+            "errors": self._troubles.errors,
+            "entries": int(entries),
+            "bytes": int(size_bytes),
+            "stored_hits": int(stored_hits),
+            "max_entries": limits.max_entries if limits is not None else None,
+            "max_bytes": limits.max_bytes if limits is not None else None,
+            "average_remaining_ttl_seconds": None if expires_us is None else (float(expires_us) - now_us) / 1e6,
+            "memory_entries": len(self._memory),
+            "memory_bytes": self._memory.size_bytes,
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Counts for `Thrift.health`, without reading the database."""
+        counts = self._tally.total()
+        return {
+            "hits": counts.hits,
+            "misses": counts.misses,
+            "stores": counts.stores,
+            "uncacheable": dict(self._troubles.uncacheable),
+            "errors": self._troubles.errors,
+            "last_error": self._troubles.last_error,
+        }
+
+    def note_uncacheable(self, reason: str) -> None:
+        """Count a request for which no key is possible, and say so once per reason."""
+        self._troubles.note_uncacheable(reason)
+
+    # --- life ---
+
+    def flush(self) -> bool:
+        """Write the uses that were counted since the last time. False if that was not possible; they are kept."""
+        try:
+            if not self._database.read_only:
+                write_uses(self._database, self._tally)
+        except StorageError as error:
+            self._troubles.note("flush", error)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write the counted uses and end the thread that does so. Closing twice does nothing."""
+        self._upkeep.stop()
+        if self._last_write.detach() is not None:
+            self.flush()
+
+    # --- steps ---
+
+    def _memory_is_current(self) -> bool:
+        if self._coherence_seconds:
+            now = time.monotonic()
+            if now - self._checked_at < self._coherence_seconds:
+                return True
+            self._checked_at = now
+        row = self._database.fetch_one(sql.GET_EPOCH)
+        return self._memory.is_current(0 if row is None else row[0])
+
+    def _read(self, key: bytes) -> Entry | None:
+        row = self._database.fetch_one(sql.GET_ENTRY, (key,))
+        if row is None:
+            return None
+        try:
+            entry = entry_of_row(key, row)
+        except ValueError:  # a hostile, truncated or foreign row
+            self.discard(key)
+            return None
+        self._memory.put(entry, row[-1] or 0)
+        return entry
+
+    def _write(self, row: tuple[Any, ...], policy: CachePolicy, now_us: int) -> int | None:
+        """Insert or replace. Returns the new epoch if a live entry was replaced."""
+        key = row[0]
+        epoch = None
+        with self._database.transaction() as transaction:
+            if not transaction.execute(sql.ADD_ENTRY, row):
+                replaced = transaction.fetch_one(sql.GET_EXPIRY, (key,))
+                transaction.execute(sql.REPLACE_ENTRY, (*row[1:], key))
+                transaction.execute(sql.REMOVE_LABELS, (key,))
+                # An expired entry answers in no process, so that none needs to be told.
+                if replaced is None or replaced[0] is None or replaced[0] > now_us:
+                    epoch = raise_epoch(transaction)
+            for kind, labels in (("tag", policy.tags), ("source", policy.sources)):
+                if labels:
+                    rows = [in_order(sql.ADD_LABEL, kind=kind, value=label, key=key) for label in labels]
+                    transaction.executemany(sql.ADD_LABEL, rows)
+        return epoch
+
+    def _remove(self, keys: list[bytes]) -> int:
+        removed = 0
+        # In batches, so that other writers get their turn.
+        for start in range(0, len(keys) or 1, _BATCH):
+            batch = keys[start : start + _BATCH]
+            with self._database.transaction() as transaction:
+                removed += remove(transaction, batch)
+                # Even for no keys: nothing that fits may stay in the memory of another process.
+                epoch = raise_epoch(transaction)
+            self._memory.forget(batch, epoch)
+        return removed
+
+    def _keep_up(self, is_purge_due: bool) -> None:
+        try:
+            if self.flush() and is_purge_due and not self._database.read_only:
+                self.purge_expired()
+        except StorageError as error:
+            self._troubles.note("purge", error)
+
+    def _after_fork(self) -> None:
+        self.flights.after_fork()
+        self._memory.after_fork()
+        self._tally.after_fork()
+        self._troubles.after_fork()
+        self._evictor.after_fork()
+        self._upkeep.after_fork()
+        self._last_write.detach()
+        self._last_write = weakref.finalize(self, _write_last, self._database, self._tally, os.getpid())
+
+
+def _write_last(database: Database, tally: Tally, process: int) -> None:
+    if os.getpid() != process:
+        return
+    try:
+        write_uses(database, tally)
+    except StorageError:
+        return  # nobody is left who could be told
+
+
+_caches: weakref.WeakSet[ExactCache] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for cache in list(_caches):
+        cache._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,571 @@
+"""One LLM call, from the question to the ledger row. This module owns the order of the steps:
+
+    normalise -> cache lookup -> route -> reserve budget -> call the model -> settle -> record -> store in cache
+
+Adapters convert messages, call the model and drive a `Call`; nothing else decides what happens when. Every step but the budget fails
+open: trouble with the cache or the ledger is counted and logged, and the call goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.cache.flight import Caller, Flight, Waiting
+from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.settings import is_observing
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
+    from llmthrift_core.thrift import Thrift
+
+CacheMode = Literal["on", "off", "refresh"]
+AttemptReason = Literal["retry", "fallback", "escalation"]
+
+_cache_mode: ContextVar[CacheMode] = ContextVar("llmthrift_cache_mode", default="on")
+
+
+@contextmanager
+def cache_mode(mode: CacheMode) -> Iterator[None]:
+    """Decide for every call inside the block whether the cache is used.
+
+    "off" neither reads nor writes; "refresh" asks the model and replaces what was stored; "on" is the default.
+
+    >>> with cache_mode("off"):
+    ...     pass
+    """
+    token = _cache_mode.set(checked_cache_mode(mode))
+    try:
+        yield
+    finally:
+        _cache_mode.reset(token)
+
+
+def current_cache_mode() -> CacheMode:
+    """The mode of the surrounding `cache_mode(...)` block, or "on"."""
+    return _cache_mode.get()
+
+
+def checked_cache_mode(mode: Any) -> CacheMode:
+    """Return `mode`.
+
+    Raises:
+        ValueError: not "on", "off" or "refresh".
+    """
+    if mode not in ("on", "off", "refresh"):
+        raise ValueError(f'cache must be "on", "off" or "refresh", not {mode!r}')
+    return mode  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class PromptFeatures:
+    """What may be stored of a prompt: a hash and counts, and its text only where capture="text".
+
+    Attributes:
+        hash: hex digest of the text of all messages.
+        chars: characters of all messages.
+        system_chars: characters of the system messages.
+        messages: number of messages.
+        text: the prompt as text, built only when it is stored.
+    """
+
+    hash: str
+    chars: int
+    system_chars: int
+    messages: int
+    text: Callable[[], str] | None = None
+
+
+@dataclass(slots=True)
+class CacheUse:
+    """How one request uses the cache.
+
+    Attributes:
+        key: the digest of everything that decides the answer.
+        decode: turns a stored payload into the adapter's objects; a ValueError makes the entry a miss.
+        caller: who asks, from `cache.flight.whoami`: identical concurrent requests then wait for the first. None: they do not.
+    """
+
+    key: bytes
+    policy: CachePolicy
+    decode: Callable[[bytes], Any]
+    mode: CacheMode = "on"
+    caller: Caller | None = None
+
+
+@dataclass(slots=True)
+class RouteUse:
+    """How one request is routed.
+
+    Attributes:
+        policy: decides.
+        tiers: the allowed names, cheapest first.
+        request: what the policy may look at.
+        models: for each tier the name and provider of its model.
+        baseline: the tier that would answer without routing; savings are measured against it.
+    """
+
+    policy: RoutingPolicy
+    tiers: Tiers
+    request: RouteRequest
+    models: Mapping[str, tuple[str, str | None]]
+    baseline: str
+
+
+@dataclass(slots=True)
+class Request:
+    """One LLM call as an adapter hands it over.
+
+    Attributes:
+        model: the model's name as the application gave it; "" while only a router knows.
+        provider: who serves it, or None.
+        request_id: identifies the call for ever: the same id is recorded once.
+    """
+
+    model: str = ""
+    provider: str | None = None
+    attribution: Attribution = EMPTY
+    request_id: str | None = None
+    run_id: str | None = None
+    trace_id: str | None = None
+    parent_id: str | None = None
+    call_id: str | None = None
+    attempt: int = 1
+    attempt_reason: AttemptReason | None = None
+    stream: bool = False
+    prompt: PromptFeatures | None = None
+    cache: CacheUse | None = None
+    route: RouteUse | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """What came back from a model.
+
+    Attributes:
+        usage: as the provider reported it; None asks `estimate` for it.
+        estimate: counts tokens where the provider reported none; the row is flagged as estimated.
+        model: the model that answered, where it says so.
+        provider_cost_usd: the provider's own bill.
+        payload: encodes the answer for the cache; called only if it is stored. None: not to be stored.
+        text: the answer as text, built only where capture="text".
+    """
+
+    usage: Usage | None = None
+    estimate: Callable[[], Usage] | None = None
+    model: str | None = None
+    provider: str | None = None
+    provider_cost_usd: float | None = None
+    payload: Callable[[], bytes] | None = None
+    text: Callable[[], str] | None = None
+
+
+class Hold(Protocol):
+    """Money set aside for a call that is under way."""
+
+    def extend(self, tokens: int) -> None: ...
+    def settle(self, *, cost_nano_usd: int | None, tokens: int) -> None: ...
+    def release(self) -> None: ...
+
+
+class Budgets(Protocol):
+    """What a call needs of budgets: to set money aside before it spends, or a BudgetExceededError."""
+
+    def hold(self, request: Request, *, model: str, provider: str | None) -> Hold: ...
+
+
+class Call:
+    """A call under way. Made by `Thrift.begin`; ended once by `finish` or `fail`.
+
+    Attributes:
+        call_id: groups the attempts of this call in the ledger.
+        hit: the cached entry that answers, or None.
+        decision: what the routing policy decided, or None.
+        waiting: an identical request is under way; wait for its end, then `resume`.
+        tier: the tier whose model is to be called; None without routing.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_flight",
+        "_hold",
+        "_model",
+        "_observed_hit",
+        "_provider",
+        "_reason",
+        "_started",
+        "_started_us",
+        "_thrift",
+        "call_id",
+        "decision",
+        "first_token",
+        "hit",
+        "is_open",
+        "request",
+        "tier",
+        "waiting",
+    )
+
+    def __init__(self, thrift: Thrift, request: Request) -> None:
+        self._thrift = thrift
+        self.request = request
+        self.call_id = request.call_id or request.request_id or os.urandom(16).hex()
+        self.is_open = True
+        self.hit: Entry | None = None
+        self.decision: RouteDecision | None = None
+        self.waiting: Waiting | None = None
+        self.tier: str | None = None
+        self.first_token: float | None = None
+        self._started_us = thrift.now_us()
+        self._started = perf_counter()
+        self._attempt = request.attempt
+        self._reason: AttemptReason | None = request.attempt_reason
+        self._model = request.model
+        self._provider = request.provider
+        self._observed_hit = False
+        self._flight: Flight | None = None
+        self._hold: Hold | None = None
+
+    @property
+    def model(self) -> str:
+        """The model of the attempt under way."""
+        return self._model
+
+    @property
+    def attempts(self) -> int:
+        """The number of the attempt under way; the first is 1."""
+        return self._attempt
+
+    # --- before the model ---
+
+    def resume(self) -> Call:
+        """Take the steps before the model: look up, route, reserve. Called by `Thrift.begin`, and again after waiting.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        self.waiting = None
+        use = self.request.cache
+        if use is not None and use.mode == "on" and self.look_up(use) is not None:
+            self._leave_flight()
+            return self
+        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
+            joined = self._thrift.cache.flights.join(use.key, use.caller)
+            if isinstance(joined, Waiting):
+                self.waiting = joined
+                return self
+            self._flight = joined
+        try:
+            self._route()
+            self._reserve()
+        except BaseException:
+            self._leave_flight()
+            self.is_open = False
+            raise
+        return self
+
+    def look_up(self, use: CacheUse) -> Entry | None:
+        """The live entry for this request, or None. In observe mode a hit is noted for the ledger and not served."""
+        cache = self._thrift.cache
+        entry = cache.lookup(use.key, use.policy)
+        if entry is None:
+            return None
+        if entry.decoded is None:
+            try:
+                entry.decoded = use.decode(entry.payload)
+            except ValueError:  # a hostile, truncated or foreign row
+                cache.discard(use.key)
+                return None
+        if is_observing():
+            self._observed_hit = True
+            return None
+        self.hit = entry
+        return entry
+
+    def _route(self) -> None:
+        route = self.request.route
+        if route is None:
+            return
+        self.decision = route.policy.decide(route.request, route.tiers)
+        self.tier = route.baseline if is_observing() else self.decision.tier
+        self._model, self._provider = route.models[self.tier]
+
+    def _reserve(self) -> None:
+        budgets = self._thrift.budgets
+        if budgets is not None and not is_observing():
+            self._hold = budgets.hold(self.request, model=self._model, provider=self._provider)
+
+    # --- while the model works ---
+
+    def mark_first_token(self) -> None:
+        """The first piece of a stream has arrived."""
+        if self.first_token is None:
+            self.first_token = perf_counter()
+
+    def attempt(
+        self,
+        tier: str | None,
+        model: str,
+        provider: str | None = None,
+        *,
+        reason: AttemptReason,
+        error: BaseException | None = None,
+    ) -> None:
+        """The attempt under way ended without an answer; another begins with `model`.
+
+        Records the ended attempt, and reserves for the next one.
+
+        Raises:
+            BudgetExceededError: a budget refuses the further attempt.
+        """
+        self._record_failure(error, None)
+        self._settle(0, 0)
+        self.tier = tier
+        self._model, self._provider = model, provider
+        self._attempt += 1
+        self._reason = reason
+        self._started_us = self._thrift.now_us()
+        self._started = perf_counter()
+        self.first_token = None
+        self._reserve()
+
+    def extend(self, tokens: int) -> None:
+        """A stream has grown by `tokens`: grow its hold.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self._hold is not None:
+            self._hold.extend(tokens)
+
+    def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
+        """Add what an inner door knows: attribution that this call lacks, and the trace."""
+        request = self.request
+        request.attribution = request.attribution.over(attribution)
+        if trace_id is not None:
+            request.trace_id = trace_id
+
+    # --- after the model ---
+
+    def finish(self, response: Response) -> None:
+        """The model answered: settle, record, store. The second and later calls do nothing."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        try:
+            usage = _usage_of(response)
+            record = self._record(usage, response)
+            self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
+            self._thrift.ledger.append(record)
+            self._capture(record, response)
+            use = self.request.cache
+            if use is not None and use.mode != "off" and response.payload is not None:
+                self.store(use, response, usage)
+        except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
+            self._thrift.note_failure("call", error)
+        finally:
+            self._leave_flight()
+
+    def finish_hit(self) -> None:
+        """The cache answered: record the hit and what it saved."""
+        if not self.is_open or self.hit is None:
+            return
+        self.is_open = False
+        try:
+            self._record_hit(self.hit)
+        except Exception as error:
+            self._thrift.note_failure("call", error)
+
+    def _record_hit(self, entry: Entry) -> None:
+        record = self._blank(entry.model, entry.provider)
+        usage = entry.usage
+        record.cache = "exact"
+        record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
+        record.saved_input_tokens = usage.input_tokens
+        record.saved_output_tokens = usage.output_tokens
+        priced = self._thrift.prices.price(usage, entry.model, entry.provider, self._started_us)
+        if priced is not None:
+            record.cache_saved_nano_usd = priced.nano_usd
+            record.price_version = priced.price_version
+            if (route := self.request.route) is not None:
+                self._compare_with_baseline(record, route, usage, priced.nano_usd)
+        self._thrift.ledger.append(record)
+        self._capture(record, None)
+
+    def fail(self, error: BaseException, response: Response | None = None) -> None:
+        """The call ended without a whole answer: settle what was used, record, let waiting requests go on.
+
+        Args:
+            error: what ended it. GeneratorExit means that a stream was abandoned by its reader.
+            response: what had arrived; None for a call that was refused or never answered.
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._leave_flight()
+        try:
+            self._record_failure(error, response)
+        except Exception as failure:
+            self._thrift.note_failure("call", failure)
+
+    def abandon(self) -> None:
+        """End the call without a row: somebody else has recorded it, or it never began."""
+        self.is_open = False
+        self._leave_flight()
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
+
+    def store(self, use: CacheUse, response: Response, usage: Usage) -> None:
+        """Store an answer. An answer that cannot be encoded is counted and not stored."""
+        cache = self._thrift.cache
+        assert response.payload is not None  # noqa: S101 - callers check it
+        try:
+            payload = response.payload()
+        except ValueError as error:
+            cache.note_uncacheable(str(error))
+            return
+        attribution = self.request.attribution
+        cache.store(
+            use.key,
+            use.policy,
+            payload,
+            model=response.model or self._model,
+            provider=response.provider or self._provider,
+            usage=usage,
+            user=attribution.user,
+            feature=attribution.feature,
+        )
+
+    # --- rows ---
+
+    def _record(self, usage: Usage, response: Response) -> CallRecord:
+        model = response.model or self._model
+        provider = response.provider or self._provider
+        thrift = self._thrift
+        priced = thrift.prices.price(usage, model, provider, self._started_us)
+        if priced is None and model != self._model and self._model:
+            # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
+            priced = thrift.prices.price(usage, self._model, provider, self._started_us)
+        record = self._blank(model, provider)
+        record.set_usage(usage)
+        if response.provider_cost_usd is not None:
+            record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+        if priced is None:
+            thrift.ledger.note_unpriced(model, provider)
+            return record
+        record.cost_nano_usd = priced.nano_usd
+        record.input_cost_nano_usd = priced.input_nano_usd
+        record.output_cost_nano_usd = priced.output_nano_usd
+        record.price_version = priced.price_version
+        if self._observed_hit:
+            record.observed_cache_nano_usd = priced.nano_usd
+        if (route := self.request.route) is not None:
+            if not is_observing():
+                self._compare_with_baseline(record, route, usage, priced.nano_usd)
+            elif not self._observed_hit and self.decision is not None:
+                record.route_reason = self.decision.reason
+                would = thrift.prices.price(usage, *route.models[self.decision.tier], self._started_us)
+                if would is not None:
+                    record.observed_routing_nano_usd = priced.nano_usd - would.nano_usd
+        return record
+
+    def _compare_with_baseline(self, record: CallRecord, route: RouteUse, usage: Usage, nano_usd: int) -> None:
+        baseline_model, baseline_provider = route.models[route.baseline]
+        record.baseline_model = baseline_model
+        if self.decision is not None:
+            record.route_reason = self.decision.reason
+        baseline = self._thrift.prices.price(usage, baseline_model, baseline_provider, self._started_us)
+        if baseline is not None:
+            record.routing_saved_nano_usd = baseline.nano_usd - nano_usd
+
+    def _record_failure(self, error: BaseException | None, response: Response | None) -> None:
+        if response is None:
+            record = self._blank(self._model, self._provider)
+            record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
+            tokens = 0
+        else:
+            usage = _usage_of(response)
+            record = self._record(usage, response)
+            tokens = usage.input_tokens + usage.output_tokens
+        record.error = (
+            "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
+        )
+        self._settle(record.cost_nano_usd, tokens)
+        self._thrift.ledger.append(record)
+        self._capture(record, response)
+
+    def _blank(self, model: str, provider: str | None) -> CallRecord:
+        request = self.request
+        first = self._attempt == request.attempt
+        base = request.request_id or self.call_id
+        record = CallRecord(
+            request_id=base if first else f"{base}:{self._attempt}",
+            call_id=self.call_id,
+            at_us=self._started_us,
+            model=model or "unknown",
+            provider=provider,
+            attribution=request.attribution,
+        )
+        record.attempt = self._attempt
+        record.attempt_reason = self._reason
+        record.run_id = request.run_id
+        record.trace_id = request.trace_id
+        record.parent_id = request.parent_id
+        record.stream = request.stream or self.first_token is not None
+        record.latency_us = int((perf_counter() - self._started) * 1e6)
+        if self.first_token is not None:
+            record.first_token_us = int((self.first_token - self._started) * 1e6)
+        prompt = request.prompt
+        if prompt is not None:
+            record.prompt_hash = prompt.hash
+            record.prompt_chars = prompt.chars
+            record.system_chars = prompt.system_chars
+            record.message_count = prompt.messages
+        return record
+
+    def _capture(self, record: CallRecord, response: Response | None) -> None:
+        prompt = self.request.prompt
+        if prompt is not None and prompt.text is not None:
+            answer = response.text() if response is not None and response.text is not None else None
+            self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
+
+    def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
+        if self._hold is not None:
+            self._hold.settle(cost_nano_usd=cost_nano_usd, tokens=tokens)
+            self._hold = None
+
+    def _leave_flight(self) -> None:
+        if self._flight is not None:
+            self._flight.done()
+            self._flight = None
+
+
+def _usage_of(response: Response) -> Usage:
+    if response.usage is not None:
+        return response.usage
+    return response.estimate() if response.estimate is not None else Usage(estimated=True)
+
+
+__all__ = [
+    "Budgets",
+    "CacheUse",
+    "Call",
+    "Hold",
+    "PromptFeatures",
+    "Request",
+    "Response",
+    "RouteUse",
+    "cache_mode",
+    "checked_cache_mode",
+    "current_cache_mode",
+]

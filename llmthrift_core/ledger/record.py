@@ -1,0 +1,186 @@
+"""`CallRecord`: one row of the ledger before it is written."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final
+
+from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.usage import Usage
+
+
+class CallRecord:
+    """One model attempt or one cache hit. Set the attributes that are known, then hand it to `Ledger.append`.
+
+    Built for every call, so that only what differs from the class's defaults is stored in the instance. Times are
+    microseconds, money is nano-USD, None is unknown. What the columns mean stands in storage/tables.py.
+
+    >>> record = CallRecord(request_id="r1", call_id="r1", at_us=0, model="gpt-4o")
+    >>> record.set_usage(Usage(input_tokens=12, output_tokens=3))
+    >>> record.input_tokens, record.cost_nano_usd
+    (12, None)
+    """
+
+    attempt: int = 1
+    attempt_reason: str | None = None
+    run_id: str | None = None
+    trace_id: str | None = None
+    parent_id: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    web_searches: int = 0
+    other_usage: str | None = None
+    service_tier: str | None = None
+    estimated: bool = False
+    cost_nano_usd: int | None = None
+    input_cost_nano_usd: int | None = None
+    output_cost_nano_usd: int | None = None
+    price_version: str | None = None
+    provider_cost_nano_usd: int | None = None
+    cache: str | None = None
+    saved_input_tokens: int = 0
+    saved_output_tokens: int = 0
+    cache_saved_nano_usd: int | None = None
+    baseline_model: str | None = None
+    routing_saved_nano_usd: int | None = None
+    observed_cache_nano_usd: int | None = None
+    observed_routing_nano_usd: int | None = None
+    route_reason: str | None = None
+    latency_us: int | None = None
+    first_token_us: int | None = None
+    stream: bool = False
+    error: str | None = None
+    prompt_hash: str | None = None
+    prompt_chars: int | None = None
+    system_chars: int | None = None
+    message_count: int | None = None
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        call_id: str,
+        at_us: int,
+        model: str,
+        provider: str | None = None,
+        attribution: Attribution = EMPTY,
+    ) -> None:
+        self.request_id = request_id
+        self.call_id = call_id
+        self.at_us = at_us
+        self.model = model
+        self.provider = provider
+        self.attribution = attribution
+
+    def set_usage(self, usage: Usage) -> None:
+        """Take over the billed token counts."""
+        self.input_tokens = usage.input_tokens
+        self.output_tokens = usage.output_tokens
+        if any(parts := _usage_parts(usage)):
+            for name, count in zip(_USAGE_PARTS, parts, strict=True):
+                if count:
+                    setattr(self, name, count)
+        if usage.other:
+            self.other_usage = json.dumps(dict(usage.other), sort_keys=True)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `plain_values` holds everything that was set."""
+        return vars(self).keys() <= _PLAIN_NAMES
+
+    def plain_values(self) -> tuple[Any, ...]:
+        """The row of a plain call, in the order of PLAIN_COLUMNS; unknown is ''."""
+        return (*self._identity(), *["" if value is None else value for value in _plain_rest(self)])
+
+    def values(self) -> tuple[Any, ...]:
+        """The row, in the order of COLUMNS; unknown is ''."""
+        rest = ["" if value is None else value for value in _rest(self)]
+        return (*self._identity(), 1 if self.estimated else 0, 1 if self.stream else 0, *rest)
+
+    def _identity(self) -> tuple[Any, ...]:
+        who = self.attribution
+        return (
+            self.request_id,
+            self.call_id,
+            self.at_us,
+            self.model,
+            self.provider or "",
+            who.user or "",
+            who.feature or "",
+            who.session or "",
+            who.run or "",
+            who.request_type or "",
+            who.prompt_version or "",
+            who.config_version or "",
+            who.call_site or "",
+            tags_json(who.tags) if who.tags else "",
+        )
+
+
+_USAGE_PARTS: Final = (
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+    "cache_read_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "web_searches",
+    "service_tier",
+    "estimated",
+)
+_IDENTITY: Final = (
+    "request_id",
+    "call_id",
+    "at_us",
+    "model",
+    "provider",
+    "user",
+    "feature",
+    "session",
+    "run",
+    "request_type",
+    "prompt_version",
+    "config_version",
+    "call_site",
+    "tags",
+)
+_usage_parts = attrgetter(*_USAGE_PARTS)
+_FLAGS: Final = ("estimated", "stream")
+_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in _FLAGS)
+_PLAIN_REST: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cost_nano_usd",
+    "input_cost_nano_usd",
+    "output_cost_nano_usd",
+    "price_version",
+    "latency_us",
+)
+_PLAIN_NAMES: Final = frozenset({"request_id", "call_id", "at_us", "model", "provider", "attribution", *_PLAIN_REST})
+_rest = attrgetter(*_REST)
+_plain_rest = attrgetter(*_PLAIN_REST)
+
+# The columns of the table `calls` without its serial number, in the order of `CallRecord.values()`.
+COLUMNS: Final = (*_IDENTITY, *_FLAGS, *_REST)
+PLAIN_COLUMNS: Final = (*_IDENTITY, *_PLAIN_REST)
+
+
+@lru_cache(maxsize=4096)
+def tags_json(tags: tuple[tuple[str, str], ...]) -> str:
+    """Tags as they are stored: a JSON object with sorted keys."""
+    return json.dumps(dict(tags), sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,133 @@
+"""Rows of the ledger, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, Select, func, select
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger.moments import from_us
+from llmthrift_core.money import to_usd
+from llmthrift_core.storage.tables import adjustments, calls
+
+Order = Literal["newest", "oldest", "cost"]
+
+_MONEY: Final = tuple(name for name in calls.c.keys() if name.endswith("_nano_usd"))  # noqa: SIM118 - not a dict
+_REPRICED: Final = ("cost_nano_usd", "input_cost_nano_usd", "output_cost_nano_usd", "price_version")
+
+
+class RecordedCall(Mapping[str, Any]):
+    """One row of the ledger, by attribute or by item: `row.model`, `row["model"]`.
+
+    Holds the columns of the table `calls` (storage/tables.py), where a later price is in place already, and:
+    `at` (datetime, UTC), `tags` (dict), `estimated` and `stream` (bool), `adjusted` (True where the price came later),
+    `latency_seconds`, and for each `..._nano_usd` the Decimal `..._usd`. None is unknown.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, columns: Mapping[Any, Any]) -> None:
+        values: dict[str, Any] = dict(columns)
+        values["at"] = from_us(values["at_us"])
+        values["tags"] = json.loads(values["tags"]) if values["tags"] else {}
+        values["estimated"] = bool(values["estimated"])
+        values["stream"] = bool(values["stream"])
+        values["latency_seconds"] = None if values["latency_us"] is None else values["latency_us"] / 1e6
+        for name in _MONEY:
+            nano_usd = values[name]
+            values[name.replace("_nano_usd", "_usd")] = None if nano_usd is None else to_usd(nano_usd)
+        self._values = values
+
+    @property
+    def attribution(self) -> Attribution:
+        """Who the call was made for."""
+        return attribution_of_row(self._values, self._values["tags"])
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the call cost; None where its model has no price."""
+        cost: Decimal | None = self._values["cost_usd"]
+        return cost
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(f"a ledger row has no {name!r}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"RecordedCall(request_id={self['request_id']!r}, model={self['model']!r}, cost_usd={self['cost_usd']})"
+
+
+def attribution_of_row(row: Mapping[str, Any], tags: Mapping[str, str]) -> Attribution:
+    """The attribution in a row of `calls` or `other_costs`."""
+    return Attribution(
+        row["user"],
+        row["feature"],
+        row["session"],
+        row["run"],
+        row["request_type"],
+        row["prompt_version"],
+        row["config_version"],
+        row["call_site"],
+        tuple(sorted(tags.items())),
+    )
+
+
+def select_calls() -> Select[Any]:
+    """Every row of `calls` with its later price, if it got one."""
+    repriced = {name: func.coalesce(calls.c[name], adjustments.c[name]).label(name) for name in _REPRICED}
+    columns = [repriced.get(column.name, column) for column in calls.c]
+    adjusted = adjustments.c.request_id.is_not(None).label("adjusted")
+    joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
+    return select(*columns, adjusted).select_from(joined)
+
+
+def read_calls(
+    connection: Connection,
+    *,
+    since_us: int | None = None,
+    until_us: int | None = None,
+    limit: int | None = None,
+    order: Order = "newest",
+    equal: Mapping[str, str | None] | None = None,
+) -> Sequence[RecordedCall]:
+    """Rows in [since_us, until_us), where the columns of `equal` have these values.
+
+    Raises:
+        ConfigurationError: an order or limit that does not exist.
+    """
+    if limit is not None and limit < 0:
+        raise ConfigurationError(f"limit must not be negative: {limit}")
+    query = select_calls()
+    if since_us is not None:
+        query = query.where(calls.c.at_us >= since_us)
+    if until_us is not None:
+        query = query.where(calls.c.at_us < until_us)
+    for name, value in (equal or {}).items():
+        query = query.where(calls.c[name] == value)
+    cost = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
+    match order:
+        case "newest":
+            query = query.order_by(calls.c.at_us.desc(), calls.c.id.desc())
+        case "oldest":
+            query = query.order_by(calls.c.at_us, calls.c.id)
+        case "cost":
+            query = query.order_by(cost.desc().nulls_last(), calls.c.id)
+        case _:
+            raise ConfigurationError(f'order must be "newest", "oldest" or "cost", not {order!r}')
+    return [RecordedCall(row._mapping) for row in connection.execute(query.limit(limit))]

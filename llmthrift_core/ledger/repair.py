@@ -1,0 +1,109 @@
+"""Make an entry storable whose values the database refused: better a bent row than a lost one."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from typing import Any, Final
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
+from llmthrift_core.ledger.record import CallRecord
+
+# Larger amounts come from broken clients; a thousand of this one can still be added up in 64 bits, so that sums of
+# one bucket do not overflow either.
+MOST: Final = 2**53
+_MOST_ATTEMPTS: Final = 32_767  # the column is a 16-bit integer
+_TEXTS: Final = frozenset(
+    {"request_id", "call_id", "model", "provider"}
+    | {name for name, kind in CallRecord.__annotations__.items() if kind.startswith("str")}
+)
+_FLAGS: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind == "bool")
+_NULLABLE: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind.endswith("| None"))
+
+
+def repair(entry: Entry) -> Entry:
+    """A copy with text that is valid UTF-8 without NUL, and with integers from -MOST to MOST."""
+    if isinstance(entry, CallRecord):
+        return _repair_call(entry)
+    if isinstance(entry, OtherCost):
+        return OtherCost(
+            clean_text(entry.request_id),
+            clean_integer(entry.at_us),
+            clean_text(entry.kind),
+            clean_integer(entry.cost_nano_usd),
+            clean_attribution(entry.attribution),
+        )
+    if isinstance(entry, Capture):
+        return Capture(
+            clean_text(entry.request_id),
+            clean_integer(entry.at_us),
+            _clean_optional(entry.user),
+            _clean_optional(entry.prompt),
+            _clean_optional(entry.answer),
+        )
+    return Feedback(
+        clean_text(entry.request_id),
+        clean_integer(entry.at_us),
+        clean_integer(entry.quality),
+        _clean_optional(entry.source),
+        _clean_optional(entry.comment),
+    )
+
+
+def clean_text(value: Any) -> str:
+    """Text that every database stores.
+
+    >>> clean_text("a\\0b\\ud800")
+    'ab?'
+    """
+    text = value if isinstance(value, str) else str(value)
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def clean_integer(value: Any) -> int:
+    """An integer from -MOST to MOST; 0 for what is no number.
+
+    >>> clean_integer(10**30) == MOST, clean_integer(float("nan")), clean_integer(12.0)
+    (True, 0, 12)
+    """
+    if (isinstance(value, float) and not math.isfinite(value)) or not isinstance(value, (int, float)):
+        return 0
+    return max(-MOST, min(MOST, int(value)))
+
+
+def clean_attribution(who: Attribution) -> Attribution:
+    """The same attribution with clean text."""
+    return Attribution(
+        _clean_optional(who.user),
+        _clean_optional(who.feature),
+        _clean_optional(who.session),
+        _clean_optional(who.run),
+        _clean_optional(who.request_type),
+        _clean_optional(who.prompt_version),
+        _clean_optional(who.config_version),
+        _clean_optional(who.call_site),
+        tuple((clean_text(name), clean_text(value)) for name, value in who.tags),
+    )
+
+
+def _repair_call(call: CallRecord) -> CallRecord:
+    repaired = copy(call)
+    for name, value in vars(call).items():
+        if name == "attribution":
+            repaired.attribution = clean_attribution(value)
+        elif value is None and name in _NULLABLE | {"provider"}:
+            continue
+        elif name in _TEXTS:
+            setattr(repaired, name, clean_text(value))
+        elif name in _FLAGS:
+            setattr(repaired, name, bool(value))
+        elif name == "attempt":
+            repaired.attempt = min(clean_integer(value), _MOST_ATTEMPTS)
+        else:
+            setattr(repaired, name, clean_integer(value))
+    return repaired
+
+
+def _clean_optional(value: Any) -> str | None:
+    return None if value is None else clean_text(value)

@@ -1,0 +1,183 @@
+"""litellm's price map as a second price list, read from the installed package without importing it (the import takes seconds).
+
+Its keys compose: what is priced, then `_above_1hr` (a cache lifetime), then `_above_200k_tokens` (a long-context tier), then
+`_batches`, `_flex` or `_priority` (a service tier). They are parsed by that grammar. Prices have no dates, and a zero also
+stands for "not known", so a model whose token prices are all zero has no price here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed
+from llmthrift_core.pricing.source import Listing
+from llmthrift_core.providers import provider_id
+
+_FILE = "model_prices_and_context_window_backup.json"
+_SERVICE_TIERS = {"batches": "batch", "flex": "flex", "priority": "priority"}
+_UNITS = {
+    "input_cost_per_token": "input_tokens",
+    "output_cost_per_token": "output_tokens",
+    "cache_read_input_token_cost": "cache_read_tokens",
+    "cache_creation_input_token_cost": "cache_write_tokens",
+    "cache_creation_input_token_cost_above_1hr": "cache_write_1h_tokens",
+    "input_cost_per_audio_token": "input_audio_tokens",
+    "output_cost_per_audio_token": "output_audio_tokens",
+    "input_cost_per_image_token": "input_image_tokens",
+    "output_cost_per_image_token": "output_image_tokens",
+    "input_cost_per_video_token": "input_video_tokens",
+    "output_cost_per_video_token": "output_video_tokens",
+    "cache_read_input_audio_token_cost": "cache_audio_read_tokens",
+    "cache_read_input_image_token_cost": "cache_image_read_tokens",
+    "cache_creation_input_audio_token_cost": "cache_audio_write_tokens",
+    "output_cost_per_reasoning_token": "output_reasoning_tokens",
+    "input_cost_per_character": "input_characters",
+    "input_cost_per_second": "audio_seconds",
+    "ocr_cost_per_page": "input_document_pages",
+    "input_cost_per_request": "requests",
+}
+_KEY = re.compile(
+    rf"(?P<what>{'|'.join(sorted(_UNITS, key=len, reverse=True))})(?:_above_(?P<thousands>\d+)k_tokens)?"
+    rf"(?:_(?P<tier>{'|'.join(_SERVICE_TIERS)}))?"
+)
+_Entry = Mapping[str, Any]
+
+
+class LitellmPrices:
+    """The price map in the installed litellm; without litellm, a list that knows nothing."""
+
+    name = "litellm"
+
+    @cached_property
+    def version(self) -> str | None:
+        try:
+            return f"{self.name} {version('litellm')}" if self._path is not None else None
+        except PackageNotFoundError:
+            return self.name
+
+    def has_provider(self, provider: str) -> bool:
+        return provider in self._sellers
+
+    def find(self, provider: str | None, model: str, service_tier: str | None, at_us: int) -> Listing | None:
+        lowered = model.lower()
+        key = self._makers.get(lowered) if provider is None else self._by_provider.get((provider, lowered))
+        return None if key is None else self.listing(key, service_tier)
+
+    def listing(self, key: str, service_tier: str | None = None) -> Listing | None:
+        """The prices under one key of the map; None if it has no token prices."""
+        entry = self._entries[key]
+        rates = entry_rates(entry, service_tier)
+        if not any(rate.usd for rate in rates.values()):
+            return None
+        return Listing(
+            model=key,
+            provider=_provider_of(entry),
+            source=self.name,
+            version=self.version or self.name,
+            sheet=PriceSheet(completed(rates)),
+            context_tokens=_count(entry.get("max_input_tokens")),
+            max_output_tokens=_count(entry.get("max_output_tokens")),
+        )
+
+    def names(self, provider: str | None) -> Iterable[str]:
+        return [name for seller, name in self._by_provider if provider is None or seller == provider]
+
+    def models(self) -> Iterable[tuple[str, str, str]]:
+        """(provider, name at the provider, key of the map) of every model."""
+        return [(provider, name, key) for (provider, name), key in self._by_provider.items()]
+
+    @cached_property
+    def _path(self) -> Path | None:
+        spec = find_spec("litellm")
+        for folder in spec.submodule_search_locations or () if spec is not None else ():
+            if (path := Path(folder) / _FILE).is_file():
+                return path
+        return None
+
+    @cached_property
+    def _entries(self) -> dict[str, _Entry]:
+        if self._path is None:
+            return {}
+        entries = json.loads(self._path.read_bytes(), parse_float=Decimal)
+        return {key: entry for key, entry in entries.items() if isinstance(entry, dict) and _provider_of(entry) is not None}
+
+    @cached_property
+    def _by_provider(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for key, entry in self._entries.items():
+            provider = _provider_of(entry)
+            head, separator, rest = key.partition("/")
+            own = separator and provider_id(head) == provider
+            found.setdefault((provider or "", (rest if own else key).lower()), key)
+        return found
+
+    @cached_property
+    def _makers(self) -> dict[str, str]:
+        """Names without a prefix: those of the model's maker, or of a host whose names nobody else uses."""
+        return {key.lower(): key for key in self._entries if "/" not in key}
+
+    @cached_property
+    def _sellers(self) -> frozenset[str]:
+        return frozenset(provider for provider, _ in self._by_provider)
+
+
+def entry_rates(entry: _Entry, service_tier: str | None) -> dict[str, Rate]:
+    """The rates of one entry, by unit. What the service tier does not price costs the standard price."""
+    standard, special = _tiered(entry, None), {}
+    if service_tier is not None:
+        special = _tiered(entry, service_tier)
+    rates = {**standard, **special}
+    search = entry.get("search_context_cost_per_query")
+    if isinstance(search, dict) and (usd := _usd(search.get("search_context_size_medium"))) is not None:
+        rates["web_searches"] = Rate(usd)
+    return rates
+
+
+def _tiered(entry: _Entry, service_tier: str | None) -> dict[str, Rate]:
+    base: dict[str, Fraction] = {}
+    above: dict[str, dict[int, Fraction]] = {}
+    for key, value in entry.items():
+        match = _KEY.fullmatch(key)
+        if match is None or _SERVICE_TIERS.get(match["tier"]) != service_tier or (usd := _usd(value)) is None:
+            continue
+        unit = _UNITS[match["what"]]
+        if match["thousands"] is None:
+            base[unit] = usd
+        else:
+            above.setdefault(unit, {})[int(match["thousands"]) * 1000] = usd
+    for band in entry.get("tiered_pricing") or () if service_tier is None else ():
+        start = int(band["range"][0]) if isinstance(band, dict) and isinstance(band.get("range"), list) else None
+        for key, value in band.items() if start is not None else ():
+            if key in _UNITS and (usd := _usd(value)) is not None:
+                if start:
+                    above.setdefault(_UNITS[key], {})[start] = usd
+                else:
+                    base[_UNITS[key]] = usd
+    return {unit: Rate(usd, tuple(sorted(above.get(unit, {}).items()))) for unit, usd in base.items()}
+
+
+def _provider_of(entry: _Entry) -> str | None:
+    provider = entry.get("litellm_provider")
+    if not isinstance(provider, str) or provider.startswith("one of "):
+        return None
+    whole = provider_id(provider)
+    return provider_id(provider.partition("-")[0]) if provider.startswith(("vertex_ai-", "fireworks_ai-")) else whole
+
+
+def _usd(value: object) -> Fraction | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not value >= 0:
+        return None
+    return Fraction(value)
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value > 0 else None

@@ -1,0 +1,57 @@
+"""What the catalog needs of a price list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from llmthrift_core.pricing.cost import Tier
+from llmthrift_core.pricing.sheet import PriceSheet
+from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One model in one price list, at one time.
+
+    Attributes:
+        model: the name under which the list knows it.
+        provider: whose price it is.
+        source: the list.
+        version: the list and its version.
+        sheet: the prices.
+        from_us, until_us: an interval around the time that was asked for in which the answer is the same.
+        context_tokens, max_output_tokens: limits of the model, where the list knows them.
+        tier: the tier, where the list states it.
+    """
+
+    model: str
+    provider: str | None
+    source: str
+    version: str
+    sheet: PriceSheet
+    from_us: int = ALWAYS_FROM_US
+    until_us: int = ALWAYS_UNTIL_US
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    tier: Tier | None = None
+
+
+class Source(Protocol):
+    """A price list."""
+
+    name: str
+
+    @property
+    def version(self) -> str | None:
+        """Name and version; None where the list is not installed."""
+
+    def has_provider(self, provider: str) -> bool:
+        """Does the list know this identifier?"""
+
+    def find(self, provider: str | None, model: str, service_tier: str | None, at_us: int) -> Listing | None:
+        """The model's prices, or None. With no provider: those of the model's maker."""
+
+    def names(self, provider: str | None) -> Iterable[str]:
+        """The names that the list knows, of one provider or of all."""

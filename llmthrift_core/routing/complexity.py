@@ -1,0 +1,187 @@
+"""A heuristic estimate of how hard a question is, from signals that can be read and changed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.tiers import Tiers
+
+# Every signal adds its weight to the base; the sum is kept within 0..1. Heuristics: set your own for your own traffic.
+WEIGHTS: Mapping[str, float] = {
+    "base": 0.30,
+    "simple task": -0.20,
+    "complex task": 0.30,
+    "calculation": 0.30,
+    "code": 0.25,
+    "constraints": 0.10,  # each, at most three
+    "several questions": 0.15,
+    "over 40 words": 0.10,
+    "over 120 words": 0.20,
+    "attached text": 0.10,
+    "not English": 0.25,
+    "structured output": -0.05,
+}
+
+SIMPLE = (
+    r"classif\w+|categori[sz]e|label|extract|translate|spell\w*|define|definition|synonyms?|antonyms?|sentiment|positive or negative|"
+    r"what (?:is|are|does|time|day|year)|who (?:is|was|wrote|invented)|when (?:is|was|did|does|do)|where (?:is|are|can|do)|"
+    r"is there|are there|do you|does|can i|can you|may i|yes or no|true or false|capital of|convert|format|rephrase|rewrite|summari[sz]e in one|"
+    r"how (?:do|can) i (?:contact|reset|change|find|cancel|log)|opening hours|hello|hi|thanks|thank you|list|name (?:a|the|three)"
+)
+COMPLEX = (
+    r"why|compare|contrast|versus|trade-?offs?|pros and cons|analy[sz]e|analysis|evaluate|assess|critique|design|architect\w*|"
+    r"prove|proof|derive|justify|reason(?:ing)?|step[- ]by[- ]step|strateg\w+|plan (?:a|an|the|out)|negotiat\w+|"
+    r"debug|refactor|optimi[sz]e|implement|root cause|diagnos\w+|what went wrong|recommend\w*|which (?:one )?(?:should|would|is better|plan)|"
+    r"explain (?:how|why|the (?:difference|relationship))|what would happen|implications?|consequences?|write (?:a|an|the) "
+    r"(?:function|program|script|query|sql|essay|story|plan|proposal|report|policy|test)"
+)
+CALCULATION = (
+    r"calculate|compute|how much|how many|total|percent\w*|average|sum of|difference between|per (?:month|year|day|week|unit)|refund\w* amount|"
+    r"solve|equation|probabilit\w+|interest|discount\w*|split|cheaper|remaining"
+)
+CONSTRAINTS = r"must|at least|at most|no more than|without|unless|except|however|but not|only if|provided that|in addition|assuming|given that|if .{3,60}? (?:then|and)"
+CODE = r"```|\bdef |\bclass \w+[:(]|\bselect\b.+\bfrom\b|\btraceback\b|\bsql\b|\bregex\b|[{};]\s*$|=>|\bstack trace\b"
+_ENGLISH = frozenset(
+    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "can", "do", "does", "for", "from", "give", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "not", "of", "on", "or", "our", "please", "so", "that", "the", "their", "there", "they", "this", "to", "was", "we", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your"]
+)
+_WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d[\d.,]*")
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Choose a tier by a score between 0 (simple) and 1 (hard).
+
+    With two tiers there is one threshold: a score below it goes to the cheaper one. With n tiers there are n - 1, rising. When the
+    caller's maximum tier leaves fewer tiers, the first thresholds apply. Made for English; other languages score higher, so that they go to the
+    stronger model when in doubt. The score of a question takes some tens of microseconds.
+
+    Attributes:
+        thresholds: None spreads them evenly around 0.5.
+        weights: changes to `WEIGHTS`, by signal.
+        simple, complex: further regular expressions for tasks that are simple or complex in your domain.
+
+    >>> policy = Complexity()
+    >>> policy.score(RouteRequest("What is the capital of France?")) < 0.5
+    True
+    >>> policy.score(RouteRequest("Compare both plans and calculate which is cheaper for 12 users over 3 years.")) > 0.5
+    True
+    """
+
+    thresholds: Sequence[float] | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    simple: Sequence[str] = ()
+    complex: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        unknown = set(self.weights) - set(WEIGHTS)
+        if unknown:
+            raise ConfigurationError(f"no such signal: {', '.join(sorted(unknown))}; signals are {', '.join(WEIGHTS)}")
+        if self.thresholds is not None and (
+            list(self.thresholds) != sorted(self.thresholds) or any(not 0 <= limit <= 1 for limit in self.thresholds)
+        ):
+            raise ConfigurationError(f"thresholds must rise within 0..1: {list(self.thresholds)}")
+        try:
+            patterns = {
+                "simple task": _any(SIMPLE, self.simple),
+                "complex task": _any(COMPLEX, self.complex),
+                "calculation": _any(CALCULATION, ()),
+                "constraints": _any(CONSTRAINTS, ()),
+                "code": re.compile(CODE, re.IGNORECASE | re.MULTILINE),
+            }
+        except re.error as error:
+            raise ConfigurationError(f"not a regular expression: {error.pattern!r}: {error}") from None
+        object.__setattr__(self, "_patterns", patterns)
+
+    @property
+    def version(self) -> str:
+        """Hash of thresholds, weights and words."""
+        parts = (
+            self.thresholds and tuple(self.thresholds),
+            sorted({**WEIGHTS, **self.weights}.items()),
+            tuple(self.simple),
+            tuple(self.complex),
+        )
+        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+
+    def explain(self, request: RouteRequest) -> dict[str, float]:
+        """The signals that were found and what each adds to the score."""
+        patterns: Mapping[str, re.Pattern[str]] = self._patterns  # type: ignore[attr-defined]
+        text = request.head_and_tail
+        words = _WORD.findall(text.lower())
+        found = {"base": 1.0}
+        is_complex = patterns["complex task"].search(text) is not None
+        if is_complex:
+            found["complex task"] = 1.0
+        elif patterns["simple task"].search(text):
+            found["simple task"] = 1.0
+        numbers = len(_NUMBER.findall(text))
+        if patterns["calculation"].search(text) and numbers >= 2:
+            found["calculation"] = 1.0
+        if constraints := len(patterns["constraints"].findall(text)):
+            found["constraints"] = float(min(constraints, 3))
+        if patterns["code"].search(text):
+            found["code"] = 1.0
+        if text.count("?") > 1:
+            found["several questions"] = 1.0
+        if len(words) > 120:
+            found["over 120 words"] = 1.0
+        elif len(words) > 40:
+            found["over 40 words"] = 1.0
+        if request.input_chars > len(request.question) + len(request.system) + 4_000 or len(request.question) > 4_000:
+            found["attached text"] = 1.0
+        if (len(words) >= 5 and not _ENGLISH.intersection(words)) or _mostly_other_script(text):
+            found["not English"] = 1.0
+        if request.structured:
+            found["structured output"] = 1.0
+        weights = {**WEIGHTS, **self.weights}
+        return {name: weights[name] * times for name, times in found.items()}
+
+    def score(self, request: RouteRequest) -> float:
+        """0 for simple, 1 for hard."""
+        return min(max(sum(self.explain(request).values()), 0.0), 1.0)
+
+    def limits(self, tiers: int) -> tuple[float, ...]:
+        """The thresholds in force for so many tiers."""
+        if self.thresholds is not None:
+            given = tuple(self.thresholds)
+            if len(given) < tiers - 1:
+                raise ConfigurationError(f"{tiers} tiers need {tiers - 1} thresholds, not {len(given)}")
+            return given[: tiers - 1]
+        return tuple((index + 1) / tiers for index in range(tiers - 1))
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The first tier whose threshold is above the score."""
+        signals = self.explain(request)
+        score = min(max(sum(signals.values()), 0.0), 1.0)
+        limits = self.limits(len(tiers.names))
+        place = sum(score >= limit for limit in limits)
+        why = ", ".join(name for name in signals if name != "base") or "no signal"
+        limit = f">= {limits[place - 1]:.2f}" if place else f"< {limits[0]:.2f}" if limits else "one tier"
+        return RouteDecision(
+            tiers.names[place],
+            f"complexity {score:.2f} {limit}: {why}",
+            score=score,
+            rejected=tuple(
+                (name, "stronger than needed" if index > place else "too weak")
+                for index, name in enumerate(tiers.names)
+                if index != place
+            ),
+        )
+
+
+def _any(pattern: str, more: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{'|'.join([pattern, *more])})(?!\w)", re.IGNORECASE | re.DOTALL)
+
+
+def _mostly_other_script(text: str) -> bool:
+    if text.isascii():
+        return False
+    letters = [char for char in text[:2_000] if char.isalpha()]
+    return len(letters) > 3 and sum(char > "ɏ" for char in letters) * 2 > len(letters)

@@ -1,0 +1,53 @@
+"""Which failures deserve another model, and which model that is. Providers' errors are told by their names and status codes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.routing.tiers import Tiers
+
+FallbackReason = Literal["rate limit", "outage", "timeout", "context length"]
+
+_TIMEOUTS = ("timeout", "timedout")
+_OUTAGES = ("connection", "serviceunavailable", "internalserver", "overloaded", "remoteprotocol", "badgateway")
+_CONTEXT = ("context_length", "context length", "maximum context", "too many tokens", "prompt is too long", "input is too long")
+
+
+def fallback_reason(error: BaseException) -> FallbackReason | None:
+    """Why another model may succeed where this error came from; None if none would.
+
+    A rate limit (429), an outage (5xx, refused or broken connections), a timeout, and a prompt longer than the model's context deserve
+    another model. Wrong requests, wrong keys, refused budgets, cancellation and the reader's own exceptions do not.
+    """
+    if not isinstance(error, Exception) or isinstance(error, LLMThriftError):
+        return None
+    name = type(error).__name__.lower()
+    status = getattr(error, "status_code", None)
+    if status is None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 429 or "ratelimit" in name or "resourceexhausted" in name:
+        return "rate limit"
+    if status == 408 or isinstance(error, TimeoutError) or any(word in name for word in _TIMEOUTS):
+        return "timeout"
+    if isinstance(status, int) and status >= 500:
+        return "outage"
+    if isinstance(error, ConnectionError) or any(word in name for word in _OUTAGES):
+        return "outage"
+    if status in (400, 413) or "contextlength" in name or "contextoverflow" in name:
+        text = str(error).lower()
+        if status == 413 or "context" in name or any(phrase in text for phrase in _CONTEXT):
+            return "context length"
+    return None
+
+
+def fallback_order(tiers: Tiers, failed: str) -> tuple[str, ...]:
+    """The tiers to try after one failed, each once: the stronger ones upwards, so that quality holds, then the cheaper ones downwards.
+
+    >>> fallback_order(Tiers(("small", "medium", "large")), "medium")
+    ('large', 'small')
+    """
+    if failed not in tiers.names:
+        return tiers.names
+    place = tiers.names.index(failed)
+    return tiers.names[place + 1 :] + tuple(reversed(tiers.names[:place]))

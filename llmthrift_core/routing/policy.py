@@ -1,0 +1,83 @@
+"""What a policy is, and how users' own functions become one."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.complexity import Complexity
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.rules import Rule, Rules
+from llmthrift_core.routing.tiers import Tiers
+
+logger = logging.getLogger("llmthrift")
+
+
+@runtime_checkable
+class RoutingPolicy(Protocol):
+    """Decides the tier of a request. `version` is a stable hash of the configuration."""
+
+    @property
+    def version(self) -> str: ...
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision: ...
+
+
+class CallablePolicy:
+    """A function from a RouteRequest to a tier's name, as a policy.
+
+    What the function gets wrong (an exception, a name that is no allowed tier) sends the request to the strongest allowed tier, and is
+    logged once.
+    """
+
+    def __init__(self, choose: Callable[[RouteRequest], str]) -> None:
+        if inspect.iscoroutinefunction(choose):
+            raise ConfigurationError("a routing function must not be async: it decides before any call is made")
+        self._choose = choose
+        self._name = getattr(choose, "__qualname__", type(choose).__name__)
+        self._warned = False
+
+    @property
+    def version(self) -> str:
+        """Hash of the function's qualified name."""
+        return hashlib.blake2b(f"{getattr(self._choose, '__module__', '')}.{self._name}".encode(), digest_size=6).hexdigest()
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The function's choice, if it is allowed."""
+        try:
+            chosen = self._choose(request)
+            problem = None if chosen in tiers.names else f"chose {chosen!r}, which is not one of {', '.join(tiers.names)}"
+        except Exception as error:
+            chosen, problem = "", f"failed with {type(error).__name__}"
+        if problem is None:
+            return RouteDecision(chosen, f"{self._name} chose it")
+        if not self._warned:
+            self._warned = True
+            logger.warning("routing function %s %s; the strongest allowed tier is used", self._name, problem)
+        return RouteDecision(tiers.names[-1], f"{self._name} {problem}")
+
+
+def as_policy(given: Any) -> RoutingPolicy:
+    """A policy from what a user may give: None (complexity), a policy, a rule or rules, or a function.
+
+    Raises:
+        ConfigurationError: something else.
+    """
+    if given is None:
+        return Complexity()
+    if isinstance(given, RoutingPolicy):
+        return given
+    if isinstance(given, Rule):
+        return Rules([given], default=Complexity())
+    if isinstance(given, list | tuple) and given and all(isinstance(rule, Rule) for rule in given):
+        return Rules(given, default=Complexity())
+    if callable(given):
+        return CallablePolicy(given)
+    raise ConfigurationError(
+        f"policy must be None, a policy, rules, or a function of a RouteRequest, not {type(given).__name__}"
+    )

@@ -1,0 +1,190 @@
+"""Rules: named predicates with priorities. Predicates compose with `&`, `|` and `~`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.tiers import Tiers
+
+logger = logging.getLogger("llmthrift")
+
+
+class Predicate:
+    """A named yes-or-no question about a request.
+
+    >>> sql = contains("select", "join")
+    >>> (sql & ~has_tools()).name
+    "(contains 'select', 'join' and not has tools)"
+    """
+
+    __slots__ = ("_test", "name")
+
+    def __init__(self, test: Callable[[RouteRequest], bool], name: str) -> None:
+        self._test = test
+        self.name = name
+
+    def __call__(self, request: RouteRequest) -> bool:
+        return bool(self._test(request))
+
+    def __and__(self, other: Predicate) -> Predicate:
+        return Predicate(lambda request: self(request) and other(request), f"({self.name} and {other.name})")
+
+    def __or__(self, other: Predicate) -> Predicate:
+        return Predicate(lambda request: self(request) or other(request), f"({self.name} or {other.name})")
+
+    def __invert__(self) -> Predicate:
+        return Predicate(lambda request: not self(request), f"not {self.name}")
+
+    def __repr__(self) -> str:
+        return f"Predicate({self.name})"
+
+
+def contains(*words: str) -> Predicate:
+    """The question contains any of these words, as whole words, in any case."""
+    if not words:
+        raise ConfigurationError("contains() needs at least one word")
+    pattern = re.compile(r"(?<!\w)(?:" + "|".join(re.escape(word) for word in words) + r")(?!\w)", re.IGNORECASE)
+    return Predicate(lambda request: pattern.search(request.question) is not None, "contains " + ", ".join(map(repr, words)))
+
+
+def matches(pattern: str) -> Predicate:
+    """The question matches a regular expression somewhere."""
+    try:
+        compiled = re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise ConfigurationError(f"not a regular expression: {pattern!r}: {error}") from None
+    return Predicate(lambda request: compiled.search(request.question) is not None, f"matches {pattern!r}")
+
+
+def longer_than(*, chars: int | None = None, words: int | None = None) -> Predicate:
+    """The question is longer than so many characters or words."""
+    if (chars is None) == (words is None):
+        raise ConfigurationError("longer_than() takes either chars= or words=")
+    if chars is not None:
+        return Predicate(lambda request: len(request.question) > chars, f"longer than {chars} characters")
+    most = words or 0
+    return Predicate(lambda request: len(request.question.split(None, most + 1)) > most, f"longer than {words} words")
+
+
+def has_tools() -> Predicate:
+    """Tools are offered to the model."""
+    return Predicate(lambda request: request.has_tools, "has tools")
+
+
+def has_images() -> Predicate:
+    """A message carries an image, a file or audio."""
+    return Predicate(lambda request: request.has_images, "has images")
+
+
+def structured_output() -> Predicate:
+    """The answer must fit a schema."""
+    return Predicate(lambda request: request.structured, "structured output")
+
+
+def feature_is(*features: str) -> Predicate:
+    """The call is made for one of these features."""
+    return Predicate(lambda request: request.attribution.feature in features, "feature is " + " or ".join(map(repr, features)))
+
+
+def user_in(*users: str) -> Predicate:
+    """The call is made for one of these users."""
+    return Predicate(lambda request: request.attribution.user in users, f"user in {len(users)} users")
+
+
+def request_type_is(*types: str) -> Predicate:
+    """The call's request type is one of these."""
+    return Predicate(
+        lambda request: request.attribution.request_type in types, "request type is " + " or ".join(map(repr, types))
+    )
+
+
+def tag_is(name: str, value: str) -> Predicate:
+    """The call carries this tag."""
+    return Predicate(lambda request: (name, value) in request.attribution.tags, f"tag {name} is {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """If `when` holds, use tier `use`.
+
+    Attributes:
+        name: shown in the reason of a decision.
+        when: a Predicate, or any callable from a RouteRequest to bool.
+        use: the tier.
+        priority: higher is asked first; equal priorities in the order given.
+    """
+
+    name: str
+    when: Callable[[RouteRequest], bool]
+    use: str
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules, asked by priority; `default` decides what no rule decides.
+
+    A rule that raises does not match; that is logged once. A rule whose tier the caller may not use is passed over.
+
+    Args:
+        rules: the rules.
+        default: a tier, or a policy such as `Complexity()`. None: the strongest allowed tier.
+    """
+
+    rules: tuple[Rule, ...]
+    default: object = None
+    _failed: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def __init__(self, rules: Iterable[Rule], default: object = None) -> None:
+        ordered = tuple(sorted(rules, key=lambda rule: -rule.priority))
+        names = [rule.name for rule in ordered]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"rule names must differ: {', '.join(sorted(names))}")
+        object.__setattr__(self, "rules", ordered)
+        object.__setattr__(self, "default", default)
+        object.__setattr__(self, "_failed", set())
+
+    @property
+    def version(self) -> str:
+        """Hash of the rules' names, conditions, tiers and priorities."""
+        parts = [(rule.name, _described(rule.when), rule.use, rule.priority) for rule in self.rules]
+        default = getattr(self.default, "version", self.default)
+        return hashlib.blake2b(repr((parts, default)).encode(), digest_size=6).hexdigest()
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The tier of the first rule that matches, else the default's."""
+        rejected: list[tuple[str, str]] = []
+        for rule in self.rules:
+            try:
+                matched = rule.when(request)
+            except Exception as error:
+                if rule.name not in self._failed:
+                    self._failed.add(rule.name)
+                    logger.warning("routing rule %r failed with %s and is passed over", rule.name, type(error).__name__)
+                continue
+            if matched:
+                if rule.use in tiers.names:
+                    return RouteDecision(rule.use, f"rule {rule.name!r}", rejected=tuple(rejected))
+                rejected.append((rule.use, f"rule {rule.name!r} asks for it, the caller's maximum tier forbids it"))
+        default = self.default
+        if default is not None and hasattr(default, "decide"):
+            decision: RouteDecision = default.decide(request, tiers)
+            return decision
+        if isinstance(default, str) and default in tiers.names:
+            return RouteDecision(default, "no rule matched", rejected=tuple(rejected))
+        return RouteDecision(tiers.names[-1], "no rule matched; the strongest allowed", rejected=tuple(rejected))
+
+
+def _described(when: Callable[[RouteRequest], bool]) -> str:
+    return (
+        when.name
+        if isinstance(when, Predicate)
+        else f"{getattr(when, '__module__', '')}.{getattr(when, '__qualname__', type(when).__name__)}"
+    )

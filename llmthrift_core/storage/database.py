@@ -1,0 +1,209 @@
+"""`Database`: the one door to SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from sqlalchemy import Connection, text
+
+from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.storage import schema
+from llmthrift_core.storage.backend import Backend, Row, Transaction
+from llmthrift_core.storage.location import Dialect, Location, locate
+from llmthrift_core.storage.postgresql import PostgreSQLBackend
+from llmthrift_core.storage.sqlite import SQLiteFile, SQLiteMemory
+from llmthrift_core.storage.sqlite_connection import SQLiteOpener, Synchronous
+from llmthrift_core.storage.statements import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseCheck:
+    """What `Database.check` found.
+
+    Attributes:
+        dialect: "sqlite" or "postgresql".
+        url: where the database is, without its password.
+        revision: the schema's revision.
+        size_bytes: the size of the tables and indexes.
+        writable: False for a read-only file.
+        problems: what the integrity check found, empty when the database is whole.
+    """
+
+    dialect: Dialect
+    url: str
+    revision: str | None
+    size_bytes: int
+    writable: bool
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+class Database:
+    """One database, safe to share between threads. After fork the child opens connections of its own.
+
+    An SQLite file has one writing connection per process, under a lock, and readers that never wait for it. `:memory:` is
+    one connection under one lock, and a forked child starts with an empty one. Transactions do not nest in a thread: use
+    the transaction's own `fetch_one` inside of it.
+    """
+
+    def __init__(self, location: Location, *, busy_timeout_seconds: float, synchronous: Synchronous) -> None:
+        self._location = location
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._synchronous: Synchronous = synchronous
+        self._opening = threading.Lock()
+        self._connected: Backend | None = None
+        self._closed = False
+        _open_databases.add(self)
+
+    @classmethod
+    def open(
+        cls,
+        url: str | Path | None,
+        *,
+        busy_timeout_seconds: float = 5.0,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+    ) -> Self:
+        """Open a database, create its tables if it is new, and migrate them if they are older.
+
+        Args:
+            url: a path, ":memory:", a SQLAlchemy URL, or None for $LLMTHRIFT_URL, else ./llmthrift.db.
+            busy_timeout_seconds: how long to wait for other writers, and for PostgreSQL to answer.
+            synchronous: of SQLite: "NORMAL" survives the death of the process, "FULL" also the loss of power.
+
+        Raises:
+            ConfigurationError: a URL or option that cannot be used.
+            MissingExtraError: a PostgreSQL URL without psycopg.
+            StorageError: the database cannot be opened. SchemaVersionError: a newer llmthrift wrote it.
+        """
+        if synchronous not in ("NORMAL", "FULL"):
+            raise ConfigurationError(f'synchronous must be "NORMAL" or "FULL", not {synchronous!r}')
+        if not 0 <= busy_timeout_seconds <= 3600:
+            raise ConfigurationError(f"busy_timeout_seconds must be from 0 to 3600, not {busy_timeout_seconds!r}")
+        database = cls(locate(url), busy_timeout_seconds=busy_timeout_seconds, synchronous=synchronous)
+        database._backend()
+        return database
+
+    @property
+    def dialect(self) -> Dialect:
+        """ "sqlite" or "postgresql"."""
+        return self._location.dialect
+
+    @property
+    def url(self) -> str:
+        """Where the database is, without its password."""
+        return str(self._location)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an SQLite database; None in memory and on PostgreSQL."""
+        return self._location.path
+
+    @property
+    def read_only(self) -> bool:
+        """True where every write raises StorageError."""
+        return self._backend().read_only
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A SQLAlchemy connection that sees one snapshot, for queries that are not hot. Raises StorageError."""
+        return self._backend().read()
+
+    def write(self) -> AbstractContextManager[Connection]:
+        """A SQLAlchemy connection in a write transaction, committed when the block ends well. Raises StorageError."""
+        return self._backend().write()
+
+    def transaction(self) -> Transaction:
+        """A write transaction on the driver connection: `with database.transaction() as transaction`. Raises StorageError."""
+        return self._backend().transaction()
+
+    def fetch_one(self, statement: Statement, parameters: Sequence[Any] = ()) -> Row | None:
+        """The first row, on this thread's reading connection. Parameters in the order of `statement.names`."""
+        return (self._connected or self._backend()).fetch_one(statement, parameters)
+
+    def fetch_all(self, statement: Statement, parameters: Sequence[Any] = ()) -> list[Row]:
+        """All rows, on this thread's reading connection. Parameters in the order of `statement.names`."""
+        return (self._connected or self._backend()).fetch_all(statement, parameters)
+
+    def check(self) -> DatabaseCheck:
+        """Look for damage. Reads the whole file. Raises StorageError when the database cannot be read at all."""
+        problems: tuple[str, ...] = ()
+        with self.read() as connection:
+            if self.dialect == "sqlite":
+                found = connection.execute(text("PRAGMA quick_check(20)")).scalars().all()
+                problems = () if found == ["ok"] else tuple(str(problem) for problem in found)
+                pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+                size_bytes = int(pages * connection.execute(text("PRAGMA page_size")).scalar_one())
+            else:
+                tables = ", ".join(f"pg_total_relation_size('{name}')" for name in schema.table_names())
+                size_bytes = sum(connection.execute(text(f"SELECT {tables}")).one())
+        return DatabaseCheck(
+            self.dialect, self.url, schema.revision(self), size_bytes, writable=not self.read_only, problems=problems
+        )
+
+    def close(self) -> None:
+        """Close every connection. Closing twice does nothing; anything else afterwards raises StorageError."""
+        with self._opening:
+            self._closed = True
+            if self._connected is not None:
+                self._connected.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _backend(self) -> Backend:
+        if self._connected is not None:
+            return self._connected
+        with self._opening:
+            if self._connected is None:
+                if self._closed:
+                    raise StorageError(f"the database {self.url} is closed")
+                self._connected = self._connect()
+            return self._connected
+
+    def _connect(self) -> Backend:
+        location = self._location
+        backend: Backend
+        if location.dialect == "postgresql":
+            backend = PostgreSQLBackend(location, busy_timeout_seconds=self._busy_timeout_seconds)
+        else:
+            opener = SQLiteOpener(location, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous)
+            backend = SQLiteMemory(opener) if location.in_memory else SQLiteFile(opener)
+        try:
+            schema.prepare(backend, name=str(location))
+        except BaseException:
+            backend.close()
+            raise
+        return backend
+
+    def _after_fork_in_child(self) -> None:
+        # SQLite forbids the use of a connection across fork, and closing one of PostgreSQL would end the parent's session:
+        # the parent's connections are kept, so that nothing finalises them, and never touched.
+        if self._connected is not None:
+            _inherited.append(self._connected)
+            self._connected = None
+        self._opening = threading.Lock()
+
+
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inherited: list[Backend] = []
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_open_databases):
+        database._after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

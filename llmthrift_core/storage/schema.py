@@ -1,0 +1,81 @@
+"""The schema's revision: create the tables of a new database, migrate an older one, refuse a newer one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Connection, insert, inspect, select, text
+
+from llmthrift_core.errors import SchemaVersionError, StorageError
+from llmthrift_core.storage.backend import Backend
+from llmthrift_core.storage.tables import calls, metadata, schema_version
+
+if TYPE_CHECKING:
+    from llmthrift_core.storage.database import Database
+
+# Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
+REVISIONS: tuple[str, ...] = ("0001",)
+_ADVISORY_LOCK: Final = 0x6C6C6D74  # "llmt": any number that other applications are unlikely to use
+
+
+def prepare(backend: Backend, *, name: str) -> None:
+    """Bring the schema to the newest revision. Several processes may do so at once.
+
+    Raises:
+        SchemaVersionError: the database was written by a newer release.
+        StorageError: it cannot be read, or needs a change and is read-only.
+    """
+    with backend.read() as connection:
+        found = _revision(connection)
+        if found is None and not backend.read_only:
+            _refuse_tables_without_revision(connection, name)
+    if found == REVISIONS[-1]:
+        return
+    _refuse_unknown(found)
+    if backend.read_only:
+        state = "holds no tables of llmthrift" if found is None else f"has the older schema revision {found!r}"
+        raise StorageError(f"cannot open {name}: it {state}, and it is read-only")
+    with backend.write() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        found = _revision(connection)  # another process may have been quicker
+        if found == REVISIONS[-1]:
+            return
+        _refuse_unknown(found)
+        if found is None:
+            metadata.create_all(connection, checkfirst=False)
+            connection.execute(insert(schema_version).values(version_num=REVISIONS[-1]))
+        else:
+            from llmthrift_core.storage.migrations.upgrade import upgrade
+
+            upgrade(connection, REVISIONS[-1])
+
+
+def revision(database: Database) -> str | None:
+    """The revision in the database, None where it has no tables of llmthrift. Raises StorageError."""
+    with database.read() as connection:
+        return _revision(connection)
+
+
+def table_names() -> list[str]:
+    """The names of all tables of llmthrift, in a fixed order."""
+    return sorted(metadata.tables)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(schema_version.name):
+        return None
+    return connection.execute(select(schema_version.c.version_num)).scalar()
+
+
+def _refuse_unknown(found: str | None) -> None:
+    if found is not None and found not in REVISIONS:
+        raise SchemaVersionError(found, REVISIONS[-1])
+
+
+def _refuse_tables_without_revision(connection: Connection, name: str) -> None:
+    if inspect(connection).has_table(calls.name):
+        raise StorageError(
+            f"cannot open {name}: it has a table {calls.name} but no revision in {schema_version.name}; "
+            "restore that row, or open another database"
+        )

@@ -1,0 +1,91 @@
+"""The Anthropic messages format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from llmthrift_core.testing.answers import Answer, Question
+
+
+def read(body: Mapping[str, Any]) -> Question:
+    """A messages request."""
+    messages: list[tuple[str, str]] = []
+    if body.get("system"):
+        messages.append(("system", _text(body["system"])))
+    for message in body["messages"]:
+        content = message["content"]
+        is_result = isinstance(content, list) and any(block.get("type") == "tool_result" for block in content)
+        messages.append(("tool" if is_result else message["role"], _text(content)))
+    choice = body.get("tool_choice") or {"type": "auto"}
+    return Question(
+        model=body["model"],
+        messages=messages,
+        tools={tool["name"]: tool.get("input_schema") or {} for tool in body.get("tools") or ()},
+        tool_choice=choice["name"] if choice["type"] == "tool" else choice["type"],
+    )
+
+
+def usage(sent: int, received: int, answer: Answer) -> dict[str, Any]:
+    """The usage block: input_tokens excludes what was read from the cache."""
+    return {
+        "input_tokens": sent - answer.cached_tokens,
+        "output_tokens": received,
+        "cache_read_input_tokens": answer.cached_tokens,
+        "cache_creation_input_tokens": 0,
+    }
+
+
+def whole(identity: str, model: str, answer: Answer, finish: str, used: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole message."""
+    return {
+        "id": f"msg_{identity}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": _blocks(identity, answer),
+        "stop_reason": finish,
+        "stop_sequence": None,
+        "usage": used,
+    }
+
+
+def stream(
+    identity: str, model: str, answer: Answer, finish: str, used: Mapping[str, Any], pieces: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The events of a streamed message."""
+    start = {**whole(identity, model, Answer(), finish, {**used, "output_tokens": 1}), "content": [], "stop_reason": None}
+    yield {"type": "message_start", "message": start}
+    for index, block in enumerate(_blocks(identity, answer)):
+        if block["type"] == "text":
+            yield {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
+            for piece in pieces:
+                yield {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": piece}}
+        else:
+            yield {"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}}
+            delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"], ensure_ascii=False)}
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    yield {"type": "message_delta", "delta": {"stop_reason": finish, "stop_sequence": None}, "usage": used}
+    yield {"type": "message_stop"}
+
+
+def error(message: str, kind: str) -> dict[str, Any]:
+    """An error body."""
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def _blocks(identity: str, answer: Answer) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    if answer.text:
+        blocks.append({"type": "text", "text": answer.text})
+    for index, call in enumerate(answer.tool_calls):
+        blocks.append({"type": "tool_use", "id": f"toolu_{identity}_{index}", "name": call.name, "input": dict(call.arguments)})
+    return blocks
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(b.get("text") or b.get("content") or json.dumps(b.get("input") or b.get("type"))) for b in content)

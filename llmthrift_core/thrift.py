@@ -1,0 +1,279 @@
+"""`Thrift`: the whole, put together. One object per database and process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from llmthrift_core.call import Budgets, Call, Request
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.settings import default_url, is_disabled, is_observing
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from llmthrift_core.cache.exact import ExactCache
+    from llmthrift_core.insight.report import Report
+    from llmthrift_core.insight.savings import SavingsReport
+    from llmthrift_core.ledger import Ledger
+    from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.storage.database import Database
+
+logger = logging.getLogger("llmthrift")
+
+Moment = datetime | date | str
+_LOG_EVERY_SECONDS = 60.0
+
+
+class Thrift:
+    """Prices, cache and ledger of one database, and the order of a call.
+
+    Safe to share between threads and after fork. Several processes may open one database.
+
+    Args:
+        url: a SQLAlchemy URL, a path, ":memory:", or None for $LLMTHRIFT_URL, else ./llmthrift.db.
+        durability: "batched" commits within 200 ms; "sync" commits before a call returns. Either survives the death of the process.
+        prices: a PriceCatalog, or a TOML file or mapping of price overrides.
+        clock: seconds since the epoch; for tests.
+        capture: what of a prompt is stored: "off", "features" (hash and counts), or "text" (prompt and answer).
+        redact: applied to every captured text before it is stored.
+        synchronous: SQLite's setting: "NORMAL" may lose the last commits when the power fails, "FULL" does not.
+        busy_timeout_seconds: how long a write waits for another process before it counts as failed.
+
+    Raises:
+        ConfigurationError: an option or URL that cannot be used.
+        StorageError: the database cannot be opened.
+
+    >>> with Thrift(":memory:") as thrift:
+    ...     _ = thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=1_000_000), user="ada")
+    ...     thrift.report(by="user").to_dicts()[0]["cost_usd"]
+    Decimal('0.15')
+    """
+
+    def __init__(
+        self,
+        url: str | Path | None = None,
+        *,
+        durability: Literal["batched", "sync"] = "batched",
+        prices: PriceCatalog | str | Path | Mapping[str, Any] | None = None,
+        clock: Callable[[], float] | None = None,
+        capture: Literal["off", "features", "text"] = "features",
+        redact: Callable[[str], str] | None = None,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        busy_timeout_seconds: float = 5.0,
+    ) -> None:
+        if durability not in ("batched", "sync"):
+            raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
+        if capture not in ("off", "features", "text"):
+            raise ConfigurationError(f'capture must be "off", "features" or "text", not {capture!r}')
+        self.capture = capture
+        self.durability = durability
+        self.budgets: Budgets | None = None
+        self.recorded = Recorded()
+        self._url = default_url() if url is None else url
+        self._prices = prices
+        self._clock = clock or time.time
+        self._redact = redact
+        self._synchronous = synchronous
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._owned: dict[str, Call] = {}
+        self._failures: dict[str, int] = {}
+        self._logged_at: dict[str, float] = {}
+        self._closed = False
+        if not is_disabled():
+            _ = self.ledger, self.cache  # open now: a wrong URL should fail here, not in the first call
+
+    # --- parts ---
+
+    @cached_property
+    def database(self) -> Database:
+        """The engine and its connections."""
+        from llmthrift_core.storage.database import Database
+
+        return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous)
+
+    @cached_property
+    def prices(self) -> PriceCatalog:
+        """The price catalog."""
+        from llmthrift_core.pricing import PriceCatalog
+
+        if isinstance(self._prices, PriceCatalog):
+            return self._prices
+        return PriceCatalog(overrides=self._prices, clock=self._clock)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The append-only record of calls."""
+        from llmthrift_core.ledger import Ledger
+
+        return Ledger(self.database, self.prices, durability=self.durability, clock=self._clock, redact=self._redact)
+
+    @cached_property
+    def cache(self) -> ExactCache:
+        """The exact cache."""
+        from llmthrift_core.cache.exact import ExactCache
+
+        return ExactCache(self.database, clock=self._clock)
+
+    # --- the order of a call ---
+
+    def begin(self, request: Request) -> Call:
+        """Look up, route and reserve. The call that comes back has a hit, a future to wait for, or a model to call.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        return Call(self, request).resume()
+
+    def own(self, call: Call) -> None:
+        """Until `disown`, doors inside this call add attribution to it and record nothing themselves."""
+        self._owned[call.call_id] = call
+
+    def disown(self, call: Call) -> None:
+        """The call has ended."""
+        self._owned.pop(call.call_id, None)
+
+    def open_call(self, call_id: str) -> Call | None:
+        """The owned call with this id."""
+        return self._owned.get(call_id)
+
+    def now_us(self) -> int:
+        """Now, in microseconds since the epoch."""
+        return int(self._clock() * 1e6)
+
+    # --- results ---
+
+    def report(
+        self, by: str = "model", since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None
+    ) -> Report:
+        """Cost and use, one row per value of `by`.
+
+        Args:
+            by: "model", "provider", "feature", "user", "session", "run", "request_type", "prompt_version", "config_version",
+                "call_site", "day", "hour", "month", or the name of a tag.
+            since, until: the half-open period [since, until); a datetime, a date or an ISO string; UTC unless it says otherwise.
+            tz: the time zone of days, hours and months.
+        """
+        from llmthrift_core.insight.report import report
+
+        self.ledger.flush()
+        return report(self.database, by=by, since=since, until=until, tz=tz)
+
+    def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
+        """What was spent, and what the cache and the router saved. Nothing is counted twice.
+
+        Args:
+            baseline: compare with what every call would have cost on this model.
+        """
+        from llmthrift_core.insight.savings import savings
+
+        self.ledger.flush()
+        return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
+
+    def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
+        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""
+        return self.ledger.record_cost(kind, usd, at=at, **attribution)
+
+    def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
+        """Judge an answer: quality from 0 (useless) to 1 (right)."""
+        self.ledger.feedback(request_id, quality=quality, source=source, comment=comment)
+
+    def erase(self, *, user: str) -> dict[str, int]:
+        """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
+        erased = self.ledger.erase(user=user)
+        erased["cache_entries"] = self.cache.invalidate(scope={"user": user})
+        return erased
+
+    def prune(self, *, older_than: Moment) -> dict[str, int]:
+        """Delete single calls and captured text before a time. Sums in reports stay. Returns how many rows went."""
+        return self.ledger.prune(older_than=older_than)
+
+    def health(self) -> dict[str, Any]:
+        """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
+        if is_disabled():
+            return {"status": "disabled"}
+        ledger, cache = self.ledger.health(), self.cache.health()
+        troubled = ledger["lost"] or ledger["last_error"] or cache["errors"] or self._failures
+        return {
+            "status": "degraded" if troubled else "ok",
+            "observing": is_observing(),
+            "database": self.database.url,
+            "ledger": ledger,
+            "cache": cache,
+            "failures": dict(self._failures),
+        }
+
+    # --- life ---
+
+    def note_failure(self, where: str, error: BaseException) -> None:
+        """Count, and log at most once a minute, a failure that must not reach the application."""
+        self._failures[where] = self._failures.get(where, 0) + 1
+        now = time.monotonic()
+        if now - self._logged_at.get(where, -_LOG_EVERY_SECONDS) >= _LOG_EVERY_SECONDS:
+            self._logged_at[where] = now
+            # The text of an exception may hold a prompt or a credential; its type and place do not.
+            logger.error("%s failed and was bypassed: %s (%d so far)", where, _place_of(error), self._failures[where])
+
+    def flush(self) -> bool:
+        """Commit everything recorded so far. False if that was not possible."""
+        flushed: bool = self.ledger.flush()
+        return flushed
+
+    def close(self) -> None:
+        """Flush and close the database. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if "cache" in self.__dict__:
+            self.cache.close()
+        if "ledger" in self.__dict__:
+            self.ledger.close()
+        if "database" in self.__dict__:
+            self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Recorded:
+    """The results that one door has just recorded, so that the next door does not record them again.
+
+    Holds the last few objects themselves, so that an id cannot be reused while it is remembered.
+    """
+
+    _MOST = 1024
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[int, object] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, result: object) -> None:
+        """Remember a recorded result."""
+        with self._lock:
+            self._results[id(result)] = result
+            if len(self._results) > self._MOST:
+                self._results.popitem(last=False)
+
+    def take(self, result: object) -> bool:
+        """Whether this very object was recorded; it is forgotten."""
+        with self._lock:
+            return self._results.pop(id(result), None) is not None
+
+
+def _place_of(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    return type(error).__name__ + place

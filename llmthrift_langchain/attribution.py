@@ -1,0 +1,58 @@
+"""Attribution from LangChain run metadata."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
+
+_THREAD, _NODE = "thread_id", "langgraph_node"
+
+
+def attribution_of_metadata(metadata: Mapping[str, Any] | None) -> Attribution:
+    """The attribution that run metadata gives: `user`, `feature`, `session` and the rest by name, `tags` as a mapping or a list.
+
+    LangGraph's `thread_id` stands in for a missing session, its node name for a missing call site.
+    """
+    if not metadata:
+        return EMPTY
+    get = metadata.get
+    values = tuple(map(get, FIELDS))
+    tags, thread, node = get("tags"), get(_THREAD), get(_NODE)
+    if tags is None:
+        try:
+            return _attribution(values, thread, node)
+        except TypeError:  # a value that cannot be hashed
+            pass
+    elif not isinstance(tags, Mapping):
+        tags = dict.fromkeys((tags,) if isinstance(tags, str) else tags, "true")
+    return attribution_of(tags, **_named(values, thread, node))
+
+
+@lru_cache(maxsize=4096)
+def with_call_site(attribution: Attribution, call_site: str) -> Attribution:
+    """The attribution, with a call site that it lacked."""
+    return Attribution(call_site=call_site).over(attribution)
+
+
+@lru_cache(maxsize=4096)
+def _attribution(values: tuple[Any, ...], thread: Any, node: Any) -> Attribution:
+    return attribution_of(None, **_named(values, thread, node))
+
+
+def _named(values: tuple[Any, ...], thread: Any, node: Any) -> dict[str, Any]:
+    named = dict(zip(FIELDS, values, strict=True))
+    if named["session"] is None:
+        named["session"] = thread
+    if named["call_site"] is None:
+        named["call_site"] = node
+    return named
+
+
+@lru_cache(maxsize=1024)
+def call_site_of_prompt(system: str) -> str:
+    """A stable name for a call site that nobody named: a hash of its system prompt."""
+    return "system:" + hashlib.blake2b(system.encode("utf-8", "replace"), digest_size=4).hexdigest()

@@ -1,0 +1,316 @@
+"""`ThriftCache`: LangChain's global LLM cache, with keys that survive what LangChain does to them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.runnables.config import var_child_runnable_config
+
+from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.call import CacheMode, CacheUse, Call, Request, checked_cache_mode, current_cache_mode
+from llmthrift_core.settings import is_disabled
+from llmthrift_langchain import open_runs
+from llmthrift_langchain.attribution import attribution_of_metadata
+from llmthrift_langchain.codec import decode, served
+from llmthrift_langchain.llm_string import identify
+from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
+from llmthrift_langchain.response import response_of_generations
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import Generation
+
+    from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.open_runs import OpenRun
+
+_MOST_PENDING = 10_000
+
+
+class _Question:
+    """One lookup or update: the parsed prompt, its key, and the handler's run if there is one."""
+
+    __slots__ = ("attribution", "fields", "key", "mode", "model", "run", "token")
+
+    def __init__(
+        self,
+        *,
+        token: int,
+        key: bytes | None,
+        fields: Sequence[Mapping[str, Any]] | str,
+        model: str | None,
+        run: OpenRun | None,
+        mode: CacheMode,
+        attribution: Attribution,
+    ) -> None:
+        self.token = token
+        self.key = key
+        self.fields = fields
+        self.model = model
+        self.run = run
+        self.mode = mode
+        self.attribution = attribution
+
+
+class ThriftCache(BaseCache):
+    """An exact LLM cache for `set_llm_cache` or a model's `cache=`.
+
+    The key is made of the role, content, tool names and arguments of every message, the model and every parameter that may change the
+    answer, the namespace and the prompt version. Hits are fresh copies with a new message id and no billed usage; chat hits carry
+    `generation_info["llmthrift"]`. Hits and, where no handler records the run, misses go to the ledger of `thrift`.
+    The cache never raises: trouble is a miss, logged and counted in `thrift.health()`.
+
+    LangChain consults a cache for `invoke`, `batch` and `generate` only; wrap a model with `thrifty` to cache its streams.
+
+    Args:
+        thrift: the database and ledger.
+        namespace: entries of one namespace are never seen by another. Use one per tenant.
+        ttl_seconds: how long an entry answers; None is for ever.
+        max_entries, max_bytes: limits of the namespace; None is no limit.
+        eviction: "lru" or "lfu".
+        share: "namespace", "feature" or "user": who may share an entry.
+        prompt_version: entries of another version never answer.
+        tags, sources: labels for `thrift.cache.invalidate(tag=..., source=...)`.
+        metadata: stored with each entry.
+        require: metadata that an entry must carry to answer.
+
+    >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    >>> from llmthrift_core import Thrift
+    >>> thrift = Thrift(":memory:")
+    >>> model = FakeListChatModel(responses=["one", "two"], cache=ThriftCache(thrift))
+    >>> model.invoke("Which?").content, model.invoke("Which?").content
+    ('one', 'one')
+    """
+
+    def __init__(
+        self,
+        thrift: Thrift,
+        *,
+        namespace: str = "default",
+        ttl_seconds: float | None = 3600.0,
+        max_entries: int | None = 100_000,
+        max_bytes: int | None = 256 * 1024 * 1024,
+        eviction: str = "lru",
+        share: str = "namespace",
+        prompt_version: str | None = None,
+        tags: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
+        require: Mapping[str, str] | None = None,
+    ) -> None:
+        self.thrift = thrift
+        self.policy = CachePolicy(
+            namespace=namespace,
+            ttl_seconds=ttl_seconds,
+            max_entries=max_entries,
+            max_bytes=max_bytes,
+            eviction=eviction,  # type: ignore[arg-type]
+            share=share,  # type: ignore[arg-type]
+            prompt_version=prompt_version,
+            tags=tuple(tags),
+            sources=tuple(sources),
+            metadata=dict(metadata or {}),
+            require=dict(require or {}),
+        )
+        self._pending: OrderedDict[int, list[Call]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
+        """Fresh copies of the stored generations, or None."""
+        if is_disabled():
+            return None
+        try:
+            question = self._question(prompt, llm_string)
+            return None if question is None else self._look_up(question)
+        except Exception as error:
+            self.thrift.note_failure("cache", error)
+            return None
+
+    async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
+        """As `lookup`; the database is read off the event loop."""
+        if is_disabled():
+            return None
+        try:
+            question = self._question(prompt, llm_string)
+            if question is None:
+                return None
+            if question.key is not None and self.thrift.cache.holds(question.key):
+                return self._look_up(question)
+            return await asyncio.to_thread(self._look_up, question)
+        except Exception as error:
+            self.thrift.note_failure("cache", error)
+            return None
+
+    def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        """Store an answer. It is visible to other processes when this returns."""
+        if is_disabled():
+            return
+        try:
+            question = self._question(prompt, llm_string, updating=True)
+            if question is not None:
+                self._update(question, return_val)
+        except Exception as error:
+            self.thrift.note_failure("cache", error)
+
+    async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
+        """As `update`; the database is written off the event loop."""
+        if is_disabled():
+            return
+        try:
+            question = self._question(prompt, llm_string, updating=True)
+            if question is not None:
+                await asyncio.to_thread(self._update, question, return_val)
+        except Exception as error:
+            self.thrift.note_failure("cache", error)
+
+    def clear(self, **kwargs: Any) -> None:
+        """Remove every entry of this cache's namespace."""
+        try:
+            self.thrift.cache.clear(self.policy.namespace)
+        except Exception as error:
+            self.thrift.note_failure("cache", error)
+
+    async def aclear(self, **kwargs: Any) -> None:
+        """As `clear`, off the event loop."""
+        await asyncio.to_thread(self.clear)
+
+    # --- steps ---
+
+    def _question(self, prompt: str, llm_string: str, *, updating: bool = False) -> _Question | None:
+        fields: Sequence[Mapping[str, Any]] | str
+        run: OpenRun | None = None
+        serialized = _messages_in(prompt)
+        if serialized is None:
+            fields, conversation = prompt, digest("text", prompt.encode("utf-8", "surrogatepass"))
+        else:
+            try:
+                fields = fields_of_serialized(serialized)
+            except UnknownMessageError as error:
+                self.thrift.cache.note_uncacheable(str(error))
+                return None
+            run = (open_runs.current if updating else open_runs.take)(self.thrift, fields)
+            conversation = canonical_json(canonical_messages(fields))
+        metadata = None
+        if run is not None:
+            attribution = run.call.request.attribution
+            mode = run.cache_mode
+        else:
+            config = var_child_runnable_config.get()
+            metadata = config.get("metadata") if config else None
+            attribution = attribution_of_metadata(metadata).over(current_attribution())
+            mode = metadata.get("cache") if metadata else None
+        identity = identify(llm_string)
+        key = None
+        if identity.digest is None:
+            self.thrift.cache.note_uncacheable(identity.problem or "unidentified parameters")
+        elif identity.needs_schema and (run is None or not run.schema):
+            self.thrift.cache.note_uncacheable(
+                "a class stands where a schema should, and another class could share its name; attach a ThriftCallbackHandler, "
+                "which sees the schema, or use thrifty(model, thrift)"
+            )
+        else:
+            schema = canonical_json(run.schema) if identity.needs_schema and run is not None else b""
+            key = self.policy.key(identity.digest, conversation, schema, attribution=attribution)
+        return _Question(
+            token=hash((prompt, llm_string)),  # ties an update to its lookup; never stored
+            key=key,
+            fields=fields,
+            model=identity.model,
+            run=run,
+            mode=current_cache_mode() if mode is None else checked_cache_mode(mode),
+            attribution=attribution,
+        )
+
+    def _look_up(self, question: _Question) -> list[Generation] | None:
+        use = self._use(question)
+        if question.run is not None:
+            if use is None or use.mode != "on":
+                return None
+            entry = question.run.call.look_up(use)
+            return None if entry is None else self._serve(entry)
+        call = self.thrift.begin(
+            Request(
+                model=question.model or "unknown",
+                attribution=question.attribution,
+                cache=use,
+            )
+        )
+        if call.hit is not None:
+            call.finish_hit()
+            return self._serve(call.hit)
+        with self._lock:
+            self._pending.setdefault(question.token, []).append(call)
+            if len(self._pending) > _MOST_PENDING:  # calls that failed, of which a cache hears nothing
+                self._pending.popitem(last=False)
+        return None
+
+    def _update(self, question: _Question, generations: Sequence[Generation]) -> None:
+        use = self._use(question)
+        response = response_of_generations(generations, question.fields, question.model or "unknown")
+        call: Call | None = None
+        if question.run is not None:
+            call = question.run.call
+        else:
+            with self._lock:
+                waiting = self._pending.get(question.token)
+                if waiting:
+                    call = waiting.pop()
+                    if not waiting:
+                        del self._pending[question.token]
+            if call is not None and not (generations and self.thrift.recorded.take(generations[0])):
+                call.request.cache = use
+                call.finish(response)
+                if generations:
+                    self.thrift.recorded.add(generations[0])
+                return
+        if use is None or use.mode == "off":
+            return
+        if call is None:  # an update without a lookup: stored, and not a call that anybody made
+            call = Call(self.thrift, Request(model=question.model or "unknown", attribution=question.attribution))
+        usage = response.usage
+        if usage is None and response.estimate is not None:
+            usage = response.estimate()
+        assert usage is not None  # noqa: S101 - response_of_generations always gives an estimate
+        call.store(use, response, usage)
+
+    def _use(self, question: _Question) -> CacheUse | None:
+        return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode)
+
+    def _serve(self, entry: Entry) -> list[Generation]:
+        return served(entry.decoded, mark_of_entry(entry))
+
+
+def mark_of_entry(entry: Entry) -> dict[str, Any]:
+    """What a hit says of itself: kind, model, age in seconds, and the tokens that were not billed."""
+    usage = entry.usage
+    return {
+        "cache": "exact",
+        "model": entry.model,
+        "age_seconds": round(max(time.time() - entry.created_us / 1e6, 0.0), 3),
+        "saved_input_tokens": usage.input_tokens,
+        "saved_output_tokens": usage.output_tokens,
+    }
+
+
+def _messages_in(prompt: str) -> list[Any] | None:
+    """The serialized messages in a chat model's prompt; None for a completion model's text."""
+    if not prompt.startswith('[{"lc"') and prompt != "[]":
+        return None
+    try:
+        parsed = orjson.loads(prompt)
+    except orjson.JSONDecodeError:
+        import json
+
+        try:
+            parsed = json.loads(prompt)  # lone surrogates
+        except ValueError:
+            return None
+    return parsed if isinstance(parsed, list) else None

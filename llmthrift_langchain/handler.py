@@ -1,0 +1,353 @@
+"""`ThriftCallbackHandler`: meters every model call of a chain, agent or process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+
+from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.call import Request
+from llmthrift_core.settings import is_disabled
+from llmthrift_langchain.attribution import attribution_of_metadata, call_site_of_prompt, with_call_site
+from llmthrift_langchain.codec import mark_of
+from llmthrift_langchain.lineage import Lineage
+from llmthrift_langchain.messages import text_of
+from llmthrift_langchain.open_runs import OpenRun, announce, forget
+from llmthrift_langchain.prompt import features_of_messages, features_of_text
+from llmthrift_langchain.response import response_of_result
+from llmthrift_langchain.unserved import warn_of_unserved_stream
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from llmthrift_core.thrift import Thrift
+
+_MOST_OPEN_RUNS = 50_000
+
+
+class ThriftCallbackHandler(BaseCallbackHandler):
+    """Record every chat and completion model call of the runs that it is attached to.
+
+    One call is one row, in every combination of handler, cache and router. Works with invoke, batch, streams and their async forms.
+    It never raises into a run: what goes wrong is logged and counted in `thrift.health()`.
+
+    Args:
+        thrift: where to record.
+        user, feature, session, request_type, prompt_version, config_version, call_site, tags: attribution for calls whose run
+            metadata and surrounding `attribute(...)` do not give it.
+
+    >>> from llmthrift_core import Thrift
+    >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    >>> thrift = Thrift(":memory:")
+    >>> model = FakeListChatModel(responses=["Hello."])
+    >>> config = {"callbacks": [ThriftCallbackHandler(thrift)], "metadata": {"user": "ada", "feature": "chat"}}
+    >>> model.invoke("Hi", config=config).content
+    'Hello.'
+    >>> thrift.report(by="user").to_dicts()[0]["requests"]
+    1
+    """
+
+    run_inline = True
+    raise_error = False
+
+    def __init__(
+        self,
+        thrift: Thrift,
+        *,
+        user: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        request_type: str | None = None,
+        prompt_version: str | None = None,
+        config_version: str | None = None,
+        call_site: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.thrift = thrift
+        self._defaults = attribution_of(
+            tags,
+            user=user,
+            feature=feature,
+            session=session,
+            request_type=request_type,
+            prompt_version=prompt_version,
+            config_version=config_version,
+            call_site=call_site,
+        )
+        self._runs: dict[UUID, OpenRun] = {}
+        self._lineage = Lineage()
+        self._lock = threading.Lock()
+
+    # --- model runs ---
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A chat model run begins."""
+        if is_disabled():
+            return
+        try:
+            self._start(run_id, parent_run_id, metadata, kwargs, messages=messages[0])
+        except Exception as error:
+            self.thrift.note_failure("handler", error)
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A completion model run begins."""
+        if is_disabled():
+            return
+        try:
+            self._start(run_id, parent_run_id, metadata, kwargs, prompt=prompts[0])
+        except Exception as error:
+            self.thrift.note_failure("handler", error)
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """A piece of a stream arrived: the first one is timed."""
+        run = self._runs.get(run_id)
+        if run is not None and run.call.first_token is None:
+            run.call.mark_first_token()
+            warn_of_unserved_stream(run)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model run ended with an answer, from the model or from a cache."""
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return
+        try:
+            forget(run)
+            self._end(run, response)
+        except Exception as error:
+            self.thrift.note_failure("handler", error)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model run failed, or its stream was abandoned."""
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return
+        try:
+            forget(run)
+            self._lineage.failed(run.call, run.parent_id)
+            partial: LLMResult | None = kwargs.get("response")
+            generations = partial.generations[0] if partial is not None and partial.generations else []
+            answered = generations and (run.call.first_token is not None or generations[0].text)
+            run.call.fail(error, response_of_result(run, generations, None) if answered else None)
+            for sibling in run.siblings():
+                # LangChain ends neither the earlier nor the later prompts of a `generate` call that failed in one of them.
+                if self._runs.pop(sibling.run_id, None) is not None:
+                    sibling.call.fail(error)
+        except Exception as failure:
+            self.thrift.note_failure("handler", failure)
+
+    # --- the runs around them, for the trace and for attempts ---
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A chain, agent or graph node begins."""
+        self._lineage.enter(run_id, parent_run_id)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A chain, agent or graph node ended."""
+        self._lineage.leave(run_id)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """A chain, agent or graph node failed."""
+        self._lineage.leave(run_id, failed_under=parent_run_id)
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] | None,
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A tool begins, which may call a model itself."""
+        self._lineage.enter(run_id, parent_run_id)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A tool ended."""
+        self._lineage.leave(run_id)
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """A tool failed."""
+        self._lineage.leave(run_id)
+
+    # --- steps ---
+
+    def _start(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any] | None,
+        options: Mapping[str, Any],
+        *,
+        messages: list[BaseMessage] | None = None,
+        prompt: str | None = None,
+    ) -> None:
+        thrift = self.thrift
+        metadata = metadata or {}
+        trace_id = self._lineage.root(parent_run_id)
+        owner = metadata.get("llmthrift_call")
+        if owner is not None and (outer := thrift.open_call(owner)) is not None:
+            outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)
+            return
+        model = metadata.get("ls_model_name")
+        if model is None:
+            parameters = options.get("invocation_params") or {}
+            model = parameters.get("model") or parameters.get("model_name") or "unknown"
+        attribution = attribution_of_metadata(metadata).over(current_attribution()).over(self._defaults)
+        features = None
+        if thrift.capture != "off":
+            features = (
+                features_of_text(prompt or "", thrift.capture) if messages is None else features_of_messages(messages, thrift.capture)
+            )
+        if attribution.call_site is None and (site := options.get("name") or _site_of(messages)):
+            attribution = with_call_site(attribution, site)
+        identity = str(run_id)
+        parent = str(parent_run_id) if parent_run_id is not None else None
+        request = Request(
+            model=str(model),
+            provider=metadata.get("ls_provider"),
+            attribution=attribution,
+            request_id=identity,
+            run_id=identity,
+            trace_id=str(trace_id) if trace_id is not None else parent or identity,
+            parent_id=parent,
+            prompt=features,
+        )
+        if parent is not None and (earlier := self._lineage.continues(parent_run_id)) is not None:
+            request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
+            request.attempt_reason = "retry" if earlier.model == request.model else "fallback"
+        run = OpenRun(
+            thrift=thrift,
+            run_id=run_id,
+            parent_id=parent_run_id,
+            call=thrift.begin(request),
+            messages=messages,
+            prompt=prompt,
+            schema=(options.get("options") or {}).get("ls_structured_output_format"),
+            cache_mode=metadata.get("cache"),
+        )
+        if len(self._runs) >= _MOST_OPEN_RUNS:
+            with self._lock:  # runs whose end LangChain never reported
+                self._runs.pop(next(iter(self._runs)), None)
+        self._runs[run_id] = run
+        announce(run, options.get("batch_size") or 1)
+
+    def _end(self, run: OpenRun, response: LLMResult) -> None:
+        generations = response.generations[0] if response.generations else []
+        call = run.call
+        if call.hit is not None:
+            call.finish_hit()
+        elif generations and (mark_of(generations[0]) is not None or self.thrift.recorded.take(generations[0])):
+            call.abandon()  # a cache that could not see this run has recorded the call
+        else:
+            if not run.is_chat and generations:
+                self.thrift.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
+            call.finish(response_of_result(run, generations, response.llm_output))
+
+
+def _site_of(messages: Sequence[BaseMessage] | None) -> str | None:
+    if messages and messages[0].type == "system":
+        content = messages[0].content
+        return call_site_of_prompt(content if isinstance(content, str) else text_of(content))
+    return None
+
+
+_METER = "LLMTHRIFT_METER"
+_active: ContextVar[ThriftCallbackHandler | None] = ContextVar("llmthrift_handler", default=None)
+_process: ContextVar[ThriftCallbackHandler | None] = ContextVar("llmthrift_process_handler", default=None)
+
+
+class _ProcessHandler(ThriftCallbackHandler):
+    """The one handler of a process that was started with LLMTHRIFT_METER=1."""
+
+    _instance: _ProcessHandler | None = None
+    _creation = threading.Lock()
+
+    def __new__(cls) -> _ProcessHandler:
+        with cls._creation:
+            if cls._instance is None:
+                cls._instance = super().__new__(cls)
+            return cls._instance
+
+    def __init__(self) -> None:
+        if not hasattr(self, "thrift"):
+            from llmthrift_core.thrift import Thrift
+
+            super().__init__(Thrift())
+
+
+@cache
+def _hook() -> None:
+    # Once per process. The module costs 20 ms to import, so only those pay who use it.
+    from langchain_core.tracers.context import register_configure_hook
+
+    register_configure_hook(_active, inheritable=True)
+    register_configure_hook(_process, inheritable=True, handle_class=_ProcessHandler, env_var=_METER)
+
+
+if os.environ.get(_METER):
+    _hook()
+
+
+@contextmanager
+def thrift_callbacks(thrift: Thrift, **attribution: Any) -> Iterator[ThriftCallbackHandler]:
+    """Meter every LangChain run that starts inside the block, without touching any config.
+
+    For a whole process start it with the environment variable LLMTHRIFT_METER=1 instead: then every run of a program that imports
+    `llmthrift_langchain` is recorded in the database named by LLMTHRIFT_URL.
+
+    Args:
+        thrift: where to record.
+        attribution: defaults, as for `ThriftCallbackHandler`.
+    """
+    _hook()
+    handler = ThriftCallbackHandler(thrift, **attribution)
+    token = _active.set(handler)
+    try:
+        yield handler
+    finally:
+        _active.reset(token)

@@ -1,0 +1,94 @@
+"""What of LangChain's `llm_string` identifies the model and its parameters.
+
+LangChain passes a cache the model's constructor JSON followed by the call's keyword arguments as Python text. Both carry things that do
+not change the answer (timeouts, retries, request ids in headers) and secrets (headers). Only a hash of the rest is kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+
+_IRRELEVANT = frozenset({
+    "timeout", "request_timeout", "default_request_timeout", "stream_chunk_timeout", "max_retries", "callbacks", "callback_manager",
+    "metadata", "tags", "verbose", "cache", "rate_limiter", "http_client", "http_async_client", "http_socket_options", "streaming",
+    "stream", "stream_usage", "stream_options", "disable_streaming", "profile", "openai_proxy", "anthropic_proxy", "include_response_headers",
+    "ls_structured_output_format", "structured_output_format",
+})  # fmt: skip
+_HEADERS = frozenset({"default_headers", "extra_headers", "headers"})
+# Headers that name one request or one credential, rather than a variant of the model.
+_VOLATILE_HEADER = re.compile(
+    r"request-?id|trace|span|correlation|idempotency|timestamp|date|nonce|auth|api-?key|token|cookie|user-agent|baggage|x-stainless",
+    re.IGNORECASE,
+)
+_CLASS = re.compile(r"<class '[^'>]*'>")
+_OPAQUE = re.compile(r"<(?:function|bound method|built-in|coroutine|lambda|module)|\bat 0x[0-9a-fA-F]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a model and its parameters are known by.
+
+    Attributes:
+        digest: hash of everything that may change the answer; None if it cannot be told apart from another.
+        model: the model's name, where the string shows one.
+        needs_schema: a class stands where a schema should; a key is possible only together with the schema itself.
+        problem: why there is no digest.
+    """
+
+    digest: bytes | None
+    model: str | None = None
+    needs_schema: bool = False
+    problem: str | None = None
+
+
+@lru_cache(maxsize=512)
+def identify(llm_string: str) -> Identity:
+    """The identity behind an `llm_string`. Results are remembered, since an application uses few of them."""
+    if opaque := _OPAQUE.search(llm_string):
+        return Identity(None, problem=f"a parameter shows only as {opaque.group()[:40]!r}, which another object could share")
+    constructor, separator, call = llm_string.partition("---") if llm_string.startswith("{") else ("", "", llm_string)
+    needs_schema = _CLASS.search(llm_string) is not None
+    model: str | None = None
+    parts: list[Any] = []
+    if separator:
+        try:
+            serialized = orjson.loads(constructor)
+            fields = serialized.get("kwargs") or {}
+            model = fields.get("model_name") or fields.get("model") or fields.get("model_id") or fields.get("deployment_name")
+            parts.append([serialized.get("id"), relevant(fields)])
+        except (ValueError, AttributeError, TypeError):
+            parts.append(constructor)
+    try:
+        items = ast.literal_eval(_CLASS.sub("'<class>'", call))
+        parameters = dict(items)
+        model = parameters.get("model") or model or parameters.get("model_name")  # a call may override the model's name
+        parts.append(relevant(parameters))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        parts.append(call)
+    try:
+        return Identity(digest("llm-string", canonical_json(parts)), str(model) if model else None, needs_schema)
+    except UncacheableError as error:
+        return Identity(None, problem=str(error))
+
+
+def relevant(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that may change the answer: without None values, timeouts, retries, callbacks and volatile headers."""
+    kept: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if value is None or name in _IRRELEVANT:
+            continue
+        if name in _HEADERS and isinstance(value, Mapping):
+            value = {str(key).lower(): text for key, text in value.items() if not _VOLATILE_HEADER.search(str(key))}
+            if not value:
+                continue
+        kept[name] = value
+    return kept

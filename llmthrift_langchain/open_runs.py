@@ -1,0 +1,124 @@
+"""Model runs that a handler has opened, and how the cache finds the one it is looked up for.
+
+LangChain gives a cache the prompt and nothing else. The handler announces each run in a context variable before the lookup; for
+`generate` with several prompts it announces all of them before the first lookup, so runs are taken in order. A suspended stream
+leaves its announcement behind in its reader's context, so a lookup takes a run only if the prompt is that run's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from llmthrift_core.call import Call
+from llmthrift_langchain.messages import fields_of, text_of
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from llmthrift_core.thrift import Thrift
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """One model run between its start and its end.
+
+    Attributes:
+        messages: the chat messages; None for a completion model.
+        prompt: a completion model's prompt.
+        schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
+        cache_mode: the run metadata's "cache".
+        looked_up: a cache has been asked.
+    """
+
+    thrift: Thrift
+    run_id: UUID
+    parent_id: UUID | None
+    call: Call
+    messages: list[BaseMessage] | None
+    prompt: str | None
+    schema: Any = None
+    cache_mode: str | None = None
+    looked_up: bool = False
+    batch: _Batch | None = field(default=None, repr=False)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether this is a chat model's run."""
+        return self.messages is not None
+
+    @property
+    def fields(self) -> list[Mapping[str, Any]]:
+        """The fields of the messages."""
+        return [fields_of(message) for message in self.messages or ()]
+
+    def siblings(self) -> list[OpenRun]:
+        """The other runs of the same `generate` call."""
+        return [run for run in self.batch.runs if run is not self] if self.batch is not None and len(self.batch.runs) > 1 else []
+
+
+class _Batch:
+    __slots__ = ("runs", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.runs: list[OpenRun] = []
+
+
+_announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", default=None)
+
+
+def announce(run: OpenRun, batch_size: int) -> None:
+    """Let the lookup that follows in this context find the run."""
+    batch = _announced.get()
+    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+        batch = _Batch(batch_size)
+        _announced.set(batch)
+    batch.runs.append(run)
+    run.batch = batch
+
+
+def take(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | None:
+    """The announced run of these messages, which no lookup has taken yet."""
+    batch = _announced.get()
+    if batch is None:
+        return None
+    for run in batch.runs:
+        if run.thrift is thrift and not run.looked_up and run.messages is not None and _same(run.messages, fields):
+            run.looked_up = True
+            return run
+    return None
+
+
+def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | None:
+    """The announced run of these messages, whose lookup has been made: the one that an update belongs to."""
+    batch = _announced.get()
+    if batch is None:
+        return None
+    for run in batch.runs:
+        if run.thrift is thrift and run.looked_up and run.call.is_open and run.messages is not None and _same(run.messages, fields):
+            return run
+    return None
+
+
+def forget(run: OpenRun) -> None:
+    """The run has ended."""
+    if (
+        run.batch is not None
+        and _announced.get() is run.batch
+        and not any(other.call.is_open and other is not run for other in run.batch.runs)
+    ):
+        _announced.set(None)
+
+
+def _same(announced: Sequence[BaseMessage], looked_up: Sequence[Mapping[str, Any]]) -> bool:
+    if len(announced) != len(looked_up):
+        return False
+    if not announced:
+        return True
+    last, other = announced[-1].content, looked_up[-1]["content"]
+    # Media blocks are rewritten for tracing, so only the text of blocks is compared.
+    return last == other if isinstance(last, str) else text_of(last) == text_of(other)

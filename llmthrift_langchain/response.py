@@ -1,0 +1,85 @@
+"""From LangChain's results to the core's `Response`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.outputs import ChatGeneration, Generation
+
+from llmthrift_core.call import Response
+from llmthrift_core.usage import Usage
+from llmthrift_langchain.codec import encode
+from llmthrift_langchain.messages import text_of
+from llmthrift_langchain.open_runs import OpenRun
+from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
+
+_ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+
+
+def response_of_result(run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Response:
+    """The response of a run that a handler metered. Nothing of it is stored in a cache."""
+    served = served_by_generations(generations, llm_output)
+    return _response(served, generations, lambda: _prompt_of(run), served.model or run.call.model)
+
+
+def response_of_generations(generations: Sequence[Generation], fields: Sequence[Mapping[str, Any]] | str, model: str) -> Response:
+    """The response that a cache is told of, to be stored."""
+    served = served_by_generations(generations, None)
+    response = _response(served, generations, lambda: fields, served.model or model)
+    response.payload = lambda: encode(generations)
+    return response
+
+
+def response_of_message(message: AIMessage, fields: Sequence[Mapping[str, Any]], model: str, *, storable: bool) -> Response:
+    """The response of a routed call.
+
+    Args:
+        storable: the answer is whole and may be stored. An answer without content or tool calls is never stored.
+    """
+    served = served_by_message(message)
+    generations = [ChatGeneration(message=message)]
+    response = _response(served, generations, lambda: fields, served.model or model)
+    if storable and (message.content or message.tool_calls):
+        response.payload = lambda: encode(generations)
+    return response
+
+
+def merge(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk | None:
+    """The message that the chunks of a stream make together, or None if there were none."""
+    return add_ai_message_chunks(chunks[0], *chunks[1:]) if chunks else None
+
+
+def _response(
+    served: Served,
+    generations: Sequence[Generation],
+    prompt: Callable[[], Sequence[Mapping[str, Any]] | str],
+    model: str,
+) -> Response:
+    return Response(
+        usage=served.usage,
+        estimate=lambda: estimate_usage(prompt(), answer_text(generations), model),
+        model=served.model,
+        provider=served.provider,
+        provider_cost_usd=served.provider_cost_usd,
+        text=lambda: answer_text(generations),
+    )
+
+
+def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model: str) -> Usage:
+    """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
+    from llmthrift_core.tokens import count_message_tokens, count_tokens
+
+    if isinstance(prompt, str):
+        sent = count_tokens(prompt, model).tokens
+    else:
+        messages = [{"role": _ROLES.get(m["type"], m["type"]), "content": text_of(m["content"])} for m in prompt]
+        sent = count_message_tokens(messages, model).tokens
+    received = count_tokens(answer, model).tokens if answer else 0
+    return Usage(input_tokens=sent, output_tokens=received, estimated=True)
+
+
+def _prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+    return run.fields if run.is_chat else run.prompt or ""

@@ -1,0 +1,265 @@
+"""One call through a router: what the four ways of calling (whole, stream, sync, async) have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
+from langchain_core.utils.uuid import uuid7
+
+from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.cache.flight import whoami
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.call import CacheMode, CacheUse, Call, Request, RouteUse, checked_cache_mode, current_cache_mode
+from llmthrift_core.routing import RouteRequest
+from llmthrift_langchain.attribution import attribution_of_metadata, call_site_of_prompt, with_call_site
+from llmthrift_langchain.cache import mark_of_entry
+from llmthrift_langchain.codec import decode, served
+from llmthrift_langchain.llm_string import relevant
+from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
+from llmthrift_langchain.prompt import features_of_messages
+from llmthrift_langchain.replay import CachedAnswer
+from llmthrift_langchain.response import merge, response_of_message
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_langchain.router import ChatRouter
+
+
+class RoutedCall:
+    """A call through a router, from its input to its row. A context manager: while it is open, inner doors yield to it."""
+
+    def __init__(
+        self,
+        router: ChatRouter,
+        messages: list[BaseMessage],
+        config: RunnableConfig,
+        *,
+        stop: list[str] | None,
+        arguments: dict[str, Any],
+        stream: bool,
+    ) -> None:
+        self._router = router
+        self._thrift = router.thrift
+        self.messages = messages
+        self._config = config
+        self._run_id: UUID | None = config.get("run_id")
+        bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
+        mode = arguments.pop("cache", None)
+        max_tier = arguments.pop("max_tier", None) or router.max_tier
+        self._stop = stop if stop is not None else router.stop
+        self._bound = bound
+        self._arguments = arguments
+        self._fields = [fields_of(message) for message in messages]
+        metadata = config.get("metadata") or {}
+        if mode is None:
+            mode = metadata.get("cache")
+        if mode is None:
+            mode = current_cache_mode()
+        attribution = attribution_of_metadata(metadata).over(current_attribution())
+        system = system_of(self._fields)
+        if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
+            attribution = with_call_site(attribution, site)
+        tiers = router.tier_names.at_most(max_tier)
+        self._left: list[str] = []
+        self._tiers = tiers
+        run_id = self._run_id or uuid7()
+        self._run_id = run_id
+        parent = _parent_of(config)
+        self.request = Request(
+            attribution=attribution,
+            request_id=str(run_id),
+            run_id=str(run_id),
+            trace_id=str(parent or run_id),
+            parent_id=str(parent) if parent is not None else None,
+            stream=stream,
+            prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
+            cache=self._cache_use("off" if mode is False else checked_cache_mode(mode), max_tier, attribution),
+            route=RouteUse(
+                policy=router.routing,
+                tiers=tiers,
+                request=RouteRequest(
+                    question=question_of(self._fields),
+                    system=system,
+                    history_messages=len(messages),
+                    input_chars=sum(len(f["content"]) if isinstance(f["content"], str) else 0 for f in self._fields),
+                    has_tools=any("tools" in b for b in bound.values()) or "tools" in arguments,
+                    has_images=has_images(self._fields),
+                    structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
+                    attribution=attribution,
+                    max_tier=max_tier,
+                    metadata=metadata,
+                ),
+                # A call may override the model's name: model.invoke(..., model="other").
+                models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
+                baseline=router.baseline_within(tiers),
+            ),
+        )
+        self._call: Call | None = None
+
+    # --- life ---
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the call if nothing else has, and stop owning the runs inside it."""
+        if self._call is not None:
+            if self._call.is_open:
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"))
+            self._thrift.disown(self._call)
+
+    def begin(self) -> None:
+        """Look up, route and reserve; or find an identical call to wait for. Touches the database."""
+        if self._call is None:
+            self._call = self._thrift.begin(self.request)
+            self._thrift.own(self._call)
+        else:
+            self._call.resume()
+
+    @property
+    def call(self) -> Call:
+        """The call, once begun."""
+        assert self._call is not None  # noqa: S101 - begin() comes first
+        return self._call
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether `begin` will find its answer in memory."""
+        use = self.request.cache
+        return use is None or use.mode != "on" or self._thrift.cache.holds(use.key)
+
+    @property
+    def stores(self) -> bool:
+        """Whether `finished` will write to the cache."""
+        use = self.request.cache
+        return self.call.hit is None and use is not None and use.mode != "off"
+
+    # --- attempts ---
+
+    def next(self) -> tuple[BaseChatModel, RunnableConfig, dict[str, Any]]:
+        """The model to call now, with its config and keyword arguments."""
+        call = self.call
+        metadata = {**(self._config.get("metadata") or {}), "llmthrift_call": call.call_id}
+        config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
+        self._run_id = None
+        if call.hit is not None:
+            (generation,) = served(call.hit.decoded[:1], mark_of_entry(call.hit))
+            answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
+            return answer, config, {}
+        assert call.tier is not None  # noqa: S101 - a router always routes
+        tier = self._router.tiers[call.tier]
+        arguments = {**tier.parameters, **self._bound.get(call.tier, {}), **self._arguments}
+        if self._stop is not None:
+            arguments["stop"] = self._stop
+        return tier.model, config, arguments
+
+    def failed(self, error: BaseException) -> bool:
+        """A model failed before it answered. True if another one is to be tried: its call has begun.
+
+        Raises:
+            BudgetExceededError: a budget refuses the further attempt.
+        """
+        call = self.call
+        following = self._router.model_after(error, call.tier, self._tiers, self._left) if call.hit is None else None
+        if following is None:
+            call.fail(error)
+            return False
+        if call.tier is not None:
+            self._left.append(call.tier)
+        tier = self._router.tiers[following]
+        call.attempt(following, self._arguments.get("model") or tier.name, tier.provider, reason="fallback", error=error)
+        return True
+
+    def finished(self, message: AIMessage | None) -> None:
+        """A model, or the cache, gave its whole answer. Touches the database."""
+        call = self.call
+        if call.hit is not None:
+            call.finish_hit()
+        elif message is None:
+            call.fail(ValueError("the model answered nothing"))
+        else:
+            call.finish(response_of_message(message, self._fields, self.call.model, storable=True))
+
+    def broken_off(self, error: BaseException, chunks: Sequence[AIMessageChunk]) -> None:
+        """A stream ended early: what had arrived is settled and recorded, and not stored."""
+        call = self.call
+        if call.hit is not None:
+            call.finish_hit()
+            return
+        message = merge(chunks)
+        partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
+        call.fail(error, partial)
+
+    def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+        policy = self._router.cache_policy()
+        if policy is None or mode == "off":
+            return None
+        identity = self._router.identity
+        if identity is None:
+            self._thrift.cache.note_uncacheable("a model of the router cannot be told from another with other parameters")
+            return None
+        try:
+            return self._keyed(policy, identity, mode, max_tier, attribution)
+        except UncacheableError as error:
+            self._thrift.cache.note_uncacheable(str(error))
+        except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
+            self._thrift.note_failure("cache", error)
+        return None
+
+    def _keyed(self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse:
+        parameters = {
+            "bound": {name: relevant(values) for name, values in self._bound.items()},
+            "arguments": relevant(self._arguments),
+            "stop": self._stop,
+            "max_tier": max_tier,
+        }
+        key = policy.key(
+            identity,
+            canonical_json(canonical_messages(self._fields)),
+            digest("parameters", canonical_json(parameters)),
+            attribution=attribution,
+        )
+        return CacheUse(key, policy, decode, mode, caller=whoami())
+
+
+class Finisher(BaseCallbackHandler):
+    """Ends a routed call whose model is driven by somebody else: an event stream that its reader pumps."""
+
+    run_inline = True
+
+    def __init__(self, routed: RoutedCall) -> None:
+        super().__init__()
+        self._routed = routed
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        """The answer is whole."""
+        message = getattr(response.generations[0][0], "message", None) if response.generations else None
+        self._routed.finished(message if isinstance(message, AIMessage) else None)
+        self._routed.close()
+
+    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        """The model failed, or the reader stopped."""
+        self._routed.broken_off(error, [])
+        self._routed.close()
+
+
+def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The config with one more callback handler."""
+    return merge_configs(config, {"callbacks": [handler]})
+
+
+def _parent_of(config: RunnableConfig) -> UUID | None:
+    callbacks = config.get("callbacks")
+    return callbacks.parent_run_id if isinstance(callbacks, BaseCallbackManager) else None

@@ -1,0 +1,475 @@
+"""`ChatRouter`: a chat model that sends each request to one of several, and caches, meters and falls back on the way.
+
+The router overrides the calling methods and delegates to the chosen model, so that a call is one run with the right model name, and
+tokens stream as they come. What is bound to the router (tools, structured output) is bound to each model in its provider's format.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+
+from llmthrift_core.cache.keys import digest
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
+from llmthrift_core.settings import is_disabled
+from llmthrift_langchain.cache import ThriftCache
+from llmthrift_langchain.response import merge
+from llmthrift_langchain.routed import Finisher, RoutedCall, with_handler
+from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare, structured_output
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from llmthrift_core.routing import RoutingPolicy
+    from llmthrift_core.thrift import Thrift
+
+
+class ChatRouter(BaseChatModel):
+    """Answer each request with the cheapest model that is good enough.
+
+    Args:
+        thrift: prices, cache and ledger. May be given first, without a name.
+        models: name of tier -> chat model, or a model's name such as "openai:gpt-4o-mini". Cheapest first.
+        policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
+            takes a `RouteRequest` and returns a tier's name.
+        cache: None follows the global cache if that is a ThriftCache; True, False, or a ThriftCache say otherwise. Streams are cached too.
+        fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
+        max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
+        baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
+        temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
+        max_retries, api_key: for models given by name.
+        streaming: as the chosen model's own field of that name.
+
+    Per call, `cache="off"` neither reads nor writes the cache and `cache="refresh"` replaces what is stored.
+
+    >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    >>> from llmthrift_core import Thrift
+    >>> cheap, strong = FakeListChatModel(responses=["cheap"]), FakeListChatModel(responses=["strong"])
+    >>> router = ChatRouter(Thrift(":memory:"), models={"simple": cheap, "complex": strong})
+    >>> router.invoke("What is the capital of France?").content
+    'cheap'
+    """
+
+    thrift: Any = Field(exclude=True)
+    models: Mapping[str, Any] = Field(exclude=True)
+    policy: Any = Field(default=None, exclude=True)
+    fallbacks: bool = True
+    max_tier: str | None = None
+    baseline: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    timeout: float | None = None
+    stop: list[str] | None = None
+    max_retries: int | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    streaming: bool | None = None
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", ignored_types=(cached_property,))
+
+    _tiers: dict[str, Tier] = PrivateAttr()
+    _tier_names: Tiers = PrivateAttr()
+    _routing: Any = PrivateAttr()
+    _identity: bytes | None = PrivateAttr()
+
+    def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
+        if thrift is not None:
+            fields["thrift"] = thrift
+        super().__init__(**fields)
+
+    def model_post_init(self, context: Any) -> None:
+        """Prepare the models: unwrap, bypass their caches, identify."""
+        if not self.models:
+            raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
+        defaults = {
+            name: value
+            for name, value in (("temperature", self.temperature), ("max_tokens", self.max_tokens), ("timeout", self.timeout))
+            if value is not None
+        }
+        self.stop = self.stop or None
+        self._tiers = {
+            name: prepare(model, defaults, named={"max_retries": self.max_retries, "api_key": self.api_key}, streaming=self.streaming)
+            for name, model in self.models.items()
+        }
+        self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
+        self._routing = as_policy(self.policy)
+        for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
+            if tier is not None:
+                self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
+        identities = [tier.identity for tier in self._tiers.values()]
+        self._identity = (
+            None
+            if any(identity is None for identity in identities)
+            else digest(
+                "router",
+                self._routing.version.encode(),
+                *(part for name, tier in self._tiers.items() for part in (name.encode(), cast("bytes", tier.identity))),
+            )
+        )
+
+    # --- what a routed call asks of its router ---
+
+    @property
+    def tiers(self) -> Mapping[str, Tier]:
+        """The prepared models by tier, cheapest first."""
+        return self._tiers
+
+    @property
+    def tier_names(self) -> Tiers:
+        """The order of the tiers."""
+        return self._tier_names
+
+    @property
+    def routing(self) -> RoutingPolicy:
+        """The policy in force."""
+        return cast("RoutingPolicy", self._routing)
+
+    @property
+    def identity(self) -> bytes | None:
+        """Hash of tiers, models and policy: the model part of a cache key. None if a model cannot be told from another."""
+        return self._identity
+
+    def baseline_within(self, tiers: Tiers) -> str:
+        """The tier that would answer without routing, among those that the caller allows."""
+        return self.baseline if self.baseline in tiers.names else tiers.names[-1]
+
+    def cache_policy(self) -> CachePolicy | None:
+        """How answers are cached; None if they are not."""
+        cache = self.cache
+        if cache is None:
+            cache = get_llm_cache()
+            return cache.policy if isinstance(cache, ThriftCache) else None
+        if isinstance(cache, ThriftCache):
+            return cache.policy
+        return CachePolicy() if cache else None
+
+    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None:
+        """The tier to try after `tier` failed with `error`, or None."""
+        if not self.fallbacks or tier is None or fallback_reason(error) is None:
+            return None
+        for name in fallback_order(tiers, tier):
+            if name != tier and name not in tried:
+                return name
+        return None
+
+    # --- calling ---
+
+    def invoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """Answer with the chosen model, or from the cache.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        if is_disabled():
+            return self._plain(kwargs).invoke(input, config, **self._plain_arguments(stop, kwargs))
+        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
+            _begin(routed)
+            while True:
+                model, inner_config, arguments = routed.next()
+                try:
+                    message = model.invoke(routed.messages, inner_config, **arguments)
+                except BaseException as error:
+                    if not routed.failed(error):
+                        raise
+                else:
+                    routed.finished(message)
+                    return message
+
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> AIMessage:
+        """As `invoke`."""
+        if is_disabled():
+            return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
+        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
+            await _abegin(routed)
+            while True:
+                model, inner_config, arguments = routed.next()
+                try:
+                    message = await model.ainvoke(routed.messages, inner_config, **arguments)
+                except BaseException as error:
+                    if not routed.failed(error):
+                        raise
+                else:
+                    await _afinish(routed, message)
+                    return message
+
+    def stream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> Iterator[AIMessageChunk]:
+        """Stream the chosen model's answer, or replay a cached one. A stream read to its end is stored."""
+        if is_disabled():
+            yield from self._plain(kwargs).stream(input, config, **self._plain_arguments(stop, kwargs))
+            return
+        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
+            _begin(routed)
+            while True:
+                model, inner_config, arguments = routed.next()
+                chunks: list[AIMessageChunk] = []
+                try:
+                    for chunk in model.stream(routed.messages, inner_config, **arguments):
+                        if not chunks:
+                            routed.call.mark_first_token()
+                        chunks.append(chunk)
+                        yield chunk
+                except BaseException as error:
+                    if chunks:
+                        routed.broken_off(error, chunks)
+                        raise
+                    if not routed.failed(error):
+                        raise
+                else:
+                    routed.finished(merge(chunks))
+                    return
+
+    async def astream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> AsyncIterator[AIMessageChunk]:
+        """As `stream`."""
+        if is_disabled():
+            async for chunk in self._plain(kwargs).astream(input, config, **self._plain_arguments(stop, kwargs)):
+                yield chunk
+            return
+        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
+            await _abegin(routed)
+            while True:
+                model, inner_config, arguments = routed.next()
+                chunks: list[AIMessageChunk] = []
+                try:
+                    async for chunk in model.astream(routed.messages, inner_config, **arguments):
+                        if not chunks:
+                            routed.call.mark_first_token()
+                        chunks.append(chunk)
+                        yield chunk
+                except BaseException as error:
+                    if chunks:
+                        routed.broken_off(error, chunks)
+                        raise
+                    if not routed.failed(error):
+                        raise
+                else:
+                    await _afinish(routed, merge(chunks))
+                    return
+
+    def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """As BaseChatModel's. The protocol of version "v3" is driven by its reader, so it cannot fall back to another model."""
+        if kwargs.get("version") != "v3" or is_disabled():
+            return super().stream_events(input, config, **kwargs)
+        version = kwargs.pop("version")
+        routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
+        _begin(routed)
+        model, inner_config, arguments = routed.next()
+        return model.stream_events(routed.messages, with_handler(inner_config, Finisher(routed)), version=version, **arguments)
+
+    def astream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """As BaseChatModel's. The protocol of version "v3" is driven by its reader, so it cannot fall back to another model."""
+        if kwargs.get("version") != "v3" or is_disabled():
+            return super().astream_events(input, config, **kwargs)
+        return self._astream_events_v3(input, config, **kwargs)
+
+    async def _astream_events_v3(self, input: Any, config: RunnableConfig | None, *, version: Any, **kwargs: Any) -> Any:
+        routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
+        await _abegin(routed)
+        model, inner_config, arguments = routed.next()
+        return await model.astream_events(routed.messages, with_handler(inner_config, Finisher(routed)), version=version, **arguments)
+
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer several conversations, each routed by itself."""
+        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        return _result([self.invoke(conversation, config, stop=stop, **kwargs) for conversation in messages])
+
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """As `generate`, concurrently."""
+        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        answers = [self.ainvoke(conversation, config, stop=stop, **kwargs) for conversation in messages]
+        return _result(await asyncio.gather(*answers))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
+
+    # --- binding ---
+
+    def bind_tools(self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools to every model, in its provider's format."""
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        return cast("Runnable[LanguageModelInput, AIMessage]", self.bind(llmthrift_bound=bind_tools(self._tiers, tools, **kwargs)))
+
+    def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
+        """Structured output through whichever model is chosen.
+
+        Raises:
+            ConfigurationError: the models parse this method differently.
+        """
+        bound, assemble = structured_output(self._tiers, schema, include_raw=include_raw, **kwargs)
+        return assemble(self.bind(llmthrift_bound=bound))
+
+    # --- description ---
+
+    @property
+    def _llm_type(self) -> str:
+        return "llmthrift-router"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"models": {name: tier.name for name, tier in self._tiers.items()}, "policy": self._routing.version}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        tier = self._tiers[self.baseline_within(self._tier_names)]
+        params = tier.model._get_ls_params(stop=stop, **{**tier.parameters, **kwargs})
+        if "model" in kwargs:
+            params["ls_model_name"] = kwargs["model"]
+        if self.temperature is not None:
+            params["ls_temperature"] = self.temperature
+        if self.max_tokens is not None:
+            params["ls_max_tokens"] = self.max_tokens
+        return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return common_profile(self._tiers)
+
+    # --- steps ---
+
+    def _routed(
+        self,
+        messages: list[BaseMessage],
+        config: RunnableConfig | None,
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+        *,
+        stream: bool,
+    ) -> RoutedCall:
+        own: RunnableConfig = {}
+        if self.callbacks is not None:
+            own["callbacks"] = self.callbacks
+        if self.tags:
+            own["tags"] = self.tags
+        if self.metadata:
+            own["metadata"] = self.metadata
+        merged = ensure_config(config)
+        if own:
+            from langchain_core.runnables.config import merge_configs
+
+            merged = merge_configs(own, merged)
+        return RoutedCall(self, messages, merged, stop=stop, arguments=dict(kwargs), stream=stream)
+
+    def _plain(self, kwargs: dict[str, Any]) -> BaseChatModel:
+        return self._tiers[self.baseline_within(self._tier_names)].model
+
+    def _plain_arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        tier = self._tiers[baseline := self.baseline_within(self._tier_names)]
+        arguments = dict(kwargs)
+        bound = arguments.pop("llmthrift_bound", None) or {}
+        for ours in ("cache", "max_tier"):
+            arguments.pop(ours, None)
+        if (stop := stop if stop is not None else self.stop) is not None:
+            arguments["stop"] = stop
+        return {**tier.parameters, **bound.get(baseline, {}), **arguments}
+
+    def _price_tier(self, name: str) -> str | None:
+        tier = self._tiers.get(name)
+        return None if tier is None else self.thrift.prices.tier(tier.name, provider=tier.provider)
+
+    def _require_tier(self, option: str, name: str) -> None:
+        if name not in self._tiers:
+            raise ConfigurationError(f"{option}={name!r} is not a tier of this router: {', '.join(self._tiers)}")
+
+
+def thrifty(model: Any, thrift: Thrift, *, cache: ThriftCache | bool = True, **options: Any) -> ChatRouter:
+    """One chat model with cache, metering and single flight: the one-line way to cached streams.
+
+    Args:
+        model: a chat model, a bound chat model, or a name such as "openai:gpt-4o-mini".
+        thrift: prices, cache and ledger.
+        cache: True for the default policy; a ThriftCache for another one; False to only meter.
+        options: as for `ChatRouter`.
+
+    >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    >>> from llmthrift_core import Thrift
+    >>> model = thrifty(FakeListChatModel(responses=["one", "two"]), Thrift(":memory:"))
+    >>> "".join(chunk.content for chunk in model.stream("Which?")), "".join(chunk.content for chunk in model.stream("Which?"))
+    ('one', 'one')
+    """
+    return ChatRouter(thrift, models={"model": model}, cache=cache, **options)
+
+
+def _begin(routed: RoutedCall) -> None:
+    routed.begin()
+    while (waiting := routed.call.waiting) is not None:
+        waiting.wait()
+        routed.begin()
+
+
+async def _abegin(routed: RoutedCall) -> None:
+    begin: Callable[[], None] = routed.begin
+    while True:
+        if routed.is_quick:
+            begin()
+        else:
+            await asyncio.to_thread(begin)
+        waiting = routed.call.waiting
+        if waiting is None:
+            return
+        await waiting.wait_async()
+
+
+async def _afinish(routed: RoutedCall, message: AIMessage | None) -> None:
+    if routed.stores:
+        await asyncio.to_thread(routed.finished, message)
+    else:
+        routed.finished(message)
+
+
+def _config_of(
+    callbacks: Callbacks, tags: list[str] | None, metadata: dict[str, Any] | None, run_name: str | None, run_id: UUID | None
+) -> RunnableConfig:
+    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name, "run_id": run_id}
+    return cast("RunnableConfig", {key: value for key, value in given.items() if value is not None})
+
+
+def _result(messages: Sequence[AIMessage]) -> LLMResult:
+    return LLMResult(generations=[[ChatGeneration(message=message)] for message in messages], llm_output={})

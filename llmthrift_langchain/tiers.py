@@ -1,0 +1,153 @@
+"""The models behind a router: prepared once, bound per tier, identified for cache keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
+
+from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_langchain.llm_string import identify
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One model of a router.
+
+    Attributes:
+        model: the chat model, its own cache bypassed.
+        name, provider: as the price catalog knows them.
+        parameters: keyword arguments of every call to it.
+        identity: hash of everything about the model that may change an answer; None if it cannot be told.
+    """
+
+    model: BaseChatModel
+    name: str
+    provider: str | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    identity: bytes | None = None
+
+
+def prepare(given: Any, defaults: Mapping[str, Any], *, named: Mapping[str, Any], streaming: bool | None) -> Tier:
+    """A tier from a chat model, a bound chat model, or a name such as "openai:gpt-4o-mini".
+
+    Args:
+        given: the model.
+        defaults: keyword arguments of every call.
+        named: constructor arguments of a model given by name; None values are left out.
+        streaming: the model's own field of that name, where it has one.
+
+    Raises:
+        ConfigurationError: not a chat model, or a router.
+        MissingExtraError: a name, and langchain is not installed.
+    """
+    parameters = dict(defaults)
+    if isinstance(given, str):
+        model = _by_name(given, {name: value for name, value in named.items() if value is not None})
+    else:
+        while isinstance(given, RunnableBinding):
+            parameters = {**parameters, **given.kwargs}
+            given = given.bound
+        model = given
+    if not isinstance(model, BaseChatModel):
+        raise ConfigurationError(f"a tier must be a chat model or the name of one, not {type(model).__name__}")
+    if model._llm_type == "llmthrift-router":
+        raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
+    update: dict[str, Any] = {"cache": False}
+    if streaming is not None and "streaming" in type(model).model_fields:
+        update["streaming"] = streaming
+    model = model.model_copy(update=update)
+    described = model._get_ls_params()
+    identity = identify(model._get_llm_string(stop=None))
+    return Tier(
+        model=model,
+        name=str(described.get("ls_model_name") or identity.model or type(model).__name__),
+        provider=described.get("ls_provider"),
+        parameters=parameters,
+        identity=None if identity.digest is None else digest("tier", identity.digest, canonical_json(parameters)),
+    )
+
+
+def bind_tools(tiers: Mapping[str, Tier], tools: Sequence[Any], **kwargs: Any) -> dict[str, dict[str, Any]]:
+    """For each tier the keyword arguments that its own `bind_tools` makes, so that tools have its provider's format."""
+    return {name: _bound_arguments(tier.model.bind_tools(tools, **kwargs)) for name, tier in tiers.items()}
+
+
+def structured_output(
+    tiers: Mapping[str, Tier], schema: Any, **kwargs: Any
+) -> tuple[dict[str, dict[str, Any]], Callable[[Runnable[Any, Any]], Runnable[Any, Any]]]:
+    """For each tier the keyword arguments of its own structured output, and how to parse what any of them answers.
+
+    Models of one class parse alike. A mixed set uses function calling, which every provider's adapter parses alike, unless the caller
+    names a method.
+
+    Raises:
+        ConfigurationError: the models cannot be parsed alike with the given method.
+    """
+    if len({type(tier.model) for tier in tiers.values()}) > 1 and "method" not in kwargs:
+        kwargs = {**kwargs, "method": "function_calling"}
+    pipelines = {name: tier.model.with_structured_output(schema, **kwargs) for name, tier in tiers.items()}
+    split = {name: _split(pipeline) for name, pipeline in pipelines.items()}
+    kinds = {tuple(type(step).__name__ for step in rest) for _, rest, _ in split.values()}
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            f"the models of this router parse structured output differently ({sorted(kinds)}); pass method='function_calling'"
+        )
+    _, rest, has_raw = next(iter(split.values()))
+
+    def assemble(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
+        first: Runnable[Any, Any] = RunnableParallel(raw=model) if has_raw else model
+        for step in rest:
+            first = first | step
+        return first
+
+    return {name: bound for name, (bound, _, _) in split.items()}, assemble
+
+
+def common_profile(tiers: Mapping[str, Tier]) -> ModelProfile | None:
+    """What every model can do: the lowest of their limits, and only capabilities that all of them have."""
+    profiles = [tier.model.profile for tier in tiers.values()]
+    if not profiles or any(not profile for profile in profiles):
+        return None
+    common: dict[str, Any] = {}
+    first, *others = [dict(profile) for profile in profiles if profile]
+    for key, value in first.items():
+        values = [value, *(other.get(key) for other in others)]
+        if all(isinstance(item, bool) for item in values):
+            common[key] = all(values)
+        elif all(isinstance(item, int) for item in values):
+            common[key] = min(item for item in values if isinstance(item, int))
+        elif all(item == value for item in values):
+            common[key] = value
+    return common  # type: ignore[return-value]
+
+
+def _by_name(name: str, options: Mapping[str, Any]) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError:
+        raise MissingExtraError("models", "langchain") from None
+    model: BaseChatModel = init_chat_model(name, **options)
+    return model
+
+
+def _bound_arguments(bound: Runnable[Any, Any]) -> dict[str, Any]:
+    if not isinstance(bound, RunnableBinding):
+        raise ConfigurationError(f"cannot bind tools through a router to a model that returns {type(bound).__name__}")
+    return dict(bound.kwargs)
+
+
+def _split(pipeline: Runnable[Any, Any]) -> tuple[dict[str, Any], list[Runnable[Any, Any]], bool]:
+    """A structured-output pipeline as (model's arguments, the steps after the model, whether the raw message is kept)."""
+    if isinstance(pipeline, RunnableSequence):
+        first, *rest = pipeline.steps
+        if isinstance(first, RunnableBinding):
+            return dict(first.kwargs), rest, False
+        if isinstance(first, RunnableParallel) and isinstance(raw := first.steps__.get("raw"), RunnableBinding):
+            return dict(raw.kwargs), rest, True
+    raise ConfigurationError(f"cannot route structured output of this shape: {type(pipeline).__name__}")

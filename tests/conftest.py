@@ -1,0 +1,58 @@
+"""Shared fixtures: a database file per test, the loopback provider, and sockets blocked everywhere else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
+
+from llmthrift_core import Thrift
+from llmthrift_core.testing import LoopbackProvider
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LLMTHRIFT_URL", "LLMTHRIFT_OBSERVE", "LLMTHRIFT_DISABLED", "LLMTHRIFT_METER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Unit tests cannot open a socket; tests marked `loopback` reach 127.0.0.1 and nothing else."""
+    if item.get_closest_marker("loopback"):
+        enable_socket()
+        socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
+    else:
+        disable_socket(allow_unix_socket=True)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    enable_socket()
+
+
+@pytest.fixture
+def thrift(tmp_path: Path) -> Iterator[Thrift]:
+    with Thrift(tmp_path / "ledger.db") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def _provider() -> Iterator[LoopbackProvider]:
+    with LoopbackProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(_provider: LoopbackProvider) -> LoopbackProvider:
+    _provider.reset()
+    return _provider
+
+
+@pytest.fixture
+def no_warnings_as_errors() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield

@@ -1,0 +1,33 @@
+"""Every Python block of the README runs as it stands, against the loopback provider."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from langchain_core.globals import set_llm_cache
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"block{number}" for number in range(len(BLOCKS))])
+def test_block_runs(block, provider, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
+    scope: dict[str, object] = {"__name__": "__main__"}
+    try:
+        exec(compile(block, "README.md", "exec"), scope)
+    finally:
+        set_llm_cache(None)
+        for value in scope.values():
+            if type(value).__name__ == "Thrift":
+                value.close()
+    assert capsys.readouterr().out.strip()
+
+
+def test_there_are_blocks_for_each_way_of_use():
+    assert len(BLOCKS) >= 6
