@@ -1,6 +1,6 @@
 """What a callback handler adds to a call: llmthrift's beside langchain-core's UsageMetadataCallbackHandler and langfuse's.
 
-    python -m benchmarks.handler
+python -m benchmarks.handler
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _langfuse() -> BaseCallbackHandler | None:
         from langfuse import Langfuse
         from langfuse.langchain import CallbackHandler
 
-        Langfuse(public_key="pk", secret_key="sk", host="http://127.0.0.1:9", flush_at=10**9, flush_interval=10**6)
+        Langfuse(public_key="pk", secret_key="sk", host="http://127.0.0.1:9")
         handler: BaseCallbackHandler = CallbackHandler()
         return handler
     except Exception as error:

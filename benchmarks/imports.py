@@ -1,6 +1,6 @@
 """What `import llmthrift_langchain` costs over importing langchain-core's chat models, in fresh processes.
 
-    python -m benchmarks.imports
+python -m benchmarks.imports
 """
 
 from __future__ import annotations

@@ -51,9 +51,7 @@ def main() -> None:
         ("Usage.from_langchain()", measured(lambda: Usage.from_langchain(METADATA))),
         (
             "genai_prices.calc_price(), gpt-4o",
-            measured(
-                lambda: genai_prices.calc_price(theirs, "gpt-4o", provider_id="openai", genai_request_timestamp=AT), CALLS // 10
-            ),
+            measured(lambda: genai_prices.calc_price(theirs, "gpt-4o", provider_id="openai", genai_request_timestamp=AT), CALLS // 10),
         ),
     ]
     baseline = rows[-1][1][0]

@@ -1,6 +1,6 @@
 """Every benchmark, one after the other.
 
-    python -m benchmarks.run
+python -m benchmarks.run
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class Thrift:
         redact: applied to every captured text before it is stored.
         synchronous: SQLite's setting: "NORMAL" may lose the last commits when the power fails, "FULL" does not.
         busy_timeout_seconds: how long a write waits for another process before it counts as failed.
+        cache_memory_entries: cached answers that are kept in memory, in front of the database.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
@@ -69,6 +70,7 @@ class Thrift:
         redact: Callable[[str], str] | None = None,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         busy_timeout_seconds: float = 5.0,
+        cache_memory_entries: int = 10_000,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -84,6 +86,7 @@ class Thrift:
         self._redact = redact
         self._synchronous = synchronous
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._cache_memory_entries = cache_memory_entries
         self._owned: dict[str, Call] = {}
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
@@ -121,7 +124,7 @@ class Thrift:
         """The exact cache."""
         from llmthrift_core.cache.exact import ExactCache
 
-        return ExactCache(self.database, clock=self._clock)
+        return ExactCache(self.database, clock=self._clock, memory_entries=self._cache_memory_entries)
 
     # --- the order of a call ---
 

@@ -6,10 +6,10 @@ JSON of fixed fields, prefixed by the codec's version. Nothing in a stored row c
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -21,6 +21,9 @@ _MARK = "llmthrift"
 # Response metadata in which providers bill: a meter that reads it on a hit would bill the answer again.
 _BILLED = frozenset({"token_usage", "usage", "usage_metadata", "model_usage", "llm_output"})
 _NOTHING_BILLED = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+_MESSAGE_FIELDS = set(AIMessage.model_fields)
+_GENERATION_FIELDS = set(ChatGeneration.model_fields)
+_TEXT_OR_NONE = (str, type(None))
 
 
 class CodecError(ValueError):
@@ -36,7 +39,12 @@ def encode(generations: Sequence[Generation]) -> bytes:
     items: list[dict[str, Any]] = []
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            items.append({"info": _plain(generation.generation_info), "message": _encode_message(generation.message)})
+            item: dict[str, Any] = {"message": _encode_message(generation.message)}
+            if not isinstance(generation.message.content, str):
+                item["text"] = str(generation.text)
+            if generation.generation_info is not None:
+                item["info"] = _plain(generation.generation_info)
+            items.append(item)
         elif isinstance(generation, Generation):
             items.append({"info": _plain(generation.generation_info), "text": generation.text})
         else:
@@ -46,43 +54,63 @@ def encode(generations: Sequence[Generation]) -> bytes:
     return _VERSION + _dumps(items)
 
 
-def decode(payload: bytes) -> list[Generation]:
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """One decoded generation: plain data of checked types, from which `served` builds fresh objects.
+
+    Attributes:
+        text: the text of the generation.
+        info: its generation_info.
+        message: the fields of the chat message; None for a completion.
+    """
+
+    text: str
+    info: dict[str, Any] | None
+    message: dict[str, Any] | None
+
+
+def decode(payload: bytes) -> list[StoredAnswer]:
     """The stored generations, every field checked for its type.
 
     Raises:
         CodecError: not written by this codec, truncated, or of unexpected types.
     """
-    if not isinstance(payload, bytes) or not payload.startswith(_VERSION):
+    if type(payload) is not bytes or not payload.startswith(_VERSION):
         raise CodecError("not written by this codec version")
     items = _loads(payload[len(_VERSION) :])
-    if not isinstance(items, list) or not items:
+    if type(items) is not list or not items:
         raise CodecError("no generations")
     try:
         return [_decode_item(item) for item in items]
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise CodecError(f"undecodable answer: {type(error).__name__}") from None
 
 
-def served(generations: Sequence[Generation], mark: Mapping[str, Any]) -> list[Generation]:
-    """Fresh copies of decoded generations, as a hit: a new message id, no billed usage, and the mark of the cache.
+def served(answers: Sequence[StoredAnswer], mark: Mapping[str, Any]) -> list[Generation]:
+    """Fresh generations, as a hit: a new message id, no billed usage, and the mark of the cache.
 
     The mark stands in `generation_info["llmthrift"]` and `response_metadata["llmthrift"]` of chat answers. Plain generations come
     back exactly as they were stored: LangChain fires no callback for them that could read a mark.
     """
     fresh: list[Generation] = []
-    for generation in generations:
-        if not isinstance(generation, ChatGeneration):
-            fresh.append(Generation(text=generation.text, generation_info=copy.deepcopy(generation.generation_info)))
+    for answer in answers:
+        info = None if answer.info is None else _copied(answer.info)
+        if answer.message is None:
+            fresh.append(Generation(text=answer.text, generation_info=info))
             continue
-        stored = generation.message.__dict__
-        fields = {name: _copied(value) for name, value in stored.items()}
+        fields = _copied(answer.message)
         fields["id"] = "llmthrift-" + os.urandom(12).hex()
-        fields["usage_metadata"] = dict(_NOTHING_BILLED)
+        fields["usage_metadata"] = _NOTHING_BILLED.copy()
         fields["response_metadata"][_MARK] = dict(mark)
-        info = _copied(generation.generation_info) if generation.generation_info else {}
+        info = info or {}
         info[_MARK] = dict(mark)
-        message = AIMessage.model_construct(_fields_set=set(fields), **fields)
-        fresh.append(ChatGeneration.model_construct(text=generation.text, generation_info=info, type="ChatGeneration", message=message))
+        # Every field is given and of its type: validating them once more would cost as much as all the rest of a hit.
+        message = AIMessage.model_construct(_fields_set=_MESSAGE_FIELDS, **fields)
+        fresh.append(
+            ChatGeneration.model_construct(
+                _fields_set=_GENERATION_FIELDS, text=answer.text, generation_info=info, type="ChatGeneration", message=message
+            )
+        )
     return fresh
 
 
@@ -112,24 +140,42 @@ def _encode_message(message: Any) -> dict[str, Any]:
     return fields
 
 
-def _decode_item(item: Mapping[str, Any]) -> Generation:
+def _decode_item(item: Mapping[str, Any]) -> StoredAnswer:
     info = item.get("info")
-    if info is not None and not isinstance(info, dict):
+    if info is not None and type(info) is not dict:
         raise CodecError("info is not an object")
-    if "text" in item:
-        if not isinstance(item["text"], str):
+    if "message" not in item:
+        if type(item["text"]) is not str:
             raise CodecError("text is not a string")
-        return Generation(text=item["text"], generation_info=info)
+        return StoredAnswer(item["text"], info, None)
     fields = item["message"]
-    message = AIMessage(
-        content=fields["content"],
-        tool_calls=fields.get("tool_calls", []),
-        invalid_tool_calls=fields.get("invalid_tool_calls", []),
-        additional_kwargs=fields.get("additional_kwargs", {}),
-        response_metadata={name: value for name, value in fields.get("response_metadata", {}).items() if name not in _BILLED},
-        name=fields.get("name"),
-    )
-    return ChatGeneration(message=message, generation_info=info)
+    content = fields["content"]
+    if type(content) is str:
+        text = content
+    else:
+        text = item["text"]
+        if type(content) is not list or type(text) is not str or not all(type(block) in (str, dict) for block in content):
+            raise CodecError("content is neither text nor blocks")
+    tool_calls, broken = fields.get("tool_calls", []), fields.get("invalid_tool_calls", [])
+    if type(tool_calls) is not list or not all(
+        type(call["name"]) is str and type(call["args"]) is dict and type(call["id"]) in _TEXT_OR_NONE for call in tool_calls
+    ):
+        raise CodecError("tool_calls are not tool calls")
+    if type(broken) is not list or not all(type(value) in _TEXT_OR_NONE for call in broken for value in call.values()):
+        raise CodecError("invalid_tool_calls are not invalid tool calls")
+    additional, metadata, name = fields.get("additional_kwargs", {}), fields.get("response_metadata", {}), fields.get("name")
+    if type(additional) is not dict or type(metadata) is not dict or type(name) not in _TEXT_OR_NONE:
+        raise CodecError("metadata is not an object")
+    message = {
+        "content": content,
+        "additional_kwargs": additional,
+        "response_metadata": {key: value for key, value in metadata.items() if key not in _BILLED},
+        "type": "ai",
+        "name": name,
+        "tool_calls": tool_calls,
+        "invalid_tool_calls": broken,
+    }
+    return StoredAnswer(text, info, message)
 
 
 def _plain(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

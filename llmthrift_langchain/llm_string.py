@@ -20,8 +20,8 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 _IRRELEVANT = frozenset({
     "timeout", "request_timeout", "default_request_timeout", "stream_chunk_timeout", "max_retries", "callbacks", "callback_manager",
     "metadata", "tags", "verbose", "cache", "rate_limiter", "http_client", "http_async_client", "http_socket_options", "streaming",
-    "stream", "stream_usage", "stream_options", "disable_streaming", "profile", "openai_proxy", "anthropic_proxy", "include_response_headers",
-    "ls_structured_output_format", "structured_output_format",
+    "stream", "stream_usage", "stream_options", "disable_streaming", "profile", "openai_proxy", "anthropic_proxy",
+    "include_response_headers", "ls_structured_output_format", "structured_output_format",
 })  # fmt: skip
 _HEADERS = frozenset({"default_headers", "extra_headers", "headers"})
 # Headers that name one request or one credential, rather than a variant of the model.

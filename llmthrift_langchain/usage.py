@@ -81,8 +81,7 @@ def answer_text(generations: Sequence[Generation]) -> str:
                     parts.append(block)
                 else:
                     parts.extend(value for key in ("text", "thinking", "reasoning") if isinstance(value := block.get(key), str))
-        for call in getattr(message, "tool_calls", None) or ():
-            parts.append(f"{call['name']}{call['args']}")
+        parts.extend(f"{call['name']}{call['args']}" for call in getattr(message, "tool_calls", None) or ())
     return "\n".join(parts)
 
 

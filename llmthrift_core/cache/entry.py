@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from decimal import Decimal
 from typing import Any, Final
 
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.errors import UsageError
 from llmthrift_core.usage import Usage
 
 _USAGE_FIELDS: Final = tuple(field.name for field in fields(Usage))
-_KNOWN_USAGE: Final = frozenset(_USAGE_FIELDS)
+_NOT_COUNTED: Final = (("service_tier", None), ("estimated", False), ("other", ()))
+_KNOWN_COUNTS: Final = frozenset(_USAGE_FIELDS) - {name for name, _ in _NOT_COUNTED}
 _NOTHING: Final = Usage()
 _LARGEST: Final = 2**63 - 1  # what a ledger row can hold
-_to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 # The columns of a view, in the order of its fields.
 VIEW_COLUMNS: Final = (
@@ -148,17 +149,19 @@ def usage_from_json(text: Any) -> Usage:
     if text == "{}":
         return _NOTHING
     values = _object_in(text)
-    tier, estimated = values.get("service_tier"), values.get("estimated", False)
-    if not _KNOWN_USAGE.issuperset(values) or type(estimated) is not bool or (tier is not None and type(tier) is not str):
+    tier, estimated, other = (values.pop(name, default) for name, default in _NOT_COUNTED)
+    if (
+        not _KNOWN_COUNTS.issuperset(values)
+        or not all(type(count) is int and 0 <= count <= _LARGEST for count in values.values())
+        or type(estimated) is not bool
+        or (tier is not None and type(tier) is not str)
+        or (other and max((pair[1] or 0 for pair in Usage(other=other).other), default=0) > _LARGEST)
+    ):
         raise ValueError("not a usage")
     try:
-        usage = Usage(**values)
-    except (TypeError, ArithmeticError):
-        raise ValueError("not a usage") from None
-    counts = (*(getattr(usage, name) for name in values if name != "other"), *(count for _, count in usage.other))
-    if any(isinstance(count, int | Decimal) and count > _LARGEST for count in counts):
-        raise ValueError("a count that is too large")
-    return usage
+        return Usage(**values, service_tier=tier, estimated=estimated, other=other)
+    except UsageError:  # a provider's own contradiction was stored as it was
+        return Usage.clamped(**values, service_tier=tier)
 
 
 def metadata_to_json(metadata: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ import threading
 from typing import Final
 
 from llmthrift_core.cache.memory import MemoryTier
-from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.policy import MIB, CachePolicy
 from llmthrift_core.cache.removal import raise_epoch, remove
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.cache.upkeep import write_uses
@@ -65,12 +65,16 @@ class Evictor:
             # Each is looked up only where its own room is used up: adding up bytes takes far longer than counting.
             entries = self._measure(sql.COUNT_ENTRIES, policy) if (room.entries or 0) < 0 else None
             stored_bytes = self._measure(sql.SUM_BYTES, policy) if (room.size_bytes or 0) < 0 else None
-            wanted = _excess(policy.max_entries, entries), _excess(policy.max_bytes, stored_bytes)
+            entries_step, bytes_step = _entries_step(policy), _bytes_step(policy)
+            wanted = (
+                _excess(policy.max_entries, entries, entries_step),
+                _excess(policy.max_bytes, stored_bytes, bytes_step),
+            )
             freed = self._free(policy, key, *wanted, now_us) if any(wanted) else (0, 0)
             if entries is not None:
-                room.entries = _until_next_look(policy.max_entries, entries - freed[0])
+                room.entries = _until_next_look(policy.max_entries, entries - freed[0], entries_step)
             if stored_bytes is not None:
-                room.size_bytes = _until_next_look(policy.max_bytes, stored_bytes - freed[1])
+                room.size_bytes = _until_next_look(policy.max_bytes, stored_bytes - freed[1], bytes_step)
 
     def after_fork(self) -> None:
         """The parent's lock may have been held."""
@@ -131,13 +135,22 @@ class _Freed:
         return True
 
 
-def _excess(limit: int | None, used: int | None) -> int:
-    return 0 if limit is None or used is None or used <= limit else used - limit + limit // 100
+def _excess(limit: int | None, used: int | None, step: int) -> int:
+    return 0 if limit is None or used is None or used <= limit else used - limit + step
 
 
-def _until_next_look(limit: int | None, used: int) -> int | None:
+def _until_next_look(limit: int | None, used: int, step: int) -> int | None:
     if limit is None:
         return None
-    # Other processes may store as well: look again when half of the room is used up, and not before a hundredth is.
-    room, step = max(limit - used, 0), limit // 100
+    # Other processes may store as well: look again when half of the room is used up, and not before a step is.
+    room = max(limit - used, 0)
     return room if room <= step else max(step, room // 2)
+
+
+def _entries_step(policy: CachePolicy) -> int:
+    return (policy.max_entries or 0) // 100
+
+
+def _bytes_step(policy: CachePolicy) -> int:
+    limit = policy.max_bytes or 0
+    return limit // 100 if limit >= MIB else 0

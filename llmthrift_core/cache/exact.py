@@ -155,7 +155,6 @@ class ExactCache:
             entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage, now_us, expires_us)
             self._memory.put(entry, seen)
         except Exception as error:
-            self._memory.discard(key)  # what is stored is not known now
             self._troubles.note("store", error)
             return False
         self._tally.add(namespace, stores=1)
@@ -208,9 +207,7 @@ class ExactCache:
         """
         conditions = conditions_of(tag=tag, source=source, scope=scope, namespace=namespace)
         if not conditions and where is None:
-            raise ConfigurationError(
-                "invalidate() needs tag=, source=, scope=, where= or namespace=; to remove everything use clear()"
-            )
+            raise ConfigurationError("invalidate() needs tag=, source=, scope=, where= or namespace=; to remove everything use clear()")
         return self._remove(matching_keys(self._database, conditions, where))
 
     def purge_expired(self) -> int:
@@ -219,6 +216,7 @@ class ExactCache:
         Raises:
             StorageError: the database cannot be written.
         """
+        self.flush()
         return purge(self._database, self._tally, int(self._clock() * 1_000_000))
 
     # --- looking ---

@@ -83,8 +83,7 @@ class CachePolicy:
             who = attribution.user if self.share == "user" else attribution.feature
             if who is None:
                 raise UncacheableError(
-                    f"share={self.share!r} needs a {self.share}: wrap the call in attribute({self.share}=...), "
-                    "or give it as metadata"
+                    f"share={self.share!r} needs a {self.share}: wrap the call in attribute({self.share}=...), or give it as metadata"
                 )
             scope = f"{self.share}={who}".encode("utf-8", "surrogatepass")
         version = b"" if self.prompt_version is None else b"=" + self.prompt_version.encode("utf-8", "surrogatepass")

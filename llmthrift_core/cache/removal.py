@@ -40,15 +40,13 @@ def conditions_of(
     Raises:
         ConfigurationError: an unknown scope, or a value that is not a text.
     """
-    conditions: list[ColumnElement[bool]] = []
-    wanted = dict(scope or {})
-    for name in wanted:
+    wanted = list((scope or {}).items())
+    for name, _ in wanted:
         if name not in SCOPES:
             raise ConfigurationError(f"unknown scope {name!r}; scopes are {', '.join(SCOPES)}")
-    for name, value in (*wanted.items(), ("namespace", namespace)):
-        if value is None and name not in wanted:
-            continue
-        conditions.append(cache_entries.c[name] == _text(name, value))
+    if namespace is not None:
+        wanted.append(("namespace", namespace))
+    conditions: list[ColumnElement[bool]] = [cache_entries.c[name] == _text(name, value) for name, value in wanted]
     for kind, label in (("tag", tag), ("source", source)):
         if label is not None:
             labelled = select(cache_labels.c.key).where(cache_labels.c.kind == kind, cache_labels.c.value == _text(kind, label))
@@ -56,9 +54,7 @@ def conditions_of(
     return conditions
 
 
-def matching_keys(
-    database: Database, conditions: Sequence[ColumnElement[bool]], where: Callable[[EntryView], bool] | None
-) -> list[bytes]:
+def matching_keys(database: Database, conditions: Sequence[ColumnElement[bool]], where: Callable[[EntryView], bool] | None) -> list[bytes]:
     """The keys of the entries that fulfil all conditions and the predicate.
 
     Raises:

@@ -41,9 +41,7 @@ def demo(
 
 @app.command()
 def report(
-    by: Annotated[
-        str, typer.Option(help="model, feature, user, session, day, month, call_site, ... or a tag's name")
-    ] = "model",
+    by: Annotated[str, typer.Option(help="model, feature, user, session, day, month, call_site, ... or a tag's name")] = "model",
     since: Since = None,
     until: Until = None,
     tz: Annotated[str | None, typer.Option(help="Time zone of days and months, such as Europe/Berlin")] = None,

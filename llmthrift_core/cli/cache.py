@@ -24,16 +24,12 @@ def stats(
         listed = thrift.cache.entries(namespace, limit=entries) if entries else []
     table = Table("figure", "value", title="Cache")
     for name, value in found.items():
-        table.add_row(
-            name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
-        )
+        table.add_row(name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
     console.print(table)
     if listed:
         most = Table("namespace", "model", "hits", "bytes", "user", "feature", title="Most used entries")
         for entry in sorted(listed, key=lambda each: -each.hits):
-            most.add_row(
-                entry.namespace, entry.model, str(entry.hits), f"{entry.size_bytes:,}", entry.user or "", entry.feature or ""
-            )
+            most.add_row(entry.namespace, entry.model, str(entry.hits), f"{entry.size_bytes:,}", entry.user or "", entry.feature or "")
         console.print(most)
 
 
@@ -54,9 +50,7 @@ def clear(
 def invalidate(
     tag: Annotated[str | None, typer.Option(help="Entries with this tag")] = None,
     source: Annotated[str | None, typer.Option(help="Entries made from this source document")] = None,
-    scope: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE: model, user, feature, prompt_version; repeatable")
-    ] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: model, user, feature, prompt_version; repeatable")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
     url: Url = None,
 ) -> None:

@@ -15,9 +15,7 @@ from llmthrift_core.thrift import Thrift
 
 console = Console()
 
-Url = Annotated[
-    str | None, typer.Option("--url", help="Database: a path or SQLAlchemy URL. Default: $LLMTHRIFT_URL, else ./llmthrift.db")
-]
+Url = Annotated[str | None, typer.Option("--url", help="Database: a path or SQLAlchemy URL. Default: $LLMTHRIFT_URL, else ./llmthrift.db")]
 Since = Annotated[str | None, typer.Option(help="From this time on: 2026-02-27 or 2026-02-27T14:00, UTC")]
 Until = Annotated[str | None, typer.Option(help="Before this time")]
 Prices = Annotated[Path | None, typer.Option("--prices", help="TOML file of price overrides")]

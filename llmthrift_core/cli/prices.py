@@ -66,9 +66,7 @@ def estimate(
     model: str,
     input_tokens: Annotated[int, typer.Option("--input", help="Input tokens per request", min=0)] = 0,
     output_tokens: Annotated[int, typer.Option("--output", help="Output tokens per request", min=0)] = 0,
-    file: Annotated[
-        Path | None, typer.Option(help="Count the input tokens of this text file", exists=True, dir_okay=False)
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Count the input tokens of this text file", exists=True, dir_okay=False)] = None,
     requests: Annotated[int, typer.Option(help="How many requests", min=1)] = 1,
     cached: Annotated[int, typer.Option(help="Of the input tokens, read from the provider's prompt cache", min=0)] = 0,
     provider: Provider = None,

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
 
-_COLUMNS = (
-    "requests",
-    "attempts",
-    "cache_hits",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "saved_usd",
-    "errors",
-    "unpriced",
-)
+# Heading -> column: what fits a terminal of 80 characters. `--json` prints them all.
+_COLUMNS = {
+    "calls": "requests",
+    "hits": "cache_hits",
+    "tokens in": "input_tokens",
+    "out": "output_tokens",
+    "cost": "cost_usd",
+    "saved": "saved_usd",
+    "errors": "errors",
+    "unpriced": "unpriced",
+}
 
 
 def dollars(amount: Decimal | None) -> str:

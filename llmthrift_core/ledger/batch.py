@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.ledger.repair import MOST
+from llmthrift_core.ledger.repair import MOST, MOST_NAME_CHARACTERS
 from llmthrift_core.ledger.rollups import Sums
 from llmthrift_core.storage.backend import Row, Transaction
 from llmthrift_core.storage.database import Database
@@ -122,9 +122,11 @@ def _sums(plain: Sequence[CallRecord], calls: Sequence[CallRecord], costs: Seque
     for cost in costs:
         sums.add_other_cost(cost.at_us, cost.cost_nano_usd, cost.attribution)
     rows = sums.rows()
-    for _, _, _, value, *amounts in rows:
-        if "\0" in value:
+    for dimension, _, _, value, *amounts in rows:
+        if "\0" in value or "\0" in dimension:
             raise RowRejectedError("a name holds a NUL character")  # which PostgreSQL refuses
+        if len(value) > MOST_NAME_CHARACTERS or len(dimension) > len("tag:") + MOST_NAME_CHARACTERS:
+            raise RowRejectedError("a name is too long")
         if max(amounts) > MOST or min(amounts) < -MOST:
             raise RowRejectedError("an amount is too large")  # before it makes the sum overflow
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from hashlib import blake2b
 from typing import Any, Final
 
 from llmthrift_core.attribution import Attribution
@@ -13,22 +14,22 @@ from llmthrift_core.ledger.record import CallRecord
 # Larger amounts come from broken clients; a thousand of this one can still be added up in 64 bits, so that sums of
 # one bucket do not overflow either.
 MOST: Final = 2**53
+# PostgreSQL indexes at most 2,704 bytes: a tag's name and value together stay below that.
+MOST_NAME_CHARACTERS: Final = 256
 _MOST_ATTEMPTS: Final = 32_767  # the column is a 16-bit integer
-_TEXTS: Final = frozenset(
-    {"request_id", "call_id", "model", "provider"}
-    | {name for name, kind in CallRecord.__annotations__.items() if kind.startswith("str")}
-)
+_NAMES: Final = frozenset({"request_id", "model", "provider", "cache"})
+_TEXTS: Final = frozenset({"call_id"} | {name for name, kind in CallRecord.__annotations__.items() if kind.startswith("str")})
 _FLAGS: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind == "bool")
 _NULLABLE: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind.endswith("| None"))
 
 
 def repair(entry: Entry) -> Entry:
-    """A copy with text that is valid UTF-8 without NUL, and with integers from -MOST to MOST."""
+    """A copy with text that is valid UTF-8 without NUL, names of a length that can be indexed, and integers from -MOST to MOST."""
     if isinstance(entry, CallRecord):
         return _repair_call(entry)
     if isinstance(entry, OtherCost):
         return OtherCost(
-            clean_text(entry.request_id),
+            clean_name(entry.request_id),
             clean_integer(entry.at_us),
             clean_text(entry.kind),
             clean_integer(entry.cost_nano_usd),
@@ -36,14 +37,14 @@ def repair(entry: Entry) -> Entry:
         )
     if isinstance(entry, Capture):
         return Capture(
-            clean_text(entry.request_id),
+            clean_name(entry.request_id),
             clean_integer(entry.at_us),
-            _clean_optional(entry.user),
+            _clean_optional_name(entry.user),
             _clean_optional(entry.prompt),
             _clean_optional(entry.answer),
         )
     return Feedback(
-        clean_text(entry.request_id),
+        clean_name(entry.request_id),
         clean_integer(entry.at_us),
         clean_integer(entry.quality),
         _clean_optional(entry.source),
@@ -61,6 +62,19 @@ def clean_text(value: Any) -> str:
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
+def clean_name(value: Any) -> str:
+    """Clean text of at most MOST_NAME_CHARACTERS; a longer one ends in a hash, so that different names stay different.
+
+    >>> clean_name("x" * 1000)[:4], len(clean_name("x" * 1000))
+    ('xxxx', 256)
+    """
+    text = clean_text(value)
+    if len(text) <= MOST_NAME_CHARACTERS:
+        return text
+    digest = blake2b(text.encode(), digest_size=16).hexdigest()
+    return f"{text[: MOST_NAME_CHARACTERS - len(digest) - 1]}~{digest}"
+
+
 def clean_integer(value: Any) -> int:
     """An integer from -MOST to MOST; 0 for what is no number.
 
@@ -75,15 +89,15 @@ def clean_integer(value: Any) -> int:
 def clean_attribution(who: Attribution) -> Attribution:
     """The same attribution with clean text."""
     return Attribution(
-        _clean_optional(who.user),
-        _clean_optional(who.feature),
-        _clean_optional(who.session),
-        _clean_optional(who.run),
-        _clean_optional(who.request_type),
-        _clean_optional(who.prompt_version),
-        _clean_optional(who.config_version),
-        _clean_optional(who.call_site),
-        tuple((clean_text(name), clean_text(value)) for name, value in who.tags),
+        _clean_optional_name(who.user),
+        _clean_optional_name(who.feature),
+        _clean_optional_name(who.session),
+        _clean_optional_name(who.run),
+        _clean_optional_name(who.request_type),
+        _clean_optional_name(who.prompt_version),
+        _clean_optional_name(who.config_version),
+        _clean_optional_name(who.call_site),
+        tuple((clean_name(name), clean_name(value)) for name, value in who.tags),
     )
 
 
@@ -94,6 +108,8 @@ def _repair_call(call: CallRecord) -> CallRecord:
             repaired.attribution = clean_attribution(value)
         elif value is None and name in _NULLABLE | {"provider"}:
             continue
+        elif name in _NAMES:
+            setattr(repaired, name, clean_name(value))
         elif name in _TEXTS:
             setattr(repaired, name, clean_text(value))
         elif name in _FLAGS:
@@ -107,3 +123,7 @@ def _repair_call(call: CallRecord) -> CallRecord:
 
 def _clean_optional(value: Any) -> str | None:
     return None if value is None else clean_text(value)
+
+
+def _clean_optional_name(value: Any) -> str | None:
+    return None if value is None else clean_name(value)

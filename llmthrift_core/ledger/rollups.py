@@ -109,10 +109,10 @@ class Sums:
 
     def add_plain_call(self, call: CallRecord) -> None:
         """Add a record that `is_plain`: a third of the time of `add_call`, which most records can spare."""
-        if call.cost_nano_usd is None:
+        amounts = _plain_amounts(call) if call.latency_us is None else _plain_timed_amounts(call)
+        if None in amounts:  # unpriced
             self.add_call(call)
             return
-        amounts = _plain_amounts(call) if call.latency_us is None else _plain_timed_amounts(call)
         timed = len(amounts) > _PLAIN_UNTIMED
         quarter = call.at_us // _QUARTER_US
         who = call.attribution
@@ -128,7 +128,7 @@ class Sums:
             amounts.append((_REQUESTS, 1))
         if (cost := call.cost_nano_usd) is None:
             amounts.append((_UNPRICED, 1))
-        elif cost:
+        else:
             amounts.append((_COST, cost))
             amounts.append((_INPUT_COST, call.input_cost_nano_usd or 0))
             amounts.append((_OUTPUT_COST, call.output_cost_nano_usd or 0))

@@ -206,27 +206,25 @@ class Writer:
         parts: list[Sequence[Entry]] = [self._held]
         repaired: Entry | None = None
         while parts:
-            part = parts[-1]
+            part = parts.pop()
             try:
                 outcome = self._commit(part)
             except ClosedError:
                 self._held = []
-                self._lose(sum(map(len, parts)), "the database is closed")
+                self._lose(len(part) + sum(map(len, parts)), "the database is closed")
                 return True
-            except RowRejectedError as error:
-                parts.pop()
+            except Exception as error:  # of our own too: a fault in one entry must not end the recording of the others
+                if isinstance(error, StorageError) and not isinstance(error, RowRejectedError):
+                    self._held = [*part, *(entry for waiting in reversed(parts) for entry in waiting)]
+                    self._failed(error)
+                    return False
                 if len(part) > 1:
                     parts += (part[len(part) // 2 :], part[: len(part) // 2])
                 elif part[0] is repaired or (repaired := self._repaired(part[0])) is None:
-                    self._lose(1, f"the database refuses a value ({type(error.__cause__ or error).__name__})")
+                    self._lose(1, f"an entry cannot be stored ({type(error.__cause__ or error).__name__})")
                 else:
                     parts.append([repaired])
-            except StorageError as error:
-                self._held = [entry for waiting in reversed(parts) for entry in waiting]
-                self._failed(error)
-                return False
             else:
-                parts.pop()
                 self.written += outcome.written
                 self.duplicates += outcome.duplicates
         self._held = []

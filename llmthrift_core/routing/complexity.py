@@ -29,26 +29,35 @@ WEIGHTS: Mapping[str, float] = {
 }
 
 SIMPLE = (
-    r"classif\w+|categori[sz]e|label|extract|translate|spell\w*|define|definition|synonyms?|antonyms?|sentiment|positive or negative|"
-    r"what (?:is|are|does|time|day|year)|who (?:is|was|wrote|invented)|when (?:is|was|did|does|do)|where (?:is|are|can|do)|"
-    r"is there|are there|do you|does|can i|can you|may i|yes or no|true or false|capital of|convert|format|rephrase|rewrite|summari[sz]e in one|"
-    r"how (?:do|can) i (?:contact|reset|change|find|cancel|log)|opening hours|hello|hi|thanks|thank you|list|name (?:a|the|three)"
+    r"classif\w+|categori[sz]e|label|extract|translate|spell\w*|define|definition|synonyms?|antonyms?|sentiment|"
+    r"positive or negative|what (?:is|are|does|time|day|year)|who (?:is|was|wrote|invented)|when (?:is|was|did|does|do)|"
+    r"where (?:is|are|can|do)|is there|are there|do you|does|can i|can you|may i|yes or no|true or false|capital of|convert|"
+    r"format|rephrase|rewrite|summari[sz]e in one|how (?:do|can) i (?:contact|reset|change|find|cancel|log)|opening hours|"
+    r"hello|hi|thanks|thank you|list|name (?:a|the|three)"
 )
 COMPLEX = (
-    r"why|compare|contrast|versus|trade-?offs?|pros and cons|analy[sz]e|analysis|evaluate|assess|critique|design|architect\w*|"
-    r"prove|proof|derive|justify|reason(?:ing)?|step[- ]by[- ]step|strateg\w+|plan (?:a|an|the|out)|negotiat\w+|"
-    r"debug|refactor|optimi[sz]e|implement|root cause|diagnos\w+|what went wrong|recommend\w*|which (?:one )?(?:should|would|is better|plan)|"
-    r"explain (?:how|why|the (?:difference|relationship))|what would happen|implications?|consequences?|write (?:a|an|the) "
-    r"(?:function|program|script|query|sql|essay|story|plan|proposal|report|policy|test)"
+    r"why|compare|contrast|versus|trade-?offs?|pros and cons|analy[sz]e|analysis|evaluate|assess|critique|design|"
+    r"architect\w*|prove|proof|derive|justify|reason(?:ing)?|step[- ]by[- ]step|strateg\w+|plan (?:a|an|the|out)|negotiat\w+|"
+    r"debug|refactor|optimi[sz]e|implement|root cause|diagnos\w+|what went wrong|recommend\w*|"
+    r"which (?:one )?(?:should|would|is better|plan)|explain (?:how|why|the (?:difference|relationship))|what would happen|"
+    r"implications?|consequences?|"
+    r"write (?:a|an|the) (?:function|program|script|query|sql|essay|story|plan|proposal|report|policy|test)"
 )
 CALCULATION = (
-    r"calculate|compute|how much|how many|total|percent\w*|average|sum of|difference between|per (?:month|year|day|week|unit)|refund\w* amount|"
-    r"solve|equation|probabilit\w+|interest|discount\w*|split|cheaper|remaining"
+    r"calculate|compute|how much|how many|total|percent\w*|average|sum of|difference between|per (?:month|year|day|week|unit)|"
+    r"refund\w* amount|solve|equation|probabilit\w+|interest|discount\w*|split|cheaper|remaining"
 )
-CONSTRAINTS = r"must|at least|at most|no more than|without|unless|except|however|but not|only if|provided that|in addition|assuming|given that|if .{3,60}? (?:then|and)"
+CONSTRAINTS = (
+    r"must|at least|at most|no more than|without|unless|except|however|but not|only if|provided that|in addition|assuming|"
+    r"given that|if .{3,60}? (?:then|and)"
+)
 CODE = r"```|\bdef |\bclass \w+[:(]|\bselect\b.+\bfrom\b|\btraceback\b|\bsql\b|\bregex\b|[{};]\s*$|=>|\bstack trace\b"
 _ENGLISH = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "can", "do", "does", "for", "from", "give", "has", "have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "not", "of", "on", "or", "our", "please", "so", "that", "the", "their", "there", "they", "this", "to", "was", "we", "what", "when", "where", "which", "who", "why", "will", "with", "would", "you", "your"]
+    re.findall(
+        r"\w+",
+        "a an and are as at be but by can do does for from give has have how i if in is it its me my not of on or our please so "
+        "that the their there they this to was we what when where which who why will with would you your",
+    )
 )
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d[\d.,]*")
@@ -58,9 +67,9 @@ _NUMBER = re.compile(r"\d[\d.,]*")
 class Complexity:
     """Choose a tier by a score between 0 (simple) and 1 (hard).
 
-    With two tiers there is one threshold: a score below it goes to the cheaper one. With n tiers there are n - 1, rising. When the
-    caller's maximum tier leaves fewer tiers, the first thresholds apply. Made for English; other languages score higher, so that they go to the
-    stronger model when in doubt. The score of a question takes some tens of microseconds.
+    With two tiers there is one threshold: a score below it goes to the cheaper one. With n tiers there are n - 1, rising. When
+    the caller's maximum tier leaves fewer tiers, the first thresholds apply. Made for English; other languages score higher, so
+    that they go to the stronger model when in doubt. The score of a question takes some tens of microseconds.
 
     Attributes:
         thresholds: None spreads them evenly around 0.5.
@@ -169,9 +178,7 @@ class Complexity:
             f"complexity {score:.2f} {limit}: {why}",
             score=score,
             rejected=tuple(
-                (name, "stronger than needed" if index > place else "too weak")
-                for index, name in enumerate(tiers.names)
-                if index != place
+                (name, "stronger than needed" if index > place else "too weak") for index, name in enumerate(tiers.names) if index != place
             ),
         )
 

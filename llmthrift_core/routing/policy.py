@@ -78,6 +78,4 @@ def as_policy(given: Any) -> RoutingPolicy:
         return Rules(given, default=Complexity())
     if callable(given):
         return CallablePolicy(given)
-    raise ConfigurationError(
-        f"policy must be None, a policy, rules, or a function of a RouteRequest, not {type(given).__name__}"
-    )
+    raise ConfigurationError(f"policy must be None, a policy, rules, or a function of a RouteRequest, not {type(given).__name__}")

@@ -100,9 +100,7 @@ def user_in(*users: str) -> Predicate:
 
 def request_type_is(*types: str) -> Predicate:
     """The call's request type is one of these."""
-    return Predicate(
-        lambda request: request.attribution.request_type in types, "request type is " + " or ".join(map(repr, types))
-    )
+    return Predicate(lambda request: request.attribution.request_type in types, "request type is " + " or ".join(map(repr, types)))
 
 
 def tag_is(name: str, value: str) -> Predicate:

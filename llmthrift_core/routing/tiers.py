@@ -38,9 +38,7 @@ class Tiers:
             return Tiers(self.names[: self.names.index(max_tier) + 1], self.price_tier)
         if max_tier in _PRICE_TIERS and self.price_tier is not None:
             limit = _PRICE_TIERS.index(max_tier)
-            allowed = tuple(
-                name for name in self.names if (tier := self.price_tier(name)) and _PRICE_TIERS.index(tier) <= limit
-            )
+            allowed = tuple(name for name in self.names if (tier := self.price_tier(name)) and _PRICE_TIERS.index(tier) <= limit)
             if allowed:
                 return Tiers(allowed, self.price_tier)
             raise ConfigurationError(f"max_tier={max_tier!r} allows none of the tiers {', '.join(self.names)}")

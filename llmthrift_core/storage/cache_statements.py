@@ -72,9 +72,7 @@ REMOVE_LABELS: Final = Statement(delete(cache_labels).where(cache_labels.c.key =
 
 # The first reads an index only; the second every row of the namespace.
 COUNT_ENTRIES: Final = Statement(select(func.count()).where(_entry.namespace == bindparam("namespace")))
-SUM_BYTES: Final = Statement(
-    select(func.coalesce(func.sum(_entry.size_bytes), _zero)).where(_entry.namespace == bindparam("namespace"))
-)
+SUM_BYTES: Final = Statement(select(func.coalesce(func.sum(_entry.size_bytes), _zero)).where(_entry.namespace == bindparam("namespace")))
 
 # SQLAlchemy writes an OFFSET for SQLite in any case, as a parameter unless it is given.
 EXPIRED: Final = Statement(

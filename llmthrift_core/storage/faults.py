@@ -66,8 +66,8 @@ def _postgresql_error(error: BaseException, doing: str) -> StorageError:
         if name in ("ProgrammingError", "DataError", "NotSupportedError"):
             return RowRejectedError(f"{doing}: a value cannot be stored ({name})")
         return StorageError(f"{doing}: {str(error).splitlines()[0] if str(error) else name}")
-    # Class 22 is "data exception", 23 "integrity constraint violation".
-    kind = RowRejectedError if sqlstate[:2] in ("22", "23") else StorageError
+    # Class 22 is "data exception", 23 "integrity constraint violation", 54 "program limit exceeded".
+    kind = RowRejectedError if sqlstate[:2] in ("22", "23", "54") else StorageError
     return kind(f"{doing}: {name} (SQLSTATE {sqlstate})")
 
 

@@ -126,10 +126,7 @@ class _Maker:
         if kind == "object" or "properties" in schema:
             return {name: self.make(part, depth + 1) for name, part in (schema.get("properties") or {}).items()}
         if kind == "array":
-            return [
-                self.make(schema.get("items") or {"type": "string"}, depth + 1)
-                for _ in range(max(schema.get("minItems", 1), 1))
-            ]
+            return [self.make(schema.get("items") or {"type": "string"}, depth + 1) for _ in range(max(schema.get("minItems", 1), 1))]
         if kind in ("integer", "number"):
             value = self._numbers.pop(0) if self._numbers else 1.0
             low = schema.get("minimum", schema.get("exclusiveMinimum"))

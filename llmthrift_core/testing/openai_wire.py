@@ -38,9 +38,7 @@ def read_chat(body: Mapping[str, Any]) -> Question:
 def read_completion(body: Mapping[str, Any]) -> Question:
     """A legacy completions request."""
     prompt = body["prompt"]
-    return Question(
-        model=body["model"], messages=[("user", prompt if isinstance(prompt, str) else "\n".join(map(str, prompt)))]
-    )
+    return Question(model=body["model"], messages=[("user", prompt if isinstance(prompt, str) else "\n".join(map(str, prompt)))])
 
 
 def usage(sent: int, received: int, answer: Answer) -> dict[str, Any]:
@@ -66,15 +64,11 @@ def usage(sent: int, received: int, answer: Answer) -> dict[str, Any]:
     }
 
 
-def chat_answer(
-    identity: str, model: str, created: int, answer: Answer, finish: str, used: Mapping[str, Any]
-) -> dict[str, Any]:
+def chat_answer(identity: str, model: str, created: int, answer: Answer, finish: str, used: Mapping[str, Any]) -> dict[str, Any]:
     """A whole chat completion."""
     message: dict[str, Any] = {"role": "assistant", "content": answer.text or None, "refusal": None}
     if answer.tool_calls:
-        message["tool_calls"] = [
-            _tool_call(identity, index, call.name, call.arguments) for index, call in enumerate(answer.tool_calls)
-        ]
+        message["tool_calls"] = [_tool_call(identity, index, call.name, call.arguments) for index, call in enumerate(answer.tool_calls)]
     return {
         "id": f"chatcmpl-{identity}",
         "object": "chat.completion",
@@ -127,9 +121,7 @@ def chat_stream(
         yield {**chunk({}), "choices": [], "usage": used}
 
 
-def completion_answer(
-    identity: str, model: str, created: int, answer: Answer, finish: str, used: Mapping[str, Any]
-) -> dict[str, Any]:
+def completion_answer(identity: str, model: str, created: int, answer: Answer, finish: str, used: Mapping[str, Any]) -> dict[str, Any]:
     """A whole legacy completion."""
     return {
         "id": f"cmpl-{identity}",
@@ -164,9 +156,7 @@ def text_of(content: Any) -> str:
     """The text in a message's content."""
     if content is None or isinstance(content, str):
         return content or ""
-    return "\n".join(
-        str(part.get("text") or part.get("content") or part.get("type")) for part in content if isinstance(part, Mapping)
-    )
+    return "\n".join(str(part.get("text") or part.get("content") or part.get("type")) for part in content if isinstance(part, Mapping))
 
 
 _ROLES = {"developer": "system", "function": "tool"}

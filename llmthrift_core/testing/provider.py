@@ -244,9 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send(404, openai_wire.error(404, f"no such path: {path}", "not_found"))
         except (KeyError, TypeError, ValueError) as error:
-            self._send(
-                400, openai_wire.error(400, f"malformed request: {type(error).__name__}: {error}", "invalid_request_error")
-            )
+            self._send(400, openai_wire.error(400, f"malformed request: {type(error).__name__}: {error}", "invalid_request_error"))
 
     def _chat(self, identity: str, body: Mapping[str, Any]) -> None:
         question = openai_wire.read_chat(body)
@@ -301,14 +299,8 @@ class _Handler(BaseHTTPRequestHandler):
         return Answer(text, answer.tool_calls, answer.cached_tokens, answer.reasoning_tokens), finish
 
     def _fail(self, failure: _Failure, *, is_anthropic: bool) -> None:
-        kind = {429: "rate_limit_exceeded", 400: "invalid_request_error", 401: "invalid_api_key"}.get(
-            failure.status, "server_error"
-        )
-        body = (
-            anthropic_wire.error(failure.message, kind)
-            if is_anthropic
-            else openai_wire.error(failure.status, failure.message, kind)
-        )
+        kind = {429: "rate_limit_exceeded", 400: "invalid_request_error", 401: "invalid_api_key"}.get(failure.status, "server_error")
+        body = anthropic_wire.error(failure.message, kind) if is_anthropic else openai_wire.error(failure.status, failure.message, kind)
         headers = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
         self._send(failure.status, body, headers)
 

@@ -232,9 +232,7 @@ def test_tool_calls_come_back_from_the_cache(thrift, provider, door):
     first = model.invoke("Where is order 123?", made.config)
     again = model.invoke("Where is order 123?", made.config)
     assert first.tool_calls[0]["name"] == "get_order_status"
-    assert [(call["name"], call["args"]) for call in again.tool_calls] == [
-        (call["name"], call["args"]) for call in first.tool_calls
-    ]
+    assert [(call["name"], call["args"]) for call in again.tool_calls] == [(call["name"], call["args"]) for call in first.tool_calls]
     assert again.id != first.id
     assert len(provider.requests) == 1
     assert [row[1] for row in rows(thrift)] == [None, "exact"]
@@ -348,9 +346,7 @@ def test_run_trace_and_parent_are_recorded(thrift, provider, door):
     class Spy(BaseCallbackHandler):
         run_inline = True
 
-        def on_chat_model_start(
-            self, serialized: Any, messages: Any, *, run_id: Any, parent_run_id: Any = None, **_: Any
-        ) -> None:
+        def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: Any, parent_run_id: Any = None, **_: Any) -> None:
             seen.update(run=str(run_id), parent=str(parent_run_id))
 
     chain = RunnableLambda(lambda text: text) | made.model
