@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.cache.flight import Caller, Flight, Waiting
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CacheMode = Literal["on", "off", "refresh"]
 AttemptReason = Literal["retry", "fallback", "escalation"]
+Record = TypeVar("Record", bound=CallRecord)
 
 _cache_mode: ContextVar[CacheMode] = ContextVar("llmthrift_cache_mode", default="on")
 
@@ -386,10 +388,15 @@ class Call:
             self._thrift.note_failure("call", error)
 
     def _record_hit(self, entry: Entry) -> None:
-        record = self._blank(entry.model, entry.provider)
-        usage = entry.usage
+        record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = "exact"
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
+        record.fill = partial(self._fill_hit, entry)
+        self._thrift.ledger.append(record)
+        self._capture(record, None)
+
+    def _fill_hit(self, entry: Entry, record: CallRecord) -> None:
+        usage = entry.usage
         record.saved_input_tokens = usage.input_tokens
         record.saved_output_tokens = usage.output_tokens
         priced = self._thrift.prices.price(usage, entry.model, entry.provider, self._started_us)
@@ -398,8 +405,6 @@ class Call:
             record.price_version = priced.price_version
             if (route := self.request.route) is not None:
                 self._compare_with_baseline(record, route, usage, priced.nano_usd)
-        self._thrift.ledger.append(record)
-        self._capture(record, None)
 
     def fail(self, error: BaseException, response: Response | None = None) -> None:
         """The call ended without a whole answer: settle what was used, record, let waiting requests go on.
@@ -456,7 +461,7 @@ class Call:
         if priced is None and model != self._model and self._model:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
-        record = self._blank(model, provider)
+        record = self._blank(model, provider, CallRecord)
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
@@ -490,25 +495,23 @@ class Call:
 
     def _record_failure(self, error: BaseException | None, response: Response | None) -> None:
         if response is None:
-            record = self._blank(self._model, self._provider)
+            record = self._blank(self._model, self._provider, CallRecord)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
             tokens = 0
         else:
             usage = _usage_of(response)
             record = self._record(usage, response)
             tokens = usage.input_tokens + usage.output_tokens
-        record.error = (
-            "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
-        )
+        record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
         self._settle(record.cost_nano_usd, tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)
 
-    def _blank(self, model: str, provider: str | None) -> CallRecord:
+    def _blank(self, model: str, provider: str | None, kind: type[Record]) -> Record:
         request = self.request
         first = self._attempt == request.attempt
         base = request.request_id or self.call_id
-        record = CallRecord(
+        record = kind(
             request_id=base if first else f"{base}:{self._attempt}",
             call_id=self.call_id,
             at_us=self._started_us,

@@ -14,7 +14,7 @@ from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
-from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.call import CacheMode, CacheUse, Call, Request, checked_cache_mode, current_cache_mode
 from llmthrift_core.settings import is_disabled
@@ -197,7 +197,11 @@ class ThriftCache(BaseCache):
                 self.thrift.cache.note_uncacheable(str(error))
                 return None
             run = (open_runs.current if updating else open_runs.take)(self.thrift, fields)
-            conversation = canonical_json(canonical_messages(fields))
+            try:
+                conversation = canonical_json(canonical_messages(fields))
+            except UncacheableError as error:
+                self.thrift.cache.note_uncacheable(str(error))
+                return None
         metadata = None
         if run is not None:
             attribution = run.call.request.attribution
@@ -217,8 +221,11 @@ class ThriftCache(BaseCache):
                 "which sees the schema, or use thrifty(model, thrift)"
             )
         else:
-            schema = canonical_json(run.schema) if identity.needs_schema and run is not None else b""
-            key = self.policy.key(identity.digest, conversation, schema, attribution=attribution)
+            try:
+                schema = canonical_json(run.schema) if identity.needs_schema and run is not None else b""
+                key = self.policy.key(identity.digest, conversation, schema, attribution=attribution)
+            except UncacheableError as error:
+                self.thrift.cache.note_uncacheable(str(error))
         return _Question(
             token=hash((prompt, llm_string)),  # ties an update to its lookup; never stored
             key=key,
@@ -289,15 +296,8 @@ class ThriftCache(BaseCache):
 
 
 def mark_of_entry(entry: Entry) -> dict[str, Any]:
-    """What a hit says of itself: kind, model, age in seconds, and the tokens that were not billed."""
-    usage = entry.usage
-    return {
-        "cache": "exact",
-        "model": entry.model,
-        "age_seconds": round(max(time.time() - entry.created_us / 1e6, 0.0), 3),
-        "saved_input_tokens": usage.input_tokens,
-        "saved_output_tokens": usage.output_tokens,
-    }
+    """What a hit says of itself: the kind of hit, the model that had answered, and how many seconds ago."""
+    return {"cache": "exact", "model": entry.model, "age_seconds": round(max(time.time() - entry.created_us / 1e6, 0.0), 3)}
 
 
 def _messages_in(prompt: str) -> list[Any] | None:

@@ -10,19 +10,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, Generation
+from pydantic import BaseModel
 
+Model = TypeVar("Model", bound=BaseModel)
 _VERSION = b"lc1:"
 _MARK = "llmthrift"
 # Response metadata in which providers bill: a meter that reads it on a hit would bill the answer again.
 _BILLED = frozenset({"token_usage", "usage", "usage_metadata", "model_usage", "llm_output"})
 _NOTHING_BILLED = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
-_MESSAGE_FIELDS = set(AIMessage.model_fields)
-_GENERATION_FIELDS = set(ChatGeneration.model_fields)
 _TEXT_OR_NONE = (str, type(None))
 
 
@@ -104,13 +104,9 @@ def served(answers: Sequence[StoredAnswer], mark: Mapping[str, Any]) -> list[Gen
         fields["response_metadata"][_MARK] = dict(mark)
         info = info or {}
         info[_MARK] = dict(mark)
-        # Every field is given and of its type: validating them once more would cost as much as all the rest of a hit.
-        message = AIMessage.model_construct(_fields_set=_MESSAGE_FIELDS, **fields)
-        fresh.append(
-            ChatGeneration.model_construct(
-                _fields_set=_GENERATION_FIELDS, text=answer.text, generation_info=info, type="ChatGeneration", message=message
-            )
-        )
+        message = _instance(AIMessage, fields, extra={})
+        whole = {"text": answer.text, "generation_info": info, "type": "ChatGeneration", "message": message}
+        fresh.append(_instance(ChatGeneration, whole, extra=None))
     return fresh
 
 
@@ -176,6 +172,16 @@ def _decode_item(item: Mapping[str, Any]) -> StoredAnswer:
         "invalid_tool_calls": broken,
     }
     return StoredAnswer(text, info, message)
+
+
+def _instance(model: type[Model], fields: dict[str, Any], *, extra: dict[str, Any] | None) -> Model:
+    """What pydantic's `model_construct` makes, in a quarter of its time: every field is given and of its type."""
+    made = model.__new__(model)
+    object.__setattr__(made, "__dict__", fields)
+    object.__setattr__(made, "__pydantic_fields_set__", set(fields))
+    object.__setattr__(made, "__pydantic_extra__", extra)
+    object.__setattr__(made, "__pydantic_private__", None)
+    return made
 
 
 def _plain(values: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from llmthrift_core.demo import WorkItem, Workload, load_workload
 from llmthrift_core.demo.workload import TOOLS, answerer
 from llmthrift_core.errors import MissingExtraError
+from llmthrift_core.insight.text import usd
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 from llmthrift_langchain.handler import ThriftCallbackHandler
@@ -81,13 +82,12 @@ def run(console: Console, *, live: bool = False, requests: int | None = None) ->
             thrift = Thrift(f"{folder}/llmthrift.db")
             thrifty = run_with_llmthrift(thrift, client, workload, advance)
         console.print(_comparison(bare, thrifty))
-        from llmthrift_core.cli.tables import dollars, report_table
-
-        console.print(report_table(thrift.report(by="feature")))
+        for by in ("model", "feature"):
+            console.print(str(thrift.report(by=by)), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
         total = thrifty.saved_by_cache_usd + thrifty.saved_by_routing_usd
         console.print(
-            f"Spent {dollars(thrifty.cost_usd)} + saved by cache {dollars(thrifty.saved_by_cache_usd)} + saved by routing "
-            f"{dollars(thrifty.saved_by_routing_usd)} = {dollars(thrifty.cost_usd + total)}; the bare run cost {dollars(bare.cost_usd)}. "
+            f"Spent {usd(thrifty.cost_usd)} + saved by cache {usd(thrifty.saved_by_cache_usd)} + saved by routing "
+            f"{usd(thrifty.saved_by_routing_usd)} = {usd(thrifty.cost_usd + total)}; the bare run cost {usd(bare.cost_usd)}. "
             "The two differ because a hard question that went to the cheap model got a shorter answer."
         )
         for item in thrifty.wrong:
@@ -151,20 +151,18 @@ def _with_ledger(outcome: Outcome, thrift: Thrift) -> Outcome:
 def _comparison(bare: Outcome, thrifty: Outcome) -> Any:
     from rich.table import Table
 
-    from llmthrift_core.cli.tables import dollars
-
     table = Table("", title="The same workload, twice")
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("calls", lambda o: f"{o.calls:,}"),
         ("input tokens", lambda o: f"{o.input_tokens:,}"),
         ("output tokens", lambda o: f"{o.output_tokens:,}"),
-        ("cost", lambda o: dollars(o.cost_usd)),
+        ("cost", lambda o: usd(o.cost_usd)),
         ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
         ("model calls", lambda o: ", ".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
         ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
         ("answers judged wrong", lambda o: str(len(o.wrong))),
-        ("saved by cache", lambda o: dollars(o.saved_by_cache_usd)),
-        ("saved by routing", lambda o: dollars(o.saved_by_routing_usd)),
+        ("saved by cache", lambda o: usd(o.saved_by_cache_usd)),
+        ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
     ]
     table.add_column(bare.name, justify="right")
     table.add_column(thrifty.name, justify="right", style="bold")
@@ -178,8 +176,6 @@ def _comparison(bare: Outcome, thrifty: Outcome) -> Any:
 
 def _dependence(client: Callable[[str], BaseChatModel], folder: str, console: Console) -> Any:
     from rich.table import Table
-
-    from llmthrift_core.cli.tables import dollars
 
     table = Table(
         "repeats",
@@ -204,8 +200,8 @@ def _dependence(client: Callable[[str], BaseChatModel], folder: str, console: Co
             table.add_row(
                 f"{share:.0%}",
                 str(len(workload)),
-                dollars(bare.cost_usd),
-                dollars(thrifty.cost_usd),
+                usd(bare.cost_usd),
+                usd(thrifty.cost_usd),
                 f"{cached / bare.cost_usd:.0%}",
                 f"{1 - thrifty.cost_usd / bare.cost_usd:.0%}",
             )

@@ -31,7 +31,7 @@ class Entry:
 
     Attributes:
         payload: the adapter's bytes.
-        usage: what the answer consumed when it was made.
+        usage_json: what the answer consumed when it was made; read by `usage`.
         metadata: what a reader may require.
         created_us, expires_us: microseconds since the epoch; None does not expire.
         decoded: the adapter's objects, kept beside the bytes so that a hit in memory decodes nothing. Not to be handed out.
@@ -43,10 +43,19 @@ class Entry:
     provider: str | None
     metadata: Mapping[str, str]
     payload: bytes
-    usage: Usage
+    usage_json: str
     created_us: int
     expires_us: int | None
     decoded: Any = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the answer consumed. Parsed when it is asked for, which is after the answer was served.
+
+        Raises:
+            ValueError: the row holds something else.
+        """
+        return usage_from_json(self.usage_json)
 
     def is_live(self, now_us: int) -> bool:
         """Whether the entry has not expired."""
@@ -91,6 +100,7 @@ def entry_of_row(key: bytes, row: Sequence[Any]) -> Entry:
         type(payload) is not bytes
         or type(namespace) is not str
         or type(model) is not str
+        or type(usage) is not str
         or type(created_us) is not int
         or (provider is not None and type(provider) is not str)
         or (expires_us is not None and type(expires_us) is not int)
@@ -103,7 +113,7 @@ def entry_of_row(key: bytes, row: Sequence[Any]) -> Entry:
         provider,
         {} if metadata is None else metadata_from_json(metadata),
         payload,
-        usage_from_json(usage),
+        usage,
         created_us,
         expires_us,
     )

@@ -152,7 +152,7 @@ class ExactCache:
             if epoch is not None:
                 self._memory.forget((key,), epoch)
                 seen = epoch
-            entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage, now_us, expires_us)
+            entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
             self._memory.put(entry, seen)
         except Exception as error:
             self._troubles.note("store", error)

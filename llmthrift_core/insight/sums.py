@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from operator import add, sub
 from typing import Any, Final
 
@@ -69,12 +69,15 @@ class SumsReader:
         return groups
 
     def by_time(self, width: int, zone: tzinfo) -> dict[datetime, Amounts]:
-        """Sums by hours or days (`width` in seconds) of a time zone, keyed by when they begin."""
+        """Sums by hours or days (`width` in seconds) of a time zone, keyed by when they begin at the offset then in force.
+
+        A day on which the clocks change has two keys, of the same date.
+        """
         groups: dict[datetime, Amounts] = {}
         for start_us, end_us, offset in self._constant_offsets(zone):
             spans = [span for span in _SPANS_OF_ALL if width % span == 0 and offset % span == 0] or [QUARTER]
             buckets, edges = divide(start_us, end_us, spans, whole_before_us=self._whole_before_us)
-            local = timedelta(seconds=offset)
+            first = datetime(1970, 1, 1, tzinfo=timezone(timedelta(seconds=offset)))
             found: list[tuple[Any, Sequence[Any]]] = []
             for piece in buckets:
                 index = (rollups.c.bucket + literal_column(str(offset))) // literal_column(str(width))
@@ -84,8 +87,7 @@ class SumsReader:
                 for _, amounts in self._rows(edge.start_us, edge.end_us, None):
                     found.append(((edge.start_us // MICROSECONDS + offset) // width, amounts))
             for index, amounts in found:
-                begin = (_EPOCH + timedelta(seconds=int(index) * width) - local).astimezone(zone)
-                _add_to(groups, begin, amounts)
+                _add_to(groups, first + timedelta(seconds=int(index) * width), amounts)
         return groups
 
     def total(self) -> Amounts:

@@ -58,21 +58,22 @@ class _Batch:
     """Entries by table, and what can be computed before the write lock is taken."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        self._calls: list[CallRecord] = []
+        plain: list[CallRecord] = []
+        other: list[CallRecord] = []
         self._costs: list[OtherCost] = []
         self._captures: list[Capture] = []
         self._feedback: list[Feedback] = []
         for entry in entries:
             if isinstance(entry, CallRecord):
-                self._calls.append(entry)
+                entry.complete()
+                (plain if entry.is_plain else other).append(entry)
             elif isinstance(entry, Capture):
                 self._captures.append(entry)
             elif isinstance(entry, OtherCost):
                 self._costs.append(entry)
             else:
                 self._feedback.append(entry)
-        plain = [call for call in self._calls if call.is_plain]
-        other = [call for call in self._calls if not call.is_plain]
+        self._calls = plain + other
         try:
             self._plain_rows = [call.plain_values() for call in plain]
             self._other_rows = [call.values() for call in other]

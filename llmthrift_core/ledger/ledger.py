@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Literal
 
-from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.ledger import backfill, erasure, retention
+from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import commit
 from llmthrift_core.ledger.entries import Capture, Feedback, OtherCost
 from llmthrift_core.ledger.moments import Moment, to_us
@@ -31,6 +30,8 @@ Durability = Literal["batched", "sync"]
 
 _FLUSH_SECONDS: Final = 10.0
 _MOST_NOTED_MODELS: Final = 10_000
+_TEXT_OR_NONE: Final = frozenset({str, type(None)})
+_NOTHING: Final = (None,) * len(FIELDS)
 
 
 class Ledger:
@@ -119,21 +120,9 @@ class Ledger:
         if cache is not None and cache not in ("exact", "semantic"):
             raise ConfigurationError(f'cache must be None, "exact" or "semantic", not {cache!r}')
         if request_id is None:
-            request_id = os.urandom(16).hex()
-        who = current_attribution()
-        if user or feature or session or run or request_type or prompt_version or config_version or call_site or tags:
-            own = attribution_of(
-                tags,
-                user=user,
-                feature=feature,
-                session=session,
-                run=run,
-                request_type=request_type,
-                prompt_version=prompt_version,
-                config_version=config_version,
-                call_site=call_site,
-            )
-            who = own.over(who)
+            request_id = request_ids.new_request_id()
+        given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
+        who = current_attribution() if given == _NOTHING and not tags else _attribution(given, tags)
         at_us = int(self._clock() * 1e6) if at is None else to_us(at)
         record = CallRecord(
             request_id=request_id, call_id=request_id, at_us=at_us, model=model, provider=provider, attribution=who
@@ -217,19 +206,9 @@ class Ledger:
         """
         if not isinstance(kind, str) or not kind:
             raise TypeError(f"kind must be a non-empty string, not {kind!r}")
-        own = attribution_of(
-            tags,
-            user=user,
-            feature=feature,
-            session=session,
-            run=run,
-            request_type=request_type,
-            prompt_version=prompt_version,
-            config_version=config_version,
-            call_site=call_site,
-        )
-        who = own.over(current_attribution())
-        request_id = request_id or os.urandom(16).hex()
+        given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
+        who = _attribution(given, tags)
+        request_id = request_id or request_ids.new_request_id()
         self._writer.put(OtherCost(request_id, self._at_us(at), kind, to_nano_usd(usd), who))
         return request_id
 
@@ -356,3 +335,14 @@ class Ledger:
                 logger.error("the redaction hook failed (%s): its texts are not stored", type(error).__name__)
             return None
         return redacted if isinstance(redacted, str) else None
+
+
+def _attribution(given: tuple[str | None, ...], tags: Mapping[str, str] | None) -> Attribution:
+    """What is given, in the order of FIELDS, on top of the surrounding attribution."""
+    if not tags and _TEXT_OR_NONE.issuperset(map(type, given)):
+        user, feature, session, run, request_type, prompt_version, config_version, call_site = given
+        # Nothing needs to become text: half the time of attribution_of.
+        own = Attribution(user, feature, session, run, request_type, prompt_version, config_version, call_site)
+    else:
+        own = attribution_of(tags, **dict(zip(FIELDS, given, strict=True)))
+    return own.over(current_attribution())

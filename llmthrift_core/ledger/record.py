@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.usage import Usage
+
+logger = logging.getLogger("llmthrift.ledger")
 
 
 class CallRecord:
@@ -101,7 +105,13 @@ class CallRecord:
 
     def plain_values(self) -> tuple[Any, ...]:
         """The row of a plain call, in the order of PLAIN_COLUMNS; unknown is ''."""
-        return (*self._identity(), *["" if value is None else value for value in _plain_rest(self)])
+        rest = _plain_rest(self)
+        if None in rest:
+            rest = tuple("" if value is None else value for value in rest)
+        return self._identity() + rest
+
+    def complete(self) -> None:
+        """Fill in what the hot path left out. Called once by the ledger's writer, before the row is made."""
 
     def values(self) -> tuple[Any, ...]:
         """The row, in the order of COLUMNS; unknown is ''."""
@@ -126,6 +136,21 @@ class CallRecord:
             who.call_site or "",
             tags_json(who.tags) if who.tags else "",
         )
+
+
+class LateRecord(CallRecord):
+    """A row whose amounts are worked out by the ledger's writer, so that the caller does not wait for them."""
+
+    fill: Callable[[CallRecord], None] | None = None
+
+    def complete(self) -> None:
+        """Work out the amounts. If that fails, the row is written without them: unknown is not zero."""
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            try:
+                fill(self)
+            except Exception as error:
+                logger.error("a row is recorded without its amounts: %s", type(error).__name__)
 
 
 _USAGE_PARTS: Final = (

@@ -230,7 +230,7 @@ cache_entries = Table(
     Column("expires_us", BigInteger),  # NULL: does not expire
     Column("used_us", BigInteger, nullable=False),
     Column("hits", BigInteger, nullable=False),
-    Index("ix_llmthrift_cache_entries_lru", "namespace", "used_us"),
+    Index("ix_llmthrift_cache_entries_lru", "namespace", "used_us", "size_bytes"),
     Index("ix_llmthrift_cache_entries_expires", "expires_us"),
 )
 

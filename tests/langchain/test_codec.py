@@ -1,7 +1,9 @@
 """Stored answers come back as they were, and nothing else comes back at all."""
 
 import contextlib
+import copy
 import json
+import pickle
 
 import pytest
 from hypothesis import given
@@ -78,6 +80,18 @@ def test_a_hit_is_fresh_marked_and_bills_nothing():
     assert third.message.response_metadata["model_name"] == "gpt-4o"
     assert third.generation_info["finish_reason"] == "stop"
     assert AIMessage.model_validate(third.message.model_dump()).content == "Hello."
+
+
+def test_a_hit_behaves_like_a_validated_message():
+    (hit,) = served(decode(encode([chat(name="bot")])), {"cache": "exact"})
+    validated = ChatGeneration(message=AIMessage(**hit.message.model_dump()), generation_info=hit.generation_info)
+    assert hit == validated
+    assert set(hit.message.__dict__) == set(AIMessage.model_fields)
+    assert set(hit.__dict__) == set(ChatGeneration.model_fields)
+    assert hit.message.model_copy(update={"content": "Bye."}).content == "Bye."
+    assert copy.deepcopy(hit) == hit
+    assert pickle.loads(pickle.dumps(hit)) == hit
+    assert hit.message.text == "Hello."
 
 
 def test_nested_content_of_a_hit_is_not_shared():

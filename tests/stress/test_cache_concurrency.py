@@ -1,0 +1,180 @@
+"""The cache under fifty threads and four processes at once: no error, no wrong answer, no lost count, limits kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.storage.database import Database
+from llmthrift_core.usage import Usage
+
+ROOT = Path(__file__).parents[2]
+THREADS, PROCESSES = 50, 4
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_fifty_threads(tmp_path: Path, where: str) -> None:
+    policy = CachePolicy(max_entries=40, max_bytes=None)
+    with Database.open(":memory:" if where == "memory" else tmp_path / "c.db") as database:
+        cache = ExactCache(database, memory_entries=20, write_seconds=0.01)
+        together = threading.Barrier(THREADS)
+        counted = [[0, 0, 0] for _ in range(THREADS)]  # hits, misses, stores
+
+        def work(number: int) -> None:
+            chance, mine = random.Random(number), counted[number]
+            together.wait()
+            for _ in range(60):
+                name = b"%d" % chance.randrange(60)
+                key = policy.key(name)
+                entry = cache.lookup(key, policy)
+                if entry is None:
+                    mine[1] += 1
+                    mine[2] += cache.store(key, policy, b"answer to " + name, model="m", usage=Usage(input_tokens=1))
+                else:
+                    mine[0] += 1
+                    assert entry.payload == b"answer to " + name
+                if chance.random() < 0.02:
+                    cache.discard(policy.key(b"%d" % chance.randrange(60)))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for future in [pool.submit(work, number) for number in range(THREADS)]:
+                future.result(timeout=60)
+        stats = cache.stats()
+        assert stats["errors"] == 0
+        assert [stats["hits"], stats["misses"], stats["stores"]] == [sum(column) for column in zip(*counted, strict=True)]
+        assert stats["hits"] + stats["misses"] == THREADS * 60
+        assert stats["entries"] <= 40
+        cache.close()
+
+
+WORKER = """
+import json, random, sys
+from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.storage.database import Database
+from llmthrift_core.usage import Usage
+
+path, seed = sys.argv[1], int(sys.argv[2])
+policy, chance = CachePolicy(max_entries=50), random.Random(seed)
+wrong = hits = stores = 0
+with Database.open(path, busy_timeout_seconds=30) as database:
+    cache = ExactCache(database)
+    for step in range(600):
+        name = b"%d" % chance.randrange(80)
+        key = policy.key(name)
+        entry = cache.lookup(key, policy)
+        if entry is None:
+            stores += cache.store(key, policy, b"answer to " + name, model="m", usage=Usage(input_tokens=1))
+        else:
+            hits += 1
+            wrong += entry.payload != b"answer to " + name
+        if step % 100 == 99:
+            cache.invalidate(where=lambda view: chance.random() < 0.1)
+    cache.close()
+    print(json.dumps({"wrong": wrong, "hits": hits, "stores": stores, "errors": cache.health()["errors"]}))
+"""
+
+
+def test_four_processes(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(seed)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for seed in range(PROCESSES)
+    ]
+    found = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * PROCESSES
+    assert all(each["wrong"] == 0 and each["errors"] == 0 and each["hits"] > 0 and each["stores"] > 0 for each in found)
+    with Database.open(path) as database:
+        assert database.check().ok
+        cache = ExactCache(database)
+        policy = CachePolicy(max_entries=50)
+        assert cache.store(policy.key(b"last"), policy, b"x", model="m", usage=Usage())
+        assert cache.stats()["entries"] <= 50
+        cache.close()
+
+
+READER = """
+import sys
+from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.storage.database import Database
+
+policy = CachePolicy()
+with Database.open(sys.argv[1]) as database:
+    cache = ExactCache(database)
+    for line in sys.stdin:
+        entry = cache.lookup(policy.key(line.strip().encode()), policy)
+        held = cache.stats()["memory_hits"]
+        print("-" if entry is None else entry.payload.decode(), held, flush=True)
+    cache.close()
+"""
+
+
+def test_what_another_process_removes_or_replaces_is_not_answered_from_memory(tmp_path: Path) -> None:
+    path, policy = tmp_path / "c.db", CachePolicy(tags=("t",))
+    with Database.open(path) as database:
+        cache = ExactCache(database)
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+
+        def ask(name: str) -> list[str]:
+            reader.stdin.write(name + "\n")  # type: ignore[union-attr]
+            reader.stdin.flush()  # type: ignore[union-attr]
+            return reader.stdout.readline().split()  # type: ignore[union-attr]
+
+        def store(name: str, answer: bytes) -> None:
+            assert cache.store(policy.key(name.encode()), policy, answer, model="m", usage=Usage())
+
+        assert ask("a") == ["-", "0"]
+        store("a", b"old")
+        assert ask("a") == ["old", "0"]  # visible at once
+        assert ask("a") == ["old", "1"]  # now from its memory
+        store("a", b"new")
+        assert ask("a") == ["new", "1"]
+        assert ask("a") == ["new", "2"]
+        cache.invalidate(tag="t")
+        assert ask("a") == ["-", "2"]
+        store("a", b"again")
+        assert ask("a") == ["again", "2"]
+        cache.clear()
+        assert ask("a") == ["-", "2"]
+        reader.stdin.close()
+        assert reader.wait(timeout=30) == 0
+        reader.stdout.close()
+        cache.close()
+
+
+def test_a_child_of_fork_and_its_parent_count_every_hit_once(tmp_path: Path) -> None:
+    policy = CachePolicy()
+    with Database.open(tmp_path / "c.db") as database:
+        cache = ExactCache(database, write_seconds=0.01)
+        key = policy.key(b"q")
+        cache.store(key, policy, b"x", model="m", usage=Usage())
+        for _ in range(10):
+            cache.lookup(key, policy)
+        children = []
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                hits = sum(cache.lookup(key, policy) is not None for _ in range(20))
+                cache.close()
+                os._exit(0 if hits == 20 else 1)
+            children.append(child)
+        for child in children:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        (view,) = cache.entries()
+        assert view.hits == 10 + 3 * 20
+        cache.close()
