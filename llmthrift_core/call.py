@@ -266,6 +266,10 @@ class Call:
                 self.waiting = joined
                 return self
             self._flight = joined
+            # The leader before us may have stored its answer since we looked.
+            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
+                self._leave_flight()
+                return self
         try:
             self._route()
             self._reserve()

@@ -154,9 +154,7 @@ class Thrift:
 
     # --- results ---
 
-    def report(
-        self, by: str = "model", since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None
-    ) -> Report:
+    def report(self, by: str = "model", since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None) -> Report:
         """Cost and use, one row per value of `by`.
 
         Args:

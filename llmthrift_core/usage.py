@@ -148,9 +148,7 @@ class Usage:
                 return value
             if value is None and optional:
                 return 0
-            if (isinstance(value, float) and 0 <= value < math.inf) or (
-                isinstance(value, Decimal) and value.is_finite() and value >= 0
-            ):
+            if (isinstance(value, float) and 0 <= value < math.inf) or (isinstance(value, Decimal) and value.is_finite() and value >= 0):
                 whole = int(value)
                 sound = sound and whole == value
                 return whole

@@ -192,7 +192,11 @@ def _plain(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
         orjson.dumps(values)
         return dict(values)
     except TypeError:
-        return {name: value for name, value in values.items() if _is_plain(value)}
+        # langchain-openai keeps a parsed object beside the text, and takes a mapping of its fields just as well.
+        dumped = {
+            name: value.model_dump(mode="json", by_alias=True) if isinstance(value, BaseModel) else value for name, value in values.items()
+        }
+        return {name: value for name, value in dumped.items() if _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -148,6 +149,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         if run is None:
             return
         try:
+            run.unwatch()
             forget(run)
             self._end(run, response)
         except Exception as error:
@@ -159,6 +161,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         if run is None:
             return
         try:
+            run.unwatch()
             forget(run)
             self._lineage.failed(run.call, run.parent_id)
             partial: LLMResult | None = kwargs.get("response")
@@ -186,13 +189,13 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         """A chain, agent or graph node begins."""
         self._lineage.enter(run_id, parent_run_id)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A chain, agent or graph node ended."""
-        self._lineage.leave(run_id)
+        self._lineage.leave(run_id, parent_run_id)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A chain, agent or graph node failed."""
-        self._lineage.leave(run_id, failed_under=parent_run_id)
+        self._lineage.leave(run_id, parent_run_id, failed=True)
 
     def on_tool_start(
         self,
@@ -206,13 +209,13 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         """A tool begins, which may call a model itself."""
         self._lineage.enter(run_id, parent_run_id)
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_tool_end(self, output: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A tool ended."""
-        self._lineage.leave(run_id)
+        self._lineage.leave(run_id, parent_run_id)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A tool failed."""
-        self._lineage.leave(run_id)
+        self._lineage.leave(run_id, parent_run_id)
 
     # --- steps ---
 
@@ -228,6 +231,8 @@ class ThriftCallbackHandler(BaseCallbackHandler):
     ) -> None:
         thrift = self.thrift
         metadata = metadata or {}
+        if parent_run_id is None:
+            parent_run_id = self._lineage.surrounding()
         trace_id = self._lineage.root(parent_run_id)
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
@@ -274,7 +279,15 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             with self._lock:  # runs whose end LangChain never reported
                 self._runs.pop(next(iter(self._runs)), None)
         self._runs[run_id] = run
+        if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
+            # LangChain reports nothing of a call whose task was cancelled.
+            run.watch(task, self._task_cancelled)
         announce(run, options.get("batch_size") or 1)
+
+    def _task_cancelled(self, run: OpenRun) -> None:
+        if self._runs.pop(run.run_id, None) is not None:
+            forget(run)
+            run.call.fail(asyncio.CancelledError())
 
     def _end(self, run: OpenRun, response: LLMResult) -> None:
         generations = response.generations[0] if response.generations else []

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.runnables.config import var_child_runnable_config
+
 from llmthrift_core.call import Call
 
 _MOST_RUNS = 50_000
@@ -21,8 +24,11 @@ class Attempt(NamedTuple):
 
 @dataclass(slots=True)
 class _Scope:
+    """An open run: its root, the attempt that failed inside it, and the one that it was started to continue."""
+
     root: UUID
     failed: Attempt | None = None
+    continued: Attempt | None = None
 
 
 class Lineage:
@@ -39,22 +45,28 @@ class Lineage:
     def enter(self, run_id: UUID, parent_run_id: UUID | None) -> None:
         """A run other than a model run begins."""
         parent = self._scopes.get(parent_run_id) if parent_run_id is not None else None
-        if parent is None:
-            scope = _Scope(parent_run_id or run_id)
-        else:
-            scope = _Scope(parent.root, parent.failed)
-            parent.failed = None
+        scope = _Scope(parent_run_id or run_id) if parent is None else _Scope(parent.root, continued=_taken(parent))
         if len(self._scopes) >= _MOST_RUNS:  # runs whose end was never reported
             self._scopes.pop(next(iter(self._scopes)), None)
         self._scopes[run_id] = scope
 
-    def leave(self, run_id: UUID, failed_under: UUID | None = None) -> None:
-        """A run ended; if it failed, the parent remembers the attempt that failed inside it."""
+    def leave(self, run_id: UUID, parent_run_id: UUID | None, *, failed: bool = False) -> None:
+        """A run ended. What failed inside it, and what it did not continue, is its parent's to continue."""
         scope = self._scopes.pop(run_id, None)
-        if scope is not None and failed_under is not None and scope.failed is not None:
-            parent = self._scopes.get(failed_under)
-            if parent is not None:
-                parent.failed = scope.failed
+        parent = self._scopes.get(parent_run_id) if parent_run_id is not None else None
+        if scope is None or parent is None:
+            return
+        if failed and scope.failed is not None:
+            parent.failed = scope.failed
+        elif scope.continued is not None:
+            parent.continued = scope.continued
+
+    def surrounding(self) -> UUID | None:
+        """The open run around code that calls a model with callbacks of its own, as `with_fallbacks` does."""
+        config = var_child_runnable_config.get()
+        callbacks = config.get("callbacks") if config else None
+        run_id = callbacks.parent_run_id if isinstance(callbacks, BaseCallbackManager) else None
+        return run_id if run_id in self._scopes else None
 
     def root(self, parent_run_id: UUID | None) -> UUID | None:
         """The outermost run above a model run, where it is known."""
@@ -64,13 +76,16 @@ class Lineage:
     def continues(self, parent_run_id: UUID | None) -> Attempt | None:
         """The failed attempt that a model run under this parent continues."""
         scope = self._scopes.get(parent_run_id) if parent_run_id is not None else None
-        if scope is None or scope.failed is None:
-            return None
-        failed, scope.failed = scope.failed, None
-        return failed
+        return None if scope is None else _taken(scope)
 
     def failed(self, call: Call, parent_run_id: UUID | None) -> None:
         """A model run failed."""
         scope = self._scopes.get(parent_run_id) if parent_run_id is not None else None
         if scope is not None:
             scope.failed = Attempt(call.call_id, call.attempts, call.model)
+
+
+def _taken(scope: _Scope) -> Attempt | None:
+    attempt = scope.failed or scope.continued
+    scope.failed = scope.continued = None
+    return attempt

@@ -7,7 +7,8 @@ leaves its announcement behind in its reader's context, so a lookup takes a run 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class OpenRun:
     cache_mode: str | None = None
     looked_up: bool = False
     batch: _Batch | None = field(default=None, repr=False)
+    _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
 
     @property
     def is_chat(self) -> bool:
@@ -54,6 +56,23 @@ class OpenRun:
     def fields(self) -> list[Mapping[str, Any]]:
         """The fields of the messages."""
         return [fields_of(message) for message in self.messages or ()]
+
+    def watch(self, task: asyncio.Task[Any], ended: Callable[[OpenRun], None]) -> None:
+        """Call `ended` if the task is cancelled before the run ends."""
+
+        def callback(done: asyncio.Task[Any]) -> None:
+            if done.cancelled():
+                ended(self)
+
+        self._watched = (task, callback)
+        task.add_done_callback(callback)
+
+    def unwatch(self) -> None:
+        """The run has ended by itself."""
+        if self._watched is not None:
+            task, callback = self._watched
+            self._watched = None
+            task.remove_done_callback(callback)
 
     def siblings(self) -> list[OpenRun]:
         """The other runs of the same `generate` call."""

@@ -15,7 +15,6 @@ from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -90,9 +89,10 @@ class ChatRouter(BaseChatModel):
         if thrift is not None:
             fields["thrift"] = thrift
         super().__init__(**fields)
+        self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
 
-    def model_post_init(self, context: Any) -> None:
-        """Prepare the models: unwrap, bypass their caches, identify."""
+    def _prepare(self) -> None:
+        """Unwrap the models, bypass their caches, identify them."""
         if not self.models:
             raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
         defaults = {
@@ -110,6 +110,8 @@ class ChatRouter(BaseChatModel):
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
+        if self.profile is None:
+            self.profile = common_profile(self._tiers)
         identities = [tier.identity for tier in self._tiers.values()]
         self._identity = (
             None
@@ -368,9 +370,6 @@ class ChatRouter(BaseChatModel):
         if self.max_tokens is not None:
             params["ls_max_tokens"] = self.max_tokens
         return params
-
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        return common_profile(self._tiers)
 
     # --- steps ---
 

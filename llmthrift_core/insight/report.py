@@ -233,5 +233,5 @@ def _notes(since_us: int | None, until_us: int | None, pruned_us: int | None, by
     if by == "run" and (since_us is None or since_us < pruned_us):
         return ("Calls that were pruned are missing here: runs have no stored sums.",)
     if any(edge is not None and edge < pruned_us for edge in (since_us, until_us)):
-        return ("The period begins or ends where single calls were pruned: it is widened to whole hours there.",)
+        return ("The period begins or ends where single calls were pruned: it is widened there, to whole hours at most.",)
     return ()

@@ -34,9 +34,7 @@ class SumsReader:
         whole_before_us: single rows before this time may have been pruned: their buckets are taken whole.
     """
 
-    def __init__(
-        self, connection: Connection, *, since_us: int | None, until_us: int | None, whole_before_us: int | None = None
-    ) -> None:
+    def __init__(self, connection: Connection, *, since_us: int | None, until_us: int | None, whole_before_us: int | None = None) -> None:
         self._connection = connection
         self._since_us = since_us
         self._until_us = until_us
@@ -137,9 +135,7 @@ class SumsReader:
     def _constant_offsets(self, zone: tzinfo) -> Iterator[tuple[int, int, int]]:
         """The period, as far as there is data, in parts (start_us, end_us, offset) of one UTC offset in seconds."""
         first, last = self._connection.execute(
-            select(func.min(rollups.c.bucket), func.max(rollups.c.bucket)).where(
-                rollups.c.dimension == ALL, rollups.c.span == DAY
-            )
+            select(func.min(rollups.c.bucket), func.max(rollups.c.bucket)).where(rollups.c.dimension == ALL, rollups.c.span == DAY)
         ).one()
         if first is None:
             return

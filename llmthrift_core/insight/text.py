@@ -54,11 +54,8 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, total: 
     widths = [max(len(row[index]) for row in [list(header), *cells, *bottom]) for index in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        first, *others = (
-            text.ljust(width) if not index else text.rjust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join([first, *others]).rstrip()
+        padded = [text.rjust(width) for text, width in zip(row, widths, strict=True)]
+        return "  ".join([row[0].ljust(widths[0]), *padded[1:]]).rstrip()
 
     rule = "  ".join("-" * width for width in widths)
     lines = [line(header), rule, *map(line, cells)]
@@ -72,9 +69,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, total: S
 
     def line(row: Sequence[Any], tag: str) -> str:
         sides = ["left", *["right"] * (len(row) - 1)]
-        cells = (
-            f'<{tag} style="text-align:{side}">{escape(cell(value))}</{tag}>' for value, side in zip(row, sides, strict=True)
-        )
+        cells = (f'<{tag} style="text-align:{side}">{escape(cell(value))}</{tag}>' for value, side in zip(row, sides, strict=True))
         return f"<tr>{''.join(cells)}</tr>"
 
     foot = "" if total is None else f"<tfoot>{line(total, 'th')}</tfoot>"

@@ -39,9 +39,7 @@ _CLEAR_COST: Final = _clear(other_costs, _CLEARED_IN_COSTS)
 _DELETE_CAPTURE: Final = Statement(delete(captures).where(captures.c.request_id == bindparam("of_request")))
 _DELETE_CAPTURES: Final = Statement(delete(captures).where(captures.c.user == _OF_USER))
 _CLEAR_COMMENT: Final = Statement(
-    update(feedback)
-    .where(feedback.c.request_id == bindparam("of_request"), feedback.c.comment.is_not(None))
-    .values(comment=null())
+    update(feedback).where(feedback.c.request_id == bindparam("of_request"), feedback.c.comment.is_not(None)).values(comment=null())
 )
 _DELETE_SUMS: Final = Statement(delete(rollups).where(rollups.c.dimension == "user", rollups.c.value == _OF_USER))
 _DELETE_EMPTY_SUMS: Final = Statement(

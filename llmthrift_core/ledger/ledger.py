@@ -17,7 +17,7 @@ from llmthrift_core.ledger.batch import commit
 from llmthrift_core.ledger.entries import Capture, Feedback, OtherCost
 from llmthrift_core.ledger.moments import Moment, to_us
 from llmthrift_core.ledger.prices import Prices
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.money import to_nano_usd
@@ -68,9 +68,7 @@ class Ledger:
         self._redact = redact
         self._redaction_failures = 0
         self._noted: set[tuple[str, str | None]] = set()
-        self._writer = Writer(
-            partial(commit, database), sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds
-        )
+        self._writer = Writer(partial(commit, database), sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds)
 
     # --- recording ---
 
@@ -114,9 +112,7 @@ class Ledger:
         if not isinstance(model, str) or not model:
             raise TypeError(f"model must be a non-empty string, not {model!r}")
         if not isinstance(usage, Usage):
-            raise TypeError(
-                f"usage must be a Usage, not {type(usage).__name__}; make one with Usage(...) or Usage.from_payload(...)"
-            )
+            raise TypeError(f"usage must be a Usage, not {type(usage).__name__}; make one with Usage(...) or Usage.from_payload(...)")
         if cache is not None and cache not in ("exact", "semantic"):
             raise ConfigurationError(f'cache must be None, "exact" or "semantic", not {cache!r}')
         if request_id is None:
@@ -124,9 +120,8 @@ class Ledger:
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
         who = current_attribution() if given == _NOTHING and not tags else _attribution(given, tags)
         at_us = int(self._clock() * 1e6) if at is None else to_us(at)
-        record = CallRecord(
-            request_id=request_id, call_id=request_id, at_us=at_us, model=model, provider=provider, attribution=who
-        )
+        kind = PlainRecord if cache is None and error is None and CallRecord.is_plain_usage(usage) else CallRecord
+        record = kind(request_id=request_id, call_id=request_id, at_us=at_us, model=model, provider=provider, attribution=who)
         if latency_seconds is not None and 0 <= latency_seconds < math.inf:
             record.latency_us = round(latency_seconds * 1e6)
         if error is not None:

@@ -28,9 +28,7 @@ def to_us(moment: Moment) -> int:
         try:
             moment = datetime.fromisoformat(moment)
         except ValueError:
-            raise ConfigurationError(
-                f"not a date or time: {moment!r}; write it like 2026-01-31 or 2026-01-31T14:30:00+01:00"
-            ) from None
+            raise ConfigurationError(f"not a date or time: {moment!r}; write it like 2026-01-31 or 2026-01-31T14:30:00+01:00") from None
     elif not isinstance(moment, datetime):
         if not isinstance(moment, date):
             raise TypeError(f"a datetime, a date or an ISO string is needed, not {type(moment).__name__}")

@@ -26,6 +26,10 @@ _BATCH: Final = 4_000
 _GATHER_SECONDS: Final = 0.05
 # An idle thread ends, so that a ledger that nobody uses or closes is not kept alive by it.
 _IDLE_SECONDS: Final = 10.0
+# From this many waiting entries on a caller pauses until half of them are written: a caller that is faster than the
+# database would otherwise fill the queue, and its entries would not be durable in time.
+_CROWDED: Final = 2 * _BATCH
+_YIELD_SECONDS: Final = 0.002
 _ROOM_SECONDS: Final = 0.1
 # How long a thread waits until another one has committed its batch.
 _TURN_SECONDS: Final = 10.0
@@ -36,7 +40,8 @@ _LOG_EVERY_SECONDS: Final = 10.0
 
 
 class Writer:
-    """Commits entries in groups. `put` never raises and, unless the queue is full, never waits.
+    """Commits entries in groups. `put` never raises, and waits, up to 100 ms, only for a caller that is faster than the
+    database.
 
     When the database cannot be written, entries stay queued and are tried again with growing pauses. They are dropped,
     counted and logged when the queue is full or the trouble lasts longer than `give_up_seconds`.
@@ -59,6 +64,7 @@ class Writer:
         self._commit = commit
         self._sync = sync
         self._capacity = capacity
+        self._crowded = min(capacity, _CROWDED)
         self._give_up_seconds = give_up_seconds
         self._closed = False
         self._start_empty()
@@ -89,7 +95,7 @@ class Writer:
     def put(self, entry: Entry) -> None:
         """Queue an entry; with `sync`, commit it."""
         queue = self._queue
-        if len(queue) >= self._capacity and not self._wait_for_room():
+        if len(queue) >= self._crowded and not self._wait_for_room():
             self._lose(1, "the queue is full")
         elif self._closed:
             self._lose(1, "the ledger is closed")
@@ -130,14 +136,13 @@ class Writer:
     # --- the queue ---
 
     def _wait_for_room(self) -> bool:
-        if self._failing_since is not None:
-            return False  # the database does not take entries: waiting would only slow the application down
+        """Pause, and say whether the queue takes another entry."""
+        if self._failing_since is not None:  # waiting would slow the application down for nothing
+            return len(self._queue) < self._capacity
         deadline = time.monotonic() + _ROOM_SECONDS
-        while len(self._queue) >= self._capacity:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.001)
-        return True
+        while len(self._queue) > self._crowded // 2 and time.monotonic() < deadline:
+            time.sleep(_YIELD_SECONDS)
+        return len(self._queue) < self._capacity
 
     def _commit_now(self) -> None:
         # A batch begins with what is queued once this thread has its turn, so one is enough.

@@ -274,9 +274,7 @@ class PriceCatalog:
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"at={at!r}: {error}") from None
 
-    def _known(
-        self, model: str, provider: str | None, service_tier: str | None, at_us: int
-    ) -> tuple[Listing, CompiledPrice, _Answer]:
+    def _known(self, model: str, provider: str | None, service_tier: str | None, at_us: int) -> tuple[Listing, CompiledPrice, _Answer]:
         answer = self._answer(self._state, model, provider, service_tier, at_us)
         if answer.listing is None or answer.compiled is None:
             raise UnknownModelError(model, provider=provider, closest=self._closest(str(model), provider))

@@ -100,11 +100,7 @@ class GenaiPrices:
 
     def _find(self, provider: str | None, model: str) -> tuple[Provider, ModelInfo] | None:
         try:
-            seller = (
-                self._providers.get(provider)
-                if provider is not None
-                else self._snapshot.find_provider(model.lower(), None, None)
-            )
+            seller = self._providers.get(provider) if provider is not None else self._snapshot.find_provider(model.lower(), None, None)
         except LookupError:
             return None
         info = seller.find_model(model, all_providers=self._snapshot.providers) if seller is not None else None
@@ -139,9 +135,7 @@ def _interval(model: ModelInfo, at: datetime, at_us: int) -> tuple[int, int]:
         if isinstance(constraint, StartDateConstraint):
             changes.append(moment_us(constraint.start_date))
         else:
-            changes += [
-                _at_time(at, days, clock) for days in (-1, 0, 1) for clock in (constraint.start_time, constraint.end_time)
-            ]
+            changes += [_at_time(at, days, clock) for days in (-1, 0, 1) for clock in (constraint.start_time, constraint.end_time)]
     from_us = max((change for change in changes if change <= at_us), default=ALWAYS_FROM_US)
     until_us = min((change for change in changes if change > at_us), default=ALWAYS_UNTIL_US)
     return from_us, until_us

@@ -22,9 +22,7 @@ from llmthrift_core.providers import provider_id
 Reading = tuple[str | None, str]
 """A provider, or None for whoever makes the model, and the name to look for there."""
 
-_MAKERS = (
-    "ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen|stability|"
-)
+_MAKERS = "ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen|stability|"
 _BEDROCK = re.compile(rf"(?:[a-z]{{2,6}}(?:-gov)?\.)?(?:{_MAKERS}twelvelabs|writer|zai)\.[a-z0-9-]+", re.IGNORECASE)
 # Names of whose maker genai-prices asks to be told.
 _MADE_BY = (

@@ -104,9 +104,7 @@ def parse_override(model: str, fields: Mapping[str, Any], *, where: str = "price
     numbers: dict[str, Fraction] = {}
     for name, value in given.items():
         if name not in _FIELDS:
-            raise ConfigurationError(
-                f"{where}: {model!r}: unknown key {name!r} = {value!r}; known are {', '.join(sorted(_FIELDS))}"
-            )
+            raise ConfigurationError(f"{where}: {model!r}: unknown key {name!r} = {value!r}; known are {', '.join(sorted(_FIELDS))}")
         if name in _NUMBERS:
             number = _number(value)
             if number is None or number < 0:
@@ -190,9 +188,7 @@ class OverrideBook:
                 if earlier.until_us == ALWAYS_UNTIL_US:
                     periods[index] = replace(earlier, until_us=later.from_us)
                 elif earlier.until_us > later.from_us:
-                    raise ConfigurationError(
-                        f"{where}: {earlier.model!r}: periods overlap: one ends after the next one's valid_from"
-                    )
+                    raise ConfigurationError(f"{where}: {earlier.model!r}: periods overlap: one ends after the next one's valid_from")
             self._periods[key] = periods
 
     def __bool__(self) -> bool:
@@ -211,9 +207,7 @@ class OverrideBook:
         content = "".join(sorted(override.version for override in self.all))
         return f"override {hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
-    def find(
-        self, names: Sequence[tuple[str | None, str]], service_tier: str | None, at_us: int
-    ) -> tuple[Listing | None, int, int]:
+    def find(self, names: Sequence[tuple[str | None, str]], service_tier: str | None, at_us: int) -> tuple[Listing | None, int, int]:
         """The price for the first of the names that has one at the time, and the interval in which the answer is the same.
 
         A price without a provider holds at every provider; one for a provider also holds where the call names none. A price of

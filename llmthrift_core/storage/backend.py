@@ -41,9 +41,7 @@ class Transaction(Protocol):
 
     def __enter__(self) -> Transaction: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
 
 
 class Backend(Protocol):

@@ -145,9 +145,7 @@ class Database:
             else:
                 tables = ", ".join(f"pg_total_relation_size('{name}')" for name in schema.table_names())
                 size_bytes = sum(connection.execute(text(f"SELECT {tables}")).one())
-        return DatabaseCheck(
-            self.dialect, self.url, schema.revision(self), size_bytes, writable=not self.read_only, problems=problems
-        )
+        return DatabaseCheck(self.dialect, self.url, schema.revision(self), size_bytes, writable=not self.read_only, problems=problems)
 
     def close(self) -> None:
         """Close every connection. Closing twice does nothing; anything else afterwards raises StorageError."""

@@ -61,8 +61,6 @@ INSERT_PLAIN_CALLS: Final = RowsInsert(
 )
 INSERT_CAPTURES: Final = RowsInsert(captures, captures.c.keys(), _unless_recorded)
 INSERT_ADJUSTMENTS: Final = RowsInsert(adjustments, adjustments.c.keys(), _unless_recorded)
-INSERT_OTHER_COSTS: Final = RowsInsert(
-    other_costs, [column.name for column in other_costs.c if column.name != "id"], _unless_recorded
-)
+INSERT_OTHER_COSTS: Final = RowsInsert(other_costs, [column.name for column in other_costs.c if column.name != "id"], _unless_recorded)
 INSERT_FEEDBACK: Final = RowsInsert(feedback, [column.name for column in feedback.c if column.name != "id"], _unless_same_id)
 ADD_TO_ROLLUPS: Final = RowsInsert(rollups, (*ROLLUP_KEY, *MEASURES), _add_to_sums)

@@ -16,8 +16,7 @@ from llmthrift_core.errors import ConfigurationError
 Dialect = Literal["sqlite", "postgresql"]
 
 ACCEPTED: Final = (
-    'accepted are a file path, ":memory:", "sqlite:///relative.db", "sqlite:////absolute.db" and '
-    '"postgresql://user:password@host/name"'
+    'accepted are a file path, ":memory:", "sqlite:///relative.db", "sqlite:////absolute.db" and "postgresql://user:password@host/name"'
 )
 _POSTGRESQL: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})

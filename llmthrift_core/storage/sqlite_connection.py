@@ -76,9 +76,7 @@ class SQLiteOpener:
         # WAL needs two files beside the database: a directory that cannot be written makes the database read-only too.
         directory_writable = os.access(path.parent, os.W_OK)
         options = self.location.uri or ""
-        self.read_only = (
-            not (os.access(path, os.W_OK) and directory_writable) or "mode=ro" in options or "immutable=1" in options
-        )
+        self.read_only = not (os.access(path, os.W_OK) and directory_writable) or "mode=ro" in options or "immutable=1" in options
         # Without a log that could hold newer pages, and no way to make one, the file is all there is.
         self._immutable = not directory_writable and not path.with_name(path.name + "-wal").exists()
 

@@ -53,9 +53,7 @@ calls = Table(
     Column("tags", Text),  # JSON object, keys sorted; NULL when empty
     Column("estimated", SmallInteger, nullable=False, server_default="0"),  # 1: the token counts are estimates
     Column("stream", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was streamed
-    Column(
-        "attempt", SmallInteger, nullable=False, server_default="1"
-    ),  # `requests` in reports counts the rows with 1
+    Column("attempt", SmallInteger, nullable=False, server_default="1"),  # `requests` in reports counts the rows with 1
     Column("attempt_reason", Text),  # None for the first, else "retry", "fallback" or "escalation"
     Column("run_id", Text),
     Column("trace_id", Text),

@@ -19,21 +19,23 @@ def read(body: Mapping[str, Any]) -> Question:
         is_result = isinstance(content, list) and any(block.get("type") == "tool_result" for block in content)
         messages.append(("tool" if is_result else message["role"], _text(content)))
     choice = body.get("tool_choice") or {"type": "auto"}
+    form = (body.get("output_config") or {}).get("format") or {}
     return Question(
         model=body["model"],
         messages=messages,
         tools={tool["name"]: tool.get("input_schema") or {} for tool in body.get("tools") or ()},
         tool_choice=choice["name"] if choice["type"] == "tool" else choice["type"],
+        schema=form.get("schema") if form.get("type") == "json_schema" else None,
     )
 
 
 def usage(sent: int, received: int, answer: Answer) -> dict[str, Any]:
-    """The usage block: input_tokens excludes what was read from the cache."""
+    """The usage block: input_tokens excludes what was read from the cache or written to it."""
     return {
-        "input_tokens": sent - answer.cached_tokens,
+        "input_tokens": sent - answer.cached_tokens - answer.cache_write_tokens,
         "output_tokens": received,
         "cache_read_input_tokens": answer.cached_tokens,
-        "cache_creation_input_tokens": 0,
+        "cache_creation_input_tokens": answer.cache_write_tokens,
     }
 
 
@@ -57,6 +59,7 @@ def stream(
     """The events of a streamed message."""
     start = {**whole(identity, model, Answer(), finish, {**used, "output_tokens": 1}), "content": [], "stop_reason": None}
     yield {"type": "message_start", "message": start}
+    yield {"type": "ping"}
     for index, block in enumerate(_blocks(identity, answer)):
         if block["type"] == "text":
             yield {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
@@ -64,8 +67,10 @@ def stream(
                 yield {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": piece}}
         else:
             yield {"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}}
-            delta = {"type": "input_json_delta", "partial_json": json.dumps(block["input"], ensure_ascii=False)}
-            yield {"type": "content_block_delta", "index": index, "delta": delta}
+            arguments = json.dumps(block["input"], ensure_ascii=False)
+            half = len(arguments) // 2
+            for part in ("", arguments[:half], arguments[half:]):
+                yield {"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": part}}
         yield {"type": "content_block_stop", "index": index}
     yield {"type": "message_delta", "delta": {"stop_reason": finish, "stop_sequence": None}, "usage": used}
     yield {"type": "message_stop"}
@@ -88,4 +93,12 @@ def _blocks(identity: str, answer: Answer) -> list[dict[str, Any]]:
 def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(str(b.get("text") or b.get("content") or json.dumps(b.get("input") or b.get("type"))) for b in content)
+    return "\n".join(_block_text(block) for block in content)
+
+
+def _block_text(block: Mapping[str, Any]) -> str:
+    if block["type"] == "tool_use":
+        return str(block["name"]) + json.dumps(block["input"])
+    if block["type"] == "tool_result":
+        return _text(block.get("content") or "")
+    return str(block.get("text") or block["type"])

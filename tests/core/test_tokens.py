@@ -56,9 +56,7 @@ def test_special_tokens_in_text_are_text() -> None:
 
 
 @needs_vocabularies
-@pytest.mark.parametrize(
-    "text", ["a" * 1_000_000, " " * 1_000_000, "=" * 1_000_000, "漢" * 300_000, "a1" * 500_000, "\n" * 1_000_000]
-)
+@pytest.mark.parametrize("text", ["a" * 1_000_000, " " * 1_000_000, "=" * 1_000_000, "漢" * 300_000, "a1" * 500_000, "\n" * 1_000_000])
 def test_long_runs_without_a_break_do_not_hang(text: str) -> None:
     count = count_tokens(text, "gpt-4o")
     assert 0 < count.tokens <= len(text)
@@ -104,9 +102,7 @@ def test_odd_text_is_counted(text: str, request: pytest.FixtureRequest) -> None:
 )
 def test_without_a_vocabulary_it_estimates_and_says_so(text: str, expected: int) -> None:
     assert count_tokens(text, "gpt-4o") == TokenCount(expected, False, "characters")
-    assert count_message_tokens([{"role": "user", "content": text}], "gpt-4o") == TokenCount(
-        3 + 3 + 1 + expected, False, "characters"
-    )
+    assert count_message_tokens([{"role": "user", "content": text}], "gpt-4o") == TokenCount(3 + 3 + 1 + expected, False, "characters")
 
 
 @needs_vocabularies

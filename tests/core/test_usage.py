@@ -62,9 +62,7 @@ def test_usage_is_frozen_hashable_and_shows_only_what_is_not_zero() -> None:
 
 
 def test_other_counts_survive_json() -> None:
-    usage = Usage(
-        input_tokens=300, other=(("input_video_tokens", 258), ("audio_seconds", 12.5), ("cache_video_read_tokens", None))
-    )
+    usage = Usage(input_tokens=300, other=(("input_video_tokens", 258), ("audio_seconds", 12.5), ("cache_video_read_tokens", None)))
     assert Usage(**json.loads(json.dumps(asdict(usage)))) == usage
     assert [usage.count(unit) for unit in ("input_tokens", "input_video_tokens", "audio_seconds", "web_searches")] == [
         300,
@@ -75,9 +73,7 @@ def test_other_counts_survive_json() -> None:
     assert usage.count("cache_video_read_tokens") is None
 
 
-@pytest.mark.parametrize(
-    "other", [5, "ab", [1], [("x", -1)], [("x", math.nan)], [("x", math.inf)], [("x", True)], [(1, 1)], [("x", "1")]]
-)
+@pytest.mark.parametrize("other", [5, "ab", [1], [("x", -1)], [("x", math.nan)], [("x", math.inf)], [("x", True)], [(1, 1)], [("x", "1")]])
 def test_malformed_other_counts_are_refused(other: Any) -> None:
     with pytest.raises(UsageError):
         Usage(other=other)
@@ -140,9 +136,7 @@ def test_langchain_openai_chat_details() -> None:
         "input_token_details": {"audio": 30, "cache_read": 600, "cache_creation": 100},
         "output_token_details": {"audio": 20, "reasoning": 64},
     }
-    assert Usage.from_langchain(metadata) == Usage(
-        1000, 200, 600, 100, reasoning_tokens=64, input_audio_tokens=30, output_audio_tokens=20
-    )
+    assert Usage.from_langchain(metadata) == Usage(1000, 200, 600, 100, reasoning_tokens=64, input_audio_tokens=30, output_audio_tokens=20)
 
 
 @pytest.mark.parametrize("tier", ["flex", "priority"])

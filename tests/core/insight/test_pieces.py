@@ -26,9 +26,7 @@ def test_every_moment_of_the_period_is_in_exactly_one_piece(
 
 
 @given(_bounds, _bounds, _spans)
-def test_few_pieces_are_needed_and_edges_are_shorter_than_a_bucket(
-    since: int | None, until: int | None, spans: tuple[int, ...]
-) -> None:
+def test_few_pieces_are_needed_and_edges_are_shorter_than_a_bucket(since: int | None, until: int | None, spans: tuple[int, ...]) -> None:
     buckets, edges = divide(since, until, spans)
     assert len(buckets) <= 2 * len(spans) - 1
     assert all(0 < edge.end_us - edge.start_us < spans[0] * MICROSECONDS for edge in edges)

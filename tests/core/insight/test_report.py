@@ -78,9 +78,7 @@ def test_requests_count_calls_and_attempts_count_rows(ledger: Ledger, any_databa
     ledger.record("m", THOUSAND, at=datetime(1970, 1, 1), cache="exact")
     ledger.flush()
     (row,) = report(any_database, by="model")
-    counts = {
-        name: row[name] for name in ("requests", "attempts", "errors", "retries", "fallbacks", "escalations", "cache_hits")
-    }
+    counts = {name: row[name] for name in ("requests", "attempts", "errors", "retries", "fallbacks", "escalations", "cache_hits")}
     assert counts == {
         "requests": 2,
         "attempts": 4,

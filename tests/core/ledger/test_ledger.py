@@ -169,6 +169,21 @@ def test_numbers_beyond_64_bits_lose_no_row_and_do_not_spoil_the_sums(ledger: Le
     assert stored_sums(any_database) == sums_over_rows(any_database)
 
 
+def test_every_form_of_a_call_keeps_all_it_was_given(ledger: Ledger) -> None:
+    ledger.record("m", Usage(input_tokens=9, cache_read_tokens=4), request_id="plain")
+    ledger.record("m", Usage(input_tokens=9, cache_write_tokens=4), request_id="written")
+    ledger.record("m", Usage(input_tokens=9, service_tier="flex"), request_id="flex", latency_seconds=2)
+    ledger.record("m", Usage(input_tokens=9, other=(("audio_seconds", 1.5),)), request_id="other")
+    ledger.record("m", Usage(input_tokens=9), request_id="failed", error="TimeoutError")
+    found = {call.request_id: call for call in ledger.calls()}
+    assert {call.input_tokens for call in found.values()} == {9}
+    assert found["plain"].cache_read_tokens == found["written"].cache_write_tokens == 4
+    assert (found["flex"].service_tier, found["flex"].latency_seconds) == ("flex", 2.0)
+    assert found["other"].other_usage == '{"audio_seconds": 1.5}'
+    assert found["failed"].error == "TimeoutError"
+    assert [found["plain"][name] for name in ("provider", "user", "tags", "cache", "latency_us")] == [None, None, {}, None, None]
+
+
 def test_append_takes_what_it_gets(ledger: Ledger) -> None:
     record = CallRecord(request_id="bad", call_id="c", at_us=float("nan"), model=5)  # type: ignore[arg-type]
     record.input_tokens = "many"  # type: ignore[assignment]

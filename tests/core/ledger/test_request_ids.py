@@ -16,9 +16,7 @@ def test_ids_are_distinct_sorted_by_age_and_32_hexadecimal_digits() -> None:
 
 def test_threads_share_the_count() -> None:
     made: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: made.extend(request_ids.new_request_id() for _ in range(5_000))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: made.extend(request_ids.new_request_id() for _ in range(5_000))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

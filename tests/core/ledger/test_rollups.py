@@ -12,7 +12,7 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.batch import commit
 from llmthrift_core.ledger.entries import Entry, OtherCost
 from llmthrift_core.ledger.ledger import Ledger
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.storage.database import Database
 from tests.core.ledger.prices import FlatPrices
 from tests.core.ledger.sums import stored_sums, sums_over_rows
@@ -32,7 +32,8 @@ def _attributions(draw: st.DrawFn) -> Attribution:
 
 @st.composite
 def _calls(draw: st.DrawFn) -> CallRecord:
-    record = CallRecord(
+    plain = draw(st.booleans())
+    record = (PlainRecord if plain else CallRecord)(
         request_id=f"r{draw(st.integers(0, 40))}",
         call_id="c",
         at_us=draw(_times),
@@ -46,7 +47,7 @@ def _calls(draw: st.DrawFn) -> CallRecord:
         record.cost_nano_usd, record.input_cost_nano_usd, record.output_cost_nano_usd = (draw(_amounts) for _ in range(3))
     if draw(st.booleans()):
         record.latency_us = draw(_amounts)
-    if draw(st.booleans()):
+    if not plain:
         record.attempt = draw(st.integers(1, 3))
         record.attempt_reason = draw(st.sampled_from([None, "retry", "fallback", "escalation"]))
         record.error = draw(st.sampled_from([None, "TimeoutError"]))

@@ -186,10 +186,7 @@ def test_a_time_that_is_none_is_refused(catalog: PriceCatalog, at: Any) -> None:
 def test_prices_of_the_day(catalog: PriceCatalog) -> None:
     """deepseek-chat was cheaper between 16:30 and 00:30 UTC: the remembered answer must not outlive the hour."""
     usage = Usage(1_000_000, cache_read_tokens=0)
-    by_hour = {
-        hour: catalog.cost(usage, "deepseek-chat", at=datetime(2026, 11, 1, hour, 45, tzinfo=UTC)).nano_usd
-        for hour in range(24)
-    }
+    by_hour = {hour: catalog.cost(usage, "deepseek-chat", at=datetime(2026, 11, 1, hour, 45, tzinfo=UTC)).nano_usd for hour in range(24)}
     import genai_prices
 
     for hour, nano_usd in by_hour.items():

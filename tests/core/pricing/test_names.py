@@ -72,9 +72,7 @@ def catalog() -> PriceCatalog:
         ("deepseek-chat", "my-gateway", "deepseek", "0.27", "1.1"),
     ],
 )
-def test_resolves(
-    catalog: PriceCatalog, model: str, provider: str | None, seller: str, input_usd: str, output_usd: str
-) -> None:
+def test_resolves(catalog: PriceCatalog, model: str, provider: str | None, seller: str, input_usd: str, output_usd: str) -> None:
     price = catalog.find(model, provider=provider, at=AT)
     assert (price.provider, str(price.input_usd_per_million), str(price.output_usd_per_million)) == (
         seller,

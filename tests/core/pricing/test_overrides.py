@@ -62,9 +62,7 @@ def test_a_toml_file(tmp_path: Path) -> None:
 
 def test_the_version_names_the_content() -> None:
     fields = {"input_usd_per_million": 1, "output_usd_per_million": 2}
-    versions = [
-        catalog_of({"m": changed}).find("m").price_version for changed in (fields, fields, fields | {"tier": "premium"})
-    ]
+    versions = [catalog_of({"m": changed}).find("m").price_version for changed in (fields, fields, fields | {"tier": "premium"})]
     assert versions[0] == versions[1] != versions[2]
     assert versions[0].startswith("override ")
     assert len(versions[0]) == len("override ") + 8
@@ -153,9 +151,7 @@ def test_overlapping_periods_are_refused() -> None:
 
 def test_a_gap_between_periods_falls_back_to_the_lists() -> None:
     catalog = catalog_of()
-    catalog.override(
-        "gpt-4o", input_usd_per_million=7, output_usd_per_million=7, valid_from="2025-01-01", valid_until="2025-02-01"
-    )
+    catalog.override("gpt-4o", input_usd_per_million=7, output_usd_per_million=7, valid_from="2025-01-01", valid_until="2025-02-01")
     at = ["2024-12-31T23:59:59.999999", "2025-01-01", "2025-01-31T23:59:59.999999", "2025-02-01"]
     expected = [Decimal("2.5"), Decimal(7), Decimal(7), Decimal("2.5")]
     for order in (range(4), reversed(range(4)), (1, 0, 1, 3, 2, 0)):  # what was remembered for one period must not leak
@@ -212,9 +208,7 @@ def test_multipliers_of_service_tiers() -> None:
         batch_multiplier="0.5",
         priority_multiplier=2,
     )
-    usage = {
-        tier: Usage(1_000_000, 1_000_000, web_searches=1, service_tier=tier) for tier in (None, "batch", "flex", "priority")
-    }
+    usage = {tier: Usage(1_000_000, 1_000_000, web_searches=1, service_tier=tier) for tier in (None, "batch", "flex", "priority")}
     costs = {tier: catalog.cost(counts, "m").usd for tier, counts in usage.items()}
     assert costs == {None: Decimal("6.01"), "batch": Decimal("3.01"), "flex": Decimal("6.01"), "priority": Decimal("12.01")}
 

@@ -204,8 +204,7 @@ def test_a_server_restart_costs_no_read_and_no_transaction(postgresql_url: str) 
         with other.read() as connection:
             connection.execute(
                 text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
             ).all()
         assert database.fetch_one(READ, ("a",)) == (1,)

@@ -28,8 +28,7 @@ def _structure(connection: Connection) -> dict[str, Any]:
     return {
         table: {
             "columns": [
-                (column["name"], str(column["type"]), column["nullable"], column["default"])
-                for column in inspector.get_columns(table)
+                (column["name"], str(column["type"]), column["nullable"], column["default"]) for column in inspector.get_columns(table)
             ],
             "primary key": inspector.get_pk_constraint(table)["constrained_columns"],
             "unique": sorted(
@@ -165,9 +164,7 @@ def test_an_older_database_is_migrated_and_nothing_is_lost(postgresql_url: str, 
         with Database.open(url) as database:
             assert schema.revision(database) == "0002"
             with database.read() as connection:
-                assert connection.execute(text("SELECT name, value, unit FROM llmthrift_ledger_state")).all() == [
-                    ("a", 1, "us")
-                ]
+                assert connection.execute(text("SELECT name, value, unit FROM llmthrift_ledger_state")).all() == [("a", 1, "us")]
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, next_release: Path) -> None:

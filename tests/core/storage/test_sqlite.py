@@ -30,9 +30,7 @@ def test_the_file_is_in_wal_mode_with_the_synchronous_setting_asked_for(tmp_path
                 assert connection.execute(text("PRAGMA query_only")).scalar() == 1
 
 
-@pytest.mark.parametrize(
-    "options", [{"synchronous": "OFF"}, {"busy_timeout_seconds": -1}, {"busy_timeout_seconds": float("nan")}]
-)
+@pytest.mark.parametrize("options", [{"synchronous": "OFF"}, {"busy_timeout_seconds": -1}, {"busy_timeout_seconds": float("nan")}])
 def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
         Database.open(tmp_path / "a.db", **options)  # type: ignore[arg-type]
@@ -162,9 +160,7 @@ def _reads_and_refuses_to_write(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o777), (0o444, 0o555), (0o666, 0o555)])
-def test_a_file_or_directory_that_may_not_be_written_opens_for_reading(
-    tmp_path: Path, file_mode: int, folder_mode: int
-) -> None:
+def test_a_file_or_directory_that_may_not_be_written_opens_for_reading(tmp_path: Path, file_mode: int, folder_mode: int) -> None:
     folder = tmp_path / "store"
     folder.mkdir()
     with Database.open(folder / "a.db") as database, database.transaction() as transaction:

@@ -11,9 +11,7 @@ from llmthrift_core.storage.tables import cache_epoch, calls, ledger_state
 
 
 def test_parameters_are_positional_and_constants_are_part_of_the_text() -> None:
-    statement = Statement(
-        select(calls.c.model).where(calls.c.user == bindparam("who"), calls.c.cache == "it's").limit(bindparam("most"))
-    )
+    statement = Statement(select(calls.c.model).where(calls.c.user == bindparam("who"), calls.c.cache == "it's").limit(bindparam("most")))
     assert statement.names == ("who", "most")
     assert statement.sqlite.count("?") == 2
     assert "'it''s'" in statement.sqlite
