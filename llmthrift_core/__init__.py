@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import attribute
-from llmthrift_core.call import cache_mode
+from llmthrift_core.cache.mode import cache_mode
 from llmthrift_core.errors import BudgetExceededError, LLMThriftError, MissingExtraError, UnknownModelError
 from llmthrift_core.thrift import Thrift
 from llmthrift_core.usage import Usage

@@ -8,167 +8,24 @@ open: trouble with the cache or the ledger is counted and logged, and the call g
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from llmthrift_core.attribution import EMPTY, Attribution
-from llmthrift_core.cache.flight import Caller, Flight, Waiting
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.cache.flight import Flight, Waiting
+from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.request import AttemptReason, CacheUse, Request, Response, RouteUse
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.entry import Entry
-    from llmthrift_core.cache.policy import CachePolicy
-    from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
+    from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
 
-CacheMode = Literal["on", "off", "refresh"]
-AttemptReason = Literal["retry", "fallback", "escalation"]
 Record = TypeVar("Record", bound=CallRecord)
-
-_cache_mode: ContextVar[CacheMode] = ContextVar("llmthrift_cache_mode", default="on")
-
-
-@contextmanager
-def cache_mode(mode: CacheMode) -> Iterator[None]:
-    """Decide for every call inside the block whether the cache is used.
-
-    "off" neither reads nor writes; "refresh" asks the model and replaces what was stored; "on" is the default.
-
-    >>> with cache_mode("off"):
-    ...     pass
-    """
-    token = _cache_mode.set(checked_cache_mode(mode))
-    try:
-        yield
-    finally:
-        _cache_mode.reset(token)
-
-
-def current_cache_mode() -> CacheMode:
-    """The mode of the surrounding `cache_mode(...)` block, or "on"."""
-    return _cache_mode.get()
-
-
-def checked_cache_mode(mode: Any) -> CacheMode:
-    """Return `mode`.
-
-    Raises:
-        ValueError: not "on", "off" or "refresh".
-    """
-    if mode not in ("on", "off", "refresh"):
-        raise ValueError(f'cache must be "on", "off" or "refresh", not {mode!r}')
-    return mode  # type: ignore[no-any-return]
-
-
-@dataclass(slots=True)
-class PromptFeatures:
-    """What may be stored of a prompt: a hash and counts, and its text only where capture="text".
-
-    Attributes:
-        hash: hex digest of the text of all messages.
-        chars: characters of all messages.
-        system_chars: characters of the system messages.
-        messages: number of messages.
-        text: the prompt as text, built only when it is stored.
-    """
-
-    hash: str
-    chars: int
-    system_chars: int
-    messages: int
-    text: Callable[[], str] | None = None
-
-
-@dataclass(slots=True)
-class CacheUse:
-    """How one request uses the cache.
-
-    Attributes:
-        key: the digest of everything that decides the answer.
-        decode: turns a stored payload into the adapter's objects; a ValueError makes the entry a miss.
-        caller: who asks, from `cache.flight.whoami`: identical concurrent requests then wait for the first. None: they do not.
-    """
-
-    key: bytes
-    policy: CachePolicy
-    decode: Callable[[bytes], Any]
-    mode: CacheMode = "on"
-    caller: Caller | None = None
-
-
-@dataclass(slots=True)
-class RouteUse:
-    """How one request is routed.
-
-    Attributes:
-        policy: decides.
-        tiers: the allowed names, cheapest first.
-        request: what the policy may look at.
-        models: for each tier the name and provider of its model.
-        baseline: the tier that would answer without routing; savings are measured against it.
-    """
-
-    policy: RoutingPolicy
-    tiers: Tiers
-    request: RouteRequest
-    models: Mapping[str, tuple[str, str | None]]
-    baseline: str
-
-
-@dataclass(slots=True)
-class Request:
-    """One LLM call as an adapter hands it over.
-
-    Attributes:
-        model: the model's name as the application gave it; "" while only a router knows.
-        provider: who serves it, or None.
-        request_id: identifies the call for ever: the same id is recorded once.
-    """
-
-    model: str = ""
-    provider: str | None = None
-    attribution: Attribution = EMPTY
-    request_id: str | None = None
-    run_id: str | None = None
-    trace_id: str | None = None
-    parent_id: str | None = None
-    call_id: str | None = None
-    attempt: int = 1
-    attempt_reason: AttemptReason | None = None
-    stream: bool = False
-    prompt: PromptFeatures | None = None
-    cache: CacheUse | None = None
-    route: RouteUse | None = None
-
-
-@dataclass(slots=True)
-class Response:
-    """What came back from a model.
-
-    Attributes:
-        usage: as the provider reported it; None asks `estimate` for it.
-        estimate: counts tokens where the provider reported none; the row is flagged as estimated.
-        model: the model that answered, where it says so.
-        provider_cost_usd: the provider's own bill.
-        payload: encodes the answer for the cache; called only if it is stored. None: not to be stored.
-        text: the answer as text, built only where capture="text".
-    """
-
-    usage: Usage | None = None
-    estimate: Callable[[], Usage] | None = None
-    model: str | None = None
-    provider: str | None = None
-    provider_cost_usd: float | None = None
-    payload: Callable[[], bytes] | None = None
-    text: Callable[[], str] | None = None
 
 
 class Hold(Protocol):
@@ -220,7 +77,7 @@ class Call:
     def __init__(self, thrift: Thrift, request: Request) -> None:
         self._thrift = thrift
         self.request = request
-        self.call_id = request.call_id or request.request_id or os.urandom(16).hex()
+        self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
         self.is_open = True
         self.hit: Entry | None = None
         self.decision: RouteDecision | None = None
@@ -561,18 +418,3 @@ def _usage_of(response: Response) -> Usage:
     if response.usage is not None:
         return response.usage
     return response.estimate() if response.estimate is not None else Usage(estimated=True)
-
-
-__all__ = [
-    "Budgets",
-    "CacheUse",
-    "Call",
-    "Hold",
-    "PromptFeatures",
-    "Request",
-    "Response",
-    "RouteUse",
-    "cache_mode",
-    "checked_cache_mode",
-    "current_cache_mode",
-]

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llmthrift_core.call import Budgets, Call, Request
+from llmthrift_core.call import Budgets, Call
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Thrift:
         clock: seconds since the epoch; for tests.
         capture: what of a prompt is stored: "off", "features" (hash and counts), or "text" (prompt and answer).
         redact: applied to every captured text before it is stored.
+        retention_days: single calls and texts older than this are deleted, while the sums in reports stay; None keeps them.
         synchronous: SQLite's setting: "NORMAL" may lose the last commits when the power fails, "FULL" does not.
         busy_timeout_seconds: how long a write waits for another process before it counts as failed.
         cache_memory_entries: cached answers that are kept in memory, in front of the database.
@@ -68,6 +70,7 @@ class Thrift:
         clock: Callable[[], float] | None = None,
         capture: Literal["off", "features", "text"] = "features",
         redact: Callable[[str], str] | None = None,
+        retention_days: float | None = None,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         busy_timeout_seconds: float = 5.0,
         cache_memory_entries: int = 10_000,
@@ -84,6 +87,7 @@ class Thrift:
         self._prices = prices
         self._clock = clock or time.time
         self._redact = redact
+        self._retention_days = retention_days
         self._synchronous = synchronous
         self._busy_timeout_seconds = busy_timeout_seconds
         self._cache_memory_entries = cache_memory_entries
@@ -117,7 +121,14 @@ class Thrift:
         """The append-only record of calls."""
         from llmthrift_core.ledger import Ledger
 
-        return Ledger(self.database, self.prices, durability=self.durability, clock=self._clock, redact=self._redact)
+        return Ledger(
+            self.database,
+            self.prices,
+            durability=self.durability,
+            clock=self._clock,
+            redact=self._redact,
+            retention_days=self._retention_days,
+        )
 
     @cached_property
     def cache(self) -> ExactCache:

@@ -15,15 +15,17 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.mode import CacheMode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.call import CacheMode, CacheUse, Call, Request, checked_cache_mode, current_cache_mode
+from llmthrift_core.call import Call
+from llmthrift_core.request import CacheUse, Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain import open_runs
-from llmthrift_langchain.attribution import attribution_of_metadata
 from llmthrift_langchain.codec import decode, served
 from llmthrift_langchain.llm_string import identify
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
@@ -210,7 +212,7 @@ class ThriftCache(BaseCache):
             config = var_child_runnable_config.get()
             metadata = config.get("metadata") if config else None
             attribution = attribution_of_metadata(metadata).over(current_attribution())
-            mode = metadata.get("cache") if metadata else None
+            mode = cache_mode_of_metadata(metadata)
         identity = identify(llm_string)
         key = None
         if identity.digest is None:
@@ -232,7 +234,7 @@ class ThriftCache(BaseCache):
             fields=fields,
             model=identity.model,
             run=run,
-            mode=current_cache_mode() if mode is None else checked_cache_mode(mode),
+            mode=current_cache_mode() if mode is None else mode,
             attribution=attribution,
         )
 

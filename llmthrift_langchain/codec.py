@@ -218,8 +218,8 @@ def _dumps(value: Any) -> bytes:
     except TypeError:
         try:  # orjson refuses lone surrogates and integers beyond 64 bits, which JSON escapes can carry
             return json.dumps(value, ensure_ascii=True, allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
-            raise CodecError(f"not plain data: {error}") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CodecError(f"not plain data: {type(error).__name__}") from None
 
 
 def _loads(data: bytes) -> Any:
@@ -228,7 +228,7 @@ def _loads(data: bytes) -> Any:
     except orjson.JSONDecodeError:
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CodecError("not JSON") from None
 
 

@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig
 
 from llmthrift_core.demo import WorkItem, Workload, load_workload
-from llmthrift_core.demo.workload import TOOLS, answerer
+from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.insight.text import usd
 from llmthrift_core.testing import LoopbackProvider
@@ -33,6 +34,7 @@ STRONG: Final = "gpt-4o"
 # Time to the answer, a tenth of what these models typically take, so that the demonstration is quick.
 _LATENCY_SECONDS: Final = {CHEAP: 0.03, STRONG: 0.07}
 _REPEATED_SHARES: Final = (0.0, 0.25, 0.5, 0.75)
+_REPEAT: Final = "repeat"
 _TOOLS: Final = [
     {"type": "function", "function": {"name": name, "description": name.replace("_", " "), "parameters": dict(schema)}}
     for name, schema in TOOLS.items()
@@ -115,24 +117,38 @@ def run_with_llmthrift(
 
 
 def _drive(name: str, model: BaseChatModel, workload: Workload, config: RunnableConfig, advance: Callable[[], None]) -> Outcome:
-    prompt = ChatPromptTemplate.from_messages([("system", "{system}"), ("human", "{question}")])
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", "{system}"), ("placeholder", "{history}"), ("human", "{question}"), ("placeholder", "{tool_results}")]
+    )
     chain, with_tools = prompt | model, prompt | model.bind_tools(_TOOLS)
     outcome = Outcome(name)
     for item in workload.items:
-        given = {"system": item.system, "question": item.question}
-        metadata = {"user": item.user, "feature": item.feature, "session": item.session}
-        own: RunnableConfig = {**config, "metadata": metadata}
+        given = {"system": item.system, "history": list(item.history), "question": item.question}
+        tags = {_REPEAT: "yes" if item.repeated else "no"}
+        own: RunnableConfig = {**config, "metadata": {"user": item.user, "feature": item.feature, "session": item.session, "tags": tags}}
         started = time.perf_counter()
-        if item.stream:
-            text, calls = "".join(str(chunk.content) for chunk in chain.stream(given, own)), []
+        if item.needs_tools:
+            is_right = _use_tools(with_tools, given, own, workload, item)
+        elif item.stream:
+            is_right = workload.judge(item, "".join(str(chunk.content) for chunk in chain.stream(given, own)))
         else:
-            answer = (with_tools if item.needs_tools else chain).invoke(given, own)
-            text, calls = str(answer.content), list(answer.tool_calls)
+            is_right = workload.judge(item, str(chain.invoke(given, own).content))
         outcome.latencies.append(time.perf_counter() - started)
-        if not workload.judge(item, text, calls):
+        if not is_right:
             outcome.wrong.append(item)
         advance()
     return outcome
+
+
+def _use_tools(
+    chain: Runnable[dict[str, Any], AIMessage], given: dict[str, Any], config: RunnableConfig, workload: Workload, item: WorkItem
+) -> bool:
+    """Ask, run the tools that the model calls, and let it answer. Whether it called the right tool and said the right thing."""
+    asked = chain.invoke(given, config)
+    if not asked.tool_calls or not workload.judge(item, "", [dict(call) for call in asked.tool_calls]):
+        return False
+    results = [ToolMessage(run_tool(call["name"], call["args"]), tool_call_id=call["id"]) for call in asked.tool_calls]
+    return workload.judge(item, str(chain.invoke({**given, "tool_results": [asked, *results]}, config).content))
 
 
 def _with_ledger(outcome: Outcome, thrift: Thrift) -> Outcome:
@@ -195,8 +211,8 @@ def _dependence(client: Callable[[str], BaseChatModel], folder: str, console: Co
             with Thrift(f"{folder}/bare-{share}.db") as plain, Thrift(f"{folder}/with-{share}.db") as thrift:
                 bare = run_bare(plain, client, workload, advance)
                 thrifty = run_with_llmthrift(thrift, client, workload, advance)
-            # What the cache alone saves: the bare run's cost of the requests whose words had arrived before.
-            cached = sum((row.cost_usd or Decimal(0)) for row in _repeated_rows(f"{folder}/bare-{share}.db", workload))
+                # What the cache alone saves: the bare run's cost of the requests whose words had arrived before.
+                cached = sum(row["cost_usd"] for row in plain.report(by=_REPEAT).to_dicts() if row[_REPEAT] == "yes")
             table.add_row(
                 f"{share:.0%}",
                 str(len(workload)),
@@ -206,12 +222,6 @@ def _dependence(client: Callable[[str], BaseChatModel], folder: str, console: Co
                 f"{1 - thrifty.cost_usd / bare.cost_usd:.0%}",
             )
     return table
-
-
-def _repeated_rows(path: str, workload: Workload) -> list[Any]:
-    with Thrift(path) as thrift:
-        rows = sorted(thrift.ledger.calls(limit=len(workload)), key=lambda row: row.at_us)
-    return [row for row, item in zip(rows, workload.items, strict=True) if item.repeated]
 
 
 @contextmanager

@@ -16,15 +16,15 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, current_attribution
-from llmthrift_core.call import Request
+from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
-from llmthrift_langchain.attribution import attribution_of_metadata, call_site_of_prompt, with_call_site
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.lineage import Lineage
 from llmthrift_langchain.messages import text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, forget
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
 from llmthrift_langchain.response import response_of_result
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             messages=messages,
             prompt=prompt,
             schema=(options.get("options") or {}).get("ls_structured_output_format"),
-            cache_mode=metadata.get("cache"),
+            cache_mode=cache_mode_of_metadata(metadata),
         )
         if len(self._runs) >= _MOST_OPEN_RUNS:
             with self._lock:  # runs whose end LangChain never reported

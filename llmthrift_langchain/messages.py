@@ -75,7 +75,7 @@ def canonical_messages(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
             kept = {
                 key: value
                 for key, value in additional.items()
-                if value is not None and not key.startswith("__") and (key not in _VOLATILE_ADDITIONAL or _untold(key, fields))
+                if value is not None and not str(key).startswith("__") and (key not in _VOLATILE_ADDITIONAL or _untold(key, fields))
             }
             if kept:
                 extra["more"] = kept

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
 from llmthrift_langchain.messages import fields_of, text_of
 
@@ -42,7 +43,7 @@ class OpenRun:
     messages: list[BaseMessage] | None
     prompt: str | None
     schema: Any = None
-    cache_mode: str | None = None
+    cache_mode: CacheMode | None = None
     looked_up: bool = False
     batch: _Batch | None = field(default=None, repr=False)
     _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from langchain_core.messages import BaseMessage
 
-from llmthrift_core.call import PromptFeatures
+from llmthrift_core.request import PromptFeatures
 from llmthrift_langchain.messages import text_of
 
 

@@ -18,9 +18,10 @@ from langchain_core.utils.uuid import uuid7
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.call import CacheMode, CacheUse, Call, Request, RouteUse, checked_cache_mode, current_cache_mode
+from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
+from llmthrift_core.call import Call
+from llmthrift_core.request import CacheUse, Request, RouteUse
 from llmthrift_core.routing import RouteRequest
-from llmthrift_langchain.attribution import attribution_of_metadata, call_site_of_prompt, with_call_site
 from llmthrift_langchain.cache import mark_of_entry
 from llmthrift_langchain.codec import decode, served
 from llmthrift_langchain.llm_string import relevant
@@ -28,6 +29,7 @@ from llmthrift_langchain.messages import canonical_messages, fields_of, has_imag
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.replay import CachedAnswer
 from llmthrift_langchain.response import merge, response_of_message
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
@@ -61,7 +63,7 @@ class RoutedCall:
         self._fields = [fields_of(message) for message in messages]
         metadata = config.get("metadata") or {}
         if mode is None:
-            mode = metadata.get("cache")
+            mode = cache_mode_of_metadata(metadata)
         if mode is None:
             mode = current_cache_mode()
         attribution = attribution_of_metadata(metadata).over(current_attribution())
@@ -82,7 +84,7 @@ class RoutedCall:
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
-            cache=self._cache_use("off" if mode is False else checked_cache_mode(mode), max_tier, attribution),
+            cache=self._cache_use(checked_cache_mode(mode), max_tier, attribution),
             route=RouteUse(
                 policy=router.routing,
                 tiers=tiers,

@@ -33,12 +33,14 @@ from llmthrift_core.usage import Usage
 
 _LAST_US: Final = 2**63 - 1
 _BATCH: Final = 1_000
+_REST_SECONDS: Final = 10.0
 
 
 class ExactCache:
     """Answers by key, in memory and in the database. Safe to share between threads, and after fork.
 
-    `lookup`, `store` and `discard` never raise: trouble is a miss, counted, and logged at most once a minute. What is asked for
+    `lookup`, `store` and `discard` never raise: trouble is a miss, counted, and logged at most once a minute. After a store that
+    the database refused, nothing is stored for ten seconds, so that a locked database does not hold up every call. What is asked for
     explicitly (`clear`, `invalidate`, `entries`, `stats`, `purge_expired`) raises StorageError.
 
     Args:
@@ -80,6 +82,7 @@ class ExactCache:
         self._evictor = Evictor(database, self._memory, self._tally)
         self._upkeep = Upkeep(self._keep_up, interval_seconds=write_seconds)
         self._limits: dict[str, CachePolicy] = {}
+        self._rests_until = float("-inf")
         # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
         self._last_write = weakref.finalize(self, _write_last, database, self._tally, os.getpid())
         _caches.add(self)
@@ -135,6 +138,9 @@ class ExactCache:
         """
         namespace = policy.namespace
         self._limits[namespace] = policy
+        if time.monotonic() < self._rests_until:
+            self._tally.add(namespace, refused=1)
+            return False
         try:
             now_us = int(self._clock() * 1_000_000)
             expires_us = None if policy.ttl_seconds is None else min(now_us + int(policy.ttl_seconds * 1e6), _LAST_US)
@@ -155,12 +161,14 @@ class ExactCache:
             entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
             self._memory.put(entry, seen)
         except Exception as error:
+            self._rest_after(error)
             self._troubles.note("store", error)
             return False
         self._tally.add(namespace, stores=1)
         try:
             self._evictor.stored(policy, key, size_bytes, now_us)
         except Exception as error:
+            self._rest_after(error)
             self._troubles.note("eviction", error)
         self._upkeep.wake()
         return True
@@ -311,6 +319,10 @@ class ExactCache:
             self.flush()
 
     # --- steps ---
+
+    def _rest_after(self, error: Exception) -> None:
+        if isinstance(error, StorageError):
+            self._rests_until = time.monotonic() + _REST_SECONDS
 
     def _memory_is_current(self) -> bool:
         if self._coherence_seconds:

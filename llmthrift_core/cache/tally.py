@@ -16,7 +16,8 @@ class Counts:
         hits: lookups that were answered; memory_hits: those of them without reading the entry from the database.
         misses: lookups that were not.
         expirations: misses that found their answer, but expired.
-        stores: answers stored; refused: answers larger than the limit in bytes.
+        stores: answers stored; refused: answers larger than the limit in bytes, or that came while the cache
+            rested after a failed write.
         evictions: live entries removed to keep a limit; evicted_unused: those of them that had never answered.
         expired_unused: entries removed after their time that had never answered.
     """

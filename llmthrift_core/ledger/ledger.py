@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
-from llmthrift_core.ledger.batch import commit
-from llmthrift_core.ledger.entries import Capture, Feedback, OtherCost
+from llmthrift_core.ledger.batch import Outcome, commit
+from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.moments import Moment, to_us
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
@@ -43,6 +43,7 @@ class Ledger:
         durability: "batched" commits within 200 ms, "sync" before `record` and `append` return.
         clock: seconds since the epoch.
         redact: applied to every captured text before it is stored. If it fails, the text is not stored.
+        retention_days: single calls older than this are deleted, sums stay; None keeps them.
         queue_rows: rows that may wait for the database; a full queue makes `record` wait up to 100 ms, then drops the row.
         give_up_seconds: how long rows are tried again while the database cannot be written.
     """
@@ -55,6 +56,7 @@ class Ledger:
         durability: Durability = "batched",
         clock: Callable[[], float] = time.time,
         redact: Callable[[str], str] | None = None,
+        retention_days: float | None = None,
         queue_rows: int = 100_000,
         give_up_seconds: float = 30.0,
     ) -> None:
@@ -68,7 +70,10 @@ class Ledger:
         self._redact = redact
         self._redaction_failures = 0
         self._noted: set[tuple[str, str | None]] = set()
-        self._writer = Writer(partial(commit, database), sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds)
+        write = partial(commit, database)
+        if retention_days is not None:
+            write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=clock))
+        self._writer = Writer(write, sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds)
 
     # --- recording ---
 
@@ -330,6 +335,12 @@ class Ledger:
                 logger.error("the redaction hook failed (%s): its texts are not stored", type(error).__name__)
             return None
         return redacted if isinstance(redacted, str) else None
+
+
+def _commit_and_prune(database: Database, kept: retention.Retention, entries: Sequence[Entry]) -> Outcome:
+    outcome = commit(database, entries)
+    kept.prune_if_due()
+    return outcome
 
 
 def _attribution(given: tuple[str | None, ...], tags: Mapping[str, str] | None) -> Attribution:

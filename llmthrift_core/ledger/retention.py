@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy import Delete, Table, bindparam, case, delete, select
 
+from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, ledger_state, other_costs
 
+logger = logging.getLogger("llmthrift.ledger")
+
 _BATCH: Final = 1_000
+_EVERY_US: Final = 3_600_000_000
+_DAY_US: Final = 86_400_000_000
 _PRUNED: Final = "pruned_us"
 
 
@@ -66,6 +73,33 @@ def prune(database: Database, *, before_us: int) -> dict[str, int]:
     for name, statement in _DELETE.items():
         deleted[name] = _delete_all(database, statement, before_us)
     return deleted
+
+
+class Retention:
+    """Prunes what is older than a number of days: with the first commit, and then once an hour while the ledger is written.
+
+    Raises:
+        ConfigurationError: days is not a positive number.
+    """
+
+    def __init__(self, database: Database, *, days: float, clock: Callable[[], float]) -> None:
+        if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days < 100_000:
+            raise ConfigurationError(f"retention_days must be a positive number of days, not {days!r}")
+        self._database = database
+        self._kept_us = round(days * _DAY_US)
+        self._clock = clock
+        self._due_us = 0
+
+    def prune_if_due(self) -> None:
+        """Prune, unless that happened within the hour. A database that cannot be written now is pruned another time."""
+        now_us = round(self._clock() * 1e6)
+        if now_us < self._due_us:
+            return
+        self._due_us = now_us + _EVERY_US
+        try:
+            prune(self._database, before_us=now_us - self._kept_us)
+        except StorageError as error:
+            logger.warning("old calls could not be deleted, which is tried again in an hour: %s", error)
 
 
 def pruned_until_us(database: Database) -> int | None:

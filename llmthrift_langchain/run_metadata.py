@@ -1,13 +1,20 @@
-"""Attribution from LangChain run metadata."""
+"""What LangChain run metadata says to llmthrift: attribution, and whether the cache is used.
+
+Metadata belongs to the application: a value that means nothing here is passed over, never an error.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
+from llmthrift_core.cache.mode import CacheMode, checked_cache_mode
+
+logger = logging.getLogger("llmthrift")
 
 _THREAD, _NODE = "thread_id", "langgraph_node"
 
@@ -28,8 +35,26 @@ def attribution_of_metadata(metadata: Mapping[str, Any] | None) -> Attribution:
         except TypeError:  # a value that cannot be hashed
             pass
     elif not isinstance(tags, Mapping):
-        tags = dict.fromkeys((tags,) if isinstance(tags, str) else tags, "true")
+        names = tags if isinstance(tags, Iterable) and not isinstance(tags, str | bytes) else (tags,)
+        tags = dict.fromkeys(map(str, names), "true")
     return attribution_of(tags, **_named(values, thread, node))
+
+
+def cache_mode_of_metadata(metadata: Mapping[str, Any] | None) -> CacheMode | None:
+    """The metadata's `cache`: "on", "off", "refresh", True or False. None where it says nothing of the kind."""
+    mode = metadata.get("cache") if metadata else None
+    if mode is None:
+        return None
+    try:
+        return checked_cache_mode(mode)
+    except ValueError:
+        _say_once(f'metadata cache={type(mode).__name__} is not "on", "off" or "refresh", and was ignored')
+        return None
+
+
+@lru_cache(maxsize=16)
+def _say_once(message: str) -> None:
+    logger.warning(message)
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,121 @@
+"""What an adapter hands over: one request to a model, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmthrift_core.attribution import EMPTY, Attribution
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.flight import Caller
+    from llmthrift_core.cache.mode import CacheMode
+    from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
+    from llmthrift_core.usage import Usage
+
+AttemptReason = Literal["retry", "fallback", "escalation"]
+
+
+@dataclass(slots=True)
+class PromptFeatures:
+    """What may be stored of a prompt: a hash and counts, and its text only where capture="text".
+
+    Attributes:
+        hash: hex digest of the text of all messages.
+        chars: characters of all messages.
+        system_chars: characters of the system messages.
+        messages: number of messages.
+        text: the prompt as text, built only when it is stored.
+    """
+
+    hash: str
+    chars: int
+    system_chars: int
+    messages: int
+    text: Callable[[], str] | None = None
+
+
+@dataclass(slots=True)
+class CacheUse:
+    """How one request uses the cache.
+
+    Attributes:
+        key: the digest of everything that decides the answer.
+        decode: turns a stored payload into the adapter's objects; a ValueError makes the entry a miss.
+        caller: who asks, from `cache.flight.whoami`: identical concurrent requests then wait for the first. None: they do not.
+    """
+
+    key: bytes
+    policy: CachePolicy
+    decode: Callable[[bytes], Any]
+    mode: CacheMode = "on"
+    caller: Caller | None = None
+
+
+@dataclass(slots=True)
+class RouteUse:
+    """How one request is routed.
+
+    Attributes:
+        policy: decides.
+        tiers: the allowed names, cheapest first.
+        request: what the policy may look at.
+        models: for each tier the name and provider of its model.
+        baseline: the tier that would answer without routing; savings are measured against it.
+    """
+
+    policy: RoutingPolicy
+    tiers: Tiers
+    request: RouteRequest
+    models: Mapping[str, tuple[str, str | None]]
+    baseline: str
+
+
+@dataclass(slots=True)
+class Request:
+    """One LLM call as an adapter hands it over.
+
+    Attributes:
+        model: the model's name as the application gave it; "" while only a router knows.
+        provider: who serves it, or None.
+        request_id: identifies the call for ever: the same id is recorded once.
+    """
+
+    model: str = ""
+    provider: str | None = None
+    attribution: Attribution = EMPTY
+    request_id: str | None = None
+    run_id: str | None = None
+    trace_id: str | None = None
+    parent_id: str | None = None
+    call_id: str | None = None
+    attempt: int = 1
+    attempt_reason: AttemptReason | None = None
+    stream: bool = False
+    prompt: PromptFeatures | None = None
+    cache: CacheUse | None = None
+    route: RouteUse | None = None
+
+
+@dataclass(slots=True)
+class Response:
+    """What came back from a model.
+
+    Attributes:
+        usage: as the provider reported it; None asks `estimate` for it.
+        estimate: counts tokens where the provider reported none; the row is flagged as estimated.
+        model: the model that answered, where it says so.
+        provider_cost_usd: the provider's own bill.
+        payload: encodes the answer for the cache; called only if it is stored. None: not to be stored.
+        text: the answer as text, built only where capture="text".
+    """
+
+    usage: Usage | None = None
+    estimate: Callable[[], Usage] | None = None
+    model: str | None = None
+    provider: str | None = None
+    provider_cost_usd: float | None = None
+    payload: Callable[[], bytes] | None = None
+    text: Callable[[], str] | None = None
