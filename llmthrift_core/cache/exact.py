@@ -28,20 +28,23 @@ from llmthrift_core.cache.upkeep import Upkeep, in_order, purge, write_uses
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.faults import RowRejectedError
 from llmthrift_core.storage.tables import cache_entries
 from llmthrift_core.usage import Usage
 
 _LAST_US: Final = 2**63 - 1
 _BATCH: Final = 1_000
-_REST_SECONDS: Final = 10.0
+# After waiting in vain for the database, stores are passed over for so many times as long as the wait took.
+_REST_PER_WAIT: Final = 10.0
+_LONGEST_REST_SECONDS: Final = 60.0
 
 
 class ExactCache:
     """Answers by key, in memory and in the database. Safe to share between threads, and after fork.
 
-    `lookup`, `store` and `discard` never raise: trouble is a miss, counted, and logged at most once a minute. After a store that
-    the database refused, nothing is stored for ten seconds, so that a locked database does not hold up every call. What is asked for
-    explicitly (`clear`, `invalidate`, `entries`, `stats`, `purge_expired`) raises StorageError.
+    `lookup`, `store` and `discard` never raise: trouble is a miss, counted, and logged at most once a minute. After a store
+    that waited in vain, stores are passed over for ten times as long, so that a locked database does not hold up every call. What is
+    asked for explicitly (`clear`, `invalidate`, `entries`, `stats`, `purge_expired`) raises StorageError.
 
     Args:
         database: where entries live.
@@ -138,7 +141,8 @@ class ExactCache:
         """
         namespace = policy.namespace
         self._limits[namespace] = policy
-        if time.monotonic() < self._rests_until:
+        started = time.monotonic()
+        if started < self._rests_until:
             self._tally.add(namespace, refused=1)
             return False
         try:
@@ -161,14 +165,14 @@ class ExactCache:
             entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
             self._memory.put(entry, seen)
         except Exception as error:
-            self._rest_after(error)
+            self._rest_after(error, started)
             self._troubles.note("store", error)
             return False
         self._tally.add(namespace, stores=1)
         try:
             self._evictor.stored(policy, key, size_bytes, now_us)
         except Exception as error:
-            self._rest_after(error)
+            self._rest_after(error, started)
             self._troubles.note("eviction", error)
         self._upkeep.wake()
         return True
@@ -320,9 +324,10 @@ class ExactCache:
 
     # --- steps ---
 
-    def _rest_after(self, error: Exception) -> None:
-        if isinstance(error, StorageError):
-            self._rests_until = time.monotonic() + _REST_SECONDS
+    def _rest_after(self, error: Exception, started: float) -> None:
+        if isinstance(error, StorageError) and not isinstance(error, RowRejectedError):
+            now = time.monotonic()
+            self._rests_until = now + min((now - started) * _REST_PER_WAIT, _LONGEST_REST_SECONDS)
 
     def _memory_is_current(self) -> bool:
         if self._coherence_seconds:

@@ -55,7 +55,7 @@ CODE = r"```|\bdef |\bclass \w+[:(]|\bselect\b.+\bfrom\b|\btraceback\b|\bsql\b|\
 _ENGLISH = frozenset(
     re.findall(
         r"\w+",
-        "a an and are as at be but by can do does for from give has have how i if in is it its me my not of on or our please so "
+        "an and are as at be but by can do does for from give has have how if in is it its me my not of on or our please so "
         "that the their there they this to was we what when where which who why will with would you your",
     )
 )

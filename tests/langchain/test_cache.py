@@ -13,7 +13,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 
 from llmthrift_core import Thrift, attribute
-from llmthrift_langchain import ThriftCache, ThriftCallbackHandler
+from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
 
 pytestmark = pytest.mark.loopback
 
@@ -111,11 +111,13 @@ def test_metadata_turns_the_cache_off_for_one_call(thrift, client, provider):
     assert thrift.report(by="model").total["requests"] == 4
 
 
-def test_a_wrong_mode_is_counted_and_the_call_goes_on(thrift, client, provider):
+@pytest.mark.parametrize("mode", ["of", 7, ["off"]])
+def test_a_mode_that_means_nothing_is_passed_over(thrift, client, provider, mode):
     set_llm_cache(ThriftCache(thrift))
-    chain = ChatPromptTemplate.from_template("{x}") | client()
-    assert chain.invoke({"x": "Hi"}, {"metadata": {"cache": "of"}}).content
-    assert thrift.health()["failures"]["cache"] >= 1
+    for model in (client(), thrifty(client(), thrift)):
+        chain = ChatPromptTemplate.from_template("{x}") | model
+        assert chain.invoke({"x": "Hi"}, {"metadata": {"cache": mode}}).content
+    assert thrift.health()["failures"] == {}
 
 
 def test_answers_survive_reopening_and_expire(tmp_path, client, provider):
@@ -146,7 +148,7 @@ def test_invalidation_by_tag_source_scope_and_predicate(thrift, client, provider
         assert ask() == ask() == expected
 
 
-@pytest.mark.parametrize("payload", [b"", b"lc1:", b"\x80\x04.", b'lc1:[{"message": {"content": 5}}]', "text"])
+@pytest.mark.parametrize("payload", [b"", b"lc1:", b"\x80\x04.", b'lc1:[{"message": {"content": 5}}]', "text", b"lc1:" + b"[" * 100_000])
 def test_hostile_rows_are_misses_and_replaced(tmp_path, client, provider, payload):
     path = tmp_path / "c.db"
     with Thrift(path) as thrift:
@@ -157,7 +159,11 @@ def test_hostile_rows_are_misses_and_replaced(tmp_path, client, provider, payloa
     with Thrift(path) as thrift:
         for _ in range(2):
             assert client(cache=ThriftCache(thrift)).invoke("Hi").content
-    assert len(provider.requests) == 2
+        with sqlite3.connect(path) as raw:
+            raw.execute("UPDATE llmthrift_cache_entries SET payload = ?", (payload,))
+        raw.close()
+        assert thrifty(client(), thrift).invoke("Hi").content
+    assert len(provider.requests) == 3
 
 
 def test_erasing_a_user_removes_what_was_cached_for_him(thrift, client, provider):

@@ -25,7 +25,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 import llmthrift_langchain.unserved as unserved
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.testing import Answer, Question, ToolCall
-from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrift_callbacks
+from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrift_callbacks, thrifty
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("ignore:The model 'claude:DeprecationWarning")]
 
@@ -275,8 +275,9 @@ def test_no_key_or_header_reaches_the_database_or_a_repr(tmp_path, provider, cap
         [HumanMessage(f"m{number}") for number in range(10_000)],
         [HumanMessage([{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])],
         [AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": None}]), HumanMessage("x")],
+        [AIMessage("a", additional_kwargs={3: 4}), HumanMessage("x")],
     ],
-    ids=["empty", "surrogate", "1 MB", "10,000 messages", "image", "odd tool call"],
+    ids=["empty", "surrogate", "1 MB", "10,000 messages", "image", "odd tool call", "a key that is no text"],
 )
 def test_odd_inputs_are_recorded_cached_and_answered(thrift, handler, messages):
     model = GenericFakeChatModel(messages=iter(["one", "two"]), cache=ThriftCache(thrift))
@@ -284,6 +285,18 @@ def test_odd_inputs_are_recorded_cached_and_answered(thrift, handler, messages):
         assert model.invoke(messages, {"callbacks": [handler]}).content == "one"
     assert [row.cache for row in rows(thrift)] == [None, "exact"]
     assert thrift.health()["failures"] == {}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"user": object()}, {"user": ["a"]}, {"user": "\ud800"}, {"tags": 5}, {"tags": [["x"]]}, {"tags": {1: object()}}, {"session": b"x"}],
+    ids=["object", "list", "surrogate", "number as tags", "nested tags", "object in tags", "bytes"],
+)
+def test_odd_metadata_never_breaks_the_call_or_loses_the_row(thrift, handler, metadata):
+    for model in (GenericFakeChatModel(messages=iter(["one"])), thrifty(GenericFakeChatModel(messages=iter(["two"])), thrift)):
+        assert model.invoke("Hi", {"callbacks": [handler], "metadata": metadata}).content
+    assert len(rows(thrift)) == 2
+    assert thrift.health()["status"] == "ok"
 
 
 @pytest.mark.parametrize("usage", [{"input_tokens": -5, "output_tokens": 3, "total_tokens": -2}, {"input_tokens": 5}, {}, None])

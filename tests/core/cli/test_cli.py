@@ -1,0 +1,139 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from llmthrift_core import Thrift, Usage
+from llmthrift_core.cache import CachePolicy, digest
+from llmthrift_core.cli.app import app
+
+MILLION = Usage(input_tokens=1_000_000)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    path = tmp_path / "books.db"
+    with Thrift(path) as thrift:
+        thrift.ledger.record("gpt-4o-mini", MILLION, user="ada", feature="chat", tags={"team": "web"})
+        thrift.ledger.record("gpt-4o", MILLION, user="ben", feature="search")
+        thrift.ledger.record("gpt-4o-mini", MILLION, user="ada", feature="chat", cache="exact")
+        thrift.ledger.record("house-model", MILLION, user="ada", feature="chat")
+        policy = CachePolicy(tags=("faq",))
+        for number in range(3):
+            key = digest("default", str(number).encode())
+            assert thrift.cache.store(key, policy, b"answer", model="gpt-4o", usage=MILLION, user="ada" if number else "ben")
+    return str(path)
+
+
+def run(*arguments: str, code: int = 0, **options: object) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"}, **options)  # type: ignore[arg-type]
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_report(url):
+    text = run("report", "--by", "user", "--url", url)
+    assert re.search(r"ada +3 ", text)
+    rows = json.loads(run("report", "--by", "team", "--json", "--url", url))
+    assert {row["team"]: row["cost_usd"] for row in rows}["web"] == "0.150000000"
+
+
+def test_savings(url):
+    text = run("savings", "--baseline", "gpt-4o", "--url", url)
+    assert "saved by the cache" in text
+    assert "all on gpt-4o" in text
+    found = json.loads(run("savings", "--json", "--url", url))
+    assert (found["spent_usd"], found["cache_saved_usd"], found["unpriced"]) == ("2.650000000", "0.150000000", 1)
+
+
+def test_a_ledger_that_does_not_exist_is_not_created(tmp_path):
+    text = run("report", "--url", str(tmp_path / "none.db"), code=2)
+    assert "there is no ledger at" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unpriced_calls_are_priced_later(url, tmp_path):
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[house-model]\ninput_usd_per_million = 3\noutput_usd_per_million = 9\n")
+    assert "priced 1 calls" in run("prices", "backfill", "--prices", str(prices), "--url", url)
+    assert "priced 0 calls" in run("prices", "backfill", "--prices", str(prices), "--url", url)
+    assert json.loads(run("savings", "--json", "--url", url))["spent_usd"] == "5.650000000"
+
+
+def test_prices_of_a_model():
+    text = run("prices", "show", "openai/gpt-4o-mini-2024-07-18")
+    assert "0.15" in text
+    assert "0.6" in text
+
+
+def test_disagreements_of_the_price_lists():
+    if find_spec("litellm") is None:
+        pytest.skip("litellm brings the second price list")
+    assert "disagreements" in run("prices", "diff", "--limit", "3")
+
+
+def test_an_estimate(tmp_path):
+    # gpt-4o: 2,000 at $2.50 and 500 at $10 a million are $0.01 a request
+    assert re.search(r"total\W+\$0.01\W+\$1,000", run("estimate", "gpt-4o", "--input", "2000", "--output", "500", "--requests", "100000"))
+    file = tmp_path / "prompt.txt"
+    file.write_text("Hello, world! " * 100)
+    assert "prompt.txt:" in run("estimate", "gpt-4o", "--file", str(file))
+
+
+def test_an_unknown_model_names_the_closest(url):
+    result = CliRunner().invoke(app, ["prices", "show", "gpt-4o-minj"])
+    assert "gpt-4o-mini" in str(result.exception)
+
+
+def test_the_cache(url):
+    text = run("cache", "stats", "--entries", "5", "--url", url)
+    assert re.search(r"entries\W+3\b", text)
+    assert "gpt-4o" in text
+    assert "removed 1 entries" in run("cache", "invalidate", "--scope", "user=ben", "--url", url)
+    assert "removed 0 entries" in run("cache", "invalidate", "--tag", "none", "--url", url)
+    assert "removed 2 entries" in run("cache", "clear", "--url", url, input="y\n")
+    assert "NAME=VALUE" in run("cache", "invalidate", "--scope", "ben", "--url", url, code=2)
+
+
+def test_clearing_asks_first(url):
+    run("cache", "clear", "--url", url, input="n\n", code=1)
+    assert re.search(r"entries\W+3\b", run("cache", "stats", "--url", url))
+
+
+def test_the_doctor(url, tmp_path):
+    text = run("doctor", "--url", url)
+    assert "genai-prices" in text
+    assert "tokenizer o200k_base" in text
+    assert "none yet" in run("doctor", "--url", str(tmp_path / "new.db"))
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"no database" * 1000)
+    assert "failed" in run("doctor", "--url", str(broken), code=1)
+
+
+def test_errors_are_one_line_without_a_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from llmthrift_core.cli import main; main()", "prices", "show", "gpt-4o-minj"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("llmthrift: no price is known for model 'gpt-4o-minj'")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_its_extra_the_command_says_which():
+    program = "import sys; sys.modules['typer'] = None\nfrom llmthrift_core.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "pip install 'llmthrift[cli]'" in done.stderr

@@ -1,0 +1,221 @@
+"""The order of a call, driven without any framework, and the seam for budgets."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from llmthrift_core import BudgetExceededError, Thrift, Usage, cache_mode
+from llmthrift_core.attribution import attribution_of
+from llmthrift_core.cache import CachePolicy, digest
+from llmthrift_core.cache.flight import whoami
+from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.request import CacheUse, PromptFeatures, Request, Response, RouteUse
+from llmthrift_core.routing import CallablePolicy, RouteRequest, Tiers
+
+USAGE = Usage(input_tokens=1000, output_tokens=200)
+POLICY = CachePolicy()
+MODEL = "gpt-4o-mini"
+
+
+def cached(name: str = "key", **options: Any) -> CacheUse:
+    return CacheUse(**{"key": digest("default", name.encode()), "policy": POLICY, "decode": bytes.decode, **options})
+
+
+def answered(answer: str = "answer", **options: Any) -> Response:
+    return Response(**{"usage": USAGE, "payload": answer.encode, **options})
+
+
+class Recorder:
+    """Budgets that write down what is asked of them."""
+
+    def __init__(self, refuse: Callable[[str], bool] = lambda model: False) -> None:
+        self.steps: list[tuple[Any, ...]] = []
+        self._refuse = refuse
+
+    def hold(self, request: Request, *, model: str, provider: str | None) -> Recorder:
+        self.steps.append(("hold", model))
+        if self._refuse(model):
+            raise BudgetExceededError("no money is left")
+        return self
+
+    def extend(self, tokens: int) -> None:
+        self.steps.append(("extend", tokens))
+
+    def settle(self, *, cost_nano_usd: int | None, tokens: int) -> None:
+        self.steps.append(("settle", cost_nano_usd, tokens))
+
+    def release(self) -> None:
+        self.steps.append(("release",))
+
+
+def test_a_miss_is_recorded_and_stored_and_then_a_hit(thrift: Thrift):
+    request = Request(MODEL, attribution=attribution_of(user="ada"), cache=cached())
+    call = thrift.begin(request)
+    assert call.hit is None
+    call.finish(answered())
+    call.finish(answered())  # the second time does nothing
+    again = thrift.begin(Request(MODEL, attribution=attribution_of(user="ben"), cache=cached()))
+    assert again.hit is not None
+    assert again.hit.decoded == "answer"
+    again.finish_hit()
+    again.finish_hit()
+    miss, hit = sorted(thrift.ledger.calls(), key=lambda row: row.at_us)
+    # gpt-4o-mini: $0.15 and $0.60 a million: 1000 x 150 + 200 x 600 nano-dollars
+    assert (miss.user, miss.cost_nano_usd, miss.cache) == ("ada", 270_000, None)
+    assert (hit.user, hit.cost_nano_usd, hit.cache, hit.cache_saved_nano_usd) == ("ben", 0, "exact", 270_000)
+
+
+def test_budgets_are_asked_before_and_told_after(thrift: Thrift):
+    thrift.budgets = budgets = Recorder()
+    call = thrift.begin(Request(MODEL))
+    call.extend(50)
+    call.finish(answered())
+    assert budgets.steps == [("hold", MODEL), ("extend", 50), ("settle", 270_000, 1200)]
+
+
+def test_a_hit_asks_no_budget(thrift: Thrift):
+    thrift.begin(Request(MODEL, cache=cached())).finish(answered())
+    thrift.budgets = budgets = Recorder(refuse=lambda model: True)
+    thrift.begin(Request(MODEL, cache=cached())).finish_hit()
+    assert budgets.steps == []
+
+
+def test_a_refused_call_leaves_no_row_and_nobody_waiting(thrift: Thrift):
+    thrift.budgets = Recorder(refuse=lambda model: True)
+    caller = whoami()
+    with pytest.raises(BudgetExceededError):
+        thrift.begin(Request(MODEL, cache=cached(caller=caller)))
+    assert thrift.ledger.calls() == []
+    thrift.budgets = None
+    assert thrift.begin(Request(MODEL, cache=cached(caller=(1, 1)))).waiting is None
+
+
+def test_every_attempt_is_held_settled_and_recorded(thrift: Thrift):
+    thrift.budgets = budgets = Recorder()
+    call = thrift.begin(Request(MODEL))
+    call.attempt(None, "gpt-4o", reason="fallback", error=ConnectionError())
+    call.finish(answered())
+    assert [step[0] for step in budgets.steps] == ["hold", "settle", "hold", "settle"]
+    first, second = sorted(thrift.ledger.calls(), key=lambda row: row.attempt)
+    assert (first.model, first.error, first.cost_nano_usd) == (MODEL, "ConnectionError", 0)
+    assert (second.model, second.attempt_reason, second.error) == ("gpt-4o", "fallback", None)
+    assert first.call_id == second.call_id
+    assert thrift.report().total["requests"] == 1
+
+
+def test_a_failure_settles_what_was_used(thrift: Thrift):
+    thrift.budgets = budgets = Recorder()
+    thrift.begin(Request(MODEL)).fail(TimeoutError())
+    thrift.begin(Request(MODEL)).fail(GeneratorExit(), answered())
+    thrift.begin(Request(MODEL)).abandon()
+    assert budgets.steps[1::2] == [("settle", 0, 0), ("settle", 270_000, 1200), ("release",)]
+    assert [row.error for row in sorted(thrift.ledger.calls(), key=lambda row: row.at_us)] == ["TimeoutError", "abandoned"]
+
+
+def test_an_undecodable_entry_is_a_miss_and_is_removed(thrift: Thrift):
+    def refuse(payload: bytes) -> str:
+        raise ValueError("not ours")
+
+    thrift.begin(Request(MODEL, cache=cached())).finish(answered())
+    assert thrift.begin(Request(MODEL, cache=cached(decode=refuse))).hit is None
+    assert thrift.cache.stats()["entries"] == 0
+
+
+def test_modes(thrift: Thrift):
+    thrift.begin(Request(MODEL, cache=cached(mode="off"))).finish(answered("unseen"))
+    assert thrift.cache.stats()["entries"] == 0
+    thrift.begin(Request(MODEL, cache=cached())).finish(answered("old"))
+    refreshed = thrift.begin(Request(MODEL, cache=cached(mode="refresh")))
+    assert refreshed.hit is None
+    refreshed.finish(answered("new"))
+    hit = thrift.begin(Request(MODEL, cache=cached())).hit
+    assert hit is not None
+    assert hit.decoded == "new"
+
+
+def test_the_mode_of_a_block_ends_with_it():
+    with cache_mode("off"):
+        assert current_cache_mode() == "off"
+        with cache_mode("refresh"):
+            assert current_cache_mode() == "refresh"
+        assert current_cache_mode() == "off"
+    assert current_cache_mode() == "on"
+    with pytest.raises(ValueError, match="not 'never'"), cache_mode("never"):  # type: ignore[arg-type]
+        pass
+
+
+def test_identical_requests_wait_for_the_first(thrift: Thrift):
+    leader = thrift.begin(Request(MODEL, cache=cached(caller=(1, 0))))
+    follower = thrift.begin(Request(MODEL, cache=cached(caller=(2, 0))))
+    assert follower.waiting is not None
+    leader.finish(answered())
+    follower.waiting.wait()
+    assert follower.resume().hit is not None
+    follower.finish_hit()
+    assert thrift.report().total["cache_hits"] == 1
+
+
+def test_a_leader_that_is_forgotten_lets_the_others_go_on(thrift: Thrift):
+    leader = thrift.begin(Request(MODEL, cache=cached(caller=(1, 0))))
+    follower = thrift.begin(Request(MODEL, cache=cached(caller=(2, 0))))
+    del leader
+    gc.collect()
+    assert follower.waiting is not None
+    follower.waiting.wait()
+    assert follower.resume().waiting is None
+
+
+def test_routing_chooses_the_model_and_is_recorded(thrift: Thrift):
+    route = RouteUse(
+        policy=CallablePolicy(lambda request: "cheap"),
+        tiers=Tiers(("cheap", "strong")),
+        request=RouteRequest("Hello"),
+        models={"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")},
+        baseline="strong",
+    )
+    call = thrift.begin(Request(route=route))
+    assert (call.tier, call.model) == ("cheap", MODEL)
+    call.finish(answered())
+    (row,) = thrift.ledger.calls()
+    # gpt-4o at $2.50 and $10 a million would have been 1000 x 2500 + 200 x 10000 nano-dollars
+    assert (row.baseline_model, row.routing_saved_nano_usd) == ("gpt-4o", 4_500_000 - 270_000)
+
+
+def test_observing_serves_reroutes_and_refuses_nothing(thrift: Thrift, monkeypatch: pytest.MonkeyPatch):
+    thrift.begin(Request(MODEL, cache=cached())).finish(answered())
+    monkeypatch.setenv("LLMTHRIFT_OBSERVE", "1")
+    thrift.budgets = budgets = Recorder(refuse=lambda model: True)
+    call = thrift.begin(Request(MODEL, cache=cached()))
+    assert call.hit is None
+    call.finish(answered())
+    assert budgets.steps == []
+    assert thrift.savings().observed_cache_usd == Decimal("0.00027")
+    assert thrift.report().total["cache_hits"] == 0
+
+
+def test_nothing_of_ours_breaks_a_call_that_was_answered(thrift: Thrift, caplog: pytest.LogCaptureFixture):
+    def boom() -> Usage:
+        raise RuntimeError("sk-secret")
+
+    thrift.begin(Request(MODEL)).finish(Response(estimate=boom))
+    assert thrift.health()["failures"] == {"call": 1}
+    assert thrift.health()["status"] == "degraded"
+    assert "sk-secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("capture", "text"), [("text", "the prompt"), ("features", None)])
+def test_what_is_stored_of_a_prompt(tmp_path, capture, text):
+    with Thrift(tmp_path / "t.db", capture=capture, redact=lambda text: text.replace("prompt", "***")) as thrift:
+        features = PromptFeatures("abcd", 10, 0, 1, text=None if text is None else lambda: text)
+        thrift.begin(Request(MODEL, prompt=features)).finish(answered(text=lambda: "the answer"))
+        (row,) = thrift.ledger.calls()
+        assert (row.prompt_hash, row.prompt_chars) == ("abcd", 10)
+        thrift.flush()
+    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert (b"the ***" in stored, b"the answer" in stored) == (text is not None, text is not None)
+    assert b"the prompt" not in stored

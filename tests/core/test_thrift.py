@@ -1,0 +1,166 @@
+"""The whole, as an application opens, asks and closes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+import llmthrift_core
+from llmthrift_core import PriceCatalog, Thrift, Usage, attribute
+from llmthrift_core.errors import ConfigurationError, LLMThriftError, StorageError
+
+DAY = 86_400
+
+
+def test_everything_exported_is_there_and_nothing_else_is_documented():
+    for name in llmthrift_core.__all__:
+        assert getattr(llmthrift_core, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        llmthrift_core.Nonsense  # noqa: B018
+
+
+def test_importing_loads_no_database_no_price_list_and_starts_no_thread():
+    program = (
+        "import sys, threading\n"
+        "import llmthrift_core\n"
+        "heavy = {'sqlalchemy', 'alembic', 'genai_prices', 'tiktoken', 'pydantic', 'sqlite3', 'psycopg'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert threading.active_count() == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"durability": "never"}, {"capture": "all"}, {"synchronous": "OFF"}, {"busy_timeout_seconds": -1}, {"retention_days": 0}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_cannot_be_used_are_refused(options):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        Thrift(":memory:", **options)
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/db", "sqlit:///x.db", "postgresql://:secret@", "sqlite://server/x.db"])
+def test_urls_that_cannot_be_used_are_refused_without_their_password(url):
+    with pytest.raises(LLMThriftError) as refused:
+        Thrift(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_corrupt_file_is_refused_and_left_alone(tmp_path: Path):
+    path = tmp_path / "notes.db"
+    path.write_bytes(b"my precious notes\n" * 1000)
+    before = path.read_bytes()
+    with pytest.raises(StorageError):
+        Thrift(path)
+    assert path.read_bytes() == before
+
+
+def test_the_url_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LLMTHRIFT_URL", str(tmp_path / "from_env.db"))
+    with Thrift() as thrift:
+        assert thrift.database.path == tmp_path / "from_env.db"
+
+
+def test_disabled_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LLMTHRIFT_DISABLED", "1")
+    with Thrift(tmp_path / "never.db") as thrift:
+        assert thrift.health() == {"status": "disabled"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_prices_may_be_a_catalog_a_mapping_or_a_file(tmp_path: Path):
+    file = tmp_path / "prices.toml"
+    file.write_text("[house]\ninput_usd_per_million = 1\noutput_usd_per_million = 2\n")
+    mapping = {"house": {"input_usd_per_million": 1, "output_usd_per_million": 2}}
+    for prices in (PriceCatalog(overrides=file), mapping, file, str(file)):
+        with Thrift(":memory:", prices=prices) as thrift:
+            assert thrift.prices.cost(Usage(input_tokens=1_000_000), "house").usd == Decimal(1)
+    file.write_text("[house")
+    with pytest.raises(ConfigurationError, match=r"prices\.toml"):
+        Thrift(":memory:", prices=file).prices.cost(Usage(), "house")
+
+
+def test_other_costs_and_feedback_are_kept(thrift: Thrift):
+    with attribute(user="ada", feature="search"):
+        thrift.record_cost("tool", "0.25", tags={"tool": "maps"})
+        request_id = thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=10))
+    thrift.feedback(request_id, quality=0.8, source="user")
+    with pytest.raises(LLMThriftError):
+        thrift.feedback(request_id, quality=7)
+    assert "0.25" in str(thrift.report(by="feature"))
+
+
+def test_a_user_is_forgotten_and_the_sums_stay(thrift: Thrift):
+    for user in ("ada", "ben"):
+        thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=1_000_000), user=user, tags={"mail": f"{user}@example.org"})
+    before = thrift.report(by="model").total["cost_usd"]
+    assert thrift.erase(user="ada")["calls"] == 1
+    assert thrift.report(by="model").total["cost_usd"] == before == Decimal("0.30")
+    assert "ada" not in {row["user"] for row in thrift.report(by="user").to_dicts()}
+    assert all("ada" not in str(dict(row)) for row in thrift.ledger.calls())
+
+
+def test_old_calls_go_by_themselves_and_the_sums_stay(tmp_path: Path):
+    now = [1_750_000_000.0]
+    with Thrift(tmp_path / "t.db", retention_days=30, clock=lambda: now[0]) as thrift:
+        thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=1_000_000))
+        thrift.flush()
+        now[0] += 29 * DAY
+        thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=1_000_000))
+        thrift.flush()
+        assert len(thrift.ledger.calls()) == 2
+        now[0] += 2 * DAY
+        thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=1_000_000))
+        thrift.flush()
+        assert len(thrift.ledger.calls()) == 2
+        assert thrift.report().total["requests"] == 3
+
+
+def test_closing_twice_does_nothing_and_later_records_are_counted_as_lost(tmp_path: Path):
+    thrift = Thrift(tmp_path / "t.db")
+    thrift.close()
+    thrift.close()
+    thrift.ledger.record("gpt-4o-mini", Usage())
+    assert thrift.health()["ledger"]["lost"] == 1
+
+
+def test_a_program_that_forgets_to_close_loses_nothing(tmp_path: Path):
+    program = (
+        "from llmthrift_core import Thrift, Usage\n"
+        "thrift = Thrift('t.db')\n"
+        "for _ in range(500): thrift.ledger.record('gpt-4o', Usage(input_tokens=1))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    with Thrift(tmp_path / "t.db") as thrift:
+        assert thrift.report().total["requests"] == 500
+
+
+def test_batched_rows_are_durable_within_200_ms(thrift: Thrift):
+    thrift.ledger.record("gpt-4o-mini", Usage())  # the thread runs
+    thrift.flush()
+    thrift.ledger.record("gpt-4o-mini", Usage(), request_id="soon")
+    deadline = time.monotonic() + 5
+    waited = time.monotonic()
+    with Thrift(thrift.database.path) as other:
+        while not any(row.request_id == "soon" for row in other.ledger.calls()):
+            assert time.monotonic() < deadline, f"not durable after {time.monotonic() - waited:.1f} s"
+            time.sleep(0.01)
+
+
+def test_a_trouble_is_logged_once_a_minute_without_its_text(thrift: Thrift, caplog: pytest.LogCaptureFixture):
+    for _ in range(5):
+        try:
+            raise RuntimeError("sk-secret")
+        except RuntimeError as error:
+            thrift.note_failure("handler", error)
+    assert thrift.health()["failures"] == {"handler": 5}
+    assert len(caplog.records) == 1
+    assert "sk-secret" not in caplog.text
+    assert "RuntimeError at" in caplog.text
