@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmthrift_core.attribution import Attribution
+from llmthrift_core.cache.entry import usage_from_json
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.request import AttemptReason, CacheUse, Request, Response, RouteUse
+from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
 
@@ -48,6 +50,7 @@ class Call:
     Attributes:
         call_id: groups the attempts of this call in the ledger.
         hit: the cached entry that answers, or None.
+        answer: what the adapter decoded of the hit: its own objects, made for this call alone.
         decision: what the routing policy decided, or None.
         waiting: an identical request is under way; wait for its end, then `resume`.
         tier: the tier whose model is to be called; None without routing.
@@ -64,6 +67,7 @@ class Call:
         "_started",
         "_started_us",
         "_thrift",
+        "answer",
         "call_id",
         "decision",
         "first_token",
@@ -80,6 +84,7 @@ class Call:
         self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
         self.is_open = True
         self.hit: Entry | None = None
+        self.answer: Any = None
         self.decision: RouteDecision | None = None
         self.waiting: Waiting | None = None
         self.tier: str | None = None
@@ -142,12 +147,11 @@ class Call:
         entry = cache.lookup(use.key, use.policy)
         if entry is None:
             return None
-        if entry.decoded is None:
-            try:
-                entry.decoded = use.decode(entry.payload)
-            except ValueError:  # a hostile, truncated or foreign row
-                cache.discard(use.key)
-                return None
+        try:
+            self.answer = use.decode(entry.payload)
+        except ValueError:  # a hostile, truncated or foreign row
+            cache.discard(use.key)
+            return None
         if is_observing():
             self._observed_hit = True
             return None
@@ -252,20 +256,12 @@ class Call:
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = "exact"
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
-        record.fill = partial(self._fill_hit, entry)
+        # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
+        route = self.request.route
+        baseline = None if route is None else route.models[route.baseline]
+        record.fill = partial(_fill_hit, self._thrift.prices, entry.usage_json, baseline)
         self._thrift.ledger.append(record)
         self._capture(record, None)
-
-    def _fill_hit(self, entry: Entry, record: CallRecord) -> None:
-        usage = entry.usage
-        record.saved_input_tokens = usage.input_tokens
-        record.saved_output_tokens = usage.output_tokens
-        priced = self._thrift.prices.price(usage, entry.model, entry.provider, self._started_us)
-        if priced is not None:
-            record.cache_saved_nano_usd = priced.nano_usd
-            record.price_version = priced.price_version
-            if (route := self.request.route) is not None:
-                self._compare_with_baseline(record, route, usage, priced.nano_usd)
 
     def fail(self, error: BaseException, response: Response | None = None) -> None:
         """The call ended without a whole answer: settle what was used, record, let waiting requests go on.
@@ -337,22 +333,15 @@ class Call:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
             if not is_observing():
-                self._compare_with_baseline(record, route, usage, priced.nano_usd)
+                if self.decision is not None:
+                    record.route_reason = self.decision.reason
+                _compare_with_baseline(record, thrift.prices, usage, *route.models[route.baseline])
             elif not self._observed_hit and self.decision is not None:
                 record.route_reason = self.decision.reason
                 would = thrift.prices.price(usage, *route.models[self.decision.tier], self._started_us)
                 if would is not None:
                     record.observed_routing_nano_usd = priced.nano_usd - would.nano_usd
         return record
-
-    def _compare_with_baseline(self, record: CallRecord, route: RouteUse, usage: Usage, nano_usd: int) -> None:
-        baseline_model, baseline_provider = route.models[route.baseline]
-        record.baseline_model = baseline_model
-        if self.decision is not None:
-            record.route_reason = self.decision.reason
-        baseline = self._thrift.prices.price(usage, baseline_model, baseline_provider, self._started_us)
-        if baseline is not None:
-            record.routing_saved_nano_usd = baseline.nano_usd - nano_usd
 
     def _record_failure(self, error: BaseException | None, response: Response | None) -> None:
         if response is None:
@@ -412,6 +401,27 @@ class Call:
         if self._flight is not None:
             self._flight.done()
             self._flight = None
+
+
+def _fill_hit(prices: PriceCatalog, usage_json: str, baseline: tuple[str, str | None] | None, record: CallRecord) -> None:
+    usage = usage_from_json(usage_json)
+    record.saved_input_tokens = usage.input_tokens
+    record.saved_output_tokens = usage.output_tokens
+    priced = prices.price(usage, record.model, record.provider, record.at_us)
+    if priced is not None:
+        record.cache_saved_nano_usd = priced.nano_usd
+        record.price_version = priced.price_version
+        if baseline is not None:
+            _compare_with_baseline(record, prices, usage, *baseline)
+
+
+def _compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage, model: str, provider: str | None) -> None:
+    """What routing saved: the baseline's price minus what the answering model cost, or had cost when it was cached."""
+    record.baseline_model = model
+    paid = record.cost_nano_usd if record.cache is None else record.cache_saved_nano_usd
+    baseline = prices.price(usage, model, provider, record.at_us)
+    if baseline is not None and paid is not None:
+        record.routing_saved_nano_usd = baseline.nano_usd - paid
 
 
 def _usage_of(response: Response) -> Usage:

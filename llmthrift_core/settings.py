@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
+# Every call asks for switches that are rarely set. os.environ raises and catches a KeyError for those, its own mapping does not.
+_variables = getattr(os.environ, "_data", None)
+_DISABLED, _OBSERVE = (os.environ.encodekey(name) for name in ("LLMTHRIFT_DISABLED", "LLMTHRIFT_OBSERVE"))
 
 
 def is_disabled() -> bool:
     """LLMTHRIFT_DISABLED=1: every door is a pass-through."""
+    if _variables is not None and _DISABLED not in _variables:
+        return False
     return os.environ.get("LLMTHRIFT_DISABLED", "").lower() in _TRUE
 
 
 def is_observing() -> bool:
     """LLMTHRIFT_OBSERVE=1: measure only; serve, reroute and refuse nothing."""
+    if _variables is not None and _OBSERVE not in _variables:
+        return False
     return os.environ.get("LLMTHRIFT_OBSERVE", "").lower() in _TRUE
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,7 +22,7 @@ from llmthrift_core.call import Call
 from llmthrift_core.request import CacheUse, Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain import open_runs
-from llmthrift_langchain.codec import decode, served
+from llmthrift_langchain.codec import decode, mark
 from llmthrift_langchain.llm_string import identify
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
@@ -30,36 +31,23 @@ from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
-    from llmthrift_core.cache.entry import Entry
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.open_runs import OpenRun
 
 _MOST_PENDING = 10_000
 
 
+@dataclass(slots=True)
 class _Question:
-    """One lookup or update: the parsed prompt, its key, and the handler's run if there is one."""
+    """One lookup or update: the parsed prompt, its key, and the handler's run if there is one. `token` ties an update to its lookup."""
 
-    __slots__ = ("attribution", "fields", "key", "mode", "model", "run", "token")
-
-    def __init__(
-        self,
-        *,
-        token: int,
-        key: bytes | None,
-        fields: Sequence[Mapping[str, Any]] | str,
-        model: str | None,
-        run: OpenRun | None,
-        mode: CacheMode,
-        attribution: Attribution,
-    ) -> None:
-        self.token = token
-        self.key = key
-        self.fields = fields
-        self.model = model
-        self.run = run
-        self.mode = mode
-        self.attribution = attribution
+    token: int
+    key: bytes | None
+    fields: Sequence[Mapping[str, Any]] | str
+    model: str | None
+    run: OpenRun | None
+    mode: CacheMode
+    attribution: Attribution
 
 
 class ThriftCache(BaseCache):
@@ -228,23 +216,16 @@ class ThriftCache(BaseCache):
                 key = self.policy.key(identity.digest, conversation, schema, attribution=attribution)
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
-        return _Question(
-            token=hash((prompt, llm_string)),  # ties an update to its lookup; never stored
-            key=key,
-            fields=fields,
-            model=identity.model,
-            run=run,
-            mode=current_cache_mode() if mode is None else mode,
-            attribution=attribution,
-        )
+        mode = current_cache_mode() if mode is None else mode
+        return _Question(hash((prompt, llm_string)), key, fields, identity.model, run, mode, attribution)
 
     def _look_up(self, question: _Question) -> list[Generation] | None:
         use = self._use(question)
         if question.run is not None:
             if use is None or use.mode != "on":
                 return None
-            entry = question.run.call.look_up(use)
-            return None if entry is None else self._serve(entry)
+            call = question.run.call
+            return None if call.look_up(use) is None else marked_answer(call)
         call = self.thrift.begin(
             Request(
                 model=question.model or "unknown",
@@ -254,7 +235,7 @@ class ThriftCache(BaseCache):
         )
         if call.hit is not None:
             call.finish_hit()
-            return self._serve(call.hit)
+            return marked_answer(call)
         with self._lock:
             self._pending.setdefault(question.token, []).append(call)
             if len(self._pending) > _MOST_PENDING:  # calls that failed, of which a cache hears nothing
@@ -293,13 +274,15 @@ class ThriftCache(BaseCache):
     def _use(self, question: _Question) -> CacheUse | None:
         return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode)
 
-    def _serve(self, entry: Entry) -> list[Generation]:
-        return served(entry.decoded, mark_of_entry(entry))
 
-
-def mark_of_entry(entry: Entry) -> dict[str, Any]:
-    """What a hit says of itself: the kind of hit, the model that had answered, and how many seconds ago."""
-    return {"cache": "exact", "model": entry.model, "age_seconds": round(max(time.time() - entry.created_us / 1e6, 0.0), 3)}
+def marked_answer(call: Call) -> list[Generation]:
+    """The generations of a hit, which say the kind of hit, the model that had answered, and how many seconds ago."""
+    generations: list[Generation] = call.answer
+    entry = call.hit
+    assert entry is not None  # noqa: S101 - callers check it
+    age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
+    mark(generations, {"cache": "exact", "model": entry.model, "age_seconds": age_ms / 1000})
+    return generations
 
 
 def _messages_in(prompt: str) -> list[Any] | None:

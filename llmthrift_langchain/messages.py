@@ -59,6 +59,9 @@ def canonical_messages(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
         if role == "chat":
             role = "chat:" + str(fields.get("role"))
         content = fields["content"]
+        if len(fields) == 2 and isinstance(content, str):  # type and content, which is all that most messages have
+            canonical.append([role, content])
+            continue
         item: list[Any] = [role, content if isinstance(content, str) else [_block(block, ids) for block in content]]
         extra: dict[str, Any] = {}
         if calls := fields.get("tool_calls"):

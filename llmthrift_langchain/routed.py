@@ -22,8 +22,8 @@ from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cac
 from llmthrift_core.call import Call
 from llmthrift_core.request import CacheUse, Request, RouteUse
 from llmthrift_core.routing import RouteRequest
-from llmthrift_langchain.cache import mark_of_entry
-from llmthrift_langchain.codec import decode, served
+from llmthrift_langchain.cache import marked_answer
+from llmthrift_langchain.codec import decode
 from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
@@ -157,7 +157,7 @@ class RoutedCall:
         config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
         self._run_id = None
         if call.hit is not None:
-            (generation,) = served(call.hit.decoded[:1], mark_of_entry(call.hit))
+            generation = marked_answer(call)[0]
             answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
             return answer, config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes

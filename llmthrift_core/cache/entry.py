@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Final
 
 from llmthrift_core.cache.policy import CachePolicy
@@ -27,14 +28,13 @@ VIEW_COLUMNS: Final = (
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A stored answer, as a reader gets it. Shared by all readers: not to be changed, except for `decoded`.
+    """A stored answer, as a reader gets it. Shared by all readers: not to be changed.
 
     Attributes:
         payload: the adapter's bytes.
         usage_json: what the answer consumed when it was made; read by `usage`.
         metadata: what a reader may require.
         created_us, expires_us: microseconds since the epoch; None does not expire.
-        decoded: the adapter's objects, kept beside the bytes so that a hit in memory decodes nothing. Not to be handed out.
     """
 
     key: bytes
@@ -46,7 +46,6 @@ class Entry:
     usage_json: str
     created_us: int
     expires_us: int | None
-    decoded: Any = None
 
     @property
     def usage(self) -> Usage:
@@ -150,6 +149,7 @@ def usage_to_json(usage: Usage) -> str:
     return _to_json(given)
 
 
+@lru_cache(maxsize=4096)
 def usage_from_json(text: Any) -> Usage:
     """The usage that `usage_to_json` wrote.
 

@@ -65,8 +65,8 @@ def digest(namespace: str, *parts: bytes) -> bytes:
     >>> digest("tenant", b"ab", b"c") == digest("tenant", b"a", b"bc")
     False
     """
-    name = namespace.encode("utf-8", "surrogatepass")
-    pieces = [_VERSION, len(name).to_bytes(8), name]
-    for part in parts:
-        pieces += (len(part).to_bytes(8), part)
+    pieces = [_VERSION]
+    for part in (namespace.encode("utf-8", "surrogatepass"), *parts):
+        pieces.append(len(part).to_bytes(8))
+        pieces.append(part)
     return blake2b(b"".join(pieces), digest_size=KEY_BYTES).digest()

@@ -19,8 +19,7 @@ class MemoryTier:
     that it is current while the database still has the same one.
 
     Args:
-        max_entries, max_bytes: limits; bytes are those of the payloads and a flat amount for each entry. Decoded objects come on
-            top.
+        max_entries, max_bytes: limits; bytes are those of the payloads and a flat amount for each entry.
 
     Attributes:
         epoch: the last one that was seen.

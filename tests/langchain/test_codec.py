@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation
 
-from llmthrift_langchain.codec import CodecError, decode, encode, mark_of, served
+from llmthrift_langchain.codec import CodecError, decode, encode, mark, mark_of
 
 
 def restored(generations: list) -> list:
-    return served(decode(encode(generations)), {})
+    return served(encode(generations), {})
+
+
+def served(payload: bytes, signs: dict) -> list:
+    generations = decode(payload)
+    mark(generations, signs)
+    return generations
 
 
 def chat(**fields) -> ChatGeneration:
@@ -45,7 +51,7 @@ def test_a_chat_answer_survives_whole():
 
 def test_plain_generations_survive_unmarked():
     original = [Generation(text="one", generation_info={"reason": "x"}), Generation(text="two")]
-    assert served(decode(encode(original)), {"cache": "exact"}) == original
+    assert served(encode(original), {"cache": "exact"}) == original
 
 
 def test_a_streamed_answer_is_stored_as_a_message():
@@ -55,17 +61,9 @@ def test_a_streamed_answer_is_stored_as_a_message():
 
 
 def test_a_hit_is_fresh_marked_and_bills_nothing():
-    stored = decode(
-        encode(
-            [
-                chat(
-                    id="run-1",
-                    usage_metadata={"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
-                    response_metadata={"token_usage": {"prompt_tokens": 10}, "model_name": "gpt-4o"},
-                )
-            ]
-        )
-    )
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    metadata = {"token_usage": {"prompt_tokens": 10}, "model_name": "gpt-4o"}
+    stored = encode([chat(id="run-1", usage_metadata=usage, response_metadata=metadata)])
     (first,), (second,) = served(stored, {"cache": "exact"}), served(stored, {"cache": "exact"})
     assert first.message.id != second.message.id
     assert first.message.id != "run-1"
@@ -83,7 +81,7 @@ def test_a_hit_is_fresh_marked_and_bills_nothing():
 
 
 def test_a_hit_behaves_like_a_validated_message():
-    (hit,) = served(decode(encode([chat(name="bot")])), {"cache": "exact"})
+    (hit,) = served(encode([chat(name="bot")]), {"cache": "exact"})
     validated = ChatGeneration(message=AIMessage(**hit.message.model_dump()), generation_info=hit.generation_info)
     assert hit == validated
     assert set(hit.message.__dict__) == set(AIMessage.model_fields)
@@ -95,7 +93,7 @@ def test_a_hit_behaves_like_a_validated_message():
 
 
 def test_nested_content_of_a_hit_is_not_shared():
-    stored = decode(encode([chat(content=[{"type": "text", "text": "Hi"}])]))
+    stored = encode([chat(content=[{"type": "text", "text": "Hi"}])])
     (first,) = served(stored, {})
     first.message.content[0]["text"] = "tampered"
     (second,) = served(stored, {})
@@ -163,7 +161,7 @@ def test_a_row_cannot_name_a_class():
         "id": ["langchain", "schema", "messages", "HumanMessage"],
         "kwargs": {"content": "x"},
     }
-    (again,) = served(decode(b"lc1:" + json.dumps([{"message": {"content": [hostile]}, "text": ""}]).encode()), {})
+    (again,) = served(b"lc1:" + json.dumps([{"message": {"content": [hostile]}, "text": ""}]).encode(), {})
     assert again.message.content == [hostile]  # data, not an object
 
 

@@ -48,7 +48,7 @@ def test_an_answer_comes_back_as_it_was_stored(cache: ExactCache, database: Data
         assert entry.metadata == {"pricing_version": "A"}
         assert entry.created_us == int(clock.now * 1e6)
         assert entry.expires_us == entry.created_us + 3_600_000_000
-        assert reader.lookup(key_of("q"), policy) is entry  # from memory, so that what is decoded is kept
+        assert reader.lookup(key_of("q"), policy) is entry  # from memory
 
 
 def test_a_usage_in_which_a_provider_contradicts_itself_comes_back_as_the_nearest_that_can_be(
