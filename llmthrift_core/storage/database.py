@@ -185,6 +185,14 @@ class Database:
             raise
         return backend
 
+    def _before_fork(self) -> None:
+        if self._connected is not None:
+            self._connected.hold_writes()
+
+    def _after_fork_in_parent(self) -> None:
+        if self._connected is not None:
+            self._connected.release_writes()
+
     def _after_fork_in_child(self) -> None:
         # SQLite forbids the use of a connection across fork, and closing one of PostgreSQL would end the parent's session:
         # the parent's connections are kept, so that nothing finalises them, and never touched.
@@ -198,10 +206,20 @@ _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[Backend] = []
 
 
+def _before_fork() -> None:
+    for database in list(_open_databases):
+        database._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for database in list(_open_databases):
+        database._after_fork_in_parent()
+
+
 def _after_fork_in_child() -> None:
     for database in list(_open_databases):
         database._after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -157,6 +157,12 @@ class PostgreSQLBackend:
         rows: list[Row] = self._fetch(statement, parameters, lambda cursor: cursor.fetchall())
         return rows
 
+    def hold_writes(self) -> None:
+        """Nothing: the child opens sessions of its own, and the server knows whose locks are whose."""
+
+    def release_writes(self) -> None:
+        """Nothing."""
+
     def close(self) -> None:
         self._closed = True
         self._hot.dispose()

@@ -31,6 +31,7 @@ class SQLiteBackend(ABC):
         # Re-entrant only so that a nested transaction is noticed instead of waiting for itself.
         self._lock = threading.RLock()
         self._writing = False
+        self._holding_writes = False
         self._writer = opener.writer()
         self._write_engine: Engine | None = None
 
@@ -84,6 +85,16 @@ class SQLiteBackend(ABC):
 
     @abstractmethod
     def fetch_all(self, statement: Statement, parameters: Sequence[Any]) -> list[Row]: ...
+
+    def hold_writes(self) -> None:
+        # SQLite keeps its locks per process, in memory that a child inherits: forked in the middle of another thread's
+        # transaction, the child would find the database locked for ever.
+        self._holding_writes = self._lock.acquire(timeout=self._opener.busy_timeout_seconds + 1.0)
+
+    def release_writes(self) -> None:
+        if self._holding_writes:
+            self._holding_writes = False
+            self._lock.release()
 
     def close(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import weakref
 
 import pytest
@@ -160,6 +161,35 @@ def test_a_fork_during_a_transaction_does_not_block_the_child(any_database: Data
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert any_database.fetch_one(READ, ("held",)) == (1,)
+
+
+def test_a_fork_waits_for_the_transactions_of_other_threads(any_database: Database) -> None:
+    if any_database.dialect == "sqlite" and any_database.path is None:
+        pytest.skip("a child has an in-memory database of its own")
+    inside = threading.Event()
+
+    def write_for_a_while() -> None:
+        with any_database.transaction() as transaction:
+            inside.set()
+            time.sleep(0.2)
+            transaction.execute(ADD, ("thread", 1, 1))
+
+    thread = threading.Thread(target=write_for_a_while)
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with any_database.transaction() as transaction:
+                transaction.execute(ADD, ("child", 2, 1))
+            code = 0
+        finally:
+            os._exit(code)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert any_database.fetch_one(READ, ("child",)) == (2,)
+    assert any_database.fetch_one(READ, ("thread",)) == (1,)
 
 
 def test_check_describes_a_sound_database(any_database: Database) -> None:
