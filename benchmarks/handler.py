@@ -5,6 +5,7 @@ python -m benchmarks.handler
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import warnings
@@ -50,6 +51,7 @@ class Empty(BaseCallbackHandler):
 def main() -> None:
     """Measure and print."""
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)  # langfuse finds nobody at the address that it is given
     model = InstantModel()
     prompt = [SystemMessage("You are a support assistant."), HumanMessage("Where is my order? " * 20)]
     metadata = {"user": "ada", "feature": "support"}

@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.entry import usage_from_json
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
@@ -404,6 +403,8 @@ class Call:
 
 
 def _fill_hit(prices: PriceCatalog, usage_json: str, baseline: tuple[str, str | None] | None, record: CallRecord) -> None:
+    from llmthrift_core.cache.entry import usage_from_json  # loaded with the cache that gave the entry
+
     usage = usage_from_json(usage_json)
     record.saved_input_tokens = usage.input_tokens
     record.saved_output_tokens = usage.output_tokens

@@ -27,7 +27,6 @@ from llmthrift_langchain.codec import decode
 from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.replay import CachedAnswer
 from llmthrift_langchain.response import merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 
@@ -158,6 +157,8 @@ class RoutedCall:
         self._run_id = None
         if call.hit is not None:
             generation = marked_answer(call)[0]
+            from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
+
             answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
             return answer, config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
