@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from langchain_core.globals import set_llm_cache
 
+from llmthrift_core import PriceCatalog, Usage
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
@@ -31,3 +33,12 @@ def test_block_runs(block, provider, tmp_path, monkeypatch, capsys):
 
 def test_there_are_blocks_for_each_way_of_use():
     assert len(BLOCKS) >= 6
+
+
+@pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL))
+def test_price_file_is_read(block, tmp_path):
+    file = tmp_path / "prices.toml"
+    file.write_text(block, encoding="utf-8")
+    catalog = PriceCatalog(overrides=file)
+    for model in re.findall(r'^\["?([^"\]]+)', block, re.MULTILINE):
+        assert catalog.cost(Usage(input_tokens=1_000, output_tokens=1_000), model).usd > 0

