@@ -99,6 +99,7 @@ def attribute(
     The block is a context variable: it reaches coroutines, tasks and LangChain's own threads, but not a bare
     `ThreadPoolExecutor`, whose threads start with an empty context.
 
+    >>> from llmthrift_core import attribute
     >>> with attribute(user="ada", feature="chat"):
     ...     with attribute(feature="search", tags={"team": "web"}) as inner:
     ...         inner.user, inner.feature, inner.tags

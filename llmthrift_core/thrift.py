@@ -55,10 +55,11 @@ class Thrift:
         ConfigurationError: an option or URL that cannot be used.
         StorageError: the database cannot be opened.
 
+    >>> from llmthrift_core import Thrift, Usage
     >>> with Thrift(":memory:") as thrift:
     ...     _ = thrift.ledger.record("gpt-4o-mini", Usage(input_tokens=1_000_000), user="ada")
     ...     thrift.report(by="user").to_dicts()[0]["cost_usd"]
-    Decimal('0.15')
+    Decimal('0.150000000')
     """
 
     def __init__(

@@ -137,6 +137,7 @@ class Usage:
         What is no count (None, NaN, negative, text) becomes 0, and a total smaller than its parts becomes their sum; either
         marks the result as estimated. None for a part is taken as not reported, which is normal.
 
+        >>> from llmthrift_core import Usage
         >>> Usage.clamped(input_tokens=10.0, output_tokens=-1)
         Usage(input_tokens=10, estimated=True)
         """
@@ -200,6 +201,7 @@ class Usage:
             ConfigurationError: an unknown provider or flavor.
             UsageError: no usage in the body, or it fits several APIs of the provider that disagree.
 
+        >>> from llmthrift_core import Usage
         >>> body = {"model": "gpt-4o", "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}}
         >>> Usage.from_payload(body, provider="openai")
         Usage(input_tokens=9, output_tokens=3)
@@ -226,6 +228,7 @@ class Usage:
         langchain-anthropic lists beside it: the larger of the two is the cache write, and what has no lifetime lives 5
         minutes.
 
+        >>> from llmthrift_core import Usage
         >>> Usage.from_langchain({"input_tokens": 10, "output_tokens": 5, "input_token_details": {"cache_read": 4}})
         Usage(input_tokens=10, output_tokens=5, cache_read_tokens=4)
         """

@@ -74,6 +74,7 @@ class ThriftCache(BaseCache):
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
+    >>> from llmthrift_langchain import ThriftCache
     >>> thrift = Thrift(":memory:")
     >>> model = FakeListChatModel(responses=["one", "two"], cache=ThriftCache(thrift))
     >>> model.invoke("Which?").content, model.invoke("Which?").content

@@ -48,6 +48,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
 
     >>> from llmthrift_core import Thrift
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    >>> from llmthrift_langchain import ThriftCallbackHandler
     >>> thrift = Thrift(":memory:")
     >>> model = FakeListChatModel(responses=["Hello."])
     >>> config = {"callbacks": [ThriftCallbackHandler(thrift)], "metadata": {"user": "ada", "feature": "chat"}}

@@ -58,6 +58,7 @@ class ChatRouter(BaseChatModel):
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
+    >>> from llmthrift_langchain import ChatRouter
     >>> cheap, strong = FakeListChatModel(responses=["cheap"]), FakeListChatModel(responses=["strong"])
     >>> router = ChatRouter(Thrift(":memory:"), models={"simple": cheap, "complex": strong})
     >>> router.invoke("What is the capital of France?").content
@@ -429,6 +430,7 @@ def thrifty(model: Any, thrift: Thrift, *, cache: ThriftCache | bool = True, **o
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
+    >>> from llmthrift_langchain import thrifty
     >>> model = thrifty(FakeListChatModel(responses=["one", "two"]), Thrift(":memory:"))
     >>> "".join(chunk.content for chunk in model.stream("Which?")), "".join(chunk.content for chunk in model.stream("Which?"))
     ('one', 'one')

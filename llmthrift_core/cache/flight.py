@@ -86,6 +86,7 @@ class Flight:
 class Flights:
     """The calls under way, by key. Safe to share between threads.
 
+    >>> from llmthrift_core.cache import Flights
     >>> flights = Flights()
     >>> flight = flights.join(b"key", (1, 0))
     >>> type(flight).__name__, type(flights.join(b"key", (2, 0))).__name__, flights.join(b"key", (1, 0))

@@ -45,6 +45,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         UncacheableError: a function, a class without a schema, or anything else that another object could look like.
 
+    >>> from llmthrift_core.cache import canonical_json
     >>> canonical_json({"b": [1, 1.0], "a": "text"})
     b'{"a":"text","b":[1,1.0]}'
     """
@@ -62,6 +63,7 @@ def canonical_json(value: Any) -> bytes:
 def digest(namespace: str, *parts: bytes) -> bytes:
     """20 bytes that stand for a namespace and its parts. Parts are length-prefixed: text cannot move from one to the next.
 
+    >>> from llmthrift_core.cache import digest
     >>> digest("tenant", b"ab", b"c") == digest("tenant", b"a", b"bc")
     False
     """

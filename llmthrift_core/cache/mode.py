@@ -18,6 +18,7 @@ def cache_mode(mode: CacheMode) -> Iterator[None]:
 
     "off" neither reads nor writes; "refresh" asks the model and replaces what was stored; "on" is the default.
 
+    >>> from llmthrift_core import cache_mode
     >>> with cache_mode("off"):
     ...     pass
     """

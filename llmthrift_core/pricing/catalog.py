@@ -66,6 +66,7 @@ class PriceCatalog:
     Raises:
         ConfigurationError: the overrides cannot be used.
 
+    >>> from llmthrift_core import PriceCatalog, Usage
     >>> catalog = PriceCatalog()
     >>> catalog.override("my-model", input_usd_per_million=5, output_usd_per_million=15)
     >>> catalog.cost(Usage(input_tokens=100_000, output_tokens=10_000), "my-model").usd

@@ -76,6 +76,7 @@ class Complexity:
         weights: changes to `WEIGHTS`, by signal.
         simple, complex: further regular expressions for tasks that are simple or complex in your domain.
 
+    >>> from llmthrift_core.routing import Complexity, RouteRequest
     >>> policy = Complexity()
     >>> policy.score(RouteRequest("What is the capital of France?")) < 0.5
     True

@@ -44,6 +44,7 @@ def fallback_reason(error: BaseException) -> FallbackReason | None:
 def fallback_order(tiers: Tiers, failed: str) -> tuple[str, ...]:
     """The tiers to try after one failed, each once: the stronger ones upwards, so that quality holds, then the cheaper ones downwards.
 
+    >>> from llmthrift_core.routing import Tiers, fallback_order
     >>> fallback_order(Tiers(("small", "medium", "large")), "medium")
     ('large', 'small')
     """

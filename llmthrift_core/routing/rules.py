@@ -19,6 +19,7 @@ logger = logging.getLogger("llmthrift")
 class Predicate:
     """A named yes-or-no question about a request.
 
+    >>> from llmthrift_core.routing import contains, has_tools
     >>> sql = contains("select", "join")
     >>> (sql & ~has_tools()).name
     "(contains 'select', 'join' and not has tools)"

@@ -81,6 +81,7 @@ class LoopbackProvider:
         requests: what arrived, in order.
         usage_log: what was billed, in order.
 
+    >>> from llmthrift_core.testing import LoopbackProvider
     >>> from urllib.request import Request, urlopen
     >>> with LoopbackProvider(lambda question: "Hello.") as provider:
     ...     body = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi!"}]}'
