@@ -92,8 +92,8 @@ def run(console: Console, *, live: bool = False, requests: int | None = None) ->
             f"{usd(thrifty.saved_by_routing_usd)} = {usd(thrifty.cost_usd + total)}; the bare run cost {usd(bare.cost_usd)}. "
             "The two differ because a hard question that went to the cheap model got a shorter answer."
         )
-        for item in thrifty.wrong:
-            console.print(f"  judged wrong: [italic]{item.question[:90]}[/italic]")
+        for question, times in Counter(item.question for item in thrifty.wrong).most_common():
+            console.print(f"  judged wrong {times}x: [italic]{question}[/italic]")
         thrift.close()
         if provider is not None:
             provider.latency_seconds = None  # only the amounts matter here
