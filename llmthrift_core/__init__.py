@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import attribute
+from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.cache.mode import cache_mode
 from llmthrift_core.errors import BudgetExceededError, LLMThriftError, MissingExtraError, UnknownModelError
 from llmthrift_core.thrift import Thrift
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Budget",
     "BudgetExceededError",
     "Cost",
     "LLMThriftError",

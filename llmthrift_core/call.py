@@ -8,39 +8,30 @@ open: trouble with the cache or the ledger is counted and logged, and the call g
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmthrift_core.attribution import Attribution
+from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
+from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Hold
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
 
 Record = TypeVar("Record", bound=CallRecord)
-
-
-class Hold(Protocol):
-    """Money set aside for a call that is under way."""
-
-    def extend(self, tokens: int) -> None: ...
-    def settle(self, *, cost_nano_usd: int | None, tokens: int) -> None: ...
-    def release(self) -> None: ...
-
-
-class Budgets(Protocol):
-    """What a call needs of budgets: to set money aside before it spends, or a BudgetExceededError."""
-
-    def hold(self, request: Request, *, model: str, provider: str | None) -> Hold: ...
 
 
 class Call:
@@ -133,7 +124,7 @@ class Call:
                 return self
         try:
             self._route()
-            self._reserve()
+            self.reserve()
         except BaseException:
             self._leave_flight()
             self.is_open = False
@@ -165,10 +156,45 @@ class Call:
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
 
-    def _reserve(self) -> None:
-        budgets = self._thrift.budgets
-        if budgets is not None and not is_observing():
-            self._hold = budgets.hold(self.request, model=self._model, provider=self._provider)
+    def reserve(self) -> None:
+        """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
+
+        Raises:
+            BudgetExceededError: a budget refuses it.
+        """
+        if self.request.input_tokens is None or is_observing():
+            return
+        try:
+            self._hold = self._hold_for(self.tier, self._model, self._provider)
+        except BudgetExceededError as refused:
+            if refused.on_exceed != "downgrade" or not self._downgrade(refused):
+                raise
+
+    def _hold_for(self, tier: str | None, model: str, provider: str | None) -> Hold:
+        request = self.request
+        longest = None if request.max_output_tokens is None else request.max_output_tokens(tier)
+        assert request.input_tokens is not None  # noqa: S101 - reserve() checks it
+        scope = Scope(request.attribution, model, request.trace_id)
+        return self._thrift.budgets.hold(scope, provider=provider, input_tokens=request.input_tokens, max_output_tokens=longest)
+
+    def _downgrade(self, refused: BudgetExceededError) -> bool:
+        """Take the best cheaper tier that the budgets have room for. False if there is none."""
+        route, tier = self.request.route, self.tier
+        if route is None or tier is None:
+            return False
+        names = route.tiers.names
+        for cheaper in reversed(names[: names.index(tier)]):
+            model, provider = route.models[cheaper]
+            try:
+                self._hold = self._hold_for(cheaper, model, provider)
+            except BudgetExceededError:
+                continue
+            self.tier, self._model, self._provider = cheaper, model, provider
+            if self.decision is not None:
+                reason = f"{self.decision.reason}; budget {refused.budget!r} has no room for {tier}"
+                self.decision = replace(self.decision, tier=cheaper, reason=reason)
+            return True
+        return False
 
     # --- while the model works ---
 
@@ -202,16 +228,21 @@ class Call:
         self._started_us = self._thrift.now_us()
         self._started = perf_counter()
         self.first_token = None
-        self._reserve()
+        self.reserve()
 
-    def extend(self, tokens: int) -> None:
-        """A stream has grown by `tokens`: grow its hold.
+    @property
+    def holds_money(self) -> bool:
+        """Whether ending this call will write to the budgets."""
+        return self._hold is not None
+
+    def extend(self, output_tokens: int) -> None:
+        """A stream has given so many tokens in all: grow its hold if they are more than was set aside for them.
 
         Raises:
             BudgetExceededError: the budget has no room for more.
         """
         if self._hold is not None:
-            self._hold.extend(tokens)
+            self._hold.cover(output_tokens)
 
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
@@ -230,6 +261,8 @@ class Call:
         try:
             usage = _usage_of(response)
             record = self._record(usage, response)
+            if self._hold is not None:
+                self._thrift.budgets.outputs.learn(self._model, self.request.attribution.feature, usage.output_tokens)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
             self._thrift.ledger.append(record)
             self._capture(record, response)
@@ -392,9 +425,9 @@ class Call:
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
-        if self._hold is not None:
-            self._hold.settle(cost_nano_usd=cost_nano_usd, tokens=tokens)
-            self._hold = None
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.settle(cost_usd=None if cost_nano_usd is None else to_usd(cost_nano_usd), tokens=tokens)
 
     def _leave_flight(self) -> None:
         if self._flight is not None:

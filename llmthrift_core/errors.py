@@ -7,7 +7,9 @@
     ├── UsageError                token counts that cannot be right (also a ValueError)
     ├── StorageError              the database cannot be opened, read or written
     │   └── SchemaVersionError    the database was written by a newer llmthrift
-    └── BudgetExceededError       a budget refused the call
+    └── BudgetError               a budget could not do what it was asked
+        ├── BudgetExceededError   a budget refused the call
+        └── HoldEndedError        a hold was to grow after it had ended
 
 BudgetExceededError is deliberately neither a ValueError nor a TypeError: frameworks swallow those.
 """
@@ -87,20 +89,32 @@ class SchemaVersionError(StorageError):
         )
 
 
-class BudgetExceededError(LLMThriftError):
+class BudgetError(LLMThriftError):
+    """A budget could not do what it was asked."""
+
+
+class HoldEndedError(BudgetError):
+    """A hold was to grow after it had been settled or released."""
+
+
+class BudgetExceededError(BudgetError):
     """A budget refused a call. Amounts that do not apply are None.
 
     Attributes:
+        budget: the budget's name.
         limit_usd, spent_usd, reserved_usd, requested_usd: Decimal US dollars.
         limit_tokens, spent_tokens, reserved_tokens, requested_tokens: tokens.
+        limit_requests, spent_requests, reserved_requests: requests.
         scope: the attributes that the budget counts by, such as {"user": "ada"}.
         resets_at: when the window ends, or None.
+        on_exceed: what the budget wants to happen: "block", "downgrade", "queue" or "warn".
     """
 
     def __init__(
         self,
         message: str,
         *,
+        budget: str | None = None,
         limit_usd: Decimal | None = None,
         spent_usd: Decimal | None = None,
         reserved_usd: Decimal | None = None,
@@ -109,10 +123,15 @@ class BudgetExceededError(LLMThriftError):
         spent_tokens: int | None = None,
         reserved_tokens: int | None = None,
         requested_tokens: int | None = None,
-        scope: Mapping[str, str] | None = None,
+        limit_requests: int | None = None,
+        spent_requests: int | None = None,
+        reserved_requests: int | None = None,
+        scope: Mapping[str, str | None] | None = None,
         resets_at: datetime | None = None,
+        on_exceed: str = "block",
     ) -> None:
         super().__init__(message)
+        self.budget = budget
         self.limit_usd = limit_usd
         self.spent_usd = spent_usd
         self.reserved_usd = reserved_usd
@@ -121,5 +140,9 @@ class BudgetExceededError(LLMThriftError):
         self.spent_tokens = spent_tokens
         self.reserved_tokens = reserved_tokens
         self.requested_tokens = requested_tokens
+        self.limit_requests = limit_requests
+        self.spent_requests = spent_requests
+        self.reserved_requests = reserved_requests
         self.scope = dict(scope or {})
         self.resets_at = resets_at
+        self.on_exceed = on_exceed

@@ -81,6 +81,8 @@ class Request:
         model: the model's name as the application gave it; "" while only a router knows.
         provider: who serves it, or None.
         request_id: identifies the call for ever: the same id is recorded once.
+        input_tokens: counts the input for a budget's reservation. None: this door does not enforce budgets.
+        max_output_tokens: the longest answer that the call itself allows with a tier's model (None without routing), or None.
     """
 
     model: str = ""
@@ -97,6 +99,8 @@ class Request:
     prompt: PromptFeatures | None = None
     cache: CacheUse | None = None
     route: RouteUse | None = None
+    input_tokens: Callable[[], int] | None = None
+    max_output_tokens: Callable[[str | None], int | None] | None = None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llmthrift_core.call import Budgets, Call
+from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, is_disabled, is_observing
@@ -21,6 +21,7 @@ from llmthrift_core.settings import default_url, is_disabled, is_observing
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
@@ -82,7 +83,6 @@ class Thrift:
             raise ConfigurationError(f'capture must be "off", "features" or "text", not {capture!r}')
         self.capture = capture
         self.durability = durability
-        self.budgets: Budgets | None = None
         self.recorded = Recorded()
         self._url = default_url() if url is None else url
         self._prices = prices
@@ -137,6 +137,14 @@ class Thrift:
         from llmthrift_core.cache.exact import ExactCache
 
         return ExactCache(self.database, clock=self._clock, memory_entries=self._cache_memory_entries)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        """What may be spent."""
+        from llmthrift_core.budgets.budgets import Budgets
+        from llmthrift_core.ledger import request_ids
+
+        return Budgets(self.database, self.prices, clock=self._clock, new_id=lambda: request_ids.new_request_id())
 
     # --- the order of a call ---
 

@@ -1,7 +1,22 @@
-"""llmthrift for LangChain: a callback that meters, a cache, and a chat model that routes."""
+"""llmthrift for LangChain: a callback that meters, a cache, a chat model that routes, and middleware for agents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks
 from llmthrift_langchain.router import ChatRouter, thrifty
 
-__all__ = ["ChatRouter", "ThriftCache", "ThriftCallbackHandler", "thrift_callbacks", "thrifty"]
+if TYPE_CHECKING:
+    from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
+
+__all__ = ["ChatRouter", "ThriftCache", "ThriftCallbackHandler", "ThriftMiddleware", "thrift_callbacks", "thrifty"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ThriftMiddleware":  # loads langchain.agents, which only programs with agents need
+        from llmthrift_langchain.middleware import ThriftMiddleware
+
+        return ThriftMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -115,30 +115,40 @@ class ThriftCache(BaseCache):
         self._lock = threading.Lock()
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        """Fresh copies of the stored generations, or None."""
+        """Fresh copies of the stored generations, or None.
+
+        Raises:
+            BudgetExceededError: there are none, a `ThriftCallbackHandler(thrift, enforce=True)` observes the call, and a budget refuses it.
+        """
         if is_disabled():
             return None
         try:
             question = self._question(prompt, llm_string)
-            return None if question is None else self._look_up(question)
+            found = None if question is None else self._look_up(question)
         except Exception as error:
             self.thrift.note_failure("cache", error)
-            return None
+            question = found = None
+        if found is None:
+            self._reserve(question)
+        return found
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """As `lookup`; the database is read off the event loop."""
         if is_disabled():
             return None
         try:
+            found = None
             question = self._question(prompt, llm_string)
-            if question is None:
-                return None
-            if question.key is not None and self.thrift.cache.holds(question.key):
-                return self._look_up(question)
-            return await asyncio.to_thread(self._look_up, question)
+            if question is not None and question.key is not None and self.thrift.cache.holds(question.key):
+                found = self._look_up(question)
+            elif question is not None:
+                found = await asyncio.to_thread(self._look_up, question)
         except Exception as error:
             self.thrift.note_failure("cache", error)
-            return None
+            question = found = None
+        if found is None:
+            self._reserve(question)
+        return found
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Store an answer. It is visible to other processes when this returns."""
@@ -219,6 +229,12 @@ class ThriftCache(BaseCache):
                 self.thrift.cache.note_uncacheable(str(error))
         mode = current_cache_mode() if mode is None else mode
         return _Question(hash((prompt, llm_string)), key, fields, identity.model, run, mode, attribution)
+
+    def _reserve(self, question: _Question | None) -> None:
+        """A miss under an enforcing handler. Its exception is the only one that leaves a lookup, and what stops LangChain's call."""
+        run = open_runs.next_unreserved(self.thrift) if question is None or question.run is None else question.run
+        if run is not None:
+            run.reserve()
 
     def _look_up(self, question: _Question) -> list[Generation] | None:
         use = self._use(question)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,14 +16,16 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.codec import mark_of
+from llmthrift_langchain.enforcement import tokens_of_stream, will_ask_cache
 from llmthrift_langchain.lineage import Lineage
-from llmthrift_langchain.messages import text_of
-from llmthrift_langchain.open_runs import OpenRun, announce, forget
+from llmthrift_langchain.messages import fields_of, text_of
+from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import response_of_result
+from llmthrift_langchain.response import count_prompt, max_output_tokens, response_of_result
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
@@ -39,12 +41,16 @@ class ThriftCallbackHandler(BaseCallbackHandler):
     """Record every chat and completion model call of the runs that it is attached to.
 
     One call is one row, in every combination of handler, cache and router. Works with invoke, batch, streams and their async forms.
-    It never raises into a run: what goes wrong is logged and counted in `thrift.health()`.
+    It never raises into a run: what goes wrong is logged and counted in `thrift.health()`. Only with `enforce` it raises
+    BudgetExceededError, and StorageError where budgets cannot be reached: before the model is called, and in a stream that outgrows
+    its budget. Under a ThriftCache of the same Thrift a cached answer is still served; a stream asks no cache, so it is refused.
 
     Args:
         thrift: where to record.
         user, feature, session, request_type, prompt_version, config_version, call_site, tags: attribution for calls whose run
             metadata and surrounding `attribute(...)` do not give it.
+        enforce: reserve what a call may take in the budgets of `thrift`, and refuse the call where there is no room. The database is
+            written on the event loop then, some 100 us for a call; a router or `thrifty` does so off it.
 
     >>> from llmthrift_core import Thrift
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -73,9 +79,12 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         config_version: str | None = None,
         call_site: str | None = None,
         tags: Mapping[str, str] | None = None,
+        enforce: bool = False,
     ) -> None:
         super().__init__()
         self.thrift = thrift
+        self._enforce = enforce
+        self.raise_error = enforce
         self._defaults = attribution_of(
             tags,
             user=user,
@@ -103,11 +112,17 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A chat model run begins."""
+        """A chat model run begins.
+
+        Raises:
+            BudgetExceededError: with `enforce`, a budget refuses it.
+        """
         if is_disabled():
             return
         try:
             self._start(run_id, parent_run_id, metadata, kwargs, messages=messages[0])
+        except (BudgetError, StorageError) as error:
+            self._refuse(error)
         except Exception as error:
             self.thrift.note_failure("handler", error)
 
@@ -122,11 +137,17 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A completion model run begins."""
+        """A completion model run begins.
+
+        Raises:
+            BudgetExceededError: with `enforce`, a budget refuses it.
+        """
         if is_disabled():
             return
         try:
             self._start(run_id, parent_run_id, metadata, kwargs, prompt=prompts[0])
+        except (BudgetError, StorageError) as error:
+            self._refuse(error)
         except Exception as error:
             self.thrift.note_failure("handler", error)
 
@@ -138,11 +159,20 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         run_id: UUID,
         **kwargs: Any,
     ) -> None:
-        """A piece of a stream arrived: the first one is timed."""
+        """A piece of a stream arrived: the first one is timed, and what is set aside grows with the answer.
+
+        Raises:
+            BudgetExceededError: with `enforce`, the budget ends here.
+        """
         run = self._runs.get(run_id)
-        if run is not None and run.call.first_token is None:
+        if run is None:
+            return
+        if run.call.first_token is None:
             run.call.mark_first_token()
             warn_of_unserved_stream(run)
+        if run.call.holds_money:
+            run.streamed_chars += len(token) if isinstance(token, str) else len(str(token))
+            run.call.extend(tokens_of_stream(run.streamed_chars))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run ended with an answer, from the model or from a cache."""
@@ -220,6 +250,17 @@ class ThriftCallbackHandler(BaseCallbackHandler):
 
     # --- steps ---
 
+    def _refuse(self, error: Exception) -> None:
+        if not self._enforce:
+            self.thrift.note_failure("handler", error)
+            return
+        # LangChain starts every prompt of a `generate` call before the first is answered, and ends none when one is refused.
+        for started in announced(self.thrift):
+            if self._runs.pop(started.run_id, None) is not None:
+                started.unwatch()
+                started.call.abandon()
+        raise error
+
     def _start(
         self,
         run_id: UUID,
@@ -263,6 +304,14 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             parent_id=parent,
             prompt=features,
         )
+        asks_cache = self._enforce and messages is not None and will_ask_cache(thrift)
+        bounds = None
+        if self._enforce:
+            limits = options.get("invocation_params") or {}
+            asked = [fields_of(message) for message in messages] if messages is not None else prompt or ""
+            bounds = partial(count_prompt, asked, request.model), lambda tier: max_output_tokens(limits)
+            if not asks_cache:
+                request.input_tokens, request.max_output_tokens = bounds
         if parent is not None and (earlier := self._lineage.continues(parent_run_id)) is not None:
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
             request.attempt_reason = "retry" if earlier.model == request.model else "fallback"
@@ -275,6 +324,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             prompt=prompt,
             schema=(options.get("options") or {}).get("ls_structured_output_format"),
             cache_mode=cache_mode_of_metadata(metadata),
+            bounds=bounds if asks_cache else None,
         )
         if len(self._runs) >= _MOST_OPEN_RUNS:
             with self._lock:  # runs whose end LangChain never reported

@@ -34,6 +34,8 @@ class OpenRun:
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
         cache_mode: the run metadata's "cache".
         looked_up: a cache has been asked.
+        bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
+        streamed_chars: how much of a stream has come.
     """
 
     thrift: Thrift
@@ -45,6 +47,8 @@ class OpenRun:
     schema: Any = None
     cache_mode: CacheMode | None = None
     looked_up: bool = False
+    bounds: tuple[Callable[[], int], Callable[[str | None], int | None]] | None = None
+    streamed_chars: int = 0
     batch: _Batch | None = field(default=None, repr=False)
     _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
 
@@ -74,6 +78,17 @@ class OpenRun:
             task, callback = self._watched
             self._watched = None
             task.remove_done_callback(callback)
+
+    def reserve(self) -> None:
+        """The cache has no answer: make the reservation that was waiting for that.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        bounds, self.bounds = self.bounds, None
+        if bounds is not None:
+            self.call.request.input_tokens, self.call.request.max_output_tokens = bounds
+            self.call.reserve()
 
     def siblings(self) -> list[OpenRun]:
         """The other runs of the same `generate` call."""
@@ -122,6 +137,17 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
         if run.thrift is thrift and run.looked_up and run.call.is_open and run.messages is not None and _same(run.messages, fields):
             return run
     return None
+
+
+def announced(thrift: Thrift) -> list[OpenRun]:
+    """The announced runs that have not ended."""
+    batch = _announced.get()
+    return [] if batch is None else [run for run in batch.runs if run.thrift is thrift and run.call.is_open]
+
+
+def next_unreserved(thrift: Thrift) -> OpenRun | None:
+    """The announced run whose reservation waits for a lookup, for a lookup that cannot tell which run it belongs to."""
+    return next((run for run in announced(thrift) if run.bounds is not None), None)
 
 
 def forget(run: OpenRun) -> None:

@@ -70,15 +70,31 @@ def _response(
 
 def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model: str) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
+    from llmthrift_core.tokens import count_tokens
+
+    sent = count_prompt(prompt, model)
+    received = count_tokens(answer, model).tokens if answer else 0
+    return Usage(input_tokens=sent, output_tokens=received, estimated=True)
+
+
+def count_prompt(prompt: Sequence[Mapping[str, Any]] | str, model: str) -> int:
+    """The input tokens of a prompt, counted offline."""
     from llmthrift_core.tokens import count_message_tokens, count_tokens
 
     if isinstance(prompt, str):
-        sent = count_tokens(prompt, model).tokens
-    else:
-        messages = [{"role": _ROLES.get(m["type"], m["type"]), "content": text_of(m["content"])} for m in prompt]
-        sent = count_message_tokens(messages, model).tokens
-    received = count_tokens(answer, model).tokens if answer else 0
-    return Usage(input_tokens=sent, output_tokens=received, estimated=True)
+        return count_tokens(prompt, model).tokens
+    messages = [{"role": _ROLES.get(m["type"], m["type"]), "content": text_of(m["content"])} for m in prompt]
+    return count_message_tokens(messages, model).tokens
+
+
+def max_output_tokens(*parameters: Mapping[str, Any]) -> int | None:
+    """The longest answer that the first of these that says so allows, under the names that providers have for it."""
+    for given in parameters:
+        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict"):
+            value = given.get(name)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+    return None
 
 
 def _prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:

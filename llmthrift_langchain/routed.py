@@ -24,10 +24,11 @@ from llmthrift_core.request import CacheUse, Request, RouteUse
 from llmthrift_core.routing import RouteRequest
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
+from llmthrift_langchain.enforcement import tokens_of_stream
 from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.response import merge, response_of_message
+from llmthrift_langchain.response import count_prompt, max_output_tokens, merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ class RoutedCall:
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
                 baseline=router.baseline_within(tiers),
             ),
+            input_tokens=self._input_tokens,
+            max_output_tokens=self._max_output_tokens,
         )
+        self._streamed_chars = 0
         self._call: Call | None = None
 
     # --- life ---
@@ -139,13 +143,16 @@ class RoutedCall:
     def is_quick(self) -> bool:
         """Whether `begin` will find its answer in memory."""
         use = self.request.cache
-        return use is None or use.mode != "on" or self._thrift.cache.holds(use.key)
+        if use is not None and use.mode == "on":
+            in_memory: bool = self._thrift.cache.holds(use.key)
+            return in_memory
+        return not self._thrift.budgets.are_kept
 
     @property
-    def stores(self) -> bool:
-        """Whether `finished` will write to the cache."""
+    def writes(self) -> bool:
+        """Whether `finished` will write to the cache or the budgets."""
         use = self.request.cache
-        return self.call.hit is None and use is not None and use.mode != "off"
+        return self.call.holds_money or (self.call.hit is None and use is not None and use.mode != "off")
 
     # --- attempts ---
 
@@ -195,6 +202,16 @@ class RoutedCall:
         else:
             call.finish(response_of_message(message, self._fields, self.call.model, storable=True))
 
+    def grew(self, chunk: AIMessageChunk) -> None:
+        """A piece of a stream has come: its hold grows with it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more; the stream is to be stopped.
+        """
+        if self.call.holds_money:
+            self._streamed_chars += len(chunk.content) if isinstance(chunk.content, str) else len(str(chunk.content))
+            self.call.extend(tokens_of_stream(self._streamed_chars))
+
     def broken_off(self, error: BaseException, chunks: Sequence[AIMessageChunk]) -> None:
         """A stream ended early: what had arrived is settled and recorded, and not stored."""
         call = self.call
@@ -204,6 +221,15 @@ class RoutedCall:
         message = merge(chunks)
         partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
         call.fail(error, partial)
+
+    def _input_tokens(self) -> int:
+        return count_prompt(self._fields, self._router.tiers[self.request.route.baseline].name if self.request.route else "")
+
+    def _max_output_tokens(self, tier: str | None) -> int | None:
+        if tier is None:
+            return None
+        chosen = self._router.tiers[tier]
+        return max_output_tokens(self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model))
 
     def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
         policy = self._router.cache_policy()

@@ -230,6 +230,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
+                        routed.grew(chunk)
                         yield chunk
                 except BaseException as error:
                     if chunks:
@@ -259,6 +260,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
+                        routed.grew(chunk)
                         yield chunk
                 except BaseException as error:
                     if chunks:
@@ -459,7 +461,7 @@ async def _abegin(routed: RoutedCall) -> None:
 
 
 async def _afinish(routed: RoutedCall, message: AIMessage | None) -> None:
-    if routed.stores:
+    if routed.writes:
         await asyncio.to_thread(routed.finished, message)
     else:
         routed.finished(message)

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, func, select
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.insight.sums import Amounts, SumsReader
 from llmthrift_core.insight.text import html_table, plain_table
-from llmthrift_core.ledger.moments import Moment, to_us
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
+from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.ledger_statements import MEASURES

@@ -13,9 +13,9 @@ from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.insight.report import report, row_of
 from llmthrift_core.insight.sums import SumsReader
 from llmthrift_core.insight.text import percent, plain_table, usd
-from llmthrift_core.ledger.moments import Moment, to_us
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.retention import pruned_until_us
+from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.ledger_statements import MEASURES

@@ -15,11 +15,11 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
-from llmthrift_core.ledger.moments import Moment, to_us
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls
 from llmthrift_core.ledger.writer import Writer
+from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_nano_usd
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage

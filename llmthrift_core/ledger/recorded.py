@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.ledger.moments import from_us
+from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.storage.tables import adjustments, calls
 

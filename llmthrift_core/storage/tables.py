@@ -250,3 +250,48 @@ cache_epoch = Table(
     Column("id", Integer, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
 )
+
+# What may be spent. The limits are read by the statement that reserves, so that a change takes effect at once.
+budgets = Table(
+    "llmthrift_budgets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("limit_nano_usd", BigInteger),
+    Column("limit_tokens", BigInteger),
+    Column("limit_requests", BigInteger),
+    Column("settings", Text, nullable=False),  # JSON object: the rest of the Budget
+)
+
+# One row per budget, scope and window of time, made by the first reservation in it.
+budget_windows = Table(
+    "llmthrift_budget_windows",
+    metadata,
+    Column("budget", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),  # JSON object of the attributes that the budget counts apart, keys sorted
+    Column("start_us", BigInteger, primary_key=True),
+    Column("resets_us", BigInteger),  # NULL: never
+    Column("spent_nano_usd", BigInteger, nullable=False),
+    Column("spent_tokens", BigInteger, nullable=False),
+    Column("spent_requests", BigInteger, nullable=False),
+    Column("reserved_nano_usd", BigInteger, nullable=False),
+    Column("reserved_tokens", BigInteger, nullable=False),
+    Column("reserved_requests", BigInteger, nullable=False),
+    Column("overrun_nano_usd", BigInteger, nullable=False),  # by which settlements exceeded their reservations
+    Column("overrun_tokens", BigInteger, nullable=False),
+    Column("alerted", Integer, nullable=False),  # the highest share of the limit that was told, in per mille
+    Index("ix_llmthrift_budget_windows_resets", "resets_us"),
+)
+
+# What is set aside for calls under way, and what became of it.
+budget_holds = Table(
+    "llmthrift_budget_holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # "held", "settled", "released" or "expired"
+    Column("parts", Text, nullable=False),  # JSON list of [budget, scope, start_us]: the windows that it counts in
+    Column("nano_usd", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Index("ix_llmthrift_budget_holds_expires", "state", "expires_us"),
+)

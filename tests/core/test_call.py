@@ -11,6 +11,8 @@ import pytest
 
 from llmthrift_core import BudgetExceededError, Thrift, Usage, cache_mode
 from llmthrift_core.attribution import attribution_of
+from llmthrift_core.budgets.outputs import OutputSizes
+from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.mode import current_cache_mode
@@ -31,26 +33,45 @@ def answered(answer: str = "answer", **options: Any) -> Response:
 
 
 class Recorder:
-    """Budgets that write down what is asked of them."""
+    """Budgets and a hold that write down what is asked of them."""
 
-    def __init__(self, refuse: Callable[[str], bool] = lambda model: False) -> None:
+    def __init__(self, refuse: bool = False) -> None:
         self.steps: list[tuple[Any, ...]] = []
+        self.outputs = OutputSizes()
         self._refuse = refuse
 
-    def hold(self, request: Request, *, model: str, provider: str | None) -> Recorder:
-        self.steps.append(("hold", model))
-        if self._refuse(model):
+    def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
+        self.steps.append(("hold", scope.model, input_tokens(), max_output_tokens))
+        if self._refuse:
             raise BudgetExceededError("no money is left")
         return self
 
-    def extend(self, tokens: int) -> None:
-        self.steps.append(("extend", tokens))
+    def cover(self, output_tokens: int) -> None:
+        self.steps.append(("cover", output_tokens))
 
-    def settle(self, *, cost_nano_usd: int | None, tokens: int) -> None:
-        self.steps.append(("settle", cost_nano_usd, tokens))
+    def settle(self, *, cost_usd: Decimal | None, tokens: int) -> None:
+        self.steps.append(("settle", cost_usd, tokens))
 
     def release(self) -> None:
         self.steps.append(("release",))
+
+
+def bounded(**options: Any) -> Request:
+    """A request of a door that enforces budgets."""
+    return Request(MODEL, input_tokens=lambda: 1000, max_output_tokens=lambda tier: 500, **options)
+
+
+@pytest.fixture
+def recorder(thrift: Thrift) -> Recorder:
+    return use(thrift, Recorder())
+
+
+def use(thrift: Thrift, recorder: Recorder) -> Recorder:
+    thrift.__dict__["budgets"] = recorder  # in the place of the cached property
+    return recorder
+
+
+COST = Decimal("0.00027")
 
 
 def test_a_miss_is_recorded_and_stored_and_then_a_hit(thrift: Thrift):
@@ -70,37 +91,39 @@ def test_a_miss_is_recorded_and_stored_and_then_a_hit(thrift: Thrift):
     assert (hit.user, hit.cost_nano_usd, hit.cache, hit.cache_saved_nano_usd) == ("ben", 0, "exact", 270_000)
 
 
-def test_budgets_are_asked_before_and_told_after(thrift: Thrift):
-    thrift.budgets = budgets = Recorder()
-    call = thrift.begin(Request(MODEL))
+def test_budgets_are_asked_before_and_told_after(thrift: Thrift, recorder: Recorder):
+    call = thrift.begin(bounded())
     call.extend(50)
     call.finish(answered())
-    assert budgets.steps == [("hold", MODEL), ("extend", 50), ("settle", 270_000, 1200)]
+    assert recorder.steps == [("hold", MODEL, 1000, 500), ("cover", 50), ("settle", COST, 1200)]
+
+
+def test_a_door_that_only_measures_asks_no_budget(thrift: Thrift, recorder: Recorder):
+    thrift.begin(Request(MODEL)).finish(answered())
+    assert recorder.steps == []
 
 
 def test_a_hit_asks_no_budget(thrift: Thrift):
     thrift.begin(Request(MODEL, cache=cached())).finish(answered())
-    thrift.budgets = budgets = Recorder(refuse=lambda model: True)
-    thrift.begin(Request(MODEL, cache=cached())).finish_hit()
-    assert budgets.steps == []
+    refusing = use(thrift, Recorder(refuse=True))
+    thrift.begin(bounded(cache=cached())).finish_hit()
+    assert refusing.steps == []
 
 
 def test_a_refused_call_leaves_no_row_and_nobody_waiting(thrift: Thrift):
-    thrift.budgets = Recorder(refuse=lambda model: True)
+    use(thrift, Recorder(refuse=True))
     caller = whoami()
     with pytest.raises(BudgetExceededError):
-        thrift.begin(Request(MODEL, cache=cached(caller=caller)))
+        thrift.begin(bounded(cache=cached(caller=caller)))
     assert thrift.ledger.calls() == []
-    thrift.budgets = None
     assert thrift.begin(Request(MODEL, cache=cached(caller=(1, 1)))).waiting is None
 
 
-def test_every_attempt_is_held_settled_and_recorded(thrift: Thrift):
-    thrift.budgets = budgets = Recorder()
-    call = thrift.begin(Request(MODEL))
+def test_every_attempt_is_held_settled_and_recorded(thrift: Thrift, recorder: Recorder):
+    call = thrift.begin(bounded())
     call.attempt(None, "gpt-4o", reason="fallback", error=ConnectionError())
     call.finish(answered())
-    assert [step[0] for step in budgets.steps] == ["hold", "settle", "hold", "settle"]
+    assert [step[0] for step in recorder.steps] == ["hold", "settle", "hold", "settle"]
     first, second = sorted(thrift.ledger.calls(), key=lambda row: row.attempt)
     assert (first.model, first.error, first.cost_nano_usd) == (MODEL, "ConnectionError", 0)
     assert (second.model, second.attempt_reason, second.error) == ("gpt-4o", "fallback", None)
@@ -108,12 +131,11 @@ def test_every_attempt_is_held_settled_and_recorded(thrift: Thrift):
     assert thrift.report().total["requests"] == 1
 
 
-def test_a_failure_settles_what_was_used(thrift: Thrift):
-    thrift.budgets = budgets = Recorder()
-    thrift.begin(Request(MODEL)).fail(TimeoutError())
-    thrift.begin(Request(MODEL)).fail(GeneratorExit(), answered())
-    thrift.begin(Request(MODEL)).abandon()
-    assert budgets.steps[1::2] == [("settle", 0, 0), ("settle", 270_000, 1200), ("release",)]
+def test_a_failure_settles_what_was_used(thrift: Thrift, recorder: Recorder):
+    thrift.begin(bounded()).fail(TimeoutError())
+    thrift.begin(bounded()).fail(GeneratorExit(), answered())
+    thrift.begin(bounded()).abandon()
+    assert recorder.steps[1::2] == [("settle", 0, 0), ("settle", COST, 1200), ("release",)]
     assert [row.error for row in sorted(thrift.ledger.calls(), key=lambda row: row.at_us)] == ["TimeoutError", "abandoned"]
 
 
@@ -187,11 +209,11 @@ def test_routing_chooses_the_model_and_is_recorded(thrift: Thrift):
 def test_observing_serves_reroutes_and_refuses_nothing(thrift: Thrift, monkeypatch: pytest.MonkeyPatch):
     thrift.begin(Request(MODEL, cache=cached())).finish(answered())
     monkeypatch.setenv("LLMTHRIFT_OBSERVE", "1")
-    thrift.budgets = budgets = Recorder(refuse=lambda model: True)
-    call = thrift.begin(Request(MODEL, cache=cached()))
+    refusing = use(thrift, Recorder(refuse=True))
+    call = thrift.begin(bounded(cache=cached()))
     assert call.hit is None
     call.finish(answered())
-    assert budgets.steps == []
+    assert refusing.steps == []
     assert thrift.savings().observed_cache_usd == Decimal("0.00027")
     assert thrift.report().total["cache_hits"] == 0
 

@@ -16,7 +16,7 @@ from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.insight.report import report
 from llmthrift_core.ledger import CallRecord, Ledger
 from llmthrift_core.ledger.batch import commit
-from llmthrift_core.ledger.moments import to_us
+from llmthrift_core.moments import to_us
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 from tests.core.ledger.prices import FlatPrices

@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, insert, select, text
 from llmthrift_core.errors import MissingExtraError, StorageError
 from llmthrift_core.storage import Database, Statement
 from llmthrift_core.storage.faults import ClosedError, RowRejectedError
+from llmthrift_core.storage.schema import REVISIONS
 from llmthrift_core.storage.statements import RowsInsert
 from llmthrift_core.storage.tables import cache_epoch, ledger_state
 
@@ -195,7 +196,7 @@ def test_a_fork_waits_for_the_transactions_of_other_threads(any_database: Databa
 def test_check_describes_a_sound_database(any_database: Database) -> None:
     check = any_database.check()
     assert check.ok
-    assert check.revision == "0001"
+    assert check.revision == REVISIONS[-1]
     assert check.size_bytes > 0
     assert check.writable
     assert check.dialect == any_database.dialect

@@ -124,8 +124,8 @@ _NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{before}"
 branch_labels = None
 depends_on = None
 
@@ -145,8 +145,8 @@ def next_release(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for script in (_MIGRATIONS / "versions").glob("*.py"):
         (versions / script.name).write_text(script.read_text())
     monkeypatch.setattr(upgrading, "VERSIONS", versions)
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
-    return versions / "0002_next.py"
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "next"))
+    return versions / "next.py"
 
 
 def _with_a_row(url: str) -> None:
@@ -158,32 +158,46 @@ def test_an_older_database_is_migrated_and_nothing_is_lost(postgresql_url: str, 
     for url in (str(tmp_path / "a.db"), postgresql_url):
         next_release.unlink(missing_ok=True)
         with pytest.MonkeyPatch.context() as before:
-            before.setattr(schema, "REVISIONS", ("0001",))
+            before.setattr(schema, "REVISIONS", schema.REVISIONS[:-1])
             _with_a_row(url)
-        next_release.write_text(_NEXT.format(then=""))
+        next_release.write_text(_NEXT.format(then="", before=schema.REVISIONS[-2]))
         with Database.open(url) as database:
-            assert schema.revision(database) == "0002"
+            assert schema.revision(database) == "next"
             with database.read() as connection:
                 assert connection.execute(text("SELECT name, value, unit FROM llmthrift_ledger_state")).all() == [("a", 1, "us")]
 
 
+@pytest.mark.parametrize("older", schema.REVISIONS[:-1])
+def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path, older: str) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/a.db")
+    with engine.begin() as connection:
+        upgrading.upgrade(connection, older)
+        connection.execute(text("INSERT INTO llmthrift_ledger_state (name, value) VALUES ('a', 1)"))
+        connection.execute(text("INSERT INTO llmthrift_calls (request_id, call_id, at_us, model) VALUES ('r', 'r', 1, 'gpt-4o')"))
+    engine.dispose()
+    with Database.open(tmp_path / "a.db") as database, database.read() as connection:
+        assert schema.revision(database) == schema.REVISIONS[-1]
+        assert connection.execute(text("SELECT name, value FROM llmthrift_ledger_state")).all() == [("a", 1)]
+        assert connection.execute(text("SELECT request_id FROM llmthrift_calls")).scalars().all() == ["r"]
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, next_release: Path) -> None:
     with pytest.MonkeyPatch.context() as before:
-        before.setattr(schema, "REVISIONS", ("0001",))
+        before.setattr(schema, "REVISIONS", schema.REVISIONS[:-1])
         _with_a_row(str(tmp_path / "a.db"))
-        next_release.write_text(_NEXT.format(then="op.execute('SELECT * FROM no_such_table')"))
+        next_release.write_text(_NEXT.format(then="op.execute('SELECT * FROM no_such_table')", before=schema.REVISIONS[-1]))
     with pytest.raises(StorageError):
         Database.open(tmp_path / "a.db")
     with sqlite3.connect(tmp_path / "a.db") as connection:
         assert connection.execute("SELECT * FROM llmthrift_ledger_state").fetchall() == [("a", 1)]
-        assert connection.execute("SELECT version_num FROM llmthrift_schema_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM llmthrift_schema_version").fetchall() == [(schema.REVISIONS[-2],)]
     connection.close()
 
 
 def test_an_older_database_that_is_read_only_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _with_a_row(str(tmp_path / "a.db"))
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
-    with pytest.raises(StorageError, match="older schema revision '0001', and it is read-only"):
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "next"))
+    with pytest.raises(StorageError, match=f"older schema revision '{schema.REVISIONS[-2]}', and it is read-only"):
         Database.open(f"sqlite:///file:{tmp_path}/a.db?mode=ro&uri=true")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.ledger.moments import from_us, to_us
+from llmthrift_core.moments import from_us, to_us
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""Budgets that cannot be overspent: money is set aside before a call, in one conditional statement, and settled after it.
+
+`Budgets` loads SQLAlchemy, so it is imported on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmthrift_core.budgets.budget import Budget
+
+if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Budgets as Budgets
+    from llmthrift_core.budgets.budgets import Hold as Hold
+    from llmthrift_core.budgets.status import Alert as Alert
+
+__all__ = ["Alert", "Budget", "Budgets", "Hold"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Budgets", "Hold"):
+        from llmthrift_core.budgets import budgets
+
+        return getattr(budgets, name)
+    if name == "Alert":
+        from llmthrift_core.budgets.status import Alert
+
+        return Alert
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,413 @@
+"""`Budgets`: keep, reserve, settle, report. Money is set aside before a call and settled after it, so that nothing is overspent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from functools import lru_cache, partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+from llmthrift_core.attribution import current_attribution
+from llmthrift_core.budgets.budget import Budget, checked_amount
+from llmthrift_core.budgets.outputs import OutputSizes
+from llmthrift_core.budgets.scopes import Scope, scope_of
+from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
+from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
+from llmthrift_core.budgets.windows import window_at
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError, HoldEndedError, StorageError, UnknownModelError
+from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.storage import budget_statements as sql
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.storage.backend import Row
+    from llmthrift_core.storage.database import Database
+
+logger = logging.getLogger("llmthrift")
+
+_TTL_SECONDS: Final = 600.0
+_LONGEST_TTL_SECONDS: Final = 7 * 86_400.0
+_EXPIRE_EVERY_SECONDS: Final = 1.0
+_FIRST_PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 0.5
+_LEAST_EXTENSION_TOKENS: Final = 64  # so that a stream does not write to the database for every piece
+_UNKNOWN_OUTPUT: Final = 4_096  # where neither a limit, nor experience, nor the catalog says how long an answer may be
+_SETTINGS: Final = ("window", "per", "match", "on_exceed", "tz", "unpriced", "on_store_error", "max_wait_seconds", "alert_at")
+
+
+class Priced(Protocol):
+    """What a price says of a call."""
+
+    @property
+    def nano_usd(self) -> int: ...
+
+
+class ModelLimits(Protocol):
+    """What a catalog knows of a model."""
+
+    @property
+    def max_output_tokens(self) -> int | None: ...
+
+
+class Prices(Protocol):
+    """What budgets need of a price catalog."""
+
+    def price(self, usage: Usage, model: str, provider: str | None, at_us: int) -> Priced | None: ...
+
+    def find(self, model: str, *, provider: str | None = None) -> ModelLimits: ...
+
+
+class Hold:
+    """Money and tokens set aside for one call. As a context manager it releases what was not settled.
+
+    Attributes:
+        id: identifies the hold in the database; None where no budget applies.
+    """
+
+    __slots__ = ("_budgets", "_output_tokens", "_parts", "_price_output", "_ttl_us", "id")
+
+    def __init__(self, budgets: Budgets, hold_id: str | None, parts: Sequence[Part], ttl_us: int) -> None:
+        self.id = hold_id
+        self._output_tokens = 0
+        self._price_output: Callable[[int], int] | None = None
+        self._budgets = budgets
+        self._parts = parts
+        self._ttl_us = ttl_us
+
+    def extend(self, *, usd: Decimal | float | str = 0, tokens: int = 0) -> None:
+        """Set more aside, and renew the hold's time. An expired hold is set aside again as a whole.
+
+        Raises:
+            BudgetExceededError: there is no room for more. What was held stays held.
+            HoldEndedError: the hold was settled or released.
+        """
+        if self.id is not None:
+            more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
+            self._budgets._extend(self.id, self._parts, more, self._ttl_us)
+
+    def cover(self, output_tokens: int) -> None:
+        """A stream has given so many tokens: if they are more than was set aside for its output, set aside a quarter more than that.
+
+        Raises:
+            BudgetExceededError: there is no room for more.
+        """
+        if self._price_output is None or output_tokens <= self._output_tokens:
+            return
+        needed = output_tokens - self._output_tokens
+        more = max(needed, self._output_tokens // 4, _LEAST_EXTENSION_TOKENS)
+        try:
+            self.extend(usd=to_usd(self._price_output(more)), tokens=more)
+        except BudgetExceededError:
+            if more == needed:
+                raise
+            more = needed
+            self.extend(usd=to_usd(self._price_output(more)), tokens=more)
+        self._output_tokens += more
+
+    def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
+        """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.
+
+        Args:
+            cost_usd: None where the price is not known: what was held then counts as spent.
+            tokens: input and output.
+        """
+        if self.id is not None:
+            nano = -1 if cost_usd is None else checked_amount("cost_usd", to_nano_usd(cost_usd))
+            self._budgets._settle(self.id, Amounts(nano, checked_amount("tokens", tokens), 1))
+
+    def release(self) -> None:
+        """Nothing was used."""
+        if self.id is not None:
+            self._budgets._settle(self.id, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()  # does nothing after a settlement
+
+
+class Budgets:
+    """The budgets of one database. Safe to share between threads and processes.
+
+    Args:
+        database: where budgets, windows and holds are.
+        prices: prices estimates.
+        clock: seconds since the epoch.
+        new_id: makes the ids of holds.
+    """
+
+    def __init__(self, database: Database, prices: Prices, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str]) -> None:
+        self.outputs = OutputSizes()
+        self._database = database
+        self._prices = prices
+        self._store = BudgetStore(database, clock)
+        self._new_id = new_id
+        self._listeners: list[Callable[[Alert], None]] = []
+        self._expired_at = float("-inf")
+        self._read_at = float("-inf")
+        # On PostgreSQL each look is a round trip; limits are always read by the reservation itself.
+        self._coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
+        self._known: tuple[Budget, ...] = ()
+        self._known = self.all()
+
+    # --- keeping ---
+
+    def add(self, budget: Budget) -> Budget:
+        """Keep a budget, or replace the one of the same name. What was spent in its windows stays. Returns it.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        if not isinstance(budget, Budget):
+            raise ConfigurationError(f"a Budget is needed, not {type(budget).__name__}")
+        settings = {name: value for name, value in asdict(budget).items() if name in _SETTINGS}
+        row = (budget.name, budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests, json.dumps(settings, sort_keys=True))
+        with self._database.transaction() as transaction:
+            transaction.execute(sql.PUT_BUDGET, row)
+        self._read_at = float("-inf")
+        return budget
+
+    def remove(self, name: str) -> bool:
+        """Forget a budget and its windows. False if there is none of that name."""
+        with self._database.transaction() as transaction:
+            removed = transaction.execute(sql.REMOVE_BUDGET, (name,))
+            transaction.execute(sql.REMOVE_WINDOWS, (name,))
+        self._read_at = float("-inf")
+        return removed > 0
+
+    def all(self) -> tuple[Budget, ...]:
+        """Every budget, by name."""
+        return tuple(_budget_of(row) for row in self._database.fetch_all(sql.GET_BUDGETS))
+
+    def on_alert(self, listener: Callable[[Alert], None]) -> None:
+        """Call `listener` when a share of a limit is reached: once per window, in the process whose settlement reached it."""
+        self._listeners.append(listener)
+
+    # --- reserving ---
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is any budget."""
+        return bool(self._current())
+
+    def reserve(
+        self,
+        *,
+        estimate_usd: Decimal | float | str = 0,
+        estimate_tokens: int = 0,
+        scope: Mapping[str, Any] | None = None,
+        ttl_seconds: float = _TTL_SECONDS,
+    ) -> Hold:
+        """Set money and tokens aside in every budget that applies, or in none.
+
+        Args:
+            estimate_usd, estimate_tokens: what the call may take at most.
+            scope: who spends: attributes by name, tags under any other name; None is the surrounding `attribute(...)`.
+            ttl_seconds: a hold that is not settled by then expires, and its money comes back.
+
+        Raises:
+            BudgetExceededError: a budget has no room.
+            ConfigurationError: an estimate or time that cannot be used.
+            StorageError: the database cannot be reached, and a budget that may apply does not say on_store_error="allow".
+        """
+        amounts = Amounts(checked_amount("estimate_usd", to_nano_usd(estimate_usd)), checked_amount("estimate_tokens", estimate_tokens), 1)
+        if not 0 < ttl_seconds <= _LONGEST_TTL_SECONDS:
+            raise ConfigurationError(f"ttl_seconds must be above 0 and up to {_LONGEST_TTL_SECONDS:.0f}, not {ttl_seconds!r}")
+        who = Scope(current_attribution()) if scope is None else scope_of(scope)
+        return self._hold(who, amounts, ttl_seconds)
+
+    def hold(
+        self,
+        scope: Scope,
+        *,
+        provider: str | None,
+        input_tokens: Callable[[], int],
+        max_output_tokens: int | None,
+        ttl_seconds: float = _TTL_SECONDS,
+    ) -> Hold:
+        """Set aside what a call of `scope.model` is likely to take.
+
+        Args:
+            input_tokens: counts the input; asked only if a budget applies.
+            max_output_tokens: the limit that the call itself sets; None takes what such calls answered before, and for the first of
+                them the model's own limit, within what budgets of a single request allow.
+
+        Raises:
+            BudgetExceededError: a budget has no room, or limits money and the model has no price.
+            StorageError: as `reserve`.
+        """
+        applying = [budget for budget in self._current() if scope.fits(budget)]
+        if not applying:
+            return Hold(self, None, (), 0)
+        model, taken = scope.model or "", input_tokens()
+        output = max_output_tokens
+        if output is None:
+            output = self.outputs.estimate(model, scope.attribution.feature)
+        if output is None:
+            single = [budget.limit_tokens for budget in applying if budget.window == "request" and budget.limit_tokens is not None]
+            output = min([self._longest_answer(model, provider), *(max(limit - taken, 0) for limit in single)])
+        usage = Usage(input_tokens=taken, output_tokens=output)
+        priced = self._prices.price(usage, model, provider, self._store.now_us())
+        if priced is None:
+            for budget in applying:
+                if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
+                    raise self._unpriced(budget, scope)
+        hold = self._hold(scope, Amounts(0 if priced is None else priced.nano_usd, taken + output, 1), ttl_seconds)
+        hold._output_tokens = output
+        hold._price_output = partial(self._price_of_output, model, provider)
+        return hold
+
+    # --- looking ---
+
+    def status(self, scope: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """What is left: one row per budget, spender and unit in the windows of now.
+
+        Args:
+            scope: only spenders with these values; None shows all that have spent, and budgets in which nobody has.
+
+        Returns:
+            Rows with name, scope, window, window_start, resets_at, unit ("usd", "tokens" or "requests"), limit, spent, reserved,
+            remaining (never negative), overrun and on_exceed; US dollars are Decimal.
+        """
+        self._expire()
+        return status(self._database, self.all(), self._store.now_us(), scope)
+
+    def release_expired(self) -> int:
+        """Give back what holds past their time have set aside. Also happens by itself. Returns how many there were."""
+        return self._store.expire()
+
+    # --- steps ---
+
+    def _hold(self, scope: Scope, amounts: Amounts, ttl_seconds: float) -> Hold:
+        applying = [budget for budget in self._current() if scope.fits(budget)]
+        if not applying:
+            return Hold(self, None, (), 0)
+        ttl_us = int(ttl_seconds * 1e6)
+        deadline = time.monotonic() + min((b.max_wait_seconds for b in applying if b.on_exceed == "queue"), default=0.0)
+        pause = _FIRST_PAUSE_SECONDS
+        try:
+            self._expire(at_most_every=_EXPIRE_EVERY_SECONDS)
+            while True:
+                hold_id, parts = self._new_id(), self._parts(applying, scope)
+                try:
+                    self._store.reserve(hold_id, parts, amounts, ttl_us)
+                except RefusedError as refused:
+                    if self._expire():
+                        continue  # money came back from holds that nobody settled
+                    budget = next(each for each in applying if each.name == refused.part.budget)
+                    left = deadline - time.monotonic()
+                    if budget.on_exceed != "queue" or left <= 0 or _never_fits(budget, amounts):
+                        raise self._exceeded(budget, refused.part, amounts) from None
+                    time.sleep(min(pause, left))
+                    pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                else:
+                    return Hold(self, hold_id, parts, ttl_us)
+        except StorageError:
+            if any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
+                raise
+            logger.exception("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says")
+            return Hold(self, None, (), 0)
+
+    def _extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
+        try:
+            if not self._store.extend(hold_id, parts, more, ttl_us):
+                raise HoldEndedError("the hold was settled or released, and cannot grow any more; reserve a new one")
+        except RefusedError as refused:
+            budget = next((each for each in self.all() if each.name == refused.part.budget), None)
+            if budget is None:  # removed meanwhile: it limits nothing any more
+                return
+            raise self._exceeded(budget, refused.part, more) from None
+
+    def _settle(self, hold_id: str, spent: Amounts | None) -> None:
+        for moved in self._store.settle(hold_id, spent):
+            self._alert(moved)
+
+    def _expire(self, *, at_most_every: float = 0.0) -> int:
+        now = time.monotonic()
+        if now - self._expired_at < at_most_every:
+            return 0
+        self._expired_at = now
+        return self._store.expire()
+
+    def _current(self) -> tuple[Budget, ...]:
+        now = time.monotonic()
+        if now - self._read_at >= self._coherence_seconds:
+            try:
+                self._known = self.all()
+                self._read_at = now
+            except StorageError:
+                if not self._known:  # no budget that could be overspent was ever seen
+                    return ()
+        return self._known
+
+    def _parts(self, applying: Sequence[Budget], scope: Scope) -> list[Part]:
+        now_us = self._store.now_us()
+        parts = []
+        for budget in applying:
+            start_us, resets_us = window_at(budget.window, budget.tz, now_us)
+            mode = "warn" if budget.on_exceed == "warn" else "request" if budget.window == "request" else "limit"
+            parts.append(Part(budget.name, scope.key(budget), start_us, resets_us, mode))  # type: ignore[arg-type]
+        return sorted(parts)
+
+    def _price_of_output(self, model: str, provider: str | None, tokens: int) -> int:
+        priced = self._prices.price(Usage(output_tokens=tokens), model, provider, self._store.now_us())
+        return 0 if priced is None else priced.nano_usd
+
+    def _longest_answer(self, model: str, provider: str | None) -> int:
+        try:
+            return self._prices.find(model, provider=provider).max_output_tokens or _UNKNOWN_OUTPUT
+        except UnknownModelError:
+            return _UNKNOWN_OUTPUT
+
+    def _unpriced(self, budget: Budget, scope: Scope) -> BudgetExceededError:
+        return BudgetExceededError(
+            f"budget {budget.name!r} limits money, and model {scope.model!r} has no price; set one with thrift.prices.override(...), "
+            'or give the budget unpriced="allow"',
+            budget=budget.name,
+            limit_usd=Decimal(budget.limit_usd or 0),
+            scope=json.loads(scope.key(budget)),
+            on_exceed=budget.on_exceed,
+        )
+
+    def _exceeded(self, budget: Budget, part: Part, wanted: Amounts) -> BudgetExceededError:
+        now = next((each for each in self.all() if each.name == budget.name), budget)  # with the limit that refused
+        return exceeded(now, part, wanted, *self._store.window(part))
+
+    def _alert(self, moved: Moved) -> None:
+        budget = next((each for each in self._known if each.name == moved.budget), None)
+        if budget is None:
+            return
+        found = alert_of(budget, moved)
+        if found is None or not self._store.mark_alerted(moved, round(found.share * 1000)):
+            return
+        logger.warning(
+            "budget %r has reached %.0f%% of its limit for %s", found.budget, found.share * 100, dict(found.scope) or "everybody"
+        )
+        for listener in self._listeners:
+            try:
+                listener(found)
+            except Exception as error:
+                logger.error("a budget listener failed: %s", type(error).__name__)
+
+
+def _never_fits(budget: Budget, amounts: Amounts) -> bool:
+    limits = (budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests)
+    return budget.window == "request" or any(limit is not None and amount > limit for limit, amount in zip(limits, amounts, strict=True))
+
+
+@lru_cache(maxsize=1024)
+def _budget_of(row: Row) -> Budget:
+    name, limit_nano_usd, limit_tokens, limit_requests, settings = row
+    try:
+        values = json.loads(settings)
+        limit_usd = None if limit_nano_usd is None else to_usd(limit_nano_usd)
+        return Budget(limit_usd=limit_usd, limit_tokens=limit_tokens, limit_requests=limit_requests, name=name, **values)
+    except (ValueError, TypeError) as error:
+        # A budget that cannot be read must not be taken for none.
+        raise StorageError(f"budget {name!r} cannot be read ({type(error).__name__}); remove it and add it again") from None

@@ -1,0 +1,140 @@
+"""What is left of budgets, in words and rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import select
+
+from llmthrift_core.budgets.store import Amounts, Moved, Part
+from llmthrift_core.budgets.windows import window_at
+from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.moments import from_us
+from llmthrift_core.money import to_usd
+from llmthrift_core.storage.tables import budget_windows
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from llmthrift_core.budgets.budget import Budget
+    from llmthrift_core.storage.database import Database
+
+
+class Alert(NamedTuple):
+    """A share of a limit was reached. Amounts are US dollars, tokens or requests, as `unit` says."""
+
+    budget: str
+    scope: Mapping[str, str | None]
+    share: float
+    unit: str
+    spent: Decimal | int
+    limit: Decimal | int
+    resets_at: datetime | None
+
+
+def status(database: Database, budgets: Sequence[Budget], now_us: int, scope: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """One row per budget, spender and unit in the windows that `now_us` falls in."""
+    rows: list[dict[str, Any]] = []
+    column = budget_windows.c
+    with database.read() as connection:
+        for budget in budgets:
+            start_us, resets_us = window_at(budget.window, budget.tz, now_us)
+            query = select(budget_windows).where(column.budget == budget.name, column.start_us == start_us).order_by(column.scope)
+            found = connection.execute(query).mappings().all()
+            for window in found:
+                spender = json.loads(window["scope"])
+                if _wanted(spender, budget, scope):
+                    rows += _rows(budget, spender, start_us, resets_us, window)
+            if not found and (not budget.per or budget.window == "request"):
+                rows += _rows(budget, {}, start_us, resets_us, None)
+    return rows
+
+
+def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserved: Amounts) -> BudgetExceededError:
+    """The refusal of a budget, with its figures and what to do."""
+    scope = json.loads(part.scope)
+    whose = ", ".join(f"{name}={value}" for name, value in scope.items()) or "everybody"
+    resets_at = None if part.resets_us is None else from_us(part.resets_us)
+    when = f"; it resets at {resets_at:%Y-%m-%d %H:%M} UTC" if resets_at is not None else ""
+    if budget.limit_usd is not None:
+        text = f"spent ${to_usd(spent.nano_usd).normalize():f}, reserved ${to_usd(reserved.nano_usd).normalize():f}, "
+        text += f"requested ${to_usd(wanted.nano_usd).normalize():f} of ${Decimal(budget.limit_usd).normalize():f}"
+    elif budget.limit_tokens is not None:
+        text = f"spent {spent.tokens:,}, reserved {reserved.tokens:,}, requested {wanted.tokens:,} of {budget.limit_tokens:,} tokens"
+    else:
+        text = f"made {spent.requests:,}, under way {reserved.requests:,} of {budget.limit_requests:,} requests"
+    has_usd, has_tokens, has_requests = (getattr(budget, f"limit_{unit}") is not None for unit in ("usd", "tokens", "requests"))
+    return BudgetExceededError(
+        f"budget {budget.name!r} refuses the call of {whose}: {text}{when}",
+        budget=budget.name,
+        limit_usd=Decimal(budget.limit_usd) if budget.limit_usd is not None else None,
+        spent_usd=to_usd(spent.nano_usd) if has_usd else None,
+        reserved_usd=to_usd(reserved.nano_usd) if has_usd else None,
+        requested_usd=to_usd(wanted.nano_usd) if has_usd else None,
+        limit_tokens=budget.limit_tokens,
+        spent_tokens=spent.tokens if has_tokens else None,
+        reserved_tokens=reserved.tokens if has_tokens else None,
+        requested_tokens=wanted.tokens if has_tokens else None,
+        limit_requests=budget.limit_requests,
+        spent_requests=spent.requests if has_requests else None,
+        reserved_requests=reserved.requests if has_requests else None,
+        scope=scope,
+        resets_at=resets_at,
+        on_exceed=budget.on_exceed,
+    )
+
+
+def alert_of(budget: Budget, moved: Moved) -> Alert | None:
+    """The highest share of a limit that was reached and not told yet."""
+
+    best: Alert | None = None
+    for unit, limit, spent in _units(budget, moved.spent):
+        for share in budget.alert_at:
+            reached = spent >= limit * Decimal(str(share))
+            if limit and reached and round(share * 1000) > moved.alerted and (best is None or share > best.share):
+                resets_at = None if moved.resets_us is None else from_us(moved.resets_us)
+                best = Alert(budget.name, json.loads(moved.scope), share, unit, spent, limit, resets_at)
+    return best
+
+
+def _units(budget: Budget, amounts: Amounts) -> Iterator[tuple[str, Decimal | int, Decimal | int]]:
+    if budget.limit_usd is not None:
+        yield "usd", Decimal(budget.limit_usd), to_usd(amounts.nano_usd)
+    if budget.limit_tokens is not None:
+        yield "tokens", budget.limit_tokens, amounts.tokens
+    if budget.limit_requests is not None:
+        yield "requests", budget.limit_requests, amounts.requests
+
+
+def _rows(budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: Any) -> Iterator[dict[str, Any]]:
+    def amounts(kind: str) -> Amounts:
+        return Amounts() if window is None else Amounts(*(window[f"{kind}_{unit}"] for unit in Amounts._fields))
+
+    spent, reserved = amounts("spent"), amounts("reserved")
+    overrun = Amounts() if window is None else Amounts(window["overrun_nano_usd"], window["overrun_tokens"])
+    for (unit, limit, used), (_, _, held), (_, _, over) in zip(
+        _units(budget, spent), _units(budget, reserved), _units(budget, overrun), strict=True
+    ):
+        yield {
+            "name": budget.name,
+            "scope": scope,
+            "window": budget.window,
+            "window_start": from_us(start_us),
+            "resets_at": None if resets_us is None else from_us(resets_us),
+            "unit": unit,
+            "limit": limit,
+            "spent": used,
+            "reserved": held,
+            "remaining": max(limit - used - held, type(limit)(0)),
+            "overrun": over,
+            "on_exceed": budget.on_exceed,
+        }
+
+
+def _wanted(spender: Mapping[str, str | None], budget: Budget, scope: Mapping[str, Any] | None) -> bool:
+    if scope is None:
+        return True
+    return all(scope.get(name) == value for name, value in (*spender.items(), *budget.match.items()) if name in scope)

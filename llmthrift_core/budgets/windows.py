@@ -1,0 +1,66 @@
+"""Windows of time: one row per window in the database makes a job that resets counts unnecessary."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from llmthrift_core.budgets.budget import Window
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_US: Final = 1_000_000
+_SECONDS: Final = {"minute": 60, "hour": 3600}
+
+
+def window_at(window: Window, tz: str, now_us: int) -> tuple[int, int | None]:
+    """The window that a time falls in: when it begins and ends, in microseconds since the epoch.
+
+    Days, weeks and months begin at local midnight, so that a day on which the clock changes has 23 or 25 hours. Hours and minutes are
+    always 60 minutes and 60 seconds long. "request" and "total" begin at 0 and never end.
+
+    >>> window_at("day", "UTC", 86_400_000_000 + 5)
+    (86400000000, 172800000000)
+    """
+    if window in ("request", "total"):
+        return 0, None
+    if (seconds := _SECONDS.get(window)) is not None:
+        # Zones differ from UTC by whole minutes, some by half an hour: an hour begins when the local clock says so.
+        offset = _zone(tz).utcoffset(_moment(now_us).astimezone(_zone(tz)))
+        shift_us = int((offset or timedelta()).total_seconds()) % seconds * _SECOND_US
+        length_us = seconds * _SECOND_US
+        start_us = (now_us + shift_us) // length_us * length_us - shift_us
+        return start_us, start_us + length_us
+    today = _moment(now_us).astimezone(_zone(tz)).toordinal()
+    start_us, end_us = _days(window, tz, today)
+    return start_us, end_us
+
+
+@lru_cache(maxsize=1024)
+def _days(window: Window, tz: str, ordinal: int) -> tuple[int, int]:
+    day = datetime.fromordinal(ordinal)
+    if window == "week":
+        first = day - timedelta(days=day.weekday())
+        following = first + timedelta(days=7)
+    elif window == "month":
+        first = day.replace(day=1)
+        following = (first + timedelta(days=32)).replace(day=1)
+    else:
+        first, following = day, day + timedelta(days=1)
+    return _midnight(first, tz), _midnight(following, tz)
+
+
+def _midnight(day: datetime, tz: str) -> int:
+    # Where midnight does not exist because the clock jumps over it, zoneinfo takes the offset of before: the first moment of the day.
+    since = day.replace(tzinfo=_zone(tz)).astimezone(UTC) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * _SECOND_US
+
+
+def _moment(now_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=now_us)
+
+
+@lru_cache(maxsize=128)
+def _zone(tz: str) -> ZoneInfo:
+    return ZoneInfo(tz)

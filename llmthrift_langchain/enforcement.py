@@ -1,0 +1,44 @@
+"""Where a callback handler can refuse a call: at its start, or once the cache has missed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.globals import get_llm_cache
+
+from llmthrift_langchain.cache import ThriftCache
+
+if TYPE_CHECKING:
+    from llmthrift_core.thrift import Thrift
+
+_CHAT_MODELS: Final = "language_models/chat_models.py"
+_CHARS_PER_TOKEN: Final = 3  # of a stream under way: cautious, since its hold should grow rather too early
+
+
+def will_ask_cache(thrift: Thrift) -> bool:
+    """Whether the run that is starting will look into a ThriftCache of this Thrift, so that a free hit must not be refused.
+
+    LangChain gives a handler the same arguments for streams, which ask no cache. Only the caller's frame tells them apart; in doubt
+    the answer is no, and the call is refused at its start.
+    """
+    frame = sys._getframe(1)
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        code = frame.f_code
+        if code.co_filename.replace("\\", "/").endswith(_CHAT_MODELS):
+            if code.co_name in ("generate", "agenerate"):
+                cache = _cache_of(frame.f_locals.get("self"))
+                return isinstance(cache, ThriftCache) and cache.thrift is thrift
+            if code.co_name in ("stream", "astream"):
+                return False
+    return False
+
+
+def tokens_of_stream(chars: int) -> int:
+    """About how many tokens so many characters of a stream are."""
+    return chars // _CHARS_PER_TOKEN
+
+
+def _cache_of(model: Any) -> Any:
+    own = getattr(model, "cache", None)
+    return get_llm_cache() if own is None or own is True else own

@@ -1,0 +1,320 @@
+"""Reserve, extend, settle, release, expire: the same on memory, SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llmthrift_core import Budget, BudgetExceededError, attribute
+from llmthrift_core.budgets import Budgets
+from llmthrift_core.errors import BudgetError, ConfigurationError, HoldEndedError, StorageError
+from llmthrift_core.pricing import PriceCatalog
+from llmthrift_core.storage.database import Database
+
+ADA = {"user": "ada"}
+STEPS = ["reserve", "settle", "release", "extend", "wait"]
+
+
+def only(budgets: Budgets, **scope: str) -> dict[str, Any]:
+    (row,) = budgets.status(scope or None)
+    return row
+
+
+def test_what_is_settled_is_spent_and_the_rest_comes_back(budgets):
+    budgets.add(Budget(limit_usd=10, window="day", per="user"))
+    with budgets.reserve(estimate_usd=4, scope=ADA) as hold:
+        row = only(budgets)
+        assert (row["spent"], row["reserved"], row["remaining"]) == (0, 4, 6)
+        hold.settle(cost_usd="2.50")
+    row = only(budgets)
+    assert (row["name"], row["scope"], row["unit"]) == ("usd per user a day", ADA, "usd")
+    assert (row["limit"], row["spent"], row["reserved"], row["remaining"]) == (10, Decimal("2.5"), 0, Decimal("7.5"))
+    assert row["window_start"].isoformat() == "2026-03-11T00:00:00+00:00"
+    assert row["resets_at"].isoformat() == "2026-03-12T00:00:00+00:00"
+
+
+def test_a_refusal_says_everything(budgets):
+    budgets.add(Budget(limit_usd=10, window="day", per="user"))
+    budgets.reserve(estimate_usd=3, scope=ADA).settle(cost_usd=3)
+    held = budgets.reserve(estimate_usd=5, scope=ADA)
+    with pytest.raises(BudgetExceededError) as refused:
+        budgets.reserve(estimate_usd="2.01", scope=ADA)
+    error = refused.value
+    assert (error.limit_usd, error.spent_usd, error.reserved_usd, error.requested_usd) == (10, 3, 5, Decimal("2.01"))
+    assert (error.scope, error.limit_tokens, error.on_exceed) == (ADA, None, "block")
+    assert error.resets_at.isoformat() == "2026-03-12T00:00:00+00:00"
+    for part in ("usd per user a day", "user=ada", "$3", "$5", "$2.01", "$10", "2026-03-12 00:00 UTC"):
+        assert part in str(error)
+    held.release()
+    budgets.reserve(estimate_usd=7, scope=ADA).settle(cost_usd=7)
+
+
+def test_somebody_else_is_not_refused(budgets):
+    budgets.add(Budget(limit_usd=1, per="user"))
+    budgets.reserve(estimate_usd=1, scope=ADA)
+    budgets.reserve(estimate_usd=1, scope={"user": "ben"})
+    budgets.reserve(estimate_usd=1, scope={})  # nobody in particular has one together
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd=1, scope={"feature": "chat"})
+
+
+def test_the_three_tiers_together_all_or_nothing(budgets):
+    budgets.add(Budget(limit_tokens=32_000, window="request"))
+    budgets.add(Budget(limit_tokens=500_000, window="day", per="user"))
+    budgets.add(Budget(limit_tokens=10_000_000, window="day", per="feature"))
+    scope = {"user": "ada", "feature": "chat"}
+    with pytest.raises(BudgetExceededError) as refused:
+        budgets.reserve(estimate_tokens=32_001, scope=scope)
+    assert (refused.value.limit_tokens, refused.value.requested_tokens) == (32_000, 32_001)
+    for _ in range(15):
+        budgets.reserve(estimate_tokens=32_000, scope=scope).settle(cost_usd=0, tokens=32_000)
+    with pytest.raises(BudgetExceededError) as refused:
+        budgets.reserve(estimate_tokens=32_000, scope=scope)
+    assert (refused.value.limit_tokens, refused.value.spent_tokens) == (500_000, 480_000)
+    used = {row["name"]: (row["spent"], row["reserved"]) for row in budgets.status()}
+    assert used["tokens per feature a day"] == used["tokens per user a day"] == (480_000, 0)
+
+
+def test_requests_are_counted_too(budgets):
+    budgets.add(Budget(limit_requests=2, window="minute"))
+    budgets.reserve(scope={}).settle(cost_usd=0)
+    budgets.reserve(scope={})
+    with pytest.raises(BudgetExceededError) as refused:
+        budgets.reserve(scope={})
+    assert (refused.value.limit_requests, refused.value.spent_requests, refused.value.reserved_requests) == (2, 1, 1)
+
+
+def test_only_what_matches_is_counted(budgets):
+    budgets.add(Budget(limit_usd=1, match={"feature": "chat", "team": "web"}))
+    for scope in ({"feature": "chat"}, {"feature": "search", "team": "web"}, {}):
+        budgets.reserve(estimate_usd=100, scope=scope)
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd=2, scope={"feature": "chat", "team": "web"})
+
+
+def test_the_scope_defaults_to_the_surrounding_attribution(budgets):
+    budgets.add(Budget(limit_usd=1, per=("user", "team")))
+    with attribute(user="ada", tags={"team": "web"}):
+        budgets.reserve(estimate_usd=1)
+    assert only(budgets)["scope"] == {"user": "ada", "team": "web"}
+
+
+def test_settling_and_releasing_count_once(budgets):
+    budgets.add(Budget(limit_usd=10))
+    hold = budgets.reserve(estimate_usd=5, scope={})
+    hold.settle(cost_usd=4)
+    hold.settle(cost_usd=4)
+    hold.release()
+    released = budgets.reserve(estimate_usd=5, scope={})
+    released.release()
+    released.settle(cost_usd=5)
+    assert (only(budgets)["spent"], only(budgets)["reserved"]) == (4, 0)
+
+
+def test_a_settlement_above_its_hold_is_an_overrun_and_reported(budgets):
+    budgets.add(Budget(limit_usd=10))
+    budgets.reserve(estimate_usd=5, scope={}).settle(cost_usd=12)
+    row = only(budgets)
+    assert (row["spent"], row["overrun"], row["remaining"]) == (12, 7, 0)
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd="0.000000001", scope={})
+    budgets.reserve(estimate_usd=0, scope={})  # what costs nothing passes
+
+
+def test_an_unknown_cost_counts_as_what_was_held(budgets):
+    budgets.add(Budget(limit_usd=10))
+    budgets.reserve(estimate_usd=5, scope={}).settle(cost_usd=None)
+    assert only(budgets)["spent"] == 5
+
+
+def test_a_hold_that_nobody_settles_expires_and_its_money_comes_back(budgets, clock):
+    budgets.add(Budget(limit_usd=10))
+    forgotten = budgets.reserve(estimate_usd=10, scope={}, ttl_seconds=60)
+    clock.now += 59
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd=1, scope={})
+    clock.now += 2
+    budgets.reserve(estimate_usd=1, scope={}).settle(cost_usd=1)
+    forgotten.settle(cost_usd=3)  # late, and still true
+    forgotten.settle(cost_usd=3)
+    assert (only(budgets)["spent"], only(budgets)["reserved"]) == (4, 0)
+
+
+def test_a_late_settlement_lands_in_the_window_it_was_held_in(budgets, clock):
+    budgets.add(Budget(limit_usd=10, window="day"))
+    hold = budgets.reserve(estimate_usd=5, scope={}, ttl_seconds=3 * 86_400)
+    clock.now += 86_400
+    hold.settle(cost_usd=5)
+    budgets.reserve(estimate_usd=10, scope={}).settle(cost_usd=10)
+    assert only(budgets)["spent"] == 10
+    clock.now -= 86_400
+    assert only(budgets)["spent"] == 5
+
+
+def test_extending_grows_and_renews(budgets, clock):
+    budgets.add(Budget(limit_usd=10, limit_tokens=1000))
+    hold = budgets.reserve(estimate_usd=2, estimate_tokens=100, scope={}, ttl_seconds=60)
+    clock.now += 50
+    hold.extend(usd=3, tokens=100)
+    clock.now += 50
+    budgets.release_expired()
+    assert {row["unit"]: row["reserved"] for row in budgets.status()} == {"usd": 5, "tokens": 200}
+    with pytest.raises(BudgetExceededError):
+        hold.extend(usd=6)
+    assert {row["unit"]: row["reserved"] for row in budgets.status()} == {"usd": 5, "tokens": 200}
+    clock.now += 100
+    budgets.release_expired()
+    hold.extend(usd=1)  # expired: set aside again as a whole
+    assert {row["unit"]: row["reserved"] for row in budgets.status()} == {"usd": 6, "tokens": 200}
+    hold.settle(cost_usd=1)
+    with pytest.raises(HoldEndedError):
+        hold.extend(usd=1)
+
+
+def test_extending_beyond_what_one_request_may_take(budgets):
+    budgets.add(Budget(limit_tokens=1000, window="request"))
+    hold = budgets.reserve(estimate_tokens=600, scope={})
+    hold.extend(tokens=400)
+    with pytest.raises(BudgetExceededError):
+        hold.extend(tokens=1)
+
+
+def test_limits_change_at_once_even_below_what_is_spent(any_database, open_budgets):
+    here, there = open_budgets(any_database), open_budgets(any_database)
+    here.add(Budget(limit_usd=10, name="b"))
+    there.reserve(estimate_usd=8, scope={}).settle(cost_usd=8)
+    here.add(Budget(limit_usd=5, name="b"))
+    with pytest.raises(BudgetExceededError) as refused:
+        there.reserve(estimate_usd=1, scope={})
+    assert (refused.value.limit_usd, refused.value.spent_usd) == (5, 8)
+    assert only(there)["remaining"] == 0
+    here.add(Budget(limit_usd=9, name="b"))
+    there.reserve(estimate_usd=1, scope={})
+    assert here.remove("b")
+    assert not here.remove("b")
+    assert here.status() == []
+
+
+def test_warning_budgets_refuse_nothing_and_count(budgets):
+    budgets.add(Budget(limit_usd=1, on_exceed="warn"))
+    budgets.reserve(estimate_usd=5, scope={}).settle(cost_usd=5)
+    assert only(budgets)["spent"] == 5
+
+
+def test_queueing_waits_for_room_and_not_for_ever(budgets):
+    budgets.add(Budget(limit_usd=10, on_exceed="queue", max_wait_seconds=5))
+    hold = budgets.reserve(estimate_usd=8, scope={})
+    timer = threading.Timer(0.2, lambda: hold.settle(cost_usd=1))
+    timer.start()
+    budgets.reserve(estimate_usd=8, scope={}).settle(cost_usd=1)
+    timer.join()
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd=11, scope={})  # would never fit: refused at once
+    budgets.add(Budget(limit_usd=10, on_exceed="queue", max_wait_seconds=0.1, name="usd"))
+    budgets.reserve(estimate_usd=8, scope={})
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd=8, scope={})
+
+
+def test_alerts_are_told_once_per_window_and_the_highest_only(budgets, clock):
+    told: list[Any] = []
+    budgets.on_alert(told.append)
+    budgets.on_alert(lambda alert: 1 / 0)  # a listener that fails harms nobody
+    budgets.add(Budget(limit_usd=10, window="day", per="user"))
+    for cost in (7, "0.9", "0.1", "0.5", 1, "0.1"):
+        budgets.reserve(estimate_usd=cost, scope=ADA).settle(cost_usd=cost)
+    assert [(alert.share, alert.spent, alert.unit, alert.scope) for alert in told] == [
+        (0.8, 8, "usd", ADA),
+        (0.95, Decimal("9.5"), "usd", ADA),
+    ]
+    clock.now += 86_400
+    budgets.reserve(estimate_usd=10, scope=ADA).settle(cost_usd=10)
+    assert [alert.share for alert in told] == [0.8, 0.95, 0.95]
+
+
+@pytest.mark.parametrize("name", ['quote\'d "name"', "line\nbreak", "naïve – ünïcode 🙂", "a; DROP TABLE llmthrift_budgets"])
+def test_odd_names(budgets, name):
+    budgets.add(Budget(limit_usd=1, name=name, per="user"))
+    budgets.reserve(estimate_usd=1, scope={"user": name}).settle(cost_usd=1)
+    assert only(budgets)["scope"] == {"user": name}
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_usd=1, scope={"user": name})
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [{"estimate_usd": -1}, {"estimate_usd": "NaN"}, {"estimate_usd": float("inf")}, {"estimate_tokens": -1}, {"estimate_tokens": "many"},
+     {"estimate_tokens": 10**30}, {"estimate_usd": 10**20}, {"ttl_seconds": 0}, {"ttl_seconds": float("nan")}],
+    ids=str,
+)  # fmt: skip
+def test_estimates_that_make_no_sense_are_refused_and_hold_nothing(budgets, estimate):
+    budgets.add(Budget(limit_usd=10, limit_tokens=10))
+    with pytest.raises(ConfigurationError):
+        budgets.reserve(**estimate, scope={})
+    assert all(row["reserved"] == 0 for row in budgets.status())
+
+
+def test_threads_never_overspend(budgets):
+    budgets.add(Budget(limit_usd=1, window="day"))
+
+    def spend(_: int) -> int:
+        try:
+            budgets.reserve(estimate_usd="0.01", scope={}).settle(cost_usd="0.01")
+        except BudgetExceededError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        granted = sum(pool.map(spend, range(200)))
+    assert granted == 100
+    assert only(budgets)["spent"] == 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4), st.integers(0, 600)), max_size=40))
+def test_spent_and_reserved_stay_within_the_limit_whatever_happens(steps):
+    now = [1_800_000_000.0]
+    numbers = iter(range(10**6))
+    with Database.open(":memory:") as database:
+        budgets = Budgets(database, PriceCatalog(), clock=lambda: now[0], new_id=lambda: str(next(numbers)))
+        budgets.add(Budget(limit_tokens=1000, name="all"))
+        budgets.add(Budget(limit_tokens=700, per="user", name="each"))
+        holds: list[Any] = []
+        for step, index, tokens in steps:
+            try:
+                if step == "reserve":
+                    holds.append(budgets.reserve(estimate_tokens=tokens, scope={"user": str(index)}, ttl_seconds=100))
+                elif step == "wait":
+                    now[0] += tokens / 4
+                elif index < len(holds):
+                    if step == "settle":
+                        holds[index].settle(cost_usd=0, tokens=tokens)
+                    elif step == "release":
+                        holds[index].release()
+                    else:
+                        holds[index].extend(tokens=tokens)
+            except BudgetError:
+                pass
+            for row in budgets.status():
+                assert row["spent"] >= 0
+                assert row["reserved"] >= 0
+                assert row["spent"] + row["reserved"] <= row["limit"] + row["overrun"]
+
+
+def test_a_store_that_disappears_refuses_unless_told_otherwise(tmp_path, open_budgets):
+    database = Database.open(tmp_path / "b.db")
+    budgets = open_budgets(database)
+    budgets.add(Budget(limit_usd=10, name="strict", match={"feature": "strict"}))
+    budgets.add(Budget(limit_usd=10, name="loose", match={"feature": "loose"}, on_store_error="allow"))
+    budgets.reserve(estimate_usd=1, scope={"feature": "strict"})
+    database.close()
+    with pytest.raises(StorageError):
+        budgets.reserve(estimate_usd=1, scope={"feature": "strict"})
+    assert budgets.reserve(estimate_usd=1, scope={"feature": "loose"}).id is None
+    assert budgets.reserve(estimate_usd=1, scope={"feature": "other"}).id is None

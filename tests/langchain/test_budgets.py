@@ -1,0 +1,282 @@
+"""Budgets are enforced in the router, in agents and by the handler; hits are free; a refused call costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.globals import set_llm_cache
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.tools import tool
+from langchain_openai import OpenAI
+
+from llmthrift_core import Budget, BudgetExceededError, attribute
+from llmthrift_core.testing import Answer, Question, ToolCall
+from llmthrift_langchain import ChatRouter, ThriftCache, ThriftCallbackHandler, ThriftMiddleware, thrifty
+
+pytestmark = pytest.mark.loopback
+MINI, BIG = "gpt-4o-mini", "gpt-4o"
+
+
+def spent(thrift: Any) -> Any:
+    (row,) = thrift.budgets.status()
+    assert row["reserved"] == 0
+    assert row["overrun"] == 0
+    return row["spent"]
+
+
+def until_refused(model: Any) -> tuple[int, BudgetExceededError]:
+    """Call the model until a budget refuses; how many calls that took, and the refusal."""
+    for made in range(2000):
+        try:
+            model.invoke(f"Go on {made}.")
+        except BudgetExceededError as refused:
+            return made, refused
+    raise AssertionError("no budget refused")
+
+
+@pytest.fixture(params=["router", "handler"])
+def bounded(request, thrift, client) -> Any:
+    """A model under budgets, either way: a function of the model's options."""
+
+    def make(**options: Any) -> Any:
+        if request.param == "router":
+            return thrifty(client(MINI, **options), thrift, cache=False)
+        return client(MINI, callbacks=[ThriftCallbackHandler(thrift, enforce=True)], **options)
+
+    return make
+
+
+def test_calls_go_on_until_the_money_is_gone(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_usd="0.01", per="user", window="day"))
+    provider.answerer = lambda question: "word " * 200
+    model = bounded(max_tokens=400)
+    with attribute(user="ada"):
+        made, refused = until_refused(model)
+    assert len(provider.requests) == made
+    assert refused.scope == {"user": "ada"}
+    # The last refusal asked for 400 tokens, $0.00024 and the question: less than that was left.
+    assert Decimal("0.0097") < spent(thrift) <= Decimal("0.01")
+    assert spent(thrift) == thrift.report(by="user").total["cost_usd"]
+    with attribute(user="ben"):
+        model.invoke("Somebody else goes on.")
+
+
+def test_without_a_limit_of_its_own_the_size_of_answers_is_learned(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_usd="0.05"))
+    provider.answerer = lambda question: "word " * 100
+    model = bounded()
+    until_refused(model)
+    assert spent(thrift) > Decimal("0.0485")  # 97% of the budget
+
+
+def test_streams_are_refused_extended_and_stopped(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_tokens=700))
+    provider.answerer = lambda question: "word " * 2000
+    for _ in range(5):
+        thrift.budgets.outputs.learn(MINI, None, 20)
+    pieces = []
+    with pytest.raises(BudgetExceededError):
+        pieces.extend(bounded().stream("Tell me everything."))
+    text = "".join(str(piece.content) for piece in pieces)
+    assert 100 < len(text.split()) < 700
+    (row,) = thrift.ledger.calls()
+    assert row.error == "BudgetExceededError"
+    assert row.output_tokens > 0
+    assert 0 < spent(thrift) <= 700
+    thrift.budgets.add(Budget(limit_tokens=0, name="tokens"))
+    with pytest.raises(BudgetExceededError):
+        next(iter(bounded().stream("More.")))
+    assert len(provider.requests) == 1
+
+
+async def test_concurrent_calls_never_overspend(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_requests=5))
+    model = bounded(max_tokens=10)
+    answers = await asyncio.gather(*(model.ainvoke(f"Question {number}") for number in range(20)), return_exceptions=True)
+    assert sum(not isinstance(answer, BaseException) for answer in answers) == 5 == len(provider.requests)
+    assert {type(answer) for answer in answers if isinstance(answer, BaseException)} == {BudgetExceededError}
+    assert spent(thrift) == 5
+
+
+def test_batches_retries_and_fallbacks_cannot_slip_past(thrift, bounded, client, provider):
+    thrift.budgets.add(Budget(limit_requests=3))
+    model = bounded(max_tokens=10)
+    answers = model.batch([f"Question {number}" for number in range(6)], return_exceptions=True)
+    assert sum(isinstance(answer, BudgetExceededError) for answer in answers) == 3
+    with pytest.raises(BudgetExceededError):
+        model.with_retry(stop_after_attempt=3, wait_exponential_jitter=False).invoke("Again")
+    with pytest.raises(BudgetExceededError):
+        model.with_fallbacks([bounded(max_tokens=10)]).invoke("Again")
+    assert len(provider.requests) == 3
+
+
+def test_a_failed_call_gives_its_money_back(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_usd=1))
+    provider.fail_next(status=400)
+    with pytest.raises(Exception, match="400"):
+        bounded(max_tokens=10).invoke("Hi")
+    assert spent(thrift) == 0
+
+
+def test_an_abandoned_stream_settles_what_it_used(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_tokens=100_000))
+    provider.answerer = lambda question: "word " * 500
+    stream = bounded(max_tokens=1000).stream("Tell me everything.")
+    for _ in range(20):
+        next(stream)
+    stream.close()
+    assert 0 < spent(thrift) < 500
+
+
+def test_cached_answers_are_served_when_the_budget_is_gone(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_requests=1))
+    by_router = thrifty(client(MINI), thrift)
+    by_router.invoke("What are your hours?")
+    assert by_router.invoke("What are your hours?").content
+    assert "".join(chunk.content for chunk in by_router.stream("What are your hours?"))
+    with pytest.raises(BudgetExceededError):
+        by_router.invoke("Something new")
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("place", ["global", "own"])
+async def test_a_hit_under_an_enforcing_handler_is_served_and_a_miss_refused(thrift, client, provider, place):
+    thrift.budgets.add(Budget(limit_requests=1))
+    cache = ThriftCache(thrift)
+    if place == "global":
+        set_llm_cache(cache)
+    handler = ThriftCallbackHandler(thrift, enforce=True)
+    model = client(MINI, cache=cache if place == "own" else None)
+    chain = ChatPromptTemplate.from_template("{x}") | model
+    config: Any = {"callbacks": [handler]}
+    assert chain.invoke({"x": "Hours?"}, config).content
+    assert chain.invoke({"x": "Hours?"}, config).content
+    assert (await chain.ainvoke({"x": "Hours?"}, config)).content
+    with pytest.raises(BudgetExceededError):
+        chain.invoke({"x": "New?"}, config)
+    with pytest.raises(BudgetExceededError):
+        await chain.ainvoke({"x": "New?"}, config)
+    with pytest.raises(BudgetExceededError):  # a stream asks no cache: documented
+        list(chain.stream({"x": "Hours?"}, config))
+    assert len(provider.requests) == 1
+    assert spent(thrift) == 1
+    assert thrift.report().total["cache_hits"] == 2
+
+
+def test_a_refused_prompt_of_generate_releases_its_siblings(thrift, client, provider):
+    from langchain_core.messages import HumanMessage
+
+    thrift.budgets.add(Budget(limit_requests=2))
+    model = client(MINI, callbacks=[ThriftCallbackHandler(thrift, enforce=True)])
+    with pytest.raises(BudgetExceededError):
+        model.generate([[HumanMessage("a")], [HumanMessage("b")], [HumanMessage("c")]])
+    assert provider.requests == []
+    assert spent(thrift) == 0
+    model.generate([[HumanMessage("a")], [HumanMessage("b")]])
+    assert spent(thrift) == 2
+
+
+def test_completion_models_are_refused_too(thrift, provider):
+    thrift.budgets.add(Budget(limit_requests=1))
+    model = OpenAI(
+        model="gpt-3.5-turbo-instruct", base_url=provider.openai_url, api_key="x", callbacks=[ThriftCallbackHandler(thrift, enforce=True)]
+    )
+    model.invoke("one")
+    with pytest.raises(BudgetExceededError):
+        model.invoke("two")
+    assert spent(thrift) == 1
+
+
+def test_a_handler_that_only_measures_refuses_nothing(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_requests=0))
+    client(MINI, callbacks=[ThriftCallbackHandler(thrift)]).invoke("Hi")
+    assert len(provider.requests) == 1
+
+
+def test_observing_refuses_nothing(thrift, bounded, provider, monkeypatch):
+    thrift.budgets.add(Budget(limit_requests=0))
+    monkeypatch.setenv("LLMTHRIFT_OBSERVE", "1")
+    bounded().invoke("Hi")
+    assert len(provider.requests) == 1
+
+
+def test_a_model_without_a_price_is_refused_under_a_money_budget(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_usd=1, name="b"))
+    unknown = thrifty(client("house-model"), thrift, cache=False)
+    with pytest.raises(BudgetExceededError, match="has no price"):
+        unknown.invoke("Hi")
+    assert provider.requests == []
+    thrift.budgets.add(Budget(limit_usd=1, name="b", unpriced="allow"))
+    unknown.invoke("Hi")
+    thrift.prices.override("house-model", input_usd_per_million=0, output_usd_per_million=0)
+    thrift.budgets.add(Budget(limit_usd=0, name="b"))
+    unknown.invoke("Free models pass.")
+
+
+def test_a_router_takes_the_best_cheaper_model_that_fits_else_refuses(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_usd="0.004", on_exceed="downgrade"))
+    models = {"mini": client(MINI, max_tokens=1000), "big": client(BIG, max_tokens=1000)}
+    router = ChatRouter(thrift, models=models, policy=lambda request: "big")
+    assert router.invoke("Hi").response_metadata["model_name"].startswith(MINI)  # 1000 tokens of gpt-4o are $0.01
+    assert "has no room for big" in thrift.ledger.calls()[0].route_reason
+    thrift.budgets.add(Budget(limit_usd="0.0001", on_exceed="downgrade"))
+    with pytest.raises(BudgetExceededError):
+        router.invoke("Hi again")
+    assert len(provider.requests) == 1
+
+
+def looping(question: Question) -> Answer:
+    return Answer(tool_calls=(ToolCall("search", {"query": f"number {len(question.messages)}"}),))
+
+
+@tool
+def search(query: str) -> str:
+    """Search."""
+    return f"Nothing about {query}; try another query."
+
+
+@pytest.mark.parametrize("on_exceeded", ["raise", "stop"])
+async def test_a_runaway_agent_is_stopped(thrift, client, provider, on_exceeded):
+    thrift.budgets.add(Budget(limit_usd="0.005"))
+    provider.answerer = looping
+    middleware = ThriftMiddleware(thrift, on_exceeded=on_exceeded)
+    agent = create_agent(client(MINI, max_tokens=300), [search], middleware=[middleware])
+    task: Any = {"messages": [("user", "Find it.")]}
+    config: Any = {"recursion_limit": 10_000}
+    for ask in (lambda: agent.ainvoke(task, config), lambda: asyncio.to_thread(agent.invoke, task, config)):
+        if on_exceeded == "raise":
+            with pytest.raises(BudgetExceededError):
+                await ask()
+        else:
+            assert "Stopped: budget 'usd' refuses the call" in (await ask())["messages"][-1].content
+    assert Decimal("0.0045") < spent(thrift) <= Decimal("0.005")
+    assert thrift.report().total["requests"] == len(provider.requests) > 5
+
+
+def test_nested_agents_share_the_budget_of_their_run(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_requests=4, per="run"))
+    inner = thrifty(client(MINI), thrift, cache=False)
+
+    @tool
+    def ask_expert(question: str) -> str:
+        """Ask another model."""
+        return str(inner.invoke(question).content)
+
+    provider.answerer = lambda question: (
+        Answer(tool_calls=(ToolCall("ask_expert", {"question": f"n{len(question.messages)}"}),)) if question.tools else Answer("Hm.")
+    )
+    agent = create_agent(client(MINI), [ask_expert], middleware=[ThriftMiddleware(thrift)])
+    for run in ("one", "two"):
+        with attribute(run=run), pytest.raises(BudgetExceededError) as refused:
+            agent.invoke({"messages": [("user", "Go")]}, {"recursion_limit": 100})
+        assert refused.value.scope == {"run": run}
+    assert len(provider.requests) == 8
+
+
+def test_what_makes_no_sense_is_refused(thrift):
+    with pytest.raises(ValueError, match="on_exceeded must be"):
+        ThriftMiddleware(thrift, on_exceeded="explode")
