@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import attribute
-from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.cache.mode import cache_mode
 from llmthrift_core.errors import BudgetExceededError, LLMThriftError, MissingExtraError, UnknownModelError
 from llmthrift_core.thrift import Thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.budget import Budget as Budget
     from llmthrift_core.pricing import Cost as Cost
     from llmthrift_core.pricing import PriceCatalog as PriceCatalog
 
@@ -36,7 +36,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Cost", "PriceCatalog"):  # 20 ms that a program which only meters can spend later
+    if name == "Budget":  # a program which only meters needs neither this nor the next
+        from llmthrift_core.budgets.budget import Budget
+
+        return Budget
+    if name in ("Cost", "PriceCatalog"):  # 20 ms
         from llmthrift_core import pricing
 
         return getattr(pricing, name)

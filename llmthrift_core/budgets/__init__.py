@@ -1,15 +1,14 @@
 """Budgets that cannot be overspent: money is set aside before a call, in one conditional statement, and settled after it.
 
-`Budgets` loads SQLAlchemy, so it is imported on first use.
+Loaded on first use: `Budgets` loads SQLAlchemy, and a program without budgets needs none of it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmthrift_core.budgets.budget import Budget
-
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.budget import Budget as Budget
     from llmthrift_core.budgets.budgets import Budgets as Budgets
     from llmthrift_core.budgets.budgets import Hold as Hold
     from llmthrift_core.budgets.status import Alert as Alert
@@ -18,6 +17,10 @@ __all__ = ["Alert", "Budget", "Budgets", "Hold"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Budget":
+        from llmthrift_core.budgets.budget import Budget
+
+        return Budget
     if name in ("Budgets", "Hold"):
         from llmthrift_core.budgets import budgets
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
-from llmthrift_core.budgets.budget import Budget
+
+if TYPE_CHECKING:
+    from llmthrift_core.budgets.budget import Budget
 
 _FIELDS: Final = frozenset(FIELDS)
 _encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
