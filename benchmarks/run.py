@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("pricing", "handler", "cache", "ledger", "imports")
+BENCHMARKS = ("pricing", "handler", "cache", "ledger", "budgets", "imports")
 
 
 def main() -> None:

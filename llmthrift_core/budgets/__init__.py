@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budget import Budget as Budget
     from llmthrift_core.budgets.budgets import Budgets as Budgets
     from llmthrift_core.budgets.budgets import Hold as Hold
+    from llmthrift_core.budgets.design import BudgetDesign as BudgetDesign
+    from llmthrift_core.budgets.design import Group as Group
+    from llmthrift_core.budgets.design import design as design
     from llmthrift_core.budgets.status import Alert as Alert
 
-__all__ = ["Alert", "Budget", "Budgets", "Hold"]
+__all__ = ["Alert", "Budget", "BudgetDesign", "Budgets", "Group", "Hold", "design"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from llmthrift_core.budgets import budgets
 
         return getattr(budgets, name)
+    if name in ("BudgetDesign", "Group", "design"):
+        from llmthrift_core.budgets import design
+
+        return getattr(design, name)
     if name == "Alert":
         from llmthrift_core.budgets.status import Alert
 

@@ -20,6 +20,7 @@ from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
 from llmthrift_core.budgets.windows import window_at
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, HoldEndedError, StorageError, UnknownModelError
+from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.storage import budget_statements as sql
 from llmthrift_core.usage import Usage
@@ -277,6 +278,24 @@ class Budgets:
         """
         self._expire()
         return status(self._database, self.all(), self._store.now_us(), scope)
+
+    def holds(self) -> list[dict[str, Any]]:
+        """What is set aside for calls under way: rows with id, created_at, expires_at, usd, tokens and budgets, oldest first."""
+        return [
+            {
+                "id": hold_id,
+                "created_at": from_us(created_us),
+                "expires_at": from_us(expires_us),
+                "usd": to_usd(nano_usd),
+                "tokens": tokens,
+                "budgets": [budget for budget, _, _ in json.loads(parts)],
+            }
+            for hold_id, parts, nano_usd, tokens, created_us, expires_us in self._database.fetch_all(sql.GET_HOLDS)
+        ]
+
+    def release(self, hold_id: str) -> bool:
+        """Give back what a hold has set aside, such as that of a process that died. False if it has ended."""
+        return self._store.end(hold_id)
 
     def release_expired(self) -> int:
         """Give back what holds past their time have set aside. Also happens by itself. Returns how many there were."""

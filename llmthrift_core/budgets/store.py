@@ -128,20 +128,23 @@ class BudgetStore:
             changed = transaction.execute(sql.MARK_ALERTED, (per_mille, moved.budget, moved.scope, moved.start_us, per_mille))
         return changed == 1
 
+    def end(self, hold_id: str) -> bool:
+        """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
+        with self._database.transaction() as transaction:
+            row = transaction.fetch_one(sql.END_HELD, ("expired", hold_id))
+            if row is None:
+                return False
+            for budget, scope, start_us in json.loads(row[0]):
+                transaction.fetch_one(sql.MOVE, (0, 0, 0, row[1], row[2], 1, 0, 0, budget, scope, start_us))
+        return True
+
     def expire(self) -> int:
         """Give back what holds past their time have set aside. Returns how many there were."""
         now_us = self.now_us()
         expired = 0
         while True:
             ids = [row[0] for row in self._database.fetch_all(sql.FIND_EXPIRED, (now_us,))]
-            for hold_id in ids:
-                with self._database.transaction() as transaction:
-                    row = transaction.fetch_one(sql.END_HELD, ("expired", hold_id))
-                    if row is None:
-                        continue
-                    expired += 1
-                    for budget, scope, start_us in json.loads(row[0]):
-                        transaction.fetch_one(sql.MOVE, (0, 0, 0, row[1], row[2], 1, 0, 0, budget, scope, start_us))
+            expired += sum(self.end(hold_id) for hold_id in ids)
             if len(ids) < 500:
                 break
         if expired:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(prices, name="prices")
 app.add_typer(cache, name="cache")
+app.add_typer(budgets, name="budgets")
 app.command()(doctor)
 app.command()(estimate)
 

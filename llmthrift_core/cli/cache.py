@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from llmthrift_core.cli.options import Url, console, opened
+from llmthrift_core.cli.options import Url, console, opened, pair
 
 cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalidation of cached answers.")
 
@@ -55,14 +55,7 @@ def invalidate(
     url: Url = None,
 ) -> None:
     """Remove the cached answers that all given criteria fit."""
-    pairs = dict(_pair(text) for text in scope or [])
+    pairs = dict(pair(text, option="--scope") for text in scope or [])
     with opened(url) as thrift:
         removed = thrift.cache.invalidate(tag=tag, source=source, scope=pairs or None, namespace=namespace)
     console.print(f"removed {removed:,} entries")
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise typer.BadParameter(f"--scope takes NAME=VALUE, not {text!r}")
-    return name, value

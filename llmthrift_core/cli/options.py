@@ -21,6 +21,14 @@ Until = Annotated[str | None, typer.Option(help="Before this time")]
 Prices = Annotated[Path | None, typer.Option("--prices", help="TOML file of price overrides")]
 
 
+def pair(text: str, *, option: str) -> tuple[str, str]:
+    """NAME=VALUE as an option takes it."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise typer.BadParameter(f"{option} takes NAME=VALUE, not {text!r}")
+    return name, value
+
+
 @contextmanager
 def opened(url: str | None, *, prices: Path | None = None) -> Iterator[Thrift]:
     """The ledger that a command reads. A file that does not exist is an error here, not a new empty ledger."""

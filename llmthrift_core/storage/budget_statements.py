@@ -143,6 +143,11 @@ GROW_HOLD: Final = Statement(
 FIND_EXPIRED: Final = Statement(
     select(_hold.id).where(_hold.state == _text("held"), _hold.expires_us <= bindparam("now_us")).order_by(_hold.expires_us).limit(500)
 )
+GET_HOLDS: Final = Statement(
+    select(_hold.id, _hold.parts, _hold.nano_usd, _hold.tokens, _hold.created_us, _hold.expires_us)
+    .where(_hold.state == _text("held"))
+    .order_by(_hold.created_us)
+)
 FORGET_ENDED: Final = Statement(delete(budget_holds).where(_hold.state != _text("held"), _hold.expires_us < bindparam("before_us")))
 COUNT_BUDGETS: Final = Statement(select(func.count()).select_from(budgets))
 GET_BUDGETS: Final = Statement(

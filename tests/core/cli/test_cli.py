@@ -137,3 +137,39 @@ def test_without_its_extra_the_command_says_which():
     program = "import sys; sys.modules['typer'] = None\nfrom llmthrift_core.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "pip install 'llmthrift[cli]'" in done.stderr
+
+
+def test_budgets_are_kept_shown_and_removed(tmp_path):
+    url = str(tmp_path / "b.db")
+    assert "kept budget 'usd per user a day': $10.00" in run(
+        "budgets", "set", "--usd", "10", "--window", "day", "--per", "user", "--url", url
+    )
+    run("budgets", "set", "--tokens", "500", "--match", "feature=chat", "--on-exceed", "warn", "--name", "it's [odd]", "--url", url)
+    kept = json.loads(run("budgets", "list", "--json", "--url", url))
+    assert [(budget["name"], budget["on_exceed"]) for budget in kept] == [("it's [odd]", "warn"), ("usd per user a day", "block")]
+    with Thrift(url) as thrift:
+        thrift.budgets.reserve(estimate_usd=4, scope={"user": "ada"}).settle(cost_usd=3)
+        hold = thrift.budgets.reserve(estimate_usd=5, scope={"user": "ada"})
+    assert re.search(r"user=ada\W+\$10.00\W+\$3.00\W+\$5.00\W+\$2.00", run("budgets", "status", "--url", url))
+    rows = json.loads(run("budgets", "status", "--scope", "user=ben", "--json", "--url", url))
+    assert [row["name"] for row in rows] == ["it's [odd]"]
+    assert str(hold.id) in run("budgets", "holds", "--url", url)
+    assert "released 1 holds" in run("budgets", "release", str(hold.id), "--url", url)
+    assert "released 0 holds" in run("budgets", "release", "--url", url)
+    assert "[odd]" in run("budgets", "list", "--url", url)
+    assert "removed budget" in run("budgets", "remove", "it's [odd]", "--url", url)
+    assert "there are: 'usd per user a day'" in run("budgets", "remove", "nope", "--url", url, code=2).replace("\n", " ").replace("│", "")
+
+
+def test_a_budget_design_points_out_what_does_not_add_up(tmp_path):
+    url = str(tmp_path / "b.db")
+    groups = ("--group", "free=400x2000000", "--group", "pro=80x10000000", "--group", "team=20x20000000")
+    features = ("--feature", "chat=50", "--feature", "search=30", "--feature", "other=20")
+    text = run("budgets", "design", "--usd", "30000", "--price", "0.01", *features, *groups, "--apply", "--url", url)
+    assert "3,000,000,000" in text
+    assert "$15,000" in text
+    assert "20 times" in text
+    with Thrift(url) as thrift:
+        assert {budget.name: budget.limit_usd for budget in thrift.budgets.all()}["chat a month"] == 15_000
+    assert "not to 100%" in run("budgets", "design", "--usd", "1", "--price", "1", "--feature", "a=50")
+    assert "not a number" in run("budgets", "design", "--usd", "1", "--price", "1", "--feature", "a=half", code=2)

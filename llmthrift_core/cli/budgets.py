@@ -1,0 +1,187 @@
+"""`llmthrift budgets`: what may be spent, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from llmthrift_core.budgets.budget import Budget
+from llmthrift_core.budgets.design import Group, design
+from llmthrift_core.cli.options import Url, console, opened, pair
+from llmthrift_core.insight.text import usd
+from llmthrift_core.thrift import Thrift
+
+budgets = typer.Typer(no_args_is_help=True, help="Limits on spending: keep, look at and design them.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
+@budgets.command("list")
+def list_budgets(url: Url = None, as_json: AsJson = False) -> None:
+    """Every budget and its limits."""
+    with opened(url) as thrift:
+        kept = thrift.budgets.all()
+    if as_json:
+        typer.echo(json.dumps([_described(budget) for budget in kept], indent=2))
+        return
+    table = Table("name", "limits", "window", "per", "match", "on exceed", title="Budgets")
+    for budget in kept:
+        match = ", ".join(f"{name}={value}" for name, value in budget.match.items())
+        per = ", ".join(budget.per or ())
+        table.add_row(*map(escape, (budget.name, _limits(budget), f"{budget.window} {budget.tz}", per, match, budget.on_exceed)))
+    console.print(table)
+
+
+@budgets.command("set")
+def set_budget(
+    name: Annotated[str | None, typer.Option(help="Replaces the budget of this name; default: made of window, per and match")] = None,
+    limit_usd: Annotated[str | None, typer.Option("--usd", help="US dollars")] = None,
+    limit_tokens: Annotated[int | None, typer.Option("--tokens", help="Input and output tokens")] = None,
+    limit_requests: Annotated[int | None, typer.Option("--requests", help="Model attempts")] = None,
+    window: Annotated[str, typer.Option(help="request, minute, hour, day, week, month or total")] = "total",
+    per: Annotated[list[str] | None, typer.Option(help="Counted apart by: user, feature, session, run, model, a tag; repeatable")] = None,
+    match: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: only calls with it; repeatable")] = None,
+    on_exceed: Annotated[str, typer.Option(help="block, downgrade, queue or warn")] = "block",
+    tz: Annotated[str, typer.Option(help="Time zone of days, weeks and months")] = "UTC",
+    unpriced: Annotated[str, typer.Option(help="refuse or allow models without a price")] = "refuse",
+    url: Url = None,
+) -> None:
+    """Keep a budget, or change the one of the same name. Takes effect at once, in every process."""
+    budget = Budget(
+        limit_usd=limit_usd,
+        limit_tokens=limit_tokens,
+        limit_requests=limit_requests,
+        window=window,  # type: ignore[arg-type]
+        per=per or (),
+        match=dict(pair(text, option="--match") for text in match or []),
+        on_exceed=on_exceed,  # type: ignore[arg-type]
+        name=name or "",
+        tz=tz,
+        unpriced=unpriced,  # type: ignore[arg-type]
+    )
+    with Thrift(url) as thrift:
+        thrift.budgets.add(budget)
+    console.print(f"kept budget {budget.name!r}: {_limits(budget)}", markup=False)
+
+
+@budgets.command()
+def remove(name: str, url: Url = None) -> None:
+    """Forget a budget and what was counted for it."""
+    with opened(url) as thrift:
+        if not thrift.budgets.remove(name):
+            kept = ", ".join(repr(budget.name) for budget in thrift.budgets.all()) or "none"
+            raise typer.BadParameter(f"there is no budget {name!r}; there are: {kept}")
+    console.print(f"removed budget {name!r}", markup=False)
+
+
+@budgets.command()
+def status(
+    scope: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: only this spender; repeatable")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """What is spent, reserved and left in the windows of now."""
+    pairs = dict(pair(text, option="--scope") for text in scope or [])
+    with opened(url) as thrift:
+        rows = thrift.budgets.status(pairs or None)
+    if as_json:
+        typer.echo(json.dumps(rows, default=str, indent=2))
+        return
+    table = Table("budget", "who", "limit", "spent", "reserved", "remaining", "overrun", "resets", title="Budgets now")
+    for row in rows:
+        who = ", ".join(f"{name}={value}" for name, value in row["scope"].items()) or "everybody"
+        amounts = [_amount(row[name], row["unit"]) for name in ("limit", "spent", "reserved", "remaining", "overrun")]
+        resets = "never" if row["resets_at"] is None else f"{row['resets_at']:%Y-%m-%d %H:%M}"
+        table.add_row(escape(row["name"]), escape(who), *amounts, resets)
+    console.print(table)
+
+
+@budgets.command()
+def holds(url: Url = None) -> None:
+    """What is set aside for calls under way."""
+    with opened(url) as thrift:
+        rows = thrift.budgets.holds()
+    table = Table("hold", "since", "expires", "usd", "tokens", "budgets", title="Holds")
+    for row in rows:
+        table.add_row(
+            row["id"],
+            f"{row['created_at']:%Y-%m-%d %H:%M:%S}",
+            f"{row['expires_at']:%Y-%m-%d %H:%M:%S}",
+            usd(row["usd"]),
+            f"{row['tokens']:,}",
+            escape(", ".join(row["budgets"])),
+        )
+    console.print(table)
+
+
+@budgets.command()
+def release(
+    hold: Annotated[str | None, typer.Argument(help="A hold's id; without it, every hold past its time")] = None, url: Url = None
+) -> None:
+    """Give back what a hold has set aside."""
+    with opened(url) as thrift:
+        released = int(thrift.budgets.release(hold)) if hold is not None else thrift.budgets.release_expired()
+    console.print(f"released {released:,} holds")
+
+
+@budgets.command("design")
+def design_budgets(
+    usd_a_month: Annotated[str, typer.Option("--usd", help="Dollars a month")],
+    price: Annotated[str, typer.Option("--price", help="Dollars per 1,000 tokens, mean of input and output")],
+    feature: Annotated[list[str] | None, typer.Option(help="NAME=PERCENT; repeatable")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="NAME=USERSxTOKENS a day each, such as free=400x2000000; repeatable")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Keep a monthly budget for each feature")] = False,
+    url: Url = None,
+) -> None:
+    """Divide a monthly spend over features and groups of users, and say what does not add up."""
+    plan = design(
+        usd_a_month=usd_a_month,
+        usd_per_thousand_tokens=price,
+        features={name: float(_number(value, Decimal)) for name, value in (pair(text, option="--feature") for text in feature or [])},
+        groups=dict(_group(text) for text in group or []),
+    )
+    table = Table("", "tokens a month", "dollars a month", title="Design")
+    table.add_row("all", f"{plan.tokens_a_month:,}", usd(Decimal(usd_a_month)))
+    for name, tokens in plan.feature_tokens_a_month.items():
+        table.add_row(f"feature {escape(name)}", f"{tokens:,}", usd(plan.feature_usd_a_month[name]))
+    for name, tokens in plan.group_tokens_a_month.items():
+        table.add_row(f"group {escape(name)}, at most", f"{tokens:,}", "")
+    console.print(table)
+    for problem in plan.problems:
+        console.print(f"[yellow]{escape(problem)}[/yellow]")
+    if apply:
+        with Thrift(url) as thrift:
+            for budget in plan.budgets():
+                thrift.budgets.add(budget)
+                console.print(f"kept budget {budget.name!r}", markup=False)
+
+
+def _described(budget: Budget) -> dict[str, Any]:
+    described: dict[str, Any] = {name: getattr(budget, name) for name in Budget.__dataclass_fields__}
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in described.items()}
+
+
+def _limits(budget: Budget) -> str:
+    limits = [("usd", budget.limit_usd), ("tokens", budget.limit_tokens), ("requests", budget.limit_requests)]
+    return ", ".join(_amount(limit, unit) + (f" {unit}" if unit != "usd" else "") for unit, limit in limits if limit is not None)
+
+
+def _amount(value: Any, unit: str) -> str:
+    return usd(Decimal(value)) if unit == "usd" else f"{value:,}"
+
+
+def _group(text: str) -> tuple[str, Group]:
+    name, value = pair(text, option="--group")
+    users, _, tokens = value.partition("x")
+    return name, Group(_number(users, int), _number(tokens, int))
+
+
+def _number(text: str, kind: Any) -> Any:
+    try:
+        return kind(text)
+    except (ValueError, ArithmeticError):
+        raise typer.BadParameter(f"not a number: {text!r}") from None

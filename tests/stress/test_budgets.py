@@ -1,0 +1,102 @@
+"""Processes spend from one budget at once, and some are killed while they hold its money."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmthrift_core import Budget, BudgetExceededError, Thrift
+from tests.core.storage.backends import postgresql_server, postgresql_url  # noqa: F401 - fixtures
+
+_PROCESSES = 4
+_ROUNDS = int(os.environ.get("LLMTHRIFT_STRESS", "1"))
+
+
+def _spend(url: str, seed: int, granted: Any) -> None:
+    chance = random.Random(seed)
+    with Thrift(url) as thrift:
+        while True:
+            amount = chance.randint(1, 9)
+            try:
+                hold = thrift.budgets.reserve(estimate_tokens=amount, scope={})
+            except BudgetExceededError:
+                if amount == 1:
+                    return
+                continue
+            if chance.random() < 0.2:
+                hold.release()
+                continue
+            used = chance.randint(0, amount)
+            hold.settle(cost_usd=0, tokens=used)
+            with granted.get_lock():
+                granted.value += used
+
+
+@pytest.mark.parametrize("kind", ["file", "postgresql"])
+def test_processes_spend_a_budget_to_its_end_and_no_further(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    for number in range(_ROUNDS):
+        url = str(tmp_path / f"{number}.db") if kind == "file" else request.getfixturevalue("postgresql_url")
+        limit = 2_000 * (number + 1)
+        with Thrift(url) as thrift:
+            thrift.budgets.add(Budget(limit_tokens=limit, name="all"))
+        context = multiprocessing.get_context("spawn")
+        granted = context.Value("q", limit - 2_000 if kind == "postgresql" else 0)
+        processes = [context.Process(target=_spend, args=(url, seed, granted)) for seed in range(_PROCESSES)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+            assert process.exitcode == 0
+        with Thrift(url) as thrift:
+            (row,) = thrift.budgets.status()
+        assert (row["reserved"], row["overrun"]) == (0, 0)
+        assert row["spent"] <= limit
+        if kind == "file":
+            assert row["spent"] == granted.value == limit
+
+
+def _hold_for_ever(url: str, ready: Any) -> None:
+    with Thrift(url) as thrift:
+        while True:
+            try:
+                hold = thrift.budgets.reserve(estimate_tokens=10, scope={}, ttl_seconds=1.5)
+            except BudgetExceededError:
+                ready.set()
+                time.sleep(0.01)
+            else:
+                if hash(hold.id) % 3 == 0:
+                    hold.settle(cost_usd=0, tokens=0)
+                if hash(hold.id) % 5 == 0:
+                    ready.set()
+
+
+def test_the_money_of_killed_processes_comes_back(tmp_path: Path) -> None:
+    url = str(tmp_path / "b.db")
+    context = multiprocessing.get_context("spawn")
+    with Thrift(url) as thrift:
+        thrift.budgets.add(Budget(limit_tokens=1_000, name="all"))
+        for number in range(2 * _ROUNDS):
+            ready = context.Event()
+            process = context.Process(target=_hold_for_ever, args=(url, ready))
+            process.start()
+            assert ready.wait(60)
+            time.sleep(random.Random(number).random() * 0.05)
+            os.kill(process.pid or 0, signal.SIGKILL)
+            process.join(30)
+            (row,) = thrift.budgets.status()
+            assert row["spent"] + row["reserved"] <= 1_000
+        deadline = time.monotonic() + 20
+        while thrift.budgets.status()[0]["reserved"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (row,) = thrift.budgets.status()
+        assert (row["spent"], row["reserved"], row["remaining"]) == (0, 0, 1_000)
+        assert thrift.database.check().ok
+        with thrift.budgets.reserve(estimate_tokens=1_000, scope={}):
+            pass
