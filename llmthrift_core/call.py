@@ -270,7 +270,7 @@ class Call:
             if use is not None and use.mode != "off" and response.payload is not None:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._thrift.note_failure("call", error)
+            self._give_up(error)
         finally:
             self._leave_flight()
 
@@ -309,7 +309,7 @@ class Call:
         try:
             self._record_failure(error, response)
         except Exception as failure:
-            self._thrift.note_failure("call", failure)
+            self._give_up(failure)
 
     def abandon(self) -> None:
         """End the call without a row: somebody else has recorded it, or it never began."""
@@ -423,6 +423,14 @@ class Call:
         if prompt is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
+
+    def _give_up(self, failure: Exception) -> None:
+        """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
+        self._thrift.note_failure("call", failure)
+        try:
+            self._settle(None, 0)
+        except Exception as error:  # the database: the hold expires
+            self._thrift.note_failure("budgets", error)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
         hold, self._hold = self._hold, None

@@ -97,7 +97,8 @@ class Thrift:
         self._logged_at: dict[str, float] = {}
         self._closed = False
         if not is_disabled():
-            _ = self.ledger, self.cache  # open now: a wrong URL should fail here, not in the first call
+            # Open now: a wrong URL should fail here, not in the first call, and a budget should be known before the database can fail.
+            _ = self.ledger, self.cache, self.budgets
 
     # --- parts ---
 

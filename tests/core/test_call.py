@@ -228,6 +228,15 @@ def test_nothing_of_ours_breaks_a_call_that_was_answered(thrift: Thrift, caplog:
     assert "sk-secret" not in caplog.text
 
 
+def test_a_call_whose_cost_cannot_be_told_counts_as_what_was_set_aside(thrift: Thrift, recorder: Recorder):
+    def boom() -> Usage:
+        raise RuntimeError("no tokenizer")
+
+    thrift.begin(bounded()).finish(Response(estimate=boom))
+    thrift.begin(bounded()).fail(GeneratorExit(), Response(estimate=boom))
+    assert recorder.steps[1::2] == [("settle", None, 0), ("settle", None, 0)]
+
+
 @pytest.mark.parametrize(("capture", "text"), [("text", "the prompt"), ("features", None)])
 def test_what_is_stored_of_a_prompt(tmp_path, capture, text):
     with Thrift(tmp_path / "t.db", capture=capture, redact=lambda text: text.replace("prompt", "***")) as thrift:

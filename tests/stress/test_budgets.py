@@ -16,7 +16,7 @@ from llmthrift_core import Budget, BudgetExceededError, Thrift
 from tests.core.storage.backends import postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 _PROCESSES = 4
-_ROUNDS = int(os.environ.get("LLMTHRIFT_STRESS", "1"))
+_ROUNDS = 5 if os.environ.get("LLMTHRIFT_STRESS") else 1
 
 
 def _spend(url: str, seed: int, granted: Any) -> None:
