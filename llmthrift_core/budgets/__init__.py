@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budget import Budget as Budget
     from llmthrift_core.budgets.budgets import Budgets as Budgets
     from llmthrift_core.budgets.budgets import Hold as Hold
-    from llmthrift_core.budgets.design import BudgetDesign as BudgetDesign
-    from llmthrift_core.budgets.design import Group as Group
-    from llmthrift_core.budgets.design import design as design
+    from llmthrift_core.budgets.planning import BudgetDesign as BudgetDesign
+    from llmthrift_core.budgets.planning import Group as Group
+    from llmthrift_core.budgets.planning import design as design
     from llmthrift_core.budgets.status import Alert as Alert
 
 __all__ = ["Alert", "Budget", "BudgetDesign", "Budgets", "Group", "Hold", "design"]
@@ -29,9 +29,9 @@ def __getattr__(name: str) -> Any:
 
         return getattr(budgets, name)
     if name in ("BudgetDesign", "Group", "design"):
-        from llmthrift_core.budgets import design
+        from llmthrift_core.budgets import planning
 
-        return getattr(design, name)
+        return getattr(planning, name)
     if name == "Alert":
         from llmthrift_core.budgets.status import Alert
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmthrift_core.budgets.budget import Budget
-from llmthrift_core.budgets.design import Group, design
+from llmthrift_core.budgets.planning import Group, design
 from llmthrift_core.cli.options import Url, console, opened, pair
 from llmthrift_core.insight.text import usd
 from llmthrift_core.thrift import Thrift
