@@ -262,7 +262,7 @@ class Call:
             usage = _usage_of(response)
             record = self._record(usage, response)
             if self._hold is not None:
-                self._thrift.budgets.outputs.learn(self._model, self.request.attribution.feature, usage.output_tokens)
+                self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
             self._thrift.ledger.append(record)
             self._capture(record, response)

@@ -25,7 +25,7 @@ from llmthrift_langchain.lineage import Lineage
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import count_prompt, max_output_tokens, response_of_result
+from llmthrift_langchain.response import count_input, max_output_tokens, response_of_result
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
@@ -309,7 +309,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         if self._enforce:
             limits = options.get("invocation_params") or {}
             asked = [fields_of(message) for message in messages] if messages is not None else prompt or ""
-            bounds = partial(count_prompt, asked, request.model), lambda tier: max_output_tokens(limits)
+            bounds = partial(count_input, asked, request.model, limits), lambda tier: max_output_tokens(limits)
             if not asks_cache:
                 request.input_tokens, request.max_output_tokens = bounds
         if parent is not None and (earlier := self._lineage.continues(parent_run_id)) is not None:

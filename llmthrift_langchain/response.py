@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,17 @@ def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model
     sent = count_prompt(prompt, model)
     received = count_tokens(answer, model).tokens if answer else 0
     return Usage(input_tokens=sent, output_tokens=received, estimated=True)
+
+
+def count_input(prompt: Sequence[Mapping[str, Any]] | str, model: str, parameters: Mapping[str, Any]) -> int:
+    """The input tokens of a prompt and of the tools and schemas that go with it. JSON is longer than what providers make of it."""
+    from llmthrift_core.tokens import count_tokens
+
+    tokens = count_prompt(prompt, model)
+    for name in ("tools", "functions", "response_format"):
+        if given := parameters.get(name):
+            tokens += count_tokens(json.dumps(given, default=str), model).tokens
+    return tokens
 
 
 def count_prompt(prompt: Sequence[Mapping[str, Any]] | str, model: str) -> int:

@@ -28,7 +28,7 @@ from llmthrift_langchain.enforcement import tokens_of_stream
 from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.response import count_prompt, max_output_tokens, merge, response_of_message
+from llmthrift_langchain.response import count_input, max_output_tokens, merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 
 if TYPE_CHECKING:
@@ -223,7 +223,9 @@ class RoutedCall:
         call.fail(error, partial)
 
     def _input_tokens(self) -> int:
-        return count_prompt(self._fields, self._router.tiers[self.request.route.baseline].name if self.request.route else "")
+        baseline = self._router.baseline_within(self._tiers)
+        parameters = {**self._bound.get(baseline, {}), **self._arguments}
+        return count_input(self._fields, self._router.tiers[baseline].name, parameters)
 
     def _max_output_tokens(self, tier: str | None) -> int | None:
         if tier is None:

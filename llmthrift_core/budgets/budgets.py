@@ -6,16 +6,16 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
-from llmthrift_core.budgets.outputs import OutputSizes
 from llmthrift_core.budgets.scopes import Scope, scope_of
+from llmthrift_core.budgets.sizes import InputRatios, OutputSizes
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
 from llmthrift_core.budgets.windows import window_at
@@ -63,6 +63,17 @@ class Prices(Protocol):
     def find(self, model: str, *, provider: str | None = None) -> ModelLimits: ...
 
 
+@dataclass(slots=True)
+class _Expected:
+    """What a call was expected to take, so that it can grow and be learned from."""
+
+    model: str
+    provider: str | None
+    feature: str | None
+    counted_tokens: int
+    output_tokens: int
+
+
 class Hold:
     """Money and tokens set aside for one call. As a context manager it releases what was not settled.
 
@@ -70,12 +81,11 @@ class Hold:
         id: identifies the hold in the database; None where no budget applies.
     """
 
-    __slots__ = ("_budgets", "_output_tokens", "_parts", "_price_output", "_ttl_us", "id")
+    __slots__ = ("_budgets", "_expected", "_parts", "_ttl_us", "id")
 
     def __init__(self, budgets: Budgets, hold_id: str | None, parts: Sequence[Part], ttl_us: int) -> None:
         self.id = hold_id
-        self._output_tokens = 0
-        self._price_output: Callable[[int], int] | None = None
+        self._expected: _Expected | None = None
         self._budgets = budgets
         self._parts = parts
         self._ttl_us = ttl_us
@@ -97,18 +107,24 @@ class Hold:
         Raises:
             BudgetExceededError: there is no room for more.
         """
-        if self._price_output is None or output_tokens <= self._output_tokens:
+        expected = self._expected
+        if expected is None or output_tokens <= expected.output_tokens:
             return
-        needed = output_tokens - self._output_tokens
-        more = max(needed, self._output_tokens // 4, _LEAST_EXTENSION_TOKENS)
+        needed = output_tokens - expected.output_tokens
+        more = max(needed, expected.output_tokens // 4, _LEAST_EXTENSION_TOKENS)
         try:
-            self.extend(usd=to_usd(self._price_output(more)), tokens=more)
+            self.extend(usd=to_usd(self._budgets._price_of_output(expected, more)), tokens=more)
         except BudgetExceededError:
             if more == needed:
                 raise
             more = needed
-            self.extend(usd=to_usd(self._price_output(more)), tokens=more)
-        self._output_tokens += more
+            self.extend(usd=to_usd(self._budgets._price_of_output(expected, more)), tokens=more)
+        expected.output_tokens += more
+
+    def learn(self, usage: Usage) -> None:
+        """What the call really used: the next reservations for such calls go by it."""
+        if self._expected is not None and not usage.estimated:
+            self._budgets._learn(self._expected, usage)
 
     def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
         """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.
@@ -145,6 +161,7 @@ class Budgets:
 
     def __init__(self, database: Database, prices: Prices, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str]) -> None:
         self.outputs = OutputSizes()
+        self.inputs = InputRatios()
         self._database = database
         self._prices = prices
         self._store = BudgetStore(database, clock)
@@ -246,7 +263,8 @@ class Budgets:
         applying = [budget for budget in self._current() if scope.fits(budget)]
         if not applying:
             return Hold(self, None, (), 0)
-        model, taken = scope.model or "", input_tokens()
+        model, counted = scope.model or "", input_tokens()
+        taken = self.inputs.estimate(model, counted)
         output = max_output_tokens
         if output is None:
             output = self.outputs.estimate(model, scope.attribution.feature)
@@ -260,8 +278,7 @@ class Budgets:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
                     raise self._unpriced(budget, scope)
         hold = self._hold(scope, Amounts(0 if priced is None else priced.nano_usd, taken + output, 1), ttl_seconds)
-        hold._output_tokens = output
-        hold._price_output = partial(self._price_of_output, model, provider)
+        hold._expected = _Expected(model, provider, scope.attribution.feature, counted, output)
         return hold
 
     # --- looking ---
@@ -374,8 +391,12 @@ class Budgets:
             parts.append(Part(budget.name, scope.key(budget), start_us, resets_us, mode))  # type: ignore[arg-type]
         return sorted(parts)
 
-    def _price_of_output(self, model: str, provider: str | None, tokens: int) -> int:
-        priced = self._prices.price(Usage(output_tokens=tokens), model, provider, self._store.now_us())
+    def _learn(self, expected: _Expected, usage: Usage) -> None:
+        self.outputs.learn(expected.model, expected.feature, usage.output_tokens)
+        self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
+
+    def _price_of_output(self, expected: _Expected, tokens: int) -> int:
+        priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._store.now_us())
         return 0 if priced is None else priced.nano_usd
 
     def _longest_answer(self, model: str, provider: str | None) -> int:

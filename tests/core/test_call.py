@@ -11,7 +11,6 @@ import pytest
 
 from llmthrift_core import BudgetExceededError, Thrift, Usage, cache_mode
 from llmthrift_core.attribution import attribution_of
-from llmthrift_core.budgets.outputs import OutputSizes
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
@@ -37,7 +36,6 @@ class Recorder:
 
     def __init__(self, refuse: bool = False) -> None:
         self.steps: list[tuple[Any, ...]] = []
-        self.outputs = OutputSizes()
         self._refuse = refuse
 
     def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
@@ -45,6 +43,9 @@ class Recorder:
         if self._refuse:
             raise BudgetExceededError("no money is left")
         return self
+
+    def learn(self, usage: Usage) -> None:
+        """Not of interest here."""
 
     def cover(self, output_tokens: int) -> None:
         self.steps.append(("cover", output_tokens))

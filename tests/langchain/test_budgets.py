@@ -280,3 +280,21 @@ def test_nested_agents_share_the_budget_of_their_run(thrift, client, provider):
 def test_what_makes_no_sense_is_refused(thrift):
     with pytest.raises(ValueError, match="on_exceeded must be"):
         ThriftMiddleware(thrift, on_exceeded="explode")
+
+
+def test_tools_are_part_of_what_is_set_aside_and_input_counts_are_corrected_by_experience(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_tokens=100_000))
+    held: list[int] = []
+
+    def answer(question: Question) -> str:
+        held.append(thrift.budgets.holds()[0]["tokens"])
+        return "Fine."
+
+    provider.answerer = answer
+    model = thrifty(client(MINI, max_tokens=10), thrift, cache=False)
+    model.invoke("Hi")
+    model.bind_tools([search]).invoke("Hi")
+    assert held[1] > held[0] + 20
+    thrift.budgets.inputs.learn(MINI, counted=100, actual=250)
+    model.invoke("Hi")
+    assert held[2] - 10 == pytest.approx(2.5 * (held[0] - 10), abs=1)

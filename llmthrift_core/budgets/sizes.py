@@ -1,4 +1,4 @@
-"""How many tokens a model is likely to answer with, learned from the calls before."""
+"""How large a call is likely to be, learned from the calls before."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _ENOUGH: Final = 5
 _SHARE: Final = 0.99
 _MARGIN_PERCENT: Final = 10
 _MOST_KEYS: Final = 10_000
+_HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, such as images, and says nothing about the next prompt
 
 
 class OutputSizes:
@@ -47,3 +48,36 @@ class OutputSizes:
         if len(seen) < _ENOUGH:
             return None
         return math.ceil(seen[math.ceil(len(seen) * _SHARE) - 1] * (100 + _MARGIN_PERCENT) / 100)
+
+
+class InputRatios:
+    """By how much a model's own count of the input exceeds ours. Safe to share between threads.
+
+    Tokenizers of other providers differ from the one that counts here. The estimate takes the highest of a model's last 200 ratios, at
+    least 1 and at most 4.
+
+    >>> ratios = InputRatios()
+    >>> ratios.learn("claude-sonnet-4-5", counted=100, actual=125)
+    >>> ratios.estimate("claude-sonnet-4-5", 1000), ratios.estimate("gpt-4o", 1000)
+    (1250, 1000)
+    """
+
+    def __init__(self) -> None:
+        self._ratios: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def learn(self, model: str, *, counted: int, actual: int) -> None:
+        """The provider counted `actual` tokens where we had counted so many."""
+        if counted <= 0:
+            return
+        with self._lock:
+            if (seen := self._ratios.get(model)) is None:
+                self._ratios[model] = seen = deque(maxlen=_REMEMBERED)
+                if len(self._ratios) > _MOST_KEYS:
+                    self._ratios.popitem(last=False)
+            seen.append(min(max(actual / counted, 1.0), _HIGHEST_RATIO))
+
+    def estimate(self, model: str, counted: int) -> int:
+        """What the provider is likely to count at most."""
+        with self._lock:
+            return math.ceil(counted * max(self._ratios.get(model, ()), default=1.0))
