@@ -1,48 +1,66 @@
-"""Choosing a model: policies decide a tier for a request, cheapest tier first."""
+"""Choosing a model: policies decide a tier for a request, cheapest tier first.
 
-from llmthrift_core.routing.complexity import Complexity
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.fallbacks import fallback_order, fallback_reason
-from llmthrift_core.routing.policy import CallablePolicy, RoutingPolicy, as_policy
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.rules import (
-    Predicate,
-    Rule,
-    Rules,
-    contains,
-    feature_is,
-    has_images,
-    has_tools,
-    longer_than,
-    matches,
-    request_type_is,
-    structured_output,
-    tag_is,
-    user_in,
-)
-from llmthrift_core.routing.tiers import Tiers
+Names are loaded on first use: the policies' patterns and predicates take some milliseconds that a program without a router never spends.
+"""
 
-__all__ = [
-    "CallablePolicy",
-    "Complexity",
-    "Predicate",
-    "RouteDecision",
-    "RouteRequest",
-    "RoutingPolicy",
-    "Rule",
-    "Rules",
-    "Tiers",
-    "as_policy",
-    "contains",
-    "fallback_order",
-    "fallback_reason",
-    "feature_is",
-    "has_images",
-    "has_tools",
-    "longer_than",
-    "matches",
-    "request_type_is",
-    "structured_output",
-    "tag_is",
-    "user_in",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from llmthrift_core.routing.complexity import Complexity as Complexity
+    from llmthrift_core.routing.decision import RouteDecision as RouteDecision
+    from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
+    from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
+    from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
+    from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
+    from llmthrift_core.routing.policy import as_policy as as_policy
+    from llmthrift_core.routing.request import RouteRequest as RouteRequest
+    from llmthrift_core.routing.rules import Predicate as Predicate
+    from llmthrift_core.routing.rules import Rule as Rule
+    from llmthrift_core.routing.rules import Rules as Rules
+    from llmthrift_core.routing.rules import contains as contains
+    from llmthrift_core.routing.rules import feature_is as feature_is
+    from llmthrift_core.routing.rules import has_images as has_images
+    from llmthrift_core.routing.rules import has_tools as has_tools
+    from llmthrift_core.routing.rules import longer_than as longer_than
+    from llmthrift_core.routing.rules import matches as matches
+    from llmthrift_core.routing.rules import request_type_is as request_type_is
+    from llmthrift_core.routing.rules import structured_output as structured_output
+    from llmthrift_core.routing.rules import tag_is as tag_is
+    from llmthrift_core.routing.rules import user_in as user_in
+    from llmthrift_core.routing.tiers import Tiers as Tiers
+
+_MODULES: Final = {
+    "complexity": ("Complexity",),
+    "decision": ("RouteDecision",),
+    "fallbacks": ("fallback_order", "fallback_reason"),
+    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy"),
+    "request": ("RouteRequest",),
+    "rules": (
+        "Predicate",
+        "Rule",
+        "Rules",
+        "contains",
+        "feature_is",
+        "has_images",
+        "has_tools",
+        "longer_than",
+        "matches",
+        "request_type_is",
+        "structured_output",
+        "tag_is",
+        "user_in",
+    ),
+    "tiers": ("Tiers",),
+}
+_HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.complexity import Complexity
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.rules import Rule, Rules
 from llmthrift_core.routing.tiers import Tiers
 
 logger = logging.getLogger("llmthrift")
@@ -68,6 +66,9 @@ def as_policy(given: Any) -> RoutingPolicy:
     Raises:
         ConfigurationError: something else.
     """
+    from llmthrift_core.routing.complexity import Complexity  # with the first router, not with the import of this package
+    from llmthrift_core.routing.rules import Rule, Rules
+
     if given is None:
         return Complexity()
     if isinstance(given, RoutingPolicy):
