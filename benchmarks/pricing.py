@@ -11,7 +11,7 @@ import genai_prices
 
 from benchmarks.measure import compare, table
 from llmthrift_core import PriceCatalog, Usage
-from llmthrift_core.pricing.validity import moment_us
+from llmthrift_core.moments import to_us
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 METADATA = {
@@ -28,7 +28,7 @@ def main() -> None:
     catalog = PriceCatalog()
     usage = Usage(1_000, 300, cache_read_tokens=600)
     theirs = genai_prices.Usage(input_tokens=1_000, output_tokens=300, cache_read_tokens=600)
-    at_us = moment_us(AT)
+    at_us = to_us(AT)
     peer = "genai_prices.calc_price(), gpt-4o"
     timings = compare(
         {

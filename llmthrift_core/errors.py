@@ -146,3 +146,12 @@ class BudgetExceededError(BudgetError):
         self.scope = dict(scope or {})
         self.resets_at = resets_at
         self.on_exceed = on_exceed
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an exception and the line that raised it: what may be logged of one whose text could hold a prompt or a key."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+    return type(error).__name__ + place

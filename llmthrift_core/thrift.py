@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, is_disabled, is_observing
 
@@ -242,7 +242,7 @@ class Thrift:
         if now - self._logged_at.get(where, -_LOG_EVERY_SECONDS) >= _LOG_EVERY_SECONDS:
             self._logged_at[where] = now
             # The text of an exception may hold a prompt or a credential; its type and place do not.
-            logger.error("%s failed and was bypassed: %s (%d so far)", where, _place_of(error), self._failures[where])
+            logger.error("%s failed and was bypassed: %s (%d so far)", where, place_of(error), self._failures[where])
 
     def flush(self) -> bool:
         """Commit everything recorded so far. False if that was not possible."""
@@ -291,11 +291,3 @@ class Recorded:
         """Whether this very object was recorded; it is forgotten."""
         with self._lock:
             return self._results.pop(id(result), None) is not None
-
-
-def _place_of(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
-    return type(error).__name__ + place

@@ -117,14 +117,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         Raises:
             BudgetExceededError: with `enforce`, a budget refuses it.
         """
-        if is_disabled():
-            return
-        try:
-            self._start(run_id, parent_run_id, metadata, kwargs, messages=messages[0])
-        except (BudgetError, StorageError) as error:
-            self._refuse(error)
-        except Exception as error:
-            self.thrift.note_failure("handler", error)
+        self._try_to_start(run_id, parent_run_id, metadata, kwargs, messages=messages[0])
 
     def on_llm_start(
         self,
@@ -142,14 +135,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         Raises:
             BudgetExceededError: with `enforce`, a budget refuses it.
         """
-        if is_disabled():
-            return
-        try:
-            self._start(run_id, parent_run_id, metadata, kwargs, prompt=prompts[0])
-        except (BudgetError, StorageError) as error:
-            self._refuse(error)
-        except Exception as error:
-            self.thrift.note_failure("handler", error)
+        self._try_to_start(run_id, parent_run_id, metadata, kwargs, prompt=prompts[0])
 
     def on_llm_new_token(
         self,
@@ -249,6 +235,18 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         self._lineage.leave(run_id, parent_run_id)
 
     # --- steps ---
+
+    def _try_to_start(
+        self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any] | None, options: Mapping[str, Any], **asked: Any
+    ) -> None:
+        if is_disabled():
+            return
+        try:
+            self._start(run_id, parent_run_id, metadata, options, **asked)
+        except (BudgetError, StorageError) as error:
+            self._refuse(error)
+        except Exception as error:
+            self.thrift.note_failure("handler", error)
 
     def _refuse(self, error: Exception) -> None:
         if not self._enforce:

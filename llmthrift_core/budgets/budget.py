@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.money import to_nano_usd
+from llmthrift_core.storable import is_storable
 
 Window = Literal["request", "minute", "hour", "day", "week", "month", "total"]
 OnExceed = Literal["block", "downgrade", "queue", "warn"]
@@ -87,7 +88,7 @@ class Budget:
             raise ConfigurationError(f"alert_at must be shares above 0 and up to 1, not {self.alert_at!r}")
         object.__setattr__(self, "alert_at", tuple(sorted(shares)))
         name = self.name or self._default_name()
-        if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or "\0" in name or not _is_unicode(name):
+        if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME or not is_storable(name):
             raise ConfigurationError(f"name must be a text of at most {_LONGEST_NAME} characters that a database can store, not {name!r}")
         object.__setattr__(self, "name", name)
 
@@ -111,14 +112,14 @@ def _one_of(name: str, value: Any, choices: Sequence[str]) -> None:
 
 def _attributes(per: Any) -> tuple[str, ...]:
     names = (per,) if isinstance(per, str) or not isinstance(per, Sequence | None) else tuple(per or ())
-    if not all(isinstance(name, str) and name and "\0" not in name and _is_unicode(name) for name in names):
+    if not all(isinstance(name, str) and name and is_storable(name) for name in names):
         raise ConfigurationError(f"per must be names of attributes or tags, not {per!r}")
     return tuple(dict.fromkeys(names))
 
 
 def _pairs(match: Any) -> dict[str, str]:
     if not isinstance(match, Mapping) or not all(
-        isinstance(text, str) and text and "\0" not in text and _is_unicode(text) for pair in match.items() for text in pair
+        isinstance(text, str) and text and is_storable(text) for pair in match.items() for text in pair
     ):
         raise ConfigurationError(f"match must map names of attributes or tags to texts, not {match!r}")
     return dict(sorted(match.items()))
@@ -129,14 +130,6 @@ def _check_zone(tz: Any) -> None:
         ZoneInfo(tz)
     except (KeyError, ValueError, TypeError, OSError):
         raise ConfigurationError(f"tz={tz!r} is not a time zone such as 'Europe/Berlin'") from None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def checked_amount(name: str, value: Any) -> int:

@@ -238,7 +238,7 @@ class Budgets:
         if not 0 < ttl_seconds <= _LONGEST_TTL_SECONDS:
             raise ConfigurationError(f"ttl_seconds must be above 0 and up to {_LONGEST_TTL_SECONDS:.0f}, not {ttl_seconds!r}")
         who = Scope(current_attribution()) if scope is None else scope_of(scope)
-        return self._hold(who, amounts, ttl_seconds)
+        return self._hold(who, self._applying(who), amounts, ttl_seconds)
 
     def hold(
         self,
@@ -260,7 +260,7 @@ class Budgets:
             BudgetExceededError: a budget has no room, or limits money and the model has no price.
             StorageError: as `reserve`.
         """
-        applying = [budget for budget in self._current() if scope.fits(budget)]
+        applying = self._applying(scope)
         if not applying:
             return Hold(self, None, (), 0)
         model, counted = scope.model or "", input_tokens()
@@ -277,7 +277,7 @@ class Budgets:
             for budget in applying:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
                     raise self._unpriced(budget, scope)
-        hold = self._hold(scope, Amounts(0 if priced is None else priced.nano_usd, taken + output, 1), ttl_seconds)
+        hold = self._hold(scope, applying, Amounts(0 if priced is None else priced.nano_usd, taken + output, 1), ttl_seconds)
         hold._expected = _Expected(model, provider, scope.attribution.feature, counted, output)
         return hold
 
@@ -320,8 +320,10 @@ class Budgets:
 
     # --- steps ---
 
-    def _hold(self, scope: Scope, amounts: Amounts, ttl_seconds: float) -> Hold:
-        applying = [budget for budget in self._current() if scope.fits(budget)]
+    def _applying(self, scope: Scope) -> list[Budget]:
+        return [budget for budget in self._current() if scope.fits(budget)]
+
+    def _hold(self, scope: Scope, applying: Sequence[Budget], amounts: Amounts, ttl_seconds: float) -> Hold:
         if not applying:
             return Hold(self, None, (), 0)
         ttl_us = int(ttl_seconds * 1e6)
@@ -344,10 +346,10 @@ class Budgets:
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 else:
                     return Hold(self, hold_id, parts, ttl_us)
-        except StorageError:
+        except StorageError as error:
             if any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
                 raise
-            logger.exception("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says")
+            logger.error("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says: %s", error)
             return Hold(self, None, (), 0)
 
     def _extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.cache.keys import UncacheableError, digest
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.storable import is_storable
 
 Eviction = Literal["lru", "lfu"]
 Share = Literal["namespace", "feature", "user"]
@@ -93,7 +94,7 @@ class CachePolicy:
 def _check_text(name: str, value: Any) -> None:
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{name} must be a text that is not empty, not {value!r}")
-    if "\0" in value or not _is_unicode(value):
+    if not is_storable(value):
         raise ConfigurationError(f"{name} holds characters that no database stores: {value!r}")
 
 
@@ -124,14 +125,6 @@ def _pairs(name: str, values: Any) -> dict[str, str]:
         raise ConfigurationError(f"{name} must be a mapping of texts to texts, not {type(values).__name__}")
     for key, value in values.items():
         _check_text(f"a name in {name}", key)
-        if not isinstance(value, str) or "\0" in value or not _is_unicode(value):
+        if not isinstance(value, str) or not is_storable(value):
             raise ConfigurationError(f"{name}[{key!r}] must be a text, not {value!r}")
     return dict(values)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from llmthrift_core.errors import StorageError
+from llmthrift_core.errors import StorageError, place_of
 
 logger = logging.getLogger("llmthrift")
 
@@ -34,7 +34,7 @@ class Troubles:
     def note(self, where: str, error: BaseException) -> None:
         """Count a failure, and log one of its place per minute."""
         # Storage errors hold no content; the text of any other exception might.
-        what = str(error) if isinstance(error, StorageError) else f"{type(error).__name__}{_line_of(error)}"
+        what = str(error) if isinstance(error, StorageError) else place_of(error)
         now = time.monotonic()
         with self._lock:
             self.errors += 1
@@ -58,10 +58,3 @@ class Troubles:
     def after_fork(self) -> None:
         """The parent's lock may have been held when the process was copied."""
         self._lock = threading.Lock()
-
-
-def _line_of(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

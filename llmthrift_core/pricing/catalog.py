@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
+from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.pricing.compiled import CompiledPrice
 from llmthrift_core.pricing.conflicts import Conflict, conflicts_between
 from llmthrift_core.pricing.cost import Cost, ModelPrice, Priced, Tier, tier_of
@@ -24,7 +25,7 @@ from llmthrift_core.pricing.names import Reading, is_fine_tune, readings
 from llmthrift_core.pricing.overrides import OverrideBook, Price, When, load_overrides, parse_override
 from llmthrift_core.pricing.sheet import decimal_of
 from llmthrift_core.pricing.source import Listing, Source
-from llmthrift_core.pricing.validity import Moment, bound, moment_us
+from llmthrift_core.pricing.validity import bound
 from llmthrift_core.providers import LOCAL_PROVIDERS, provider_id
 from llmthrift_core.usage import Usage
 
@@ -271,7 +272,7 @@ class PriceCatalog:
         if at is None:
             return int(self._clock() * 1_000_000)
         try:
-            return moment_us(at)
+            return to_us(at)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"at={at!r}: {error}") from None
 

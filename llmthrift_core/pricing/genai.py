@@ -19,9 +19,10 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from llmthrift_core.moments import to_us
 from llmthrift_core.pricing.sheet import PriceSheet, Rate
 from llmthrift_core.pricing.source import Listing
-from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, moment_of, moment_us
+from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, moment_of
 from llmthrift_core.units import all_units
 
 # How a service tier is named in genai-prices' request context.
@@ -133,7 +134,7 @@ def _interval(model: ModelInfo, at: datetime, at_us: int) -> tuple[int, int]:
     changes: list[int] = []
     for constraint in _constraints(model):
         if isinstance(constraint, StartDateConstraint):
-            changes.append(moment_us(constraint.start_date))
+            changes.append(to_us(constraint.start_date))
         else:
             changes += [_at_time(at, days, clock) for days in (-1, 0, 1) for clock in (constraint.start_time, constraint.end_time)]
     from_us = max((change for change in changes if change <= at_us), default=ALWAYS_FROM_US)
@@ -142,4 +143,4 @@ def _interval(model: ModelInfo, at: datetime, at_us: int) -> tuple[int, int]:
 
 
 def _at_time(at: datetime, days: int, clock: time) -> int:
-    return moment_us(datetime.combine(at.date(), clock)) + days * (timedelta(days=1) // timedelta(microseconds=1))
+    return to_us(datetime.combine(at.date(), clock)) + days * (timedelta(days=1) // timedelta(microseconds=1))

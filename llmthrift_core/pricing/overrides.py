@@ -33,11 +33,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.moments import to_us
 from llmthrift_core.pricing.cost import Tier
 from llmthrift_core.pricing.names import without_date
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed
 from llmthrift_core.pricing.source import Listing
-from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, moment_us
+from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US
 from llmthrift_core.providers import provider_id
 
 # Field -> (unit, units that the price is for).
@@ -120,7 +121,7 @@ def parse_override(model: str, fields: Mapping[str, Any], *, where: str = "price
     bounds: list[int] = []
     for name, default in (("valid_from", ALWAYS_FROM_US), ("valid_until", ALWAYS_UNTIL_US)):
         try:
-            bounds.append(moment_us(given[name]) if name in given else default)
+            bounds.append(to_us(given[name]) if name in given else default)
         except (TypeError, ValueError):
             raise wrong(name, "a date, a time, or ISO 8601 text") from None
     if bounds[0] >= bounds[1]:

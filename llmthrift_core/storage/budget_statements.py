@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, delete, func, literal_column, or_, select, update
+from sqlalchemy import BigInteger, Text, bindparam, cast, delete, literal_column, or_, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import budget_holds, budget_windows, budgets
@@ -149,7 +149,6 @@ GET_HOLDS: Final = Statement(
     .order_by(_hold.created_us)
 )
 FORGET_ENDED: Final = Statement(delete(budget_holds).where(_hold.state != _text("held"), _hold.expires_us < bindparam("before_us")))
-COUNT_BUDGETS: Final = Statement(select(func.count()).select_from(budgets))
 GET_BUDGETS: Final = Statement(
     select(_budget.name, _budget.limit_nano_usd, _budget.limit_tokens, _budget.limit_requests, _budget.settings).order_by(_budget.name)
 )

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.errors import UnknownModelError
+from llmthrift_core.moments import to_us
 from llmthrift_core.money import to_nano_usd
 from llmthrift_core.payloads import payload_model
 from llmthrift_core.pricing import PriceCatalog
-from llmthrift_core.pricing.validity import moment_us
 from llmthrift_core.usage import UNIT_OF_FIELD, Usage
 
 DATA = Path(os.environ.get("LLMTHRIFT_BENCH_DATA") or Path(__file__).parents[4] / "shared" / "data")
@@ -66,7 +66,7 @@ def test_every_recorded_payload(catalog: PriceCatalog, provider: str) -> None:
                 for at in TIMES:
                     expected = expected_nano(body, provider, flavor, at)
                     if expected is None and (provider, model) not in ONLY_OURS:
-                        assert catalog.price(usage, model, provider, moment_us(at)) is None, (body, flavor)
+                        assert catalog.price(usage, model, provider, to_us(at)) is None, (body, flavor)
                         seen["unpriced"] += 1
                         if model not in refused:  # looking for similar names takes a while
                             refused.add(model)
@@ -144,7 +144,7 @@ def test_random_usage_of_random_models(
             price_context=CONTEXTS[service_tier],
         )
     except ValueError:
-        assert catalog.price(usage, model, provider, moment_us(at)) is None
+        assert catalog.price(usage, model, provider, to_us(at)) is None
         return
     cost = catalog.cost(usage, model, provider=provider, at=at)
     expected = tuple(map(to_nano_usd, (price.total_price, price.input_price, price.output_price)))

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
+from llmthrift_core.moments import to_us
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.pricing.cost import tier_of
-from llmthrift_core.pricing.validity import moment_us
 from llmthrift_core.usage import Usage
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
-AT_US = moment_us(AT)
+AT_US = to_us(AT)
 
 
 @pytest.fixture
