@@ -143,9 +143,10 @@ class Thrift:
     def budgets(self) -> Budgets:
         """What may be spent."""
         from llmthrift_core.budgets.budgets import Budgets
+        from llmthrift_core.budgets.sql_store import SqlBudgets
         from llmthrift_core.ledger import request_ids
 
-        return Budgets(self.database, self.prices, clock=self._clock, new_id=lambda: request_ids.new_request_id())
+        return Budgets(SqlBudgets(self.database), self.prices, clock=self._clock, new_id=lambda: request_ids.new_request_id())
 
     # --- the order of a call ---
 

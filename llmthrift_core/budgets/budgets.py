@@ -10,30 +10,26 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
 from llmthrift_core.budgets.scopes import Scope, scope_of
 from llmthrift_core.budgets.sizes import InputRatios, OutputSizes
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
-from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
+from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptBudget, Moved, Part, RefusedError
 from llmthrift_core.budgets.windows import window_at
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, HoldEndedError, StorageError, UnknownModelError
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
-from llmthrift_core.storage import budget_statements as sql
 from llmthrift_core.usage import Usage
-
-if TYPE_CHECKING:
-    from llmthrift_core.storage.backend import Row
-    from llmthrift_core.storage.database import Database
 
 logger = logging.getLogger("llmthrift")
 
 _TTL_SECONDS: Final = 600.0
-_LONGEST_TTL_SECONDS: Final = 7 * 86_400.0
+_LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
 _EXPIRE_EVERY_SECONDS: Final = 1.0
+_FORGET_EVERY_SECONDS: Final = 300.0
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 _LEAST_EXTENSION_TOKENS: Final = 64  # so that a stream does not write to the database for every piece
@@ -150,27 +146,25 @@ class Hold:
 
 
 class Budgets:
-    """The budgets of one database. Safe to share between threads and processes.
+    """What may be spent, by all processes that share a store. Safe to share between threads.
 
     Args:
-        database: where budgets, windows and holds are.
+        store: where budgets, windows and holds are.
         prices: prices estimates.
         clock: seconds since the epoch.
         new_id: makes the ids of holds.
     """
 
-    def __init__(self, database: Database, prices: Prices, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str]) -> None:
+    def __init__(self, store: BudgetStore, prices: Prices, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str]) -> None:
         self.outputs = OutputSizes()
         self.inputs = InputRatios()
-        self._database = database
+        self._store = store
         self._prices = prices
-        self._store = BudgetStore(database, clock)
+        self._clock = clock
         self._new_id = new_id
         self._listeners: list[Callable[[Alert], None]] = []
-        self._expired_at = float("-inf")
+        self._expired_at = self._forgot_at = float("-inf")
         self._read_at = float("-inf")
-        # On PostgreSQL each look is a round trip; limits are always read by the reservation itself.
-        self._coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
         self._known: tuple[Budget, ...] = ()
         self._known = self.all()
 
@@ -180,28 +174,25 @@ class Budgets:
         """Keep a budget, or replace the one of the same name. What was spent in its windows stays. Returns it.
 
         Raises:
-            StorageError: the database cannot be written.
+            StorageError: the store cannot be written.
         """
         if not isinstance(budget, Budget):
             raise ConfigurationError(f"a Budget is needed, not {type(budget).__name__}")
         settings = {name: value for name, value in asdict(budget).items() if name in _SETTINGS}
-        row = (budget.name, budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests, json.dumps(settings, sort_keys=True))
-        with self._database.transaction() as transaction:
-            transaction.execute(sql.PUT_BUDGET, row)
+        limits = budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests
+        self._store.put(KeptBudget(budget.name, *limits, json.dumps(settings, sort_keys=True)))
         self._read_at = float("-inf")
         return budget
 
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
-        with self._database.transaction() as transaction:
-            removed = transaction.execute(sql.REMOVE_BUDGET, (name,))
-            transaction.execute(sql.REMOVE_WINDOWS, (name,))
+        removed = self._store.remove(name)
         self._read_at = float("-inf")
-        return removed > 0
+        return removed
 
     def all(self) -> tuple[Budget, ...]:
         """Every budget, by name."""
-        return tuple(_budget_of(row) for row in self._database.fetch_all(sql.GET_BUDGETS))
+        return tuple(map(_budget_of, self._store.budgets()))
 
     def on_alert(self, listener: Callable[[Alert], None]) -> None:
         """Call `listener` when a share of a limit is reached: once per window, in the process whose settlement reached it."""
@@ -272,7 +263,7 @@ class Budgets:
             single = [budget.limit_tokens for budget in applying if budget.window == "request" and budget.limit_tokens is not None]
             output = min([self._longest_answer(model, provider), *(max(limit - taken, 0) for limit in single)])
         usage = Usage(input_tokens=taken, output_tokens=output)
-        priced = self._prices.price(usage, model, provider, self._store.now_us())
+        priced = self._prices.price(usage, model, provider, self._now_us())
         if priced is None:
             for budget in applying:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
@@ -294,20 +285,20 @@ class Budgets:
             remaining (never negative), overrun and on_exceed; US dollars are Decimal.
         """
         self._expire()
-        return status(self._database, self.all(), self._store.now_us(), scope)
+        return status(self._store, self.all(), self._now_us(), scope)
 
     def holds(self) -> list[dict[str, Any]]:
         """What is set aside for calls under way: rows with id, created_at, expires_at, usd, tokens and budgets, oldest first."""
         return [
             {
-                "id": hold_id,
-                "created_at": from_us(created_us),
-                "expires_at": from_us(expires_us),
-                "usd": to_usd(nano_usd),
-                "tokens": tokens,
-                "budgets": [budget for budget, _, _ in json.loads(parts)],
+                "id": hold.id,
+                "created_at": from_us(hold.created_us),
+                "expires_at": from_us(hold.expires_us),
+                "usd": to_usd(hold.nano_usd),
+                "tokens": hold.tokens,
+                "budgets": list(hold.budgets),
             }
-            for hold_id, parts, nano_usd, tokens, created_us, expires_us in self._database.fetch_all(sql.GET_HOLDS)
+            for hold in self._store.holds()
         ]
 
     def release(self, hold_id: str) -> bool:
@@ -316,9 +307,12 @@ class Budgets:
 
     def release_expired(self) -> int:
         """Give back what holds past their time have set aside. Also happens by itself. Returns how many there were."""
-        return self._store.expire()
+        return self._store.expire(self._now_us())
 
     # --- steps ---
+
+    def _now_us(self) -> int:
+        return int(self._clock() * 1e6)
 
     def _applying(self, scope: Scope) -> list[Budget]:
         return [budget for budget in self._current() if scope.fits(budget)]
@@ -334,7 +328,7 @@ class Budgets:
             while True:
                 hold_id, parts = self._new_id(), self._parts(applying, scope)
                 try:
-                    self._store.reserve(hold_id, parts, amounts, ttl_us)
+                    self._store.reserve(hold_id, parts, amounts, now_us=self._now_us(), ttl_us=ttl_us)
                 except RefusedError as refused:
                     if self._expire():
                         continue  # money came back from holds that nobody settled
@@ -354,7 +348,7 @@ class Budgets:
 
     def _extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
         try:
-            if not self._store.extend(hold_id, parts, more, ttl_us):
+            if not self._store.extend(hold_id, parts, more, now_us=self._now_us(), ttl_us=ttl_us):
                 raise HoldEndedError("the hold was settled or released, and cannot grow any more; reserve a new one")
         except RefusedError as refused:
             budget = next((each for each in self.all() if each.name == refused.part.budget), None)
@@ -371,11 +365,14 @@ class Budgets:
         if now - self._expired_at < at_most_every:
             return 0
         self._expired_at = now
-        return self._store.expire()
+        if now - self._forgot_at >= _FORGET_EVERY_SECONDS:
+            self._forgot_at = now
+            self._store.forget(self._now_us())
+        return self._store.expire(self._now_us())
 
     def _current(self) -> tuple[Budget, ...]:
         now = time.monotonic()
-        if now - self._read_at >= self._coherence_seconds:
+        if now - self._read_at >= self._store.coherence_seconds:
             try:
                 self._known = self.all()
                 self._read_at = now
@@ -385,7 +382,7 @@ class Budgets:
         return self._known
 
     def _parts(self, applying: Sequence[Budget], scope: Scope) -> list[Part]:
-        now_us = self._store.now_us()
+        now_us = self._now_us()
         parts = []
         for budget in applying:
             start_us, resets_us = window_at(budget.window, budget.tz, now_us)
@@ -398,7 +395,7 @@ class Budgets:
         self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
 
     def _price_of_output(self, expected: _Expected, tokens: int) -> int:
-        priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._store.now_us())
+        priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._now_us())
         return 0 if priced is None else priced.nano_usd
 
     def _longest_answer(self, model: str, provider: str | None) -> int:
@@ -444,8 +441,8 @@ def _never_fits(budget: Budget, amounts: Amounts) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _budget_of(row: Row) -> Budget:
-    name, limit_nano_usd, limit_tokens, limit_requests, settings = row
+def _budget_of(kept: KeptBudget) -> Budget:
+    name, limit_nano_usd, limit_tokens, limit_requests, settings = kept
     try:
         values = json.loads(settings)
         limit_usd = None if limit_nano_usd is None else to_usd(limit_nano_usd)

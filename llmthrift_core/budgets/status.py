@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import select
-
-from llmthrift_core.budgets.store import Amounts, Moved, Part
+from llmthrift_core.budgets.scopes import scope_of
+from llmthrift_core.budgets.store import Amounts, BudgetStore, KeptWindow, Moved, Part
 from llmthrift_core.budgets.windows import window_at
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_usd
-from llmthrift_core.storage.tables import budget_windows
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from llmthrift_core.budgets.budget import Budget
-    from llmthrift_core.storage.database import Database
+
+
+_UNUSED: Final = KeptWindow("{}", Amounts(), Amounts(), Amounts())
 
 
 class Alert(NamedTuple):
@@ -35,21 +35,19 @@ class Alert(NamedTuple):
     resets_at: datetime | None
 
 
-def status(database: Database, budgets: Sequence[Budget], now_us: int, scope: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def status(store: BudgetStore, budgets: Sequence[Budget], now_us: int, scope: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """One row per budget, spender and unit in the windows that `now_us` falls in."""
     rows: list[dict[str, Any]] = []
-    column = budget_windows.c
-    with database.read() as connection:
-        for budget in budgets:
-            start_us, resets_us = window_at(budget.window, budget.tz, now_us)
-            query = select(budget_windows).where(column.budget == budget.name, column.start_us == start_us).order_by(column.scope)
-            found = connection.execute(query).mappings().all()
-            for window in found:
-                spender = json.loads(window["scope"])
-                if _wanted(spender, budget, scope):
-                    rows += _rows(budget, spender, start_us, resets_us, window)
-            if not found and (not budget.per or budget.window == "request"):
-                rows += _rows(budget, {}, start_us, resets_us, None)
+    for budget in budgets:
+        start_us, resets_us = window_at(budget.window, budget.tz, now_us)
+        is_one = scope is not None and all(name in scope for name in budget.per or ())
+        windows = store.windows(budget.name, start_us, scope_of(scope).key(budget) if scope is not None and is_one else None)
+        for window in windows:
+            spender = json.loads(window.scope)
+            if _wanted(spender, budget, scope):
+                rows += _rows(budget, spender, start_us, resets_us, window)
+        if not windows and (not budget.per or budget.window == "request"):
+            rows += _rows(budget, {}, start_us, resets_us, _UNUSED)
     return rows
 
 
@@ -109,14 +107,11 @@ def _units(budget: Budget, amounts: Amounts) -> Iterator[tuple[str, Decimal | in
         yield "requests", budget.limit_requests, amounts.requests
 
 
-def _rows(budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: Any) -> Iterator[dict[str, Any]]:
-    def amounts(kind: str) -> Amounts:
-        return Amounts() if window is None else Amounts(*(window[f"{kind}_{unit}"] for unit in Amounts._fields))
-
-    spent, reserved = amounts("spent"), amounts("reserved")
-    overrun = Amounts() if window is None else Amounts(window["overrun_nano_usd"], window["overrun_tokens"])
+def _rows(
+    budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: KeptWindow
+) -> Iterator[dict[str, Any]]:
     for (unit, limit, used), (_, _, held), (_, _, over) in zip(
-        _units(budget, spent), _units(budget, reserved), _units(budget, overrun), strict=True
+        _units(budget, window.spent), _units(budget, window.reserved), _units(budget, window.overrun), strict=True
     ):
         yield {
             "name": budget.name,

@@ -1,20 +1,14 @@
-"""Reservations in the database: every step one transaction, every condition in the statement that moves the money.
-
-Windows are taken in a fixed order, so that two processes cannot wait for each other.
-"""
+"""What budgets ask of the place where they are kept. Every step is atomic: it moves money in all windows that it names, or in none."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, Protocol
 
-from llmthrift_core.storage import budget_statements as sql
-from llmthrift_core.storage.backend import Transaction
-from llmthrift_core.storage.database import Database
-
-_ENDED_KEPT_US: Final = 86_400_000_000  # how long an ended hold is remembered, so that settling it again changes nothing
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+# An ended hold is remembered for a day, so that settling it again changes nothing, and a window until no hold of it can be.
+ENDED_KEPT_US: Final = 86_400_000_000
+LONGEST_TTL_US: Final = 7 * 86_400_000_000
+WINDOW_KEPT_US: Final = LONGEST_TTL_US + ENDED_KEPT_US
 
 
 class Amounts(NamedTuple):
@@ -46,6 +40,36 @@ class Moved(NamedTuple):
     resets_us: int | None
 
 
+class KeptBudget(NamedTuple):
+    """A budget as it is stored: its limits, by which reservations are checked, and the rest of it as a JSON object."""
+
+    name: str
+    limit_nano_usd: int | None
+    limit_tokens: int | None
+    limit_requests: int | None
+    settings: str
+
+
+class KeptWindow(NamedTuple):
+    """One spender's window."""
+
+    scope: str
+    spent: Amounts
+    reserved: Amounts
+    overrun: Amounts
+
+
+class KeptHold(NamedTuple):
+    """What is set aside for one call."""
+
+    id: str
+    budgets: Sequence[str]
+    nano_usd: int
+    tokens: int
+    created_us: int
+    expires_us: int
+
+
 class RefusedError(Exception):
     """A window has no room."""
 
@@ -54,127 +78,80 @@ class RefusedError(Exception):
         self.part = part
 
 
-class BudgetStore:
-    """Windows and holds of one database. Every method raises StorageError where the database cannot be reached."""
+class BudgetStore(Protocol):
+    """Budgets, windows and holds. Every method raises StorageError where the store cannot be reached.
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        self._database = database
-        self._clock = clock
+    Attributes:
+        coherence_seconds: for how long a process may go by the list of budgets that it has read. Limits are always read by the
+            reservation itself.
+    """
 
-    def now_us(self) -> int:
-        """Now, in microseconds since the epoch."""
-        return int(self._clock() * 1e6)
+    coherence_seconds: float
 
-    def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, ttl_us: int) -> None:
+    def put(self, budget: KeptBudget) -> None:
+        """Keep a budget, or replace the one of the same name.
+
+        Raises:
+            ConfigurationError: this store cannot keep such limits.
+        """
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Forget a budget and its windows. False if there is none of that name."""
+        ...
+
+    def budgets(self) -> Sequence[KeptBudget]:
+        """Every budget, by name."""
+        ...
+
+    def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
         """Set amounts aside in all windows, or in none.
 
         Raises:
             RefusedError: a window has no room.
         """
-        now_us = self.now_us()
-        with self._database.transaction() as transaction:
-            for part in parts:
-                _take(transaction, part, amounts, amounts)
-            windows = _encode([part[:3] for part in parts if part.mode != "request"])
-            transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us))
+        ...
 
-    def extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> bool:
+    def extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, *, now_us: int, ttl_us: int) -> bool:
         """Set more aside, and renew the hold. An expired hold is set aside again as a whole. False if it has ended.
 
         Raises:
             RefusedError: a window has no room.
         """
-        with self._database.transaction() as transaction:
-            row = transaction.fetch_one(sql.GET_HOLD, (hold_id,))
-            if row is None or row[0] not in ("held", "expired"):
-                return False
-            total = Amounts(row[2] + more.nano_usd, row[3] + more.tokens, 1)
-            taken = more if row[0] == "held" else total
-            for part in parts:
-                _take(transaction, part, taken, total)
-            transaction.execute(sql.GROW_HOLD, (more.nano_usd, more.tokens, self.now_us() + ttl_us, hold_id))
-        return True
+        ...
 
-    def settle(self, hold_id: str, spent: Amounts | None) -> list[Moved]:
+    def settle(self, hold_id: str, spent: Amounts | None) -> Sequence[Moved]:
         """End a hold with what was used, in the windows that it was set aside in, even after it expired. Again: nothing happens.
 
         Args:
             spent: None releases the hold: nothing was used. A negative `nano_usd` stands for "as much as was held".
         """
-        moved: list[Moved] = []
-        with self._database.transaction() as transaction:
-            state = "released" if spent is None else "settled"
-            row, is_held = transaction.fetch_one(sql.END_HELD, (state, hold_id)), True
-            if row is None:
-                row, is_held = transaction.fetch_one(sql.END_EXPIRED, (state, hold_id)), False
-            if row is None:
-                return moved
-            used = spent or Amounts()
-            held = Amounts(row[1], row[2], 1)
-            if used.nano_usd < 0:  # the price is not known: what was held is the best there is
-                used = used._replace(nano_usd=held.nano_usd)
-            back = held if is_held else Amounts()
-            # What was not set aside (any more) may not have been there: spent + reserved <= limit + overrun always holds.
-            over = max(used.nano_usd - back.nano_usd, 0), max(used.tokens - back.tokens, 0)
-            for budget, scope, start_us in json.loads(row[0]):
-                found = transaction.fetch_one(sql.MOVE, (*used, *back, *over, budget, scope, start_us))
-                if found is not None and spent is not None:
-                    moved.append(Moved(budget, scope, start_us, Amounts(*found[:3]), found[3], found[4]))
-        return moved
+        ...
 
     def mark_alerted(self, moved: Moved, per_mille: int) -> bool:
         """Remember that a share of the limit was told. False where another process has told it."""
-        with self._database.transaction() as transaction:
-            changed = transaction.execute(sql.MARK_ALERTED, (per_mille, moved.budget, moved.scope, moved.start_us, per_mille))
-        return changed == 1
+        ...
 
     def end(self, hold_id: str) -> bool:
         """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
-        with self._database.transaction() as transaction:
-            row = transaction.fetch_one(sql.END_HELD, ("expired", hold_id))
-            if row is None:
-                return False
-            for budget, scope, start_us in json.loads(row[0]):
-                transaction.fetch_one(sql.MOVE, (0, 0, 0, row[1], row[2], 1, 0, 0, budget, scope, start_us))
-        return True
+        ...
 
-    def expire(self) -> int:
+    def expire(self, now_us: int) -> int:
         """Give back what holds past their time have set aside. Returns how many there were."""
-        now_us = self.now_us()
-        expired = 0
-        while True:
-            ids = [row[0] for row in self._database.fetch_all(sql.FIND_EXPIRED, (now_us,))]
-            expired += sum(self.end(hold_id) for hold_id in ids)
-            if len(ids) < 500:
-                break
-        if expired:
-            with self._database.transaction() as transaction:
-                transaction.execute(sql.FORGET_ENDED, (now_us - _ENDED_KEPT_US,))
-        return expired
+        ...
+
+    def forget(self, now_us: int) -> None:
+        """Drop what nobody can ask for any more: holds that ended a day ago, and windows that closed a day before those."""
+        ...
 
     def window(self, part: Part) -> tuple[Amounts, Amounts]:
         """What is spent and what is reserved in a window."""
-        row = self._database.fetch_one(sql.GET_WINDOW, part[:3])
-        return (Amounts(), Amounts()) if row is None else (Amounts(*row[:3]), Amounts(*row[3:6]))
+        ...
 
+    def windows(self, budget: str, start_us: int, scope: str | None = None) -> Sequence[KeptWindow]:
+        """The windows that began at a time: of one spender, or of all, by spender."""
+        ...
 
-def _take(transaction: Transaction, part: Part, taken: Amounts, total: Amounts) -> None:
-    """Set `taken` aside in one window; `total` is what the request holds altogether."""
-    name = part.budget
-    if part.mode == "request":
-        checks = [value for amount in total for value in (amount, amount)]
-        if transaction.fetch_one(sql.FITS_ONE_REQUEST, (name, *checks)) is None:
-            raise RefusedError(part)
-        return
-    key = part[:3]
-    if part.mode == "warn":
-        transaction.execute(sql.RESERVE_ANYWAY, (*key, part.resets_us, *taken, name))
-        return
-    checks = [value for amount in taken for value in (amount, amount)]
-    if transaction.execute(sql.RESERVE, (*taken, *key, name, *checks)):
-        return
-    # The first reservation in a window opens it. Where another process did so meanwhile, its row is there now.
-    if transaction.execute(sql.OPEN_WINDOW, (*key, part.resets_us, *taken, name, *checks)):
-        return
-    if not transaction.execute(sql.RESERVE, (*taken, *key, name, *checks)):
-        raise RefusedError(part)
+    def holds(self) -> Sequence[KeptHold]:
+        """What is set aside, oldest first."""
+        ...

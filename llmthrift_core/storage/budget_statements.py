@@ -141,14 +141,19 @@ GROW_HOLD: Final = Statement(
     .where(_hold.id == bindparam("of_id"))
 )
 FIND_EXPIRED: Final = Statement(
-    select(_hold.id).where(_hold.state == _text("held"), _hold.expires_us <= bindparam("now_us")).order_by(_hold.expires_us).limit(500)
+    select(_hold.id)
+    .where(_hold.state == _text("held"), _hold.expires_us <= bindparam("now_us"))
+    .order_by(_hold.expires_us)
+    .limit(bindparam("most"))
+    .offset(_zero)
 )
 GET_HOLDS: Final = Statement(
     select(_hold.id, _hold.parts, _hold.nano_usd, _hold.tokens, _hold.created_us, _hold.expires_us)
     .where(_hold.state == _text("held"))
     .order_by(_hold.created_us)
 )
-FORGET_ENDED: Final = Statement(delete(budget_holds).where(_hold.state != _text("held"), _hold.expires_us < bindparam("before_us")))
+FORGET_ENDED: Final = Statement(delete(budget_holds).where(_hold.state == bindparam("state"), _hold.expires_us < bindparam("before_us")))
+FORGET_WINDOWS: Final = Statement(delete(budget_windows).where(_window.resets_us < bindparam("before_us")))
 GET_BUDGETS: Final = Statement(
     select(_budget.name, _budget.limit_nano_usd, _budget.limit_tokens, _budget.limit_requests, _budget.settings).order_by(_budget.name)
 )

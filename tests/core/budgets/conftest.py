@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from llmthrift_core.budgets import Budgets
+from llmthrift_core.budgets.sql_store import SqlBudgets
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from tests.core.storage.backends import (  # noqa: F401 - fixtures
@@ -39,7 +40,7 @@ def clock() -> Clock:
 def open_budgets(clock: Clock) -> Callable[[Database], Budgets]:
     numbers = itertools.count(1)
     prices = PriceCatalog()
-    return lambda database: Budgets(database, prices, clock=clock, new_id=lambda: f"hold-{id(database)}-{next(numbers)}")
+    return lambda database: Budgets(SqlBudgets(database), prices, clock=clock, new_id=lambda: f"hold-{id(database)}-{next(numbers)}")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from llmthrift_core import Budget, BudgetExceededError, attribute
 from llmthrift_core.budgets import Budgets
+from llmthrift_core.budgets.sql_store import SqlBudgets
 from llmthrift_core.errors import BudgetError, ConfigurationError, HoldEndedError, StorageError
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
@@ -282,7 +283,7 @@ def test_spent_and_reserved_stay_within_the_limit_whatever_happens(steps):
     now = [1_800_000_000.0]
     numbers = iter(range(10**6))
     with Database.open(":memory:") as database:
-        budgets = Budgets(database, PriceCatalog(), clock=lambda: now[0], new_id=lambda: str(next(numbers)))
+        budgets = Budgets(SqlBudgets(database), PriceCatalog(), clock=lambda: now[0], new_id=lambda: str(next(numbers)))
         budgets.add(Budget(limit_tokens=1000, name="all"))
         budgets.add(Budget(limit_tokens=700, per="user", name="each"))
         holds: list[Any] = []

@@ -1,0 +1,190 @@
+"""Budgets in the SQL database: every step one transaction, every condition in the statement that moves the money.
+
+Windows are taken in a fixed order, so that two processes cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import select
+
+from llmthrift_core.budgets.store import (
+    ENDED_KEPT_US,
+    WINDOW_KEPT_US,
+    Amounts,
+    KeptBudget,
+    KeptHold,
+    KeptWindow,
+    Moved,
+    Part,
+    RefusedError,
+)
+from llmthrift_core.storage import budget_statements as sql
+from llmthrift_core.storage.backend import Transaction
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.tables import budget_windows
+
+_BATCH: Final = 500
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class SqlBudgets:
+    """A `BudgetStore` in SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # On PostgreSQL each look is a round trip.
+        self.coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
+
+    # --- keeping ---
+
+    def put(self, budget: KeptBudget) -> None:
+        """Keep a budget, or replace the one of the same name."""
+        with self._database.transaction() as transaction:
+            transaction.execute(sql.PUT_BUDGET, budget)
+
+    def remove(self, name: str) -> bool:
+        """Forget a budget and its windows. False if there is none of that name."""
+        with self._database.transaction() as transaction:
+            removed = transaction.execute(sql.REMOVE_BUDGET, (name,))
+            transaction.execute(sql.REMOVE_WINDOWS, (name,))
+        return removed > 0
+
+    def budgets(self) -> list[KeptBudget]:
+        """Every budget, by name."""
+        return [KeptBudget(*row) for row in self._database.fetch_all(sql.GET_BUDGETS)]
+
+    # --- moving money ---
+
+    def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
+        """Set amounts aside in all windows, or in none. Raises RefusedError."""
+        with self._database.transaction() as transaction:
+            for part in parts:
+                _take(transaction, part, amounts, amounts)
+            windows = _encode([part[:3] for part in parts if part.mode != "request"])
+            transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us))
+
+    def extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, *, now_us: int, ttl_us: int) -> bool:
+        """Set more aside, and renew the hold. An expired hold is set aside again as a whole. Raises RefusedError."""
+        with self._database.transaction() as transaction:
+            row = transaction.fetch_one(sql.GET_HOLD, (hold_id,))
+            if row is None or row[0] not in ("held", "expired"):
+                return False
+            total = Amounts(row[2] + more.nano_usd, row[3] + more.tokens, 1)
+            taken = more if row[0] == "held" else total
+            for part in parts:
+                _take(transaction, part, taken, total)
+            transaction.execute(sql.GROW_HOLD, (more.nano_usd, more.tokens, now_us + ttl_us, hold_id))
+        return True
+
+    def settle(self, hold_id: str, spent: Amounts | None) -> list[Moved]:
+        """End a hold with what was used; None releases it."""
+        moved: list[Moved] = []
+        with self._database.transaction() as transaction:
+            state = "released" if spent is None else "settled"
+            row, is_held = transaction.fetch_one(sql.END_HELD, (state, hold_id)), True
+            if row is None:
+                row, is_held = transaction.fetch_one(sql.END_EXPIRED, (state, hold_id)), False
+            if row is None:
+                return moved
+            used = spent or Amounts()
+            held = Amounts(row[1], row[2], 1)
+            if used.nano_usd < 0:  # the price is not known: what was held is the best there is
+                used = used._replace(nano_usd=held.nano_usd)
+            back = held if is_held else Amounts()
+            # What was not set aside (any more) may not have been there: spent + reserved <= limit + overrun always holds.
+            over = max(used.nano_usd - back.nano_usd, 0), max(used.tokens - back.tokens, 0)
+            for budget, scope, start_us in json.loads(row[0]):
+                found = transaction.fetch_one(sql.MOVE, (*used, *back, *over, budget, scope, start_us))
+                if found is not None and spent is not None:
+                    moved.append(Moved(budget, scope, start_us, Amounts(*found[:3]), found[3], found[4]))
+        return moved
+
+    def mark_alerted(self, moved: Moved, per_mille: int) -> bool:
+        """Remember that a share of the limit was told. False where another process has told it."""
+        with self._database.transaction() as transaction:
+            changed = transaction.execute(sql.MARK_ALERTED, (per_mille, moved.budget, moved.scope, moved.start_us, per_mille))
+        return changed == 1
+
+    def end(self, hold_id: str) -> bool:
+        """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
+        with self._database.transaction() as transaction:
+            row = transaction.fetch_one(sql.END_HELD, ("expired", hold_id))
+            if row is None:
+                return False
+            for budget, scope, start_us in json.loads(row[0]):
+                transaction.fetch_one(sql.MOVE, (0, 0, 0, row[1], row[2], 1, 0, 0, budget, scope, start_us))
+        return True
+
+    def expire(self, now_us: int) -> int:
+        """Give back what holds past their time have set aside. Returns how many there were."""
+        expired = 0
+        while True:
+            ids = [row[0] for row in self._database.fetch_all(sql.FIND_EXPIRED, (now_us, _BATCH))]
+            expired += sum(self.end(hold_id) for hold_id in ids)
+            if len(ids) < _BATCH:
+                return expired
+
+    def forget(self, now_us: int) -> None:
+        """Drop holds and windows that nobody can ask for any more."""
+        with self._database.transaction() as transaction:
+            for state in ("settled", "released", "expired"):
+                transaction.execute(sql.FORGET_ENDED, (state, now_us - ENDED_KEPT_US))
+            transaction.execute(sql.FORGET_WINDOWS, (now_us - WINDOW_KEPT_US,))
+
+    # --- looking ---
+
+    def window(self, part: Part) -> tuple[Amounts, Amounts]:
+        """What is spent and what is reserved in a window."""
+        row = self._database.fetch_one(sql.GET_WINDOW, part[:3])
+        return (Amounts(), Amounts()) if row is None else (Amounts(*row[:3]), Amounts(*row[3:6]))
+
+    def windows(self, budget: str, start_us: int, scope: str | None = None) -> list[KeptWindow]:
+        """The windows that began at a time, by spender."""
+        column = budget_windows.c
+        query = select(budget_windows).where(column.budget == budget, column.start_us == start_us).order_by(column.scope)
+        if scope is not None:
+            query = query.where(column.scope == scope)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            KeptWindow(
+                row["scope"],
+                Amounts(*(row[f"spent_{unit}"] for unit in sql.UNITS)),
+                Amounts(*(row[f"reserved_{unit}"] for unit in sql.UNITS)),
+                Amounts(row["overrun_nano_usd"], row["overrun_tokens"]),
+            )
+            for row in rows
+        ]
+
+    def holds(self) -> list[KeptHold]:
+        """What is set aside, oldest first."""
+        return [
+            KeptHold(hold_id, [budget for budget, _, _ in json.loads(parts)], *numbers)
+            for hold_id, parts, *numbers in self._database.fetch_all(sql.GET_HOLDS)
+        ]
+
+
+def _take(transaction: Transaction, part: Part, taken: Amounts, total: Amounts) -> None:
+    """Set `taken` aside in one window; `total` is what the request holds altogether."""
+    name = part.budget
+    if part.mode == "request":
+        checks = [value for amount in total for value in (amount, amount)]
+        if transaction.fetch_one(sql.FITS_ONE_REQUEST, (name, *checks)) is None:
+            raise RefusedError(part)
+        return
+    key = part[:3]
+    if part.mode == "warn":
+        transaction.execute(sql.RESERVE_ANYWAY, (*key, part.resets_us, *taken, name))
+        return
+    checks = [value for amount in taken for value in (amount, amount)]
+    if transaction.execute(sql.RESERVE, (*taken, *key, name, *checks)):
+        return
+    # The first reservation in a window opens it. Where another process did so meanwhile, its row is there now.
+    if transaction.execute(sql.OPEN_WINDOW, (*key, part.resets_us, *taken, name, *checks)):
+        return
+    if not transaction.execute(sql.RESERVE, (*taken, *key, name, *checks)):
+        raise RefusedError(part)
