@@ -1,23 +1,26 @@
-"""Budgets on every kind of database, with a clock that tests move."""
+"""Budgets in every kind of store, with a clock that tests move."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from llmthrift_core.budgets import Budgets
 from llmthrift_core.budgets.sql_store import SqlBudgets
+from llmthrift_core.budgets.store import BudgetStore
+from llmthrift_core.budgets.valkey_store import ValkeyBudgets
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.valkey import ValkeyServer
 from tests.core.storage.backends import (  # noqa: F401 - fixtures
-    any_database,
-    any_url,
     file_database,
     postgresql_server,
     postgresql_url,
+    valkey_server,
+    valkey_url,
 )
 
 
@@ -36,13 +39,26 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["memory", "file", "postgresql", "valkey"])
+def store(request: pytest.FixtureRequest) -> Iterator[BudgetStore]:
+    """An empty store, of each kind."""
+    if request.param == "valkey":
+        with ValkeyServer(request.getfixturevalue("valkey_url")) as server:
+            yield ValkeyBudgets(server)
+    elif request.param == "file":
+        yield SqlBudgets(request.getfixturevalue("file_database"))
+    else:
+        with Database.open(":memory:" if request.param == "memory" else request.getfixturevalue("postgresql_url")) as database:
+            yield SqlBudgets(database)
+
+
 @pytest.fixture
-def open_budgets(clock: Clock) -> Callable[[Database], Budgets]:
+def open_budgets(clock: Clock) -> Callable[[BudgetStore], Budgets]:
     numbers = itertools.count(1)
     prices = PriceCatalog()
-    return lambda database: Budgets(SqlBudgets(database), prices, clock=clock, new_id=lambda: f"hold-{id(database)}-{next(numbers)}")
+    return lambda store: Budgets(store, prices, clock=clock, new_id=lambda: f"hold-{next(numbers)}")
 
 
 @pytest.fixture
-def budgets(any_database: Database, open_budgets: Callable[[Database], Budgets]) -> Budgets:  # noqa: F811
-    return open_budgets(any_database)
+def budgets(store: BudgetStore, open_budgets: Callable[[BudgetStore], Budgets]) -> Budgets:
+    return open_budgets(store)

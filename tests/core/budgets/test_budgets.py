@@ -1,7 +1,8 @@
-"""Reserve, extend, settle, release, expire: the same on memory, SQLite and PostgreSQL."""
+"""Reserve, extend, settle, release, expire: the same in memory, on SQLite, PostgreSQL and Valkey."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -10,13 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
 from llmthrift_core import Budget, BudgetExceededError, attribute
 from llmthrift_core.budgets import Budgets
 from llmthrift_core.budgets.sql_store import SqlBudgets
+from llmthrift_core.budgets.valkey_store import ValkeyBudgets
 from llmthrift_core.errors import BudgetError, ConfigurationError, HoldEndedError, StorageError
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import budget_holds, budget_windows
+from llmthrift_core.storage.valkey import ValkeyServer
 
 ADA = {"user": "ada"}
 STEPS = ["reserve", "settle", "release", "extend", "wait"]
@@ -186,8 +192,8 @@ def test_extending_beyond_what_one_request_may_take(budgets):
         hold.extend(tokens=1)
 
 
-def test_limits_change_at_once_even_below_what_is_spent(any_database, open_budgets):
-    here, there = open_budgets(any_database), open_budgets(any_database)
+def test_limits_change_at_once_even_below_what_is_spent(store, open_budgets):
+    here, there = open_budgets(store), open_budgets(store)
     here.add(Budget(limit_usd=10, name="b"))
     there.reserve(estimate_usd=8, scope={}).settle(cost_usd=8)
     here.add(Budget(limit_usd=5, name="b"))
@@ -277,40 +283,107 @@ def test_threads_never_overspend(budgets):
     assert only(budgets)["spent"] == 1
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4), st.integers(0, 600)), max_size=40))
-def test_spent_and_reserved_stay_within_the_limit_whatever_happens(steps):
+def _do(budgets: Budgets, holds: list[Any], step: str, index: int, tokens: int) -> str:
+    try:
+        if step == "reserve":
+            holds.append(budgets.reserve(estimate_tokens=tokens, scope={"user": str(index)}, ttl_seconds=100))
+        elif index < len(holds):
+            if step == "settle":
+                holds[index].settle(cost_usd=0, tokens=tokens)
+            elif step == "release":
+                holds[index].release()
+            elif step == "extend":
+                holds[index].extend(tokens=tokens)
+    except BudgetError as error:
+        return f"{type(error).__name__}: {error}"
+    return "done"
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4), st.integers(0, 600)), max_size=40))
+def test_spent_and_reserved_stay_within_the_limit_whatever_happens_and_every_store_agrees(steps, valkey_server):
     now = [1_800_000_000.0]
-    numbers = iter(range(10**6))
-    with Database.open(":memory:") as database:
-        budgets = Budgets(SqlBudgets(database), PriceCatalog(), clock=lambda: now[0], new_id=lambda: str(next(numbers)))
-        budgets.add(Budget(limit_tokens=1000, name="all"))
-        budgets.add(Budget(limit_tokens=700, per="user", name="each"))
-        holds: list[Any] = []
+    with Database.open(":memory:") as database, ValkeyServer(valkey_server) as server:
+        server.ask("FLUSHALL")
+        both: list[Budgets] = []
+        for store in (SqlBudgets(database), ValkeyBudgets(server)):
+            ids = itertools.count()
+            both.append(Budgets(store, PriceCatalog(), clock=lambda: now[0], new_id=lambda ids=ids: str(next(ids))))
+        for budgets in both:
+            budgets.add(Budget(limit_tokens=1000, name="all"))
+            budgets.add(Budget(limit_tokens=700, per="user", name="each"))
+            budgets.add(Budget(limit_tokens=550, window="request", name="one"))
+            budgets.add(Budget(limit_tokens=10, on_exceed="warn", name="told"))
+        holds: tuple[list[Any], list[Any]] = ([], [])
         for step, index, tokens in steps:
-            try:
-                if step == "reserve":
-                    holds.append(budgets.reserve(estimate_tokens=tokens, scope={"user": str(index)}, ttl_seconds=100))
-                elif step == "wait":
-                    now[0] += tokens / 4
-                elif index < len(holds):
-                    if step == "settle":
-                        holds[index].settle(cost_usd=0, tokens=tokens)
-                    elif step == "release":
-                        holds[index].release()
-                    else:
-                        holds[index].extend(tokens=tokens)
-            except BudgetError:
-                pass
-            for row in budgets.status():
+            if step == "wait":
+                now[0] += tokens / 4
+            outcomes = [_do(budgets, held, step, index, tokens) for budgets, held in zip(both, holds, strict=True)]
+            rows, others = (budgets.status() for budgets in both)
+            assert outcomes[0] == outcomes[1]
+            assert rows == others
+            assert both[0].holds() == both[1].holds()
+            for row in rows:
                 assert row["spent"] >= 0
                 assert row["reserved"] >= 0
-                assert row["spent"] + row["reserved"] <= row["limit"] + row["overrun"]
+                assert row["on_exceed"] == "warn" or row["spent"] + row["reserved"] <= row["limit"] + row["overrun"]
+
+
+def test_amounts_are_exact_beyond_what_a_float_holds(budgets):
+    budgets.add(Budget(limit_tokens=2**60 + 1))
+    half = budgets.reserve(estimate_tokens=2**59, scope={})
+    budgets.reserve(estimate_tokens=2**59, scope={})
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_tokens=2, scope={})
+    budgets.reserve(estimate_tokens=1, scope={})
+    with pytest.raises(BudgetExceededError):
+        budgets.reserve(estimate_tokens=1, scope={})
+    half.settle(cost_usd=0, tokens=2**59 - 1)
+    assert (only(budgets)["spent"], only(budgets)["remaining"]) == (2**59 - 1, 1)
+
+
+def test_the_status_of_one_spender(budgets):
+    budgets.add(Budget(limit_usd=10, per=["user", "feature"], name="both"))
+    budgets.add(Budget(limit_usd=10, per="user", name="user"))
+    for user in ("ada", "bob"):
+        budgets.reserve(estimate_usd=1, scope={"user": user, "feature": "chat"})
+    assert [row["scope"] for row in budgets.status({"user": "bob"})] == [{"feature": "chat", "user": "bob"}, {"user": "bob"}]
+    assert [row["name"] for row in budgets.status({"user": "ada", "feature": "chat"})] == ["both", "user"]
+    assert budgets.status({"user": "eve", "feature": "chat"}) == []
+
+
+def test_a_removed_budget_forgets_what_was_spent(budgets):
+    budgets.add(Budget(limit_usd=10, per="user", name="b"))
+    hold = budgets.reserve(estimate_usd=9, scope=ADA)
+    budgets.remove("b")
+    budgets.add(Budget(limit_usd=10, per="user", name="b"))
+    assert budgets.status(ADA) == []
+    hold.settle(cost_usd=9)  # of a window that is gone
+    assert budgets.status(ADA) == []
+    budgets.reserve(estimate_usd=10, scope=ADA)
+
+
+def test_what_nobody_can_ask_for_any_more_is_forgotten(file_database, open_budgets, clock):
+    store = SqlBudgets(file_database)
+    budgets = open_budgets(store)
+    budgets.add(Budget(limit_usd=10, window="minute"))
+    for _ in range(3):
+        budgets.reserve(estimate_usd=1, scope={}).settle(cost_usd=1)
+        clock.now += 60
+    late = budgets.reserve(estimate_usd=1, scope={}, ttl_seconds=7 * 86_400)
+    clock.now += 7 * 86_400
+    store.forget(int(clock.now * 1e6))
+    count = Statement(select(func.count()).select_from(budget_windows)), Statement(select(func.count()).select_from(budget_holds))
+    assert [file_database.fetch_one(each) for each in count] == [(4,), (1,)]
+    late.settle(cost_usd=1)
+    clock.now += 2 * 86_400
+    store.forget(int(clock.now * 1e6))
+    assert [file_database.fetch_one(each) for each in count] == [(0,), (0,)]
 
 
 def test_a_store_that_disappears_refuses_unless_told_otherwise(tmp_path, open_budgets):
     database = Database.open(tmp_path / "b.db")
-    budgets = open_budgets(database)
+    budgets = open_budgets(SqlBudgets(database))
     budgets.add(Budget(limit_usd=10, name="strict", match={"feature": "strict"}))
     budgets.add(Budget(limit_usd=10, name="loose", match={"feature": "loose"}, on_store_error="allow"))
     budgets.reserve(estimate_usd=1, scope={"feature": "strict"})

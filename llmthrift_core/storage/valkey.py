@@ -1,0 +1,120 @@
+"""A Valkey or Redis server, for the budgets and answers that several machines share. The ledger stays in the SQL database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha1
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
+
+if TYPE_CHECKING:
+    from valkey import Valkey
+
+_SCHEMES: Final = ("valkey://", "valkeys://", "redis://", "rediss://", "unix://")
+_SECRETS: Final = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=password=)[^&]*")
+
+
+class Script:
+    """A Lua script. The server runs it as one step: nothing else happens in between."""
+
+    __slots__ = ("digest", "text")
+
+    def __init__(self, *parts: str) -> None:
+        self.text = "\n".join(parts)
+        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class ValkeyServer:
+    """Connections to one server, safe to share between threads and after fork. Every method raises StorageError.
+
+    Args:
+        url: "valkey://[user:password@]host:port/0", "redis://...", with "s" for TLS, or "unix:///path".
+        timeout_seconds: how long to wait for a connection, and for an answer.
+
+    Raises:
+        ConfigurationError: a URL that cannot be used.
+        MissingExtraError: the client is not installed.
+        StorageError: the server does not answer.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+        try:
+            import valkey
+            from valkey.backoff import NoBackoff
+            from valkey.retry import Retry
+        except ImportError:
+            raise MissingExtraError("valkey", "valkey") from None
+        shown = _SECRETS.sub("***", str(url))
+        if not isinstance(url, str) or not url.startswith(_SCHEMES):
+            raise ConfigurationError(f"not the URL of a Valkey or Redis server: {shown!r}; accepted are {', '.join(_SCHEMES)}")
+        self.url = shown
+        self._error = valkey.ValkeyError
+        self._no_script = valkey.exceptions.NoScriptError
+        try:
+            self._client: Valkey = valkey.Valkey.from_url(
+                url,
+                socket_timeout=timeout_seconds or None,
+                socket_connect_timeout=timeout_seconds or None,
+                # A connection that lay idle may be gone. Every script may be sent twice: the second changes nothing, or holds more.
+                retry=Retry(NoBackoff(), 1),
+                retry_on_error=[valkey.ConnectionError],
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"not the URL of a Valkey or Redis server: {shown!r} ({type(error).__name__})") from None
+        with self._as_storage_errors():
+            self._client.ping()
+
+    def run(self, script: Script, *arguments: Any) -> Any:
+        """Run a script. Returns what it returns: texts are bytes."""
+        with self._as_storage_errors():
+            try:
+                return self._client.evalsha(script.digest, 0, *arguments)
+            except self._no_script:
+                return self._client.eval(script.text, 0, *arguments)
+
+    def ask(self, *command: Any) -> Any:
+        """Run one command."""
+        with self._as_storage_errors():
+            return self._client.execute_command(*command)
+
+    def ask_many(self, commands: Iterable[Sequence[Any]], *, together: bool = False) -> list[Any]:
+        """Run commands in one round trip; `together` as one step."""
+        with self._as_storage_errors(), self._client.pipeline(transaction=together) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers: list[Any] = pipeline.execute()
+            return answers
+
+    def members(self, key: str) -> Iterator[bytes]:
+        """The members of a set, a batch at a time, so that a large one does not stop the server."""
+        with self._as_storage_errors():
+            yield from self._client.sscan_iter(key, count=1000)
+
+    def may_evict(self) -> str | None:
+        """The server's policy for full memory if it may then drop keys at will, else None."""
+        with self._as_storage_errors():
+            memory = self._client.info("memory")
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        return policy if memory.get("maxmemory") and policy != "noeviction" else None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _as_storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            # An error of the server may repeat what it was sent; one of the connection names the host.
+            what = str(error).splitlines()[0] if type(error).__name__ in ("ConnectionError", "TimeoutError") else ""
+            raise StorageError(f"{self.url}: {what or type(error).__name__}") from None
