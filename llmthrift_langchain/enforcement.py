@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.globals import get_llm_cache
@@ -37,6 +38,13 @@ def will_ask_cache(thrift: Thrift) -> bool:
 def tokens_of_stream(chars: int) -> int:
     """About how many tokens so many characters of a stream are."""
     return chars // _CHARS_PER_TOKEN
+
+
+def text_of_event(event: Mapping[str, Any]) -> str:
+    """What an event of a "v3" stream adds to the answer: text, reasoning, or arguments of a tool call."""
+    delta = event.get("delta") if event.get("event") == "content-block-delta" else None
+    values = delta.get("fields", delta) if isinstance(delta, Mapping) else {}
+    return "".join(value for name in ("text", "reasoning", "args") if isinstance(value := values.get(name), str))
 
 
 def _cache_of(model: Any) -> Any:

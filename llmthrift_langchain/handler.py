@@ -12,20 +12,21 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.codec import mark_of
-from llmthrift_langchain.enforcement import tokens_of_stream, will_ask_cache
-from llmthrift_langchain.lineage import Lineage
+from llmthrift_langchain.enforcement import text_of_event, tokens_of_stream, will_ask_cache
+from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
 from llmthrift_langchain.response import count_input, max_output_tokens, response_of_result
+from llmthrift_langchain.run_follower import RunFollower
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _MOST_OPEN_RUNS = 50_000
 
 
-class ThriftCallbackHandler(BaseCallbackHandler):
+class ThriftCallbackHandler(RunFollower):
     """Record every chat and completion model call of the runs that it is attached to.
 
     One call is one row, in every combination of handler, cache and router. Works with invoke, batch, streams and their async forms.
@@ -64,7 +65,6 @@ class ThriftCallbackHandler(BaseCallbackHandler):
     1
     """
 
-    run_inline = True
     raise_error = False
 
     def __init__(
@@ -96,7 +96,6 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             call_site=call_site,
         )
         self._runs: dict[UUID, OpenRun] = {}
-        self._lineage = Lineage()
         self._lock = threading.Lock()
 
     # --- model runs ---
@@ -160,6 +159,21 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             run.streamed_chars += len(token) if isinstance(token, str) else len(str(token))
             run.call.extend(tokens_of_stream(run.streamed_chars))
 
+    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """As `on_llm_new_token`, for streams of version "v3".
+
+        Raises:
+            BudgetExceededError: with `enforce`, the budget ends here.
+        """
+        run = self._runs.get(run_id)
+        if run is None or not (text := text_of_event(event)):
+            return
+        run.call.mark_first_token()
+        run.pieces.append(text)  # if the stream breaks off, nobody else tells what had come
+        if run.call.holds_money:
+            run.event_chars += len(text)  # many models report the same piece as a token too
+            run.call.extend(tokens_of_stream(run.event_chars))
+
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run ended with an answer, from the model or from a cache."""
         run = self._runs.pop(run_id, None)
@@ -183,6 +197,8 @@ class ThriftCallbackHandler(BaseCallbackHandler):
             self._lineage.failed(run.call, run.parent_id)
             partial: LLMResult | None = kwargs.get("response")
             generations = partial.generations[0] if partial is not None and partial.generations else []
+            if not generations and run.pieces:
+                generations = [ChatGeneration(message=AIMessage("".join(run.pieces)))]
             answered = generations and (run.call.first_token is not None or generations[0].text)
             run.call.fail(error, response_of_result(run, generations, None) if answered else None)
             for sibling in run.siblings():
@@ -191,48 +207,6 @@ class ThriftCallbackHandler(BaseCallbackHandler):
                     sibling.call.fail(error)
         except Exception as failure:
             self.thrift.note_failure("handler", failure)
-
-    # --- the runs around them, for the trace and for attempts ---
-
-    def on_chain_start(
-        self,
-        serialized: dict[str, Any] | None,
-        inputs: Any,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """A chain, agent or graph node begins."""
-        self._lineage.enter(run_id, parent_run_id)
-
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        """A chain, agent or graph node ended."""
-        self._lineage.leave(run_id, parent_run_id)
-
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        """A chain, agent or graph node failed."""
-        self._lineage.leave(run_id, parent_run_id, failed=True)
-
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any] | None,
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """A tool begins, which may call a model itself."""
-        self._lineage.enter(run_id, parent_run_id)
-
-    def on_tool_end(self, output: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        """A tool ended."""
-        self._lineage.leave(run_id, parent_run_id)
-
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        """A tool failed."""
-        self._lineage.leave(run_id, parent_run_id)
 
     # --- steps ---
 
@@ -273,7 +247,7 @@ class ThriftCallbackHandler(BaseCallbackHandler):
         metadata = metadata or {}
         if parent_run_id is None:
             parent_run_id = self._lineage.surrounding()
-        trace_id = self._lineage.root(parent_run_id)
+        trace_id = root_of(parent_run_id)
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
             outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)

@@ -24,17 +24,25 @@ class Attempt(NamedTuple):
 
 @dataclass(slots=True)
 class _Scope:
-    """An open run: its root, the attempt that failed inside it, and the one that it was started to continue."""
+    """An open run: the attempt that failed inside it, and the one that it was started to continue."""
 
-    root: UUID
     failed: Attempt | None = None
     continued: Attempt | None = None
+
+
+# The outermost run of each open one. One for the process: each handler that follows a run would find the same.
+_roots: dict[UUID, UUID] = {}
+
+
+def root_of(parent_run_id: UUID | None) -> UUID | None:
+    """The outermost run above one with this parent, where it is known."""
+    return _roots.get(parent_run_id) if parent_run_id is not None else None
 
 
 class Lineage:
     """The open chain, tool and graph runs of one handler.
 
-    LangChain tells a model run its parent only. The root is found by remembering each chain's root. A model run (or a chain with one)
+    A model run (or a chain with one)
     that starts under a parent where a sibling has just failed is the next attempt of the same call: that is how `with_retry`,
     `with_fallbacks` and the agent middlewares look from inside.
     """
@@ -45,13 +53,15 @@ class Lineage:
     def enter(self, run_id: UUID, parent_run_id: UUID | None) -> None:
         """A run other than a model run begins."""
         parent = self._scopes.get(parent_run_id) if parent_run_id is not None else None
-        scope = _Scope(parent_run_id or run_id) if parent is None else _Scope(parent.root, continued=_taken(parent))
-        if len(self._scopes) >= _MOST_RUNS:  # runs whose end was never reported
-            self._scopes.pop(next(iter(self._scopes)), None)
-        self._scopes[run_id] = scope
+        for runs in (self._scopes, _roots):
+            if len(runs) >= _MOST_RUNS:  # runs whose end was never reported
+                runs.pop(next(iter(runs)), None)
+        self._scopes[run_id] = _Scope() if parent is None else _Scope(continued=_taken(parent))
+        _roots[run_id] = run_id if parent_run_id is None else _roots.get(parent_run_id, parent_run_id)
 
     def leave(self, run_id: UUID, parent_run_id: UUID | None, *, failed: bool = False) -> None:
         """A run ended. What failed inside it, and what it did not continue, is its parent's to continue."""
+        _roots.pop(run_id, None)
         scope = self._scopes.pop(run_id, None)
         parent = self._scopes.get(parent_run_id) if parent_run_id is not None else None
         if scope is None or parent is None:
@@ -67,11 +77,6 @@ class Lineage:
         callbacks = config.get("callbacks") if config else None
         run_id = callbacks.parent_run_id if isinstance(callbacks, BaseCallbackManager) else None
         return run_id if run_id in self._scopes else None
-
-    def root(self, parent_run_id: UUID | None) -> UUID | None:
-        """The outermost run above a model run, where it is known."""
-        scope = self._scopes.get(parent_run_id) if parent_run_id is not None else None
-        return scope.root if scope is not None else None
 
     def continues(self, parent_run_id: UUID | None) -> Attempt | None:
         """The failed attempt that a model run under this parent continues."""

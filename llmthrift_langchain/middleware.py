@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 
 from llmthrift_core.errors import BudgetExceededError, MissingExtraError
 from llmthrift_langchain.router import ChatRouter
+from llmthrift_langchain.run_follower import follow_runs
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -57,6 +58,7 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         **options: Any,
     ) -> None:
         super().__init__()
+        follow_runs()  # before the agent's run begins, while the router of its model is made inside of it
         if on_exceeded not in ("raise", "stop"):
             raise ValueError(f'on_exceeded must be "raise" or "stop", not {on_exceeded!r}')
         self._thrift = thrift

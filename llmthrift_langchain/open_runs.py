@@ -35,7 +35,8 @@ class OpenRun:
         cache_mode: the run metadata's "cache".
         looked_up: a cache has been asked.
         bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
-        streamed_chars: how much of a stream has come.
+        streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
+        pieces: the answer so far, by its events.
     """
 
     thrift: Thrift
@@ -49,6 +50,8 @@ class OpenRun:
     looked_up: bool = False
     bounds: tuple[Callable[[], int], Callable[[str | None], int | None]] | None = None
     streamed_chars: int = 0
+    event_chars: int = 0
+    pieces: list[str] = field(default_factory=list)
     batch: _Batch | None = field(default=None, repr=False)
     _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
 

@@ -24,7 +24,8 @@ from llmthrift_core.request import CacheUse, Request, RouteUse
 from llmthrift_core.routing import RouteRequest
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
-from llmthrift_langchain.enforcement import tokens_of_stream
+from llmthrift_langchain.enforcement import text_of_event, tokens_of_stream
+from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
@@ -80,7 +81,7 @@ class RoutedCall:
             attribution=attribution,
             request_id=str(run_id),
             run_id=str(run_id),
-            trace_id=str(parent or run_id),
+            trace_id=str(root_of(parent) or parent or run_id),
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
@@ -202,14 +203,14 @@ class RoutedCall:
         else:
             call.finish(response_of_message(message, self._fields, self.call.model, storable=True))
 
-    def grew(self, chunk: AIMessageChunk) -> None:
+    def grew(self, content: str | list[Any]) -> None:
         """A piece of a stream has come: its hold grows with it.
 
         Raises:
             BudgetExceededError: the budget has no room for more; the stream is to be stopped.
         """
         if self.call.holds_money:
-            self._streamed_chars += len(chunk.content) if isinstance(chunk.content, str) else len(str(chunk.content))
+            self._streamed_chars += len(content if isinstance(content, str) else str(content))
             self.call.extend(tokens_of_stream(self._streamed_chars))
 
     def broken_off(self, error: BaseException, chunks: Sequence[AIMessageChunk]) -> None:
@@ -269,10 +270,24 @@ class Finisher(BaseCallbackHandler):
     """Ends a routed call whose model is driven by somebody else: an event stream that its reader pumps."""
 
     run_inline = True
+    raise_error = True  # so that a budget stops the stream
 
     def __init__(self, routed: RoutedCall) -> None:
         super().__init__()
         self._routed = routed
+        self._text: list[str] = []
+
+    def on_stream_event(self, event: Any, **kwargs: Any) -> None:
+        """A piece of the answer has come: its hold grows with it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if text := text_of_event(event):
+            if not self._text:
+                self._routed.call.mark_first_token()
+            self._text.append(text)
+            self._routed.grew(text)
 
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""
@@ -281,8 +296,8 @@ class Finisher(BaseCallbackHandler):
         self._routed.close()
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        """The model failed, or the reader stopped."""
-        self._routed.broken_off(error, [])
+        """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
+        self._routed.broken_off(error, [AIMessageChunk(content="".join(self._text))] if self._text else [])
         self._routed.close()
 
 

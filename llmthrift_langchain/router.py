@@ -29,6 +29,7 @@ from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.response import merge
 from llmthrift_langchain.routed import Finisher, RoutedCall, with_handler
+from llmthrift_langchain.run_follower import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare, structured_output
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class ChatRouter(BaseChatModel):
             for name, value in (("temperature", self.temperature), ("max_tokens", self.max_tokens), ("timeout", self.timeout))
             if value is not None
         }
+        follow_runs()
         self.stop = self.stop or None
         self._tiers = {
             name: prepare(model, defaults, named={"max_retries": self.max_retries, "api_key": self.api_key}, streaming=self.streaming)
@@ -230,7 +232,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.grew(chunk)
+                        routed.grew(chunk.content)
                         yield chunk
                 except BaseException as error:
                     if chunks:
@@ -260,7 +262,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.grew(chunk)
+                        routed.grew(chunk.content)
                         yield chunk
                 except BaseException as error:
                     if chunks:

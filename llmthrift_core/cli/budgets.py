@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.planning import Group, design
-from llmthrift_core.cli.options import Url, console, opened, pair
+from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
 from llmthrift_core.insight.text import usd
 from llmthrift_core.thrift import Thrift
 
@@ -21,9 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @budgets.command("list")
-def list_budgets(url: Url = None, as_json: AsJson = False) -> None:
+def list_budgets(url: Url = None, valkey_url: ValkeyUrl = None, as_json: AsJson = False) -> None:
     """Every budget and its limits."""
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         kept = thrift.budgets.all()
     if as_json:
         typer.echo(json.dumps([_described(budget) for budget in kept], indent=2))
@@ -49,6 +49,7 @@ def set_budget(
     tz: Annotated[str, typer.Option(help="Time zone of days, weeks and months")] = "UTC",
     unpriced: Annotated[str, typer.Option(help="refuse or allow models without a price")] = "refuse",
     url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """Keep a budget, or change the one of the same name. Takes effect at once, in every process."""
     budget = Budget(
@@ -63,15 +64,15 @@ def set_budget(
         tz=tz,
         unpriced=unpriced,  # type: ignore[arg-type]
     )
-    with Thrift(url) as thrift:
+    with Thrift(url, valkey_url=valkey_url) as thrift:
         thrift.budgets.add(budget)
     console.print(f"kept budget {budget.name!r}: {_limits(budget)}", markup=False)
 
 
 @budgets.command()
-def remove(name: str, url: Url = None) -> None:
+def remove(name: str, url: Url = None, valkey_url: ValkeyUrl = None) -> None:
     """Forget a budget and what was counted for it."""
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         if not thrift.budgets.remove(name):
             kept = ", ".join(repr(budget.name) for budget in thrift.budgets.all()) or "none"
             raise typer.BadParameter(f"there is no budget {name!r}; there are: {kept}")
@@ -83,10 +84,11 @@ def status(
     scope: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: only this spender; repeatable")] = None,
     as_json: AsJson = False,
     url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """What is spent, reserved and left in the windows of now."""
     pairs = dict(pair(text, option="--scope") for text in scope or [])
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         rows = thrift.budgets.status(pairs or None)
     if as_json:
         typer.echo(json.dumps(rows, default=str, indent=2))
@@ -101,11 +103,11 @@ def status(
 
 
 @budgets.command()
-def holds(url: Url = None) -> None:
+def holds(url: Url = None, valkey_url: ValkeyUrl = None) -> None:
     """What is set aside for calls under way."""
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         rows = thrift.budgets.holds()
-    table = Table("hold", "since", "expires", "usd", "tokens", "budgets", title="Holds")
+    table = Table(Column("hold", no_wrap=True), "since", "expires", "usd", "tokens", "budgets", title="Holds")
     for row in rows:
         table.add_row(
             row["id"],
@@ -120,10 +122,12 @@ def holds(url: Url = None) -> None:
 
 @budgets.command()
 def release(
-    hold: Annotated[str | None, typer.Argument(help="A hold's id; without it, every hold past its time")] = None, url: Url = None
+    hold: Annotated[str | None, typer.Argument(help="A hold's id; without it, every hold past its time")] = None,
+    url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """Give back what a hold has set aside."""
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         released = int(thrift.budgets.release(hold)) if hold is not None else thrift.budgets.release_expired()
     console.print(f"released {released:,} holds")
 
@@ -136,6 +140,7 @@ def design_budgets(
     group: Annotated[list[str] | None, typer.Option(help="NAME=USERSxTOKENS a day each, such as free=400x2000000; repeatable")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Keep a monthly budget for each feature")] = False,
     url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """Divide a monthly spend over features and groups of users, and say what does not add up."""
     plan = design(
@@ -154,7 +159,7 @@ def design_budgets(
     for problem in plan.problems:
         console.print(f"[yellow]{escape(problem)}[/yellow]")
     if apply:
-        with Thrift(url) as thrift:
+        with Thrift(url, valkey_url=valkey_url) as thrift:
             for budget in plan.budgets():
                 thrift.budgets.add(budget)
                 console.print(f"kept budget {budget.name!r}", markup=False)

@@ -93,6 +93,27 @@ def test_streams_are_refused_extended_and_stopped(thrift, bounded, provider):
     assert len(provider.requests) == 1
 
 
+@pytest.mark.filterwarnings("ignore:The method .* is in beta")
+async def test_event_streams_are_stopped_where_the_budget_ends(thrift, bounded, provider):
+    thrift.budgets.add(Budget(limit_tokens=700))
+    provider.answerer = lambda question: "word " * 2000
+    for _ in range(5):
+        thrift.budgets.outputs.learn(MINI, None, 20)
+    stream = bounded().stream_events("Tell me everything.", version="v3")
+    with pytest.raises(BudgetExceededError):
+        list(stream)
+    (row,) = thrift.ledger.calls()
+    assert row.error == "BudgetExceededError"
+    assert 100 < row.output_tokens < 700
+    assert 100 < spent(thrift) <= 700
+    stream = await bounded().astream_events("Tell me everything.", version="v3")
+    with pytest.raises(BudgetExceededError):
+        async for _ in stream:
+            pass
+    await asyncio.sleep(0.2)  # LangChain reports the end of a run after its reader has learned of it
+    assert spent(thrift) <= 700
+
+
 async def test_concurrent_calls_never_overspend(thrift, bounded, provider):
     thrift.budgets.add(Budget(limit_requests=5))
     model = bounded(max_tokens=10)
@@ -257,9 +278,11 @@ async def test_a_runaway_agent_is_stopped(thrift, client, provider, on_exceeded)
     assert thrift.report().total["requests"] == len(provider.requests) > 5
 
 
-def test_nested_agents_share_the_budget_of_their_run(thrift, client, provider):
+@pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
+@pytest.mark.parametrize("door", ["middleware", "router", "handler"])
+def test_nested_agents_share_the_budget_of_their_run(thrift, client, provider, named, door):
     thrift.budgets.add(Budget(limit_requests=4, per="run"))
-    inner = thrifty(client(MINI), thrift, cache=False)
+    inner = client(MINI) if door == "handler" else thrifty(client(MINI), thrift, cache=False)
 
     @tool
     def ask_expert(question: str) -> str:
@@ -269,12 +292,20 @@ def test_nested_agents_share_the_budget_of_their_run(thrift, client, provider):
     provider.answerer = lambda question: (
         Answer(tool_calls=(ToolCall("ask_expert", {"question": f"n{len(question.messages)}"}),)) if question.tools else Answer("Hm.")
     )
-    agent = create_agent(client(MINI), [ask_expert], middleware=[ThriftMiddleware(thrift)])
+    outer = thrifty(client(MINI), thrift, cache=False) if door == "router" else client(MINI)
+    agent = create_agent(outer, [ask_expert], middleware=[ThriftMiddleware(thrift)] if door == "middleware" else [])
+    config: Any = {"recursion_limit": 100}
+    if door == "handler":
+        config["callbacks"] = [ThriftCallbackHandler(thrift, enforce=True)]
+    scopes = []
     for run in ("one", "two"):
-        with attribute(run=run), pytest.raises(BudgetExceededError) as refused:
-            agent.invoke({"messages": [("user", "Go")]}, {"recursion_limit": 100})
-        assert refused.value.scope == {"run": run}
+        with attribute(run=run if named else None), pytest.raises(BudgetExceededError) as refused:
+            agent.invoke({"messages": [("user", "Go")]}, config)
+        scopes.append(refused.value.scope["run"])
+    assert len(set(scopes)) == 2
+    assert scopes == ["one", "two"] or not named
     assert len(provider.requests) == 8
+    assert len({row.trace_id for row in thrift.ledger.calls()}) == 2
 
 
 def test_what_makes_no_sense_is_refused(thrift):

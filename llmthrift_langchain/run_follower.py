@@ -1,0 +1,64 @@
+"""Following the runs around model calls: which outermost run they belong to, and which of them continue a call that failed.
+
+A model is told its parent run only. Calls of one agent, and of the agents that its tools start, count as one run; so from the first
+router on, a small handler follows the runs of this process, and nobody has to put it into a config.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, Final
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from llmthrift_langchain.lineage import Lineage
+
+
+class RunFollower(BaseCallbackHandler):
+    """A handler that knows the open chains, graph nodes, tools and retrievers."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lineage = Lineage()
+
+    def on_chain_start(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """A run begins inside of which a model may be called."""
+        self._lineage.enter(run_id, parent_run_id)
+
+    def on_chain_end(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """It ended."""
+        self._lineage.leave(run_id, parent_run_id)
+
+    def on_chain_error(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """It failed: what runs next to it may be its next attempt."""
+        self._lineage.leave(run_id, parent_run_id, failed=True)
+
+    on_tool_start = on_retriever_start = on_chain_start
+    on_tool_end = on_tool_error = on_retriever_end = on_retriever_error = on_chain_end
+
+
+class _Roots(RunFollower):
+    """Follows runs for routers, where no handler of ours does."""
+
+    @property
+    def ignore_llm(self) -> bool:
+        return True
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        return True
+
+
+_following: Final[ContextVar[RunFollower | None]] = ContextVar("llmthrift_follower", default=_Roots())  # noqa: B039 - the same for everybody
+
+
+@cache
+def follow_runs() -> None:
+    """From now on, know the outermost run of every run that starts in this process."""
+    from langchain_core.tracers.context import register_configure_hook  # costs 20 ms, which the first call would pay
+
+    register_configure_hook(_following, inheritable=True, handle_class=RunFollower)
