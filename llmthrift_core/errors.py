@@ -6,6 +6,7 @@
     ├── UnknownModelError         no price for this model (also a LookupError)
     ├── UsageError                token counts that cannot be right (also a ValueError)
     ├── StorageError              the database cannot be opened, read or written
+    │   ├── RowRejectedError      these values cannot be stored, others can
     │   └── SchemaVersionError    the database was written by a newer llmthrift
     └── BudgetError               a budget could not do what it was asked
         ├── BudgetExceededError   a budget refused the call
@@ -70,6 +71,10 @@ class UsageError(LLMThriftError, ValueError):
 
 class StorageError(LLMThriftError):
     """The database cannot be opened, read or written."""
+
+
+class RowRejectedError(StorageError):
+    """The database is well, but these values cannot be stored: trying again would fail again."""
 
 
 class SchemaVersionError(StorageError):

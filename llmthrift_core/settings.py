@@ -27,3 +27,8 @@ def is_observing() -> bool:
 def default_url() -> str:
     """$LLMTHRIFT_URL, else ./llmthrift.db."""
     return os.environ.get("LLMTHRIFT_URL") or "llmthrift.db"
+
+
+def default_valkey_url() -> str | None:
+    """$LLMTHRIFT_VALKEY_URL, or None."""
+    return os.environ.get("LLMTHRIFT_VALKEY_URL") or None

@@ -16,18 +16,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.request import Request
-from llmthrift_core.settings import default_url, is_disabled, is_observing
+from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from llmthrift_core.budgets.budgets import Budgets
+    from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.exact import ExactCache
+    from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.storage.database import Database
+    from llmthrift_core.storage.valkey import ValkeyServer
 
 logger = logging.getLogger("llmthrift")
 
@@ -51,10 +54,13 @@ class Thrift:
         synchronous: SQLite's setting: "NORMAL" may lose the last commits when the power fails, "FULL" does not.
         busy_timeout_seconds: how long a write waits for another process before it counts as failed.
         cache_memory_entries: cached answers that are kept in memory, in front of the database.
+        valkey_url: a Valkey or Redis server that keeps budgets and cached answers instead of the database, such as
+            "valkey://host:6379/0"; None for $LLMTHRIFT_VALKEY_URL, else the database keeps them.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
-        StorageError: the database cannot be opened.
+        MissingExtraError: a server is named whose client is not installed.
+        StorageError: the database or the server cannot be opened.
 
     >>> from llmthrift_core import Thrift, Usage
     >>> with Thrift(":memory:") as thrift:
@@ -76,6 +82,7 @@ class Thrift:
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         busy_timeout_seconds: float = 5.0,
         cache_memory_entries: int = 10_000,
+        valkey_url: str | None = None,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -92,6 +99,7 @@ class Thrift:
         self._synchronous = synchronous
         self._busy_timeout_seconds = busy_timeout_seconds
         self._cache_memory_entries = cache_memory_entries
+        self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._owned: dict[str, Call] = {}
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
@@ -108,6 +116,15 @@ class Thrift:
         from llmthrift_core.storage.database import Database
 
         return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous)
+
+    @cached_property
+    def valkey(self) -> ValkeyServer | None:
+        """The server that keeps budgets and cached answers; None where the database does."""
+        if self._valkey_url is None:
+            return None
+        from llmthrift_core.storage.valkey import ValkeyServer
+
+        return ValkeyServer(self._valkey_url, timeout_seconds=self._busy_timeout_seconds)
 
     @cached_property
     def prices(self) -> PriceCatalog:
@@ -137,16 +154,33 @@ class Thrift:
         """The exact cache."""
         from llmthrift_core.cache.exact import ExactCache
 
-        return ExactCache(self.database, clock=self._clock, memory_entries=self._cache_memory_entries)
+        return ExactCache(self._entries(), clock=self._clock, memory_entries=self._cache_memory_entries)
 
     @cached_property
     def budgets(self) -> Budgets:
         """What may be spent."""
         from llmthrift_core.budgets.budgets import Budgets
-        from llmthrift_core.budgets.sql_store import SqlBudgets
         from llmthrift_core.ledger import request_ids
 
-        return Budgets(SqlBudgets(self.database), self.prices, clock=self._clock, new_id=lambda: request_ids.new_request_id())
+        return Budgets(self._budget_store(), self.prices, clock=self._clock, new_id=lambda: request_ids.new_request_id())
+
+    def _entries(self) -> EntryStore:
+        if self.valkey is not None:
+            from llmthrift_core.cache.valkey_store import ValkeyEntries
+
+            return ValkeyEntries(self.valkey)
+        from llmthrift_core.cache.sql_store import SqlEntries
+
+        return SqlEntries(self.database)
+
+    def _budget_store(self) -> BudgetStore:
+        if self.valkey is not None:
+            from llmthrift_core.budgets.valkey_store import ValkeyBudgets
+
+            return ValkeyBudgets(self.valkey)
+        from llmthrift_core.budgets.sql_store import SqlBudgets
+
+        return SqlBudgets(self.database)
 
     # --- the order of a call ---
 
@@ -229,6 +263,7 @@ class Thrift:
             "status": "degraded" if troubled else "ok",
             "observing": is_observing(),
             "database": self.database.url,
+            "valkey": None if self.valkey is None else self.valkey.url,
             "ledger": ledger,
             "cache": cache,
             "failures": dict(self._failures),
@@ -261,6 +296,8 @@ class Thrift:
             self.ledger.close()
         if "database" in self.__dict__:
             self.database.close()
+        if (valkey := self.__dict__.get("valkey")) is not None:
+            valkey.close()
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from llmthrift_core.testing import LoopbackProvider
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LLMTHRIFT_URL", "LLMTHRIFT_OBSERVE", "LLMTHRIFT_DISABLED", "LLMTHRIFT_METER"):
+    for name in ("LLMTHRIFT_URL", "LLMTHRIFT_VALKEY_URL", "LLMTHRIFT_OBSERVE", "LLMTHRIFT_DISABLED", "LLMTHRIFT_METER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
 

@@ -107,9 +107,7 @@ def _units(budget: Budget, amounts: Amounts) -> Iterator[tuple[str, Decimal | in
         yield "requests", budget.limit_requests, amounts.requests
 
 
-def _rows(
-    budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: KeptWindow
-) -> Iterator[dict[str, Any]]:
+def _rows(budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: KeptWindow) -> Iterator[dict[str, Any]]:
     for (unit, limit, used), (_, _, held), (_, _, over) in zip(
         _units(budget, window.spent), _units(budget, window.reserved), _units(budget, window.overrun), strict=True
     ):

@@ -84,8 +84,8 @@ class ValkeyBudgets:
             return []
         found = self._server.ask_many(("HMGET", f"{lua.PREFIX}budget:{name}", *_LIMITS, "settings") for name in names)
         return [
-            KeptBudget(name, *(None if limit is None else int(limit) for limit in limits), settings.decode())
-            for name, (*limits, settings) in zip(names, found, strict=True)
+            KeptBudget(name, _limit(usd), _limit(tokens), _limit(requests), settings.decode())
+            for name, (usd, tokens, requests, settings) in zip(names, found, strict=True)
             if settings is not None
         ]
 
@@ -188,6 +188,10 @@ def _window_key(budget: str, start: str, scope: str) -> str:
     return f"{_key('window', budget, start)}:{scope}"
 
 
+def _limit(value: bytes | None) -> int | None:
+    return None if value is None else int(value)
+
+
 def _amounts(values: Sequence[bytes | None]) -> Amounts:
     return Amounts(*(int(value or 0) for value in values))
 
@@ -198,7 +202,7 @@ def _moved(row: Sequence[bytes]) -> Moved:
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    batch: list[Item] = []
+    batch: list[_Item] = []
     for item in items:
         batch.append(item)
         if len(batch) == _BATCH:

@@ -8,18 +8,12 @@ processes together may exceed it until one of them looks again.
 from __future__ import annotations
 
 import threading
-from typing import Final
 
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
-from llmthrift_core.cache.removal import raise_epoch, remove
+from llmthrift_core.cache.store import EntryStore, Order
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.cache.upkeep import write_uses
-from llmthrift_core.storage import cache_statements as sql
-from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.statements import Statement
-
-_BATCH: Final = 500  # entries per transaction, so that other writers get their turn
 
 
 class _Room:
@@ -36,8 +30,8 @@ class _Room:
 class Evictor:
     """Removes what exceeds the limits of a namespace. Safe to share between threads."""
 
-    def __init__(self, database: Database, memory: MemoryTier, tally: Tally) -> None:
-        self._database = database
+    def __init__(self, store: EntryStore, memory: MemoryTier, tally: Tally) -> None:
+        self._store = store
         self._memory = memory
         self._tally = tally
         self._rooms: dict[str, _Room] = {}
@@ -47,7 +41,7 @@ class Evictor:
         """An entry was stored: make room if the namespace exceeds its limits, expired entries first.
 
         Raises:
-            StorageError: the database cannot be read or written.
+            StorageError: the store cannot be read or written.
         """
         limits = (policy.max_entries, policy.max_bytes)
         if limits == (None, None):
@@ -63,8 +57,8 @@ class Evictor:
             if (room.entries or 0) >= 0 and (room.size_bytes or 0) >= 0:
                 return
             # Each is looked up only where its own room is used up: adding up bytes takes far longer than counting.
-            entries = self._measure(sql.COUNT_ENTRIES, policy) if (room.entries or 0) < 0 else None
-            stored_bytes = self._measure(sql.SUM_BYTES, policy) if (room.size_bytes or 0) < 0 else None
+            entries = self._store.count(policy.namespace) if (room.entries or 0) < 0 else None
+            stored_bytes = self._store.size_bytes(policy.namespace) if (room.size_bytes or 0) < 0 else None
             entries_step, bytes_step = _entries_step(policy), _bytes_step(policy)
             wanted = (
                 _excess(policy.max_entries, entries, entries_step),
@@ -80,59 +74,26 @@ class Evictor:
         """The parent's lock may have been held."""
         self._lock = threading.Lock()
 
-    def _measure(self, statement: Statement, policy: CachePolicy) -> int:
-        row = self._database.fetch_one(statement, (policy.namespace,))
-        return 0 if row is None else int(row[0])
-
     def _free(self, policy: CachePolicy, kept: bytes, entries: int, size_bytes: int, now_us: int) -> tuple[int, int]:
-        write_uses(self._database, self._tally)
-        freed = _Freed(entries, size_bytes)
-        for statement in (sql.EXPIRED_VICTIMS, sql.VICTIMS[policy.eviction]):
-            is_expired = statement is sql.EXPIRED_VICTIMS
-            while (most := freed.wanted) > 0:
-                with self._database.transaction() as transaction:
-                    order = {"namespace": policy.namespace, "kept_key": kept, "now_us": now_us, "most": most}
-                    found = transaction.fetch_all(statement, [order[name] for name in statement.names])
-                    chosen = [row for row in found if freed.take(row[1])]
-                    keys = [row[0] for row in chosen]
-                    if keys:
-                        remove(transaction, keys)
-                        epoch = raise_epoch(transaction)
-                if keys:
-                    self._memory.forget(keys, epoch)
-                unused = sum(row[2] == 0 for row in chosen)
-                if is_expired:
+        write_uses(self._store, self._tally)
+        freed_entries = freed_bytes = 0
+        orders: tuple[Order, ...] = ("expired", policy.eviction)
+        for order in orders:
+            while freed_entries < entries or freed_bytes < size_bytes:
+                left = {"entries": max(entries - freed_entries, 0), "size_bytes": max(size_bytes - freed_bytes, 0)}
+                freed = self._store.free(policy.namespace, order, kept=kept, now_us=now_us, **left)
+                if freed.epoch is not None:
+                    self._memory.forget([row.key for row in freed.entries], freed.epoch)
+                freed_entries += len(freed.entries)
+                freed_bytes += sum(row.size_bytes for row in freed.entries)
+                unused = sum(not row.was_used for row in freed.entries)
+                if order == "expired":
                     self._tally.add(policy.namespace, expired_unused=unused)
                 else:
-                    self._tally.add(policy.namespace, evictions=len(keys), evicted_unused=unused)
-                if len(found) < most:
+                    self._tally.add(policy.namespace, evictions=len(freed.entries), evicted_unused=unused)
+                if freed.is_all:
                     break
-        return freed.entries, freed.size_bytes
-
-
-class _Freed:
-    """How much was freed of what is wanted."""
-
-    def __init__(self, wanted_entries: int, wanted_bytes: int) -> None:
-        self.entries = 0
-        self.size_bytes = 0
-        self._wanted_entries = wanted_entries
-        self._wanted_bytes = wanted_bytes
-
-    @property
-    def wanted(self) -> int:
-        """How many entries to look at next; 0 when enough is freed."""
-        if self.size_bytes < self._wanted_bytes:
-            return _BATCH
-        return min(_BATCH, max(self._wanted_entries - self.entries, 0))
-
-    def take(self, size_bytes: object) -> bool:
-        """Count an entry as freed, unless enough is."""
-        if not self.wanted:
-            return False
-        self.entries += 1
-        self.size_bytes += size_bytes if type(size_bytes) is int else 0
-        return True
+        return freed_entries, freed_bytes
 
 
 def _excess(limit: int | None, used: int | None, step: int) -> int:

@@ -1,8 +1,8 @@
-"""The exact cache: a memory tier in front of the database.
+"""The exact cache: a memory tier in front of a store.
 
-An entry answers only the request whose key it was stored under. The database decides: an entry that another process removed or
+An entry answers only the request whose key it was stored under. The store decides: an entry that another process removed or
 replaced is not answered from this process's memory, since every such change raises an epoch that is read before memory answers.
-On SQLite that costs microseconds and happens for each hit; on PostgreSQL it is a round trip, so it happens once per
+On SQLite that costs microseconds and happens for each hit; on a server it is a round trip, so it happens once per
 `coherence_seconds`, and for so long memory may answer with what another process has removed.
 """
 
@@ -14,22 +14,16 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import func, select
-
-from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, metadata_to_json, usage_to_json
+from llmthrift_core.cache.entry import Entry, EntryView, metadata_to_json, usage_to_json
 from llmthrift_core.cache.eviction import Evictor
 from llmthrift_core.cache.flight import Flights
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
-from llmthrift_core.cache.removal import conditions_of, matching_keys, raise_epoch, remove, views
+from llmthrift_core.cache.store import EntryStore, NewEntry, criteria_of
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.cache.troubles import Troubles
-from llmthrift_core.cache.upkeep import Upkeep, in_order, purge, write_uses
-from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.storage import cache_statements as sql
-from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.faults import RowRejectedError
-from llmthrift_core.storage.tables import cache_entries
+from llmthrift_core.cache.upkeep import Upkeep, purge, write_uses
+from llmthrift_core.errors import ConfigurationError, RowRejectedError, StorageError
 from llmthrift_core.usage import Usage
 
 _LAST_US: Final = 2**63 - 1
@@ -40,18 +34,18 @@ _LONGEST_REST_SECONDS: Final = 60.0
 
 
 class ExactCache:
-    """Answers by key, in memory and in the database. Safe to share between threads, and after fork.
+    """Answers by key, in memory and in a store. Safe to share between threads, and after fork.
 
     `lookup`, `store` and `discard` never raise: trouble is a miss, counted, and logged at most once a minute. After a store
     that waited in vain, stores are passed over for ten times as long, so that a locked database does not hold up every call. What is
     asked for explicitly (`clear`, `invalidate`, `entries`, `stats`, `purge_expired`) raises StorageError.
 
     Args:
-        database: where entries live.
+        store: where entries live.
         clock: seconds since the epoch.
         memory_entries, memory_bytes: limits of the memory tier.
-        coherence_seconds: how long memory may answer without asking the database whether entries were removed; None is 0 on
-            SQLite and 1 on PostgreSQL.
+        coherence_seconds: how long memory may answer without asking the store whether entries were removed; None is what the store
+            advises: 0 on SQLite, 1 on a server.
         write_seconds: how long the uses of entries may stay in memory before they are written.
 
     Attributes:
@@ -60,7 +54,7 @@ class ExactCache:
 
     def __init__(
         self,
-        database: Database,
+        store: EntryStore,
         *,
         clock: Callable[[], float] = time.time,
         memory_entries: int = 10_000,
@@ -69,11 +63,9 @@ class ExactCache:
         write_seconds: float = 1.0,
     ) -> None:
         self.flights = Flights()
-        self._database = database
+        self._store = store
         self._clock = clock
-        if coherence_seconds is None:
-            coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
-        self._coherence_seconds = coherence_seconds
+        self._coherence_seconds = store.coherence_seconds if coherence_seconds is None else coherence_seconds
         self._checked_at = float("-inf")
         self._memory = MemoryTier(max_entries=memory_entries, max_bytes=memory_bytes)
         self._tally = Tally()
@@ -82,12 +74,12 @@ class ExactCache:
             self._memory_is_current()
         except StorageError as error:
             self._troubles.note("opening", error)
-        self._evictor = Evictor(database, self._memory, self._tally)
+        self._evictor = Evictor(store, self._memory, self._tally)
         self._upkeep = Upkeep(self._keep_up, interval_seconds=write_seconds)
         self._limits: dict[str, CachePolicy] = {}
         self._rests_until = float("-inf")
         # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
-        self._last_write = weakref.finalize(self, _write_last, database, self._tally, os.getpid())
+        self._last_write = weakref.finalize(self, _write_last, store, self._tally, os.getpid())
         _caches.add(self)
 
     # --- hot path ---
@@ -153,17 +145,17 @@ class ExactCache:
             if policy.max_bytes is not None and size_bytes > policy.max_bytes:
                 self._tally.add(namespace, refused=1)
                 return False
-            row = (
+            entry = NewEntry(
                 key, namespace, model, provider, user, feature, policy.prompt_version, metadata,
                 payload, usage_json, size_bytes, now_us, expires_us, self._tally.moment(now_us),
             )  # fmt: skip
             seen = self._memory.epoch
-            epoch = self._write(row, policy, now_us)
+            epoch = self._store.put(entry, policy)
             if epoch is not None:
                 self._memory.forget((key,), epoch)
                 seen = epoch
-            entry = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
-            self._memory.put(entry, seen)
+            kept = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
+            self._memory.put(kept, seen)
         except Exception as error:
             self._rest_after(error, started)
             self._troubles.note("store", error)
@@ -193,8 +185,7 @@ class ExactCache:
         Raises:
             StorageError: the database cannot be written.
         """
-        conditions = conditions_of(tag=None, source=None, scope=None, namespace=namespace)
-        return self._remove(matching_keys(self._database, conditions, None))
+        return self._remove(self._store.find(criteria_of(namespace=namespace)))
 
     def invalidate(
         self,
@@ -217,10 +208,12 @@ class ExactCache:
             ConfigurationError: no criterion, or an unknown scope.
             StorageError: the database cannot be written.
         """
-        conditions = conditions_of(tag=tag, source=source, scope=scope, namespace=namespace)
-        if not conditions and where is None:
+        criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
+        if not criteria and where is None:
             raise ConfigurationError("invalidate() needs tag=, source=, scope=, where= or namespace=; to remove everything use clear()")
-        return self._remove(matching_keys(self._database, conditions, where))
+        if where is None:
+            return self._remove(self._store.find(criteria))
+        return self._remove([bytes.fromhex(view.key) for view in self._store.views(criteria, limit=None) if where(view)])
 
     def purge_expired(self) -> int:
         """Remove the entries that no longer answer. Returns how many. Also happens by itself while the cache is used.
@@ -229,7 +222,7 @@ class ExactCache:
             StorageError: the database cannot be written.
         """
         self.flush()
-        return purge(self._database, self._tally, int(self._clock() * 1_000_000))
+        return purge(self._store, self._tally, int(self._clock() * 1_000_000))
 
     # --- looking ---
 
@@ -240,8 +233,7 @@ class ExactCache:
             StorageError: the database cannot be read.
         """
         self.flush()
-        conditions = conditions_of(tag=None, source=None, scope=None, namespace=namespace)
-        return views(self._database, conditions, limit=limit)
+        return self._store.views(criteria_of(namespace=namespace), limit=limit)
 
     def stats(self, namespace: str | None = None) -> dict[str, int | float | None]:
         """Counts of this process, described in `tally.Counts`, and what is stored now.
@@ -253,16 +245,8 @@ class ExactCache:
             StorageError: the database cannot be read.
         """
         self.flush()
-        counts = self._tally.total(namespace)
-        entry, now_us = cache_entries.c, int(self._clock() * 1_000_000)
-        query = select(
-            func.count(),
-            func.coalesce(func.sum(entry.size_bytes), 0),
-            func.coalesce(func.sum(entry.hits), 0),
-            func.avg(entry.expires_us).filter(entry.expires_us > now_us),
-        ).where(*conditions_of(tag=None, source=None, scope=None, namespace=namespace))
-        with self._database.read() as connection:
-            entries, size_bytes, stored_hits, expires_us = connection.execute(query).one()
+        counts, now_us = self._tally.total(namespace), int(self._clock() * 1_000_000)
+        stored = self._store.totals(namespace, now_us)
         lookups = counts.hits + counts.misses
         limits = self._limits.get(namespace) if namespace is not None else None
         return {
@@ -278,18 +262,18 @@ class ExactCache:
             "expired_unused": counts.expired_unused,
             "uncacheable": sum(self._troubles.uncacheable.values()),
             "errors": self._troubles.errors,
-            "entries": int(entries),
-            "bytes": int(size_bytes),
-            "stored_hits": int(stored_hits),
+            "entries": stored.entries,
+            "bytes": stored.size_bytes,
+            "stored_hits": stored.hits,
             "max_entries": limits.max_entries if limits is not None else None,
             "max_bytes": limits.max_bytes if limits is not None else None,
-            "average_remaining_ttl_seconds": None if expires_us is None else (float(expires_us) - now_us) / 1e6,
+            "average_remaining_ttl_seconds": None if stored.expires_us is None else (stored.expires_us - now_us) / 1e6,
             "memory_entries": len(self._memory),
             "memory_bytes": self._memory.size_bytes,
         }
 
     def health(self) -> dict[str, Any]:
-        """Counts for `Thrift.health`, without reading the database."""
+        """Counts for `Thrift.health`, without reading the store."""
         counts = self._tally.total()
         return {
             "hits": counts.hits,
@@ -309,8 +293,8 @@ class ExactCache:
     def flush(self) -> bool:
         """Write the uses that were counted since the last time. False if that was not possible; they are kept."""
         try:
-            if not self._database.read_only:
-                write_uses(self._database, self._tally)
+            if not self._store.read_only:
+                write_uses(self._store, self._tally)
         except StorageError as error:
             self._troubles.note("flush", error)
             return False
@@ -335,54 +319,33 @@ class ExactCache:
             if now - self._checked_at < self._coherence_seconds:
                 return True
             self._checked_at = now
-        row = self._database.fetch_one(sql.GET_EPOCH)
-        return self._memory.is_current(0 if row is None else row[0])
+        return self._memory.is_current(self._store.epoch())
 
     def _read(self, key: bytes) -> Entry | None:
-        row = self._database.fetch_one(sql.GET_ENTRY, (key,))
-        if row is None:
-            return None
         try:
-            entry = entry_of_row(key, row)
+            found = self._store.get(key)
         except ValueError:  # a hostile, truncated or foreign row
             self.discard(key)
             return None
-        self._memory.put(entry, row[-1] or 0)
-        return entry
-
-    def _write(self, row: tuple[Any, ...], policy: CachePolicy, now_us: int) -> int | None:
-        """Insert or replace. Returns the new epoch if a live entry was replaced."""
-        key = row[0]
-        epoch = None
-        with self._database.transaction() as transaction:
-            if not transaction.execute(sql.ADD_ENTRY, row):
-                replaced = transaction.fetch_one(sql.GET_EXPIRY, (key,))
-                transaction.execute(sql.REPLACE_ENTRY, (*row[1:], key))
-                transaction.execute(sql.REMOVE_LABELS, (key,))
-                # An expired entry answers in no process, so that none needs to be told.
-                if replaced is None or replaced[0] is None or replaced[0] > now_us:
-                    epoch = raise_epoch(transaction)
-            for kind, labels in (("tag", policy.tags), ("source", policy.sources)):
-                if labels:
-                    rows = [in_order(sql.ADD_LABEL, kind=kind, value=label, key=key) for label in labels]
-                    transaction.executemany(sql.ADD_LABEL, rows)
-        return epoch
+        if found is None:
+            return None
+        self._memory.put(*found)
+        return found[0]
 
     def _remove(self, keys: list[bytes]) -> int:
         removed = 0
         # In batches, so that other writers get their turn.
         for start in range(0, len(keys) or 1, _BATCH):
             batch = keys[start : start + _BATCH]
-            with self._database.transaction() as transaction:
-                removed += remove(transaction, batch)
-                # Even for no keys: nothing that fits may stay in the memory of another process.
-                epoch = raise_epoch(transaction)
+            # Even for no keys: nothing that fits may stay in the memory of another process.
+            number, epoch = self._store.remove(batch)
+            removed += number
             self._memory.forget(batch, epoch)
         return removed
 
     def _keep_up(self, is_purge_due: bool) -> None:
         try:
-            if self.flush() and is_purge_due and not self._database.read_only:
+            if self.flush() and is_purge_due and not self._store.read_only:
                 self.purge_expired()
         except StorageError as error:
             self._troubles.note("purge", error)
@@ -395,14 +358,14 @@ class ExactCache:
         self._evictor.after_fork()
         self._upkeep.after_fork()
         self._last_write.detach()
-        self._last_write = weakref.finalize(self, _write_last, self._database, self._tally, os.getpid())
+        self._last_write = weakref.finalize(self, _write_last, self._store, self._tally, os.getpid())
 
 
-def _write_last(database: Database, tally: Tally, process: int) -> None:
+def _write_last(store: EntryStore, tally: Tally, process: int) -> None:
     if os.getpid() != process:
         return
     try:
-        write_uses(database, tally)
+        write_uses(store, tally)
     except StorageError:
         return  # nobody is left who could be told
 

@@ -10,20 +10,17 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from llmthrift_core.cache.removal import remove
+from llmthrift_core.cache.store import EntryStore
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.errors import StorageError
-from llmthrift_core.storage import cache_statements as sql
-from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.statements import Statement
 
 logger = logging.getLogger("llmthrift")
 
 _PURGE_EVERY_SECONDS: Final = 60.0
-_BATCH: Final = 500  # entries per transaction, so that other writers get their turn
+_BATCH: Final = 500  # entries per step, so that other writers get their turn
 
 
-def write_uses(database: Database, tally: Tally) -> None:
+def write_uses(store: EntryStore, tally: Tally) -> None:
     """Add the uses that were counted in memory to the entries. Raises StorageError, and then keeps them for the next time."""
     uses = tally.take_uses()
     if not uses:
@@ -32,9 +29,7 @@ def write_uses(database: Database, tally: Tally) -> None:
         keys = sorted(uses)  # so that two processes do not wait for each other's rows
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]
-            rows = [in_order(sql.COUNT_USES, of_key=key, uses=uses[key][0], used_us=uses[key][1]) for key in batch]
-            with database.transaction() as transaction:
-                transaction.executemany(sql.COUNT_USES, rows)
+            store.count_uses([(key, uses[key][0], uses[key][1]) for key in batch])
             for key in batch:
                 del uses[key]
     except StorageError:
@@ -42,23 +37,16 @@ def write_uses(database: Database, tally: Tally) -> None:
         raise
 
 
-def purge(database: Database, tally: Tally, now_us: int) -> int:
+def purge(store: EntryStore, tally: Tally, now_us: int) -> int:
     """Remove the entries that have expired by `now_us`. Returns how many. Raises StorageError."""
     removed = 0
     while True:
-        with database.transaction() as transaction:
-            found = transaction.fetch_all(sql.EXPIRED, in_order(sql.EXPIRED, now_us=now_us, most=_BATCH))
-            if found:
-                removed += remove(transaction, [row[0] for row in found])
-        for namespace, unused in Counter(row[1] for row in found if row[2] == 0).items():
+        found = store.expire(now_us, _BATCH)
+        removed += len(found)
+        for namespace, unused in Counter(row.namespace for row in found if not row.was_used).items():
             tally.add(namespace, expired_unused=unused)
         if len(found) < _BATCH:
             return removed
-
-
-def in_order(statement: Statement, **values: object) -> tuple[object, ...]:
-    """Named parameters by position."""
-    return tuple(values[name] for name in statement.names)
 
 
 class Upkeep:

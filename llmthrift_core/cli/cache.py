@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from llmthrift_core.cli.options import Url, console, opened, pair
+from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
 
 cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalidation of cached answers.")
 
@@ -17,9 +17,10 @@ def stats(
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
     entries: Annotated[int, typer.Option(help="Show so many of the most used entries", min=0)] = 0,
     url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """What is stored. Hits and misses of running processes are theirs; per-entry hits are in the database."""
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         found = thrift.cache.stats(namespace)
         listed = thrift.cache.entries(namespace, limit=entries) if entries else []
     table = Table("figure", "value", title="Cache")
@@ -38,11 +39,12 @@ def clear(
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """Remove every cached answer."""
     if not yes:
         typer.confirm(f"Remove every cached answer{f' of namespace {namespace!r}' if namespace else ''}?", abort=True)
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         console.print(f"removed {thrift.cache.clear(namespace):,} entries")
 
 
@@ -53,9 +55,10 @@ def invalidate(
     scope: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: model, user, feature, prompt_version; repeatable")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
     url: Url = None,
+    valkey_url: ValkeyUrl = None,
 ) -> None:
     """Remove the cached answers that all given criteria fit."""
     pairs = dict(pair(text, option="--scope") for text in scope or [])
-    with opened(url) as thrift:
+    with opened(url, valkey_url=valkey_url) as thrift:
         removed = thrift.cache.invalidate(tag=tag, source=source, scope=pairs or None, namespace=namespace)
     console.print(f"removed {removed:,} entries")

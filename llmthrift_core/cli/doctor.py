@@ -9,18 +9,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from llmthrift_core.cli.options import Url, console
+from llmthrift_core.cli.options import Url, ValkeyUrl, console
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.pricing import PriceCatalog
-from llmthrift_core.settings import default_url, is_disabled, is_observing
+from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.location import locate
+from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.tokens import tokenizer_status
 
 _EXTRAS: Final = {
     "langchain": "langchain_core",
     "models": "langchain",
     "postgres": "psycopg",
+    "valkey": "valkey",
     "tokens": "llama_index.core",
     "notebook": "altair",
     "demo": "langchain_openai",
@@ -29,10 +31,10 @@ _EXTRAS: Final = {
 _OLD_PRICES_DAYS: Final = 120
 
 
-def doctor(url: Url = None) -> None:
-    """Check the database, the age of the prices, the tokenizer files and the extras. Fails if the database is damaged."""
+def doctor(url: Url = None, valkey_url: ValkeyUrl = None) -> None:
+    """Check the database, the Valkey server, the age of the prices, the tokenizer files and the extras. Fails if a store is not well."""
     table = Table("what", "state", "detail", title="llmthrift doctor")
-    healthy = _check_database(table, url)
+    healthy = _check_database(table, url) and _check_valkey(table, valkey_url or default_valkey_url())
     _check_prices(table)
     _check_tokenizers(table)
     for extra, package in _EXTRAS.items():
@@ -58,6 +60,24 @@ def _check_database(table: Table, url: str | None) -> bool:
     detail = f"{found.url}, {found.size_bytes / 1e6:,.1f} MB, schema {found.revision}, {'writable' if found.writable else 'read-only'}"
     table.add_row("database", "ok" if found.ok else "[red]damaged[/red]", "; ".join([detail, *found.problems]))
     return found.ok
+
+
+def _check_valkey(table: Table, url: str | None) -> bool:
+    if url is None:
+        return True
+    try:
+        with ValkeyServer(url) as server:
+            policy = server.may_evict()
+            shown = server.url
+    except LLMThriftError as error:
+        table.add_row("valkey", "[red]failed[/red]", escape(str(error)))
+        return False
+    if policy is not None:
+        detail = f"{shown}: maxmemory-policy {policy} may drop keys, so it keeps no budgets; set noeviction"
+        table.add_row("valkey", "[yellow]may evict[/yellow]", escape(detail))
+    else:
+        table.add_row("valkey", "ok", escape(shown))
+    return True
 
 
 def _check_prices(table: Table) -> None:

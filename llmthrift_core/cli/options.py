@@ -16,6 +16,10 @@ from llmthrift_core.thrift import Thrift
 console = Console()
 
 Url = Annotated[str | None, typer.Option("--url", help="Database: a path or SQLAlchemy URL. Default: $LLMTHRIFT_URL, else ./llmthrift.db")]
+ValkeyUrl = Annotated[
+    str | None,
+    typer.Option("--valkey-url", help="The server that keeps budgets and cached answers. Default: $LLMTHRIFT_VALKEY_URL, else none"),
+]
 Since = Annotated[str | None, typer.Option(help="From this time on: 2026-02-27 or 2026-02-27T14:00, UTC")]
 Until = Annotated[str | None, typer.Option(help="Before this time")]
 Prices = Annotated[Path | None, typer.Option("--prices", help="TOML file of price overrides")]
@@ -30,10 +34,10 @@ def pair(text: str, *, option: str) -> tuple[str, str]:
 
 
 @contextmanager
-def opened(url: str | None, *, prices: Path | None = None) -> Iterator[Thrift]:
+def opened(url: str | None, *, prices: Path | None = None, valkey_url: str | None = None) -> Iterator[Thrift]:
     """The ledger that a command reads. A file that does not exist is an error here, not a new empty ledger."""
     location = locate(url)
     if location.in_memory or (location.path is not None and not location.path.exists()):
         raise typer.BadParameter(f"there is no ledger at {location}; name one with --url or $LLMTHRIFT_URL")
-    with Thrift(url, prices=prices) as thrift:
+    with Thrift(url, prices=prices, valkey_url=valkey_url) as thrift:
         yield thrift

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
+from llmthrift_core.errors import RowRejectedError
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.ledger.repair import MOST, MOST_NAME_CHARACTERS
 from llmthrift_core.ledger.rollups import Sums
 from llmthrift_core.storage.backend import Row, Transaction
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.faults import RowRejectedError
 from llmthrift_core.storage.ledger_statements import (
     ADD_TO_ROLLUPS,
     INSERT_CALLS,

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from llmthrift_core.errors import StorageError
+from llmthrift_core.errors import RowRejectedError, StorageError
 from llmthrift_core.ledger.batch import Outcome
 from llmthrift_core.ledger.entries import Entry
 from llmthrift_core.ledger.repair import repair
-from llmthrift_core.storage.faults import ClosedError, RowRejectedError
+from llmthrift_core.storage.faults import ClosedError
 
 logger = logging.getLogger("llmthrift.ledger")
 

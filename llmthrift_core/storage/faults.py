@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from llmthrift_core.errors import StorageError
+from llmthrift_core.errors import RowRejectedError, StorageError
 
 # What SQLite's own messages mean, by a fragment of them. First match wins.
 _SQLITE_HINTS: Final = (
@@ -20,10 +20,6 @@ _SQLITE_HINTS: Final = (
     ("disk is full", "the disk is full"),
     ("unable to open database file", "the file cannot be opened: check that its directory exists and may be written"),
 )
-
-
-class RowRejectedError(StorageError):
-    """The database is well, but these values cannot be stored: trying again would fail again."""
 
 
 class ClosedError(StorageError):

@@ -6,12 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
-
-if TYPE_CHECKING:
-    from valkey import Valkey
 
 _SCHEMES: Final = ("valkey://", "valkeys://", "redis://", "rediss://", "unix://")
 _SECRETS: Final = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=password=)[^&]*")
@@ -51,10 +48,11 @@ class ValkeyServer:
         if not isinstance(url, str) or not url.startswith(_SCHEMES):
             raise ConfigurationError(f"not the URL of a Valkey or Redis server: {shown!r}; accepted are {', '.join(_SCHEMES)}")
         self.url = shown
+        # Typed as Any: the client's annotations leave open whether its answers are to be awaited.
         self._error = valkey.ValkeyError
         self._no_script = valkey.exceptions.NoScriptError
         try:
-            self._client: Valkey = valkey.Valkey.from_url(
+            self._client: Any = valkey.Valkey.from_url(
                 url,
                 socket_timeout=timeout_seconds or None,
                 socket_connect_timeout=timeout_seconds or None,
@@ -92,6 +90,15 @@ class ValkeyServer:
         """The members of a set, a batch at a time, so that a large one does not stop the server."""
         with self._as_storage_errors():
             yield from self._client.sscan_iter(key, count=1000)
+
+    def scored(self, key: str) -> Iterator[tuple[bytes, float]]:
+        """The members of a sorted set with their scores, in no order, a batch at a time."""
+        seen: set[bytes] = set()
+        with self._as_storage_errors():
+            for member, score in self._client.zscan_iter(key, count=1000):
+                if member not in seen:  # a scan may repeat itself while the set grows
+                    seen.add(member)
+                    yield member, float(score)
 
     def may_evict(self) -> str | None:
         """The server's policy for full memory if it may then drop keys at will, else None."""

@@ -7,21 +7,25 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift
-from tests.core.storage.backends import postgresql_server, postgresql_url  # noqa: F401 - fixtures
+from tests.core.storage.backends import (  # noqa: F401 - fixtures
+    postgresql_server,
+    postgresql_url,
+    valkey_server,
+    valkey_url,
+)
 
 _PROCESSES = 4
 _ROUNDS = 5 if os.environ.get("LLMTHRIFT_STRESS") else 1
 
 
-def _spend(url: str, seed: int, granted: Any) -> None:
+def _spend(where: dict[str, str], seed: int, granted: Any) -> None:
     chance = random.Random(seed)
-    with Thrift(url) as thrift:
+    with Thrift(**where) as thrift:
         while True:
             amount = chance.randint(1, 9)
             try:
@@ -39,31 +43,37 @@ def _spend(url: str, seed: int, granted: Any) -> None:
                 granted.value += used
 
 
-@pytest.mark.parametrize("kind", ["file", "postgresql"])
-def test_processes_spend_a_budget_to_its_end_and_no_further(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def _place(kind: str, name: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where budgets are kept, as arguments of Thrift."""
+    if kind == "postgresql":
+        return {"url": request.getfixturevalue("postgresql_url")}
+    place = {"url": str(request.getfixturevalue("tmp_path") / f"{name}.db")}
+    return place if kind == "file" else {**place, "valkey_url": request.getfixturevalue("valkey_url")}
+
+
+@pytest.mark.parametrize("kind", ["file", "postgresql", "valkey"])
+def test_processes_spend_a_budget_to_its_end_and_no_further(kind: str, request: pytest.FixtureRequest) -> None:
     for number in range(_ROUNDS):
-        url = str(tmp_path / f"{number}.db") if kind == "file" else request.getfixturevalue("postgresql_url")
-        limit = 2_000 * (number + 1)
-        with Thrift(url) as thrift:
-            thrift.budgets.add(Budget(limit_tokens=limit, name="all"))
+        where, name = _place(kind, str(number), request), f"budget {number}"
+        with Thrift(**where) as thrift:
+            thrift.budgets.add(Budget(limit_tokens=2_000, name=name))
         context = multiprocessing.get_context("spawn")
-        granted = context.Value("q", limit - 2_000 if kind == "postgresql" else 0)
-        processes = [context.Process(target=_spend, args=(url, seed, granted)) for seed in range(_PROCESSES)]
+        granted = context.Value("q", 0)
+        processes = [context.Process(target=_spend, args=(where, seed, granted)) for seed in range(_PROCESSES)]
         for process in processes:
             process.start()
         for process in processes:
             process.join(120)
             assert process.exitcode == 0
-        with Thrift(url) as thrift:
+        with Thrift(**where) as thrift:
             (row,) = thrift.budgets.status()
+            thrift.budgets.remove(name)
         assert (row["reserved"], row["overrun"]) == (0, 0)
-        assert row["spent"] <= limit
-        if kind == "file":
-            assert row["spent"] == granted.value == limit
+        assert row["spent"] == granted.value == 2_000
 
 
-def _hold_for_ever(url: str, ready: Any) -> None:
-    with Thrift(url) as thrift:
+def _hold_for_ever(where: dict[str, str], ready: Any) -> None:
+    with Thrift(**where) as thrift:
         while True:
             try:
                 hold = thrift.budgets.reserve(estimate_tokens=10, scope={}, ttl_seconds=1.5)
@@ -77,14 +87,15 @@ def _hold_for_ever(url: str, ready: Any) -> None:
                     ready.set()
 
 
-def test_the_money_of_killed_processes_comes_back(tmp_path: Path) -> None:
-    url = str(tmp_path / "b.db")
+@pytest.mark.parametrize("kind", ["file", "valkey"])
+def test_the_money_of_killed_processes_comes_back(kind: str, request: pytest.FixtureRequest) -> None:
+    where = _place(kind, "b", request)
     context = multiprocessing.get_context("spawn")
-    with Thrift(url) as thrift:
+    with Thrift(**where) as thrift:
         thrift.budgets.add(Budget(limit_tokens=1_000, name="all"))
         for number in range(2 * _ROUNDS):
             ready = context.Event()
-            process = context.Process(target=_hold_for_ever, args=(url, ready))
+            process = context.Process(target=_hold_for_ever, args=(where, ready))
             process.start()
             assert ready.wait(60)
             time.sleep(random.Random(number).random() * 0.05)

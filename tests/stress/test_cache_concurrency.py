@@ -8,25 +8,42 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore
+from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.usage import Usage
+from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[2]
 THREADS, PROCESSES = 50, 4
 
 
-@pytest.mark.parametrize("where", ["file", "memory"])
-def test_fifty_threads(tmp_path: Path, where: str) -> None:
+@contextmanager
+def _opened(where: str, request: pytest.FixtureRequest) -> Iterator[EntryStore]:
+    if where == "valkey":
+        with ValkeyServer(request.getfixturevalue("valkey_url")) as server:
+            yield ValkeyEntries(server)
+    else:
+        with Database.open(":memory:" if where == "memory" else request.getfixturevalue("tmp_path") / "c.db") as database:
+            yield SqlEntries(database)
+
+
+@pytest.mark.parametrize("where", ["file", "memory", "valkey"])
+def test_fifty_threads(where: str, request: pytest.FixtureRequest) -> None:
     policy = CachePolicy(max_entries=40, max_bytes=None)
-    with Database.open(":memory:" if where == "memory" else tmp_path / "c.db") as database:
-        cache = ExactCache(database, memory_entries=20, write_seconds=0.01)
+    with _opened(where, request) as store:
+        cache = ExactCache(store, memory_entries=20, write_seconds=0.01)
         together = threading.Barrier(THREADS)
         counted = [[0, 0, 0] for _ in range(THREADS)]  # hits, misses, stores
 
@@ -61,14 +78,19 @@ WORKER = """
 import json, random, sys
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore
+from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.usage import Usage
+from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 path, seed = sys.argv[1], int(sys.argv[2])
 policy, chance = CachePolicy(max_entries=50), random.Random(seed)
 wrong = hits = stores = 0
 with Database.open(path, busy_timeout_seconds=30) as database:
-    cache = ExactCache(database)
+    cache = ExactCache(SqlEntries(database))
     for step in range(600):
         name = b"%d" % chance.randrange(80)
         key = policy.key(name)
@@ -96,7 +118,7 @@ def test_four_processes(tmp_path: Path) -> None:
     assert all(each["wrong"] == 0 and each["errors"] == 0 and each["hits"] > 0 and each["stores"] > 0 for each in found)
     with Database.open(path) as database:
         assert database.check().ok
-        cache = ExactCache(database)
+        cache = ExactCache(SqlEntries(database))
         policy = CachePolicy(max_entries=50)
         assert cache.store(policy.key(b"last"), policy, b"x", model="m", usage=Usage())
         assert cache.stats()["entries"] <= 50
@@ -107,11 +129,15 @@ READER = """
 import sys
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore
+from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.valkey import ValkeyServer
 
 policy = CachePolicy()
 with Database.open(sys.argv[1]) as database:
-    cache = ExactCache(database)
+    cache = ExactCache(SqlEntries(database))
     for line in sys.stdin:
         entry = cache.lookup(policy.key(line.strip().encode()), policy)
         held = cache.stats()["memory_hits"]
@@ -123,7 +149,7 @@ with Database.open(sys.argv[1]) as database:
 def test_what_another_process_removes_or_replaces_is_not_answered_from_memory(tmp_path: Path) -> None:
     path, policy = tmp_path / "c.db", CachePolicy(tags=("t",))
     with Database.open(path) as database:
-        cache = ExactCache(database)
+        cache = ExactCache(SqlEntries(database))
         reader = subprocess.Popen(
             [sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
@@ -160,7 +186,7 @@ def test_what_another_process_removes_or_replaces_is_not_answered_from_memory(tm
 def test_a_child_of_fork_and_its_parent_count_every_hit_once(tmp_path: Path) -> None:
     policy = CachePolicy()
     with Database.open(tmp_path / "c.db") as database:
-        cache = ExactCache(database, write_seconds=0.01)
+        cache = ExactCache(SqlEntries(database), write_seconds=0.01)
         key = policy.key(b"q")
         cache.store(key, policy, b"x", model="m", usage=Usage())
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""A database per test, on SQLite in a file and in memory and on PostgreSQL, and a clock that tests move."""
+"""An empty store per test, in memory, on SQLite, PostgreSQL and Valkey, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore
+from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
-from tests.core.storage.backends import postgresql_server, postgresql_url  # noqa: F401 - fixtures
+from llmthrift_core.storage.valkey import ValkeyServer
+from tests.core.storage.backends import (  # noqa: F401 - fixtures
+    postgresql_server,
+    postgresql_url,
+    valkey_server,
+    valkey_url,
+)
 
 
 class Clock:
@@ -27,14 +36,15 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["file", "memory", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "postgresql":
-        with Database.open(request.getfixturevalue("postgresql_url")) as opened:
-            yield opened
+@pytest.fixture(params=["file", "memory", "postgresql", "valkey"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EntryStore]:
+    if request.param == "valkey":
+        with ValkeyServer(request.getfixturevalue("valkey_url")) as server:
+            yield ValkeyEntries(server)
         return
-    with Database.open(":memory:" if request.param == "memory" else tmp_path / "cache.db") as opened:
-        yield opened
+    urls = {"file": str(tmp_path / "cache.db"), "memory": ":memory:"}
+    with Database.open(urls.get(request.param) or request.getfixturevalue("postgresql_url")) as opened:
+        yield SqlEntries(opened)
 
 
 @pytest.fixture
@@ -45,11 +55,11 @@ def file_database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def open_cache(clock: Clock) -> Iterator[Callable[..., ExactCache]]:
-    """Opens caches that are closed after the test. Coherence is checked at every hit on every database."""
+    """Opens caches that are closed after the test. Coherence is checked at every hit on every store."""
     opened: list[ExactCache] = []
 
-    def open_one(database: Database, **options: object) -> ExactCache:
-        cache = ExactCache(database, **{"clock": clock, "coherence_seconds": 0.0, **options})
+    def open_one(store: EntryStore, **options: object) -> ExactCache:
+        cache = ExactCache(store, **{"clock": clock, "coherence_seconds": 0.0, **options})
         opened.append(cache)
         return cache
 
@@ -59,5 +69,5 @@ def open_cache(clock: Clock) -> Iterator[Callable[..., ExactCache]]:
 
 
 @pytest.fixture
-def cache(database: Database, open_cache: Callable[..., ExactCache]) -> ExactCache:
-    return open_cache(database)
+def cache(store: EntryStore, open_cache: Callable[..., ExactCache]) -> ExactCache:
+    return open_cache(store)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore
 from llmthrift_core.storage.database import Database
 from tests.core.cache.conftest import Clock
 from tests.core.cache.test_exact import get, key_of, put
@@ -48,8 +50,8 @@ def test_the_least_often_used_goes_first(cache: ExactCache) -> None:
     assert cache.stats()["evicted_unused"] == 1
 
 
-def test_uses_from_memory_and_of_a_frozen_clock_count_for_the_order(database: Database, open_cache: Any) -> None:
-    cache, policy = open_cache(database, write_seconds=3600), CachePolicy(max_entries=3)
+def test_uses_from_memory_and_of_a_frozen_clock_count_for_the_order(store: EntryStore, open_cache: Any) -> None:
+    cache, policy = open_cache(store, write_seconds=3600), CachePolicy(max_entries=3)
     for name in "abc":
         put(cache, name, policy)
     for name in "cba":
@@ -68,7 +70,7 @@ def test_a_limit_of_one(cache: ExactCache) -> None:
 
 
 def test_a_limit_of_a_thousand_is_never_exceeded_and_nearly_used(open_cache: Any, file_database: Database) -> None:
-    cache, policy = open_cache(file_database), CachePolicy(max_entries=1000)
+    cache, policy = open_cache(SqlEntries(file_database)), CachePolicy(max_entries=1000)
     counts = []
     for number in range(1500):
         put(cache, f"q{number}", policy)
@@ -131,8 +133,8 @@ def test_without_limits_nothing_goes(cache: ExactCache) -> None:
     assert (cache.stats()["entries"], cache.stats()["evictions"]) == (50, 0)
 
 
-def test_an_evicted_entry_is_not_answered_from_another_caches_memory(cache: ExactCache, database: Database, open_cache: Any) -> None:
-    policy, other = CachePolicy(max_entries=1), open_cache(database)
+def test_an_evicted_entry_is_not_answered_from_another_caches_memory(cache: ExactCache, store: EntryStore, open_cache: Any) -> None:
+    policy, other = CachePolicy(max_entries=1), open_cache(store)
     put(cache, "a", policy)
     assert get(other, "a", policy) is not None
     put(cache, "b", policy)
@@ -155,7 +157,7 @@ def test_the_order_is_that_of_a_simple_model(eviction: Any, steps: list[tuple[bo
     policy = CachePolicy(max_entries=limit, eviction=eviction, ttl_seconds=None)
     model: dict[str, tuple[int, int]] = {}  # name -> (hits, when last used)
     with Database.open(":memory:") as database:
-        cache = ExactCache(database, clock=Clock())
+        cache = ExactCache(SqlEntries(database), clock=Clock())
         for moment, (is_store, name) in enumerate(steps):
             if is_store:
                 put(cache, name, policy)

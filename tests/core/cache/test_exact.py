@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from llmthrift_core.cache import CachePolicy, Entry
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore, criteria_of
 from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
@@ -33,7 +35,7 @@ def get(cache: ExactCache, name: str, policy: CachePolicy = POLICY) -> Entry | N
     return cache.lookup(key_of(name, policy), policy)
 
 
-def test_an_answer_comes_back_as_it_was_stored(cache: ExactCache, database: Database, open_cache: Any, clock: Clock) -> None:
+def test_an_answer_comes_back_as_it_was_stored(cache: ExactCache, store: EntryStore, open_cache: Any, clock: Clock) -> None:
     usage = Usage(
         input_tokens=12, output_tokens=3, cache_read_tokens=4, service_tier="flex", estimated=True,
         other=(("input_video_tokens", 7), ("output_video_tokens", None)),
@@ -41,7 +43,7 @@ def test_an_answer_comes_back_as_it_was_stored(cache: ExactCache, database: Data
     policy = CachePolicy(metadata={"pricing_version": "A"})
     payload = bytes(range(256))
     assert cache.store(key_of("q"), policy, payload, model="gpt-4o", provider="openai", usage=usage, user="ada", feature="chat")
-    for reader in (cache, open_cache(database)):
+    for reader in (cache, open_cache(store)):
         entry = reader.lookup(key_of("q"), policy)
         assert entry is not None
         assert (entry.payload, entry.model, entry.provider, entry.usage) == (payload, "gpt-4o", "openai", usage)
@@ -52,11 +54,11 @@ def test_an_answer_comes_back_as_it_was_stored(cache: ExactCache, database: Data
 
 
 def test_a_usage_in_which_a_provider_contradicts_itself_comes_back_as_the_nearest_that_can_be(
-    cache: ExactCache, database: Database, open_cache: Any
+    cache: ExactCache, store: EntryStore, open_cache: Any
 ) -> None:
     body = {"usage": {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 9}}}
     cache.store(key_of("q"), POLICY, b"x", model="m", usage=Usage.from_payload(body, provider="openai"))
-    entry = get(open_cache(database), "q")
+    entry = get(open_cache(store), "q")
     assert entry is not None
     assert entry.usage == Usage(input_tokens=9, output_tokens=1, cache_read_tokens=9, estimated=True)
 
@@ -66,8 +68,8 @@ def test_an_unknown_key_is_a_miss(cache: ExactCache) -> None:
     assert not cache.holds(key_of("q"))
 
 
-def test_a_later_answer_replaces(cache: ExactCache, database: Database, open_cache: Any) -> None:
-    other = open_cache(database)
+def test_a_later_answer_replaces(cache: ExactCache, store: EntryStore, open_cache: Any) -> None:
+    other = open_cache(store)
     put(cache, "q", payload=b"old")
     assert get(other, "q").payload == b"old"  # type: ignore[union-attr]
     assert put(cache, "q", payload=b"new")
@@ -87,11 +89,11 @@ def test_another_namespace_sees_nothing_even_with_the_same_key(cache: ExactCache
 
 @pytest.mark.parametrize("from_memory", [True, False])
 def test_an_entry_answers_until_its_time_is_over(
-    cache: ExactCache, database: Database, open_cache: Any, clock: Clock, from_memory: bool
+    cache: ExactCache, store: EntryStore, open_cache: Any, clock: Clock, from_memory: bool
 ) -> None:
     policy = CachePolicy(ttl_seconds=10)
     put(cache, "q", policy)
-    reader = cache if from_memory else open_cache(database, memory_entries=0)
+    reader = cache if from_memory else open_cache(store, memory_entries=0)
     clock.now += 9.999999
     assert get(reader, "q", policy) is not None
     clock.now += 0.000001
@@ -114,12 +116,12 @@ def test_a_reader_may_want_younger_answers(cache: ExactCache, clock: Clock) -> N
 
 
 def test_an_answer_that_another_process_stored_after_ours_expired_is_found(
-    cache: ExactCache, database: Database, open_cache: Any, clock: Clock
+    cache: ExactCache, store: EntryStore, open_cache: Any, clock: Clock
 ) -> None:
     policy = CachePolicy(ttl_seconds=10)
     put(cache, "q", policy, payload=b"old")
     clock.now += 11
-    put(open_cache(database), "q", policy, payload=b"new")
+    put(open_cache(store), "q", policy, payload=b"new")
     assert get(cache, "q", policy).payload == b"new"  # type: ignore[union-attr]
 
 
@@ -139,9 +141,9 @@ def test_expired_entries_are_purged(cache: ExactCache, clock: Clock) -> None:
 # --- requirements ---
 
 
-def test_metadata_that_is_required_must_match(cache: ExactCache, database: Database, open_cache: Any) -> None:
+def test_metadata_that_is_required_must_match(cache: ExactCache, store: EntryStore, open_cache: Any) -> None:
     put(cache, "q", CachePolicy(metadata={"pricing_version": "A", "region": "eu"}))
-    for reader in (cache, open_cache(database)):
+    for reader in (cache, open_cache(store)):
         assert get(reader, "q", CachePolicy(require={"pricing_version": "A"})) is not None
         assert get(reader, "q", CachePolicy(require={"pricing_version": "A", "region": "eu"})) is not None
         assert get(reader, "q", CachePolicy(require={"pricing_version": "B"})) is None
@@ -158,11 +160,11 @@ def test_an_entry_without_metadata_answers_no_requirement(cache: ExactCache) -> 
 # --- several processes ---
 
 
-def test_a_removal_by_another_cache_reaches_memory(cache: ExactCache, database: Database, open_cache: Any) -> None:
+def test_a_removal_by_another_cache_reaches_memory(cache: ExactCache, store: EntryStore, open_cache: Any) -> None:
     put(cache, "q")
     put(cache, "other")
     assert get(cache, "q") is not None
-    open_cache(database).discard(key_of("q"))
+    open_cache(store).discard(key_of("q"))
     assert get(cache, "q") is None
     assert get(cache, "other") is not None
 
@@ -177,27 +179,27 @@ def test_own_changes_leave_the_rest_of_memory(cache: ExactCache) -> None:
     assert cache.stats()["memory_hits"] == 1
 
 
-def test_a_new_entry_of_another_process_leaves_memory_alone(cache: ExactCache, database: Database, open_cache: Any) -> None:
+def test_a_new_entry_of_another_process_leaves_memory_alone(cache: ExactCache, store: EntryStore, open_cache: Any) -> None:
     put(cache, "a")
-    put(open_cache(database), "b")
+    put(open_cache(store), "b")
     get(cache, "a")
     assert cache.stats()["memory_hits"] == 1
 
 
-def test_coherence_may_be_checked_less_often(database: Database, open_cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coherence_may_be_checked_less_often(store: EntryStore, open_cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("llmthrift_core.cache.exact.time.monotonic", lambda: now[0])
-    cache = open_cache(database, coherence_seconds=1.0)
+    cache = open_cache(store, coherence_seconds=1.0)
     put(cache, "q")
-    open_cache(database).clear()
+    open_cache(store).clear()
     assert get(cache, "q") is not None  # as documented, for up to a second
     now[0] += 1.01
     assert get(cache, "q") is None
 
 
-def test_the_default_is_always_on_sqlite_and_once_a_second_on_postgresql(database: Database) -> None:
-    cache = ExactCache(database)
-    assert cache._coherence_seconds == (1.0 if database.dialect == "postgresql" else 0.0)
+def test_the_default_is_always_on_sqlite_and_once_a_second_on_a_server(request: pytest.FixtureRequest, store: EntryStore) -> None:
+    cache = ExactCache(store)
+    assert cache._coherence_seconds == (0.0 if request.node.callspec.params["store"] in ("file", "memory") else 1.0)
     cache.close()
 
 
@@ -207,35 +209,30 @@ def test_the_default_is_always_on_sqlite_and_once_a_second_on_postgresql(databas
 def test_hits_of_entries_survive_reopening(tmp_path: Path, clock: Clock) -> None:
     for _ in range(2):
         with Database.open(tmp_path / "c.db") as database:
-            cache = ExactCache(database, clock=clock)
+            cache = ExactCache(SqlEntries(database), clock=clock)
             if get(cache, "q") is None:
                 put(cache, "q")
             get(cache, "q")
             get(cache, "q")
             cache.close()
     with Database.open(tmp_path / "c.db") as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         (view,) = cache.entries()
         assert view.hits == 5  # 2, then 3
         assert cache.stats()["stored_hits"] == 5
         cache.close()
 
 
-def test_hits_are_written_by_themselves_soon(database: Database, open_cache: Any) -> None:
+def test_hits_are_written_by_themselves_soon(store: EntryStore, open_cache: Any) -> None:
     import time
 
-    cache = open_cache(database, write_seconds=0.01)
+    cache = open_cache(store, write_seconds=0.01)
     put(cache, "q")
     get(cache, "q")
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        with database.read() as connection:
-            from sqlalchemy import select
-
-            from llmthrift_core.storage.tables import cache_entries
-
-            if connection.execute(select(cache_entries.c.hits)).scalar() == 1:
-                return
+        if store.views(criteria_of(), limit=1)[0].hits == 1:
+            return
         time.sleep(0.01)
     pytest.fail("the hit was not written")
 
@@ -244,12 +241,12 @@ def test_hits_that_nobody_flushed_are_written_when_the_cache_is_dropped(tmp_path
     import gc
 
     with Database.open(tmp_path / "c.db") as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         put(cache, "q")
         get(cache, "q")
         del cache
         gc.collect()
-        reader = ExactCache(database, clock=clock)
+        reader = ExactCache(SqlEntries(database), clock=clock)
         assert reader.entries()[0].hits == 1
         reader.close()
 
@@ -332,7 +329,7 @@ def test_two_caches_behave_as_one_dictionary(steps: list[tuple[str, str, int]]) 
     clock, policy = Clock(), CachePolicy(ttl_seconds=10, max_entries=None, max_bytes=None)
     expected: dict[str, tuple[bytes, float]] = {}
     with Database.open(":memory:") as database:
-        one, two = ExactCache(database, clock=clock, memory_entries=2), ExactCache(database, clock=clock)
+        one, two = ExactCache(SqlEntries(database), clock=clock, memory_entries=2), ExactCache(SqlEntries(database), clock=clock)
         for step, name, number in steps:
             if step == "store":
                 put(one, name, policy, payload=b"%d" % number)
@@ -363,7 +360,7 @@ def test_the_statements_take_their_parameters_in_the_order_that_the_cache_gives_
 
 def test_a_forked_child_goes_on(tmp_path: Path, clock: Clock) -> None:
     with Database.open(tmp_path / "c.db") as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         put(cache, "q")
         get(cache, "q")
         child = os.fork()

@@ -11,6 +11,7 @@ import pytest
 
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.errors import StorageError
 from llmthrift_core.storage.database import Database
 from tests.core.cache.conftest import Clock
@@ -47,12 +48,12 @@ def change(path: Path, column: str, value: Any) -> None:
 def test_a_hostile_row_is_a_miss_and_goes(tmp_path: Path, clock: Clock, column: str, value: Any) -> None:
     path = tmp_path / "c.db"
     with Database.open(path) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         put(cache, "q", CachePolicy(metadata={"a": "b"}))
         cache.close()
     change(path, column, value)
     with Database.open(path) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         cache.entries()
         cache.invalidate(where=lambda view: False)
         assert get(cache, "q") is None
@@ -67,12 +68,12 @@ def test_a_hostile_row_is_a_miss_and_goes(tmp_path: Path, clock: Clock, column: 
 def test_a_hostile_usage_leaves_the_answer_and_its_amounts_unknown(tmp_path: Path, clock: Clock, value: Any) -> None:
     path = tmp_path / "c.db"
     with Database.open(path) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         put(cache, "q")
         cache.close()
     change(path, "usage", value)
     with Database.open(path) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         entry = get(cache, "q")
         assert entry is not None
         with pytest.raises(ValueError):
@@ -90,7 +91,7 @@ def _count() -> Any:
 
 
 def test_a_hostile_epoch_is_a_miss(file_database: Database, clock: Clock) -> None:
-    cache = ExactCache(file_database, clock=clock)
+    cache = ExactCache(SqlEntries(file_database), clock=clock)
     put(cache, "q")
     with sqlite3.connect(str(file_database.path)) as connection:
         connection.execute("INSERT OR REPLACE INTO llmthrift_cache_epoch VALUES (1, 'soon')")
@@ -102,7 +103,7 @@ def test_a_hostile_epoch_is_a_miss(file_database: Database, clock: Clock) -> Non
 
 def test_a_locked_database_lets_the_call_go_on(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     with Database.open(tmp_path / "c.db", busy_timeout_seconds=0.05) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         put(cache, "before")
         blocker = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
@@ -133,7 +134,7 @@ def stored_soon(cache: ExactCache, question: str) -> bool:
 
 def test_hits_that_could_not_be_written_are_written_later(tmp_path: Path, clock: Clock) -> None:
     with Database.open(tmp_path / "c.db", busy_timeout_seconds=0.05) as database:
-        cache = ExactCache(database, clock=clock, write_seconds=3600)
+        cache = ExactCache(SqlEntries(database), clock=clock, write_seconds=3600)
         put(cache, "q")
         get(cache, "q")
         blocker = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
@@ -149,7 +150,7 @@ def test_hits_that_could_not_be_written_are_written_later(tmp_path: Path, clock:
 
 def test_failures_are_logged_once_a_minute_and_without_content(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     with Database.open(tmp_path / "c.db") as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         for _ in range(5):
             assert cache.store(b"k", CachePolicy(), b"secret answer", model=object(), usage=USAGE) is False  # type: ignore[arg-type]
         assert len(caplog.records) == 1
@@ -160,7 +161,7 @@ def test_failures_are_logged_once_a_minute_and_without_content(tmp_path: Path, c
 
 def test_a_locked_database_holds_up_one_store_and_not_every_one(tmp_path: Path, clock: Clock) -> None:
     with Database.open(tmp_path / "c.db", busy_timeout_seconds=0.05) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         blocker = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         assert put(cache, "q") is False
@@ -176,7 +177,7 @@ def test_an_error_of_the_clock_is_a_miss(file_database: Database) -> None:
     def broken() -> float:
         return float("nan")
 
-    cache = ExactCache(file_database, clock=broken)
+    cache = ExactCache(SqlEntries(file_database), clock=broken)
     assert get(cache, "q") is None
     assert put(cache, "q") is False
     assert "ValueError" in (cache.health()["last_error"] or "")
@@ -186,11 +187,11 @@ def test_an_error_of_the_clock_is_a_miss(file_database: Database) -> None:
 def test_a_read_only_database_answers_and_stores_nothing(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "c.db"
     with Database.open(path) as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         put(cache, "q")
         cache.close()
     with Database.open(f"sqlite:///file:{path}?mode=ro&uri=true") as database:
-        cache = ExactCache(database, clock=clock)
+        cache = ExactCache(SqlEntries(database), clock=clock)
         assert database.read_only
         assert get(cache, "q") is not None
         assert get(cache, "q") is not None
@@ -205,7 +206,7 @@ def test_a_read_only_database_answers_and_stores_nothing(tmp_path: Path, clock: 
 
 def test_a_closed_database_is_a_miss(tmp_path: Path, clock: Clock) -> None:
     database = Database.open(tmp_path / "c.db")
-    cache = ExactCache(database, clock=clock)
+    cache = ExactCache(SqlEntries(database), clock=clock)
     put(cache, "q")
     database.close()
     assert get(cache, "q") is None

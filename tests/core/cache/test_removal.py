@@ -9,6 +9,8 @@ from sqlalchemy import text
 
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.store import EntryStore
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.storage.database import Database
 from tests.core.cache.conftest import Clock
@@ -24,6 +26,10 @@ POLICIES = {
 
 @pytest.fixture
 def filled(cache: ExactCache) -> ExactCache:
+    return fill(cache)
+
+
+def fill(cache: ExactCache) -> ExactCache:
     put(cache, "a", POLICIES["a"], user="ada", feature="chat", provider="openai")
     put(cache, "b", POLICIES["b"], user="bob", feature="chat")
     put(cache, "c", POLICIES["c"], user="ada")
@@ -61,18 +67,19 @@ def left(cache: ExactCache) -> str:
         ({"where": lambda view: False}, "abcd"),
     ],
 )
-def test_what_fits_all_criteria_goes(filled: ExactCache, database: Database, open_cache: Any, criteria: dict[str, Any], kept: str) -> None:
-    other = open_cache(database)
+def test_what_fits_all_criteria_goes(filled: ExactCache, store: EntryStore, open_cache: Any, criteria: dict[str, Any], kept: str) -> None:
+    other = open_cache(store)
     assert left(other) == "abcd"  # now in its memory
     assert filled.invalidate(**criteria) == 4 - len(kept)
     assert left(filled) == kept
     assert left(other) == kept
 
 
-def test_labels_go_with_their_entries(filled: ExactCache, database: Database) -> None:
-    filled.invalidate(tag="faq")
-    filled.clear("other")
-    with database.read() as connection:
+def test_labels_go_with_their_entries(open_cache: Any, file_database: Database) -> None:
+    cache = fill(open_cache(SqlEntries(file_database)))
+    cache.invalidate(tag="faq")
+    cache.clear("other")
+    with file_database.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM llmthrift_cache_labels")).scalar() == 0
 
 
@@ -104,8 +111,8 @@ def test_an_error_in_the_predicate_reaches_the_caller_and_removes_nothing(filled
     assert left(filled) == "abcd"
 
 
-def test_clear(filled: ExactCache, database: Database, open_cache: Any) -> None:
-    other = open_cache(database)
+def test_clear(filled: ExactCache, store: EntryStore, open_cache: Any) -> None:
+    other = open_cache(store)
     assert left(other) == "abcd"
     assert filled.clear("default") == 3
     assert left(filled) == left(other) == "c"

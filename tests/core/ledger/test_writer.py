@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from llmthrift_core.errors import StorageError
+from llmthrift_core.errors import RowRejectedError, StorageError
 from llmthrift_core.ledger import writer as writing
 from llmthrift_core.ledger.batch import Outcome
 from llmthrift_core.ledger.entries import Entry
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.ledger.writer import Writer
-from llmthrift_core.storage.faults import RowRejectedError
 
 
 def record(name: str) -> CallRecord:

@@ -11,9 +11,9 @@ import weakref
 import pytest
 from sqlalchemy import bindparam, insert, select, text
 
-from llmthrift_core.errors import MissingExtraError, StorageError
+from llmthrift_core.errors import MissingExtraError, RowRejectedError, StorageError
 from llmthrift_core.storage import Database, Statement
-from llmthrift_core.storage.faults import ClosedError, RowRejectedError
+from llmthrift_core.storage.faults import ClosedError
 from llmthrift_core.storage.schema import REVISIONS
 from llmthrift_core.storage.statements import RowsInsert
 from llmthrift_core.storage.tables import cache_epoch, ledger_state

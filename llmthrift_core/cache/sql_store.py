@@ -1,0 +1,169 @@
+"""Cache entries in the SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import ColumnElement, func, select
+
+from llmthrift_core.cache.entry import VIEW_COLUMNS, Entry, EntryView, entry_of_row, view_of_row
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, Removed, Totals, chosen
+from llmthrift_core.storage import cache_statements as sql
+from llmthrift_core.storage.backend import Transaction
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import cache_entries, cache_labels
+
+_BATCH: Final = 500
+_VIEW: Final = tuple(cache_entries.c[name] for name in VIEW_COLUMNS)
+
+
+class SqlEntries:
+    """An `EntryStore` in SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # On SQLite asking for the epoch costs microseconds, on PostgreSQL a round trip.
+        self.coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
+
+    @property
+    def read_only(self) -> bool:
+        """True where every write raises StorageError."""
+        return self._database.read_only
+
+    # --- hot path ---
+
+    def epoch(self) -> int:
+        """Rises with every live entry that is removed or replaced."""
+        row = self._database.fetch_one(sql.GET_EPOCH)
+        return 0 if row is None else row[0]
+
+    def get(self, key: bytes) -> tuple[Entry, int] | None:
+        """An entry and its epoch. Raises ValueError for a row that this library did not write."""
+        row = self._database.fetch_one(sql.GET_ENTRY, (key,))
+        return None if row is None else (entry_of_row(key, row), row[-1] or 0)
+
+    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
+        """Add or replace. Returns the new epoch if a live entry was replaced."""
+        epoch = None
+        with self._database.transaction() as transaction:
+            if not transaction.execute(sql.ADD_ENTRY, entry):
+                replaced = transaction.fetch_one(sql.GET_EXPIRY, (entry.key,))
+                transaction.execute(sql.REPLACE_ENTRY, (*entry[1:], entry.key))
+                transaction.execute(sql.REMOVE_LABELS, (entry.key,))
+                # An expired entry answers in no process, so that none needs to be told.
+                if replaced is None or replaced[0] is None or replaced[0] > entry.created_us:
+                    epoch = _raise_epoch(transaction)
+            for kind, labels in (("tag", policy.tags), ("source", policy.sources)):
+                if labels:
+                    rows = [_in_order(sql.ADD_LABEL, kind=kind, value=label, key=entry.key) for label in labels]
+                    transaction.executemany(sql.ADD_LABEL, rows)
+        return epoch
+
+    # --- upkeep ---
+
+    def count_uses(self, uses: Sequence[tuple[bytes, int, int]]) -> None:
+        """Add (key, number of hits, time of the last) to entries."""
+        rows = [_in_order(sql.COUNT_USES, of_key=key, uses=number, used_us=used_us) for key, number, used_us in uses]
+        with self._database.transaction() as transaction:
+            transaction.executemany(sql.COUNT_USES, rows)
+
+    def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:
+        """Remove entries. Returns how many there were, and the new epoch."""
+        with self._database.transaction() as transaction:
+            removed = _remove(transaction, keys)
+            return removed, _raise_epoch(transaction)
+
+    def count(self, namespace: str) -> int:
+        """The number of entries."""
+        return self._measure(sql.COUNT_ENTRIES, namespace)
+
+    def size_bytes(self, namespace: str) -> int:
+        """What the entries count in bytes."""
+        return self._measure(sql.SUM_BYTES, namespace)
+
+    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
+        """Remove entries but `kept`, the first in `order` first."""
+        most = _BATCH if size_bytes else min(_BATCH, entries)
+        statement = sql.EXPIRED_VICTIMS if order == "expired" else sql.VICTIMS[order]
+        epoch = None
+        with self._database.transaction() as transaction:
+            parameters = {"namespace": namespace, "kept_key": kept, "now_us": now_us, "most": most}
+            found = transaction.fetch_all(statement, [parameters[name] for name in statement.names])
+            rows = [Removed(key, namespace, size if type(size) is int else 0, hits != 0) for key, size, hits in found]
+            freed = chosen(rows, entries=entries, size_bytes=size_bytes)
+            if freed:
+                _remove(transaction, [row.key for row in freed])
+                epoch = _raise_epoch(transaction)
+        return Freed(freed, epoch, is_all=len(found) < most)
+
+    def expire(self, now_us: int, most: int) -> list[Removed]:
+        """Remove up to `most` entries past their time."""
+        with self._database.transaction() as transaction:
+            found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
+            if found:
+                _remove(transaction, [row[0] for row in found])
+        return [Removed(key, namespace, 0, hits != 0) for key, namespace, hits in found]
+
+    # --- looking ---
+
+    def find(self, criteria: Criteria) -> list[bytes]:
+        """The keys of the entries that fulfil all criteria."""
+        with self._database.read() as connection:
+            return [bytes(key) for key in connection.execute(select(cache_entries.c.key).where(*_conditions(criteria))).scalars()]
+
+    def views(self, criteria: Criteria, *, limit: int | None) -> list[EntryView]:
+        """The entries that fulfil all criteria, the most used first."""
+        order = cache_entries.c.hits.desc(), cache_entries.c.used_us.desc()
+        query = select(*_VIEW).where(*_conditions(criteria)).order_by(*order)
+        if limit is not None:
+            query = query.limit(limit)
+        with self._database.read() as connection:
+            found = [view_of_row(row) for row in connection.execute(query)]
+        return [view for view in found if view is not None]
+
+    def totals(self, namespace: str | None, now_us: int) -> Totals:
+        """What is stored in a namespace, or in all."""
+        entry = cache_entries.c
+        query = select(
+            func.count(),
+            func.coalesce(func.sum(entry.size_bytes), 0),
+            func.coalesce(func.sum(entry.hits), 0),
+            func.avg(entry.expires_us).filter(entry.expires_us > now_us),
+        )
+        if namespace is not None:
+            query = query.where(entry.namespace == namespace)
+        with self._database.read() as connection:
+            entries, size_bytes, hits, expires_us = connection.execute(query).one()
+        return Totals(int(entries), int(size_bytes), int(hits), None if expires_us is None else float(expires_us))
+
+    def _measure(self, statement: Statement, namespace: str) -> int:
+        row = self._database.fetch_one(statement, (namespace,))
+        return 0 if row is None else int(row[0])
+
+
+def _remove(transaction: Transaction, keys: Iterable[bytes]) -> int:
+    rows = [(key,) for key in keys]
+    transaction.executemany(sql.REMOVE_LABELS, rows)
+    return transaction.executemany(sql.REMOVE_ENTRY, rows)
+
+
+def _raise_epoch(transaction: Transaction) -> int:
+    transaction.execute(sql.RAISE_EPOCH)
+    row = transaction.fetch_one(sql.GET_EPOCH)
+    return int(row[0]) if row is not None else 0
+
+
+def _conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [cache_entries.c[name] == value for name, value in criteria.wanted]
+    for kind, label in (("tag", criteria.tag), ("source", criteria.source)):
+        if label is not None:
+            labelled = select(cache_labels.c.key).where(cache_labels.c.kind == kind, cache_labels.c.value == label)
+            conditions.append(cache_entries.c.key.in_(labelled))
+    return conditions
+
+
+def _in_order(statement: Statement, **values: object) -> tuple[object, ...]:
+    return tuple(values[name] for name in statement.names)

@@ -1,0 +1,184 @@
+"""What the exact cache asks of the place where entries are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+from llmthrift_core.cache.entry import Entry, EntryView
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.errors import ConfigurationError
+
+SCOPES: Final = ("namespace", "model", "provider", "user", "feature", "prompt_version")
+
+Order = Literal["expired", "lru", "lfu"]
+
+
+class NewEntry(NamedTuple):
+    """An entry to be stored: what `Entry` and `EntryView` say of it. Times are microseconds since the epoch."""
+
+    key: bytes
+    namespace: str
+    model: str
+    provider: str | None
+    user: str | None
+    feature: str | None
+    prompt_version: str | None
+    metadata: str | None
+    payload: bytes
+    usage: str
+    size_bytes: int
+    created_us: int
+    expires_us: int | None
+    used_us: int
+
+
+class Removed(NamedTuple):
+    """An entry that was removed to make room."""
+
+    key: bytes
+    namespace: str
+    size_bytes: int
+    was_used: bool
+
+
+class Freed(NamedTuple):
+    """What one step of making room removed.
+
+    Attributes:
+        entries: what was removed. epoch: after it; None if nothing was.
+        is_all: there is nothing more of that kind to remove.
+    """
+
+    entries: Sequence[Removed]
+    epoch: int | None
+    is_all: bool
+
+
+class Totals(NamedTuple):
+    """What is stored. `expires_us` is the average over entries that are live and expire."""
+
+    entries: int
+    size_bytes: int
+    hits: int
+    expires_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What an entry must fulfil to be listed or removed: values of `SCOPES`, and labels."""
+
+    wanted: Sequence[tuple[str, str]] = ()
+    tag: str | None = None
+    source: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.wanted) or self.tag is not None or self.source is not None
+
+
+def criteria_of(
+    *,
+    tag: str | None = None,
+    source: str | None = None,
+    scope: Mapping[str, str] | None = None,
+    namespace: str | None = None,
+) -> Criteria:
+    """Checked criteria.
+
+    Raises:
+        ConfigurationError: an unknown scope, or a value that is not a text.
+    """
+    wanted = list((scope or {}).items())
+    for name, _ in wanted:
+        if name not in SCOPES:
+            raise ConfigurationError(f"unknown scope {name!r}; scopes are {', '.join(SCOPES)}")
+    if namespace is not None:
+        wanted.append(("namespace", namespace))
+    for name, value in (*wanted, *(pair for pair in (("tag", tag), ("source", source)) if pair[1] is not None)):
+        _check_text(name, value)
+    return Criteria(tuple(wanted), tag, source)
+
+
+class EntryStore(Protocol):
+    """Entries by key. Every method raises StorageError where the store cannot be reached.
+
+    The epoch rises with every live entry that is removed or replaced, so that memory tiers know when they are no longer current.
+
+    Attributes:
+        coherence_seconds: how long memory may answer without asking for the epoch.
+    """
+
+    coherence_seconds: float
+
+    @property
+    def read_only(self) -> bool:
+        """True where every write raises StorageError."""
+        ...
+
+    def epoch(self) -> int: ...
+
+    def get(self, key: bytes) -> tuple[Entry, int] | None:
+        """An entry, live or not, and the epoch at which it was read.
+
+        Raises:
+            ValueError: what is stored was not written by this library.
+        """
+        ...
+
+    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
+        """Add or replace an entry, with the labels of `policy`. Returns the new epoch if a live one was replaced."""
+        ...
+
+    def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:
+        """Remove entries. Returns how many there were, and the new epoch."""
+        ...
+
+    def count_uses(self, uses: Sequence[tuple[bytes, int, int]]) -> None:
+        """Add (key, number of hits, time of the last) to entries."""
+        ...
+
+    def count(self, namespace: str) -> int:
+        """The number of entries."""
+        ...
+
+    def size_bytes(self, namespace: str) -> int:
+        """What the entries count in bytes."""
+        ...
+
+    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
+        """Remove entries but `kept`, the first in `order` first, until so many of them and so many bytes are gone, in one short step."""
+        ...
+
+    def expire(self, now_us: int, most: int) -> Sequence[Removed]:
+        """Remove up to `most` entries past their time."""
+        ...
+
+    def find(self, criteria: Criteria) -> list[bytes]:
+        """The keys of the entries that fulfil all criteria."""
+        ...
+
+    def views(self, criteria: Criteria, *, limit: int | None) -> list[EntryView]:
+        """The entries that fulfil all criteria, the most used first; unreadable ones are left out."""
+        ...
+
+    def totals(self, namespace: str | None, now_us: int) -> Totals:
+        """What is stored in a namespace, or in all."""
+        ...
+
+
+def chosen(rows: Iterable[Removed], *, entries: int, size_bytes: int) -> list[Removed]:
+    """As many of the rows, from the first, as are needed to free so many entries and bytes."""
+    taken: list[Removed] = []
+    freed = 0
+    for row in rows:
+        if len(taken) >= entries and freed >= size_bytes:
+            break
+        taken.append(row)
+        freed += row.size_bytes
+    return taken
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a text, not {value!r}")

@@ -1,0 +1,155 @@
+"""The scripts of the exact cache on Valkey.
+
+Keys, all beginning with `PREFIX`:
+
+    epoch              counter: rises with every live entry that is removed or replaced
+    namespaces         set of names
+    entry:KEY          hash: the entry; expires a day after it may last answer, so that a server may drop it before anything else
+    used:NAMESPACE     sorted set: keys of entries, by their last use
+    rank:NAMESPACE     sorted set: last use in 20 digits and key, by the number of hits
+    expires:NAMESPACE  sorted set: keys of entries that expire, by when
+    sizes:NAMESPACE    hash: size in bytes by key
+    bytes              hash: the sum of these by namespace
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmthrift_core.storage.valkey import Script
+
+PREFIX: Final = "llmthrift:{cache}:"
+
+_WORDS: Final = f"""
+local P = '{PREFIX}'
+
+local function rank_of(used, key)
+  return string.format('%020.0f', tonumber(used)) .. key
+end
+
+-- Takes an entry out of every index. Returns its size in bytes and whether it was ever used.
+local function drop(namespace, key)
+  local used = redis.call('ZSCORE', P .. 'used:' .. namespace, key)
+  local size = redis.call('HGET', P .. 'sizes:' .. namespace, key) or '0'
+  local hits = '0'
+  if used then
+    hits = redis.call('ZSCORE', P .. 'rank:' .. namespace, rank_of(used, key)) or '0'
+    redis.call('ZREM', P .. 'rank:' .. namespace, rank_of(used, key))
+  end
+  redis.call('ZREM', P .. 'used:' .. namespace, key)
+  redis.call('ZREM', P .. 'expires:' .. namespace, key)
+  redis.call('HDEL', P .. 'sizes:' .. namespace, key)
+  redis.call('HINCRBY', P .. 'bytes', namespace, '-' .. size)
+  redis.call('DEL', P .. 'entry:' .. key)
+  return size, hits ~= '0'
+end
+"""
+
+FIELDS: Final = ("namespace", "model", "provider", "metadata", "payload", "usage", "created_us", "expires_us")
+# key. Returns the epoch, then the values of FIELDS.
+GET: Final = Script(
+    f"return {{redis.call('GET', '{PREFIX}epoch') or '0', unpack(redis.call('HMGET', '{PREFIX}entry:' .. ARGV[1], "
+    + ", ".join(f"'{field}'" for field in FIELDS)
+    + "))}"
+)
+# key, namespace, now_us, expires_us or '', used_us, size_bytes, ttl_ms or '', then fields and values of the hash.
+# Returns the new epoch if a live entry was replaced, else -1.
+PUT: Final = Script(
+    _WORDS,
+    """
+local key, namespace, now, expires, used, size, ttl = unpack(ARGV, 1, 7)
+local entry = P .. 'entry:' .. key
+local old = redis.call('HMGET', entry, 'namespace', 'expires_us')
+local hits, epoch = '0', -1
+if old[1] then
+  local last = redis.call('ZSCORE', P .. 'used:' .. old[1], key)
+  if last then hits = redis.call('ZSCORE', P .. 'rank:' .. old[1], rank_of(last, key)) or '0' end
+  drop(old[1], key)
+  if not old[2] or tonumber(old[2]) > tonumber(now) then epoch = redis.call('INCR', P .. 'epoch') end
+end
+redis.call('HSET', entry, unpack(ARGV, 8))
+redis.call('SADD', P .. 'namespaces', namespace)
+redis.call('ZADD', P .. 'used:' .. namespace, used, key)
+redis.call('ZADD', P .. 'rank:' .. namespace, hits, rank_of(used, key))
+redis.call('HSET', P .. 'sizes:' .. namespace, key, size)
+redis.call('HINCRBY', P .. 'bytes', namespace, size)
+if expires ~= '' then redis.call('ZADD', P .. 'expires:' .. namespace, expires, key) end
+if ttl ~= '' then redis.call('PEXPIRE', entry, ttl) end
+return epoch
+""",
+)
+# keys. Returns how many there were, and the new epoch.
+REMOVE: Final = Script(
+    _WORDS,
+    """
+local removed = 0
+for _, key in ipairs(ARGV) do
+  local namespace = redis.call('HGET', P .. 'entry:' .. key, 'namespace')
+  if namespace then
+    drop(namespace, key)
+    removed = removed + 1
+  end
+end
+return {removed, redis.call('INCR', P .. 'epoch')}
+""",
+)
+# key, number of hits, time of the last, for each use.
+COUNT_USES: Final = Script(
+    _WORDS,
+    """
+for i = 1, #ARGV, 3 do
+  local key, number, used = unpack(ARGV, i, i + 2)
+  local namespace = redis.call('HGET', P .. 'entry:' .. key, 'namespace')
+  local last = namespace and redis.call('ZSCORE', P .. 'used:' .. namespace, key)
+  if last then
+    local hits = redis.call('ZSCORE', P .. 'rank:' .. namespace, rank_of(last, key)) or '0'
+    redis.call('ZREM', P .. 'rank:' .. namespace, rank_of(last, key))
+    redis.call('ZADD', P .. 'rank:' .. namespace, hits + number, rank_of(used, key))
+    redis.call('ZADD', P .. 'used:' .. namespace, used, key)
+  end
+end
+""",
+)
+# namespace, order, key that stays, now_us, number of entries, number of bytes, most.
+# Returns the epoch (-1: nothing was removed), whether nothing is left to remove, then key, size and use of each.
+FREE: Final = Script(
+    _WORDS,
+    """
+local namespace, order, kept, now, entries, bytes, most = unpack(ARGV)
+local found
+if order == 'expired' then
+  found = redis.call('ZRANGEBYSCORE', P .. 'expires:' .. namespace, '-inf', now, 'LIMIT', 0, most)
+elseif order == 'lru' then
+  found = redis.call('ZRANGE', P .. 'used:' .. namespace, 0, most - 1)
+else
+  found = redis.call('ZRANGE', P .. 'rank:' .. namespace, 0, most - 1)
+end
+local answer, freed, freed_bytes = {-1, #found < tonumber(most) and 1 or 0}, 0, 0
+for _, key in ipairs(found) do
+  if order == 'lfu' then key = string.sub(key, 21) end
+  if freed >= tonumber(entries) and freed_bytes >= tonumber(bytes) then break end
+  if key ~= kept then
+    local size, was_used = drop(namespace, key)
+    freed, freed_bytes = freed + 1, freed_bytes + size
+    answer[#answer + 1] = key
+    answer[#answer + 1] = tonumber(size)
+    answer[#answer + 1] = was_used and 1 or 0
+  end
+end
+if freed > 0 then answer[1] = redis.call('INCR', P .. 'epoch') end
+return answer
+""",
+)
+# namespace, now_us, most. Returns key and use of each entry that was removed.
+EXPIRE: Final = Script(
+    _WORDS,
+    """
+local answer = {}
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expires:' .. ARGV[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])) do
+  local size, was_used = drop(ARGV[1], key)
+  answer[#answer + 1] = key
+  answer[#answer + 1] = was_used and 1 or 0
+end
+return answer
+""",
+)
