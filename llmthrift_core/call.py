@@ -25,7 +25,7 @@ from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
-    from llmthrift_core.budgets.budgets import Hold
+    from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.routing import RouteDecision
@@ -164,18 +164,23 @@ class Call:
         """
         if self.request.input_tokens is None or is_observing():
             return
+        wanted = self.tier, self._model, self._provider
         try:
-            self._hold = self._hold_for(self.tier, self._model, self._provider)
+            self._hold = self._hold_for(*wanted)
         except BudgetExceededError as refused:
-            if refused.on_exceed != "downgrade" or not self._downgrade(refused):
+            if refused.on_exceed == "downgrade" and self._downgrade(refused):
+                return
+            if not self.request.may_clamp:
                 raise
+            self._hold = self._hold_for(*wanted, may_clamp=True)
 
-    def _hold_for(self, tier: str | None, model: str, provider: str | None) -> Hold:
+    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_clamp: bool = False) -> Hold:
         request = self.request
         longest = None if request.max_output_tokens is None else request.max_output_tokens(tier)
         assert request.input_tokens is not None  # noqa: S101 - reserve() checks it
         scope = Scope(request.attribution, model, request.trace_id)
-        return self._thrift.budgets.hold(scope, provider=provider, input_tokens=request.input_tokens, max_output_tokens=longest)
+        count = request.input_tokens
+        return self._thrift.budgets.hold(scope, provider=provider, input_tokens=count, max_output_tokens=longest, may_clamp=may_clamp)
 
     def _downgrade(self, refused: BudgetExceededError) -> bool:
         """Take the best cheaper tier that the budgets have room for. False if there is none."""
@@ -231,6 +236,11 @@ class Call:
         self.reserve()
 
     @property
+    def max_output_tokens(self) -> int | None:
+        """The model is to answer within so many tokens, because the budget has no room for more; else None."""
+        return None if self._hold is None else self._hold.max_output_tokens
+
+    @property
     def holds_money(self) -> bool:
         """Whether ending this call will write to the budgets."""
         return self._hold is not None
@@ -261,13 +271,14 @@ class Call:
         try:
             usage = _usage_of(response)
             record = self._record(usage, response)
+            is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
             self._thrift.ledger.append(record)
             self._capture(record, response)
             use = self.request.cache
-            if use is not None and use.mode != "off" and response.payload is not None:
+            if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
             self._give_up(error)

@@ -83,6 +83,7 @@ class Request:
         request_id: identifies the call for ever: the same id is recorded once.
         input_tokens: counts the input for a budget's reservation. None: this door does not enforce budgets.
         max_output_tokens: the longest answer that the call itself allows with a tier's model (None without routing), or None.
+        may_clamp: this door tells the model of `Call.max_output_tokens`.
     """
 
     model: str = ""
@@ -101,6 +102,7 @@ class Request:
     route: RouteUse | None = None
     input_tokens: Callable[[], int] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
+    may_clamp: bool = False
 
 
 @dataclass(slots=True)

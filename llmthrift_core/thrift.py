@@ -162,7 +162,13 @@ class Thrift:
         from llmthrift_core.budgets.budgets import Budgets
         from llmthrift_core.ledger import request_ids
 
-        return Budgets(self._budget_store(), self.prices, clock=self._clock, new_id=lambda: request_ids.new_request_id())
+        return Budgets(
+            self._budget_store(),
+            self.prices,
+            clock=self._clock,
+            new_id=lambda: request_ids.new_request_id(),
+            recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
+        )
 
     def _entries(self) -> EntryStore:
         if self.valkey is not None:

@@ -29,7 +29,7 @@ from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.response import count_input, max_output_tokens, merge, response_of_message
+from llmthrift_langchain.response import count_input, max_output_tokens, merge, name_of_output_limit, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class RoutedCall:
             ),
             input_tokens=self._input_tokens,
             max_output_tokens=self._max_output_tokens,
+            may_clamp=True,
         )
         self._streamed_chars = 0
         self._call: Call | None = None
@@ -174,6 +175,8 @@ class RoutedCall:
         arguments = {**tier.parameters, **self._bound.get(call.tier, {}), **self._arguments}
         if self._stop is not None:
             arguments["stop"] = self._stop
+        if call.max_output_tokens is not None:
+            arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
         return tier.model, config, arguments
 
     def failed(self, error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budget import Budget as Budget
     from llmthrift_core.budgets.budgets import Budgets as Budgets
-    from llmthrift_core.budgets.budgets import Hold as Hold
+    from llmthrift_core.budgets.hold import Hold as Hold
     from llmthrift_core.budgets.planning import BudgetDesign as BudgetDesign
     from llmthrift_core.budgets.planning import Group as Group
     from llmthrift_core.budgets.planning import design as design
@@ -24,10 +24,14 @@ def __getattr__(name: str) -> Any:
         from llmthrift_core.budgets.budget import Budget
 
         return Budget
-    if name in ("Budgets", "Hold"):
-        from llmthrift_core.budgets import budgets
+    if name == "Budgets":
+        from llmthrift_core.budgets.budgets import Budgets
 
-        return getattr(budgets, name)
+        return Budgets
+    if name == "Hold":
+        from llmthrift_core.budgets.hold import Hold
+
+        return Hold
     if name in ("BudgetDesign", "Group", "design"):
         from llmthrift_core.budgets import planning
 

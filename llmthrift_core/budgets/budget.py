@@ -39,6 +39,8 @@ class Budget:
         on_store_error: what happens while the database cannot be reached: "block" refuses, "allow" goes on uncounted.
         max_wait_seconds: for "queue".
         alert_at: shares of a limit whose reaching is told once per window.
+        clamp_output: where there is no room for a whole answer, routers lower the model's limit on output tokens to what is left
+            rather than refuse. A shorter answer may be cut off, and a reasoning model may then answer nothing.
 
     Raises:
         ConfigurationError: a value that cannot be used.
@@ -61,6 +63,7 @@ class Budget:
     on_store_error: Literal["block", "allow"] = "block"
     max_wait_seconds: float = 30.0
     alert_at: Sequence[float] = (0.8, 0.95)
+    clamp_output: bool = False
 
     def __post_init__(self) -> None:
         if self.limit_usd is None and self.limit_tokens is None and self.limit_requests is None:
@@ -77,6 +80,7 @@ class Budget:
         _one_of("window", self.window, get_args(Window))
         _one_of("on_exceed", self.on_exceed, get_args(OnExceed))
         _one_of("unpriced", self.unpriced, ("refuse", "allow"))
+        _one_of("clamp_output", self.clamp_output, (True, False))
         _one_of("on_store_error", self.on_store_error, ("block", "allow"))
         object.__setattr__(self, "per", _attributes(self.per))
         object.__setattr__(self, "match", _pairs(self.match))
@@ -105,7 +109,7 @@ class Budget:
         return f"{' and '.join(units)}{per}{window}{where}"[:_LONGEST_NAME]
 
 
-def _one_of(name: str, value: Any, choices: Sequence[str]) -> None:
+def _one_of(name: str, value: Any, choices: Sequence[Any]) -> None:
     if value not in choices:
         raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 

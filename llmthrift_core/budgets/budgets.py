@@ -6,16 +6,16 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import lru_cache
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
+from llmthrift_core.budgets.hold import Expected, Hold
 from llmthrift_core.budgets.scopes import Scope, scope_of
-from llmthrift_core.budgets.sizes import InputRatios, OutputSizes
+from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
 from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptBudget, Moved, Part, RefusedError
 from llmthrift_core.budgets.windows import window_at
@@ -32,9 +32,9 @@ _EXPIRE_EVERY_SECONDS: Final = 1.0
 _FORGET_EVERY_SECONDS: Final = 300.0
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
-_LEAST_EXTENSION_TOKENS: Final = 64  # so that a stream does not write to the database for every piece
+_LEAST_OUTPUT: Final = 16  # a shorter answer than that is worth no call
 _UNKNOWN_OUTPUT: Final = 4_096  # where neither a limit, nor experience, nor the catalog says how long an answer may be
-_SETTINGS: Final = ("window", "per", "match", "on_exceed", "tz", "unpriced", "on_store_error", "max_wait_seconds", "alert_at")
+_STORED_APART: Final = ("name", "limit_usd", "limit_tokens", "limit_requests")
 
 
 class Priced(Protocol):
@@ -59,92 +59,6 @@ class Prices(Protocol):
     def find(self, model: str, *, provider: str | None = None) -> ModelLimits: ...
 
 
-@dataclass(slots=True)
-class _Expected:
-    """What a call was expected to take, so that it can grow and be learned from."""
-
-    model: str
-    provider: str | None
-    feature: str | None
-    counted_tokens: int
-    output_tokens: int
-
-
-class Hold:
-    """Money and tokens set aside for one call. As a context manager it releases what was not settled.
-
-    Attributes:
-        id: identifies the hold in the database; None where no budget applies.
-    """
-
-    __slots__ = ("_budgets", "_expected", "_parts", "_ttl_us", "id")
-
-    def __init__(self, budgets: Budgets, hold_id: str | None, parts: Sequence[Part], ttl_us: int) -> None:
-        self.id = hold_id
-        self._expected: _Expected | None = None
-        self._budgets = budgets
-        self._parts = parts
-        self._ttl_us = ttl_us
-
-    def extend(self, *, usd: Decimal | float | str = 0, tokens: int = 0) -> None:
-        """Set more aside, and renew the hold's time. An expired hold is set aside again as a whole.
-
-        Raises:
-            BudgetExceededError: there is no room for more. What was held stays held.
-            HoldEndedError: the hold was settled or released.
-        """
-        if self.id is not None:
-            more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
-            self._budgets._extend(self.id, self._parts, more, self._ttl_us)
-
-    def cover(self, output_tokens: int) -> None:
-        """A stream has given so many tokens: if they are more than was set aside for its output, set aside a quarter more than that.
-
-        Raises:
-            BudgetExceededError: there is no room for more.
-        """
-        expected = self._expected
-        if expected is None or output_tokens <= expected.output_tokens:
-            return
-        needed = output_tokens - expected.output_tokens
-        more = max(needed, expected.output_tokens // 4, _LEAST_EXTENSION_TOKENS)
-        try:
-            self.extend(usd=to_usd(self._budgets._price_of_output(expected, more)), tokens=more)
-        except BudgetExceededError:
-            if more == needed:
-                raise
-            more = needed
-            self.extend(usd=to_usd(self._budgets._price_of_output(expected, more)), tokens=more)
-        expected.output_tokens += more
-
-    def learn(self, usage: Usage) -> None:
-        """What the call really used: the next reservations for such calls go by it."""
-        if self._expected is not None and not usage.estimated:
-            self._budgets._learn(self._expected, usage)
-
-    def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
-        """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.
-
-        Args:
-            cost_usd: None where the price is not known: what was held then counts as spent.
-            tokens: input and output.
-        """
-        if self.id is not None:
-            nano = -1 if cost_usd is None else checked_amount("cost_usd", to_nano_usd(cost_usd))
-            self._budgets._settle(self.id, Amounts(nano, checked_amount("tokens", tokens), 1))
-
-    def release(self) -> None:
-        """Nothing was used."""
-        if self.id is not None:
-            self._budgets._settle(self.id, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.release()  # does nothing after a settlement
-
-
 class Budgets:
     """What may be spent, by all processes that share a store. Safe to share between threads.
 
@@ -153,10 +67,19 @@ class Budgets:
         prices: prices estimates.
         clock: seconds since the epoch.
         new_id: makes the ids of holds.
+        recall: the output tokens of the last answers of a model for a feature, from before this process began.
     """
 
-    def __init__(self, store: BudgetStore, prices: Prices, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str]) -> None:
-        self.outputs = OutputSizes()
+    def __init__(
+        self,
+        store: BudgetStore,
+        prices: Prices,
+        *,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str],
+        recall: Recall | None = None,
+    ) -> None:
+        self.outputs = OutputSizes(recall)
         self.inputs = InputRatios()
         self._store = store
         self._prices = prices
@@ -178,7 +101,7 @@ class Budgets:
         """
         if not isinstance(budget, Budget):
             raise ConfigurationError(f"a Budget is needed, not {type(budget).__name__}")
-        settings = {name: value for name, value in asdict(budget).items() if name in _SETTINGS}
+        settings = {name: value for name, value in asdict(budget).items() if name not in _STORED_APART}
         limits = budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests
         self._store.put(KeptBudget(budget.name, *limits, json.dumps(settings, sort_keys=True)))
         self._read_at = float("-inf")
@@ -238,6 +161,7 @@ class Budgets:
         provider: str | None,
         input_tokens: Callable[[], int],
         max_output_tokens: int | None,
+        may_clamp: bool = False,
         ttl_seconds: float = _TTL_SECONDS,
     ) -> Hold:
         """Set aside what a call of `scope.model` is likely to take.
@@ -246,6 +170,8 @@ class Budgets:
             input_tokens: counts the input; asked only if a budget applies.
             max_output_tokens: the limit that the call itself sets; None takes what such calls answered before, and for the first of
                 them the model's own limit, within what budgets of a single request allow.
+            may_clamp: the caller can tell the model to answer within `Hold.max_output_tokens`: where a budget says so, a call for
+                whose whole answer there is no room gets what is left.
 
         Raises:
             BudgetExceededError: a budget has no room, or limits money and the model has no price.
@@ -262,15 +188,53 @@ class Budgets:
         if output is None:
             single = [budget.limit_tokens for budget in applying if budget.window == "request" and budget.limit_tokens is not None]
             output = min([self._longest_answer(model, provider), *(max(limit - taken, 0) for limit in single)])
-        usage = Usage(input_tokens=taken, output_tokens=output)
-        priced = self._prices.price(usage, model, provider, self._now_us())
-        if priced is None:
+        expected = Expected(model, provider, scope.attribution.feature, counted, output, is_limited=max_output_tokens is not None)
+        amounts = self._amounts(expected, taken)
+        if amounts is None:
             for budget in applying:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
                     raise self._unpriced(budget, scope)
-        hold = self._hold(scope, applying, Amounts(0 if priced is None else priced.nano_usd, taken + output, 1), ttl_seconds)
-        hold._expected = _Expected(model, provider, scope.attribution.feature, counted, output)
-        return hold
+            amounts = Amounts(0, taken + output, 1)
+        try:
+            return self._hold(scope, applying, amounts, ttl_seconds, expected)
+        except BudgetExceededError:
+            if not may_clamp or not any(budget.clamp_output for budget in applying):
+                raise
+            room = self._room_for_output(scope, applying, expected, taken)
+            if room < _LEAST_OUTPUT:
+                raise
+            expected.output_tokens, expected.is_limited = room, True
+            hold = self._hold(scope, applying, self._amounts(expected, taken) or Amounts(0, taken + room, 1), ttl_seconds, expected)
+            hold.max_output_tokens = room
+            return hold
+
+    # --- what holds ask for ---
+
+    def extend_hold(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
+        """For `Hold`. Raises BudgetExceededError and HoldEndedError."""
+        try:
+            if not self._store.extend(hold_id, parts, more, now_us=self._now_us(), ttl_us=ttl_us):
+                raise HoldEndedError("the hold was settled or released, and cannot grow any more; reserve a new one")
+        except RefusedError as refused:
+            budget = next((each for each in self.all() if each.name == refused.part.budget), None)
+            if budget is None:  # removed meanwhile: it limits nothing any more
+                return
+            raise self._exceeded(budget, refused.part, more) from None
+
+    def settle_hold(self, hold_id: str, spent: Amounts | None) -> None:
+        """For `Hold`."""
+        for moved in self._store.settle(hold_id, spent):
+            self._alert(moved)
+
+    def learn(self, expected: Expected, usage: Usage) -> None:
+        """For `Hold`."""
+        self.outputs.learn(expected.model, expected.feature, usage.output_tokens)
+        self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
+
+    def price_of_output(self, expected: Expected, tokens: int) -> int:
+        """For `Hold`: nano-USD; 0 where the price is not known."""
+        priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._now_us())
+        return 0 if priced is None else priced.nano_usd
 
     # --- looking ---
 
@@ -317,7 +281,9 @@ class Budgets:
     def _applying(self, scope: Scope) -> list[Budget]:
         return [budget for budget in self._current() if scope.fits(budget)]
 
-    def _hold(self, scope: Scope, applying: Sequence[Budget], amounts: Amounts, ttl_seconds: float) -> Hold:
+    def _hold(
+        self, scope: Scope, applying: Sequence[Budget], amounts: Amounts, ttl_seconds: float, expected: Expected | None = None
+    ) -> Hold:
         if not applying:
             return Hold(self, None, (), 0)
         ttl_us = int(ttl_seconds * 1e6)
@@ -339,26 +305,12 @@ class Budgets:
                     time.sleep(min(pause, left))
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 else:
-                    return Hold(self, hold_id, parts, ttl_us)
+                    return Hold(self, hold_id, parts, ttl_us, expected)
         except StorageError as error:
             if any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
                 raise
             logger.error("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says: %s", error)
             return Hold(self, None, (), 0)
-
-    def _extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
-        try:
-            if not self._store.extend(hold_id, parts, more, now_us=self._now_us(), ttl_us=ttl_us):
-                raise HoldEndedError("the hold was settled or released, and cannot grow any more; reserve a new one")
-        except RefusedError as refused:
-            budget = next((each for each in self.all() if each.name == refused.part.budget), None)
-            if budget is None:  # removed meanwhile: it limits nothing any more
-                return
-            raise self._exceeded(budget, refused.part, more) from None
-
-    def _settle(self, hold_id: str, spent: Amounts | None) -> None:
-        for moved in self._store.settle(hold_id, spent):
-            self._alert(moved)
 
     def _expire(self, *, at_most_every: float = 0.0) -> int:
         now = time.monotonic()
@@ -390,13 +342,38 @@ class Budgets:
             parts.append(Part(budget.name, scope.key(budget), start_us, resets_us, mode))  # type: ignore[arg-type]
         return sorted(parts)
 
-    def _learn(self, expected: _Expected, usage: Usage) -> None:
-        self.outputs.learn(expected.model, expected.feature, usage.output_tokens)
-        self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
+    def _amounts(self, expected: Expected, input_tokens: int) -> Amounts | None:
+        """What a call takes; None if its price is not known."""
+        usage = Usage(input_tokens=input_tokens, output_tokens=expected.output_tokens)
+        priced = self._prices.price(usage, expected.model, expected.provider, self._now_us())
+        return None if priced is None else Amounts(priced.nano_usd, usage.input_tokens + usage.output_tokens, 1)
 
-    def _price_of_output(self, expected: _Expected, tokens: int) -> int:
-        priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._now_us())
-        return 0 if priced is None else priced.nano_usd
+    def _room_for_output(self, scope: Scope, applying: Sequence[Budget], expected: Expected, input_tokens: int) -> int:
+        """The longest answer, shorter than expected, that every budget has room for now; 0 if there is none."""
+        kept = {budget.name: budget for budget in self.all()}
+        room = expected.output_tokens - 1
+        for part in self._parts(applying, scope):
+            budget = kept.get(part.budget)
+            if budget is None or part.mode == "warn":
+                continue
+            spent, reserved = self._store.window(part)
+            if budget.limit_tokens is not None:
+                room = min(room, budget.limit_tokens - spent.tokens - reserved.tokens - input_tokens)
+            if budget.limit_nano_usd is not None:
+                room = self._affordable(expected, input_tokens, room, budget.limit_nano_usd - spent.nano_usd - reserved.nano_usd)
+        return max(room, 0)
+
+    def _affordable(self, expected: Expected, input_tokens: int, most: int, nano_usd: int) -> int:
+        """The longest answer of up to `most` tokens that costs no more than `nano_usd`: prices only rise with the tokens."""
+        low, high = 0, max(most, 0)
+        while low < high:
+            middle = (low + high + 1) // 2
+            amounts = self._amounts(replace(expected, output_tokens=middle), input_tokens)
+            if amounts is None or amounts.nano_usd <= nano_usd:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def _longest_answer(self, model: str, provider: str | None) -> int:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _REMEMBERED: Final = 200
@@ -15,8 +16,14 @@ _MOST_KEYS: Final = 10_000
 _HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, such as images, and says nothing about the next prompt
 
 
+Recall = Callable[[str, str | None, int], Sequence[int]]  # (model, feature, most): output tokens of the last answers, oldest first
+
+
 class OutputSizes:
     """The last output sizes per model and feature. Safe to share between threads.
+
+    Args:
+        recall: what is known from before this process began; asked once per model and feature.
 
     The estimate is the 99th percentile of the last 200 with a margin of a tenth; None before there are five.
 
@@ -27,27 +34,32 @@ class OutputSizes:
     (110, None)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, recall: Recall | None = None) -> None:
+        self._recall = recall
         self._sizes: OrderedDict[tuple[str, str | None], deque[int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def learn(self, model: str, feature: str | None, tokens: int) -> None:
         """An answer had so many tokens."""
         with self._lock:
-            key = (model, feature)
-            if (seen := self._sizes.get(key)) is None:
-                self._sizes[key] = seen = deque(maxlen=_REMEMBERED)
-                if len(self._sizes) > _MOST_KEYS:
-                    self._sizes.popitem(last=False)
-            seen.append(tokens)
+            self._seen(model, feature).append(tokens)
 
     def estimate(self, model: str, feature: str | None) -> int | None:
         """Tokens that the next answer will hardly exceed."""
         with self._lock:
-            seen = sorted(self._sizes.get((model, feature), ()))
+            seen = sorted(self._seen(model, feature))
         if len(seen) < _ENOUGH:
             return None
         return math.ceil(seen[math.ceil(len(seen) * _SHARE) - 1] * (100 + _MARGIN_PERCENT) / 100)
+
+    def _seen(self, model: str, feature: str | None) -> deque[int]:
+        key = (model, feature)
+        if (seen := self._sizes.get(key)) is None:
+            before = () if self._recall is None else self._recall(model, feature, _REMEMBERED)
+            self._sizes[key] = seen = deque(before, maxlen=_REMEMBERED)
+            if len(self._sizes) > _MOST_KEYS:
+                self._sizes.popitem(last=False)
+        return seen
 
 
 class InputRatios:

@@ -48,6 +48,8 @@ def set_budget(
     on_exceed: Annotated[str, typer.Option(help="block, downgrade, queue or warn")] = "block",
     tz: Annotated[str, typer.Option(help="Time zone of days, weeks and months")] = "UTC",
     unpriced: Annotated[str, typer.Option(help="refuse or allow models without a price")] = "refuse",
+    on_store_error: Annotated[str, typer.Option(help="block or allow calls while the budgets cannot be reached")] = "block",
+    clamp_output: Annotated[bool, typer.Option(help="Shorten answers to what is left, rather than refuse")] = False,
     url: Url = None,
     valkey_url: ValkeyUrl = None,
 ) -> None:
@@ -63,6 +65,8 @@ def set_budget(
         name=name or "",
         tz=tz,
         unpriced=unpriced,  # type: ignore[arg-type]
+        on_store_error=on_store_error,  # type: ignore[arg-type]
+        clamp_output=clamp_output,
     )
     with Thrift(url, valkey_url=valkey_url) as thrift:
         thrift.budgets.add(budget)

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
-from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls
+from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_nano_usd
@@ -259,6 +259,17 @@ class Ledger:
                 order=order,
                 equal={name: value for name, value in given.items() if value is not None},
             )
+
+    def output_sizes(self, model: str, *, feature: str | None, most: int) -> list[int]:
+        """The output tokens of the last answers of a model, or of its dated versions, for a feature; oldest first.
+
+        Empty where the database cannot be read: nothing is known then.
+        """
+        try:
+            with self._database.read() as connection:
+                return read_output_sizes(connection, model, feature, most)
+        except StorageError:
+            return []
 
     def health(self) -> dict[str, Any]:
         """Counters of this process: entries written, pending, lost, duplicates, repaired; texts that could not be redacted;

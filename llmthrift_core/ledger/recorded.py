@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
@@ -19,6 +19,8 @@ Order = Literal["newest", "oldest", "cost"]
 
 _MONEY: Final = tuple(name for name in calls.c.keys() if name.endswith("_nano_usd"))  # noqa: SIM118 - not a dict
 _REPRICED: Final = ("cost_nano_usd", "input_cost_nano_usd", "output_cost_nano_usd", "price_version")
+
+_LAST_CALLS: Final = 10_000
 
 
 class RecordedCall(Mapping[str, Any]):
@@ -131,3 +133,20 @@ def read_calls(
         case _:
             raise ConfigurationError(f'order must be "newest", "oldest" or "cost", not {order!r}')
     return [RecordedCall(row._mapping) for row in connection.execute(query.limit(limit))]
+
+
+def read_output_sizes(connection: Connection, model: str, feature: str | None, most: int) -> list[int]:
+    """The output tokens of the last whole answers of a model for a feature, oldest first, among the last calls of all.
+
+    A provider answers with a dated name, such as gpt-4o-2024-08-06 for gpt-4o; these count as the model.
+    """
+    last = select(calls).order_by(calls.c.at_us.desc()).limit(_LAST_CALLS).subquery().c
+    dated = func.substr(last.model, 1, len(model) + 3) == f"{model}-20"
+    query = (
+        select(last.output_tokens)
+        .where(or_(last.model == model, dated), last.feature.is_(None) if feature is None else last.feature == feature)
+        .where(last.cache.is_(None), last.error.is_(None), last.estimated == 0)
+        .order_by(last.at_us.desc())
+        .limit(most)
+    )
+    return [int(tokens) for tokens in connection.execute(query).scalars()][::-1]

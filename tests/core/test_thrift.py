@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import llmthrift_core
-from llmthrift_core import PriceCatalog, Thrift, Usage, attribute
+from llmthrift_core import Budget, BudgetExceededError, PriceCatalog, Thrift, Usage, attribute
+from llmthrift_core.cache import CachePolicy
 from llmthrift_core.errors import ConfigurationError, LLMThriftError, StorageError
+from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 DAY = 86_400
 
@@ -164,3 +166,25 @@ def test_a_trouble_is_logged_once_a_minute_without_its_text(thrift: Thrift, capl
     assert len(caplog.records) == 1
     assert "sk-secret" not in caplog.text
     assert "RuntimeError at" in caplog.text
+
+
+def test_budgets_and_answers_on_a_server_and_the_ledger_in_the_database(valkey_url, tmp_path, monkeypatch):  # noqa: F811
+    place = {"url": tmp_path / "l.db", "valkey_url": valkey_url}
+    policy, usage = CachePolicy(), Usage(input_tokens=1)
+    with Thrift(**place) as one, Thrift(tmp_path / "other.db", valkey_url=valkey_url) as two:
+        one.budgets.add(Budget(limit_usd=1, name="shared"))
+        one.budgets.reserve(estimate_usd=1, scope={}).settle(cost_usd=1)
+        with pytest.raises(BudgetExceededError):
+            two.budgets.reserve(estimate_usd=1, scope={})
+        assert one.cache.store(policy.key(b"q"), policy, b"answer", model="m", usage=usage, user="ada")
+        assert two.cache.lookup(policy.key(b"q"), policy).payload == b"answer"
+        assert one.erase(user="ada")["cache_entries"] == 1
+        assert one.health()["valkey"] == valkey_url
+        one.ledger.record("gpt-4o-mini", usage)
+        assert one.report().total["requests"] == 1
+        assert two.report().total["requests"] == 0
+    monkeypatch.setenv("LLMTHRIFT_VALKEY_URL", valkey_url)
+    with Thrift(":memory:") as third:
+        assert third.budgets.status()[0]["spent"] == 1
+    with pytest.raises(StorageError):
+        Thrift(":memory:", valkey_url="unix:///nowhere")

@@ -13,7 +13,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_openai import OpenAI
 
-from llmthrift_core import Budget, BudgetExceededError, attribute
+from llmthrift_core import Budget, BudgetExceededError, Thrift, attribute
 from llmthrift_core.testing import Answer, Question, ToolCall
 from llmthrift_langchain import ChatRouter, ThriftCache, ThriftCallbackHandler, ThriftMiddleware, thrifty
 
@@ -133,6 +133,53 @@ def test_batches_retries_and_fallbacks_cannot_slip_past(thrift, bounded, client,
     with pytest.raises(BudgetExceededError):
         model.with_fallbacks([bounded(max_tokens=10)]).invoke("Again")
     assert len(provider.requests) == 3
+
+
+def test_what_was_learned_survives_a_restart(tmp_path, client, provider):
+    provider.answerer = lambda question: "word " * 100
+    with Thrift(tmp_path / "l.db") as thrift:
+        model = client(MINI, callbacks=[ThriftCallbackHandler(thrift)])
+        for number in range(6):
+            model.invoke(f"Go on {number}.")
+    with Thrift(tmp_path / "l.db") as thrift:
+        thrift.budgets.add(Budget(limit_tokens=1_000))  # the catalog's maximum would not fit
+        until_refused(thrifty(client(MINI), thrift, cache=False))
+        assert spent(thrift) > 800
+        assert thrift.budgets.outputs.estimate(MINI, "another feature") is None
+
+
+@pytest.mark.parametrize("limit", [{"limit_tokens": 120}, {"limit_usd": "0.00006"}], ids=["tokens", "usd"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_is_cut_to_what_is_left_where_the_budget_says_so(thrift, client, provider, limit, stream):
+    provider.answerer = lambda question: "word " * 500
+    thrift.budgets.add(Budget(**limit, name="b"))
+    model = thrifty(client(MINI, max_tokens=400), thrift)
+
+    def ask(question: str) -> str:
+        return "".join(chunk.content for chunk in model.stream(question)) if stream else str(model.invoke(question).content)
+
+    with pytest.raises(BudgetExceededError):
+        ask("Tell me everything.")
+    thrift.budgets.add(Budget(**limit, name="b", clamp_output=True))
+    assert 50 < len(ask("Tell me everything.").split()) < 120
+    sent = provider.requests[0].body
+    assert sent.get("max_completion_tokens") or sent.get("max_tokens")
+    assert spent(thrift) <= thrift.budgets.status()[0]["limit"]
+    assert thrift.cache.stats()["stores"] == 0  # half an answer is nobody else's
+    assert thrift.budgets.outputs.estimate(MINI, None) is None  # and says nothing about the next one
+    with pytest.raises(BudgetExceededError):
+        ask("More.")
+    assert len(provider.requests) == 1
+
+
+def test_an_answer_that_needs_less_than_what_is_left_is_whole(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_tokens=120, clamp_output=True))
+    provider.answerer = lambda question: "Short."
+    model = thrifty(client(MINI, max_tokens=400), thrift)
+    model.invoke("Hm?")
+    assert thrift.cache.stats()["stores"] == 1
+    assert model.invoke("Hm?").content == "Short."
+    assert len(provider.requests) == 1
 
 
 def test_a_failed_call_gives_its_money_back(thrift, bounded, provider):

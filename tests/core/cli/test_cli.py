@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cli.app import app
+from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 MILLION = Usage(input_tokens=1_000_000)
 
@@ -159,6 +160,20 @@ def test_budgets_are_kept_shown_and_removed(tmp_path):
     assert "[odd]" in run("budgets", "list", "--url", url)
     assert "removed budget" in run("budgets", "remove", "it's [odd]", "--url", url)
     assert "there are: 'usd per user a day'" in run("budgets", "remove", "nope", "--url", url, code=2).replace("\n", " ").replace("│", "")
+
+
+def test_budgets_on_a_server(tmp_path, valkey_url):  # noqa: F811
+    place = ("--url", str(tmp_path / "b.db"), "--valkey-url", valkey_url)
+    run("budgets", "set", "--usd", "10", "--name", "b", *place)
+    with Thrift(tmp_path / "b.db", valkey_url=valkey_url) as thrift:
+        hold = thrift.budgets.reserve(estimate_usd=4, scope={})
+    assert str(hold.id) in run("budgets", "holds", *place)
+    run("budgets", "release", str(hold.id), *place)
+    assert re.search(r"\$10.00\W+\$0\W+\$0\W+\$10.00", run("budgets", "status", *place))
+    assert "valkey" in run("doctor", *place)
+    assert "failed" in run("doctor", "--url", str(tmp_path / "b.db"), "--valkey-url", "unix:///nowhere", code=1)
+    run("budgets", "remove", "b", *place)
+    assert json.loads(run("budgets", "list", "--json", *place)) == []
 
 
 def test_a_budget_design_points_out_what_does_not_add_up(tmp_path):

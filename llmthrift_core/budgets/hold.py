@@ -1,0 +1,126 @@
+"""`Hold`: what is set aside for one call, until it is settled or released."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from llmthrift_core.budgets.budget import checked_amount
+from llmthrift_core.budgets.store import Amounts, Part
+from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.usage import Usage
+
+_LEAST_EXTENSION_TOKENS: Final = 64  # so that a stream does not write to the database for every piece
+
+
+@dataclass(slots=True)
+class Expected:
+    """What a call was expected to take, so that it can grow and be learned from."""
+
+    model: str
+    provider: str | None
+    feature: str | None
+    counted_tokens: int
+    output_tokens: int
+    is_limited: bool = False  # the model was told to answer within output_tokens
+
+
+class Keeper(Protocol):
+    """What a hold asks of the budgets that made it."""
+
+    def extend_hold(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None: ...
+
+    def settle_hold(self, hold_id: str, spent: Amounts | None) -> None: ...
+
+    def price_of_output(self, expected: Expected, tokens: int) -> int: ...
+
+    def learn(self, expected: Expected, usage: Usage) -> None: ...
+
+
+class Hold:
+    """Money and tokens set aside for one call. As a context manager it releases what was not settled.
+
+    Attributes:
+        id: identifies the hold in the store; None where no budget applies.
+        max_output_tokens: the model is to answer within so many tokens, because there is no room for a longer answer; else None.
+    """
+
+    __slots__ = ("_expected", "_keeper", "_parts", "_ttl_us", "id", "max_output_tokens")
+
+    def __init__(self, keeper: Keeper, hold_id: str | None, parts: Sequence[Part], ttl_us: int, expected: Expected | None = None) -> None:
+        self.id = hold_id
+        self.max_output_tokens: int | None = None
+        self._expected = expected
+        self._keeper = keeper
+        self._parts = parts
+        self._ttl_us = ttl_us
+
+    def extend(self, *, usd: Decimal | float | str = 0, tokens: int = 0) -> None:
+        """Set more aside, and renew the hold's time. An expired hold is set aside again as a whole.
+
+        Raises:
+            BudgetExceededError: there is no room for more. What was held stays held.
+            HoldEndedError: the hold was settled or released.
+        """
+        if self.id is not None:
+            more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
+            self._keeper.extend_hold(self.id, self._parts, more, self._ttl_us)
+
+    def cover(self, output_tokens: int) -> None:
+        """A stream has given so many tokens: if they are more than was set aside for its output, set aside a quarter more than that.
+
+        Raises:
+            BudgetExceededError: there is no room for more.
+        """
+        expected = self._expected
+        if expected is None:
+            return
+        if expected.is_limited:
+            output_tokens //= 2  # a cautious count of characters is no proof that a model exceeds what it was told
+        if output_tokens <= expected.output_tokens:
+            return
+        needed = output_tokens - expected.output_tokens
+        more = max(needed, expected.output_tokens // 4, _LEAST_EXTENSION_TOKENS)
+        try:
+            self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
+        except BudgetExceededError:
+            if more == needed:
+                raise
+            more = needed
+            self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
+        expected.output_tokens += more
+
+    def learn(self, usage: Usage) -> None:
+        """What the call really used: the next reservations for such calls go by it."""
+        if self._expected is not None and not usage.estimated and not self.cut_short(usage):
+            self._keeper.learn(self._expected, usage)
+
+    def cut_short(self, usage: Usage) -> bool:
+        """Whether the answer is only as long as there was room for, and says nothing about how long it would have been."""
+        return self.max_output_tokens is not None and usage.output_tokens >= self.max_output_tokens
+
+    def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
+        """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.
+
+        Args:
+            cost_usd: None where the price is not known: what was held then counts as spent.
+            tokens: input and output.
+        """
+        if self.id is not None:
+            nano = -1 if cost_usd is None else checked_amount("cost_usd", to_nano_usd(cost_usd))
+            self._keeper.settle_hold(self.id, Amounts(nano, checked_amount("tokens", tokens), 1))
+
+    def release(self) -> None:
+        """Nothing was used."""
+        if self.id is not None:
+            self._keeper.settle_hold(self.id, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()  # does nothing after a settlement
