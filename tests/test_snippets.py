@@ -9,15 +9,19 @@ import pytest
 from langchain_core.globals import set_llm_cache
 
 from llmthrift_core import PriceCatalog, Usage
+from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
+_VALKEY = "valkey://localhost:6379/0"
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.loopback
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block{number}" for number in range(len(BLOCKS))])
-def test_block_runs(block, provider, tmp_path, monkeypatch, capsys):
+def test_block_runs(block, provider, tmp_path, monkeypatch, capsys, request):
     monkeypatch.chdir(tmp_path)
+    if _VALKEY in block:
+        block = block.replace(_VALKEY, request.getfixturevalue("valkey_url"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
     scope: dict[str, object] = {"__name__": "__main__"}
