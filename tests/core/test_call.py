@@ -38,7 +38,9 @@ class Recorder:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
 
-    def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
+    def hold(
+        self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None, may_clamp: bool
+    ) -> Recorder:
         self.steps.append(("hold", scope.model, input_tokens(), max_output_tokens))
         if self._refuse:
             raise BudgetExceededError("no money is left")
@@ -46,6 +48,9 @@ class Recorder:
 
     def learn(self, usage: Usage) -> None:
         """Not of interest here."""
+
+    def cut_short(self, usage: Usage) -> bool:
+        return False
 
     def cover(self, output_tokens: int) -> None:
         self.steps.append(("cover", output_tokens))
