@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.budgets.scopes import Scope
@@ -27,6 +27,7 @@ from llmthrift_core.usage import Usage
 if TYPE_CHECKING:
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.cache.semantic.hit import SemanticHit
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
@@ -41,6 +42,7 @@ class Call:
         call_id: groups the attempts of this call in the ledger.
         hit: the cached entry that answers, or None.
         answer: what the adapter decoded of the hit: its own objects, made for this call alone.
+        semantic_hit: how the hit was found by meaning; None for an exact one.
         decision: what the routing policy decided, or None.
         waiting: an identical request is under way; wait for its end, then `resume`.
         tier: the tier whose model is to be called; None without routing.
@@ -64,6 +66,7 @@ class Call:
         "hit",
         "is_open",
         "request",
+        "semantic_hit",
         "tier",
         "waiting",
     )
@@ -75,6 +78,7 @@ class Call:
         self.is_open = True
         self.hit: Entry | None = None
         self.answer: Any = None
+        self.semantic_hit: SemanticHit | None = None
         self.decision: RouteDecision | None = None
         self.waiting: Waiting | None = None
         self.tier: str | None = None
@@ -88,6 +92,11 @@ class Call:
         self._observed_hit = False
         self._flight: Flight | None = None
         self._hold: Hold | None = None
+
+    @property
+    def hit_kind(self) -> Literal["exact", "semantic"]:
+        """How the cache found its answer."""
+        return "exact" if self.semantic_hit is None else self.semantic_hit.kind
 
     @property
     def model(self) -> str:
@@ -135,12 +144,19 @@ class Call:
         """The live entry for this request, or None. In observe mode a hit is noted for the ledger and not served."""
         cache = self._thrift.cache
         entry = cache.lookup(use.key, use.policy)
+        self.semantic_hit = None
+        if entry is None and use.semantic is not None:
+            self.semantic_hit = use.semantic.cache.lookup(use.semantic.question, use.semantic.scope, attribution=self.request.attribution)
+            entry = None if self.semantic_hit is None else self.semantic_hit.entry
         if entry is None:
             return None
         try:
             self.answer = use.decode(entry.payload)
         except ValueError:  # a hostile, truncated or foreign row
-            cache.discard(use.key)
+            if self.semantic_hit is None or use.semantic is None:
+                cache.discard(use.key)
+            else:
+                use.semantic.cache.discard(self.semantic_hit)
             return None
         if is_observing():
             self._observed_hit = True
@@ -297,7 +313,7 @@ class Call:
 
     def _record_hit(self, entry: Entry) -> None:
         record = self._blank(entry.model, entry.provider, LateRecord)
-        record.cache = "exact"
+        record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
         # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
         route = self.request.route
@@ -340,16 +356,21 @@ class Call:
             cache.note_uncacheable(str(error))
             return
         attribution = self.request.attribution
-        cache.store(
-            use.key,
-            use.policy,
-            payload,
-            model=response.model or self._model,
-            provider=response.provider or self._provider,
-            usage=usage,
-            user=attribution.user,
-            feature=attribution.feature,
-        )
+        model, provider = response.model or self._model, response.provider or self._provider
+        who = {"user": attribution.user, "feature": attribution.feature}
+        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, **who)
+        semantic = use.semantic
+        if semantic is not None and response.text is not None and (text := response.text()):
+            semantic.cache.store(
+                semantic.question,
+                text,
+                semantic.scope,
+                payload=payload,
+                model=model,
+                provider=provider,
+                usage=usage,
+                attribution=attribution,
+            )
 
     # --- rows ---
 

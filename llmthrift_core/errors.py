@@ -8,6 +8,7 @@
     ├── StorageError              the database cannot be opened, read or written
     │   ├── RowRejectedError      these values cannot be stored, others can
     │   └── SchemaVersionError    the database was written by a newer llmthrift
+    ├── EmbeddingError            an embedder failed, or gave something that is no vector
     └── BudgetError               a budget could not do what it was asked
         ├── BudgetExceededError   a budget refused the call
         └── HoldEndedError        a hold was to grow after it had ended
@@ -92,6 +93,10 @@ class SchemaVersionError(StorageError):
             f"the database has schema revision {found!r}, this release of llmthrift knows up to {known!r}; "
             "upgrade llmthrift, or open another database"
         )
+
+
+class EmbeddingError(LLMThriftError):
+    """An embedder failed, or gave something that is no vector."""
 
 
 class BudgetError(LLMThriftError):

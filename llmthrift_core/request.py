@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.flight import Caller
     from llmthrift_core.cache.mode import CacheMode
     from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
     from llmthrift_core.usage import Usage
 
@@ -38,6 +39,19 @@ class PromptFeatures:
 
 
 @dataclass(slots=True)
+class SemanticUse:
+    """How one request is answered by meaning.
+
+    Attributes:
+        question: what is compared by meaning. scope: stands for everything else, which must be equal.
+    """
+
+    cache: SemanticCache
+    question: str
+    scope: bytes
+
+
+@dataclass(slots=True)
 class CacheUse:
     """How one request uses the cache.
 
@@ -45,6 +59,7 @@ class CacheUse:
         key: the digest of everything that decides the answer.
         decode: turns a stored payload into the adapter's objects; a ValueError makes the entry a miss.
         caller: who asks, from `cache.flight.whoami`: identical concurrent requests then wait for the first. None: they do not.
+        semantic: what is asked after the exact cache has missed; None: nothing is.
     """
 
     key: bytes
@@ -52,6 +67,7 @@ class CacheUse:
     decode: Callable[[bytes], Any]
     mode: CacheMode = "on"
     caller: Caller | None = None
+    semantic: SemanticUse | None = None
 
 
 @dataclass(slots=True)

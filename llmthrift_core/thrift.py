@@ -252,7 +252,11 @@ class Thrift:
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
         erased = self.ledger.erase(user=user)
+        from llmthrift_core.cache.semantic.removal import remove_where
+        from llmthrift_core.cache.store import criteria_of
+
         erased["cache_entries"] = self.cache.invalidate(scope={"user": user})
+        erased["semantic_entries"] = remove_where(self.database, criteria_of(scope={"user": user}))
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,7 +19,7 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.call import Call
-from llmthrift_core.request import CacheUse, Request
+from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain import open_runs
 from llmthrift_langchain.codec import decode, mark
@@ -27,10 +27,12 @@ from llmthrift_langchain.llm_string import identify
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
+from llmthrift_langchain.semantic import QuestionExtractor, semantic_use
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
+    from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.open_runs import OpenRun
 
@@ -48,10 +50,11 @@ class _Question:
     run: OpenRun | None
     mode: CacheMode
     attribution: Attribution
+    semantic: SemanticUse | None
 
 
 class ThriftCache(BaseCache):
-    """An exact LLM cache for `set_llm_cache` or a model's `cache=`.
+    """An LLM cache for `set_llm_cache` or a model's `cache=`: exact, and by meaning where `semantic` says so.
 
     The key is made of the role, content, tool names and arguments of every message, the model and every parameter that may change the
     answer, the namespace and the prompt version. Hits are fresh copies with a new message id and no billed usage; chat hits carry
@@ -71,6 +74,11 @@ class ThriftCache(BaseCache):
         tags, sources: labels for `thrift.cache.invalidate(tag=..., source=...)`.
         metadata: stored with each entry.
         require: metadata that an entry must carry to answer.
+        semantic: True, an embeddings object, or a `SemanticCache`: after the exact cache has missed, a question is answered that means
+            the same as an earlier one, with everything else of the request equal. Wrong answers are bounded to 1% of the requests.
+        semantic_ttl_seconds: how long an entry answers by meaning.
+        extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
+            be equal. Without it such a prompt is matched exactly only.
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
@@ -96,8 +104,12 @@ class ThriftCache(BaseCache):
         sources: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         require: Mapping[str, str] | None = None,
+        semantic: Any = False,
+        semantic_ttl_seconds: float | None = 7200.0,
+        extract_question: QuestionExtractor | None = None,
     ) -> None:
         self.thrift = thrift
+        self.extract_question = extract_question
         self.policy = CachePolicy(
             namespace=namespace,
             ttl_seconds=ttl_seconds,
@@ -111,6 +123,7 @@ class ThriftCache(BaseCache):
             metadata=dict(metadata or {}),
             require=dict(require or {}),
         )
+        self.semantic = _semantic_cache(thrift, semantic, replace(self.policy, ttl_seconds=semantic_ttl_seconds, max_bytes=None))
         self._pending: OrderedDict[int, list[Call]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -176,6 +189,8 @@ class ThriftCache(BaseCache):
         """Remove every entry of this cache's namespace."""
         try:
             self.thrift.cache.clear(self.policy.namespace)
+            if self.semantic is not None:
+                self.semantic.clear()
         except Exception as error:
             self.thrift.note_failure("cache", error)
 
@@ -213,7 +228,7 @@ class ThriftCache(BaseCache):
             attribution = attribution_of_metadata(metadata).over(current_attribution())
             mode = cache_mode_of_metadata(metadata)
         identity = identify(llm_string)
-        key = None
+        key, semantic = None, None
         if identity.digest is None:
             self.thrift.cache.note_uncacheable(identity.problem or "unidentified parameters")
         elif identity.needs_schema and (run is None or not run.schema):
@@ -225,10 +240,18 @@ class ThriftCache(BaseCache):
             try:
                 schema = canonical_json(run.schema) if identity.needs_schema and run is not None else b""
                 key = self.policy.key(identity.digest, conversation, schema, attribution=attribution)
+                semantic = semantic_use(
+                    self.semantic,
+                    fields,
+                    identity.digest,
+                    schema,
+                    temperature=identity.temperature,
+                    extract_question=self.extract_question,
+                )
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
         mode = current_cache_mode() if mode is None else mode
-        return _Question(hash((prompt, llm_string)), key, fields, identity.model, run, mode, attribution)
+        return _Question(hash((prompt, llm_string)), key, fields, identity.model, run, mode, attribution, semantic)
 
     def _reserve(self, question: _Question | None) -> None:
         """A miss under an enforcing handler. Its exception is the only one that leaves a lookup, and what stops LangChain's call."""
@@ -261,6 +284,8 @@ class ThriftCache(BaseCache):
 
     def _update(self, question: _Question, generations: Sequence[Generation]) -> None:
         use = self._use(question)
+        if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
+            use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
         response = response_of_generations(generations, question.fields, question.model or "unknown")
         call: Call | None = None
         if question.run is not None:
@@ -289,7 +314,7 @@ class ThriftCache(BaseCache):
         call.store(use, response, usage)
 
     def _use(self, question: _Question) -> CacheUse | None:
-        return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode)
+        return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode, semantic=question.semantic)
 
 
 def marked_answer(call: Call) -> list[Generation]:
@@ -298,8 +323,21 @@ def marked_answer(call: Call) -> list[Generation]:
     entry = call.hit
     assert entry is not None  # noqa: S101 - callers check it
     age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
-    mark(generations, {"cache": "exact", "model": entry.model, "age_seconds": age_ms / 1000})
+    about: dict[str, Any] = {"cache": call.hit_kind, "model": entry.model, "age_seconds": age_ms / 1000}
+    if (found := call.semantic_hit) is not None:
+        about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
+    mark(generations, about)
     return generations
+
+
+def _semantic_cache(thrift: Thrift, given: Any, limits: CachePolicy) -> SemanticCache | None:
+    if given is False or given is None or is_disabled():
+        return None
+    from llmthrift_core.cache.semantic.cache import SemanticCache
+
+    if isinstance(given, SemanticCache):
+        return given
+    return SemanticCache(thrift, None if given is True else given, limits=limits)
 
 
 def _messages_in(prompt: str) -> list[Any] | None:

@@ -42,12 +42,14 @@ class Identity:
         model: the model's name, where the string shows one.
         needs_schema: a class stands where a schema should; a key is possible only together with the schema itself.
         problem: why there is no digest.
+        temperature: as the model or the call sets it.
     """
 
     digest: bytes | None
     model: str | None = None
     needs_schema: bool = False
     problem: str | None = None
+    temperature: Any = None
 
 
 @lru_cache(maxsize=512)
@@ -58,12 +60,14 @@ def identify(llm_string: str) -> Identity:
     constructor, separator, call = llm_string.partition("---") if llm_string.startswith("{") else ("", "", llm_string)
     needs_schema = _CLASS.search(llm_string) is not None
     model: str | None = None
+    temperature: Any = None
     parts: list[Any] = []
     if separator:
         try:
             serialized = orjson.loads(constructor)
             fields = serialized.get("kwargs") or {}
             model = fields.get("model_name") or fields.get("model") or fields.get("model_id") or fields.get("deployment_name")
+            temperature = fields.get("temperature")
             parts.append([serialized.get("id"), relevant(fields)])
         except (ValueError, AttributeError, TypeError):
             parts.append(constructor)
@@ -71,11 +75,12 @@ def identify(llm_string: str) -> Identity:
         items = ast.literal_eval(_CLASS.sub("'<class>'", call))
         parameters = dict(items)
         model = parameters.get("model") or model or parameters.get("model_name")  # a call may override the model's name
+        temperature = parameters.get("temperature", temperature)
         parts.append(relevant(parameters))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         parts.append(call)
     try:
-        return Identity(digest("llm-string", canonical_json(parts)), str(model) if model else None, needs_schema)
+        return Identity(digest("llm-string", canonical_json(parts)), str(model) if model else None, needs_schema, temperature=temperature)
     except UncacheableError as error:
         return Identity(None, problem=str(error))
 

@@ -31,6 +31,7 @@ from llmthrift_langchain.messages import canonical_messages, fields_of, has_imag
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.response import count_input, max_output_tokens, merge, name_of_output_limit, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
+from llmthrift_langchain.semantic import semantic_use
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
@@ -204,6 +205,8 @@ class RoutedCall:
         elif message is None:
             call.fail(ValueError("the model answered nothing"))
         else:
+            if message.tool_calls and call.request.cache is not None:
+                call.request.cache.semantic = None  # what a tool is asked for depends on more than the meaning of the question
             call.finish(response_of_message(message, self._fields, self.call.model, storable=True))
 
     def grew(self, content: str | list[Any]) -> None:
@@ -266,7 +269,20 @@ class RoutedCall:
             digest("parameters", canonical_json(parameters)),
             attribution=attribution,
         )
-        return CacheUse(key, policy, decode, mode, caller=whoami())
+        answers = self._router.answers
+        semantic = None
+        if answers is not None and answers.semantic is not None:
+            tier = self._router.tiers[self._router.baseline_within(self._tiers)]
+            own = tier.parameters.get("temperature", getattr(tier.model, "temperature", None))
+            semantic = semantic_use(
+                answers.semantic,
+                self._fields,
+                identity,
+                canonical_json(parameters),
+                temperature=self._arguments.get("temperature", own),
+                extract_question=answers.extract_question,
+            )
+        return CacheUse(key, policy, decode, mode, caller=whoami(), semantic=semantic)
 
 
 class Finisher(BaseCallbackHandler):

@@ -154,13 +154,16 @@ class ChatRouter(BaseChatModel):
 
     def cache_policy(self) -> CachePolicy | None:
         """How answers are cached; None if they are not."""
-        cache = self.cache
-        if cache is None:
-            cache = get_llm_cache()
-            return cache.policy if isinstance(cache, ThriftCache) else None
-        if isinstance(cache, ThriftCache):
+        cache = self.answers
+        if cache is not None:
             return cache.policy
-        return CachePolicy() if cache else None
+        return CachePolicy() if self.cache is True else None
+
+    @property
+    def answers(self) -> ThriftCache | None:
+        """The ThriftCache in force, this router's own or the global one."""
+        cache = get_llm_cache() if self.cache is None else self.cache
+        return cache if isinstance(cache, ThriftCache) else None
 
     def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None:
         """The tier to try after `tier` failed with `error`, or None."""

@@ -1,6 +1,6 @@
-"""Answers that were paid for once, served again: the exact cache.
+"""Answers that were paid for once, served again: exactly, and by meaning.
 
-`ExactCache` loads SQLAlchemy (100-150 ms), so it is imported on first use.
+`ExactCache` loads SQLAlchemy (100-150 ms), what works by meaning numpy, so they are imported on first use.
 """
 
 from __future__ import annotations
@@ -15,28 +15,51 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.entry import Entry as Entry
     from llmthrift_core.cache.entry import EntryView as EntryView
     from llmthrift_core.cache.exact import ExactCache as ExactCache
+    from llmthrift_core.cache.guard import near_miss as near_miss
+    from llmthrift_core.cache.semantic.cache import SemanticCache as SemanticCache
+    from llmthrift_core.cache.semantic.hit import Explanation as Explanation
+    from llmthrift_core.cache.semantic.hit import SemanticHit as SemanticHit
+    from llmthrift_core.cache.semantic.policy import ErrorBound as ErrorBound
+    from llmthrift_core.cache.semantic.policy import ExactOnly as ExactOnly
+    from llmthrift_core.cache.semantic.policy import FixedThreshold as FixedThreshold
 
 __all__ = [
     "CachePolicy",
     "Entry",
     "EntryView",
+    "ErrorBound",
     "ExactCache",
+    "ExactOnly",
+    "Explanation",
+    "FixedThreshold",
     "Flight",
     "Flights",
+    "SemanticCache",
+    "SemanticHit",
     "UncacheableError",
     "Waiting",
     "canonical_json",
     "digest",
+    "near_miss",
 ]
+
+_LAZY = {
+    "Entry": "entry",
+    "EntryView": "entry",
+    "ErrorBound": "semantic.policy",
+    "ExactCache": "exact",
+    "ExactOnly": "semantic.policy",
+    "Explanation": "semantic.hit",
+    "FixedThreshold": "semantic.policy",
+    "SemanticCache": "semantic.cache",
+    "SemanticHit": "semantic.hit",
+    "near_miss": "guard",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ExactCache":
-        from llmthrift_core.cache.exact import ExactCache
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return ExactCache
-    if name in ("Entry", "EntryView"):
-        from llmthrift_core.cache import entry
-
-        return getattr(entry, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from llmthrift_core.errors import StorageError, place_of
+from llmthrift_core.errors import EmbeddingError, StorageError, place_of
 
 logger = logging.getLogger("llmthrift")
 
@@ -33,8 +33,8 @@ class Troubles:
 
     def note(self, where: str, error: BaseException) -> None:
         """Count a failure, and log one of its place per minute."""
-        # Storage errors hold no content; the text of any other exception might.
-        what = str(error) if isinstance(error, StorageError) else place_of(error)
+        # These hold no content; the text of any other exception might.
+        what = str(error) if isinstance(error, StorageError | EmbeddingError) else place_of(error)
         now = time.monotonic()
         with self._lock:
             self.errors += 1

@@ -243,6 +243,55 @@ cache_labels = Table(
     sqlite_with_rowid=False,
 )
 
+# One question and answer that may be found by meaning.
+semantic_entries = Table(
+    "llmthrift_semantic_entries",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("key", LargeBinary, nullable=False),  # of namespace, space, scope and normalised question
+    Column("namespace", Text, nullable=False),
+    Column("space", Text, nullable=False),  # the embedder's name: vectors of two spaces are never compared
+    Column("scope", LargeBinary, nullable=False),  # digest of all that must be equal
+    Column("question", Text, nullable=False),
+    Column("answer", Text, nullable=False),  # by which answers are compared
+    Column("answer_class", BigInteger, nullable=False),  # the same number for the same answer
+    Column("vector", LargeBinary, nullable=False),  # 32-bit floats, little endian, of length 1
+    Column("was_right", SmallInteger),  # whether the answer that the cache would have given was right; NULL: not known
+    Column("payload", LargeBinary),  # the adapter's codec; NULL where the answer is all there is
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("user", Text),
+    Column("feature", Text),
+    Column("prompt_version", Text),
+    Column("metadata", Text),
+    Column("usage", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("used_us", BigInteger, nullable=False),
+    Column("hits", BigInteger, nullable=False),
+    UniqueConstraint("key", name="uq_llmthrift_semantic_entries_key"),
+    Index("ix_llmthrift_semantic_entries_scope", "scope", "id"),
+    Index("ix_llmthrift_semantic_entries_lru", "namespace", "used_us", "size_bytes"),
+    Index("ix_llmthrift_semantic_entries_expires", "expires_us"),
+    sqlite_autoincrement=True,  # a number is never used twice: by it other processes learn what is new
+)
+
+# What was learned about when answers found by meaning are right.
+semantic_evidence = Table(
+    "llmthrift_semantic_evidence",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("namespace", Text, nullable=False),
+    Column("space", Text, nullable=False),
+    Column("features", LargeBinary, nullable=False),  # 32-bit floats, little endian
+    Column("was_right", SmallInteger, nullable=False),
+    Column("weight", Integer, nullable=False),  # for how many questions it stands, in thousandths
+    Column("checked", SmallInteger, nullable=False),  # 1: a shadow check of a hit
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_llmthrift_semantic_evidence_namespace", "namespace", "space", "id"),
+)
+
 # Raised whenever an entry is removed or replaced, so that memory tiers of other processes drop what they hold.
 cache_epoch = Table(
     "llmthrift_cache_epoch",

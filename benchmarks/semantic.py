@@ -1,0 +1,225 @@
+"""The semantic cache: hits and errors on a stream of questions, and how long a lookup takes.
+
+    python -m benchmarks.semantic stream [--shuffles 20]
+    python -m benchmarks.semantic latency [--entries 2000 100000]
+
+The stream is 12,000 distinct Banking77 questions in random order (`../shared/data/banking77.csv.gz`, skipped where absent). A hit is
+right when the reused answer belongs to the same intent; error = wrong hits / all requests; shadow checks and cold-start calls count as
+misses. The best static threshold is chosen in hindsight, for the most hits at an error of at most 1%.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import multiprocessing
+import statistics
+import tempfile
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import insert
+
+from benchmarks.measure import table
+from llmthrift_core import Thrift
+from llmthrift_core.cache import ErrorBound, FixedThreshold, SemanticCache
+from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
+from llmthrift_core.storage.tables import semantic_entries
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "banking77.csv.gz"
+LENGTH = 12_000
+STATIC = (0.80, 0.84, 0.86, 0.88, 0.90, 0.92, 0.95)
+_questions: list[str] = []
+_intents: list[str] = []
+_vectors: dict[str, Any] = {}
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser()
+    options.add_argument("what", nargs="?", choices=("stream", "latency", "all"), default="all")
+    options.add_argument("--shuffles", type=int, default=20)
+    options.add_argument("--entries", type=int, nargs="+", default=[2_000, 100_000])
+    given = options.parse_args()
+    if given.what != "latency":
+        _stream(given.shuffles)
+    if given.what != "stream":
+        print(table("Lookup without embedding, misses and hits mixed", _LATENCY_HEADER, [_latency(entries) for entries in given.entries]))
+
+
+def _stream(shuffles: int) -> None:
+    if not DATA.exists():
+        print(f"The stream is not measured: {DATA} is absent")
+        return
+    _read()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        bound = pool.map(_bound, range(shuffles), chunksize=1)
+        static = {threshold: pool.map(_static, [(seed, threshold) for seed in range(3)], chunksize=1) for threshold in STATIC}
+    rows = [_row("ErrorBound(0.01)", bound)]
+    rows += [_row(f"fixed {threshold:g}", static[threshold]) for threshold in (0.8, 0.9, 0.95)]
+    within = [threshold for threshold in STATIC if statistics.mean(error for _, error, _ in static[threshold]) <= 0.01]
+    best = max(within, key=lambda threshold: statistics.mean(hits for hits, _, _ in static[threshold]))
+    rows.append(_row(f"best static in hindsight ({best:g})", static[best]))
+    header = ("policy", "shuffles", "hits", "least", "error", "highest", "within 1%", "checked")
+    print(table(f"Banking77, {LENGTH:,} questions, guard on", header, rows))
+
+
+def _read() -> None:
+    seen: set[str] = set()
+    with gzip.open(DATA, "rt", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if (key := row["text"].strip().casefold()) not in seen:
+                seen.add(key)
+                _questions.append(row["text"])
+                _intents.append(row["intent"])
+    embedder = DefaultEmbedder()
+    for question in _questions:
+        text = " ".join(unicodedata.normalize("NFKC", question).split())
+        _vectors[text] = embedder([text])[0]
+
+
+def _known(texts: Sequence[str]) -> Any:
+    return np.array([_vectors[text] for text in texts])
+
+
+def _bound(seed: int) -> tuple[float, float, float]:
+    return _run(seed, ErrorBound(0.01, seed=seed))
+
+
+def _static(given: tuple[int, float]) -> tuple[float, float, float]:
+    return _run(given[0], FixedThreshold(given[1]))
+
+
+def _run(seed: int, policy: Any) -> tuple[float, float, float]:
+    order = np.random.default_rng(seed).permutation(len(_questions))[:LENGTH]
+    hits = wrong = 0
+    with Thrift(":memory:") as thrift:
+        cache = SemanticCache(thrift, _known, policy)
+        for place in order:
+            hit = cache.lookup(_questions[place])
+            if hit is None:
+                cache.store(_questions[place], _intents[place])
+            else:
+                hits += 1
+                wrong += hit.answer != _intents[place]
+        checked = cache.belief().shadow_checks
+        cache.close()
+    return hits / LENGTH, wrong / LENGTH, checked / LENGTH
+
+
+def _row(name: str, runs: Sequence[tuple[float, float, float]]) -> tuple[str, ...]:
+    hits, errors, checked = zip(*runs, strict=True)
+    return (
+        name,
+        str(len(runs)),
+        f"{statistics.mean(hits):.1%}",
+        f"{min(hits):.1%}",
+        f"{statistics.mean(errors):.2%}",
+        f"{max(errors):.2%}",
+        f"{sum(error <= 0.01 for error in errors)} of {len(errors)}",
+        f"{statistics.mean(checked):.1%}",
+    )
+
+
+_LATENCY_HEADER = ("entries", "cold load", "p50", "p99", "recall of 16", "insert p50", "memory per entry")
+
+
+def _latency(entries: int) -> tuple[str, ...]:
+    chance = np.random.default_rng(7)
+    centres = chance.normal(size=(max(entries // 20, 10), 384)).astype(np.float32)
+
+    def vector_of(text: str) -> Any:
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+        noise = np.random.default_rng(number).normal(size=384).astype(np.float32)
+        return centres[int(text.split()[2]) % len(centres)] + 0.6 * noise
+
+    vectors: dict[str, Any] = {}
+
+    def embed(texts: Sequence[str]) -> Any:
+        return np.array([vectors[text] for text in texts])
+
+    def question(number: int) -> str:
+        return f"question about {chance.integers(len(centres))} in {number:x} words"
+
+    texts = [question(number) for number in range(entries)]
+    asked = [question(entries + number) for number in range(1_200)]
+    for text in (*texts, *asked):
+        vector = vector_of(text)
+        vectors[text] = vector / np.linalg.norm(vector)
+    with tempfile.TemporaryDirectory() as folder, Thrift(f"{folder}/semantic.db") as thrift:
+        before = _resident_bytes()
+        cache = SemanticCache(thrift, embed, FixedThreshold(0.9))
+        _fill(thrift, cache, texts, vectors)
+        started = time.perf_counter()
+        cache.lookup(asked[0])
+        cold = time.perf_counter() - started
+        memory = (_resident_bytes() - before) / entries
+        taken = _time(cache.lookup, asked[1:1_001])
+        stored = _time(lambda text: cache.store(text, "answer"), asked[1_001:])
+        recall = _recall(cache, texts, vectors, asked[1:201])
+    return (
+        f"{entries:,}",
+        f"{cold:.2f} s",
+        f"{statistics.median(taken) * 1e3:.2f} ms",
+        f"{sorted(taken)[int(len(taken) * 0.99)] * 1e3:.2f} ms",
+        f"{recall:.4f}",
+        f"{statistics.median(stored) * 1e3:.2f} ms",
+        f"{memory:,.0f} B",
+    )
+
+
+def _time(call: Callable[[str], object], texts: Sequence[str]) -> list[float]:
+    taken = []
+    for text in texts:
+        started = time.perf_counter()
+        call(text)
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def _fill(thrift: Thrift, cache: SemanticCache, texts: Sequence[str], vectors: dict[str, Any]) -> None:
+    """Rows as `store` writes them, in bulk."""
+    cache.store(texts[0], "answer")
+    with thrift.database.read() as connection:
+        made = dict(connection.execute(semantic_entries.select()).mappings().one())
+    made.pop("id")
+    with thrift.database.write() as connection:
+        for start in range(1, len(texts), 5_000):
+            connection.execute(
+                insert(semantic_entries),
+                [
+                    made
+                    | {"key": text.encode(), "question": text, "answer_class": place % 997, "vector": vectors[text].astype("<f4").tobytes()}
+                    for place, text in enumerate(texts[start : start + 5_000])
+                ],
+            )
+
+
+def _recall(cache: SemanticCache, texts: Sequence[str], vectors: dict[str, Any], asked: Sequence[str]) -> float:
+    everything = np.array([vectors[text] for text in texts])
+    (known,) = cache._scopes.values()
+    found = wanted = 0
+    for text in asked:
+        nearest = np.sort(everything @ vectors[text])[-16:]
+        got = known.index.nearest(vectors[text].astype(np.float32), 16)
+        wanted += 16
+        found += sum(similarity >= nearest[0] - 1e-3 for _, similarity in got)
+    return found / wanted
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * 4096
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The facts of one text that a similar question must share: numbers, dates, money, units, codes, quotes, names, denial, direction."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from itertools import pairwise
+from typing import Final
+
+from llmthrift_core.cache.guard.comparing import difference
+from llmthrift_core.cache.guard.denial import denied
+from llmthrift_core.cache.guard.language import FOREIGN, is_foreign
+from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS, currencies_of, dates_of, spans_of, units_of
+from llmthrift_core.cache.guard.names import ABBREVIATED, NAME_WORDS, known_names
+from llmthrift_core.cache.guard.numbers import NUMBER_WORDS, SCALE_WORDS, is_number, merged
+from llmthrift_core.cache.guard.opposing import sides_of
+from llmthrift_core.cache.guard.patterns import OPERATORS
+from llmthrift_core.cache.guard.reader import Reading
+from llmthrift_core.cache.guard.roles import PIVOTS, QUESTION_WORDS, focus_of, sides
+from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.words import NEGATORS, STOP_WORDS, TROUBLES
+
+LONGEST: Final = 20_000
+_NOTHING: Final[frozenset[str]] = frozenset()
+# Words which are compared as something else than a name.
+_COVERED: Final = NAME_WORDS | MONEY_WORDS | CALENDAR_WORDS | UNIT_WORDS | NUMBER_WORDS | {"us", "may"}
+_DIGITS: Final = frozenset("0123456789")
+_MERGING: Final = NUMBER_WORDS | SCALE_WORDS
+_OPERATIONS: Final = {"plus": "+", "minus": "-", "times": "*", "x": "*"}
+_SIGNS: Final = OPERATORS | frozenset(_OPERATIONS)
+_ACCENTS: Final = re.compile("[\u0300-\u036f]")
+_PUNCTUATION: Final = re.compile(r"[\W_]+")
+_LETTERED: Final = word_set(
+    "vitamin option plan type class grade group hepatitis section part team point variant appendix gate terminal exhibit"
+)
+_LONE: Final = frozenset("bcefghjlopqvwxz")
+
+
+class Facts:
+    """What must be equal in two texts for them to be the same question. Made by `Facts.of`; never changed."""
+
+    __slots__ = (
+        "bound", "caseless", "codes", "currencies", "dates", "denies", "focus", "foreign", "formula", "goals", "key", "known", "loose",
+        "names", "numbers", "openers", "opposing", "origins", "quotes", "scope", "spans", "tokens", "trouble", "troubled", "units", "words",
+    )  # fmt: skip
+
+    bound: dict[str, set[str]]
+    caseless: bool
+    codes: frozenset[str]
+    currencies: frozenset[str]
+    dates: frozenset[str]
+    denies: bool
+    focus: str
+    foreign: bool
+    formula: tuple[str, ...]
+    goals: frozenset[str]
+    key: str
+    known: frozenset[str]
+    loose: bool
+    names: frozenset[str]
+    numbers: frozenset[str]
+    openers: frozenset[str]
+    opposing: frozenset[int]
+    origins: frozenset[str]
+    quotes: tuple[str, ...]
+    scope: frozenset[str] | None
+    spans: frozenset[str]
+    tokens: tuple[str, ...]
+    trouble: str
+    troubled: bool
+    units: frozenset[str]
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> Facts:
+        """The facts of a text. Beyond 20,000 characters the whole text is the only fact."""
+        facts = cls()
+        if len(text) > LONGEST:
+            facts._fill(Reading(""), "", _digest(text))
+        else:
+            facts._fill(Reading(text), text, _PUNCTUATION.sub("", text.casefold()) or text.strip())
+        return facts
+
+    def differs_from(self, other: Facts) -> str | None:
+        """Why the two texts are not the same question, or None if nothing speaks against it."""
+        return difference(self, other)
+
+    def _fill(self, reading: Reading, text: str, key: str) -> None:
+        tokens, self.loose = reading.tokens, False
+        if "" in tokens:
+            tokens = [token for token in tokens if token]
+        if not _MERGING.isdisjoint(tokens):
+            tokens, self.loose = merged(tokens)
+        words = frozenset(tokens)
+        self.key, self.tokens, self.words = key, tuple(tokens), words
+        self.foreign = not text or ((not text.isascii() or not words.isdisjoint(FOREIGN)) and is_foreign(text, words))
+        if not text.isascii() and not self.foreign:
+            tokens = [_without_accents(token) for token in tokens]
+            words = frozenset(tokens)
+            self.tokens, self.words = tuple(tokens), words
+            reading.names = {_without_accents(name) for name in reading.names}
+        self.caseless = reading.capitals > 2 and reading.capitals > 2 * reading.lowered
+        self._count(tokens, words)
+        self.quotes = reading.quotes
+        self.dates = dates_of(tokens, words, reading)
+        self.units = units_of(tokens, words, bool(self.numbers))
+        self.spans = spans_of(words)
+        self.currencies = currencies_of(words, self.units, reading.currencies)
+        self._name(tokens, words, reading)
+        self.opposing = sides_of(tokens, words)
+        self.denies, self.trouble, self.scope = denied(tokens) if words & NEGATORS else (False, "", _NOTHING)
+        self.troubled = not words.isdisjoint(TROUBLES)
+        self.origins, self.goals = sides(tokens) if words & PIVOTS else (_NOTHING, _NOTHING)
+        self.focus = focus_of(tokens) if words & QUESTION_WORDS else ""
+
+    def _count(self, tokens: list[str], words: frozenset[str]) -> None:
+        self.numbers = frozenset(word for word in words if word[-1] in _DIGITS and is_number(word))
+        places = [place for place, token in enumerate(tokens) if token in self.numbers] if self.numbers else []
+        self.bound = _bound(tokens, places) if len(self.numbers) > 1 else {}
+        signs = [place for place, token in enumerate(tokens) if token in _SIGNS] if places and not words.isdisjoint(_SIGNS) else ()
+        if any(_is_term(tokens, place - 1) and _is_term(tokens, place + 1) for place in signs):
+            self.formula = tuple(_OPERATIONS.get(token, token) for token in tokens if token in _SIGNS or is_number(token))
+        else:
+            self.formula = ()
+
+    def _name(self, tokens: list[str], words: frozenset[str], reading: Reading) -> None:
+        known, taken = known_names(tokens, words)
+        codes = reading.codes
+        if "us" in words and "us" in reading.names and not (reading.capitals > 2 and reading.capitals > 2 * reading.lowered):
+            known.add("usa")
+        known.update(ABBREVIATED[word] for word in words if "." in word and word in ABBREVIATED)
+        if not _LONE.isdisjoint(words):
+            codes = codes | (words & _LONE - {"x"} if self.formula else words & _LONE)
+        if words & _LETTERED:
+            codes = codes | {f"{one} {two}" for one, two in pairwise(tokens) if one in _LETTERED and len(two) == 1 and two not in "ai"}
+        self.known = frozenset(known)
+        self.codes = frozenset(codes)
+        self.names = _NOTHING if self.caseless or not reading.names else frozenset(reading.names - _COVERED - taken)
+        self.openers = frozenset(reading.openers)
+
+
+def _is_term(tokens: list[str], place: int) -> bool:
+    return 0 <= place < len(tokens) and (is_number(tokens[place]) or len(tokens[place]) == 1)
+
+
+def _bound(tokens: list[str], places: list[int]) -> dict[str, set[str]]:
+    bound: dict[str, set[str]] = {}
+    for place in places:
+        for beside in (place - 1, place + 1):
+            if 0 <= beside < len(tokens) and tokens[beside] not in STOP_WORDS and tokens[beside][0].isalpha():
+                bound.setdefault(tokens[beside].removesuffix("s"), set()).add(tokens[place])
+    return bound
+
+
+def _without_accents(word: str) -> str:
+    return word if word.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", word)) or word
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(" ".join(text.casefold().split()).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

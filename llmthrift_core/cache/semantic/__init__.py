@@ -1,0 +1,1 @@
+"""Answers by meaning. Loads numpy, so it is imported on first use."""

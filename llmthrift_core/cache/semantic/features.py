@@ -1,0 +1,140 @@
+"""What the neighbours of a question say about whether the nearest answer would be right.
+
+The similarity of the nearest cached question alone says little; whether the questions around it share one answer says more
+(k-nearest-neighbour agreement), and so does whether answers were right for the questions around it before.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+NEIGHBOURS: Final = 16
+_SHARP, _BROAD, _LOCAL = 20.0, 8.0, 10.0  # how fast a neighbour's vote fades with its distance in cosine
+_FAR: Final = 0.2  # the similarity of a neighbour that is not there
+_USUAL_RIGHT, _USUAL_WEIGHT = 0.7, 0.5  # where nothing is known around a question
+_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+WIDTH: Final = 21
+
+
+class Neighbour(NamedTuple):
+    """A cached question near to the one that is asked.
+
+    Attributes:
+        entry: its number.
+        similarity: cosine, 1 for the same direction.
+        answer: a number that is the same for the same answer.
+        was_right: whether the answer that the cache would have given it was right; None if that is not known.
+        words: of the question.
+    """
+
+    entry: int
+    similarity: float
+    answer: int
+    was_right: bool | None
+    words: frozenset[str]
+
+
+class Candidate(NamedTuple):
+    """The answer that most of the neighbourhood shares, and what speaks for it."""
+
+    answer: int
+    features: tuple[float, ...]
+
+
+def words_of(question: str) -> frozenset[str]:
+    """The words of a question, by which its neighbours are compared.
+
+    >>> sorted(words_of("What's my PIN?"))
+    ['my', 'pin', "what's"]
+    """
+    return frozenset(_WORD.findall(question.casefold()))
+
+
+def candidate_of(neighbours: Sequence[Neighbour], words: frozenset[str], weight: Callable[[str], float], stored: int) -> Candidate:
+    """The answer that the neighbourhood would give, and its features.
+
+    Args:
+        neighbours: at least one, the nearest first; the first `NEIGHBOURS` count.
+        words: of the question that is asked.
+        weight: how telling a word is (its inverse document frequency).
+        stored: the number of cached questions.
+    """
+    near = neighbours[:NEIGHBOURS]
+    nearest = near[0].similarity
+    votes: dict[int, float] = {}
+    broad: dict[int, float] = {}
+    right = known = 0.0
+    for each in near:
+        distance = each.similarity - nearest
+        votes[each.answer] = votes.get(each.answer, 0.0) + math.exp(_SHARP * distance)
+        broad[each.answer] = broad.get(each.answer, 0.0) + math.exp(_BROAD * distance)
+        if each.was_right is not None:
+            local = math.exp(_LOCAL * distance)
+            known += local
+            right += local * each.was_right
+    answer = max(votes, key=votes.__getitem__)
+    total, all_broad = sum(votes.values()), sum(broad.values())
+    same = [each for each in near if each.answer == answer]
+    others = [each.similarity for each in near if each.answer != answer]
+    last = near[-1].similarity
+    best = same[0].similarity
+    gap = best - (others[0] if others else min(last, _FAR))
+    agreement = len(same) / NEIGHBOURS
+    three = [each.similarity for each in same[:3]]
+    second = max((vote for name, vote in votes.items() if name != answer), default=0.0) / total
+    same_known = same_right = 0.0
+    for each in same:
+        if each.was_right is not None:
+            local = math.exp(_LOCAL * (each.similarity - nearest))
+            same_known += local
+            same_right += local * each.was_right
+    return Candidate(
+        answer,
+        (
+            best,
+            gap,
+            _log_odds(votes[answer] / total) / 4,
+            _log_odds(broad[answer] / all_broad) / 4,
+            agreement,
+            (sum(three) + 0.3 * (3 - len(three))) / 3,
+            last,
+            best * best,
+            max(best - 0.9, 0.0) * 5,
+            best * agreement,
+            min(gap, 0.1) * 5,
+            (right + _USUAL_RIGHT * _USUAL_WEIGHT) / (known + _USUAL_WEIGHT),
+            (same_right + _USUAL_RIGHT * _USUAL_WEIGHT) / (same_known + _USUAL_WEIGHT),
+            second,
+            len(votes) / NEIGHBOURS,
+            *_shared_words(near, answer, words, weight),
+            math.log1p(stored) / 10,
+        ),
+    )
+
+
+def _shared_words(near: Sequence[Neighbour], answer: int, words: frozenset[str], weight: Callable[[str], float]) -> tuple[float, ...]:
+    """Weighted overlap of the question's words with its neighbours', and how much of it no neighbour of that answer has."""
+    weights = {word: weight(word) for word in words}
+    asked = sum(weights.values()) + 0.1
+    overlaps: list[float] = []
+    best_other = 0.0
+    covered: set[str] = set()
+    for each in near:
+        shared = words & each.words
+        overlap = sum(weights[word] for word in shared) / (asked + sum(weight(word) for word in each.words - words))
+        if each.answer == answer:
+            overlaps.append(overlap)
+            covered |= shared
+        else:
+            best_other = max(best_other, overlap)
+    best = max(overlaps)
+    unknown = 1 - sum(weights[word] for word in covered) / asked
+    return best, best - best_other, sum(overlaps) / len(overlaps), unknown, min(len(words), 60) / 20
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, 1e-3), 1 - 1e-3)
+    return math.log(share / (1 - share))

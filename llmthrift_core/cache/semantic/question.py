@@ -1,0 +1,83 @@
+"""The forms of a question: as it is compared, as it is embedded, as a key, and whose it is."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.cache.keys import digest
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.errors import ConfigurationError
+
+_SPACES: Final = re.compile(r"\s+")
+_WORDS: Final = re.compile(r"\w+")
+_FIRST_PERSON: Final = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|me|my|mine|myself|we|we're|us|our|ours)\b", re.IGNORECASE)
+
+
+class QuestionForms:
+    """How one cache reads questions.
+
+    Args:
+        limits: namespace, sharing and prompt version.
+        space: the embedder's name.
+        masks: regular expressions whose matches count as equal.
+
+    Raises:
+        ConfigurationError: a mask that is no regular expression.
+    """
+
+    def __init__(self, limits: CachePolicy, *, space: str, masks: Sequence[str]) -> None:
+        try:
+            self._masks = [re.compile(mask) for mask in masks]
+        except (re.error, TypeError) as error:
+            raise ConfigurationError(f"masks must be regular expressions: {error}") from None
+        self._limits = limits
+        self._space = space
+
+    @property
+    def are_masked(self) -> bool:
+        """Whether two questions may share a key that are not equal."""
+        return bool(self._masks)
+
+    def normalised(self, question: str) -> str:
+        """In one Unicode form, with single spaces."""
+        return _SPACES.sub(" ", unicodedata.normalize("NFKC", question)).strip()
+
+    def masked(self, text: str) -> str:
+        """As it is embedded: what the masks match is a star."""
+        for mask in self._masks:
+            text = mask.sub("*", text)
+        return text
+
+    def scope(self, given: str | bytes, question: str, who: Attribution) -> bytes:
+        """A digest of all that must be equal, and of the user where the question is in the first person."""
+        scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
+        limits = self._limits
+        # What a question in the first person is about, only its user's own answer can say.
+        user = who.user if limits.share == "user" or _FIRST_PERSON.search(question) else None
+        feature = who.feature if limits.share == "feature" else None
+        parts = (
+            self._space,
+            limits.prompt_version or "",
+            "" if user is None else f"u{user}",
+            "" if feature is None else f"f{feature}",
+        )
+        return digest(limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
+
+    def key(self, scope: bytes, text: str) -> bytes:
+        """The key of a normalised question in a scope."""
+        return digest("semantic", scope, self.masked(text).casefold().encode("utf-8", "surrogatepass"))
+
+
+def hash_of_answer(answer: str) -> int:
+    """A number that is the same for answers which differ in case, white space and punctuation only.
+
+    >>> hash_of_answer("Nine to five.") == hash_of_answer("nine to  five")
+    True
+    """
+    words = " ".join(_WORDS.findall(unicodedata.normalize("NFKC", answer).casefold())) or answer
+    return int.from_bytes(blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)

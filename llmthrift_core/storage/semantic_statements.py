@@ -1,0 +1,68 @@
+"""The hot statements of the semantic cache."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, literal_column, select, update
+
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import semantic_entries, semantic_evidence
+
+_entry, _evidence = semantic_entries.c, semantic_evidence.c
+_zero: Any = literal_column("0")
+
+ENTRY_COLUMNS: Final = tuple(name for name in _entry.keys() if name not in ("id", "hits"))  # noqa: SIM118 - not a dict
+_SERVED: Final = (
+    _entry.id,
+    _entry.question,
+    _entry.answer,
+    _entry.payload,
+    _entry.namespace,
+    _entry.model,
+    _entry.provider,
+    _entry.metadata,
+    _entry.usage,
+    _entry.created_us,
+    _entry.expires_us,
+)
+
+ADD_ENTRY: Final = Statement(
+    lambda insert: insert(semantic_entries).values({name: bindparam(name) for name in ENTRY_COLUMNS} | {"hits": _zero}).returning(_entry.id)
+)
+# A new answer gets a new number, by which other processes learn of it.
+REMOVE_BY_KEY: Final = Statement(delete(semantic_entries).where(_entry.key == bindparam("of_key")))
+GET_BY_KEY: Final = Statement(select(*_SERVED).where(_entry.key == bindparam("of_key")))
+GET_BY_ID: Final = Statement(select(*_SERVED).where(_entry.id == bindparam("of_id")))
+# What a process has not seen yet of a scope.
+NEW_IN_SCOPE: Final = Statement(
+    select(_entry.id, _entry.question, _entry.answer_class, _entry.was_right, _entry.vector)
+    .where(_entry.scope == bindparam("of_scope"), _entry.id > bindparam("after_id"))
+    .order_by(_entry.id)
+    .limit(bindparam("most"))
+    .offset(_zero)
+)
+COUNT_USE: Final = Statement(
+    update(semantic_entries)
+    .values(hits=_entry.hits + bindparam("uses"), used_us=bindparam("used_us"))
+    .where(_entry.id == bindparam("of_id"))
+)
+REMOVE_ENTRY: Final = Statement(delete(semantic_entries).where(_entry.id == bindparam("of_id")))
+REMOVE_EXPIRED: Final = Statement(delete(semantic_entries).where(_entry.expires_us <= bindparam("now_us")))
+# What exceeds a limit, the longest unused first.
+OLDEST: Final = Statement(
+    select(_entry.id).where(_entry.namespace == bindparam("namespace")).order_by(_entry.used_us).limit(bindparam("most")).offset(_zero)
+)
+
+ADD_EVIDENCE: Final = Statement(
+    lambda insert: insert(semantic_evidence).values(
+        {name: bindparam(name) for name in ("namespace", "space", "features", "was_right", "weight", "checked", "at_us")}
+    )
+)
+NEW_EVIDENCE: Final = Statement(
+    select(_evidence.id, _evidence.features, _evidence.was_right, _evidence.weight, _evidence.checked)
+    .where(_evidence.namespace == bindparam("namespace"), _evidence.space == bindparam("space"), _evidence.id > bindparam("after_id"))
+    .order_by(_evidence.id.desc())
+    .limit(bindparam("most"))
+    .offset(_zero)
+)

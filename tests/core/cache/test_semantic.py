@@ -1,0 +1,313 @@
+"""Answers by meaning: what is served, what never is, and what is learned."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llmthrift_core import Thrift, attribute
+from llmthrift_core.cache import CachePolicy, ErrorBound, ExactOnly, FixedThreshold, SemanticCache
+from llmthrift_core.errors import ConfigurationError
+
+DIRECTIONS = {name: np.random.default_rng(number).normal(size=32) for number, name in enumerate(("hours", "price", "parcel", "weather"))}
+
+
+def by_topic(texts: Sequence[str]) -> Any:
+    """Texts about one topic lie near to each other, every text a little elsewhere."""
+    rows = []
+    for text in texts:
+        noise = np.random.default_rng(zlib.crc32(text.encode("utf-8", "surrogatepass"))).normal(size=32)
+        topic = next((DIRECTIONS[name] for name in DIRECTIONS if name in text.casefold()), noise * 3)
+        rows.append(topic + 0.2 * noise)
+    return np.array(rows)
+
+
+@pytest.fixture
+def make(thrift: Thrift) -> Callable[..., SemanticCache]:
+    def made(**options: Any) -> SemanticCache:
+        return SemanticCache(thrift, **{"embedder": by_topic, "policy": FixedThreshold(0.8), **options})
+
+    return made
+
+
+def test_a_question_that_means_the_same_gets_the_answer(make):
+    cache = make()
+    assert cache.lookup("What are the opening hours?") is None
+    cache.store("What are the opening hours?", "Nine to five.")
+    hit = cache.lookup("Tell me the hours please")
+    assert (hit.kind, hit.answer, hit.matched) == ("semantic", "Nine to five.", "What are the opening hours?")
+    assert 0.8 <= hit.similarity < 1
+    exact = cache.lookup("what are  the opening HOURS?")
+    assert (exact.kind, exact.similarity) == ("exact", 1.0)
+    assert cache.lookup("What is the price?") is None
+    stats = cache.stats()
+    assert (stats["semantic_hits"], stats["exact_hits"], stats["misses"], stats["stored_hits"]) == (1, 1, 2, 2)
+
+
+def test_another_scope_never_answers(make):
+    cache = make()
+    cache.store("What are the hours?", "Nine.", "tenant a")
+    assert cache.lookup("Which hours?", "tenant b") is None
+    assert cache.lookup("What are the hours?", "tenant b") is None
+    assert cache.lookup("Which hours?", "tenant a").answer == "Nine."
+
+
+def test_the_first_person_never_crosses_users(make):
+    cache = make()
+    with attribute(user="ada"):
+        cache.store("Where is my parcel?", "At Ada's door.")
+        cache.store("What does a parcel cost?", "Five euros.")
+        assert cache.lookup("Where is my parcel now?").answer == "At Ada's door."
+    with attribute(user="ben"):
+        assert cache.lookup("Where is my parcel?") is None
+        assert cache.lookup("Where is my parcel now?") is None
+        assert cache.lookup("What does one parcel cost?").answer == "Five euros."
+
+
+@pytest.mark.parametrize("share", ["user", "feature"])
+def test_sharing_by_user_or_feature(make, share):
+    cache = make(limits=CachePolicy(share=share))
+    with attribute(**{share: "a"}):
+        cache.store("Which hours?", "Nine.")
+    with attribute(**{share: "b"}):
+        assert cache.lookup("Which hours?") is None
+
+
+def test_a_near_miss_is_another_question(make):
+    cache = make(policy=FixedThreshold(0.1))
+    cache.store("What does a parcel of 5 kg cost?", "Five euros.")
+    assert cache.lookup("What does a parcel of 15 kg cost?") is None
+    explanation = cache.explain("What does a parcel of 15 kg cost?")
+    assert explanation.decision == "miss"
+    assert "5" in explanation.considered[0].refused
+    assert cache.stats()["guarded"] == 1
+
+
+def test_masks_make_one_question_of_many_but_for_the_guard(make):
+    cache = make(masks=[r"[A-Z]{2}\d+"])
+    cache.store("What are the hours of shop AB1?", "Nine.")
+    assert cache.lookup("What are the hours of shop CD2?") is None
+    assert cache.lookup("What are the hours of shop AB1?").answer == "Nine."
+
+
+def test_entries_expire_age_and_need_what_is_required(tmp_path):
+    now = [1_800_000_000.0]
+    with Thrift(tmp_path / "l.db", clock=lambda: now[0]) as thrift:
+        options: Any = {"embedder": by_topic, "policy": FixedThreshold(0.8)}
+        old = SemanticCache(thrift, limits=CachePolicy(ttl_seconds=60, metadata={"pricing": "A"}), **options)
+        old.store("What is the price?", "One.")
+        assert SemanticCache(thrift, limits=CachePolicy(require={"pricing": "B"}), **options).lookup("Which price?") is None
+        assert SemanticCache(thrift, limits=CachePolicy(max_age_seconds=10), **options).lookup("Which price?") is not None
+        now[0] += 30
+        assert SemanticCache(thrift, limits=CachePolicy(max_age_seconds=10), **options).lookup("Which price?") is None
+        assert old.lookup("Which price?") is not None
+        now[0] += 31
+        assert old.lookup("Which price?") is None
+        assert old.lookup("What is the price?") is None
+
+
+def test_invalidation_and_feedback(make, thrift):
+    cache = make(limits=CachePolicy(tags=("faq",), sources=("doc",)))
+    for removed in (lambda: cache.invalidate(tag="faq"), lambda: cache.invalidate(source="doc"), cache.clear):
+        cache.store("Which hours?", "Nine.")
+        assert cache.lookup("What hours?") is not None
+        assert removed() == 1
+        assert cache.lookup("What hours?") is None
+    with attribute(user="ada"):
+        cache.store("Which hours?", "Nine.")
+    assert thrift.erase(user="ada")["semantic_entries"] == 1
+    cache.store("Which hours?", "Nine.")
+    hit = cache.lookup("What hours?")
+    assert cache.feedback(hit.id, correct=False)
+    assert not cache.feedback(hit.id, correct=False)
+    assert cache.lookup("What hours?") is None
+    with pytest.raises(ConfigurationError):
+        cache.invalidate()
+
+
+def test_processes_share_entries_and_what_was_learned(make, tmp_path):
+    one, two = make(), make()
+    assert two.lookup("Which hours?") is None
+    one.store("Which hours?", "Nine.")
+    assert two.lookup("What hours?").answer == "Nine."
+    one.store("Which hours?", "Ten.")
+    assert two.lookup("What hours?").answer == "Ten."
+    one.clear()
+    assert two.lookup("What hours?") is None
+
+
+def test_embedders_do_not_share_vectors(thrift):
+    one = SemanticCache(thrift, by_topic, FixedThreshold(0.8))
+    one.store("Which hours?", "Nine.")
+
+    def other(texts: Sequence[str]) -> Any:
+        return np.ones((len(texts), 8))
+
+    assert SemanticCache(thrift, other, FixedThreshold(0.1)).lookup("What hours?") is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda texts: 1 / 0,
+        lambda texts: [[float("nan")] * 8],
+        lambda texts: [[0.0] * 8],
+        lambda texts: [],
+        lambda texts: "vectors",
+        lambda texts: np.ones((1, 8, 2)),
+    ],
+)
+def test_an_embedder_that_fails_is_a_miss(make, broken):
+    cache = make(embedder=broken)
+    assert cache.lookup("Which hours?") is None
+    cache.store("Which hours?", "Nine.")
+    assert cache.stats()["errors"] == 2
+
+
+def test_other_dimensions_than_before_are_a_miss(make):
+    sizes = [8, 8, 4]
+    cache = make(embedder=lambda texts: np.ones((len(texts), sizes.pop(0))))
+    cache.store("Which hours?", "Nine.")
+    assert cache.lookup("What hours?") is not None
+    assert cache.lookup("What hours then?") is None
+    assert "dimensions" in cache.stats()["last_error"]
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\x00", "\ud800", "x" * 10_000, "hours " * 100_000])
+def test_odd_questions_break_nothing(make, question):
+    cache = make()
+    assert cache.lookup(question) is None
+    cache.store(question, "Nine.")
+    cache.lookup(question)
+    cache.store("Which hours?", "\x00")
+    assert cache.stats()["entries"] <= 1
+
+
+def test_a_poisoned_row_is_passed_over(tmp_path):
+    with Thrift(tmp_path / "l.db") as thrift:
+        cache = SemanticCache(thrift, by_topic, FixedThreshold(0.8))
+        cache.store("Which hours?", "Nine.")
+        with sqlite3.connect(tmp_path / "l.db") as connection:
+            connection.execute("UPDATE llmthrift_semantic_entries SET vector = x'00', answer = x'00'")
+        connection.close()
+        fresh = SemanticCache(thrift, by_topic, FixedThreshold(0.8))
+        assert fresh.lookup("What hours?") is None
+        assert fresh.lookup("Which hours?") is None
+        assert fresh.stats()["errors"] == 0
+
+
+def test_threads_agree(make):
+    cache = make()
+
+    def work(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(30):
+            topic = chance.choice(list(DIRECTIONS))
+            hit = cache.lookup(f"Tell me about {topic} {'please ' * chance.randrange(3)}")
+            if hit is None:
+                cache.store(f"Tell me about {topic}", topic)
+            else:
+                assert hit.answer == topic
+
+    with ThreadPoolExecutor(16) as pool:
+        for future in [pool.submit(work, number) for number in range(16)]:
+            future.result(timeout=60)
+    assert cache.stats()["errors"] == 0
+
+
+def test_limits_are_kept(make):
+    cache = make(limits=CachePolicy(max_entries=5))
+    for number in range(20):
+        cache.store(f"Question {number} about nothing", "answer")
+    assert cache.stats()["entries"] <= 5
+
+
+def test_exact_only_and_observe_mode(make, monkeypatch):
+    only = make(policy=ExactOnly())
+    only.store("Which hours?", "Nine.")
+    assert only.lookup("What hours?") is None
+    assert only.lookup("which hours?").kind == "exact"
+    monkeypatch.setenv("LLMTHRIFT_OBSERVE", "1")
+    cache = make()
+    assert cache.lookup("What hours?") is None
+    assert cache.stats()["observed_hits"] == 1
+
+
+def test_the_bound_learns_keeps_its_promise_and_survives_a_restart(tmp_path):
+    """Four topics of which two have one answer each and two have an answer of their own for each question."""
+
+    def stream(cache: SemanticCache, start: int, number: int) -> tuple[int, int]:
+        chance, hits, wrong = random.Random(start), 0, 0
+        for index in range(start, start + number):
+            topic = chance.choice(list(DIRECTIONS))
+            question = (
+                f"{chance.choice(('tell me of', 'what of', 'and what is with'))} {topic} {'abcdefghij'[index % 10] * (1 + index % 7)}"
+            )
+            answer = topic if topic in ("hours", "price") else f"{topic} {index}"
+            hit = cache.lookup(question)
+            if hit is None:
+                cache.store(question, answer)
+            else:
+                hits += 1
+                wrong += hit.answer != answer and hit.kind == "semantic"
+        return hits, wrong
+
+    with Thrift(tmp_path / "l.db") as thrift:
+        cache = SemanticCache(thrift, by_topic, ErrorBound(0.02, seed=1))
+        assert cache.belief().is_learning
+        assert "learning: 0 of about 200" in cache.belief().text
+        hits, wrong = stream(cache, 0, 1500)
+        assert hits > 300
+        assert wrong <= 0.02 * 1500
+        belief = cache.belief()
+        assert belief.hits <= hits
+        assert 0 <= belief.error_rate <= belief.error_rate_high
+        again = SemanticCache(thrift, by_topic, ErrorBound(0.02, seed=2))
+        assert not again.belief().is_learning
+        assert stream(again, 10_000, 300)[0] > 50
+
+
+@pytest.mark.parametrize("policy", [0, 2, "strict", object(), True])
+def test_policies_that_make_no_sense_are_refused(make, policy):
+    with pytest.raises(ConfigurationError):
+        make(policy=policy)
+
+
+@pytest.mark.parametrize("options", [{"max_error_rate": 0}, {"max_error_rate": 0.9}, {"confidence": 0.4}, {"shadow_rate": 0}])
+def test_bounds_that_make_no_sense_are_refused(options):
+    with pytest.raises(ConfigurationError):
+        ErrorBound(**options)
+
+
+def test_what_is_no_embedder_or_mask_is_refused(make):
+    for options in ({"embedder": 5}, {"masks": ["("]}, {"same_answer": "yes"}):
+        with pytest.raises(ConfigurationError):
+            make(**options)
+
+
+def test_answers_that_say_the_same_are_told_apart_by_the_given_judge(make):
+    cache = make(policy=ErrorBound(seed=1), same_answer=lambda a, b: a[:4] == b[:4])
+    cache.store("Which hours?", "Nine o'clock")
+    cache.store("What hours?", "Nine, usually")
+    assert cache.belief().observations == 1
+    rows = cache._entries._database.read()
+    with rows as connection:
+        from sqlalchemy import text
+
+        assert connection.execute(text("SELECT was_right FROM llmthrift_semantic_evidence")).scalars().all() == [1]
+
+
+def test_the_built_in_model(thrift: Thrift, tmp_path: Path, monkeypatch):
+    cache = SemanticCache(thrift, policy=FixedThreshold(0.8))
+    cache.store("How do I reset my password?", "Click there.")
+    assert cache.lookup("how can I reset my password").answer == "Click there."
+    assert cache.lookup("What is the weather like in Rome?") is None
+    assert cache.embedder(["a", "b"]).shape == (2, 384)
