@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, literal_column, select, update
+from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import semantic_entries, semantic_evidence
@@ -42,6 +42,14 @@ NEW_IN_SCOPE: Final = Statement(
     .limit(bindparam("most"))
     .offset(_zero)
 )
+KNOWN_IN_SCOPE: Final = Statement(
+    select(_entry.id, _entry.question, _entry.answer_class, _entry.was_right)
+    .where(_entry.scope == bindparam("of_scope"), _entry.id > bindparam("after_id"), _entry.id <= bindparam("until_id"))
+    .order_by(_entry.id)
+    .limit(bindparam("most"))
+    .offset(_zero)
+)
+COUNT_IN_SCOPE: Final = Statement(select(func.count()).where(_entry.scope == bindparam("of_scope"), _entry.id <= bindparam("until_id")))
 COUNT_USE: Final = Statement(
     update(semantic_entries)
     .values(hits=_entry.hits + bindparam("uses"), used_us=bindparam("used_us"))

@@ -23,6 +23,7 @@ from llmthrift_core.cache.semantic.embedder import as_embedder, embedded
 from llmthrift_core.cache.semantic.entries import Known, SemanticEntries, StoredAnswer
 from llmthrift_core.cache.semantic.evidence import Evidence
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of, words_of
+from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.hit import Considered, Explanation, SemanticHit
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.policy import Belief, Decision, Observation, as_policy
@@ -118,6 +119,7 @@ class SemanticCache:
         self._same_answer = same_answer
         self._thrift = thrift
         self._entries = SemanticEntries(thrift.database)
+        self._files = IndexFiles(thrift.database.path)
         self._space = self.embedder.name
         self._forms = QuestionForms(self.limits, space=self._space, masks=masks)
         self._dimensions: int | None = None
@@ -288,9 +290,9 @@ class SemanticCache:
         return True
 
     def close(self) -> None:
-        """Write the counted uses."""
+        """Write the counted uses, and the graphs of large scopes."""
         self._upkeep.stop()
-        self.flush()
+        self._keep_up(False)
 
     # --- steps ---
 
@@ -471,7 +473,7 @@ class SemanticCache:
         with self._lock:
             known = self._scopes.get(place)
             if known is None:
-                known = self._scopes[place] = Scope(self._entries, place, dimensions)
+                known = self._scopes[place] = Scope(self._entries, self._files, place, dimensions)
                 catch_up = True
                 if len(self._scopes) > _MOST_SCOPES:
                     self._scopes.popitem(last=False)
@@ -494,6 +496,8 @@ class SemanticCache:
 
     def _keep_up(self, is_purge_due: bool) -> None:
         try:
+            for known in list(self._scopes.values()):
+                known.keep_up()
             if self.flush() and is_purge_due:
                 self._entries.remove_expired(self._thrift.now_us())
         except StorageError as error:

@@ -85,6 +85,21 @@ class SemanticEntries:
         stacked = np.array(vectors, dtype=np.float32) if vectors else np.empty((0, dimensions), dtype=np.float32)
         return known, stacked, rows[-1][0] if rows else after
 
+    def known_in(self, scope: bytes, after: int, until: int, most: int) -> tuple[list[Known], int]:
+        """Entries of a scope from one number to another without their vectors, and the last number that was read."""
+        rows = self._database.fetch_all(sql.KNOWN_IN_SCOPE, (scope, after, until, most))
+        known = [
+            Known(number, question, answer_class, None if was_right is None else bool(was_right))
+            for number, question, answer_class, was_right in rows
+            if type(question) is str and type(answer_class) is int
+        ]
+        return known, rows[-1][0] if rows else until
+
+    def count_in(self, scope: bytes, until: int) -> int:
+        """The number of entries of a scope up to a number."""
+        row = self._database.fetch_one(sql.COUNT_IN_SCOPE, (scope, until))
+        return 0 if row is None else int(row[0])
+
     def evidence(self, namespace: str, space: str, after: int, most: int) -> list[tuple[int, bytes, int, int, int]]:
         """(number, features, right, weight in thousandths, checked) of the last evidence after a number, oldest first."""
         found = self._database.fetch_all(sql.NEW_EVIDENCE, (namespace, space, after, most))

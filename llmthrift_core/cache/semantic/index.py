@@ -1,8 +1,12 @@
-"""The vectors of one scope, in memory: searched one by one while they are few, by an HNSW graph (usearch) when they are many."""
+"""The vectors of one scope, in memory: searched one by one while they are few, by an HNSW graph (usearch) when they are many.
+
+Beside a graph, the vectors that came last are searched one by one, until they are merged into it off the caller's path.
+"""
 
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +19,7 @@ _FEW: Final = 3_000
 _CONNECTIVITY: Final = 16
 _EXPANSION_ADD: Final = 64
 _EXPANSION_SEARCH: Final = 96
+_MERGED_AT_ONCE: Final = 8  # so that a lookup never waits long for a merge
 
 
 class VectorIndex:
@@ -27,71 +32,82 @@ class VectorIndex:
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
         self._lock = threading.Lock()
-        self._numbers: list[int] = []
-        self._places: dict[int, int] = {}
-        self._rows = np.empty((64, dimensions), dtype=np.float32)
+        self._rows = _Rows(dimensions)
         self._graph: Any = None
 
     def __len__(self) -> int:
-        return len(self._graph) if self._graph is not None else len(self._numbers)
+        return len(self._rows) + (0 if self._graph is None else len(self._graph))
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._graph if self._graph is not None else number in self._places
+    @property
+    def has_graph(self) -> bool:
+        """Whether there are so many vectors that a graph is worth keeping."""
+        return self._graph is not None
 
     def add(self, numbers: list[int], vectors: Vector) -> None:
-        """Add vectors, or replace those of the same numbers."""
+        """Add vectors that are not there yet."""
         with self._lock:
-            if self._graph is None and len(self._numbers) + len(numbers) > _FEW:
-                self._grow_up()
-            if self._graph is not None:
-                for number in numbers:
-                    if number in self._graph:
-                        self._graph.remove(number)
+            if len(numbers) > _FEW:  # a scope that is loaded
+                self._grow()
                 self._graph.add(np.array(numbers, dtype=np.uint64), vectors)
-                return
-            for number, vector in zip(numbers, vectors, strict=True):
-                place = self._places.get(number)
-                if place is None:
-                    place = self._places[number] = len(self._numbers)
-                    self._numbers.append(number)
-                    if place == len(self._rows):
-                        self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-                self._rows[place] = vector
+            else:
+                self._rows.add(numbers, vectors)
 
     def remove(self, number: int) -> None:
         """Forget a vector. Nothing happens if there is none."""
         with self._lock:
-            if self._graph is not None:
-                if number in self._graph:
-                    self._graph.remove(number)
-                return
-            place = self._places.pop(number, None)
-            if place is None:
-                return
-            last = self._numbers.pop()
-            if last != number:
-                self._numbers[place] = last
-                self._rows[place] = self._rows[len(self._numbers)]
-                self._places[last] = place
+            if not self._rows.remove(number) and self._graph is not None and number in self._graph:
+                self._graph.remove(number)
 
     def nearest(self, vector: Vector, most: int) -> list[tuple[int, float]]:
         """Up to `most` numbers with their similarity, the most similar first."""
         with self._lock:
-            if self._graph is not None:
-                found = self._graph.search(vector, most)
-                return [(int(key), 1.0 - float(distance)) for key, distance in zip(found.keys, found.distances, strict=True)]
-            count = len(self._numbers)
-            if not count:
-                return []
-            similarity = self._rows[:count] @ vector
-            if count > most:
-                chosen = np.argpartition(similarity, count - most)[count - most :]
-            else:
-                chosen = np.arange(count)
-            chosen = chosen[np.argsort(-similarity[chosen], kind="stable")]
-            return [(self._numbers[place], float(similarity[place])) for place in chosen.tolist()]
+            found = self._rows.nearest(vector, most)
+            if self._graph is None:
+                return found
+            matches = self._graph.search(vector, most)
+        found += [(int(key), 1.0 - float(distance)) for key, distance in zip(matches.keys, matches.distances, strict=True)]
+        return sorted(found, key=lambda each: -each[1])[:most]
 
-    def _grow_up(self) -> None:
+    def merge(self) -> bool:
+        """Take what came last into the graph, or make one if there are many. True if anything was moved."""
+        if len(self._rows) <= (_FEW if self._graph is None else 0):
+            return False
+        while True:
+            with self._lock:
+                numbers, vectors = self._rows.take(_MERGED_AT_ONCE)
+                if not numbers:
+                    return True
+                self._grow()
+                self._graph.add(np.array(numbers, dtype=np.uint64), vectors)
+
+    def save(self, path: Path) -> None:
+        """Write the graph to a file. Raises OSError."""
+        with self._lock:
+            self._graph.save(str(path))
+
+    def load(self, path: Path) -> None:
+        """Read a graph that `save` wrote; what was there is dropped.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        self._grow()
+        try:
+            self._graph.load(str(path))
+        except Exception as error:  # whatever the library raises for a file that is not its own
+            self._graph = None
+            raise ValueError(f"not an index: {type(error).__name__}") from None
+        if self._graph.ndim != self.dimensions:
+            self._graph = None
+            raise ValueError("an index of other dimensions")
+
+    def numbers(self) -> set[int]:
+        """Every number in the graph."""
+        return set() if self._graph is None else {int(key) for key in self._graph.keys}
+
+    def _grow(self) -> None:
+        if self._graph is not None:
+            return
         try:
             from usearch.index import Index
         except ImportError:
@@ -104,7 +120,51 @@ class VectorIndex:
             expansion_add=_EXPANSION_ADD,
             expansion_search=_EXPANSION_SEARCH,
         )
+
+
+class _Rows:
+    """Vectors in a matrix."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._numbers: list[int] = []
+        self._places: dict[int, int] = {}
+        self._rows = np.empty((64, dimensions), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, numbers: list[int], vectors: Vector) -> None:
+        while len(self._numbers) + len(numbers) > len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        for number, vector in zip(numbers, vectors, strict=True):
+            self._places[number] = len(self._numbers)
+            self._rows[len(self._numbers)] = vector
+            self._numbers.append(number)
+
+    def remove(self, number: int) -> bool:
+        place = self._places.pop(number, None)
+        if place is None:
+            return False
+        last = self._numbers.pop()
+        if last != number:
+            self._numbers[place] = last
+            self._rows[place] = self._rows[len(self._numbers)]
+            self._places[last] = place
+        return True
+
+    def take(self, most: int) -> tuple[list[int], Vector]:
+        start = max(len(self._numbers) - most, 0)
+        numbers, vectors = self._numbers[start:], self._rows[start : len(self._numbers)].copy()
+        for number in numbers:
+            del self._places[number]
+        del self._numbers[start:]
+        return numbers, vectors
+
+    def nearest(self, vector: Vector, most: int) -> list[tuple[int, float]]:
         count = len(self._numbers)
-        self._graph.add(np.array(self._numbers, dtype=np.uint64), self._rows[:count])
-        self._numbers, self._places = [], {}
-        self._rows = np.empty((0, self.dimensions), dtype=np.float32)
+        if not count:
+            return []
+        similarity = self._rows[:count] @ vector
+        chosen = np.argpartition(similarity, count - most)[count - most :] if count > most else np.arange(count)
+        chosen = chosen[np.argsort(-similarity[chosen], kind="stable")]
+        return [(self._numbers[place], float(similarity[place])) for place in chosen.tolist()]

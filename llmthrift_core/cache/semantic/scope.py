@@ -11,6 +11,7 @@ from typing import Final
 
 from llmthrift_core.cache.semantic.entries import Known, SemanticEntries
 from llmthrift_core.cache.semantic.features import NEIGHBOURS, Neighbour, words_of
+from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.index import Vector, VectorIndex
 
 _BATCH: Final = 10_000
@@ -23,13 +24,17 @@ class Scope:
     """The entries of one scope, in memory. Safe to share between threads.
 
     Args:
+        files: where its graph may be.
         digest: names the scope in the database.
         dimensions: of its vectors.
     """
 
-    def __init__(self, entries: SemanticEntries, digest: bytes, dimensions: int) -> None:
+    def __init__(self, entries: SemanticEntries, files: IndexFiles, digest: bytes, dimensions: int) -> None:
         self._entries = entries
+        self._files = files
         self._digest = digest
+        self._saved = 0
+        self._is_loaded = False
         self._known: dict[int, Known] = {}
         self._words: Counter[str] = Counter()
         self._counted = 0
@@ -43,6 +48,9 @@ class Scope:
     def catch_up(self) -> None:
         """Read what was stored since the last time. Raises StorageError."""
         with self._lock:
+            if not self._is_loaded:
+                self._is_loaded = True
+                self._load()
             while True:
                 known, vectors, last = self._entries.new_in(self._digest, self._last, _BATCH, self.index.dimensions)
                 fresh = [place for place, each in enumerate(known) if each.number not in self._known]
@@ -59,6 +67,14 @@ class Scope:
         with self._lock:
             if known.number not in self._known:
                 self._take([known], vector[None, :])
+
+    def keep_up(self) -> None:
+        """Merge what came last into the graph, and save a graph that has grown by a tenth. Off the caller's path."""
+        self.index.merge()
+        if self.index.has_graph and len(self._known) > 1.1 * self._saved:
+            with self._lock:
+                self._saved = len(self._known)
+                self._files.save(self._digest, self.index, self._last)
 
     def forget(self, number: int) -> None:
         """An entry is gone."""
@@ -84,10 +100,31 @@ class Scope:
         """How telling a word is here: its inverse document frequency."""
         return math.log((self._counted + 1) / (self._words.get(word, 0) + 1))
 
+    def _load(self) -> None:
+        last = self._files.load(self._digest, self.index)
+        if not last:
+            return
+        there, after = self.index.numbers(), 0
+        while after < last:
+            known, after = self._entries.known_in(self._digest, after, last, _BATCH)
+            for each in known:
+                if each.number in there:
+                    self._remember(each)
+            if not known:
+                break
+        for number in there - self._known.keys():
+            self.index.remove(number)
+        # An entry that came in between without being in the file is found again by its number.
+        self._last = 0 if len(self._known) < self._entries.count_in(self._digest, last) else last
+        self._saved = len(self._known)
+
     def _take(self, known: Sequence[Known], vectors: Vector) -> None:
         self.index.add([each.number for each in known], vectors)
         for each in known:
-            self._known[each.number] = each
-            if self._counted < _COUNTED:
-                self._counted += 1
-                self._words.update(words_in(each.question))
+            self._remember(each)
+
+    def _remember(self, known: Known) -> None:
+        self._known[known.number] = known
+        if self._counted < _COUNTED:
+            self._counted += 1
+            self._words.update(words_in(known.question))

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text as text_of
 
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.cache import CachePolicy, ErrorBound, ExactOnly, FixedThreshold, SemanticCache
+from llmthrift_core.cache.semantic.index import VectorIndex
 from llmthrift_core.errors import ConfigurationError
 
 DIRECTIONS = {name: np.random.default_rng(number).normal(size=32) for number, name in enumerate(("hours", "price", "parcel", "weather"))}
@@ -300,9 +302,7 @@ def test_answers_that_say_the_same_are_told_apart_by_the_given_judge(make):
     assert cache.belief().observations == 1
     rows = cache._entries._database.read()
     with rows as connection:
-        from sqlalchemy import text
-
-        assert connection.execute(text("SELECT was_right FROM llmthrift_semantic_evidence")).scalars().all() == [1]
+        assert connection.execute(text_of("SELECT was_right FROM llmthrift_semantic_evidence")).scalars().all() == [1]
 
 
 def test_the_built_in_model(thrift: Thrift, tmp_path: Path, monkeypatch):
@@ -311,3 +311,69 @@ def test_the_built_in_model(thrift: Thrift, tmp_path: Path, monkeypatch):
     assert cache.lookup("how can I reset my password").answer == "Click there."
     assert cache.lookup("What is the weather like in Rome?") is None
     assert cache.embedder(["a", "b"]).shape == (2, 384)
+
+
+def many(number: int) -> list[tuple[int, Any]]:
+    vectors = np.random.default_rng(5).normal(size=(number, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return list(enumerate(vectors, start=1))
+
+
+def test_a_graph_finds_what_a_matrix_finds():
+    rows = many(4_000)
+    matrix, graph = VectorIndex(16), VectorIndex(16)
+    for number, vector in rows:
+        matrix.add([number], vector[None, :])
+    graph.add([number for number, _ in rows[:3_500]], np.array([vector for _, vector in rows[:3_500]]))
+    graph.add([number for number, _ in rows[3_500:]], np.array([vector for _, vector in rows[3_500:]]))
+    assert graph.has_graph
+    assert not matrix.has_graph
+    for index in (matrix, graph):
+        index.remove(7)
+        index.remove(3_600)
+        index.remove(99_999)
+    assert matrix.merge()
+    assert graph.merge()
+    assert len(matrix) == len(graph) == 3_998
+    found = wanted = 0
+    for _, vector in rows[:200]:
+        exact = sorted(rows, key=lambda each: -float(each[1] @ vector))
+        nearest = [number for number, _ in exact if number not in (7, 3_600)][:10]
+        for index in (matrix, graph):
+            found += len(set(nearest) & {number for number, _ in index.nearest(vector, 10)})
+            wanted += 10
+    assert found / wanted > 0.98
+
+
+@pytest.mark.parametrize("harm", ["none", "damaged", "missing", "note", "stale"])
+def test_a_large_scope_is_loaded_from_its_file_or_built_again(tmp_path, harm):
+    vectors = {f"q{number}": vector for number, vector in many(3_300)}
+
+    def known(texts: Sequence[str]) -> Any:
+        return np.array([vectors[text] for text in texts])
+
+    with Thrift(tmp_path / "l.db") as thrift:
+        cache = SemanticCache(thrift, known, FixedThreshold(0.9), limits=CachePolicy(max_entries=None))
+        for text in vectors:
+            cache.store(text, text)
+        cache.close()
+        (graph,) = (tmp_path / "l.db-semantic").glob("*.usearch")
+        (note,) = (tmp_path / "l.db-semantic").glob("*.json")
+        if harm == "damaged":
+            graph.write_bytes(graph.read_bytes()[:5_000] + b"harm" * 1_000)
+        elif harm == "missing":
+            graph.unlink()
+        elif harm == "note":
+            note.write_text("{")
+        elif harm == "stale":
+            with thrift.database.write() as connection:
+                connection.execute(text_of("DELETE FROM llmthrift_semantic_entries WHERE id % 2 = 0"))
+            cache.store("q2", "new")
+        again = SemanticCache(thrift, known, FixedThreshold(0.9))
+        again.lookup("q1")
+        explanation = again.explain("q2 ") if harm == "stale" else None
+        (scope,) = [again._scope(place, 16) for place in cache._scopes]
+        assert len(scope) == (1_651 if harm == "stale" else 3_300)
+        assert len(scope.index) == len(scope)
+        assert {number for number, _ in scope.index.nearest(vectors["q5"], 1)} == {5}
+        assert explanation is None or explanation.decision == "hit"
