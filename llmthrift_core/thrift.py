@@ -249,14 +249,35 @@ class Thrift:
         """Judge an answer: quality from 0 (useless) to 1 (right)."""
         self.ledger.feedback(request_id, quality=quality, source=source, comment=comment)
 
-    def erase(self, *, user: str) -> dict[str, int]:
-        """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
-        erased = self.ledger.erase(user=user)
+    def invalidate(
+        self,
+        *,
+        tag: str | None = None,
+        source: str | None = None,
+        scope: Mapping[str, str] | None = None,
+        namespace: str | None = None,
+    ) -> int:
+        """Remove the cached answers, exact ones and those found by meaning, that fit all given criteria. Returns how many.
+
+        Args:
+            tag, source: labels that the answers were stored with.
+            scope: exact values of namespace, model, provider, user, feature or prompt_version.
+            namespace: only in this namespace.
+
+        Raises:
+            ConfigurationError: no criterion, or an unknown scope.
+            StorageError: the database cannot be written.
+        """
         from llmthrift_core.cache.semantic.removal import remove_where
         from llmthrift_core.cache.store import criteria_of
 
-        erased["cache_entries"] = self.cache.invalidate(scope={"user": user})
-        erased["semantic_entries"] = remove_where(self.database, criteria_of(scope={"user": user}))
+        criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
+        return self.cache.invalidate(tag=tag, source=source, scope=scope, namespace=namespace) + remove_where(self.database, criteria)
+
+    def erase(self, *, user: str) -> dict[str, int]:
+        """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
+        erased = self.ledger.erase(user=user)
+        erased["cache_entries"] = self.invalidate(scope={"user": user})
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:

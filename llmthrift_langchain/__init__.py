@@ -1,4 +1,4 @@
-"""llmthrift for LangChain: a callback that meters, a cache, a chat model that routes, and middleware for agents."""
+"""llmthrift for LangChain: a callback that meters, a cache, embeddings, a chat model that routes, and middleware for agents."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks
 from llmthrift_langchain.router import ChatRouter, thrifty
 
 if TYPE_CHECKING:
+    from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
     from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
 
-__all__ = ["ChatRouter", "ThriftCache", "ThriftCallbackHandler", "ThriftMiddleware", "thrift_callbacks", "thrifty"]
+__all__ = ["ChatRouter", "ThriftCache", "ThriftCallbackHandler", "ThriftEmbeddings", "ThriftMiddleware", "thrift_callbacks", "thrifty"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ThriftEmbeddings":
+        from llmthrift_langchain.embeddings import ThriftEmbeddings
+
+        return ThriftEmbeddings
     if name == "ThriftMiddleware":  # loads langchain.agents, which only programs with agents need
         from llmthrift_langchain.middleware import ThriftMiddleware
 

@@ -71,7 +71,7 @@ class ThriftCache(BaseCache):
         eviction: "lru" or "lfu".
         share: "namespace", "feature" or "user": who may share an entry.
         prompt_version: entries of another version never answer.
-        tags, sources: labels for `thrift.cache.invalidate(tag=..., source=...)`.
+        tags, sources: labels for `thrift.invalidate(tag=..., source=...)`.
         metadata: stored with each entry.
         require: metadata that an entry must carry to answer.
         semantic: True, an embeddings object, or a `SemanticCache`: after the exact cache has missed, a question is answered that means
@@ -333,10 +333,15 @@ def marked_answer(call: Call) -> list[Generation]:
 def _semantic_cache(thrift: Thrift, given: Any, limits: CachePolicy) -> SemanticCache | None:
     if given is False or given is None or is_disabled():
         return None
+    from langchain_core.embeddings import Embeddings
+
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_langchain.embeddings import ThriftEmbeddings
 
     if isinstance(given, SemanticCache):
         return given
+    if isinstance(given, Embeddings) and not isinstance(given, ThriftEmbeddings):
+        given = ThriftEmbeddings(thrift, given, cache=False)  # embeddings from an API cost money too
     return SemanticCache(thrift, None if given is True else given, limits=limits)
 
 

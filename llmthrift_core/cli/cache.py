@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from llmthrift_core.cache.semantic.removal import remove_where, totals
+from llmthrift_core.cache.store import criteria_of
 from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
 
 cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalidation of cached answers.")
@@ -22,10 +24,13 @@ def stats(
     """What is stored. Hits and misses of running processes are theirs; per-entry hits are in the database."""
     with opened(url, valkey_url=valkey_url) as thrift:
         found = thrift.cache.stats(namespace)
+        by_meaning = totals(thrift.database, criteria_of(namespace=namespace))
         listed = thrift.cache.entries(namespace, limit=entries) if entries else []
     table = Table("figure", "value", title="Cache")
     for name, value in found.items():
         table.add_row(name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
+    for name, value in zip(("entries by meaning", "bytes by meaning", "stored hits by meaning"), by_meaning, strict=True):
+        table.add_row(name, f"{value:,}")
     console.print(table)
     if listed:
         most = Table("namespace", "model", "hits", "bytes", "user", "feature", title="Most used entries")
@@ -45,7 +50,8 @@ def clear(
     if not yes:
         typer.confirm(f"Remove every cached answer{f' of namespace {namespace!r}' if namespace else ''}?", abort=True)
     with opened(url, valkey_url=valkey_url) as thrift:
-        console.print(f"removed {thrift.cache.clear(namespace):,} entries")
+        removed = thrift.cache.clear(namespace) + remove_where(thrift.database, criteria_of(namespace=namespace))
+    console.print(f"removed {removed:,} entries")
 
 
 @cache.command()
@@ -60,5 +66,5 @@ def invalidate(
     """Remove the cached answers that all given criteria fit."""
     pairs = dict(pair(text, option="--scope") for text in scope or [])
     with opened(url, valkey_url=valkey_url) as thrift:
-        removed = thrift.cache.invalidate(tag=tag, source=source, scope=pairs or None, namespace=namespace)
+        removed = thrift.invalidate(tag=tag, source=source, scope=pairs or None, namespace=namespace)
     console.print(f"removed {removed:,} entries")

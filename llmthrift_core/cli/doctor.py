@@ -22,6 +22,7 @@ _EXTRAS: Final = {
     "langchain": "langchain_core",
     "models": "langchain",
     "postgres": "psycopg",
+    "semantic": "fastembed",
     "valkey": "valkey",
     "tokens": "llama_index.core",
     "notebook": "altair",

@@ -28,7 +28,7 @@ from llmthrift_core.cache.semantic.hit import Considered, Explanation, SemanticH
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.policy import Belief, Decision, Observation, as_policy
 from llmthrift_core.cache.semantic.question import QuestionForms, hash_of_answer
-from llmthrift_core.cache.semantic.removal import remove_where
+from llmthrift_core.cache.semantic.removal import remove_where, totals
 from llmthrift_core.cache.semantic.scope import Scope
 from llmthrift_core.cache.semantic.uses import Uses
 from llmthrift_core.cache.store import criteria_of
@@ -266,7 +266,7 @@ class SemanticCache:
     def stats(self) -> dict[str, Any]:
         """Counts of this process, what is stored, and what the policy believes. Raises StorageError."""
         self.flush()
-        entries, size_bytes, stored_hits = self._entries.totals(self.limits.namespace)
+        entries, size_bytes, stored_hits = totals(self._thrift.database, criteria_of(namespace=self.limits.namespace))
         lookups = self._counts["exact_hits"] + self._counts["semantic_hits"] + self._counts["misses"]
         hits = self._counts["exact_hits"] + self._counts["semantic_hits"]
         return {

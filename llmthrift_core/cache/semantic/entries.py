@@ -145,14 +145,6 @@ class SemanticEntries:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def totals(self, namespace: str) -> tuple[int, int, int]:
-        """Entries, bytes and hits."""
-        entry = semantic_entries.c
-        query = select(func.count(), func.coalesce(func.sum(entry.size_bytes), 0), func.coalesce(func.sum(entry.hits), 0))
-        with self._database.read() as connection:
-            entries, size_bytes, hits = connection.execute(query.where(entry.namespace == namespace)).one()
-        return int(entries), int(size_bytes), int(hits)
-
 
 def _answer_of(row: Sequence[Any]) -> StoredAnswer | None:
     number, question, answer, payload, namespace, model, provider, metadata, usage, created_us, expires_us = row

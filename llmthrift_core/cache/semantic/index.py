@@ -18,7 +18,7 @@ Vector = np.ndarray[Any, np.dtype[np.float32]]
 _FEW: Final = 3_000
 _CONNECTIVITY: Final = 16
 _EXPANSION_ADD: Final = 64
-_EXPANSION_SEARCH: Final = 96
+_EXPANSION_SEARCH: Final = 72
 _MERGED_AT_ONCE: Final = 8  # so that a lookup never waits long for a merge
 
 
@@ -103,7 +103,7 @@ class VectorIndex:
 
     def numbers(self) -> set[int]:
         """Every number in the graph."""
-        return set() if self._graph is None else {int(key) for key in self._graph.keys}
+        return set() if self._graph is None else set(np.asarray(self._graph.keys).tolist())
 
     def _grow(self) -> None:
         if self._graph is not None:

@@ -125,7 +125,10 @@ def test_invalidation_and_feedback(make, thrift):
         assert cache.lookup("What hours?") is None
     with attribute(user="ada"):
         cache.store("Which hours?", "Nine.")
-    assert thrift.erase(user="ada")["semantic_entries"] == 1
+    assert thrift.erase(user="ada")["cache_entries"] == 1
+    cache.store("Which hours?", "Nine.")
+    assert thrift.invalidate(tag="faq", namespace="default") == 1
+    assert thrift.invalidate(tag="faq", namespace="other") == 0
     cache.store("Which hours?", "Nine.")
     hit = cache.lookup("What hours?")
     assert cache.feedback(hit.id, correct=False)
