@@ -28,7 +28,12 @@ _SERVED: Final = (
 )
 
 ADD_ENTRY: Final = Statement(
-    lambda insert: insert(semantic_entries).values({name: bindparam(name) for name in ENTRY_COLUMNS} | {"hits": _zero}).returning(_entry.id)
+    lambda insert: (
+        insert(semantic_entries)
+        .values({name: bindparam(name) for name in ENTRY_COLUMNS} | {"hits": _zero})
+        .on_conflict_do_nothing(index_elements=["key"])
+        .returning(_entry.id)
+    )
 )
 # A new answer gets a new number, by which other processes learn of it.
 REMOVE_BY_KEY: Final = Statement(delete(semantic_entries).where(_entry.key == bindparam("of_key")))

@@ -436,7 +436,7 @@ class SemanticCache:
         labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
         number = self._entries.put(values, labels, evidence)
         self._count("stores")
-        if not is_long:
+        if not is_long and number is not None:
             self._scope(place, len(asked.vector), catch_up=False).add(Known(number, question, answer_class, right), asked.vector)
         if evidence is not None:
             self._evidence.stored(evidence, observation)

@@ -43,8 +43,11 @@ class SemanticEntries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, values: Mapping[str, Any], labels: Sequence[tuple[str, str]], evidence: Mapping[str, Any] | None) -> int:
-        """Add an entry, or replace the one of its key, with what was learned from it. Returns its number."""
+    def put(self, values: Mapping[str, Any], labels: Sequence[tuple[str, str]], evidence: Mapping[str, Any] | None) -> int | None:
+        """Add an entry, or replace the one of its key, with what was learned from it. Returns its number.
+
+        None where another process stores the same question at this moment: its answer stays.
+        """
         key = values["key"]
         with self._database.transaction() as transaction:
             transaction.execute(sql.REMOVE_BY_KEY, (key,))
@@ -57,8 +60,7 @@ class SemanticEntries:
                 transaction.executemany(ADD_LABEL, [[label[name] for name in ADD_LABEL.names] for label in given])
             if evidence is not None:
                 transaction.execute(sql.ADD_EVIDENCE, [evidence[name] for name in sql.ADD_EVIDENCE.names])
-        assert row is not None  # noqa: S101 - RETURNING always returns
-        return int(row[0])
+        return None if row is None else int(row[0])
 
     def by_key(self, key: bytes) -> StoredAnswer | None:
         """The answer to an equal question."""
