@@ -127,4 +127,6 @@ def clash(left: frozenset[int], right: frozenset[int], one_denies: bool) -> tupl
 
 def spelled(side: int, words: frozenset[str]) -> str:
     """The word of a text which stands for an alternative."""
-    return next((word for word in sorted(words) if side in SIDES.get(word, ())), "in/out, on/off or up/down")
+    row, alternative = divmod(side, _ALTERNATIVES)
+    particle = None if row < _ROWS else (row - _ROWS) % 3 * 2 + alternative
+    return next((word for word in sorted(words) if side in SIDES.get(word, ()) or PARTICLES.get(word, -1) == particle), "another particle")
