@@ -335,7 +335,7 @@ def _semantic_cache(thrift: Thrift, given: Any, limits: CachePolicy) -> Semantic
         return None
     from langchain_core.embeddings import Embeddings
 
-    from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.cache import SemanticCache
     from llmthrift_langchain.embeddings import ThriftEmbeddings
 
     if isinstance(given, SemanticCache):

@@ -29,6 +29,18 @@ class TestAsyncCache(AsyncCacheTestSuite):
         return ThriftCache(thrift)
 
 
+class TestSyncSemanticCache(SyncCacheTestSuite):
+    @pytest.fixture
+    def cache(self, thrift: Thrift) -> BaseCache:
+        return ThriftCache(thrift, semantic=True)
+
+
+class TestAsyncSemanticCache(AsyncCacheTestSuite):
+    @pytest.fixture
+    async def cache(self, thrift: Thrift) -> BaseCache:
+        return ThriftCache(thrift, semantic=True)
+
+
 class _Router:
     """A router over two real clients that talk to the loopback provider."""
 

