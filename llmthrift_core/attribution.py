@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 
@@ -122,6 +124,18 @@ def attribute(
         yield merged
     finally:
         _current.reset(token)
+
+
+@lru_cache(maxsize=4096)
+def with_call_site(attribution: Attribution, call_site: str) -> Attribution:
+    """The attribution, with a call site that it lacked."""
+    return Attribution(call_site=call_site).over(attribution)
+
+
+@lru_cache(maxsize=1024)
+def call_site_of_prompt(system: str) -> str:
+    """A stable name for a call site that nobody named: a hash of its system prompt."""
+    return "system:" + blake2b(system.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
 def _text(value: Any) -> str:

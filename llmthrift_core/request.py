@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution
@@ -36,6 +37,22 @@ class PromptFeatures:
     system_chars: int
     messages: int
     text: Callable[[], str] | None = None
+
+    @classmethod
+    def of(cls, messages: Sequence[tuple[str, str]], capture: str) -> PromptFeatures:
+        """The features of (role, text) pairs; a completion model's prompt is one pair of the role "prompt".
+
+        Args:
+            capture: as for `Thrift`.
+        """
+        joined = "\x1e".join([text for _, text in messages])
+        return cls(
+            hash=blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest(),
+            chars=len(joined) - max(len(messages) - 1, 0),
+            system_chars=sum(len(text) for role, text in messages if role == "system"),
+            messages=len(messages),
+            text=(lambda: _as_text(messages)) if capture == "text" else None,
+        )
 
 
 @dataclass(slots=True)
@@ -141,3 +158,7 @@ class Response:
     provider_cost_usd: float | None = None
     payload: Callable[[], bytes] | None = None
     text: Callable[[], str] | None = None
+
+
+def _as_text(messages: Sequence[tuple[str, str]]) -> str:
+    return messages[0][1] if len(messages) == 1 and messages[0][0] == "prompt" else "\n".join(f"{role}: {text}" for role, text in messages)

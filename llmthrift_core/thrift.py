@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
+from weakref import WeakValueDictionary
 
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, place_of
@@ -88,6 +90,19 @@ class Thrift:
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
         if capture not in ("off", "features", "text"):
             raise ConfigurationError(f'capture must be "off", "features" or "text", not {capture!r}')
+        self._options: dict[str, Any] = {
+            "url": url,
+            "durability": durability,
+            "prices": prices,
+            "clock": clock,
+            "capture": capture,
+            "redact": redact,
+            "retention_days": retention_days,
+            "synchronous": synchronous,
+            "busy_timeout_seconds": busy_timeout_seconds,
+            "cache_memory_entries": cache_memory_entries,
+            "valkey_url": valkey_url,
+        }
         self.capture = capture
         self.durability = durability
         self.recorded = Recorded()
@@ -335,6 +350,32 @@ class Thrift:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    # --- copies: what holds a Thrift may be copied and sent to another process; the Thrift is shared, or opened again there ---
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        url = str(self._url)
+        if url == ":memory:" or url.endswith((":memory:", "sqlite://", "sqlite:///")):
+            raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
+        return _reopened, (str(Path(url).absolute()) if "://" not in url else url, self._options)
+
+
+_reopened_here: WeakValueDictionary[tuple[int, str], Thrift] = WeakValueDictionary()
+
+
+def _reopened(url: str, options: dict[str, Any]) -> Thrift:
+    """The Thrift of a pickle: one for each database and process, however many pickles name it."""
+    place = os.getpid(), url
+    found = _reopened_here.get(place)
+    if found is None or found._closed:
+        _reopened_here[place] = found = Thrift(**{**options, "url": url})
+    return found
 
 
 class Recorded:

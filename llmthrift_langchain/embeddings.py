@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.embeddings import Embeddings
 
 from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
-from llmthrift_langchain.llm_string import relevant
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift

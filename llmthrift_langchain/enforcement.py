@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _CHAT_MODELS: Final = "language_models/chat_models.py"
-_CHARS_PER_TOKEN: Final = 3  # of a stream under way: cautious, since its hold should grow rather too early
 
 
 def will_ask_cache(thrift: Thrift) -> bool:
@@ -33,11 +32,6 @@ def will_ask_cache(thrift: Thrift) -> bool:
             if code.co_name in ("stream", "astream"):
                 return False
     return False
-
-
-def tokens_of_stream(chars: int) -> int:
-    """About how many tokens so many characters of a stream are."""
-    return chars // _CHARS_PER_TOKEN
 
 
 def text_of_event(event: Mapping[str, Any]) -> str:

@@ -15,19 +15,20 @@ from uuid import UUID
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 
-from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.codec import mark_of
-from llmthrift_langchain.enforcement import text_of_event, tokens_of_stream, will_ask_cache
+from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import count_input, max_output_tokens, response_of_result
+from llmthrift_langchain.response import count_input, response_of_result
 from llmthrift_langchain.run_follower import RunFollower
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 from langchain_core.messages import BaseMessage
 
@@ -13,30 +12,13 @@ from llmthrift_langchain.messages import text_of
 
 def features_of_messages(messages: Sequence[BaseMessage], capture: str) -> PromptFeatures:
     """Hash and counts of a conversation."""
-    texts: list[str] = []
-    system_chars = 0
+    pairs: list[tuple[str, str]] = []
     for message in messages:
         content = message.content
-        text = content if isinstance(content, str) else text_of(content)
-        texts.append(text)
-        if message.type == "system":
-            system_chars += len(text)
-    joined = "\x1e".join(texts)
-    return PromptFeatures(
-        hash=_hash(joined),
-        chars=len(joined) - max(len(texts) - 1, 0),
-        system_chars=system_chars,
-        messages=len(texts),
-        text=(lambda: "\n".join(f"{m.type}: {text}" for m, text in zip(messages, texts, strict=True))) if capture == "text" else None,
-    )
+        pairs.append((message.type, content if isinstance(content, str) else text_of(content)))
+    return PromptFeatures.of(pairs, capture)
 
 
 def features_of_text(prompt: str, capture: str) -> PromptFeatures:
     """Hash and counts of a completion model's prompt."""
-    return PromptFeatures(
-        hash=_hash(prompt), chars=len(prompt), system_chars=0, messages=1, text=(lambda: prompt) if capture == "text" else None
-    )
-
-
-def _hash(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return PromptFeatures.of([("prompt", prompt)], capture)

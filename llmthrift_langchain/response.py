@@ -99,24 +99,5 @@ def count_prompt(prompt: Sequence[Mapping[str, Any]] | str, model: str) -> int:
     return count_message_tokens(messages, model).tokens
 
 
-def max_output_tokens(*parameters: Mapping[str, Any]) -> int | None:
-    """The longest answer that the first of these that says so allows, under the names that providers have for it."""
-    return _output_limit(parameters)[1]
-
-
-def name_of_output_limit(*parameters: Mapping[str, Any]) -> str:
-    """Under which name the first of these that limits the answer does so; LangChain's standard name if none does."""
-    return _output_limit(parameters)[0]
-
-
-def _output_limit(parameters: Sequence[Mapping[str, Any]]) -> tuple[str, int | None]:
-    for given in parameters:
-        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict"):
-            value = given.get(name)
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-                return name, value
-    return "max_tokens", None
-
-
 def _prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
     return run.fields if run.is_chat else run.prompt or ""

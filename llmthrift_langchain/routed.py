@@ -15,22 +15,23 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.uuid import uuid7
 
-from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.budgets.output import max_output_tokens, name_of_output_limit, tokens_of_stream
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
+from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.request import CacheUse, Request, RouteUse
 from llmthrift_core.routing import RouteRequest
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
-from llmthrift_langchain.enforcement import text_of_event, tokens_of_stream
+from llmthrift_langchain.enforcement import text_of_event
 from llmthrift_langchain.lineage import root_of
-from llmthrift_langchain.llm_string import relevant
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.response import count_input, max_output_tokens, merge, name_of_output_limit, response_of_message
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata, call_site_of_prompt, with_call_site
+from llmthrift_langchain.response import count_input, merge, response_of_message
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
 
 if TYPE_CHECKING:

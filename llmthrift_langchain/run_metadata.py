@@ -5,7 +5,6 @@ Metadata belongs to the application: a value that means nothing here is passed o
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -58,12 +57,6 @@ def _say_once(message: str) -> None:
 
 
 @lru_cache(maxsize=4096)
-def with_call_site(attribution: Attribution, call_site: str) -> Attribution:
-    """The attribution, with a call site that it lacked."""
-    return Attribution(call_site=call_site).over(attribution)
-
-
-@lru_cache(maxsize=4096)
 def _attribution(values: tuple[Any, ...], thread: Any, node: Any) -> Attribution:
     return attribution_of(None, **_named(values, thread, node))
 
@@ -75,9 +68,3 @@ def _named(values: tuple[Any, ...], thread: Any, node: Any) -> dict[str, Any]:
     if named["call_site"] is None:
         named["call_site"] = node
     return named
-
-
-@lru_cache(maxsize=1024)
-def call_site_of_prompt(system: str) -> str:
-    """A stable name for a call site that nobody named: a hash of its system prompt."""
-    return "system:" + hashlib.blake2b(system.encode("utf-8", "replace"), digest_size=4).hexdigest()
