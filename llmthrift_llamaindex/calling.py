@@ -1,0 +1,178 @@
+"""The four ways of driving a call: whole or as a stream, sync or async. The steps are `DrivenCall`'s; these only wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Any
+
+from llmthrift_llamaindex.behind import Behind
+from llmthrift_llamaindex.driven import DrivenCall
+from llmthrift_llamaindex.response import Asked
+
+
+def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
+    """Answer with the model, or from the cache.
+
+    Raises:
+        BudgetExceededError: a budget refuses the call.
+    """
+    with DrivenCall(behind, method, asked, arguments) as driven:
+        _begin(driven)
+        while True:
+            function, given, options = driven.next()
+            try:
+                with driven.owning():
+                    response = function(given, **options)
+            except BaseException as error:
+                if not driven.failed(error):
+                    raise
+            else:
+                driven.finished(driven.whole(response))
+                return response
+
+
+async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
+    """As `answer`; the database is used off the event loop."""
+    with DrivenCall(behind, method, asked, arguments) as driven:
+        await _abegin(driven)
+        while True:
+            function, given, options = driven.next()
+            try:
+                with driven.owning():
+                    response = await function(given, **options)
+            except BaseException as error:
+                if not driven.failed(error):
+                    raise
+            else:
+                await _afinish(driven, driven.whole(response))
+                return response
+
+
+def stream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Generator[Any, None, None]:
+    """Stream the model's answer, or replay a cached one. A stream read to its end is stored.
+
+    Raises:
+        BudgetExceededError: a budget refuses the call; before a stream is returned, and in the stream when it outgrows the budget.
+    """
+    driven = DrivenCall(behind, method, asked, arguments)
+    try:
+        _begin(driven)
+        opened = _open(driven)
+    except BaseException as error:
+        driven.close(error)
+        raise
+    return _read(driven, opened)
+
+
+async def astream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+    """As `stream`; the database is used off the event loop."""
+    driven = DrivenCall(behind, method, asked, arguments)
+    try:
+        await _abegin(driven)
+        opened = await _aopen(driven)
+    except BaseException as error:
+        driven.close(error)
+        raise
+    return _aread(driven, opened)
+
+
+def _begin(driven: DrivenCall) -> None:
+    driven.begin()
+    while (waiting := driven.call.waiting) is not None:
+        waiting.wait()
+        driven.begin()
+
+
+async def _abegin(driven: DrivenCall) -> None:
+    while True:
+        if driven.is_quick:
+            driven.begin()
+        else:
+            await asyncio.to_thread(driven.begin)
+        waiting = driven.call.waiting
+        if waiting is None:
+            return
+        await waiting.wait_async()
+
+
+async def _afinish(driven: DrivenCall, response: Any) -> None:
+    if driven.writes:
+        await asyncio.to_thread(driven.finished, response)
+    else:
+        driven.finished(response)
+
+
+def _open(driven: DrivenCall) -> Iterator[Any]:
+    """The stream of the first model that opens one."""
+    while True:
+        function, given, options = driven.next()
+        try:
+            with driven.owning():
+                opened = iter(function(given, **options))
+        except BaseException as error:
+            if not driven.failed(error):
+                raise
+        else:
+            return opened
+
+
+async def _aopen(driven: DrivenCall) -> AsyncIterator[Any]:
+    while True:
+        function, given, options = driven.next()
+        try:
+            with driven.owning():
+                opened = aiter(await function(given, **options))
+        except BaseException as error:
+            if not driven.failed(error):
+                raise
+        else:
+            return opened
+
+
+def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, None]:
+    with driven:
+        while True:
+            try:
+                while True:
+                    with driven.owning():  # not while the reader has the piece: he may call other models
+                        piece = next(opened, None)
+                    if piece is None:
+                        break
+                    yield driven.came(piece)
+            except BaseException as error:
+                if (close := getattr(opened, "close", None)) is not None:
+                    close()
+                if driven.has_begun:
+                    driven.broken_off(error)
+                    raise
+                if not driven.failed(error):
+                    raise
+                opened = _open(driven)
+            else:
+                driven.finished(driven.together())
+                return
+
+
+async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    with driven:
+        while True:
+            try:
+                while True:
+                    with driven.owning():
+                        piece = await anext(opened, None)
+                    if piece is None:
+                        break
+                    yield driven.came(piece)
+            except BaseException as error:
+                if (close := getattr(opened, "aclose", None)) is not None:
+                    await close()
+                if driven.has_begun:
+                    driven.broken_off(error)
+                    raise
+                if not driven.failed(error):
+                    raise
+                opened = await _aopen(driven)
+            else:
+                await _afinish(driven, driven.together())
+                return

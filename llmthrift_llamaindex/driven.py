@@ -1,0 +1,280 @@
+"""One call through `thrifty` or a router: what the eight ways of calling a LlamaIndex model have in common."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.budgets.output import tokens_of_stream
+from llmthrift_core.cache.flight import whoami
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
+from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.call import Call
+from llmthrift_core.ledger import request_ids
+from llmthrift_core.request import CacheUse, PromptFeatures, Request
+from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
+from llmthrift_llamaindex.codec import decode, mark
+from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.messages import canonical_messages, system_of
+from llmthrift_llamaindex.ownership import owned_by
+from llmthrift_llamaindex.replay import CachedAnswer
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, count_input, has_tool_calls, pairs_of, response_of
+from llmthrift_llamaindex.runs import current_run
+from llmthrift_llamaindex.semantic import semantic_use
+from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
+from llmthrift_llamaindex.tools import TOOLS
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.policy import CachePolicy
+
+
+class DrivenCall:
+    """A call from its input to its row. A context manager: while it is open, inner doors and handlers yield to it.
+
+    Args:
+        behind: the model or models.
+        method: the name of the called method, such as "astream_chat".
+        asked: messages, or a completion's prompt.
+        arguments: keyword arguments of the call.
+    """
+
+    def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
+        self._call: Call | None = None
+        self._behind = behind
+        self._thrift = thrift = behind.thrift
+        self._method = method
+        self._given = asked
+        # Integrations append to the list that they are given, some time after the key was made of it.
+        self._asked: Asked = asked if isinstance(asked, str) else list(asked)
+        mode = arguments.pop("cache", None)
+        max_tier = arguments.pop("max_tier", None)
+        self._arguments = arguments
+        use = arguments.get(TOOLS)
+        # What the arguments say, for keys and counts: tools have no provider's format yet.
+        self._said = arguments if use is None else {**arguments, TOOLS: None, "tools": use.described()}
+        self._pin = behind.pin_of(self._asked, arguments)
+        self._tried: list[str] = []
+        self._pieces = Pieces()
+        attribution = attribution_of_tags(active_tags()).over(current_attribution())
+        if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
+            attribution = with_call_site(attribution, call_site_of_prompt(system))
+        self._tiers = behind.tiers_at_most(max_tier)
+        identity = request_ids.new_request_id()
+        trace, parent = current_run()
+        only = behind.model(None) if self._tiers is None else None
+        self.request = Request(
+            model="" if only is None else str(arguments.get("model") or model_of(only)),
+            provider=None if only is None else provider_of(only),
+            attribution=attribution,
+            request_id=identity,
+            run_id=identity,
+            trace_id=trace or identity,
+            parent_id=parent,
+            stream="stream" in method,
+            prompt=None if thrift.capture == "off" else PromptFeatures.of(pairs_of(self._asked), thrift.capture),
+            cache=self._cache_use(current_cache_mode() if mode is None else checked_cache_mode(mode), max_tier, attribution),
+            route=behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin),
+            input_tokens=self._input_tokens,
+            max_output_tokens=self._max_output_tokens,
+            may_clamp=can_be_limited(behind.model(None)),
+        )
+
+    # --- life ---
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(error)
+
+    def __del__(self) -> None:
+        # A stream that nobody began to read: its generator goes without running.
+        self.close(GeneratorExit())
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the call if nothing else has, and stop owning what happens inside it."""
+        if self._call is not None:
+            if self._call.is_open:
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"))
+            self._thrift.disown(self._call)
+
+    def begin(self) -> None:
+        """Look up, route and reserve; or find an identical call to wait for. Touches the database.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        if self._call is None:
+            self._call = self._thrift.begin(self.request)
+            self._thrift.own(self._call)
+        else:
+            self._call.resume()
+
+    @property
+    def call(self) -> Call:
+        """The call, once begun."""
+        assert self._call is not None  # noqa: S101 - begin() comes first
+        return self._call
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether `begin` will find its answer in memory."""
+        use = self.request.cache
+        if use is not None and use.mode == "on":
+            in_memory: bool = self._thrift.cache.holds(use.key)
+            return in_memory
+        return not self._thrift.budgets.are_kept
+
+    @property
+    def writes(self) -> bool:
+        """Whether ending the call will write to the cache or the budgets."""
+        use = self.request.cache
+        return self.call.holds_money or (self.call.hit is None and use is not None and use.mode != "off")
+
+    # --- attempts ---
+
+    def owning(self) -> AbstractContextManager[None]:
+        """While the model is called inside of this, nobody else records it."""
+        return owned_by(self.call)
+
+    def next(self) -> tuple[Any, Asked, dict[str, Any]]:
+        """The function to call now, its input and its keyword arguments."""
+        call = self.call
+        if call.hit is not None:
+            answer: Answer = call.answer
+            mark(answer, _signs(call))
+            replayed = CachedAnswer(answer, call.hit.model, self._behind.callback_manager)
+            return getattr(replayed, self._method), self._given, {}
+        target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
+        return getattr(target, self._method), asked, arguments
+
+    def failed(self, error: BaseException) -> bool:
+        """A model failed before it answered. True if another one is to be tried: its call has begun.
+
+        Raises:
+            BudgetExceededError: a budget refuses the further attempt.
+        """
+        call = self.call
+        following = self._behind.after(error, call.tier, self._tiers, self._tried) if call.hit is None else None
+        if following is None:
+            call.fail(error)
+            return False
+        if call.tier is not None:
+            self._tried.append(call.tier)
+        model = self._behind.model(following)
+        name = str(self._arguments.get("model") or model_of(model))
+        call.attempt(following, name, provider_of(model), reason="fallback", error=error)
+        return True
+
+    def finished(self, answer: Answer | None) -> None:
+        """A model, or the cache, gave its whole answer. Touches the database."""
+        call = self.call
+        if call.hit is not None:
+            call.finish_hit()
+        elif answer is None:
+            call.fail(ValueError("the model answered nothing"))
+        else:
+            self._behind.answered(call.tier, self._pin)
+            if call.request.cache is not None and has_tool_calls(answer):
+                call.request.cache.semantic = None  # what a tool is asked for depends on more than the meaning of the question
+            call.finish(response_of(answer, self._asked, call.model, self._provider, storable=True))
+
+    def whole(self, answer: Answer) -> Answer:
+        """The model's answer, with a note of the tier that gave it."""
+        if self.call.tier is not None and self.call.hit is None:
+            mark(answer, {"tier": self.call.tier})
+        return answer
+
+    # --- streams ---
+
+    def came(self, piece: Answer) -> Answer:
+        """A piece of a stream has come: its hold grows with it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more; the stream is to be stopped.
+        """
+        call = self.call
+        call.mark_first_token()
+        self._pieces.add(self.whole(piece))
+        if call.holds_money:
+            call.extend(tokens_of_stream(self._pieces.chars))
+        return piece
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a piece of the stream has come."""
+        return self._pieces.have_come
+
+    def together(self) -> Answer | None:
+        """The answer that the pieces make."""
+        return self._pieces.together()
+
+    def broken_off(self, error: BaseException) -> None:
+        """A stream ended early: what had come is settled and recorded, and not stored."""
+        call, answer = self.call, self._pieces.together()
+        if call.hit is not None:
+            call.finish_hit()
+            return
+        call.fail(error, None if answer is None else response_of(answer, self._asked, call.model, self._provider, storable=False))
+
+    # --- what the request says ---
+
+    @property
+    def _provider(self) -> str | None:
+        return provider_of(self._behind.model(self.call.tier))
+
+    def _input_tokens(self) -> int:
+        return count_input(self._asked, model_of(self._behind.model(None)), self._said)
+
+    def _max_output_tokens(self, tier: str | None) -> int | None:
+        return output_limit(self._behind.model(tier), self._arguments)
+
+    def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+        policy = self._behind.answers.policy
+        if policy is None or mode == "off":
+            return None
+        try:
+            return self._keyed(policy, mode, max_tier, attribution)
+        except UncacheableError as error:
+            self._thrift.cache.note_uncacheable(str(error))
+        except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
+            self._thrift.note_failure("cache", error)
+        return None
+
+    def _keyed(self, policy: CachePolicy, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse:
+        asked, answers = self._asked, self._behind.answers
+        identity = self._behind.identity()
+        parameters = canonical_json({"arguments": relevant(self._said), "max_tier": max_tier})
+        is_chat = not isinstance(asked, str)
+        what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
+        key = policy.key(
+            identity, digest("chat" if is_chat else "complete", what), digest("parameters", parameters), attribution=attribution
+        )
+        semantic = None
+        if answers.semantic is not None:
+            semantic = semantic_use(
+                answers.semantic,
+                asked,
+                identity,
+                parameters,
+                temperature=self._arguments.get("temperature", getattr(self._behind.model(None), "temperature", None)),
+                extract_question=answers.extract_question,
+            )
+        return CacheUse(key, policy, partial(decode, is_chat=is_chat), mode, caller=whoami(), semantic=semantic)
+
+
+def _signs(call: Call) -> dict[str, Any]:
+    """The kind of a hit, the model that had answered, and how many seconds ago."""
+    entry = call.hit
+    assert entry is not None  # noqa: S101 - callers check it
+    age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
+    about: dict[str, Any] = {"cache": call.hit_kind, "model": entry.model, "age_seconds": age_ms / 1000}
+    if (found := call.semantic_hit) is not None:
+        about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
+    return about
+

@@ -1,0 +1,81 @@
+"""What a LlamaIndex model is known by: its name and provider for prices, and a digest of its parameters for cache keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.parameters import relevant
+
+_NAMES: Final = ("model", "model_name", "model_id", "deployment_name")
+_INTEGRATIONS: Final = ("llama_index.llms.", "llama_index.embeddings.")
+# Integrations that reach many providers: which one a model belongs to, only its name tells.
+_GATEWAYS: Final = frozenset({"openai_like", "litellm", "langchain", "llama_api", "openrouter", "portkey", "custom"})
+_SECRET: Final = re.compile(r"api_?key|secret|password|credential|access_key|auth_token|access_token|session_token|^token$", re.IGNORECASE)
+# Excluded from serialization by LlamaIndex, and yet part of what a completion model is sent.
+_SENT: Final = frozenset({"messages_to_prompt", "completion_to_prompt"})
+# Fields that shape the input before a model is called, or only how it is called: the key holds the input itself.
+_ELSEWHERE: Final = frozenset({
+    "system_prompt", "query_wrapper_prompt", "output_parser", "pydantic_program_mode", "reuse_client", "callback_manager",
+    "rate_limiter", "embed_batch_size", "num_workers", "embeddings_cache", "show_progress", "context_window",
+})  # fmt: skip
+
+
+def model_of(model: Any) -> str:
+    """The name of an LLM or embedding model; its class's name where it tells none."""
+    for name in _NAMES:
+        value = getattr(model, name, None)
+        if isinstance(value, str) and value and value != "unknown":
+            return value
+    try:
+        told = model.metadata.model_name
+    except Exception:  # an integration that knows only the names in its own table
+        told = None
+    return told if isinstance(told, str) and told and told != "unknown" else str(model.class_name())
+
+
+def provider_of(model: Any) -> str | None:
+    """The provider, by the integration package that the model's class comes from; None where that reaches many providers."""
+    for kind in type(model).__mro__:
+        module = kind.__module__
+        for prefix in _INTEGRATIONS:
+            if module.startswith(prefix):
+                name = module[len(prefix) :].partition(".")[0]
+                return None if name in _GATEWAYS else name
+    return None
+
+
+def identity_of(model: Any) -> bytes:
+    """A digest of the class, and of every field that may change an answer. Credentials, clients and timeouts are no part of it.
+
+    Raises:
+        UncacheableError: a field that cannot be told from another, such as a local function.
+    """
+    kind = getattr(type(model), "llmthrift_base", type(model))  # a wrapped model is keyed as itself
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        if name in _ELSEWHERE or _SECRET.search(name) or (field.exclude and name not in _SENT):
+            continue
+        values[name] = _told(getattr(model, name, None))
+    # A name that an integration keeps beside its fields: the conversation that is continued, the provider behind a gateway.
+    private = getattr(model, "__pydantic_private__", None) or {}
+    hidden = {name: value for name, value in private.items() if isinstance(value, str) and not _SECRET.search(name)}
+    return digest("llamaindex", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json([relevant(values), hidden]))
+
+
+def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries whose names are not those of credentials."""
+    return {name: value for name, value in values.items() if not _SECRET.search(str(name))}
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if callable(value) and not isinstance(value, type):
+        name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', '<')}"
+        if "<" in name:
+            raise UncacheableError("a model with a local function among its fields cannot be part of a cache key: another could look the same")
+        return name
+    return value

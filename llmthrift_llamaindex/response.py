@@ -1,0 +1,141 @@
+"""From LlamaIndex's responses, whole or in pieces, to the core's `Response`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
+
+from llmthrift_core.request import Response
+from llmthrift_core.usage import Usage
+from llmthrift_llamaindex.codec import encode
+from llmthrift_llamaindex.messages import text_of
+from llmthrift_llamaindex.usage import served_by, usage_block
+
+Asked = Sequence[ChatMessage] | str
+Answer = ChatResponse | CompletionResponse
+
+
+class Pieces:
+    """A stream as it comes. LlamaIndex's pieces carry the answer so far; the last is the whole."""
+
+    def __init__(self) -> None:
+        self.chars = 0
+        self._deltas: list[str] = []
+        self._last: Answer | None = None
+        self._billed: Answer | None = None
+
+    def add(self, piece: Answer) -> None:
+        """Take the next piece."""
+        self._last = piece
+        if delta := piece.delta:
+            self._deltas.append(delta)
+            self.chars += len(delta)
+        if usage_block(piece) is not None:
+            self._billed = piece
+
+    @property
+    def have_come(self) -> bool:
+        """Whether there was a piece."""
+        return self._last is not None
+
+    def together(self) -> Answer | None:
+        """The answer that the pieces make; None if there were none."""
+        last, billed = self._last, self._billed
+        if last is None:
+            return None
+        update: dict[str, Any] = {}
+        if billed is not None and billed is not last:  # usage that came before the last piece
+            update["raw"] = billed.raw
+            update["additional_kwargs"] = {**billed.additional_kwargs, **last.additional_kwargs}
+        # Some integrations are a piece behind, or begin a block only when it is whole: then the pieces themselves say more.
+        said = "".join(self._deltas)
+        if isinstance(last, CompletionResponse):
+            if len(said) > len(last.text):
+                update["text"] = said
+        elif len(said) > len(text_of(last.message)):
+            others = [block for block in last.message.blocks if not isinstance(block, TextBlock)]
+            update["message"] = last.message.model_copy(update={"blocks": [TextBlock(text=said), *others]})
+        return last.model_copy(update=update) if update else last
+
+
+def response_of(answer: Answer, asked: Asked, model: str, provider: str | None, *, storable: bool) -> Response:
+    """The response of a call.
+
+    Args:
+        storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
+    """
+    served = served_by(answer, provider)
+    response = Response(
+        usage=served.usage,
+        estimate=lambda: estimate_usage(asked, answer, served.model or model),
+        model=served.model,
+        provider_cost_usd=served.provider_cost_usd,
+        text=lambda: answer_text(answer),
+    )
+    if storable and answer_text(answer):
+        response.payload = lambda: encode(answer)
+    return response
+
+
+def has_tool_calls(answer: Answer) -> bool:
+    """Whether the model asks for a tool."""
+    if isinstance(answer, CompletionResponse):
+        return False
+    message = answer.message
+    return bool(message.additional_kwargs.get("tool_calls")) or any(isinstance(block, ToolCallBlock) for block in message.blocks)
+
+
+def answer_text(answer: Answer) -> str:
+    """Everything that was generated, as text to count: content, reasoning and the arguments of tool calls."""
+    if isinstance(answer, CompletionResponse):
+        return answer.text
+    parts: list[str] = []
+    for block in answer.message.blocks:
+        if isinstance(block, TextBlock):
+            parts.append(block.text)
+        elif isinstance(block, ToolCallBlock):
+            parts.append(f"{block.tool_name}{block.tool_kwargs}")
+        elif isinstance(block, ThinkingBlock):
+            parts.append(block.content or "")
+    if not any(isinstance(block, ToolCallBlock) for block in answer.message.blocks):
+        parts.extend(str(call) for call in answer.message.additional_kwargs.get("tool_calls") or ())
+    return "\n".join(part for part in parts if part)
+
+
+def estimate_usage(asked: Asked, answer: Answer, model: str) -> Usage:
+    """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
+    from llmthrift_core.tokens import count_tokens
+
+    text = answer_text(answer)
+    received = count_tokens(text, model).tokens if text else 0
+    return Usage(input_tokens=count_prompt(asked, model), output_tokens=received, estimated=True)
+
+
+def count_input(asked: Asked, model: str, arguments: Mapping[str, Any]) -> int:
+    """The input tokens of a prompt and of the tools and schemas that go with it. JSON is longer than what providers make of it."""
+    from llmthrift_core.tokens import count_tokens
+
+    tokens = count_prompt(asked, model)
+    for name in ("tools", "functions", "response_format"):
+        if given := arguments.get(name):
+            tokens += count_tokens(json.dumps(given, default=str), model).tokens
+    return tokens
+
+
+def count_prompt(asked: Asked, model: str) -> int:
+    """The input tokens of a prompt, counted offline."""
+    from llmthrift_core.tokens import count_message_tokens, count_tokens
+
+    if isinstance(asked, str):
+        return count_tokens(asked, model).tokens
+    return count_message_tokens([{"role": message.role.value, "content": text_of(message)} for message in asked], model).tokens
+
+
+def pairs_of(asked: Asked) -> list[tuple[str, str]]:
+    """(role, text) of every message, for the features that a row may keep."""
+    if isinstance(asked, str):
+        return [("prompt", asked)]
+    return [(message.role.value, text_of(message)) for message in asked]

@@ -1,0 +1,151 @@
+"""Several models, as a driven call sees them: which one is called, and what is called after it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.request import RouteUse
+from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
+from llmthrift_llamaindex.behind import limited
+from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
+from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, question_of, system_of
+from llmthrift_llamaindex.pins import Pinned, Pins
+from llmthrift_llamaindex.response import Asked, pairs_of
+from llmthrift_llamaindex.tags import active_tags, is_agent_step, workflow_run
+from llmthrift_llamaindex.tools import TOOLS, ToolUse
+
+if TYPE_CHECKING:
+    from llama_index.core.callbacks import CallbackManager
+
+    from llmthrift_core.attribution import Attribution
+    from llmthrift_core.call import Call
+    from llmthrift_core.routing import RoutingPolicy
+    from llmthrift_core.thrift import Thrift
+    from llmthrift_llamaindex.behind import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class ManyModels:
+    """The models of a router, and how one of them is chosen.
+
+    Attributes:
+        models: by tier, cheapest first.
+        tiers: their order.
+        policy: decides.
+        fallbacks, max_tier, baseline: as for `RouterLLM`.
+    """
+
+    thrift: Thrift
+    answers: Answers
+    models: Mapping[str, Any]
+    tiers: Tiers
+    policy: RoutingPolicy
+    fallbacks: bool = True
+    max_tier: str | None = None
+    baseline: str | None = None
+    _pins: Pins = field(default_factory=Pins, repr=False)
+
+    @property
+    def callback_manager(self) -> CallbackManager:
+        """Of the baseline's model."""
+        return cast("CallbackManager", self.model(None).callback_manager)
+
+    def identity(self) -> bytes:
+        """Stands for tiers, models and policy in a cache key. Raises UncacheableError where a model cannot be told from another."""
+        parts = [part for name, llm in self.models.items() for part in (name.encode(), identity_of(llm))]
+        return digest("router", self.policy.version.encode(), canonical_json(self.max_tier), *parts)
+
+    def tiers_at_most(self, max_tier: str | None) -> Tiers:
+        """The tiers that both the router and the caller allow.
+
+        Raises:
+            ConfigurationError: no such tier, or none is left.
+        """
+        own = self.tiers.at_most(self.max_tier)
+        if max_tier is None:
+            return own
+        names = tuple(name for name in self.tiers.at_most(max_tier).names if name in own.names)
+        if not names:
+            raise ConfigurationError(f"max_tier={max_tier!r} leaves none of the tiers that the router allows: {', '.join(own.names)}")
+        return Tiers(names, self.tiers.price_tier)
+
+    def pin_of(self, asked: Asked, arguments: Mapping[str, Any]) -> str | None:
+        """The run whose calls keep one tier: an agent's, or any workflow's loop of tools."""
+        tags = active_tags()
+        run = workflow_run(tags)
+        if run is None:
+            return None
+        in_loop = _has_tools(arguments) or is_agent_step(tags) or (not isinstance(asked, str) and has_tool_turns(asked))
+        return run if in_loop else None
+
+    def route(
+        self,
+        tiers: Tiers | None,
+        asked: Asked,
+        arguments: Mapping[str, Any],
+        attribution: Attribution,
+        *,
+        max_tier: str | None,
+        pin: str | None,
+    ) -> RouteUse:
+        """How a call is routed. A loop of tools is judged by what it began with."""
+        allowed = self.tiers if tiers is None else tiers
+        begun: Asked = asked if isinstance(asked, str) else before_tools(asked)
+        pairs = pairs_of(begun)
+        kept = None if pin is None else self._pins.of(pin)
+        return RouteUse(
+            policy=self.policy if kept is None else Pinned(kept, self.policy.version),
+            tiers=allowed,
+            request=RouteRequest(
+                question=begun if isinstance(begun, str) else question_of(begun),
+                system="" if isinstance(begun, str) else system_of(begun),
+                history_messages=len(pairs),
+                input_chars=sum(len(text) for _, text in pairs),
+                has_tools=_has_tools(arguments),
+                has_images=not isinstance(asked, str) and has_media(asked),
+                structured=arguments.get("response_format") is not None,
+                attribution=attribution,
+                max_tier=max_tier,
+                metadata=active_tags(),
+            ),
+            # A call may override the model's name: llm.chat(messages, model="other").
+            models={name: (str(arguments.get("model") or model_of(llm)), provider_of(llm)) for name, llm in self.models.items()},
+            baseline=self._baseline_within(allowed),
+        )
+
+    def model(self, tier: str | None) -> Any:
+        """The LLM of a tier; the baseline's where None is given."""
+        return self.models[self._baseline_within(self.tiers) if tier is None else tier]
+
+    def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
+        """The tier's model, with tools in its provider's format."""
+        llm = self.model(call.tier)
+        if call.max_output_tokens is not None:
+            llm = limited(llm, call.max_output_tokens)
+        use: ToolUse | None = arguments.pop(TOOLS, None)
+        if use is not None and not isinstance(asked, str):
+            asked, prepared = use.prepared(llm, asked)
+            arguments = {**prepared, **arguments}
+        return llm, asked, arguments
+
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+        """The tier to try after one failed, or None."""
+        if not self.fallbacks or tier is None or tiers is None or fallback_reason(error) is None:
+            return None
+        return next((name for name in fallback_order(tiers, tier) if name != tier and name not in tried), None)
+
+    def answered(self, tier: str | None, pin: str | None) -> None:
+        """A tier has answered: the run keeps it."""
+        if pin is not None and tier is not None:
+            self._pins.keep(pin, tier)
+
+    def _baseline_within(self, tiers: Tiers) -> str:
+        return self.baseline if self.baseline in tiers.names and self.baseline is not None else tiers.names[-1]
+
+
+def _has_tools(arguments: Mapping[str, Any]) -> bool:
+    return TOOLS in arguments or bool(arguments.get("tools"))

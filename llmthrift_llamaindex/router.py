@@ -1,0 +1,280 @@
+"""`RouterLLM`: an LLM that sends each request to one of several, and caches, meters and falls back on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+)
+from llama_index.core.llms import LLM
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing import Tiers, as_policy
+from llmthrift_core.settings import is_disabled
+from llmthrift_llamaindex import calling
+from llmthrift_llamaindex.behind import answers_of
+from llmthrift_llamaindex.codec import mark_of
+from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.ownership import owning_call
+from llmthrift_llamaindex.routed import ManyModels
+from llmthrift_llamaindex.runs import follow_runs
+from llmthrift_llamaindex.tools import TOOLS, ToolUse
+
+if TYPE_CHECKING:
+    from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.tools.types import BaseTool
+
+    from llmthrift_core.thrift import Thrift
+
+_PASSED: Final = ("cache", "max_tier", TOOLS)
+
+
+class RouterLLM(FunctionCallingLLM):
+    """Answer each request with the cheapest model that is good enough.
+
+    One agent run keeps its model, since its next call continues what the last one said.
+
+    Args:
+        thrift: prices, cache, budgets and ledger. May be given first, without a name.
+        models: name of tier -> LLM. Cheapest first.
+        policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
+            takes a `RouteRequest` and returns a tier's name.
+        cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
+        semantic, semantic_ttl_seconds, extract_question: as for `thrifty`.
+        fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
+        max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
+        baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
+
+    Per call, `cache="off"` neither reads nor writes the cache and `cache="refresh"` replaces what is stored.
+
+    Raises:
+        ConfigurationError: no models, something that is no LLM, or a tier that does not exist.
+
+    >>> from llama_index.core.llms import MockLLM
+    >>> from llmthrift_core import Thrift
+    >>> from llmthrift_llamaindex import RouterLLM
+    >>> llm = RouterLLM(Thrift(":memory:"), models={"simple": MockLLM(max_tokens=1), "complex": MockLLM(max_tokens=2)})
+    >>> llm.complete("What is the capital of France?").text
+    'text'
+    """
+
+    thrift: Any = Field(exclude=True)
+    models: Mapping[str, Any] = Field(exclude=True)
+    policy: Any = Field(default=None, exclude=True)
+    cache: Any = Field(default=True, exclude=True)
+    semantic: Any = Field(default=False, exclude=True)
+    semantic_ttl_seconds: float | None = 7200.0
+    extract_question: Any = Field(default=None, exclude=True)
+    fallbacks: bool = True
+    max_tier: str | None = None
+    baseline: str | None = None
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    _behind: ManyModels = PrivateAttr()
+
+    def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
+        if thrift is not None:
+            fields["thrift"] = thrift
+        super().__init__(**fields)
+        self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
+
+    def _prepare(self) -> None:
+        if not self.models:
+            raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
+        for name, llm in self.models.items():
+            if not isinstance(llm, LLM):
+                raise ConfigurationError(f"tier {name!r} must be an LLM of LlamaIndex, not {type(llm).__name__}")
+            if isinstance(llm, RouterLLM):
+                raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
+        follow_runs()
+        prices = self.thrift.prices
+        tiers = Tiers(tuple(self.models), price_tier=lambda name: prices.tier(model_of(self.models[name]), provider=provider_of(self.models[name])))
+        if self.max_tier is not None:
+            tiers.at_most(self.max_tier)
+        if self.baseline is not None and self.baseline not in self.models:
+            raise ConfigurationError(f"baseline={self.baseline!r} is not a tier of this router: {', '.join(self.models)}")
+        if "callback_manager" in self.model_fields_set:
+            self._share(self.callback_manager)
+        self._behind = ManyModels(
+            thrift=self.thrift,
+            answers=answers_of(self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question),
+            models=dict(self.models),
+            tiers=tiers,
+            policy=as_policy(self.policy),
+            fallbacks=self.fallbacks,
+            max_tier=self.max_tier,
+            baseline=self.baseline,
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "callback_manager":  # as `Settings` does
+            self._share(value)
+
+    def _share(self, callback_manager: CallbackManager) -> None:
+        for llm in self.models.values():
+            llm.callback_manager = callback_manager
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The class's name in events."""
+        return "RouterLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What every model can do: the smallest context window, and capabilities that all of them have."""
+        told = [llm.metadata for llm in self.models.values()]
+        baseline = self._behind.model(None).metadata
+        outputs = [each.num_output for each in told if each.num_output > 0]
+        return LLMMetadata(
+            context_window=min(each.context_window for each in told),
+            num_output=min(outputs) if outputs else baseline.num_output,
+            is_chat_model=all(each.is_chat_model for each in told),
+            is_function_calling_model=all(each.is_function_calling_model for each in told),
+            model_name=baseline.model_name,
+            system_role=baseline.system_role,
+        )
+
+    # --- calling: without LlamaIndex's decorators, so that only the chosen model emits events ---
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Answer with the chosen model, or from the cache.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        if self._passes:
+            llm, given, options = self._plain(messages, kwargs)
+            return cast("ChatResponse", llm.chat(given, **options))
+        return cast("ChatResponse", calling.answer(self._behind, "chat", messages, kwargs))
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """As `chat`, for a prompt."""
+        arguments = {"formatted": formatted, **kwargs}
+        if self._passes:
+            llm, given, options = self._plain(prompt, arguments)
+            return cast("CompletionResponse", llm.complete(given, **options))
+        return cast("CompletionResponse", calling.answer(self._behind, "complete", prompt, arguments))
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """As `chat`, in pieces. A stream read to its end is stored."""
+        if self._passes:
+            llm, given, options = self._plain(messages, kwargs)
+            return cast("ChatResponseGen", llm.stream_chat(given, **options))
+        return calling.stream(self._behind, "stream_chat", messages, kwargs)
+
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
+        """As `complete`, in pieces."""
+        arguments = {"formatted": formatted, **kwargs}
+        if self._passes:
+            llm, given, options = self._plain(prompt, arguments)
+            return cast("CompletionResponseGen", llm.stream_complete(given, **options))
+        return calling.stream(self._behind, "stream_complete", prompt, arguments)
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """As `chat`."""
+        if self._passes:
+            llm, given, options = self._plain(messages, kwargs)
+            return cast("ChatResponse", await llm.achat(given, **options))
+        return cast("ChatResponse", await calling.aanswer(self._behind, "achat", messages, kwargs))
+
+    async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        """As `complete`."""
+        arguments = {"formatted": formatted, **kwargs}
+        if self._passes:
+            llm, given, options = self._plain(prompt, arguments)
+            return cast("CompletionResponse", await llm.acomplete(given, **options))
+        return cast("CompletionResponse", await calling.aanswer(self._behind, "acomplete", prompt, arguments))
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """As `stream_chat`."""
+        if self._passes:
+            llm, given, options = self._plain(messages, kwargs)
+            return cast("ChatResponseAsyncGen", await llm.astream_chat(given, **options))
+        return await calling.astream(self._behind, "astream_chat", messages, kwargs)
+
+    async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
+        """As `stream_complete`."""
+        arguments = {"formatted": formatted, **kwargs}
+        if self._passes:
+            llm, given, options = self._plain(prompt, arguments)
+            return cast("CompletionResponseAsyncGen", await llm.astream_complete(given, **options))
+        return await calling.astream(self._behind, "astream_complete", prompt, arguments)
+
+    # --- tools: prepared and read by the model that answers ---
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        messages = list(chat_history or [])
+        if user_msg:
+            messages.append(ChatMessage(role="user", content=user_msg) if isinstance(user_msg, str) else user_msg)
+        passed = {name: kwargs.pop(name) for name in _PASSED if name in kwargs}
+        if not tools:
+            return {"messages": messages, **passed, **kwargs}
+        use = ToolUse(list(tools), parallel=allow_parallel_tool_calls, required=tool_required, options=kwargs)
+        return {"messages": messages, **passed, TOOLS: use}
+
+    def _validate_chat_with_tools_response(
+        self, response: ChatResponse, tools: Sequence[BaseTool], allow_parallel_tool_calls: bool = False, **kwargs: Any
+    ) -> ChatResponse:
+        llm = self._answering(response)
+        return llm._validate_chat_with_tools_response(response, tools, allow_parallel_tool_calls=allow_parallel_tool_calls)
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """The tools that the model wants to be called, as the model that answered reads them."""
+        return self._answering(response).get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
+
+    # --- steps ---
+
+    @property
+    def _passes(self) -> bool:
+        """Whether the baseline's model is called as it is."""
+        return is_disabled() or owning_call(self.thrift) is not None
+
+    def _plain(self, asked: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+        llm, options = self._behind.model(None), dict(kwargs)
+        use = options.pop(TOOLS, None)
+        for ours in ("cache", "max_tier"):
+            options.pop(ours, None)
+        if use is not None:
+            asked, prepared = use.prepared(llm, asked)
+            options = {**prepared, **options}
+        return llm, asked, options
+
+    def _answering(self, response: ChatResponse) -> FunctionCallingLLM:
+        tier = mark_of(response).get("tier")
+        return cast("FunctionCallingLLM", self._behind.model(tier if tier in self.models else None))
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> RouterLLM:
+        return self.model_copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = ("models", "policy", "cache", "semantic", "semantic_ttl_seconds", "extract_question", "fallbacks", "max_tier", "baseline")
+        return _remade, (self.thrift, {name: getattr(self, name) for name in names})
+
+
+def _remade(thrift: Thrift, fields: dict[str, Any]) -> RouterLLM:
+    return RouterLLM(thrift, **fields)

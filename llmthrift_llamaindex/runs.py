@@ -1,0 +1,68 @@
+"""Following the spans around model calls: which outermost run they belong to, so that budgets per run hold for engines and agents.
+
+A model is told nothing of the engine or workflow that calls it. LlamaIndex opens a span for each of these; from the first door on, a
+small span handler knows the root of every open one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, Final
+
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.span import active_span_id
+from llama_index_instrumentation.span.base import BaseSpan
+from llama_index_instrumentation.span_handlers import BaseSpanHandler
+
+_MOST_OPEN: Final = 50_000
+_roots: dict[str, str] = {}
+
+
+class _Follower(BaseSpanHandler[BaseSpan]):
+    @classmethod
+    def class_name(cls) -> str:
+        return "llmthrift.runs"
+
+    def span_enter(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any | None = None,
+        parent_id: str | None = None,
+        tags: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A span begins."""
+        if len(_roots) >= _MOST_OPEN:  # spans whose end was never reported
+            _roots.pop(next(iter(_roots)), None)
+        _roots[id_] = id_ if parent_id is None else _roots.get(parent_id, parent_id)
+
+    def span_exit(self, id_: str, *given: Any, **kwargs: Any) -> None:
+        """It ended."""
+        _roots.pop(id_, None)
+
+    def span_drop(self, id_: str, *given: Any, **kwargs: Any) -> None:
+        """It failed."""
+        _roots.pop(id_, None)
+
+    def new_span(self, *given: Any, **kwargs: Any) -> None:
+        """Spans are followed, not kept."""
+
+    def prepare_to_exit_span(self, *given: Any, **kwargs: Any) -> None:
+        """Spans are followed, not kept."""
+
+    def prepare_to_drop_span(self, *given: Any, **kwargs: Any) -> None:
+        """Spans are followed, not kept."""
+
+
+@cache
+def follow_runs() -> None:
+    """From now on, know the outermost span of every span that opens in this process."""
+    get_dispatcher().add_span_handler(_Follower())
+
+
+def current_run() -> tuple[str | None, str | None]:
+    """The outermost and the innermost open span around this code: its trace and its parent."""
+    parent = active_span_id.get()
+    return (None, None) if parent is None else (_roots.get(parent, parent), parent)

@@ -1,0 +1,52 @@
+"""Which LlamaIndex requests may be answered by meaning, and what of them is the question.
+
+Everything but the text of the last user message is the scope, which must be equal: model, parameters, system prompt, history, tools.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
+from llmthrift_core.request import SemanticUse
+from llmthrift_llamaindex.messages import canonical_messages, has_media, has_tool_turns, text_of
+from llmthrift_llamaindex.response import Asked
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.semantic.cache import SemanticCache
+
+
+def semantic_use(
+    cache: SemanticCache | None,
+    asked: Asked,
+    identity: bytes,
+    parameters: bytes,
+    *,
+    temperature: Any = None,
+    extract_question: QuestionExtractor | None = None,
+) -> SemanticUse | None:
+    """How a request may be answered by meaning; None if it may not.
+
+    Args:
+        identity, parameters: of the model and the call, as in the exact key.
+        temperature: as the call sets it, where it is known.
+        extract_question: as for `thrifty`.
+    """
+    if cache is None or (isinstance(temperature, int | float) and temperature > MOST_TEMPERATURE):
+        return None
+    if isinstance(asked, str):
+        before, text = [], asked
+    else:
+        if not asked or asked[-1].role.value != "user" or has_media(asked[-1:]) or has_tool_turns(asked):
+            return None
+        before, text = list(asked[:-1]), text_of(asked[-1])
+    parts = split_turn(text, extract_question)
+    if parts is None:
+        return None
+    context, question = parts
+    kind = b"complete" if isinstance(asked, str) else b"chat"
+    earlier = canonical_json(canonical_messages(before))
+    return SemanticUse(
+        cache, question, digest("semantic", kind, identity, parameters, earlier, context.encode("utf-8", "surrogatepass"))
+    )
