@@ -119,9 +119,10 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
         limits = replace(policy, ttl_seconds=ttl_seconds, max_bytes=None)
         embedder = None
         if semantic is not True:
-            from llmthrift_llamaindex.embeddings import Embedder
+            from llmthrift_llamaindex.embeddings import ThriftEmbedding
 
-            embedder = Embedder(thrift, semantic)
+            # Embeddings from an API cost money too.
+            embedder = semantic if isinstance(semantic, ThriftEmbedding) else ThriftEmbedding(thrift, semantic, cache=False)
         semantic = SemanticCache(thrift, embedder, limits=limits)
     return Answers(policy, semantic, extract_question)
 

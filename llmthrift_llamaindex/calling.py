@@ -109,7 +109,7 @@ def _open(driven: DrivenCall) -> Iterator[Any]:
         function, given, options = driven.next()
         try:
             with driven.owning():
-                opened = iter(function(given, **options))
+                opened: Iterator[Any] = iter(function(given, **options))
         except BaseException as error:
             if not driven.failed(error):
                 raise
@@ -122,7 +122,7 @@ async def _aopen(driven: DrivenCall) -> AsyncIterator[Any]:
         function, given, options = driven.next()
         try:
             with driven.owning():
-                opened = aiter(await function(given, **options))
+                opened: AsyncIterator[Any] = aiter(await function(given, **options))
         except BaseException as error:
             if not driven.failed(error):
                 raise

@@ -277,4 +277,3 @@ def _signs(call: Call) -> dict[str, Any]:
     if (found := call.semantic_hit) is not None:
         about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
     return about
-

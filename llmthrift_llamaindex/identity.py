@@ -76,6 +76,8 @@ def _told(value: Any) -> Any:
     if callable(value) and not isinstance(value, type):
         name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', '<')}"
         if "<" in name:
-            raise UncacheableError("a model with a local function among its fields cannot be part of a cache key: another could look the same")
+            raise UncacheableError(
+                "a model with a local function among its fields cannot be part of a cache key: another could look the same"
+            )
         return name
     return value

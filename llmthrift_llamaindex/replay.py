@@ -7,8 +7,8 @@ from typing import Any, Final, cast
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index_instrumentation import get_dispatcher
 
 _PIECE_CHARS: Final = 48  # a replayed stream arrives in pieces of about a dozen tokens
 _dispatcher = get_dispatcher(__name__)
@@ -89,13 +89,12 @@ class CachedAnswer:
     def _pieces(self) -> Generator[Any, None, None]:
         """Pieces with the text so far, as every integration gives them; the last is the answer itself, with its tool calls."""
         answer = self._answer
-        is_chat = isinstance(answer, ChatResponse)
-        text = (answer.message.content or "") if is_chat else answer.text
+        text = (answer.message.content or "") if isinstance(answer, ChatResponse) else answer.text
         end = 0
         while end + _PIECE_CHARS < len(text):
             start, end = end, end + _PIECE_CHARS
             told: dict[str, Any] = {"delta": text[start:end], "raw": answer.raw, "additional_kwargs": answer.additional_kwargs.copy()}
-            if is_chat:
+            if isinstance(answer, ChatResponse):
                 yield ChatResponse(message=ChatMessage(role=answer.message.role, blocks=[TextBlock(text=text[:end])]), **told)
             else:
                 yield CompletionResponse(text=text[:end], **told)

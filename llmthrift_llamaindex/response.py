@@ -134,6 +134,13 @@ def count_prompt(asked: Asked, model: str) -> int:
     return count_message_tokens([{"role": message.role.value, "content": text_of(message)} for message in asked], model).tokens
 
 
+def embedding_usage(texts: Sequence[str], model: str) -> Usage:
+    """The tokens of embedded texts, counted offline: no embedding of LlamaIndex passes on what its provider counted."""
+    from llmthrift_core.tokens import count_tokens
+
+    return Usage(input_tokens=sum(count_tokens(text, model).tokens for text in texts), estimated=True)
+
+
 def pairs_of(asked: Asked) -> list[tuple[str, str]]:
     """(role, text) of every message, for the features that a row may keep."""
     if isinstance(asked, str):

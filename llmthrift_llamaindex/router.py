@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.thrift import Thrift
 
-_PASSED: Final = ("cache", "max_tier", TOOLS)
+_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", TOOLS)
 
 
 class RouterLLM(FunctionCallingLLM):
@@ -101,7 +101,9 @@ class RouterLLM(FunctionCallingLLM):
                 raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
         follow_runs()
         prices = self.thrift.prices
-        tiers = Tiers(tuple(self.models), price_tier=lambda name: prices.tier(model_of(self.models[name]), provider=provider_of(self.models[name])))
+        tiers = Tiers(
+            tuple(self.models), price_tier=lambda name: prices.tier(model_of(self.models[name]), provider=provider_of(self.models[name]))
+        )
         if self.max_tier is not None:
             tiers.at_most(self.max_tier)
         if self.baseline is not None and self.baseline not in self.models:

@@ -16,7 +16,7 @@ from llama_index_instrumentation.span.base import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 _MOST_OPEN: Final = 50_000
-_roots: dict[str, str] = {}
+_spans: dict[str, tuple[str, str | None]] = {}  # the root and the parent of every open span
 
 
 class _Follower(BaseSpanHandler[BaseSpan]):
@@ -34,17 +34,17 @@ class _Follower(BaseSpanHandler[BaseSpan]):
         **kwargs: Any,
     ) -> None:
         """A span begins."""
-        if len(_roots) >= _MOST_OPEN:  # spans whose end was never reported
-            _roots.pop(next(iter(_roots)), None)
-        _roots[id_] = id_ if parent_id is None else _roots.get(parent_id, parent_id)
+        if len(_spans) >= _MOST_OPEN:  # spans whose end was never reported
+            _spans.pop(next(iter(_spans)), None)
+        _spans[id_] = (id_, None) if parent_id is None else (_root_of(parent_id), parent_id)
 
     def span_exit(self, id_: str, *given: Any, **kwargs: Any) -> None:
         """It ended."""
-        _roots.pop(id_, None)
+        _spans.pop(id_, None)
 
     def span_drop(self, id_: str, *given: Any, **kwargs: Any) -> None:
         """It failed."""
-        _roots.pop(id_, None)
+        _spans.pop(id_, None)
 
     def new_span(self, *given: Any, **kwargs: Any) -> None:
         """Spans are followed, not kept."""
@@ -63,6 +63,17 @@ def follow_runs() -> None:
 
 
 def current_run() -> tuple[str | None, str | None]:
-    """The outermost and the innermost open span around this code: its trace and its parent."""
+    """The outermost and the innermost open span around this code: a call's trace and its parent."""
     parent = active_span_id.get()
-    return (None, None) if parent is None else (_roots.get(parent, parent), parent)
+    return (None, None) if parent is None else (_root_of(parent), parent)
+
+
+def run_of(span: str) -> tuple[str | None, str | None]:
+    """The outermost span around an open one, and the next one around it; None for a span that nothing surrounds."""
+    root, parent = _spans.get(span, (span, None))
+    return (None if root == span else root), parent
+
+
+def _root_of(span: str) -> str:
+    found = _spans.get(span)
+    return span if found is None else found[0]

@@ -47,6 +47,4 @@ def semantic_use(
     context, question = parts
     kind = b"complete" if isinstance(asked, str) else b"chat"
     earlier = canonical_json(canonical_messages(before))
-    return SemanticUse(
-        cache, question, digest("semantic", kind, identity, parameters, earlier, context.encode("utf-8", "surrogatepass"))
-    )
+    return SemanticUse(cache, question, digest("semantic", kind, identity, parameters, earlier, context.encode("utf-8", "surrogatepass")))

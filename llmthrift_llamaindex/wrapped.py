@@ -251,7 +251,8 @@ class _OneModel:
 @lru_cache(maxsize=256)
 def _class_for(base: type[LLM]) -> type[LLM]:
     namespace = {"__module__": __name__, "__doc__": base.__doc__, "__annotations__": {"_llmthrift": _Settings}, "_llmthrift": PrivateAttr()}
-    made = cast("type[Any]", type(base)(f"Thrifty{base.__name__}", (ThriftyLLM, base), namespace))
+    metaclass: Any = type(base)
+    made = cast("type[Any]", metaclass(f"Thrifty{base.__name__}", (ThriftyLLM, base), namespace))
     made.llmthrift_base = base
     return made
 
