@@ -5,102 +5,34 @@ A row is (model, cache, error, stream, input tokens, output tokens). What the pr
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import HumanMessage
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Thrift
 from llmthrift_core.testing import LoopbackProvider
-from llmthrift_langchain import ChatRouter, ThriftCache, ThriftCallbackHandler, thrifty
-
-pytestmark = pytest.mark.loopback
-MODEL = "gpt-4o-mini"
-
-
-@dataclass
-class Door:
-    """A way of using llmthrift: the model to call and the callbacks to call it with."""
-
-    model: Any
-    callbacks: list[BaseCallbackHandler] = field(default_factory=list)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"callbacks": list(self.callbacks)}
-
-
-# One loop and one client for it: pooled connections must not outlive the loop that they belong to.
-_LOOP = asyncio.Runner()
-_ASYNC_CLIENT = httpx.AsyncClient()
-
-
-def client(provider: LoopbackProvider, **options: Any) -> ChatOpenAI:
-    return ChatOpenAI(
-        model=MODEL,
-        base_url=provider.openai_url,
-        api_key="none",
-        stream_usage=True,
-        max_retries=0,
-        http_async_client=_ASYNC_CLIENT,
-        **options,
-    )
-
-
-def with_handler(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    return Door(client(provider), [ThriftCallbackHandler(thrift)])
-
-
-def with_two_handlers(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    return Door(client(provider), [ThriftCallbackHandler(thrift), ThriftCallbackHandler(thrift)])
-
-
-def with_cache(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    return Door(client(provider, cache=ThriftCache(thrift)))
-
-
-def with_global_cache_and_handler(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    set_llm_cache(ThriftCache(thrift))
-    return Door(client(provider), [ThriftCallbackHandler(thrift)])
-
-
-def with_router(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    return Door(ChatRouter(thrift, models={"only": client(provider)}, cache=True))
-
-
-def with_router_and_handler(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    return Door(ChatRouter(thrift, models={"only": client(provider)}, cache=True), [ThriftCallbackHandler(thrift)])
-
-
-def with_everything(thrift: Thrift, provider: LoopbackProvider) -> Door:
-    set_llm_cache(ThriftCache(thrift))
-    return Door(thrifty(client(provider, cache=ThriftCache(thrift)), thrift), [ThriftCallbackHandler(thrift)])
-
-
-DOORS: list[Callable[[Thrift, LoopbackProvider], Door]] = [
-    with_handler,
-    with_two_handlers,
+from tests.contracts.doors import (
+    CACHING,
+    DOORS,
+    LANGCHAIN,
+    METERING,
+    MODEL,
+    STREAM_CACHING,
+    MakeDoor,
+    uninstall_handlers,
     with_cache,
     with_global_cache_and_handler,
-    with_router,
-    with_router_and_handler,
-    with_everything,
-]
-METERING = [door for door in DOORS if door is not with_cache]
-CACHING = [with_cache, with_global_cache_and_handler, with_router, with_router_and_handler, with_everything]
-ROUTERS = [with_router, with_router_and_handler, with_everything]
+)
+
+pytestmark = pytest.mark.loopback
+LANGCHAIN_METERING = [door for door in LANGCHAIN if door is not with_cache]
 
 
-def named(doors: list[Callable[..., Door]]) -> Any:
+def named(doors: list[MakeDoor]) -> Any:
     return pytest.mark.parametrize("door", doors, ids=[door.__name__.removeprefix("with_") for door in doors])
 
 
@@ -108,6 +40,7 @@ def named(doors: list[Callable[..., Door]]) -> Any:
 def _no_global_cache() -> Iterator[None]:
     yield
     set_llm_cache(None)
+    uninstall_handlers()
 
 
 def rows(thrift: Thrift) -> list[tuple[Any, ...]]:
@@ -120,26 +53,11 @@ def billed(provider: LoopbackProvider) -> tuple[int, int]:
     return sum(entry.input_tokens for entry in provider.usage_log), sum(entry.output_tokens for entry in provider.usage_log)
 
 
-def drive(how: str, model: BaseChatModel, prompt: Any, config: dict[str, Any]) -> str:
-    """Call a model in one of four ways; the text of the answer."""
-    if how == "invoke":
-        return str(model.invoke(prompt, config).content)
-    if how == "ainvoke":
-        return str(_LOOP.run(model.ainvoke(prompt, config)).content)
-    if how == "stream":
-        return "".join(str(chunk.content) for chunk in model.stream(prompt, config))
-
-    async def read() -> str:
-        return "".join([str(chunk.content) async for chunk in model.astream(prompt, config)])
-
-    return _LOOP.run(read())
-
-
 @named(DOORS)
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])
 def test_a_miss_is_one_row_with_the_providers_counts(thrift, provider, door, how):
     made = door(thrift, provider)
-    assert drive(how, made.model, "What is your name?", made.config)
+    assert made.ask("What is your name?", how)
     ((model, cache, error, stream, sent, received),) = rows(thrift)
     assert (cache, error, stream) == (None, None, False)
     assert model.startswith(MODEL)
@@ -158,7 +76,7 @@ def test_a_stream_is_one_row_with_the_providers_counts(thrift, provider, door, h
         import llmthrift_langchain.unserved as unserved
 
         unserved._warned = True
-    assert drive(how, made.model, "Tell me a story.", made.config)
+    assert made.ask("Tell me a story.", how)
     ((model, cache, error, stream, sent, received),) = rows(thrift)
     assert (cache, error, stream) == (None, None, True)
     assert model.startswith(MODEL)
@@ -169,8 +87,8 @@ def test_a_stream_is_one_row_with_the_providers_counts(thrift, provider, door, h
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])
 def test_a_repeat_is_a_hit_that_bills_nothing(thrift, provider, door, how):
     made = door(thrift, provider)
-    first = drive(how, made.model, "What is your name?", made.config)
-    again = drive(how, made.model, "What is your name?", made.config)
+    first = made.ask("What is your name?", how)
+    again = made.ask("What is your name?", how)
     assert again == first
     assert len(provider.requests) == 1
     miss, hit = rows(thrift)
@@ -181,23 +99,23 @@ def test_a_repeat_is_a_hit_that_bills_nothing(thrift, provider, door, how):
     assert row["saved_usd"] == row["cost_usd"] > 0  # the hit saved exactly what the miss cost
 
 
-@named(ROUTERS)
+@named(STREAM_CACHING)
 @pytest.mark.parametrize("how", ["stream", "astream"])
 def test_a_repeated_stream_is_replayed(thrift, provider, door, how):
     made = door(thrift, provider)
-    first = drive(how, made.model, "Tell me a story.", made.config)
-    assert drive(how, made.model, "Tell me a story.", made.config) == first
+    first = made.ask("Tell me a story.", how)
+    assert made.ask("Tell me a story.", how) == first
     assert len(provider.requests) == 1
     miss, hit = rows(thrift)
     assert miss[4:] == billed(provider)
     assert hit[1:] == ("exact", None, True, 0, 0)
 
 
-@named(ROUTERS)
+@named(STREAM_CACHING)
 def test_a_stream_and_a_whole_answer_share_an_entry(thrift, provider, door):
     made = door(thrift, provider)
-    first = drive("stream", made.model, "Tell me a story.", made.config)
-    assert drive("invoke", made.model, "Tell me a story.", made.config) == first
+    first = made.ask("Tell me a story.", "stream")
+    assert made.ask("Tell me a story.", "invoke") == first
     assert len(provider.requests) == 1
 
 
@@ -207,10 +125,7 @@ def test_an_abandoned_stream_is_settled_and_not_stored(thrift, provider, door):
 
     unserved._warned = True
     made = door(thrift, provider)
-    stream = made.model.stream("Tell me a long story.", made.config)
-    next(stream)
-    next(stream)
-    stream.close()
+    made.begin_and_leave("Tell me a long story.")
     ((_, cache, error, streamed, sent, _),) = rows(thrift)
     assert (cache, error, streamed) == (None, "abandoned", True)
     assert sent > 0  # counted, since the provider's figures come last
@@ -219,21 +134,12 @@ def test_an_abandoned_stream_is_settled_and_not_stored(thrift, provider, door):
     assert thrift.cache.stats()["stores"] == 0
 
 
-@tool
-def get_order_status(order_id: int) -> str:
-    """Look up where an order is."""
-    return f"order {order_id} has shipped"
-
-
 @named(CACHING)
 def test_tool_calls_come_back_from_the_cache(thrift, provider, door):
     made = door(thrift, provider)
-    model = made.model.bind_tools([get_order_status], tool_choice="any")
-    first = model.invoke("Where is order 123?", made.config)
-    again = model.invoke("Where is order 123?", made.config)
-    assert first.tool_calls[0]["name"] == "get_order_status"
-    assert [(call["name"], call["args"]) for call in again.tool_calls] == [(call["name"], call["args"]) for call in first.tool_calls]
-    assert again.id != first.id
+    first = made.call_tool("Where is order 123?")
+    again = made.call_tool("Where is order 123?")
+    assert first == again == [("get_order_status", {"order_id": 123})]
     assert len(provider.requests) == 1
     assert [row[1] for row in rows(thrift)] == [None, "exact"]
 
@@ -243,7 +149,7 @@ def test_an_error_is_a_row_and_costs_nothing(thrift, provider, door):
     made = door(thrift, provider)
     provider.fail_next(status=400, times=1)
     with pytest.raises(Exception, match="400") as raised:
-        made.model.invoke("Hello", made.config)
+        made.ask("Hello")
     ((model, cache, error, _, sent, received),) = rows(thrift)
     assert model.startswith(MODEL)
     assert (cache, error, sent, received) == (None, raised.type.__name__, 0, 0)
@@ -254,8 +160,7 @@ def test_an_error_is_a_row_and_costs_nothing(thrift, provider, door):
 @named(DOORS)
 def test_an_unknown_model_is_unpriced_not_free(thrift, provider, door):
     made = door(thrift, provider)
-    model = made.model
-    model.invoke("Hello", made.config, model="house-model-7")
+    made.ask("Hello", model="house-model-7")
     (row,) = thrift.ledger.calls()
     assert row.model == "house-model-7"
     assert row.cost_usd is None
@@ -263,7 +168,7 @@ def test_an_unknown_model_is_unpriced_not_free(thrift, provider, door):
     assert (total["unpriced"], total["cost_usd"]) == (1, 0)
 
 
-@named(METERING)
+@named(LANGCHAIN_METERING)
 def test_a_batch_is_one_row_per_prompt(thrift, provider, door):
     made = door(thrift, provider)
     prompts = [f"What is {n} plus {n}?" for n in range(5)]
@@ -273,7 +178,7 @@ def test_a_batch_is_one_row_per_prompt(thrift, provider, door):
     assert (sum(row[4] for row in found), sum(row[5] for row in found)) == billed(provider)
 
 
-@named(METERING)
+@named(LANGCHAIN_METERING)
 def test_generate_with_several_prompts_is_one_row_each(thrift, provider, door):
     made = door(thrift, provider)
     made.model.generate([[HumanMessage("One?")], [HumanMessage("Two?")], [HumanMessage("One?")]], callbacks=made.callbacks)
@@ -289,14 +194,14 @@ def test_the_cache_can_be_passed_by_and_refreshed_per_call(thrift, provider, doo
     from llmthrift_core import cache_mode
 
     made = door(thrift, provider)
-    made.model.invoke("Hello", made.config)
+    made.ask("Hello")
     with cache_mode("off"):
-        made.model.invoke("Hello", made.config)
+        made.ask("Hello")
     assert len(provider.requests) == 2
     with cache_mode("refresh"):
-        made.model.invoke("Hello", made.config)
+        made.ask("Hello")
     assert len(provider.requests) == 3
-    made.model.invoke("Hello", made.config)
+    made.ask("Hello")
     assert len(provider.requests) == 3
 
 
@@ -305,7 +210,7 @@ def test_disabled_is_a_pass_through(thrift, provider, door, monkeypatch):
     made = door(thrift, provider)
     monkeypatch.setenv("LLMTHRIFT_DISABLED", "1")
     for _ in range(2):
-        made.model.invoke("Hello", made.config)
+        made.ask("Hello")
     assert len(provider.requests) == 2
     monkeypatch.delenv("LLMTHRIFT_DISABLED")
     assert rows(thrift) == []
@@ -316,7 +221,7 @@ def test_observing_serves_nothing_and_says_what_it_would_have_saved(thrift, prov
     made = door(thrift, provider)
     monkeypatch.setenv("LLMTHRIFT_OBSERVE", "1")
     for _ in range(2):
-        made.model.invoke("Hello", made.config)
+        made.ask("Hello")
     assert len(provider.requests) == 2
     assert [row[1] for row in rows(thrift)] == [None, None]
     first, second = sorted(thrift.ledger.calls(), key=lambda row: row.at_us)
@@ -330,13 +235,13 @@ def test_attribution_comes_from_metadata_then_the_block_then_the_constructor(thr
 
     made = door(thrift, provider)
     with attribute(user="block", feature="block", session="block", tags={"team": "web"}):
-        made.model.invoke("Hello", {**made.config, "metadata": {"user": "ada", "tags": {"tier": "gold"}}})
+        made.ask("Hello", metadata={"user": "ada", "tags": {"tier": "gold"}})
     (row,) = thrift.ledger.calls()
     assert (row.user, row.feature, row.session) == ("ada", "block", "block")
     assert row.tags == {"team": "web", "tier": "gold"}
 
 
-@named(METERING)
+@named(LANGCHAIN_METERING)
 def test_run_trace_and_parent_are_recorded(thrift, provider, door):
     from langchain_core.runnables import RunnableLambda
 
