@@ -32,13 +32,14 @@ from llmthrift_core.call import Call
 from llmthrift_core.request import PromptFeatures, Request, Response
 from llmthrift_core.settings import is_disabled
 from llmthrift_llamaindex.codec import mark_of
+from llmthrift_llamaindex.direct import DirectPredictions
 from llmthrift_llamaindex.emitter import embedding_of_event, llm_of_event
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import system_of
 from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.response import Asked, Pieces, embedding_usage, pairs_of, response_of
-from llmthrift_llamaindex.runs import follow_runs, run_of
-from llmthrift_llamaindex.tags import attribution_of_tags
+from llmthrift_llamaindex.runs import around, follow_runs, listeners, run_of
+from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
@@ -94,6 +95,7 @@ class ThriftEventHandler(BaseEventHandler):
     _embedding: dict[str, list[tuple[Call, str]]] = PrivateAttr(default_factory=dict)
     _is_installed: bool = PrivateAttr(default=False)
     _starts: int = PrivateAttr(default=0)
+    _direct: DirectPredictions = PrivateAttr()
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
 
     def __init__(
@@ -120,6 +122,7 @@ class ThriftEventHandler(BaseEventHandler):
             config_version=config_version,
             call_site=call_site,
         )
+        self._direct = DirectPredictions(self._begin_direct)
 
     @classmethod
     def class_name(cls) -> str:
@@ -136,11 +139,15 @@ class ThriftEventHandler(BaseEventHandler):
             handlers = get_dispatcher().event_handlers
             if not any(handler is self for handler in handlers):
                 handlers.append(self)
+            if self._direct not in listeners:
+                listeners.append(self._direct)
         return self
 
     def uninstall(self) -> None:
         """Record no further call. Calls under way are still recorded when they end."""
         self._is_installed = False
+        if self._direct in listeners:
+            listeners.remove(self._direct)
         self._leave()
 
     def __enter__(self) -> Self:
@@ -187,11 +194,12 @@ class ThriftEventHandler(BaseEventHandler):
         span = event.span_id
         if is_disabled() or span is None or event.model_dict.get("class_name") in _WRAPPERS:
             return
-        llm, around = llm_of_event(self._open)
+        self._direct.called(around(span))
+        llm, outside = llm_of_event(self._open)
         # A call in another thread has no frames in common; there, only a call that is no stream is sure to be around this one.
         if (outer := self._open.get(_inside.get() or "")) is not None and not outer.is_stream and (inner := _inside.get()) is not None:
-            around.append(inner)
-        for each in around:
+            outside.append(inner)
+        for each in outside:
             if (entry := self._open.pop(each, None)) is not None:
                 entry.call.abandon()
         owner = owning_call(self.thrift)
@@ -200,29 +208,37 @@ class ThriftEventHandler(BaseEventHandler):
             return
         if not self._is_installed:
             return
-        provider = None if llm is None else provider_of(llm)
-        method = span.partition(".")[2].partition("-")[0]
-        is_stream = method.startswith(("stream", "astream"))
+        is_stream = span.partition(".")[2].startswith(("stream", "astream"))
         asked = asked if isinstance(asked, str) else list(asked)
-        attribution = self._attribution(event.tags)
+        model = str(event.additional_kwargs.get("model") or _name(llm, event.model_dict))
+        request = self._request(llm, model, asked, span, event.tags)
+        request.request_id = request.run_id = event.id_  # the same for every handler that sees the event
+        request.trace_id = request.trace_id or event.id_
+        request.stream = is_stream
+        self._expire()
+        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream)
+        _inside.set(span)
+
+    def _begin_direct(self, llm: Any, asked: Asked, span: str) -> Call:
+        request = self._request(llm, model_of(llm), asked, span, active_tags())
+        request.request_id = request.run_id = span[-36:]  # a span's name ends with its own id
+        call: Call = self.thrift.begin(request)
+        return call
+
+    def _request(self, llm: Any, model: str, asked: Asked, span: str, tags: Mapping[str, Any]) -> Request:
+        attribution = self._attribution(tags)
         if attribution.call_site is None and not isinstance(asked, str) and (system := system_of(asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
         trace, parent = run_of(span)
-        thrift = self.thrift
-        request = Request(
-            model=str(event.additional_kwargs.get("model") or _name(llm, event.model_dict)),
-            provider=provider,
+        capture = self.thrift.capture
+        return Request(
+            model=model,
+            provider=None if llm is None else provider_of(llm),
             attribution=attribution,
-            request_id=event.id_,  # the same for every handler that sees the event
-            run_id=event.id_,
-            trace_id=trace or event.id_,
+            trace_id=trace,
             parent_id=parent,
-            stream=is_stream,
-            prompt=None if thrift.capture == "off" else PromptFeatures.of(pairs_of(asked), thrift.capture),
+            prompt=None if capture == "off" else PromptFeatures.of(pairs_of(asked), capture),
         )
-        self._expire()
-        self._open[span] = _Open(thrift.begin(request), asked, provider, is_stream)
-        _inside.set(span)
 
     def _end(self, event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
         entry = self._open.pop(event.span_id or "", None)

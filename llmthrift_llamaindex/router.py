@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from llama_index.core.base.llms.types import (
@@ -30,6 +30,7 @@ from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.routed import ManyModels
 from llmthrift_llamaindex.runs import follow_runs
+from llmthrift_llamaindex.structured import streams_objects
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
 if TYPE_CHECKING:
@@ -248,6 +249,30 @@ class RouterLLM(FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """The tools that the model wants to be called, as the model that answered reads them."""
         return self._answering(response).get_tool_calls_from_response(response, error_on_no_tool_call=error_on_no_tool_call, **kwargs)
+
+    # --- structured output: through tools, which every model has ---
+
+    def stream_structured_predict(
+        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Any, None, None]:
+        """The object as it grows; whole, where one of the models cannot show it growing."""
+        if all(streams_objects(llm) for llm in self.models.values()):
+            yield from super().stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        else:
+            yield self.structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+
+    async def astream_structured_predict(
+        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Any, None]:
+        """As `stream_structured_predict`."""
+        if all(streams_objects(llm) for llm in self.models.values()):
+            growing: AsyncGenerator[Any, None] = await super().astream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return growing
+
+        async def whole() -> AsyncGenerator[Any, None]:
+            yield await self.astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+
+        return whole()
 
     # --- steps ---
 

@@ -6,7 +6,7 @@ calling and `isinstance` are what they were. The eight calling methods are drive
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -34,6 +34,7 @@ from llmthrift_llamaindex.identity import identity_of
 from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.router import RouterLLM
 from llmthrift_llamaindex.runs import follow_runs
+from llmthrift_llamaindex.structured import native_arguments
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
@@ -178,6 +179,51 @@ class ThriftyLLM:
         if self._passes:
             return await cast("LLM", super()).astream_complete(prompt, formatted=formatted, **kwargs)
         return await calling.astream(_OneModel(self), "astream_complete", prompt, {"formatted": formatted, **kwargs})
+
+    # --- structured output: of integrations that would pass `chat` by ---
+
+    def structured_predict(self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any) -> Any:
+        """As the model's own, through `chat`."""
+        if (native := self._native(output_cls)) is None:
+            return cast("LLM", super()).structured_predict(output_cls, prompt, llm_kwargs=llm_kwargs, **prompt_args)
+        answer = self.chat(self._formatted(prompt, prompt_args), **{**native, **(llm_kwargs or {})})
+        return output_cls.model_validate_json(answer.message.content or "")
+
+    async def astructured_predict(
+        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Any:
+        """As `structured_predict`."""
+        if (native := self._native(output_cls)) is None:
+            return await cast("LLM", super()).astructured_predict(output_cls, prompt, llm_kwargs=llm_kwargs, **prompt_args)
+        answer = await self.achat(self._formatted(prompt, prompt_args), **{**native, **(llm_kwargs or {})})
+        return output_cls.model_validate_json(answer.message.content or "")
+
+    def stream_structured_predict(
+        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> Generator[Any, None, None]:
+        """As the model's own, through `chat`. A native answer comes in one piece."""
+        if self._native(output_cls, stream=True) is None:
+            yield from cast("LLM", super()).stream_structured_predict(output_cls, prompt, llm_kwargs=llm_kwargs, **prompt_args)
+        else:
+            yield self.structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+
+    async def astream_structured_predict(
+        self, output_cls: type[Any], prompt: Any, llm_kwargs: dict[str, Any] | None = None, **prompt_args: Any
+    ) -> AsyncGenerator[Any, None]:
+        """As `stream_structured_predict`."""
+        if self._native(output_cls, stream=True) is None:
+            return await cast("LLM", super()).astream_structured_predict(output_cls, prompt, llm_kwargs=llm_kwargs, **prompt_args)
+
+        async def whole() -> AsyncGenerator[Any, None]:
+            yield await self.astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+
+        return whole()
+
+    def _native(self, output_cls: type[Any], *, stream: bool = False) -> Mapping[str, Any] | None:
+        return None if self._passes else native_arguments(self, output_cls, stream=stream)
+
+    def _formatted(self, prompt: Any, prompt_args: Mapping[str, Any]) -> list[ChatMessage]:
+        return cast("LLM", self)._extend_messages(prompt.format_messages(**prompt_args))
 
     @property
     def _passes(self) -> bool:
