@@ -13,7 +13,7 @@ from llama_index_instrumentation.dispatcher import active_instrument_tags
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
 
-RUN_ID: Final = "llamaindex.run_id"
+_RUN_ID: Final = "llamaindex.run_id"
 _INPUT_EVENT: Final = "llamaindex.step.input_event"
 _AGENT_STEPS: Final = frozenset({"AgentSetup", "AgentInput"})
 
@@ -26,13 +26,11 @@ def active_tags() -> Mapping[str, Any]:
 def attribution_of_tags(tags: Mapping[str, Any]) -> Attribution:
     """The attribution that tags give: `user`, `feature`, `session` and the rest by name, `tags` as a mapping.
 
-    A value that is no text or number is passed over. A workflow's run id stands in for a missing run.
+    A value that is no text or number is passed over.
     """
     if not tags:
         return EMPTY
     named = {name: value for name in FIELDS if (value := tags.get(name)) is not None and isinstance(value, str | int | float)}
-    if "run" not in named and isinstance(run := tags.get(RUN_ID), str):
-        named["run"] = run
     given = tags.get("tags")
     pairs = None
     if isinstance(given, Mapping):
@@ -42,7 +40,7 @@ def attribution_of_tags(tags: Mapping[str, Any]) -> Attribution:
 
 def workflow_run(tags: Mapping[str, Any]) -> str | None:
     """The id of the workflow run that a call belongs to."""
-    run = tags.get(RUN_ID)
+    run = tags.get(_RUN_ID)
     return run if isinstance(run, str) else None
 
 

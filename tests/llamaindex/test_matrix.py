@@ -17,8 +17,6 @@ from tests.llamaindex.conftest import billed, counted, rows, run
 
 pytestmark = [
     pytest.mark.loopback,
-    # StructuredLLM's streams use a method that pydantic has renamed.
-    pytest.mark.filterwarnings("ignore:The `json` method is deprecated"),
     pytest.mark.filterwarnings("ignore:The 'output_format' parameter is deprecated"),
 ]
 
