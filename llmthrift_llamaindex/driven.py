@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -79,8 +80,9 @@ class DrivenCall:
             prompt=None if thrift.capture == "off" else PromptFeatures.of(pairs_of(self._asked), thrift.capture),
             cache=self._cache_use(current_cache_mode() if mode is None else checked_cache_mode(mode), max_tier, attribution),
             route=behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin),
-            input_tokens=self._input_tokens,
-            max_output_tokens=self._max_output_tokens,
+            # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
+            input_tokens=partial(count_input, self._asked, model_of(behind.model(None)), self._said),
+            max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
         )
 
@@ -220,19 +222,16 @@ class DrivenCall:
         if call.hit is not None:
             call.finish_hit()
             return
-        call.fail(error, None if answer is None else response_of(answer, self._asked, call.model, self._provider, storable=False))
+        partial = None
+        if answer is not None:
+            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True)
+        call.fail(error, partial)
 
     # --- what the request says ---
 
     @property
     def _provider(self) -> str | None:
         return provider_of(self._behind.model(self.call.tier))
-
-    def _input_tokens(self) -> int:
-        return count_input(self._asked, model_of(self._behind.model(None)), self._said)
-
-    def _max_output_tokens(self, tier: str | None) -> int | None:
-        return output_limit(self._behind.model(tier), self._arguments)
 
     def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
         policy = self._behind.answers.policy
@@ -266,6 +265,10 @@ class DrivenCall:
                 extract_question=answers.extract_question,
             )
         return CacheUse(key, policy, partial(decode, is_chat=is_chat), mode, caller=whoami(), semantic=semantic)
+
+
+def _output_limit(behind: Behind, arguments: Mapping[str, Any], tier: str | None) -> int | None:
+    return output_limit(behind.model(tier), arguments)
 
 
 def _signs(call: Call) -> dict[str, Any]:

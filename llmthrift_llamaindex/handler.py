@@ -259,7 +259,9 @@ class ThriftEventHandler(BaseEventHandler):
         if entry is None:
             return
         answer = entry.pieces.together()
-        partial = None if answer is None else response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False)
+        partial = None
+        if answer is not None:
+            partial = response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False, broken_off=True)
         entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), partial)
         self._leave()
 

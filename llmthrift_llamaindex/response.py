@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
@@ -61,13 +62,18 @@ class Pieces:
         return last.model_copy(update=update) if update else last
 
 
-def response_of(answer: Answer, asked: Asked, model: str, provider: str | None, *, storable: bool) -> Response:
+def response_of(answer: Answer, asked: Asked, model: str, provider: str | None, *, storable: bool, broken_off: bool = False) -> Response:
     """The response of a call.
 
     Args:
         storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
+        broken_off: the stream ended early: what its provider had reported by then are the first counts, not the last.
     """
     served = served_by(answer, provider)
+    if broken_off and served.usage is not None:
+        counted = estimate_usage(asked, answer, served.model or model)
+        said = max(served.usage.output_tokens, counted.output_tokens)
+        served.usage = replace(served.usage, output_tokens=said, estimated=True)
     response = Response(
         usage=served.usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model),
