@@ -107,6 +107,7 @@ class Thrift:
         self.durability = durability
         self.recorded = Recorded()
         self._url = default_url() if url is None else url
+        self._working_directory = os.getcwd()
         self._prices = prices
         self._clock = clock or time.time
         self._redact = redact
@@ -363,7 +364,7 @@ class Thrift:
         url = str(self._url)
         if url == ":memory:" or url.endswith((":memory:", "sqlite://", "sqlite:///")):
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (str(Path(url).absolute()) if "://" not in url else url, self._options)
+        return _reopened, (url if "://" in url else str(Path(self._working_directory, url)), self._options)
 
 
 _reopened_here: WeakValueDictionary[tuple[int, str], Thrift] = WeakValueDictionary()

@@ -10,17 +10,19 @@ import pytest
 
 import llmthrift_core
 import llmthrift_langchain
+import llmthrift_llamaindex
 from llmthrift_core import cache, routing, testing
 
+PACKAGES = (llmthrift_core, llmthrift_langchain, llmthrift_llamaindex)
 MODULES = [
     name
-    for package in (llmthrift_core, llmthrift_langchain)
+    for package in PACKAGES
     for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     if ".migrations" not in name
 ]
 
 
-PUBLIC = {name for package in (llmthrift_core, llmthrift_langchain, cache, routing, testing) for name in package.__all__}
+PUBLIC = {name for package in (*PACKAGES, cache, routing, testing) for name in package.__all__}
 EXAMPLES = [test for name in MODULES for test in doctest.DocTestFinder().find(importlib.import_module(name)) if test.examples]
 
 

@@ -188,3 +188,30 @@ def test_budgets_and_answers_on_a_server_and_the_ledger_in_the_database(valkey_u
         assert third.budgets.status()[0]["spent"] == 1
     with pytest.raises(StorageError):
         Thrift(":memory:", valkey_url="unix:///nowhere")
+
+
+def test_copies_of_a_thrift_are_the_thrift_and_a_pickle_opens_it_once_in_another_place(tmp_path, monkeypatch):
+    import copy
+    import pickle
+
+    monkeypatch.chdir(tmp_path)
+    with Thrift("ledger.db", capture="off") as thrift:
+        assert copy.copy(thrift) is copy.deepcopy(thrift) is thrift
+        thrift.ledger.record("gpt-4o", Usage(input_tokens=1))
+        thrift.flush()
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        first, second = (pickle.loads(pickle.dumps(thrift)) for _ in range(2))
+        assert first is second
+        with first:
+            assert first.capture == "off"
+            assert len(first.ledger.calls()) == 1
+        with pickle.loads(pickle.dumps(thrift)) as third:
+            assert third is not first  # which is closed
+
+
+def test_a_thrift_in_memory_cannot_be_pickled():
+    import pickle
+
+    with Thrift(":memory:") as thrift, pytest.raises(ConfigurationError, match="in memory"):
+        pickle.dumps(thrift)

@@ -57,7 +57,7 @@ def test_simple_questions_go_to_the_cheap_model_and_hard_ones_to_the_strong(thri
 
 @pytest.mark.loopback
 def test_rules_functions_and_tools_decide(thrift, provider, router):
-    rules = [Rule(contains("refund"), "complex"), Rule(has_tools(), "complex")]
+    rules = [Rule("refunds", contains("refund"), "complex"), Rule("tools", has_tools(), "complex")]
     llm = router(policy=rules)
     llm.complete("What about my refund?")
     llm.chat_with_tools(TOOLS, "Hello")
@@ -125,9 +125,9 @@ def test_a_budget_without_room_for_the_strong_model_takes_the_cheap_one(thrift, 
     models = {"simple": openai("gpt-4o-mini", max_tokens=100), "complex": openai("gpt-4o", max_tokens=100)}
     llm = RouterLLM(thrift, models=models, policy=lambda request: "complex")
     thrift.budgets.add(Budget(limit_usd="0.0005", window="day", on_exceed="downgrade"))
+    thrift.budgets.add(Budget(limit_requests=1, window="day"))
     llm.complete("Hello?")
     assert asked(thrift) == ["simple"]
-    thrift.budgets.add(Budget(limit_requests=1, window="day"))
     with pytest.raises(BudgetExceededError):
         llm.complete("And now?")
 
@@ -168,6 +168,7 @@ def test_a_loop_of_tools_is_judged_by_the_question_that_it_began_with(thrift, pr
     assert asked(thrift) == ["simple", "simple"]
 
 
+@pytest.mark.loopback
 def test_metadata_is_what_every_model_can_do(thrift, openai, anthropic):
     mock = MockLLM(max_tokens=5)
     both = RouterLLM(thrift, models={"simple": openai(), "complex": anthropic()})

@@ -220,6 +220,7 @@ def test_a_stream_is_refused_before_it_is_returned_and_stopped_when_it_outgrows_
     row = rows(thrift)[-1]
     assert (row.error, row.estimated) == ("BudgetExceededError", True)
     assert 0 < row.output_tokens < 60_000
+    thrift.budgets.add(Budget(limit_tokens=1, window="day"))
     with pytest.raises(BudgetExceededError):
         llm.stream_chat(ASK)  # nobody has read of it
 
