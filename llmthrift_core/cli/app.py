@@ -29,7 +29,7 @@ app.command()(estimate)
 
 @app.command()
 def demo(
-    framework: Annotated[str, typer.Option(help="langchain")] = "langchain",
+    framework: Annotated[str, typer.Option(help="langchain or llamaindex")] = "langchain",
     live: Annotated[bool, typer.Option("--live", help="Use the real provider; needs its key in the environment")] = False,
     requests: Annotated[int | None, typer.Option(help="Only the first so many requests", min=1)] = None,
 ) -> None:

@@ -1,0 +1,43 @@
+"""The demonstration of LlamaIndex runs, adds up, and answers mostly rightly."""
+
+from __future__ import annotations
+
+import io
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from llmthrift_core import Thrift
+from llmthrift_core.demo import load_workload
+from llmthrift_llamaindex import demo
+
+pytestmark = pytest.mark.loopback
+
+
+def test_both_runs_over_part_of_the_workload(tmp_path):
+    workload = load_workload().first(80)
+    with demo._provider(live=False) as (client, provider):
+        assert provider is not None
+        provider.latency_seconds = None
+        with Thrift(tmp_path / "bare.db") as plain, Thrift(tmp_path / "with.db") as thrift:
+            bare = demo.run_bare(plain, client, workload)
+            thrifty = demo.run_with_llmthrift(thrift, client, workload)
+        asked = len(provider.requests)
+    assert bare.wrong == []
+    assert len(thrifty.wrong) <= 0.1 * len(workload)
+    assert bare.calls == thrifty.calls >= len(workload)
+    assert asked == bare.calls + thrifty.calls - thrifty.cache_hits
+    assert thrifty.cost_usd < bare.cost_usd / 2
+    # What was spent and what was saved make up the bare bill, but for shorter answers of the cheap model to hard questions.
+    total = thrifty.cost_usd + thrifty.saved_by_cache_usd + thrifty.saved_by_routing_usd
+    assert Decimal("0.9") < total / bare.cost_usd < Decimal("1.1")
+    assert {item.feature for item in workload.items} == {"support", "analytics"}
+
+
+def test_its_tables(monkeypatch):
+    monkeypatch.setattr(demo, "LATENCY_SECONDS", {demo.CHEAP: 0.0, demo.STRONG: 0.0})
+    written = io.StringIO()
+    demo.run(Console(file=written, width=120), requests=20, repeated_shares=(0.0,))
+    for expected in ("The same workload, twice", "cheaper by", "saved by routing", "How the saving depends on repetition", "0%"):
+        assert expected in written.getvalue()
