@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def joint_unit(left: Unit, right: Unit) -> Unit | None:
     return _by_dimensions().get(left.dimensions | right.dimensions)
 
 
-def unreported_units(reported: Iterable[str]) -> set[str]:
+def unreported_units(reported: Iterable[str]) -> frozenset[str]:
     """Counts that must exist but were not reported: totals of reported parts, and overlaps of reported units.
 
     genai-prices refuses to take these for zero, since the price of the whole depends on them.
@@ -70,6 +70,12 @@ def unreported_units(reported: Iterable[str]) -> set[str]:
     >>> sorted(unreported_units(["input_tokens", "cache_read_tokens", "input_audio_tokens"]))
     ['cache_audio_read_tokens']
     """
+    return _unreported(frozenset(reported))
+
+
+@lru_cache(maxsize=256)
+def _unreported(reported: frozenset[str]) -> frozenset[str]:
+    # Remembered: a provider reports the same few sets of counts all the time.
     units = all_units()
     known = [units[key] for key in reported if key in units]
     missing: set[str] = set()
@@ -79,4 +85,4 @@ def unreported_units(reported: Iterable[str]) -> set[str]:
             joint = joint_unit(left, right)
             if joint is not None:
                 missing.add(joint.key)
-    return missing - {unit.key for unit in known}
+    return frozenset(missing - {unit.key for unit in known})

@@ -110,7 +110,7 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
     if semantic is False or semantic is None or is_disabled():
-        return Answers(policy)
+        return Answers(policy, extract_question=extract_question)
     if policy is None:
         raise ConfigurationError("semantic= needs the cache: leave cache=True")
     from llmthrift_core.cache import SemanticCache

@@ -53,7 +53,7 @@ class RouterLLM(FunctionCallingLLM):
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
-        semantic, semantic_ttl_seconds, extract_question: as for `thrifty`.
+        semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.

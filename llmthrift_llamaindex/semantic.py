@@ -5,7 +5,7 @@ Everything but the text of the last user message is the scope, which must be equ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
@@ -15,6 +15,24 @@ from llmthrift_llamaindex.response import Asked
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
+
+_QUERY: Final = "\nQuery: "
+_ANSWER: Final = "Answer:"
+
+
+def question_in(text: str, extract_question: QuestionExtractor | None) -> tuple[str, str] | None:
+    """(context, question) of a prompt that carries retrieved documents. None: it carries none, or cannot be split.
+
+    Without a function of the application's, the prompts that LlamaIndex's own templates make for answering are split.
+
+    >>> question_in("Context information is below.\\n...\\nQuery: When do you open?\\nAnswer: ", None)
+    ('Context information is below.\\n...\\nQuery: ', 'When do you open?')
+    """
+    if extract_question is not None:
+        return extract_question(text)
+    before, query, rest = text.rpartition(_QUERY)
+    question = rest.rstrip()
+    return (before + query, question[: -len(_ANSWER)].strip()) if query and question.endswith(_ANSWER) else None
 
 
 def semantic_use(
@@ -41,8 +59,10 @@ def semantic_use(
         if not asked or asked[-1].role.value != "user" or has_media(asked[-1:]) or has_tool_turns(asked):
             return None
         before, text = list(asked[:-1]), text_of(asked[-1])
-    parts = split_turn(text, extract_question)
-    if parts is None:
+    parts = question_in(text, extract_question)
+    if parts is None and extract_question is None:
+        parts = split_turn(text)
+    if parts is None or not parts[1].strip():
         return None
     context, question = parts
     kind = b"complete" if isinstance(asked, str) else b"chat"

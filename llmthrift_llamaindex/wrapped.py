@@ -73,7 +73,7 @@ def thrifty(
             the same as an earlier one, with everything else of the request equal. Wrong answers are bounded to 1% of the requests.
         semantic_ttl_seconds: how long an entry answers by meaning.
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
-            be equal. Without it such a prompt is matched exactly only.
+            be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.

@@ -228,3 +228,18 @@ def test_disabled_and_observing(thrift, provider, router, monkeypatch):
     llm.chat_with_tools(TOOLS, "Where is order status 1?", max_tier="simple")
     assert len(provider.requests) == 3
     assert len(rows(thrift)) == 2
+
+
+@pytest.mark.loopback
+def test_documents_in_the_prompt_do_not_make_a_question_hard(thrift, provider, router):
+    """The prompts of LlamaIndex's own templates are judged by their question, others as the application splits them."""
+    documents = "Analyse, compare and prove the complexity of distributed algorithms step by step. " * 40
+    seen: list[str] = []
+
+    def choose(request: RouteRequest) -> str:
+        seen.append(request.question)
+        return "simple"
+
+    router(policy=choose).complete(f"Context information is below.\n{documents}\nQuery: When do you open?\nAnswer: ")
+    router(policy=choose, extract_question=lambda text: tuple(text.split("##"))).complete(f"{documents}##And when do you close?")
+    assert seen == ["When do you open?", "And when do you close?"]
