@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 from langchain_core.globals import set_llm_cache
+from llama_index.core import Settings
 
 from llmthrift_core import PriceCatalog, Usage
+from tests.contracts.doors import uninstall_handlers
 from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 _VALKEY = "valkey://localhost:6379/0"
 README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+TEXTS = [path.read_text(encoding="utf-8") for path in sorted(README.parent.glob("README*.md"))]
+BLOCKS = [block for text in TEXTS for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
 @pytest.mark.loopback
@@ -24,11 +27,14 @@ def test_block_runs(block, provider, tmp_path, monkeypatch, capsys, request):
         block = block.replace(_VALKEY, request.getfixturevalue("valkey_url"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
+    monkeypatch.setenv("OPENAI_API_BASE", provider.openai_url)  # LlamaIndex's name for it
     scope: dict[str, object] = {"__name__": "__main__"}
     try:
         exec(compile(block, "README.md", "exec"), scope)
     finally:
         set_llm_cache(None)
+        uninstall_handlers()
+        Settings._llm = None
         for value in scope.values():
             if type(value).__name__ == "Thrift":
                 value.close()
