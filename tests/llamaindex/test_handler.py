@@ -257,7 +257,8 @@ def test_embeddings_are_counted_batch_by_batch(thrift, provider, handler):
 
 def test_async_batches_of_embeddings_are_counted(thrift, handler):
     run(MockEmbedding(embed_dim=2, embed_batch_size=2).aget_text_embedding_batch(["one", "two", "three"]))
-    assert [row.input_tokens for row in rows(thrift)] == [2, 1] or sum(row.input_tokens for row in rows(thrift)) >= 3
+    first, second = rows(thrift)
+    assert first.input_tokens == 2 * second.input_tokens > 0
 
 
 def test_a_failing_embedding_is_a_row(thrift, handler):

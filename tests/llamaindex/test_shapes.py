@@ -95,6 +95,16 @@ def test_usage_beside_raw_is_read_and_nothing_is_not_zero():
     assert served_by(chat(raw={"usage": {}}), "openai").usage is None
 
 
+@pytest.mark.filterwarnings("ignore")  # litellm's own
+def test_litellms_own_objects_are_read():
+    import litellm
+
+    details = {"cached_tokens": 4}
+    usage = litellm.Usage(prompt_tokens=9, completion_tokens=3, total_tokens=12, prompt_tokens_details=details)
+    served = served_by(chat(raw=litellm.ModelResponse(model="claude-haiku-4-5", usage=usage)), None)
+    assert (served.usage, served.model) == (Usage(9, 3, cache_read_tokens=4), "claude-haiku-4-5")
+
+
 def test_tier_model_and_bill_are_read():
     usage = {"prompt_tokens": 9, "completion_tokens": 3, "cost": 0.25}
     served = served_by(chat(raw={"usage": usage, "service_tier": "flex", "model": "gpt-4o-2024-08-06"}), "openai")

@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import DocumentBlock, ImageBlock, TextBlock
+from llama_index.core.base.llms.types import ImageBlock, TextBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -70,11 +70,13 @@ def test_what_cannot_be_wrapped_is_told(thrift):
 def test_copies_and_pickles_share_the_ledger_and_the_cache(thrift, provider, request, client):
     llm = thrifty(request.getfixturevalue(client)(), thrift)
     first = llm.chat(ASK).message.content  # its client is made and holds locks by now
-    for twin in (copy.deepcopy(llm), copy.copy(llm), llm.model_copy(), pickle.loads(pickle.dumps(llm))):
+    pickled = pickle.loads(pickle.dumps(llm))
+    for twin in (copy.deepcopy(llm), copy.copy(llm), llm.model_copy(), pickled):
         assert type(twin) is type(llm)
         assert twin.chat(ASK).message.content == first
     assert len(provider.requests) == 1
-    assert [row.cache for row in rows(thrift)] == [None, *["exact"] * 4] or len(rows(thrift)) == 4  # the pickle's own writer may lag
+    pickled._llmthrift.thrift.close()  # which opened the database once more
+    assert [row.cache for row in rows(thrift)] == [None, *["exact"] * 4]
     twin = copy.deepcopy(llm)
     twin.temperature = 0.9
     assert llm.temperature != 0.9
@@ -136,7 +138,7 @@ def test_what_decides_the_answer_is_in_the_key_and_nothing_else(thrift, provider
         lambda: base.chat([ChatMessage("What is your name")], user="x"),
         lambda: base.chat([ChatMessage("What is your name?", role="system")], user="x"),
         lambda: base.chat([ChatMessage("Be brief.", role="system"), *ASK], user="x"),
-        lambda: base.chat([ChatMessage("What is your", blocks=None), ChatMessage(" name?")] if False else [*ASK, *ASK], user="x"),
+        lambda: base.chat([*ASK, *ASK], user="x"),
         lambda: base.chat([ChatMessage(blocks=[TextBlock(text="What is your"), TextBlock(text=" name?")], role="user")], user="x"),
         lambda: base.chat(ASK, user="x", temperature=0.5),
         lambda: base.chat(ASK, user="x", response_format={"type": "json_object"}),
@@ -170,7 +172,6 @@ def test_pictures_are_keyed_by_their_bytes_and_not_by_their_paths(thrift, provid
     for _ in range(2):
         ask(ImageBlock(path=tmp_path / "a.png", image_mimetype="image/png"))
     assert len(provider.requests) == 4
-    assert DocumentBlock.model_fields  # documents take the same way
 
 
 @pytest.mark.loopback
