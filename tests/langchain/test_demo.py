@@ -36,8 +36,9 @@ def test_both_runs_over_part_of_the_workload(tmp_path):
 
 
 def test_its_tables(monkeypatch):
-    monkeypatch.setattr(demo, "LATENCY_SECONDS", {demo.CHEAP: 0.0, demo.STRONG: 0.0})
+    monkeypatch.setattr(demo, "_LATENCY_SECONDS", {demo.CHEAP: 0.0, demo.STRONG: 0.0})
+    monkeypatch.setattr(demo, "_REPEATED_SHARES", (0.0,))
     written = io.StringIO()
-    demo.run(Console(file=written, width=120), requests=20, repeated_shares=(0.0,))
+    demo.run(Console(file=written, width=120), requests=20)
     for expected in ("The same workload, twice", "cheaper by", "saved by routing", "How the saving depends on repetition", "0%"):
         assert expected in written.getvalue()
