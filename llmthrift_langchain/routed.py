@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -106,7 +107,7 @@ class RoutedCall:
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
                 baseline=router.baseline_within(tiers),
             ),
-            input_tokens=self._input_tokens,
+            input_tokens=cache(self._input_tokens),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
         )
