@@ -25,6 +25,7 @@ from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
 from llmthrift_core.errors import ConfigurationError, RowRejectedError, StorageError
+from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.usage import Usage
 
 _LAST_US: Final = 2**63 - 1
@@ -83,7 +84,7 @@ class ExactCache:
         self._rests_until = float("-inf")
         # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
         self._last_write = weakref.finalize(self, _write_last, store, self._uses, os.getpid())
-        _caches.add(self)
+        renew_after_fork(self)
 
     # --- hot path ---
 
@@ -310,6 +311,18 @@ class ExactCache:
         if self._last_write.detach() is not None:
             self.flush()
 
+    def after_fork(self) -> None:
+        """In a forked child: what the parent has counted, the parent writes."""
+        self.flights.after_fork()
+        self._memory.after_fork()
+        self._tally.after_fork()
+        self._uses.after_fork()
+        self._troubles.after_fork()
+        self._evictor.after_fork()
+        self._upkeep.after_fork()
+        self._last_write.detach()
+        self._last_write = weakref.finalize(self, _write_last, self._store, self._uses, os.getpid())
+
     # --- steps ---
 
     def _rest_after(self, error: Exception, started: float) -> None:
@@ -354,17 +367,6 @@ class ExactCache:
         except StorageError as error:
             self._troubles.note("purge", error)
 
-    def _after_fork(self) -> None:
-        self.flights.after_fork()
-        self._memory.after_fork()
-        self._tally.after_fork()
-        self._uses.after_fork()
-        self._troubles.after_fork()
-        self._evictor.after_fork()
-        self._upkeep.after_fork()
-        self._last_write.detach()
-        self._last_write = weakref.finalize(self, _write_last, self._store, self._uses, os.getpid())
-
 
 def _write_last(store: EntryStore, uses: Uses[bytes], process: int) -> None:
     if os.getpid() != process:
@@ -373,15 +375,3 @@ def _write_last(store: EntryStore, uses: Uses[bytes], process: int) -> None:
         uses.write(store)
     except StorageError:
         return  # nobody is left who could be told
-
-
-_caches: weakref.WeakSet[ExactCache] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for cache in list(_caches):
-        cache._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
