@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from llmthrift_core.cache.alerts import alerts_of
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_to_json, usage_to_json
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.flight import Flights
@@ -276,6 +277,25 @@ class ExactCache:
             "memory_entries": len(self._memory),
             "memory_bytes": self._memory.size_bytes,
         }
+
+    def alerts(self) -> list[str]:
+        """What is wrong with the cache, one line for each, by namespaces that this process uses. Raises StorageError."""
+        found: list[str] = []
+        now_us = int(self._clock() * 1_000_000)
+        for namespace, limits in list(self._limits.items()):
+            counts, stored = self._tally.total(namespace), self._store.totals(namespace, now_us)
+            found += alerts_of(
+                name=f"cache, namespace {namespace!r}",
+                hits=counts.hits,
+                lookups=counts.hits + counts.misses,
+                entries=stored.entries,
+                max_entries=limits.max_entries,
+                size_bytes=stored.size_bytes,
+                max_bytes=limits.max_bytes,
+                removed=counts.evictions + counts.expired_unused,
+                removed_unused=counts.evicted_unused + counts.expired_unused,
+            )
+        return found
 
     def health(self) -> dict[str, Any]:
         """Counts for `Thrift.health`, without reading the store."""
