@@ -15,7 +15,10 @@ from tests.core.cache.test_semantic import by_topic
 
 def test_similar_answers_say_the_same_unless_a_fact_differs():
     same = SimilarAnswers()
-    assert same("You can return it within 30 days of delivery.", "Returns are possible within 30 days after the delivery.")
+    assert same(
+        "Your card arrives within 10 days; you can track it in the app.", "The card takes up to 10 days to arrive. Track it in the app."
+    )
+    assert not same("Open the app and freeze the card under Cards.", "Open the app and order a card under Cards.")
     assert not same("You can return it within 30 days of delivery.", "You can return it within 14 days of delivery.")
     assert not same("You can return it.", "You cannot return it.")
     assert not same("The parcel is on its way.", "Our shop opens at nine.")
