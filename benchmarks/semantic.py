@@ -212,7 +212,7 @@ def _fill(thrift: Thrift, cache: SemanticCache, texts: Sequence[str], vectors: d
 
 def _recall(cache: SemanticCache, texts: Sequence[str], vectors: dict[str, Any], asked: Sequence[str]) -> float:
     everything = np.array([vectors[text] for text in texts])
-    (known,) = cache._scopes.values()
+    (known,) = cache._search._scopes.values()
     found = wanted = 0
     for text in asked:
         nearest = np.sort(everything @ vectors[text])[-16:]
