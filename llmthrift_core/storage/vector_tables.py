@@ -63,7 +63,7 @@ class VectorTables:
     def make_graph(self, table: VectorTable, scope: bytes) -> bool:
         """Make the graph of a scope; nobody can store vectors meanwhile. Graphs of scopes that are empty by now are dropped.
 
-        False if the database's user may not: only the owner of a table can make an index. Raises StorageError.
+        False, and a warning, if the database's user may not. Raises StorageError.
         """
         with self._database.write() as connection:
             lock_schema(connection)
@@ -74,6 +74,7 @@ class VectorTables:
                     connection.execute(CreateIndex(table.graph(scope), if_not_exists=True))
             except ProgrammingError as error:
                 _require_refusal(error)
+                logger.warning("a large scope of the semantic cache gets no index: only the owner of %s can make one", table.table.name)
                 return False
         return True
 
