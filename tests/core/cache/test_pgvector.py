@@ -131,13 +131,9 @@ def test_what_was_stored_without_pgvector_is_copied_and_a_large_scope_gets_a_gra
     vectors = unit(3_300)
     fill(thrift, vectors)
     with thrift.database.write() as connection:  # rows that are not ours
-        connection.execute(text("UPDATE llmthrift_semantic_entries SET vector = '\\x00' WHERE question = 'other 7'"))
-        connection.execute(
-            text("UPDATE llmthrift_semantic_entries SET vector = decode(repeat('ff', 128), 'hex') WHERE question = 'other 8'")
-        )
-        connection.execute(
-            text("UPDATE llmthrift_semantic_entries SET vector = decode(repeat('00', 128), 'hex') WHERE question = 'other 9'")
-        )
+        for number, vector in ((7, b"\0"), (8, b"\xff" * 4 * DIMENSIONS), (9, bytes(4 * DIMENSIONS))):
+            statement = text("UPDATE llmthrift_semantic_entries SET vector = :vector WHERE question = :question")
+            connection.execute(statement, {"vector": vector, "question": f"other {number}"})
     fresh = cache_of(thrift)
     assert fresh.lookup("hours now").answer == "Nine."
     scope = scope_of(fresh)
@@ -166,7 +162,7 @@ def test_what_was_stored_without_pgvector_is_copied_and_a_large_scope_gets_a_gra
     assert not scope.has_graph
     fresh.clear()
     assert count(thrift) == 0
-    assert cache._store._tables.make_graph(table, b"x" * 20)  # type: ignore[attr-defined]
+    assert cache._store._tables.make_graph(table, b"x" * 20)
     assert graphs(thrift) == [table.graph_name(b"x" * 20)]
 
 
@@ -319,7 +315,7 @@ def test_a_user_who_may_not_create_tables_uses_those_that_are_there(as_role, pos
             assert second.lookup("price now").answer == "One."
             scope = scope_of(second)
             assert isinstance(scope, PgvectorScope)
-            assert not second._store._tables.make_graph(scope._table, scope._digest)  # type: ignore[attr-defined]
+            assert not second._store._tables.make_graph(scope._table, scope._digest)
 
 
 def test_more_dimensions_than_an_index_takes_are_searched_in_memory(thrift: Thrift, caplog) -> None:
@@ -337,8 +333,8 @@ def test_as_many_dimensions_as_an_index_takes_fit_into_a_row(thrift: Thrift) -> 
     assert cache.lookup("hours now").answer == "Nine."
     scope = scope_of(cache)
     assert isinstance(scope, PgvectorScope)
-    assert cache._store._tables.make_graph(scope._table, scope._digest)  # type: ignore[attr-defined]
-    assert cache._store._tables.has_graph(scope._table, scope._digest)  # type: ignore[attr-defined]
+    assert cache._store._tables.make_graph(scope._table, scope._digest)
+    assert cache._store._tables.has_graph(scope._table, scope._digest)
 
 
 def test_a_closed_database_is_a_storage_error(postgresql_url: str) -> None:
