@@ -155,7 +155,7 @@ def test_what_was_stored_without_pgvector_is_copied_and_a_large_scope_gets_a_gra
     near = scope.neighbours(vectors[0])
     assert len(near) == 16
     assert len(scope) > 3_000
-    for _ in range(1_000):
+    for _ in range(400):
         scope.neighbours(vectors[0])
     scope.keep_up()
     assert len(scope) == count(thrift) < 200
