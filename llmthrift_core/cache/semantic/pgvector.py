@@ -18,7 +18,7 @@ from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.vector_statements import VectorTable
 from llmthrift_core.storage.vector_tables import VectorTables
 
-_MANY: Final = 3_000  # vectors that are worth a graph; the server compares fewer one by one in less than 2 ms
+_MANY: Final = 3_000  # vectors that are worth a graph; the server compares fewer one by one in about 2 ms
 _WORDS_AT_ONCE: Final = 1_000  # questions
 _COPIED_AT_ONCE: Final = 200  # vectors: a graph takes each in some milliseconds
 _RARELY: Final = 1_000  # lookups between two counts of a large scope
