@@ -24,13 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from benchmarks.measure import table
+from benchmarks.servers import postgresql
 from llmthrift_core import Thrift
 from llmthrift_core.cache import ErrorBound, FixedThreshold, SemanticCache
 from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
+from llmthrift_core.cache.semantic.pgvector import packed_bytes
 from llmthrift_core.storage.tables import semantic_entries
+from llmthrift_core.storage.vector_statements import vector_table
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "banking77.csv.gz"
 LENGTH = 12_000
@@ -50,7 +53,10 @@ def main() -> None:
     if given.what != "latency":
         _stream(given.shuffles)
     if given.what != "stream":
-        print(table("Lookup without embedding, misses and hits mixed", _LATENCY_HEADER, [_latency(entries) for entries in given.entries]))
+        with tempfile.TemporaryDirectory() as folder, postgresql() as url:
+            places = {"SQLite": f"{folder}/semantic.db"} | ({} if url is None else {"PostgreSQL": url})
+            rows = [_latency(name, place, entries) for name, place in places.items() for entries in given.entries]
+        print(table("Lookup without embedding, misses and hits mixed", _LATENCY_HEADER, rows))
 
 
 def _stream(shuffles: int) -> None:
@@ -127,10 +133,10 @@ def _row(name: str, runs: Sequence[tuple[float, float, float]]) -> tuple[str, ..
     )
 
 
-_LATENCY_HEADER = ("entries", "first load", "load again", "p50", "p99", "recall of 16", "insert p50", "memory per entry")
+_LATENCY_HEADER = ("", "entries", "first load", "load again", "p50", "p99", "recall of 16", "insert p50", "memory per entry")
 
 
-def _latency(entries: int) -> tuple[str, ...]:
+def _latency(name: str, url: str, entries: int) -> tuple[str, ...]:
     chance = np.random.default_rng(7)
     centres = chance.normal(size=(max(entries // 20, 10), 384)).astype(np.float32)
 
@@ -152,12 +158,14 @@ def _latency(entries: int) -> tuple[str, ...]:
     for text in (*texts, *asked):
         vector = vector_of(text)
         vectors[text] = vector / np.linalg.norm(vector)
-    with tempfile.TemporaryDirectory() as folder, Thrift(f"{folder}/semantic.db") as thrift:
+    with Thrift(url) as thrift:
         before = _resident_bytes()
         cache = SemanticCache(thrift, embed, FixedThreshold(0.9))
         _fill(thrift, cache, texts, vectors)
         started = time.perf_counter()
         cache.lookup(asked[0])
+        for scope in cache._search._scopes.values():
+            scope.keep_up()  # the graph
         cold = time.perf_counter() - started
         memory = (_resident_bytes() - before) / entries
         taken = _time(cache.lookup, asked[1:1_001])
@@ -171,7 +179,9 @@ def _latency(entries: int) -> tuple[str, ...]:
         reopened.lookup(asked[0])
         again = time.perf_counter() - started
         reopened.close()
+        cache.clear()
     return (
+        name,
         f"{entries:,}",
         f"{cold:.2f} s",
         f"{again:.2f} s",
@@ -193,7 +203,7 @@ def _time(call: Callable[[str], object], texts: Sequence[str]) -> list[float]:
 
 
 def _fill(thrift: Thrift, cache: SemanticCache, texts: Sequence[str], vectors: dict[str, Any]) -> None:
-    """Rows as `store` writes them, in bulk."""
+    """Rows as `store` writes them, in bulk; on PostgreSQL without their graph."""
     cache.store(texts[0], "answer")
     with thrift.database.read() as connection:
         made = dict(connection.execute(semantic_entries.select()).mappings().one())
@@ -208,17 +218,22 @@ def _fill(thrift: Thrift, cache: SemanticCache, texts: Sequence[str], vectors: d
                     for place, text in enumerate(texts[start : start + 5_000])
                 ],
             )
+    if thrift.database.dialect == "postgresql":
+        with thrift.database.read() as connection:
+            stored = connection.execute(select(semantic_entries.c.id, semantic_entries.c.vector)).all()
+        with thrift.database.transaction() as transaction:
+            transaction.executemany(vector_table(384).add, [(packed_bytes(vector), number) for number, vector in stored])
 
 
 def _recall(cache: SemanticCache, texts: Sequence[str], vectors: dict[str, Any], asked: Sequence[str]) -> float:
     everything = np.array([vectors[text] for text in texts])
-    (known,) = cache._scopes.values()
+    (scope,) = cache._search._scopes.values()
     found = wanted = 0
     for text in asked:
         nearest = np.sort(everything @ vectors[text])[-16:]
-        got = known.index.nearest(vectors[text].astype(np.float32), 16)
+        got = scope.neighbours(vectors[text].astype(np.float32))
         wanted += 16
-        found += sum(similarity >= nearest[0] - 1e-3 for _, similarity in got)
+        found += sum(each.similarity >= nearest[0] - 1e-3 for each in got)
     return found / wanted
 
 

@@ -21,6 +21,7 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
+from llmthrift_core.saved import compare_with_baseline, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.semantic.hit import SemanticHit
-    from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
 
@@ -146,7 +146,7 @@ class Call:
         entry = cache.lookup(use.key, use.policy)
         self.semantic_hit = None
         if entry is None and use.semantic is not None:
-            self.semantic_hit = use.semantic.cache.lookup(use.semantic.question, use.semantic.scope, attribution=self.request.attribution)
+            self.semantic_hit = use.semantic.cache.find(use.semantic.question, use.semantic.scope, attribution=self.request.attribution)
             entry = None if self.semantic_hit is None else self.semantic_hit.entry
         if entry is None:
             return None
@@ -180,23 +180,24 @@ class Call:
         """
         if self.request.input_tokens is None or is_observing():
             return
-        wanted = self.tier, self._model, self._provider
         try:
-            self._hold = self._hold_for(*wanted)
+            self._hold = self._thrift.budgets.hold(**self._needed(self.tier, self._model, self._provider))
         except BudgetExceededError as refused:
             if refused.on_exceed == "downgrade" and self._downgrade(refused):
                 return
-            if not self.request.may_clamp:
+            if self.request.may_clamp:
+                self._hold = self._thrift.budgets.hold_for_shorter(**self._needed(self.tier, self._model, self._provider))
+            if self._hold is None:
                 raise
-            self._hold = self._hold_for(*wanted, may_clamp=True)
 
-    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_clamp: bool = False) -> Hold:
+    def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
         request = self.request
-        longest = None if request.max_output_tokens is None else request.max_output_tokens(tier)
-        assert request.input_tokens is not None  # noqa: S101 - reserve() checks it
-        scope = Scope(request.attribution, model, request.trace_id)
-        count = request.input_tokens
-        return self._thrift.budgets.hold(scope, provider=provider, input_tokens=count, max_output_tokens=longest, may_clamp=may_clamp)
+        return {
+            "scope": Scope(request.attribution, model, request.trace_id),
+            "provider": provider,
+            "input_tokens": request.input_tokens,
+            "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
+        }
 
     def _downgrade(self, refused: BudgetExceededError) -> bool:
         """Take the best cheaper tier that the budgets have room for. False if there is none."""
@@ -207,7 +208,7 @@ class Call:
         for cheaper in reversed(names[: names.index(tier)]):
             model, provider = route.models[cheaper]
             try:
-                self._hold = self._hold_for(cheaper, model, provider)
+                self._hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider))
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
@@ -318,7 +319,7 @@ class Call:
         # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
         route = self.request.route
         baseline = None if route is None else route.models[route.baseline]
-        record.fill = partial(_fill_hit, self._thrift.prices, entry.usage_json, baseline)
+        record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
         self._thrift.ledger.append(record)
         self._capture(record, None)
 
@@ -399,7 +400,7 @@ class Call:
             if not is_observing():
                 if self.decision is not None:
                     record.route_reason = self.decision.reason
-                _compare_with_baseline(record, thrift.prices, usage, *route.models[route.baseline])
+                compare_with_baseline(record, thrift.prices, usage, *route.models[route.baseline])
             elif not self._observed_hit and self.decision is not None:
                 record.route_reason = self.decision.reason
                 would = thrift.prices.price(usage, *route.models[self.decision.tier], self._started_us)
@@ -473,29 +474,6 @@ class Call:
         if self._flight is not None:
             self._flight.done()
             self._flight = None
-
-
-def _fill_hit(prices: PriceCatalog, usage_json: str, baseline: tuple[str, str | None] | None, record: CallRecord) -> None:
-    from llmthrift_core.cache.entry import usage_from_json  # loaded with the cache that gave the entry
-
-    usage = usage_from_json(usage_json)
-    record.saved_input_tokens = usage.input_tokens
-    record.saved_output_tokens = usage.output_tokens
-    priced = prices.price(usage, record.model, record.provider, record.at_us)
-    if priced is not None:
-        record.cache_saved_nano_usd = priced.nano_usd
-        record.price_version = priced.price_version
-        if baseline is not None:
-            _compare_with_baseline(record, prices, usage, *baseline)
-
-
-def _compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage, model: str, provider: str | None) -> None:
-    """What routing saved: the baseline's price minus what the answering model cost, or had cost when it was cached."""
-    record.baseline_model = model
-    paid = record.cost_nano_usd if record.cache is None else record.cache_saved_nano_usd
-    baseline = prices.price(usage, model, provider, record.at_us)
-    if baseline is not None and paid is not None:
-        record.routing_saved_nano_usd = baseline.nano_usd - paid
 
 
 def _usage_of(response: Response) -> Usage:

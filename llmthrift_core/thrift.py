@@ -6,17 +6,17 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from llmthrift_core.call import Call
-from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.errors import ConfigurationError, StorageError, place_of
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.store import BudgetStore
+    from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.insight.report import Report
@@ -38,6 +39,16 @@ logger = logging.getLogger("llmthrift")
 
 Moment = datetime | date | str
 _LOG_EVERY_SECONDS = 60.0
+
+
+class Part(Protocol):
+    """What `Thrift.attach` keeps: a semantic cache."""
+
+    def health(self) -> dict[str, Any]: ...
+
+    def alerts(self) -> list[str]: ...
+
+    def close(self) -> None: ...
 
 
 class Thrift:
@@ -117,6 +128,7 @@ class Thrift:
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._owned: dict[str, Call] = {}
+        self._parts: weakref.WeakSet[Part] = weakref.WeakSet()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
         self._closed = False
@@ -204,6 +216,10 @@ class Thrift:
 
         return SqlBudgets(self.database)
 
+    def attach(self, part: Part) -> None:
+        """A part that was made for this object: it reports in `health`, and is closed with it."""
+        self._parts.add(part)
+
     # --- the order of a call ---
 
     def begin(self, request: Request) -> Call:
@@ -271,6 +287,7 @@ class Thrift:
         tag: str | None = None,
         source: str | None = None,
         scope: Mapping[str, str] | None = None,
+        where: Callable[[EntryView], bool] | None = None,
         namespace: str | None = None,
     ) -> int:
         """Remove the cached answers, exact ones and those found by meaning, that fit all given criteria. Returns how many.
@@ -278,6 +295,7 @@ class Thrift:
         Args:
             tag, source: labels that the answers were stored with.
             scope: exact values of namespace, model, provider, user, feature or prompt_version.
+            where: a predicate on the `EntryView` of each entry that fits the rest.
             namespace: only in this namespace.
 
         Raises:
@@ -288,7 +306,8 @@ class Thrift:
         from llmthrift_core.cache.store import criteria_of
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
-        return self.cache.invalidate(tag=tag, source=source, scope=scope, namespace=namespace) + remove_where(self.database, criteria)
+        exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
+        return exact + remove_where(self.database, criteria, where)
 
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
@@ -304,8 +323,8 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache = self.ledger.health(), self.cache.health()
-        troubled = ledger["lost"] or ledger["last_error"] or cache["errors"] or self._failures
+        ledger, cache, semantic = self.ledger.health(), self.cache.health(), [part.health() for part in list(self._parts)]
+        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic)) or self._failures
         return {
             "status": "degraded" if troubled else "ok",
             "observing": is_observing(),
@@ -313,8 +332,16 @@ class Thrift:
             "valkey": None if self.valkey is None else self.valkey.url,
             "ledger": ledger,
             "cache": cache,
+            "semantic": semantic,
+            "alerts": self._alerts(),
             "failures": dict(self._failures),
         }
+
+    def _alerts(self) -> list[str]:
+        try:
+            return [alert for part in (self.cache, *self._parts) for alert in part.alerts()]
+        except StorageError as error:
+            return [f"the cache cannot be read: {error}"]
 
     # --- life ---
 
@@ -337,6 +364,8 @@ class Thrift:
         if self._closed:
             return
         self._closed = True
+        for part in list(self._parts):
+            part.close()
         if "cache" in self.__dict__:
             self.cache.close()
         if "ledger" in self.__dict__:
@@ -367,7 +396,7 @@ class Thrift:
         return _reopened, (url if "://" in url else str(Path(self._working_directory, url)), self._options)
 
 
-_reopened_here: WeakValueDictionary[tuple[int, str], Thrift] = WeakValueDictionary()
+_reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()
 
 
 def _reopened(url: str, options: dict[str, Any]) -> Thrift:

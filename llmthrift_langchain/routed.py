@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -107,7 +108,7 @@ class RoutedCall:
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
                 baseline=router.baseline_within(tiers),
             ),
-            input_tokens=self._input_tokens,
+            input_tokens=cache(self._input_tokens),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
         )
@@ -264,9 +265,10 @@ class RoutedCall:
             "stop": self._stop,
             "max_tier": max_tier,
         }
+        canonical = canonical_messages(self._fields)
         key = policy.key(
             identity,
-            canonical_json(canonical_messages(self._fields)),
+            canonical_json(canonical),
             digest("parameters", canonical_json(parameters)),
             attribution=attribution,
         )
@@ -278,6 +280,7 @@ class RoutedCall:
             semantic = semantic_use(
                 answers.semantic,
                 self._fields,
+                canonical,
                 identity,
                 canonical_json(parameters),
                 temperature=self._arguments.get("temperature", own),

@@ -161,7 +161,6 @@ class Budgets:
         provider: str | None,
         input_tokens: Callable[[], int],
         max_output_tokens: int | None,
-        may_clamp: bool = False,
         ttl_seconds: float = _TTL_SECONDS,
     ) -> Hold:
         """Set aside what a call of `scope.model` is likely to take.
@@ -170,8 +169,6 @@ class Budgets:
             input_tokens: counts the input; asked only if a budget applies.
             max_output_tokens: the limit that the call itself sets; None takes what such calls answered before, and for the first of
                 them the model's own limit, within what budgets of a single request allow.
-            may_clamp: the caller can tell the model to answer within `Hold.max_output_tokens`: where a budget says so, a call for
-                whose whole answer there is no room gets what is left.
 
         Raises:
             BudgetExceededError: a budget has no room, or limits money and the model has no price.
@@ -180,33 +177,40 @@ class Budgets:
         applying = self._applying(scope)
         if not applying:
             return Hold(self, None, (), 0)
-        model, counted = scope.model or "", input_tokens()
-        taken = self.inputs.estimate(model, counted)
-        output = max_output_tokens
-        if output is None:
-            output = self.outputs.estimate(model, scope.attribution.feature)
-        if output is None:
-            single = [budget.limit_tokens for budget in applying if budget.window == "request" and budget.limit_tokens is not None]
-            output = min([self._longest_answer(model, provider), *(max(limit - taken, 0) for limit in single)])
-        expected = Expected(model, provider, scope.attribution.feature, counted, output, is_limited=max_output_tokens is not None)
+        expected, taken = self._expected(scope, applying, provider, input_tokens(), max_output_tokens)
         amounts = self._amounts(expected, taken)
         if amounts is None:
             for budget in applying:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
                     raise self._unpriced(budget, scope)
-            amounts = Amounts(0, taken + output, 1)
-        try:
-            return self._hold(scope, applying, amounts, ttl_seconds, expected)
-        except BudgetExceededError:
-            if not may_clamp or not any(budget.clamp_output for budget in applying):
-                raise
-            room = self._room_for_output(scope, applying, expected, taken)
-            if room < _LEAST_OUTPUT:
-                raise
-            expected.output_tokens, expected.is_limited = room, True
-            hold = self._hold(scope, applying, self._amounts(expected, taken) or Amounts(0, taken + room, 1), ttl_seconds, expected)
-            hold.max_output_tokens = room
-            return hold
+            amounts = Amounts(0, taken + expected.output_tokens, 1)
+        return self._hold(scope, applying, amounts, ttl_seconds, expected)
+
+    def hold_for_shorter(
+        self,
+        scope: Scope,
+        *,
+        provider: str | None,
+        input_tokens: Callable[[], int],
+        max_output_tokens: int | None,
+        ttl_seconds: float = _TTL_SECONDS,
+    ) -> Hold | None:
+        """After `hold` was refused: set aside what is left, for a model that is told to answer within `Hold.max_output_tokens`.
+
+        None where no budget says `clamp_output`, or there is no room for an answer that is worth a call. Arguments and errors as `hold`.
+        """
+        applying = self._applying(scope)
+        if not any(budget.clamp_output for budget in applying):
+            return None
+        expected, taken = self._expected(scope, applying, provider, input_tokens(), max_output_tokens)
+        room = self._room_for_output(scope, applying, expected, taken)
+        if room < _LEAST_OUTPUT:
+            return None
+        expected.output_tokens, expected.is_limited = room, True
+        amounts = self._amounts(expected, taken) or Amounts(0, taken + room, 1)
+        hold = self._hold(scope, applying, amounts, ttl_seconds, expected, may_wait=False)
+        hold.max_output_tokens = room
+        return hold
 
     # --- what holds ask for ---
 
@@ -282,12 +286,20 @@ class Budgets:
         return [budget for budget in self._current() if scope.fits(budget)]
 
     def _hold(
-        self, scope: Scope, applying: Sequence[Budget], amounts: Amounts, ttl_seconds: float, expected: Expected | None = None
+        self,
+        scope: Scope,
+        applying: Sequence[Budget],
+        amounts: Amounts,
+        ttl_seconds: float,
+        expected: Expected | None = None,
+        *,
+        may_wait: bool = True,
     ) -> Hold:
         if not applying:
             return Hold(self, None, (), 0)
         ttl_us = int(ttl_seconds * 1e6)
-        deadline = time.monotonic() + min((b.max_wait_seconds for b in applying if b.on_exceed == "queue"), default=0.0)
+        wait = min((budget.max_wait_seconds for budget in applying if budget.on_exceed == "queue"), default=0.0)
+        deadline = time.monotonic() + (wait if may_wait else 0.0)
         pause = _FIRST_PAUSE_SECONDS
         try:
             self._expire(at_most_every=_EXPIRE_EVERY_SECONDS)
@@ -341,6 +353,18 @@ class Budgets:
             mode = "warn" if budget.on_exceed == "warn" else "request" if budget.window == "request" else "limit"
             parts.append(Part(budget.name, scope.key(budget), start_us, resets_us, mode))  # type: ignore[arg-type]
         return sorted(parts)
+
+    def _expected(
+        self, scope: Scope, applying: Sequence[Budget], provider: str | None, counted: int, max_output_tokens: int | None
+    ) -> tuple[Expected, int]:
+        """What a call is expected to take, and its input tokens by experience."""
+        model, feature = scope.model or "", scope.attribution.feature
+        taken = self.inputs.estimate(model, counted)
+        output = self.outputs.estimate(model, feature) if max_output_tokens is None else max_output_tokens
+        if output is None:
+            single = [budget.limit_tokens for budget in applying if budget.window == "request" and budget.limit_tokens is not None]
+            output = min([self._longest_answer(model, provider), *(max(limit - taken, 0) for limit in single)])
+        return Expected(model, provider, feature, counted, output, is_limited=max_output_tokens is not None), taken
 
     def _amounts(self, expected: Expected, input_tokens: int) -> Amounts | None:
         """What a call takes; None if its price is not known."""

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.entry import EntryView as EntryView
     from llmthrift_core.cache.exact import ExactCache as ExactCache
     from llmthrift_core.cache.guard import near_miss as near_miss
+    from llmthrift_core.cache.semantic.bound import ErrorBound as ErrorBound
     from llmthrift_core.cache.semantic.cache import SemanticCache as SemanticCache
     from llmthrift_core.cache.semantic.hit import Explanation as Explanation
     from llmthrift_core.cache.semantic.hit import SemanticHit as SemanticHit
-    from llmthrift_core.cache.semantic.policy import ErrorBound as ErrorBound
+    from llmthrift_core.cache.semantic.judges import ModelJudge as ModelJudge
+    from llmthrift_core.cache.semantic.judges import SimilarAnswers as SimilarAnswers
+    from llmthrift_core.cache.semantic.policy import Decision as Decision
+    from llmthrift_core.cache.semantic.policy import DecisionPolicy as DecisionPolicy
     from llmthrift_core.cache.semantic.policy import ExactOnly as ExactOnly
     from llmthrift_core.cache.semantic.policy import FixedThreshold as FixedThreshold
 
 __all__ = [
     "CachePolicy",
+    "Decision",
+    "DecisionPolicy",
     "Entry",
     "EntryView",
     "ErrorBound",
@@ -34,8 +40,10 @@ __all__ = [
     "FixedThreshold",
     "Flight",
     "Flights",
+    "ModelJudge",
     "SemanticCache",
     "SemanticHit",
+    "SimilarAnswers",
     "UncacheableError",
     "Waiting",
     "canonical_json",
@@ -44,15 +52,19 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Decision": "semantic.policy",
+    "DecisionPolicy": "semantic.policy",
     "Entry": "entry",
     "EntryView": "entry",
-    "ErrorBound": "semantic.policy",
+    "ErrorBound": "semantic.bound",
     "ExactCache": "exact",
     "ExactOnly": "semantic.policy",
     "Explanation": "semantic.hit",
     "FixedThreshold": "semantic.policy",
+    "ModelJudge": "semantic.judges",
     "SemanticCache": "semantic.cache",
     "SemanticHit": "semantic.hit",
+    "SimilarAnswers": "semantic.judges",
     "near_miss": "guard",
 }
 

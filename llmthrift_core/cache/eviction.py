@@ -8,12 +8,20 @@ processes together may exceed it until one of them looks again.
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
-from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
-from llmthrift_core.cache.store import EntryStore, Order
-from llmthrift_core.cache.tally import Tally
-from llmthrift_core.cache.upkeep import write_uses
+from llmthrift_core.cache.store import BoundedStore, Order
+
+_BATCH: Final = 500  # entries per step, so that other writers get their turn
+
+
+class Noted(Protocol):
+    """Where removals are counted."""
+
+    def add(self, namespace: str, *, evictions: int = 0, evicted_unused: int = 0, expired_unused: int = 0) -> None: ...
 
 
 class _Room:
@@ -28,12 +36,22 @@ class _Room:
 
 
 class Evictor:
-    """Removes what exceeds the limits of a namespace. Safe to share between threads."""
+    """Removes what exceeds the limits of a namespace. Safe to share between threads.
 
-    def __init__(self, store: EntryStore, memory: MemoryTier, tally: Tally) -> None:
+    Args:
+        store: holds the entries.
+        tally: counts what is removed.
+        flush: writes what is known of the use of entries, by which the store chooses. May raise StorageError.
+        forget: hears of the keys of live entries that were removed, and of the epoch after it.
+    """
+
+    def __init__(
+        self, store: BoundedStore, tally: Noted, *, flush: Callable[[], None], forget: Callable[[Sequence[bytes], int], None]
+    ) -> None:
         self._store = store
-        self._memory = memory
         self._tally = tally
+        self._flush = flush
+        self._forget = forget
         self._rooms: dict[str, _Room] = {}
         self._lock = threading.Lock()
 
@@ -75,7 +93,7 @@ class Evictor:
         self._lock = threading.Lock()
 
     def _free(self, policy: CachePolicy, kept: bytes, entries: int, size_bytes: int, now_us: int) -> tuple[int, int]:
-        write_uses(self._store, self._tally)
+        self._flush()
         freed_entries = freed_bytes = 0
         orders: tuple[Order, ...] = ("expired", policy.eviction)
         for order in orders:
@@ -83,7 +101,7 @@ class Evictor:
                 left = {"entries": max(entries - freed_entries, 0), "size_bytes": max(size_bytes - freed_bytes, 0)}
                 freed = self._store.free(policy.namespace, order, kept=kept, now_us=now_us, **left)
                 if freed.epoch is not None:
-                    self._memory.forget([row.key for row in freed.entries], freed.epoch)
+                    self._forget([row.key for row in freed.entries], freed.epoch)
                 freed_entries += len(freed.entries)
                 freed_bytes += sum(row.size_bytes for row in freed.entries)
                 unused = sum(not row.was_used for row in freed.entries)
@@ -115,3 +133,15 @@ def _entries_step(policy: CachePolicy) -> int:
 def _bytes_step(policy: CachePolicy) -> int:
     limit = policy.max_bytes or 0
     return limit // 100 if limit >= MIB else 0
+
+
+def purge(store: BoundedStore, tally: Noted, now_us: int) -> int:
+    """Remove the entries that have expired by `now_us`. Returns how many. Raises StorageError."""
+    removed = 0
+    while True:
+        found = store.expire(now_us, _BATCH)
+        removed += len(found)
+        for namespace, unused in Counter(row.namespace for row in found if not row.was_used).items():
+            tally.add(namespace, expired_unused=unused)
+        if len(found) < _BATCH:
+            return removed

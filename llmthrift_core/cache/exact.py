@@ -14,16 +14,19 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from llmthrift_core.cache.alerts import alerts_of
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_to_json, usage_to_json
-from llmthrift_core.cache.eviction import Evictor
+from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.flight import Flights
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
 from llmthrift_core.cache.store import EntryStore, NewEntry, criteria_of
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.cache.troubles import Troubles
-from llmthrift_core.cache.upkeep import Upkeep, purge, write_uses
+from llmthrift_core.cache.upkeep import Upkeep
+from llmthrift_core.cache.uses import Uses
 from llmthrift_core.errors import ConfigurationError, RowRejectedError, StorageError
+from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.usage import Usage
 
 _LAST_US: Final = 2**63 - 1
@@ -69,18 +72,20 @@ class ExactCache:
         self._checked_at = float("-inf")
         self._memory = MemoryTier(max_entries=memory_entries, max_bytes=memory_bytes)
         self._tally = Tally()
+        self._uses: Uses[bytes] = Uses()
         self._troubles = Troubles()
         try:
             self._memory_is_current()
         except StorageError as error:
             self._troubles.note("opening", error)
-        self._evictor = Evictor(store, self._memory, self._tally)
+        uses, memory = self._uses, self._memory
+        self._evictor = Evictor(store, self._tally, flush=lambda: uses.write(store), forget=memory.forget)
         self._upkeep = Upkeep(self._keep_up, interval_seconds=write_seconds)
         self._limits: dict[str, CachePolicy] = {}
         self._rests_until = float("-inf")
         # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
-        self._last_write = weakref.finalize(self, _write_last, store, self._tally, os.getpid())
-        _caches.add(self)
+        self._last_write = weakref.finalize(self, _write_last, store, self._uses, os.getpid())
+        renew_after_fork(self)
 
     # --- hot path ---
 
@@ -103,7 +108,8 @@ class ExactCache:
             if entry is not None:
                 expired = not entry.is_live(now_us)
                 if not expired and entry.answers(policy, now_us):
-                    self._tally.hit(policy.namespace, key, now_us, from_memory=from_memory)
+                    self._tally.hit(policy.namespace, from_memory=from_memory)
+                    self._uses.add(key, now_us)
                     self._upkeep.wake()
                     return entry
         except Exception as error:
@@ -147,7 +153,7 @@ class ExactCache:
                 return False
             entry = NewEntry(
                 key, namespace, model, provider, user, feature, policy.prompt_version, metadata,
-                payload, usage_json, size_bytes, now_us, expires_us, self._tally.moment(now_us),
+                payload, usage_json, size_bytes, now_us, expires_us, self._uses.moment(now_us),
             )  # fmt: skip
             seen = self._memory.epoch
             epoch = self._store.put(entry, policy)
@@ -272,6 +278,25 @@ class ExactCache:
             "memory_bytes": self._memory.size_bytes,
         }
 
+    def alerts(self) -> list[str]:
+        """What is wrong with the cache, one line for each, by namespaces that this process uses. Raises StorageError."""
+        found: list[str] = []
+        now_us = int(self._clock() * 1_000_000)
+        for namespace, limits in list(self._limits.items()):
+            counts, stored = self._tally.total(namespace), self._store.totals(namespace, now_us)
+            found += alerts_of(
+                name=f"cache, namespace {namespace!r}",
+                hits=counts.hits,
+                lookups=counts.hits + counts.misses,
+                entries=stored.entries,
+                max_entries=limits.max_entries,
+                size_bytes=stored.size_bytes,
+                max_bytes=limits.max_bytes,
+                removed=counts.evictions + counts.expired_unused,
+                removed_unused=counts.evicted_unused + counts.expired_unused,
+            )
+        return found
+
     def health(self) -> dict[str, Any]:
         """Counts for `Thrift.health`, without reading the store."""
         counts = self._tally.total()
@@ -294,7 +319,7 @@ class ExactCache:
         """Write the uses that were counted since the last time. False if that was not possible; they are kept."""
         try:
             if not self._store.read_only:
-                write_uses(self._store, self._tally)
+                self._uses.write(self._store)
         except StorageError as error:
             self._troubles.note("flush", error)
             return False
@@ -305,6 +330,18 @@ class ExactCache:
         self._upkeep.stop()
         if self._last_write.detach() is not None:
             self.flush()
+
+    def after_fork(self) -> None:
+        """In a forked child: what the parent has counted, the parent writes."""
+        self.flights.after_fork()
+        self._memory.after_fork()
+        self._tally.after_fork()
+        self._uses.after_fork()
+        self._troubles.after_fork()
+        self._evictor.after_fork()
+        self._upkeep.after_fork()
+        self._last_write.detach()
+        self._last_write = weakref.finalize(self, _write_last, self._store, self._uses, os.getpid())
 
     # --- steps ---
 
@@ -350,33 +387,11 @@ class ExactCache:
         except StorageError as error:
             self._troubles.note("purge", error)
 
-    def _after_fork(self) -> None:
-        self.flights.after_fork()
-        self._memory.after_fork()
-        self._tally.after_fork()
-        self._troubles.after_fork()
-        self._evictor.after_fork()
-        self._upkeep.after_fork()
-        self._last_write.detach()
-        self._last_write = weakref.finalize(self, _write_last, self._store, self._tally, os.getpid())
 
-
-def _write_last(store: EntryStore, tally: Tally, process: int) -> None:
+def _write_last(store: EntryStore, uses: Uses[bytes], process: int) -> None:
     if os.getpid() != process:
         return
     try:
-        write_uses(store, tally)
+        uses.write(store)
     except StorageError:
         return  # nobody is left who could be told
-
-
-_caches: weakref.WeakSet[ExactCache] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for cache in list(_caches):
-        cache._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from llmthrift_core.cache.entry import Entry, EntryView
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.uses import UseStore
 from llmthrift_core.errors import ConfigurationError
 
 SCOPES: Final = ("namespace", "model", "provider", "user", "feature", "prompt_version")
@@ -100,7 +101,27 @@ def criteria_of(
     return Criteria(tuple(wanted), tag, source)
 
 
-class EntryStore(Protocol):
+class BoundedStore(Protocol):
+    """What can be kept within limits of number, size and time. Every method raises StorageError where the store cannot be reached."""
+
+    def count(self, namespace: str) -> int:
+        """The number of entries."""
+        ...
+
+    def size_bytes(self, namespace: str) -> int:
+        """What the entries count in bytes."""
+        ...
+
+    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
+        """Remove entries but `kept`, the first in `order` first, until so many of them and so many bytes are gone, in one short step."""
+        ...
+
+    def expire(self, now_us: int, most: int) -> Sequence[Removed]:
+        """Remove up to `most` entries past their time."""
+        ...
+
+
+class EntryStore(BoundedStore, UseStore[bytes], Protocol):
     """Entries by key. Every method raises StorageError where the store cannot be reached.
 
     The epoch rises with every live entry that is removed or replaced, so that memory tiers know when they are no longer current.
@@ -132,26 +153,6 @@ class EntryStore(Protocol):
 
     def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:
         """Remove entries. Returns how many there were, and the new epoch."""
-        ...
-
-    def count_uses(self, uses: Sequence[tuple[bytes, int, int]]) -> None:
-        """Add (key, number of hits, time of the last) to entries."""
-        ...
-
-    def count(self, namespace: str) -> int:
-        """The number of entries."""
-        ...
-
-    def size_bytes(self, namespace: str) -> int:
-        """What the entries count in bytes."""
-        ...
-
-    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries but `kept`, the first in `order` first, until so many of them and so many bytes are gone, in one short step."""
-        ...
-
-    def expire(self, now_us: int, most: int) -> Sequence[Removed]:
-        """Remove up to `most` entries past their time."""
         ...
 
     def find(self, criteria: Criteria) -> list[bytes]:

@@ -1,11 +1,9 @@
-"""What the cache did: counts per namespace in this process, and uses of entries that are not yet in the database."""
+"""What the exact cache did: counts per namespace in this process."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, fields
-
-Uses = dict[bytes, list[int]]
 
 
 @dataclass(slots=True)
@@ -42,28 +40,13 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, Counts] = {}
-        self._uses: Uses = {}
-        self._last_us = 0
 
-    def moment(self, now_us: int) -> int:
-        """`now_us`, or later: every use has a time of its own, so that their order survives a coarse clock."""
-        with self._lock:
-            self._last_us = max(now_us, self._last_us + 1)
-            return self._last_us
-
-    def hit(self, namespace: str, key: bytes, now_us: int, *, from_memory: bool) -> None:
+    def hit(self, namespace: str, *, from_memory: bool) -> None:
         """An entry answered."""
         with self._lock:
             counts = self._counts.get(namespace) or self._counts.setdefault(namespace, Counts())
             counts.hits += 1
             counts.memory_hits += from_memory
-            self._last_us = used_us = now_us if now_us > self._last_us else self._last_us + 1
-            uses = self._uses.get(key)
-            if uses is None:
-                self._uses[key] = [1, used_us]
-            else:
-                uses[0] += 1
-                uses[1] = used_us
 
     def miss(self, namespace: str, *, expired: bool) -> None:
         """Nothing answered."""
@@ -97,23 +80,6 @@ class Tally:
             chosen = [counts for name, counts in self._counts.items() if namespace is None or name == namespace]
             return Counts(*(sum(getattr(counts, name) for counts in chosen) for name in _NAMES))
 
-    def take_uses(self) -> Uses:
-        """The uses since the last time: for each key how many, and when last. They are no longer counted here."""
-        with self._lock:
-            uses, self._uses = self._uses, {}
-            return uses
-
-    def give_back(self, uses: Uses) -> None:
-        """Uses that could not be written."""
-        with self._lock:
-            for key, (number, used_us) in uses.items():
-                newer = self._uses.get(key)
-                if newer is None:
-                    self._uses[key] = [number, used_us]
-                else:
-                    newer[0] += number
-
     def after_fork(self) -> None:
-        """Uses until now are written by the parent; its lock may have been held."""
+        """The parent's lock may have been held."""
         self._lock = threading.Lock()
-        self._uses = {}

@@ -1,52 +1,17 @@
-"""What happens off the hot path: uses of entries are written in batches, and entries past their time are removed."""
+"""The thread that writes uses of entries, and removes entries past their time, off the hot path."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from llmthrift_core.cache.store import EntryStore
-from llmthrift_core.cache.tally import Tally
-from llmthrift_core.errors import StorageError
-
 logger = logging.getLogger("llmthrift")
 
 _PURGE_EVERY_SECONDS: Final = 60.0
-_BATCH: Final = 500  # entries per step, so that other writers get their turn
-
-
-def write_uses(store: EntryStore, tally: Tally) -> None:
-    """Add the uses that were counted in memory to the entries. Raises StorageError, and then keeps them for the next time."""
-    uses = tally.take_uses()
-    if not uses:
-        return
-    try:
-        keys = sorted(uses)  # so that two processes do not wait for each other's rows
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            store.count_uses([(key, uses[key][0], uses[key][1]) for key in batch])
-            for key in batch:
-                del uses[key]
-    except StorageError:
-        tally.give_back(uses)
-        raise
-
-
-def purge(store: EntryStore, tally: Tally, now_us: int) -> int:
-    """Remove the entries that have expired by `now_us`. Returns how many. Raises StorageError."""
-    removed = 0
-    while True:
-        found = store.expire(now_us, _BATCH)
-        removed += len(found)
-        for namespace, unused in Counter(row.namespace for row in found if not row.was_used).items():
-            tally.add(namespace, expired_unused=unused)
-        if len(found) < _BATCH:
-            return removed
 
 
 class Upkeep:

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from llmthrift_core.cache.semantic.removal import remove_where, totals
-from llmthrift_core.cache.store import criteria_of
+from llmthrift_core.cache.entry import EntryView
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.semantic import health
+from llmthrift_core.cache.semantic.removal import activity, remove_where, totals
+from llmthrift_core.cache.store import Totals, criteria_of
 from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
 
 cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalidation of cached answers.")
@@ -24,19 +27,39 @@ def stats(
     """What is stored. Hits and misses of running processes are theirs; per-entry hits are in the database."""
     with opened(url, valkey_url=valkey_url) as thrift:
         found = thrift.cache.stats(namespace)
-        by_meaning = totals(thrift.database, criteria_of(namespace=namespace))
+        stored = totals(thrift.database, criteria_of(namespace=namespace), thrift.now_us())
+        did = activity(thrift.database, namespace)
         listed = thrift.cache.entries(namespace, limit=entries) if entries else []
     table = Table("figure", "value", title="Cache")
     for name, value in found.items():
         table.add_row(name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
-    for name, value in zip(("entries by meaning", "bytes by meaning", "stored hits by meaning"), by_meaning, strict=True):
-        table.add_row(name, f"{value:,}")
     console.print(table)
+    _print_by_meaning(did, stored, thrift.now_us())
+    for alert in health.alerts(did, stored, CachePolicy(namespace=namespace or "all", max_entries=None, max_bytes=None)):
+        console.print(f"[yellow]{alert}")
     if listed:
         most = Table("namespace", "model", "hits", "bytes", "user", "feature", title="Most used entries")
         for entry in sorted(listed, key=lambda each: -each.hits):
             most.add_row(entry.namespace, entry.model, str(entry.hits), f"{entry.size_bytes:,}", entry.user or "", entry.feature or "")
         console.print(most)
+
+
+def _print_by_meaning(did: dict[str, float], stored: Totals, now_us: int) -> None:
+    table = Table("figure", "value", title="Answers by meaning, in all processes")
+    lookups = did["exact_hits"] + did["semantic_hits"] + did["misses"]
+    for name in ("exact_hits", "semantic_hits", "misses", "observed_hits", "guarded", "shadow_checks", "stores", "evictions"):
+        share = f" ({did[name] / lookups:.1%})" if lookups and name in ("exact_hits", "semantic_hits") else ""
+        table.add_row(name.replace("_", " "), f"{did[name]:,.0f}{share}")
+    table.add_row("cost of shadow checks", f"${did['shadow_nano_usd'] / 1e9:,.6f}")
+    requests = did["requests"]
+    table.add_row(
+        "expected wrong answers", f"{did['expected_wrong']:,.1f}" + (f" ({did['expected_wrong'] / requests:.2%})" if requests else "")
+    )
+    table.add_row("entries", f"{stored.entries:,}")
+    table.add_row("bytes", f"{stored.size_bytes:,}")
+    ttl = "-" if stored.expires_us is None else f"{(stored.expires_us - now_us) / 1e6:,.0f} s"
+    table.add_row("average remaining ttl", ttl)
+    console.print(table)
 
 
 @cache.command()
@@ -60,11 +83,19 @@ def invalidate(
     source: Annotated[str | None, typer.Option(help="Entries made from this source document")] = None,
     scope: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: model, user, feature, prompt_version; repeatable")] = None,
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
+    older_than: Annotated[float | None, typer.Option(help="Entries stored more than so many seconds ago", min=0)] = None,
+    unused: Annotated[bool, typer.Option("--unused", help="Entries that have never answered")] = False,
     url: Url = None,
     valkey_url: ValkeyUrl = None,
 ) -> None:
     """Remove the cached answers that all given criteria fit."""
     pairs = dict(pair(text, option="--scope") for text in scope or [])
     with opened(url, valkey_url=valkey_url) as thrift:
-        removed = thrift.invalidate(tag=tag, source=source, scope=pairs or None, namespace=namespace)
+        until_us = None if older_than is None else thrift.now_us() - int(older_than * 1e6)
+
+        def fits(entry: EntryView) -> bool:
+            return (until_us is None or entry.created_us < until_us) and not (unused and entry.hits)
+
+        where = fits if unused or until_us is not None else None
+        removed = thrift.invalidate(tag=tag, source=source, scope=pairs or None, where=where, namespace=namespace)
     console.print(f"removed {removed:,} entries")

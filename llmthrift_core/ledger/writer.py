@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 import weakref
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from llmthrift_core.errors import RowRejectedError, StorageError
+from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.ledger.batch import Outcome
 from llmthrift_core.ledger.entries import Entry
 from llmthrift_core.ledger.repair import repair
@@ -69,6 +69,7 @@ class Writer:
         self._closed = False
         self._start_empty()
         _writers.add(self)
+        renew_after_fork(self)
 
     def _start_empty(self) -> None:
         self.written = 0
@@ -258,8 +259,8 @@ class Writer:
             self._held = []
             self._lose(left, "the database could not be written for too long")
 
-    def _after_fork_in_child(self) -> None:
-        # The parent has the queue and the thread: it writes what was put before the fork.
+    def after_fork(self) -> None:
+        """In a forked child: the parent has the queue and the thread, and writes what was put before the fork."""
         self._start_empty()
 
     def _at_exit(self) -> None:
@@ -270,16 +271,9 @@ class Writer:
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
-    for writer in list(_writers):
-        writer._after_fork_in_child()
-
-
 def _at_exit() -> None:
     for writer in list(_writers):
         writer._at_exit()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 # Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
-REVISIONS: tuple[str, ...] = ("0001", "0002", "0003")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004")
 _ADVISORY_LOCK: Final = 0x6C6C6D74  # "llmt": any number that other applications are unlikely to use
 
 
@@ -37,7 +37,7 @@ def prepare(backend: Backend, *, name: str) -> None:
         raise StorageError(f"cannot open {name}: it {state}, and it is read-only")
     with backend.write() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            lock_schema(connection)
         found = _revision(connection)  # another process may have been quicker
         if found == REVISIONS[-1]:
             return
@@ -49,6 +49,11 @@ def prepare(backend: Backend, *, name: str) -> None:
             from llmthrift_core.storage.migrations.upgrade import upgrade
 
             upgrade(connection, REVISIONS[-1])
+
+
+def lock_schema(connection: Connection) -> None:
+    """Keep other processes from changing tables on PostgreSQL until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
 def revision(database: Database) -> str | None:

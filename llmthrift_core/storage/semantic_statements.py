@@ -7,14 +7,15 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, func, literal_column, select, update
 
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.tables import semantic_entries, semantic_evidence
+from llmthrift_core.storage.tables import semantic_counts, semantic_entries, semantic_evidence
 
-_entry, _evidence = semantic_entries.c, semantic_evidence.c
+_entry, _evidence, _counts = semantic_entries.c, semantic_evidence.c, semantic_counts.c
 _zero: Any = literal_column("0")
 
 ENTRY_COLUMNS: Final = tuple(name for name in _entry.keys() if name not in ("id", "hits"))  # noqa: SIM118 - not a dict
 _SERVED: Final = (
     _entry.id,
+    _entry.key,
     _entry.question,
     _entry.answer,
     _entry.payload,
@@ -54,18 +55,50 @@ KNOWN_IN_SCOPE: Final = Statement(
     .limit(bindparam("most"))
     .offset(_zero)
 )
+NEW_QUESTIONS_IN_SCOPE: Final = Statement(
+    select(_entry.id, _entry.question)
+    .where(_entry.scope == bindparam("of_scope"), _entry.id > bindparam("after_id"))
+    .order_by(_entry.id)
+    .limit(bindparam("most"))
+    .offset(_zero)
+)
 COUNT_IN_SCOPE: Final = Statement(select(func.count()).where(_entry.scope == bindparam("of_scope"), _entry.id <= bindparam("until_id")))
 COUNT_USE: Final = Statement(
     update(semantic_entries)
     .values(hits=_entry.hits + bindparam("uses"), used_us=bindparam("used_us"))
     .where(_entry.id == bindparam("of_id"))
 )
-REMOVE_ENTRY: Final = Statement(delete(semantic_entries).where(_entry.id == bindparam("of_id")))
-REMOVE_EXPIRED: Final = Statement(delete(semantic_entries).where(_entry.expires_us <= bindparam("now_us")))
-# What exceeds a limit, the longest unused first.
-OLDEST: Final = Statement(
-    select(_entry.id).where(_entry.namespace == bindparam("namespace")).order_by(_entry.used_us).limit(bindparam("most")).offset(_zero)
+REMOVE_ENTRY: Final = Statement(delete(semantic_entries).where(_entry.id == bindparam("of_id")).returning(_entry.key))
+
+# The first reads an index only; the second every row of the namespace.
+COUNT_ENTRIES: Final = Statement(select(func.count()).where(_entry.namespace == bindparam("namespace")))
+SUM_BYTES: Final = Statement(select(func.coalesce(func.sum(_entry.size_bytes), _zero)).where(_entry.namespace == bindparam("namespace")))
+EXPIRED: Final = Statement(
+    select(_entry.key, _entry.namespace, _entry.size_bytes, _entry.hits)
+    .where(_entry.expires_us <= bindparam("now_us"))
+    .limit(bindparam("most"))
+    .offset(_zero)
+    .with_for_update(skip_locked=True)
 )
+
+
+def _victims(*conditions: Any, order: tuple[Any, ...] = ()) -> Statement:
+    return Statement(
+        select(_entry.key, _entry.namespace, _entry.size_bytes, _entry.hits)
+        .where(_entry.namespace == bindparam("namespace"), _entry.key != bindparam("kept_key"), *conditions)
+        .order_by(*order)
+        .limit(bindparam("most"))
+        .offset(_zero)
+        .with_for_update(skip_locked=True)
+    )
+
+
+EXPIRED_VICTIMS: Final = _victims(_entry.expires_us <= bindparam("now_us"))
+# Which live entries go first, by the name of the eviction policy.
+VICTIMS: Final = {
+    "lru": _victims(order=(_entry.used_us,)),
+    "lfu": _victims(order=(_entry.hits, _entry.used_us)),
+}
 
 ADD_EVIDENCE: Final = Statement(
     lambda insert: insert(semantic_evidence).values(
@@ -78,4 +111,34 @@ NEW_EVIDENCE: Final = Statement(
     .order_by(_evidence.id.desc())
     .limit(bindparam("most"))
     .offset(_zero)
+)
+OLD_EVIDENCE: Final = Statement(
+    select(_evidence.id)
+    .where(_evidence.namespace == bindparam("namespace"), _evidence.space == bindparam("space"))
+    .order_by(_evidence.id.desc())
+    .limit(literal_column("1"))
+    .offset(bindparam("kept"))
+)
+REMOVE_EVIDENCE: Final = Statement(
+    delete(semantic_evidence).where(
+        _evidence.namespace == bindparam("namespace"), _evidence.space == bindparam("space"), _evidence.id <= bindparam("until_id")
+    )
+)
+
+COUNT_NAMES: Final = tuple(name for name in _counts.keys() if name not in ("namespace", "space", "day", "risk"))  # noqa: SIM118
+ADD_COUNTS: Final = Statement(
+    lambda insert: (
+        insert(semantic_counts)
+        .values({name: bindparam(name) for name in ("namespace", "space", "day", "risk", *COUNT_NAMES)})
+        .on_conflict_do_update(
+            index_elements=["namespace", "space", "day"],
+            set_={name: _counts[name] + insert(semantic_counts).excluded[name] for name in COUNT_NAMES}
+            | {"risk": insert(semantic_counts).excluded.risk},
+        )
+    )
+)
+GET_COUNTS: Final = Statement(
+    select(_counts.day, _counts.risk, *(_counts[name] for name in COUNT_NAMES))
+    .where(_counts.namespace == bindparam("namespace"), _counts.space == bindparam("space"))
+    .order_by(_counts.day)
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -290,6 +291,29 @@ semantic_evidence = Table(
     Column("checked", SmallInteger, nullable=False),  # 1: a shadow check of a hit
     Column("at_us", BigInteger, nullable=False),
     Index("ix_llmthrift_semantic_evidence_namespace", "namespace", "space", "id"),
+)
+
+# What the semantic cache did in all processes, by day.
+semantic_counts = Table(
+    "llmthrift_semantic_counts",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("space", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970-01-01
+    Column("requests", BigInteger, nullable=False),  # that a policy decided on
+    Column("exact_hits", BigInteger, nullable=False),
+    Column("semantic_hits", BigInteger, nullable=False),
+    Column("misses", BigInteger, nullable=False),
+    Column("observed_hits", BigInteger, nullable=False),  # found and not served, in observe mode
+    Column("shadow_checks", BigInteger, nullable=False),
+    Column("shadow_nano_usd", BigInteger, nullable=False),
+    Column("guarded", BigInteger, nullable=False),
+    Column("stores", BigInteger, nullable=False),
+    Column("evictions", BigInteger, nullable=False),
+    Column("evicted_unused", BigInteger, nullable=False),
+    Column("expired_unused", BigInteger, nullable=False),
+    Column("expected_wrong", Float(53), nullable=False),  # wrong answers to expect among the semantic hits
+    Column("risk", Float(53)),  # the highest risk that the policy takes now; NULL where it takes none
 )
 
 # Raised whenever an entry is removed or replaced, so that memory tiers of other processes drop what they hold.

@@ -38,13 +38,15 @@ class Recorder:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
 
-    def hold(
-        self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None, may_clamp: bool
-    ) -> Recorder:
+    def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
         self.steps.append(("hold", scope.model, input_tokens(), max_output_tokens))
         if self._refuse:
             raise BudgetExceededError("no money is left")
         return self
+
+    def hold_for_shorter(self, scope: Scope, **options: Any) -> Recorder | None:
+        self.steps.append(("shorter", scope.model))
+        return None
 
     def learn(self, usage: Usage) -> None:
         """Not of interest here."""
@@ -123,6 +125,13 @@ def test_a_refused_call_leaves_no_row_and_nobody_waiting(thrift: Thrift):
         thrift.begin(bounded(cache=cached(caller=caller)))
     assert thrift.ledger.calls() == []
     assert thrift.begin(Request(MODEL, cache=cached(caller=(1, 1)))).waiting is None
+
+
+def test_a_refused_call_asks_once_for_its_whole_answer_and_once_for_a_shorter_one(thrift: Thrift):
+    refusing = use(thrift, Recorder(refuse=True))
+    with pytest.raises(BudgetExceededError):
+        thrift.begin(bounded(may_clamp=True))
+    assert [step[0] for step in refusing.steps] == ["hold", "shorter"]
 
 
 def test_every_attempt_is_held_settled_and_recorded(thrift: Thrift, recorder: Recorder):

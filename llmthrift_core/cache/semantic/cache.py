@@ -7,72 +7,63 @@ policy, which knows how likely the answer is wrong; and expiry.
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import numpy as np
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from llmthrift_core.attribution import Attribution, current_attribution
-from llmthrift_core.cache.entry import metadata_to_json, usage_to_json
-from llmthrift_core.cache.guard import near_miss
+from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.semantic.embedder import as_embedder, embedded
-from llmthrift_core.cache.semantic.entries import Known, SemanticEntries, StoredAnswer
+from llmthrift_core.cache.semantic import health
+from llmthrift_core.cache.semantic.answer import Made, new_answer
+from llmthrift_core.cache.semantic.background import Background
+from llmthrift_core.cache.semantic.bound import as_policy
+from llmthrift_core.cache.semantic.counts import CacheCounts
+from llmthrift_core.cache.semantic.embedder import as_embedder
 from llmthrift_core.cache.semantic.evidence import Evidence
-from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of, words_of
-from llmthrift_core.cache.semantic.files import IndexFiles
-from llmthrift_core.cache.semantic.hit import Considered, Explanation, SemanticHit
-from llmthrift_core.cache.semantic.index import Vector
-from llmthrift_core.cache.semantic.policy import Belief, Decision, Observation, as_policy
-from llmthrift_core.cache.semantic.question import QuestionForms, hash_of_answer
-from llmthrift_core.cache.semantic.removal import remove_where, totals
-from llmthrift_core.cache.semantic.scope import Scope
-from llmthrift_core.cache.semantic.uses import Uses
+from llmthrift_core.cache.semantic.features import Candidate
+from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit
+from llmthrift_core.cache.semantic.home import Home
+from llmthrift_core.cache.semantic.judges import AnswerClasses
+from llmthrift_core.cache.semantic.policy import Belief, Observation
+from llmthrift_core.cache.semantic.question import QuestionForms
+from llmthrift_core.cache.semantic.search import Asked, Match, Search
+from llmthrift_core.cache.semantic.sql_store import SqlAnswers
+from llmthrift_core.cache.semantic.store import AnswerStore, Known, StoredAnswer
 from llmthrift_core.cache.store import criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
+from llmthrift_core.cache.uses import Uses
 from llmthrift_core.errors import ConfigurationError, EmbeddingError, MissingExtraError, StorageError
+from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
-    from llmthrift_core.storage.database import Database
+    from llmthrift_core.cache.entry import EntryView
 
-_LONGEST_QUESTION: Final = 2_000  # characters; beyond it only equal questions match
-_MOST_SCOPES: Final = 2_000
 _MOST_PENDING: Final = 10_000
 _REMEMBERED_HITS: Final = 10_000
 _LOOK_FOR_EVIDENCE_EVERY: Final = 50
-_TRIM_EVERY: Final = 100
-_GUARDED: Final = 6  # how many of the questions with the shared answer are held against the guard
 _NO_USAGE: Final = Usage()
 
 
-class Home(Protocol):
-    """What the cache needs of a `Thrift`."""
+class _Served(NamedTuple):
+    """A hit, for the feedback on it."""
 
-    @property
-    def database(self) -> Database: ...
-
-    def now_us(self) -> int: ...
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A question that was not answered: what its answer will teach."""
-
-    vector: Vector
+    place: bytes
+    number: int
     candidate: Candidate | None
-    neighbours: Sequence[Neighbour]
-    decision: Decision | None
 
 
 class SemanticCache:
-    """Answers by meaning. Safe to share between threads; processes share entries and what was learned.
+    """Answers by meaning. Safe to share between threads, and after fork; processes share entries and what was learned.
 
     `lookup` and `store` never raise for trouble: it is a miss, counted and logged.
 
@@ -81,10 +72,13 @@ class SemanticCache:
         embedder: a function from a list of texts to an array (n, d), an embeddings object of LangChain or LlamaIndex, or None for the
             built-in model. Vectors of different embedders are never compared.
         policy: `ErrorBound`, `FixedThreshold`, a number for a fixed threshold, or None for `ErrorBound(0.01)`.
-        same_answer: says whether two answers say the same; None compares them without case, white space and punctuation.
-        limits: namespace, lifetime, labels and number of entries; the default keeps an entry for two hours.
+        same_answer: says whether two answers say the same: `SimilarAnswers()`, `ModelJudge(model)`, or a function; None compares them
+            without case, white space and punctuation. With the first two, answers are stored a moment after `store` returns.
+        limits: namespace, lifetime, labels, number and size of entries; the default keeps an entry for two hours.
         masks: regular expressions whose matches count as equal in the key and the embedding, such as customer numbers. The guard reads
             the question as it is.
+        max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
+            estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
 
     Raises:
         ConfigurationError: an argument that cannot be used.
@@ -110,45 +104,55 @@ class SemanticCache:
         *,
         limits: CachePolicy | None = None,
         masks: Sequence[str] = (),
+        max_shadow_usd_per_day: float | None = None,
     ) -> None:
         self.embedder = as_embedder(embedder)
         self.policy = as_policy(policy)
         self.limits = limits or CachePolicy(ttl_seconds=7200.0, max_entries=1_000_000, max_bytes=None)
-        if same_answer is not None and not callable(same_answer):
-            raise ConfigurationError(f"same_answer must be a function of two answers, not {same_answer!r}")
-        self._same_answer = same_answer
+        self._classes = AnswerClasses(same_answer)
+        self._most_shadow_nano_usd = _nano_usd(max_shadow_usd_per_day)
         self._thrift = thrift
-        self._entries = SemanticEntries(thrift.database)
-        self._files = IndexFiles(thrift.database.path)
-        self._space = self.embedder.name
-        self._forms = QuestionForms(self.limits, space=self._space, masks=masks)
-        self._dimensions: int | None = None
-        self._scopes: OrderedDict[bytes, Scope] = OrderedDict()
-        self._pending: OrderedDict[tuple[bytes, str], _Asked] = OrderedDict()
-        self._hits: OrderedDict[str, tuple[bytes, int, Candidate | None]] = OrderedDict()
-        self._uses = Uses(self._entries)
-        self._evidence = Evidence(self._entries, self.policy, namespace=self.limits.namespace, space=self._space)
+        database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
+        self._space = space
+        self._store: AnswerStore = SqlAnswers(database)
+        self._forms = QuestionForms(self.limits, space=space, masks=masks)
+        self._search = Search(self._store, self.embedder, self._forms, self.limits, thrift.now_us)
+        self._counts = CacheCounts(database, self.policy, namespace=namespace, space=space)
+        self._evidence = Evidence(database, self.policy, namespace=namespace, space=space)
+        self._uses: Uses[int] = Uses()
+        self._evictor = Evictor(self._store, self._counts, flush=self._write_uses, forget=lambda keys, epoch: None)
+        self._pending: OrderedDict[tuple[bytes, str], Asked] = OrderedDict()
+        self._hits: OrderedDict[str, _Served] = OrderedDict()
+        self._numbers = itertools.count(time.time_ns())
         self._stores = 0
-        self._counts = dict.fromkeys(("exact_hits", "semantic_hits", "misses", "shadow_checks", "guarded", "stores", "observed_hits"), 0)
+        self._background = Background()
         self._troubles = Troubles()
         self._lock = threading.Lock()
         self._upkeep = Upkeep(self._keep_up, interval_seconds=1.0)
         self._evidence.catch_up()
+        self._counts.read()
+        thrift.attach(self)
+        renew_after_fork(self)
 
     # --- asking ---
 
     def lookup(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
-        """The answer to this question, or to one that means the same; None on a miss, and when a shadow check is due.
+        """The answer to this question, or to one that means the same; None on a miss, when a shadow check is due, and in observe mode.
 
         Args:
             scope: everything else that decides the answer: system prompt, history, model, tenant. Entries of another scope never answer.
             attribution: who asks; None is the surrounding `attribute(...)`.
         """
+        hit = self.find(question, scope, attribution=attribution)
+        return None if is_observing() else hit
+
+    def find(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
+        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved."""
         try:
-            return self._look_up(question, scope, current_attribution() if attribution is None else attribution)
+            return self._find(self._search.read(question, scope, current_attribution() if attribution is None else attribution))
         except (StorageError, EmbeddingError, MissingExtraError, ValueError) as error:
             self._troubles.note("semantic lookup", error)
-            self._count("misses")
+            self._counts.add(misses=1)
             return None
 
     def store(
@@ -170,11 +174,12 @@ class SemanticCache:
             payload: what a door serves instead of the text.
             model, provider, usage: who answered, and what it took.
         """
-        try:
-            who = current_attribution() if attribution is None else attribution
-            self._store(question, answer, scope, who, payload=payload, model=model, provider=provider, usage=usage)
-        except (StorageError, EmbeddingError, MissingExtraError, ValueError) as error:
-            self._troubles.note("semantic store", error)
+        who = current_attribution() if attribution is None else attribution
+        store = partial(self._try_to_store, question, answer, scope, who, Made(payload, model, provider, usage))
+        if not self._classes.is_slow:
+            store()
+        elif not self._background.submit(store):
+            self._troubles.note("semantic store", TimeoutError("the judge of answers does not keep up"))
 
     def explain(self, question: str, scope: str | bytes = "") -> Explanation:
         """What is near to a question, what speaks against it, and what the policy would decide. Nothing is counted.
@@ -182,48 +187,41 @@ class SemanticCache:
         Raises:
             EmbeddingError, StorageError: the embedder or the database failed.
         """
-        text = self._forms.normalised(question)
-        place = self._forms.scope(scope, question, current_attribution())
-        live = self._live(self._entries.by_key(self._forms.key(place, text)))
-        if live is not None:
-            return Explanation("hit", "an equal question is cached", 0.0, (Considered(live.question, 1.0, None, True),))
-        if not text or len(text) > _LONGEST_QUESTION:
+        asked = self._search.read(question, scope, current_attribution())
+        if self._search.equal(asked) is not None:
+            return Explanation("hit", "an equal question is cached", 0.0, ())
+        if asked.is_exact_only:
             return Explanation("miss", "an empty or very long question is matched exactly only", None, ())
-        vector = embedded(self.embedder, self._forms.masked(text), self._dimensions)
-        known = self._scope(place, len(vector))
-        neighbours = known.neighbours(vector)
-        if not neighbours:
+        match = self._search.look(asked)
+        considered = self._search.considered(asked)
+        if not considered:
             return Explanation("miss", "nothing is cached in this scope", None, ())
-        candidate = candidate_of(neighbours, words_of(text), known.weight, len(known))
-        considered = tuple(
-            Considered(asked, each.similarity, near_miss(question, asked), each.answer == candidate.answer)
-            for each in neighbours
-            if (asked := known.question(each.entry)) is not None
-        )
-        passing = next((each for each in considered if each.shares_answer and each.refused is None), None)
-        if passing is None:
-            first = next((each for each in considered if each.shares_answer), None)
-            return Explanation("miss", f"another question: {first.refused if first else 'gone'}", None, considered)
-        decision = self.policy.judge(candidate.features, passing.similarity)
+        if match is None:
+            refused = next((each.refused for each in considered if each.shares_answer and each.refused), "it has expired")
+            return Explanation("miss", f"another question: {refused}", None, considered)
+        decision = self.policy.judge(match.candidate.features, match.similarity)
         return Explanation(decision.verdict, decision.reason, decision.wrong, considered)
 
     def feedback(self, hit_id: str, correct: bool) -> bool:
         """Say whether a hit was right. A wrong one is removed, and the policy learns from both. False for an unknown hit.
 
+        Any process may be told of a wrong answer; only the one that gave it, and remembers it, also learns from it.
+
         Raises:
             StorageError: the database cannot be written.
         """
         with self._lock:
-            found = self._hits.pop(hit_id, None)
-        if found is None:
-            return False
-        place, number, candidate = found
-        if not correct:
-            self._entries.remove(number)
-            if (known := self._scopes.get(place)) is not None:
-                known.forget(number)
-        if candidate is not None:
-            self._evidence.learn(Observation(candidate.features, correct, 1.0, was_checked=False, wrong=None), self._thrift.now_us())
+            served = self._hits.pop(hit_id, None)
+        if served is not None and served.candidate is not None:
+            self._evidence.learn(Observation(served.candidate.features, correct, 1.0, was_checked=False), self._thrift.now_us())
+        if correct:
+            return served is not None
+        number, key = (served.number, None) if served is not None else _parts_of(hit_id)
+        if key is not None:
+            stored = self._store.by_number(number)
+            if stored is None or not stored.entry.key.hex().startswith(key):
+                return False
+        self._remove(served.place if served is not None else b"", number)
         return True
 
     # --- removing and looking ---
@@ -231,274 +229,237 @@ class SemanticCache:
     def discard(self, hit: SemanticHit) -> None:
         """Remove an answer that cannot be used."""
         with self._lock:
-            place, number, _ = self._hits.pop(hit.id, (b"", -1, None))
+            served = self._hits.pop(hit.id, None)
         try:
-            self._entries.remove(number)
+            if served is not None:
+                self._remove(served.place, served.number)
         except StorageError as error:
             self._troubles.note("semantic discard", error)
-        if (known := self._scopes.get(place)) is not None:
-            known.forget(number)
 
-    def invalidate(self, *, tag: str | None = None, source: str | None = None, scope: Mapping[str, str] | None = None) -> int:
-        """Remove entries by label, or by exact values of model, provider, user, feature or prompt_version. Returns how many.
+    def invalidate(
+        self,
+        *,
+        tag: str | None = None,
+        source: str | None = None,
+        scope: Mapping[str, str] | None = None,
+        where: Callable[[EntryView], bool] | None = None,
+    ) -> int:
+        """Remove entries of the namespace. Returns how many.
+
+        Args:
+            tag, source: labels that the entries were stored with.
+            scope: exact values of model, provider, user, feature or prompt_version.
+            where: a predicate on the `EntryView` of each entry that fits the rest.
 
         Raises:
             ConfigurationError: no criterion, or an unknown one.
             StorageError: the database cannot be written.
         """
-        criteria = criteria_of(tag=tag, source=source, scope=scope)
-        if not criteria:
-            raise ConfigurationError("invalidate() needs tag=, source= or scope=; to remove everything use clear()")
-        return remove_where(self._thrift.database, criteria_of(tag=tag, source=source, scope=scope, namespace=self.limits.namespace))
+        if not criteria_of(tag=tag, source=source, scope=scope) and where is None:
+            raise ConfigurationError("invalidate() needs tag=, source=, scope= or where=; to remove everything use clear()")
+        self.flush()
+        return self._store.remove_where(criteria_of(tag=tag, source=source, scope=scope, namespace=self.limits.namespace), where)
 
     def clear(self) -> int:
         """Remove every entry of the namespace. What was learned stays. Returns how many there were. Raises StorageError."""
-        removed = remove_where(self._thrift.database, criteria_of(namespace=self.limits.namespace))
+        self.flush()
+        removed = self._store.remove_where(criteria_of(namespace=self.limits.namespace))
+        self._search.clear()
         with self._lock:
-            self._scopes.clear()
             self._pending.clear()
         return removed
 
     def belief(self) -> Belief:
         """What the policy believes of its hits: how many were wrong, and how sure that is."""
-        return self.policy.belief()
+        belief = self.policy.belief()
+        observed = int(self._counts.all()["observed_hits"])
+        return replace(belief, would_have_served=belief.would_have_served + observed) if observed else belief
 
     def stats(self) -> dict[str, Any]:
-        """Counts of this process, what is stored, and what the policy believes. Raises StorageError."""
+        """What was done in this process and in all, what is stored, and what the policy believes. Raises StorageError.
+
+        `hit_rate` is that of this process. `all` holds the counts of all processes and runs, with the share of lookups that were hits
+        (`exact_hit_rate`, `semantic_hit_rate`) and what shadow checks cost in US dollars.
+        """
         self.flush()
-        entries, size_bytes, stored_hits = totals(self._thrift.database, criteria_of(namespace=self.limits.namespace))
-        lookups = self._counts["exact_hits"] + self._counts["semantic_hits"] + self._counts["misses"]
-        hits = self._counts["exact_hits"] + self._counts["semantic_hits"]
+        own, everywhere, now_us = self._counts.own(), self._counts.all(), self._thrift.now_us()
+        stored = self._store.totals(criteria_of(namespace=self.limits.namespace), now_us)
+        return health.stats_of(own, everywhere, stored, self.limits, self.belief(), self._troubles, now_us)
+
+    def alerts(self) -> list[str]:
+        """What is wrong with the cache, one line for each. Raises StorageError."""
+        stored = self._store.totals(criteria_of(namespace=self.limits.namespace), self._thrift.now_us())
+        return health.alerts(self._counts.all(), stored, self.limits)
+
+    def health(self) -> dict[str, Any]:
+        """Counts for `Thrift.health`, without reading the store."""
         return {
-            **self._counts,
-            "hit_rate": hits / lookups if lookups else None,
-            "entries": entries,
-            "bytes": size_bytes,
-            "stored_hits": stored_hits,
+            "namespace": self.limits.namespace,
+            **self._counts.own(),
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
             "belief": self.belief().text,
         }
 
     def flush(self) -> bool:
-        """Write the uses that were counted since the last time. False if that was not possible; they are kept."""
+        """Write what was counted since the last time, after what waits for a slow judge. False if that was not possible."""
+        self._background.wait()
+        return self._write()
+
+    def close(self) -> None:
+        """Write the counts, and the graphs of large scopes. Closing twice does nothing."""
+        self._upkeep.stop()
+        self._background.close()
+        self._keep_up(False)
+
+    def after_fork(self) -> None:
+        """In a forked child: what the parent has counted, the parent writes."""
+        self._lock = threading.Lock()
+        self._background.after_fork()
+        self.policy.after_fork()
+        self._counts.after_fork()
+        self._uses.after_fork()
+        self._search.after_fork()
+        self._troubles.after_fork()
+        self._evictor.after_fork()
+        self._upkeep.after_fork()
+
+    # --- steps ---
+
+    def _find(self, asked: Asked) -> SemanticHit | None:
+        stored = self._search.equal(asked)
+        if stored is not None:
+            return self._serve(asked, stored, "exact", 1.0)
+        if asked.is_exact_only:
+            match = None
+        else:
+            match = self._match(asked)
+            if match is not None and not is_observing():
+                return self._serve(asked, match.stored, "semantic", match.similarity)
+            with self._lock:
+                self._pending[asked.place, asked.text] = asked
+                if len(self._pending) > _MOST_PENDING:
+                    self._pending.popitem(last=False)
+        if match is not None:
+            return self._serve(asked, match.stored, "semantic", match.similarity)
+        self._counts.add(misses=1)
+        self._upkeep.wake()
+        return None
+
+    def _match(self, asked: Asked) -> Match | None:
+        """What the policy lets answer by meaning."""
+        match = self._search.look(asked)
+        if match is None:
+            self.policy.pass_over()
+            self._counts.add(guarded=1 if asked.neighbours else 0)
+            return None
+        asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=self._may_check())
+        self._counts.add(shadow_checks=asked.decision.verdict == "shadow")
+        return match if asked.decision.verdict == "hit" else None
+
+    def _serve(self, asked: Asked, stored: StoredAnswer, kind: Literal["exact", "semantic"], similarity: float) -> SemanticHit:
+        hit_id = f"{stored.number:x}-{stored.entry.key.hex()[:12]}-{next(self._numbers):x}"
+        if is_observing():
+            self._counts.add(observed_hits=1, misses=1)
+        else:
+            self._counts.add(exact_hits=kind == "exact", semantic_hits=kind == "semantic")
+            self._uses.add(stored.number, self._thrift.now_us())
+            with self._lock:
+                self._hits[hit_id] = _Served(asked.place, stored.number, asked.candidate)
+                if len(self._hits) > _REMEMBERED_HITS:
+                    self._hits.popitem(last=False)
+        self._upkeep.wake()
+        return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
+
+    def _try_to_store(self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made) -> None:
         try:
-            self._uses.write()
+            if is_storable(question) and is_storable(answer):
+                asked = self._search.read(question, scope, who)
+                if asked.text:
+                    self._put(asked, answer, who, made)
+        except (StorageError, EmbeddingError, MissingExtraError, ValueError) as error:
+            self._troubles.note("semantic store", error)
+
+    def _put(self, asked: Asked, answer: str, who: Attribution, made: Made) -> None:
+        with self._lock:
+            asked = self._pending.pop((asked.place, asked.text), asked)
+        if asked.vector is None and not asked.is_exact_only:  # stored without having been looked up
+            self._search.look(asked)
+        shared = None if asked.candidate is None else asked.candidate.answer
+        answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
+        right = shared == answer_class if asked.passed else None
+        now_us, limits = self._thrift.now_us(), self.limits
+        new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
+        if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
+            labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
+            number = self._store.put(new, labels)
+            self._counts.add(stores=1)
+            if number is not None:
+                self._search.add(asked, Known(number, asked.question, answer_class, right))
+                self._evictor.stored(limits, new.key, new.size_bytes, now_us)
+        if right is not None:
+            self._learn(asked, right, made, now_us)
+        self._stores += 1
+        if self._stores % _LOOK_FOR_EVIDENCE_EVERY == 0:
+            self._evidence.catch_up()
+        self._upkeep.wake()
+
+    def _learn(self, asked: Asked, right: bool, made: Made, now_us: int) -> None:
+        decision, candidate = asked.decision, asked.candidate
+        assert candidate is not None  # noqa: S101 - only a candidate can be right or wrong
+        if decision is None or decision.verdict != "shadow":
+            self._evidence.learn(Observation(candidate.features, right, 1.0, was_checked=False), now_us)
+            return
+        self._evidence.learn(Observation(candidate.features, right, 1 / decision.propensity, was_checked=True), now_us)
+        priced = self._thrift.prices.price(made.usage, made.model, made.provider, now_us)
+        self._counts.add(shadow_nano_usd=0 if priced is None else priced.nano_usd)
+
+    def _answer_of(self, number: int) -> str | None:
+        stored = self._store.by_number(number)
+        return None if stored is None else stored.answer
+
+    def _remove(self, place: bytes, number: int) -> None:
+        self._store.remove(number)
+        self._search.forget(place, number)
+
+    def _may_check(self) -> bool:
+        most = self._most_shadow_nano_usd
+        return most is None or self._counts.shadow_nano_usd(self._thrift.now_us()) < most
+
+    def _write_uses(self) -> None:
+        self._uses.write(self._store)
+
+    def _write(self) -> bool:
+        try:
+            if not self._store.read_only:
+                self._write_uses()
+                self._counts.write(self._thrift.now_us())
         except StorageError as error:
             self._troubles.note("semantic flush", error)
             return False
         return True
 
-    def close(self) -> None:
-        """Write the counted uses, and the graphs of large scopes."""
-        self._upkeep.stop()
-        self._keep_up(False)
-
-    # --- steps ---
-
-    def _look_up(self, question: str, scope: str | bytes, who: Attribution) -> SemanticHit | None:
-        text = self._forms.normalised(question)
-        place = self._forms.scope(scope, question, who)
-        stored = self._live(self._entries.by_key(self._forms.key(place, text))) if text else None
-        if stored is not None and (not self._forms.are_masked or near_miss(question, stored.question) is None):
-            return self._serve(place, stored, "exact", 1.0, None)
-        if not text or len(text) > _LONGEST_QUESTION:
-            self._count("misses")
-            return None
-        vector = embedded(self.embedder, self._forms.masked(text), self._dimensions)
-        self._dimensions = len(vector)
-        known = self._scope(place, len(vector))
-        asked, stored, similarity = self._nearest(question, text, vector, known)
-        candidate = asked.candidate
-        if stored is None or candidate is None:
-            self.policy.pass_over()
-        else:
-            asked.decision = self.policy.decide(candidate.features, similarity)
-            if asked.decision.verdict == "hit":
-                if not is_observing():
-                    return self._serve(place, stored, "semantic", similarity, candidate)
-                self._count("observed_hits")
-            elif asked.decision.verdict == "shadow":
-                self._count("shadow_checks")
-        self._count("misses")
-        with self._lock:
-            self._pending[place, text] = asked
-            if len(self._pending) > _MOST_PENDING:
-                self._pending.popitem(last=False)
-        return None
-
-    def _nearest(self, question: str, text: str, vector: Vector, known: Scope) -> tuple[_Asked, StoredAnswer | None, float]:
-        """The candidate for a question, the entry that would answer it and its similarity; no candidate where the guard lets none pass."""
-        while True:
-            neighbours = known.neighbours(vector)
-            if not neighbours:
-                return _Asked(vector, None, neighbours, None), None, 0.0
-            candidate = candidate_of(neighbours, words_of(text), known.weight, len(known))
-            entries = len(known)
-            stored, similarity = self._passing(question, candidate, neighbours, known)
-            if stored is not None or len(known) >= entries:
-                break  # else entries were gone, and without them another answer may be nearest
-        # Where the guard has settled it, the answer would say nothing about meaning.
-        return _Asked(vector, None if stored is None else candidate, neighbours, None), stored, similarity
-
-    def _passing(
-        self, question: str, candidate: Candidate, neighbours: Sequence[Neighbour], known: Scope
-    ) -> tuple[StoredAnswer | None, float]:
-        """The nearest entry with the shared answer that the guard lets pass and that still answers."""
-        looked = 0
-        for each in neighbours:
-            asked = known.question(each.entry) if each.answer == candidate.answer else None
-            if asked is None:
-                continue
-            if looked == _GUARDED:
-                break
-            looked += 1
-            if near_miss(question, asked) is not None:
-                continue
-            stored = self._entries.by_number(each.entry)
-            if stored is None:
-                known.forget(each.entry)
-            elif self._live(stored) is not None:
-                return stored, each.similarity
-        if looked:
-            self._count("guarded")
-        return None, 0.0
-
-    def _serve(self, place: bytes, stored: StoredAnswer, kind: Any, similarity: float, candidate: Candidate | None) -> SemanticHit:
-        now_us = self._thrift.now_us()
-        hit_id = f"{stored.number}-{now_us:x}-{len(self._hits):x}"
-        with self._lock:
-            self._counts[f"{kind}_hits"] += 1
-            self._hits[hit_id] = (place, stored.number, candidate)
-            if len(self._hits) > _REMEMBERED_HITS:
-                self._hits.popitem(last=False)
-        self._uses.add(stored.number, now_us)
-        self._upkeep.wake()
-        return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
-
-    def _store(
-        self,
-        question: str,
-        answer: str,
-        scope: str | bytes,
-        who: Attribution,
-        *,
-        payload: bytes | None,
-        model: str,
-        provider: str | None,
-        usage: Usage,
-    ) -> None:
-        text = self._forms.normalised(question)
-        if not text or not is_storable(question) or not is_storable(answer):
-            return
-        place = self._forms.scope(scope, question, who)
-        with self._lock:
-            asked = self._pending.pop((place, text), None)
-        is_long = len(text) > _LONGEST_QUESTION
-        if asked is None:
-            asked = self._not_looked_up(place, question, text) if not is_long else _Asked(np.zeros(0, np.float32), None, (), None)
-        answer_class = self._class_of(answer, asked.neighbours, place)
-        right = None if asked.candidate is None else asked.candidate.answer == answer_class
-        now_us = self._thrift.now_us()
-        limits = self.limits
-        evidence = None
-        if asked.candidate is not None and right is not None:
-            checked = asked.decision is not None and asked.decision.verdict == "shadow"
-            weight = 1 / asked.decision.propensity if checked and asked.decision is not None else 1.0
-            wrong = asked.decision.wrong if asked.decision is not None else None
-            observation = Observation(asked.candidate.features, right, weight, checked, wrong)
-            evidence = self._evidence.row(observation, now_us)
-        vector = asked.vector.astype("<f4").tobytes()
-        metadata, usage_json = metadata_to_json(limits.metadata), usage_to_json(usage)
-        values = {
-            "key": self._forms.key(place, text),
-            "namespace": limits.namespace,
-            "space": self._space,
-            "scope": place,
-            "question": question,
-            "answer": answer,
-            "answer_class": answer_class,
-            "vector": vector,
-            "was_right": None if right is None else int(right),
-            "payload": payload,
-            "model": model,
-            "provider": provider,
-            "user": who.user,
-            "feature": who.feature,
-            "prompt_version": limits.prompt_version,
-            "metadata": metadata,
-            "usage": usage_json,
-            "size_bytes": len(question) + len(answer) + len(vector) + len(payload or b"") + len(usage_json),
-            "created_us": now_us,
-            "expires_us": None if limits.ttl_seconds is None else now_us + int(limits.ttl_seconds * 1e6),
-            "used_us": now_us,
-        }
-        labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-        number = self._entries.put(values, labels, evidence)
-        self._count("stores")
-        if not is_long and number is not None:
-            self._scope(place, len(asked.vector), catch_up=False).add(Known(number, question, answer_class, right), asked.vector)
-        if evidence is not None:
-            self._evidence.stored(evidence, observation)
-        self._stores += 1
-        if self._stores % _LOOK_FOR_EVIDENCE_EVERY == 0:
-            self._evidence.catch_up()
-        if limits.max_entries is not None and (self._stores % _TRIM_EVERY == 0 or limits.max_entries < _TRIM_EVERY):
-            self._entries.keep_within(limits.namespace, limits.max_entries)
-        self._upkeep.wake()
-
-    def _not_looked_up(self, place: bytes, question: str, text: str) -> _Asked:
-        """What a lookup would have seen of a question that is stored without one."""
-        vector = embedded(self.embedder, self._forms.masked(text), self._dimensions)
-        self._dimensions = len(vector)
-        known = self._scope(place, len(vector))
-        return self._nearest(question, text, vector, known)[0]
-
-    def _class_of(self, answer: str, neighbours: Sequence[Neighbour], place: bytes) -> int:
-        """A number that answers have in common which say the same."""
-        own = hash_of_answer(answer)
-        if self._same_answer is None:
-            return own
-        seen: set[int] = set()
-        for each in neighbours:
-            if each.answer in seen:
-                continue
-            seen.add(each.answer)
-            stored = self._entries.by_number(each.entry)
-            if stored is not None and (each.answer == own or self._same_answer(stored.answer, answer)):
-                return each.answer
-        return own
-
-    def _scope(self, place: bytes, dimensions: int, *, catch_up: bool = True) -> Scope:
-        with self._lock:
-            known = self._scopes.get(place)
-            if known is None:
-                known = self._scopes[place] = Scope(self._entries, self._files, place, dimensions)
-                catch_up = True
-                if len(self._scopes) > _MOST_SCOPES:
-                    self._scopes.popitem(last=False)
-            else:
-                self._scopes.move_to_end(place)
-        if catch_up:
-            known.catch_up()
-        return known
-
-    def _live(self, stored: StoredAnswer | None) -> StoredAnswer | None:
-        if stored is None:
-            return None
-        now_us = self._thrift.now_us()
-        entry = stored.entry
-        return stored if entry.is_live(now_us) and entry.answers(self.limits, now_us) else None
-
-    def _count(self, name: str) -> None:
-        with self._lock:
-            self._counts[name] += 1
-
     def _keep_up(self, is_purge_due: bool) -> None:
         try:
-            for known in list(self._scopes.values()):
-                known.keep_up()
-            if self.flush() and is_purge_due:
-                self._entries.remove_expired(self._thrift.now_us())
-        except StorageError as error:
-            self._troubles.note("semantic purge", error)
+            self._search.keep_up()
+            if self._write() and is_purge_due and not self._store.read_only:
+                purge(self._store, self._counts, self._thrift.now_us())
+                self._evidence.forget_old()
+        except Exception as error:  # this thread must go on
+            self._troubles.note("semantic upkeep", error)
+
+
+def _nano_usd(usd: Any) -> int | None:
+    if usd is None:
+        return None
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e9:
+        raise ConfigurationError(f"max_shadow_usd_per_day must be an amount in US dollars, or None for no limit, not {usd!r}")
+    return round(usd * 1e9)
+
+
+def _parts_of(hit_id: str) -> tuple[int, str]:
+    number, _, rest = hit_id.partition("-")
+    try:
+        return int(number, 16), rest.partition("-")[0] or "?"
+    except ValueError:
+        return -1, "?"

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, EmbeddingError, LLMThriftError, MissingExtraError
+from llmthrift_core.forks import renew_after_fork
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -55,6 +56,7 @@ class DefaultEmbedder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._model: Any = None
+        renew_after_fork(self)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text.
@@ -69,6 +71,10 @@ class DefaultEmbedder:
             # One text at a time: the model's integer arithmetic depends a little on what else is in the batch.
             vectors: Vectors = np.array([next(iter(self._model.embed([text]))) for text in texts], dtype=np.float32)
         return vectors
+
+    def after_fork(self) -> None:
+        """The parent's lock may have been held."""
+        self._lock = threading.Lock()
 
 
 class _Adapted:
@@ -90,6 +96,8 @@ def as_embedder(given: Any) -> Embedder:
     """
     if given is None:
         return DefaultEmbedder()
+    if isinstance(given, DefaultEmbedder | _Adapted):  # another cache's
+        return given
     if callable(documents := getattr(given, "embed_documents", None)):
         return _Adapted(lambda texts: documents(list(texts)), _name_of(given))
     if callable(batch := getattr(given, "get_text_embedding_batch", None)):
@@ -148,7 +156,8 @@ def _load() -> Any:
             dim=_DIMENSIONS,
             model_file="model.onnx",
         )
-    return TextEmbedding(_NAME, specific_model_path=str(_folder()))
+    # A model with threads of its own hangs in a forked child. For a question, one is as fast as two.
+    return TextEmbedding(_NAME, specific_model_path=str(_folder()), threads=1)
 
 
 def _folder() -> Path:

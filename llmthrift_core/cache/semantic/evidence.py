@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from llmthrift_core.cache.semantic.entries import SemanticEntries
 from llmthrift_core.cache.semantic.features import WIDTH
 from llmthrift_core.cache.semantic.policy import DecisionPolicy, Observation
+from llmthrift_core.cache.semantic.store import vector_of
+from llmthrift_core.storage import semantic_statements as sql
+from llmthrift_core.storage.database import Database
 
 _REMEMBERED: Final = 5_000
 
@@ -22,17 +23,17 @@ class Evidence:
         namespace, space: whose observations these are; others say nothing about them.
     """
 
-    def __init__(self, entries: SemanticEntries, policy: DecisionPolicy, *, namespace: str, space: str) -> None:
-        self._entries = entries
+    def __init__(self, database: Database, policy: DecisionPolicy, *, namespace: str, space: str) -> None:
+        self._database = database
         self._policy = policy
         self._namespace = namespace
         self._space = space
         self._seen = 0
         self._own: deque[bytes] = deque(maxlen=_REMEMBERED)
 
-    def row(self, observation: Observation, now_us: int) -> Mapping[str, Any]:
-        """An observation as it is stored."""
-        return {
+    def learn(self, observation: Observation, now_us: int) -> None:
+        """Store an observation and pass it on. Raises StorageError."""
+        row = {
             "namespace": self._namespace,
             "space": self._space,
             "features": np.array(observation.features, dtype="<f4").tobytes(),
@@ -41,26 +42,25 @@ class Evidence:
             "checked": int(observation.was_checked),
             "at_us": now_us,
         }
-
-    def stored(self, row: Mapping[str, Any], observation: Observation) -> None:
-        """An observation of this process is in the database now."""
-        self._own.append(row["features"])
         self._policy.observe(observation)
-
-    def learn(self, observation: Observation, now_us: int) -> None:
-        """Store an observation and pass it on. Raises StorageError."""
-        row = self.row(observation, now_us)
-        self._entries.add_evidence(row)
-        self.stored(row, observation)
+        self._own.append(row["features"])  # type: ignore[arg-type]
+        with self._database.transaction() as transaction:
+            transaction.execute(sql.ADD_EVIDENCE, [row[name] for name in sql.ADD_EVIDENCE.names])
 
     def catch_up(self) -> None:
         """Take up what others have learned since the last time. Raises StorageError."""
         own = set(self._own)
-        for number, features, right, weight, checked in self._entries.evidence(self._namespace, self._space, self._seen, _REMEMBERED):
+        found = self._database.fetch_all(sql.NEW_EVIDENCE, (self._namespace, self._space, self._seen, _REMEMBERED))
+        for number, features, right, weight, checked in reversed(found):  # the oldest first
             self._seen = max(self._seen, number)
-            if features in own or len(features) != 4 * WIDTH:
-                continue
-            values = np.frombuffer(features, dtype="<f4")
-            if np.isfinite(values).all():
+            values = vector_of(features, WIDTH)
+            if values is not None and features not in own:
                 known = tuple(values.astype(float).tolist())
-                self._policy.observe(Observation(known, bool(right), max(weight, 1) / 1000, bool(checked), None))
+                self._policy.observe(Observation(known, bool(right), max(weight, 1) / 1000, bool(checked)))
+
+    def forget_old(self) -> None:
+        """Remove what is no longer looked at. Raises StorageError."""
+        row = self._database.fetch_one(sql.OLD_EVIDENCE, (self._namespace, self._space, _REMEMBERED))
+        if row is not None:
+            with self._database.transaction() as transaction:
+                transaction.execute(sql.REMOVE_EVIDENCE, (self._namespace, self._space, row[0]))

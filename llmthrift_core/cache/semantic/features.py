@@ -7,15 +7,15 @@ The similarity of the nearest cached question alone says little; whether the que
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
+
+from llmthrift_core.cache.semantic.words import words_of
 
 NEIGHBOURS: Final = 16
 _SHARP, _BROAD, _LOCAL = 20.0, 8.0, 10.0  # how fast a neighbour's vote fades with its distance in cosine
 _FAR: Final = 0.2  # the similarity of a neighbour that is not there
 _USUAL_RIGHT, _USUAL_WEIGHT = 0.7, 0.5  # where nothing is known around a question
-_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 WIDTH: Final = 21
 
 
@@ -27,14 +27,13 @@ class Neighbour(NamedTuple):
         similarity: cosine, 1 for the same direction.
         answer: a number that is the same for the same answer.
         was_right: whether the answer that the cache would have given it was right; None if that is not known.
-        words: of the question.
     """
 
     entry: int
     similarity: float
     answer: int
     was_right: bool | None
-    words: frozenset[str]
+    question: str
 
 
 class Candidate(NamedTuple):
@@ -44,21 +43,12 @@ class Candidate(NamedTuple):
     features: tuple[float, ...]
 
 
-def words_of(question: str) -> frozenset[str]:
-    """The words of a question, by which its neighbours are compared.
-
-    >>> sorted(words_of("What's my PIN?"))
-    ['my', 'pin', "what's"]
-    """
-    return frozenset(_WORD.findall(question.casefold()))
-
-
-def candidate_of(neighbours: Sequence[Neighbour], words: frozenset[str], weight: Callable[[str], float], stored: int) -> Candidate:
+def candidate_of(neighbours: Sequence[Neighbour], question: str, weight: Callable[[str], float], stored: int) -> Candidate:
     """The answer that the neighbourhood would give, and its features.
 
     Args:
         neighbours: at least one, the nearest first; the first `NEIGHBOURS` count.
-        words: of the question that is asked.
+        question: that is asked.
         weight: how telling a word is (its inverse document frequency).
         stored: the number of cached questions.
     """
@@ -109,7 +99,7 @@ def candidate_of(neighbours: Sequence[Neighbour], words: frozenset[str], weight:
             (same_right + _USUAL_RIGHT * _USUAL_WEIGHT) / (same_known + _USUAL_WEIGHT),
             second,
             len(votes) / NEIGHBOURS,
-            *_shared_words(near, answer, words, weight),
+            *_shared_words(near, answer, words_of(question), weight),
             math.log1p(stored) / 10,
         ),
     )
@@ -123,8 +113,9 @@ def _shared_words(near: Sequence[Neighbour], answer: int, words: frozenset[str],
     best_other = 0.0
     covered: set[str] = set()
     for each in near:
-        shared = words & each.words
-        overlap = sum(weights[word] for word in shared) / (asked + sum(weight(word) for word in each.words - words))
+        others = words_of(each.question)
+        shared = words & others
+        overlap = sum(weights[word] for word in shared) / (asked + sum(weight(word) for word in others - words))
         if each.answer == answer:
             overlaps.append(overlap)
             covered |= shared

@@ -9,9 +9,17 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
-from llmthrift_core.cache.semantic.index import VectorIndex
+
+class Saved(Protocol):
+    """What a file holds."""
+
+    def save(self, path: Path) -> None: ...
+
+    def load(self, path: Path) -> None: ...
 
 
 class IndexFiles:
@@ -24,7 +32,7 @@ class IndexFiles:
     def __init__(self, database: Path | None) -> None:
         self._folder = None if database is None else database.with_name(database.name + "-semantic")
 
-    def load(self, scope: bytes, index: VectorIndex) -> int:
+    def load(self, scope: bytes, index: Saved) -> int:
         """Fill an index from its file. Returns the number of the last entry in it; 0 if there is no file that can be used."""
         if self._folder is None:
             return 0
@@ -38,11 +46,12 @@ class IndexFiles:
         except (OSError, ValueError, KeyError, TypeError):
             return 0
 
-    def save(self, scope: bytes, index: VectorIndex, last: int) -> None:
+    def save(self, scope: bytes, index: Saved, last: int) -> None:
         """Write an index that holds every entry up to a number. Trouble with the files is nobody's trouble: they are only a copy."""
         if self._folder is None:
             return
         graph, note = self._paths(scope)
+        made: Path | None = None
         try:
             self._folder.mkdir(exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self._folder)
@@ -55,7 +64,19 @@ class IndexFiles:
             made.replace(graph)
             note.write_text(about)
         except OSError:
+            if made is not None:
+                made.unlink(missing_ok=True)
+
+    def drop(self, scopes: Iterable[bytes]) -> None:
+        """Remove the files of scopes, such as those from which entries were removed for good."""
+        if self._folder is None:
             return
+        for scope in scopes:
+            for path in self._paths(scope)[::-1]:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError:
+                    continue
 
     def _paths(self, scope: bytes) -> tuple[Path, Path]:
         assert self._folder is not None  # noqa: S101 - callers check it

@@ -82,8 +82,11 @@ class VectorIndex:
 
     def save(self, path: Path) -> None:
         """Write the graph to a file. Raises OSError."""
-        with self._lock:
-            self._graph.save(str(path))
+        try:
+            with self._lock:
+                self._graph.save(str(path))
+        except Exception as error:  # whatever the library raises for a full disk
+            raise OSError(f"the index cannot be saved: {type(error).__name__}") from None
 
     def load(self, path: Path) -> None:
         """Read a graph that `save` wrote; what was there is dropped.

@@ -1,34 +1,77 @@
-"""Counting and removing entries of the semantic cache by what they are labelled with or made for. Loads no numpy."""
+"""Counting and removing entries of the semantic cache by what they are labelled with or made for, and what it did. Loads no numpy."""
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, delete, func, select
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from llmthrift_core.cache.store import Criteria
+from sqlalchemy import ColumnElement, Connection, delete, func, select
+
+from llmthrift_core.cache.entry import VIEW_COLUMNS, EntryView, view_of_row
+from llmthrift_core.cache.semantic.files import IndexFiles
+from llmthrift_core.cache.store import Criteria, Totals
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.tables import cache_labels, semantic_entries
+from llmthrift_core.storage.semantic_statements import COUNT_NAMES
+from llmthrift_core.storage.tables import cache_labels, semantic_counts, semantic_entries
+
+_entry = semantic_entries.c
+_VIEW: Final = tuple(_entry[name] for name in VIEW_COLUMNS)
+_BATCH: Final = 500  # entries per transaction, so that other writers get their turn
 
 
-def remove_where(database: Database, criteria: Criteria) -> int:
-    """Remove the entries that fulfil all criteria. Returns how many. Raises StorageError."""
-    with database.write() as connection:
-        return int(connection.execute(delete(semantic_entries).where(*_conditions(criteria))).rowcount)
+def remove_where(database: Database, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
+    """Remove the entries that fulfil all criteria, and the predicate. Returns how many. Raises StorageError."""
+    if where is None:
+        with database.read() as connection:
+            keys = list(connection.execute(select(_entry.key).where(*_conditions(criteria))).scalars())
+    else:
+        with database.read() as connection:
+            views = [view_of_row(row) for row in connection.execute(select(*_VIEW).where(*_conditions(criteria)))]
+        keys = [bytes.fromhex(view.key) for view in views if view is not None and where(view)]
+    removed = 0
+    scopes: set[bytes] = set()
+    for start in range(0, len(keys), _BATCH):
+        with database.write() as connection:
+            removed += _remove(connection, keys[start : start + _BATCH], scopes)
+    # The graph of a scope still holds the vectors of what was removed. It is a copy, which is made again.
+    IndexFiles(database.path).drop(scopes)
+    return removed
 
 
-def totals(database: Database, criteria: Criteria) -> tuple[int, int, int]:
-    """Entries, bytes and hits of what fulfils all criteria. Raises StorageError."""
-    entry = semantic_entries.c
-    query = select(func.count(), func.coalesce(func.sum(entry.size_bytes), 0), func.coalesce(func.sum(entry.hits), 0))
+def totals(database: Database, criteria: Criteria, now_us: int) -> Totals:
+    """What is stored of the entries that fulfil all criteria. Raises StorageError."""
+    query = select(
+        func.count(),
+        func.coalesce(func.sum(_entry.size_bytes), 0),
+        func.coalesce(func.sum(_entry.hits), 0),
+        func.avg(_entry.expires_us).filter(_entry.expires_us > now_us),
+    )
     with database.read() as connection:
-        entries, size_bytes, hits = connection.execute(query.where(*_conditions(criteria))).one()
-    return int(entries), int(size_bytes), int(hits)
+        entries, size_bytes, hits, expires_us = connection.execute(query.where(*_conditions(criteria))).one()
+    return Totals(int(entries), int(size_bytes), int(hits), None if expires_us is None else float(expires_us))
+
+
+def activity(database: Database, namespace: str | None) -> dict[str, float]:
+    """What the caches of a namespace, or of all, did in all processes and runs, as far as it is written. Raises StorageError."""
+    columns = [semantic_counts.c[name] for name in COUNT_NAMES]
+    query = select(*(func.coalesce(func.sum(column), 0) for column in columns))
+    if namespace is not None:
+        query = query.where(semantic_counts.c.namespace == namespace)
+    with database.read() as connection:
+        return {name: float(number) for name, number in zip(COUNT_NAMES, connection.execute(query).one(), strict=True)}
+
+
+def _remove(connection: Connection, keys: Sequence[Any], scopes: set[bytes]) -> int:
+    connection.execute(delete(cache_labels).where(cache_labels.c.key.in_(keys)))
+    gone = connection.execute(delete(semantic_entries).where(_entry.key.in_(keys)).returning(_entry.scope)).scalars().all()
+    scopes.update(bytes(scope) for scope in gone)
+    return len(gone)
 
 
 def _conditions(criteria: Criteria) -> list[ColumnElement[bool]]:
-    entry = semantic_entries.c
-    conditions: list[ColumnElement[bool]] = [entry[name] == value for name, value in criteria.wanted]
+    conditions: list[ColumnElement[bool]] = [_entry[name] == value for name, value in criteria.wanted]
     for kind, label in (("tag", criteria.tag), ("source", criteria.source)):
         if label is not None:
             labelled = select(cache_labels.c.key).where(cache_labels.c.kind == kind, cache_labels.c.value == label)
-            conditions.append(entry.key.in_(labelled))
+            conditions.append(_entry.key.in_(labelled))
     return conditions

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ def by_topic(texts: Sequence[str]) -> Any:
         topic = next((DIRECTIONS[name] for name in DIRECTIONS if name in text.casefold()), noise * 3)
         rows.append(topic + 0.2 * noise)
     return np.array(rows)
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def thrift(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Thrift]:
+    """The contract holds with vectors in memory and with pgvector."""
+    with Thrift(tmp_path / "ledger.db" if request.param == "file" else request.getfixturevalue("postgresql_url")) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -300,13 +307,12 @@ def test_what_is_no_embedder_or_mask_is_refused(make):
             make(**options)
 
 
-def test_answers_that_say_the_same_are_told_apart_by_the_given_judge(make):
+def test_answers_that_say_the_same_are_told_apart_by_the_given_judge(make, thrift):
     cache = make(policy=ErrorBound(seed=1), same_answer=lambda a, b: a[:4] == b[:4])
     cache.store("Which hours?", "Nine o'clock")
     cache.store("What hours?", "Nine, usually")
     assert cache.belief().observations == 1
-    rows = cache._entries._database.read()
-    with rows as connection:
+    with thrift.database.read() as connection:
         assert connection.execute(text_of("SELECT was_right FROM llmthrift_semantic_evidence")).scalars().all() == [1]
 
 
@@ -377,7 +383,7 @@ def test_a_large_scope_is_loaded_from_its_file_or_built_again(tmp_path, harm):
         again = SemanticCache(thrift, known, FixedThreshold(0.9))
         again.lookup("q1")
         explanation = again.explain("q2 ") if harm == "stale" else None
-        (scope,) = [again._scope(place, 16) for place in cache._scopes]
+        (scope,) = [again._search._scope(place, 16) for place in cache._search._scopes]
         assert len(scope) == (1_651 if harm == "stale" else 3_300)
         assert len(scope.index) == len(scope)
         assert {number for number, _ in scope.index.nearest(vectors["q5"], 1)} == {5}

@@ -1,27 +1,32 @@
-"""What a process knows of one scope: its vectors, questions and words, kept up with what other processes store."""
+"""One scope in the memory of a process: its vectors, questions and words, kept up with what other processes store."""
 
 from __future__ import annotations
 
-import math
 import threading
-from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
-from llmthrift_core.cache.semantic.entries import Known, SemanticEntries
-from llmthrift_core.cache.semantic.features import NEIGHBOURS, Neighbour, words_of
+from llmthrift_core.cache.semantic.features import NEIGHBOURS, Neighbour
 from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.index import Vector, VectorIndex
+from llmthrift_core.cache.semantic.store import Known
+from llmthrift_core.cache.semantic.words import WordCounts
 
 _BATCH: Final = 10_000
-_COUNTED: Final = 20_000  # questions whose words are counted: more hardly change how telling a word is
-
-words_in = lru_cache(maxsize=65_536)(words_of)
 
 
-class Scope:
-    """The entries of one scope, in memory. Safe to share between threads.
+class Rows(Protocol):
+    """The rows of a scope. Every method raises StorageError."""
+
+    def new_in(self, scope: bytes, after: int, most: int, dimensions: int) -> tuple[list[Known], Vector, int, int]: ...
+
+    def known_in(self, scope: bytes, after: int, until: int, most: int) -> tuple[list[Known], int]: ...
+
+    def count_in(self, scope: bytes, until: int) -> int: ...
+
+
+class MemoryScope:
+    """A `Scope` in memory. Safe to share between threads.
 
     Args:
         files: where its graph may be.
@@ -29,15 +34,14 @@ class Scope:
         dimensions: of its vectors.
     """
 
-    def __init__(self, entries: SemanticEntries, files: IndexFiles, digest: bytes, dimensions: int) -> None:
-        self._entries = entries
+    def __init__(self, rows: Rows, files: IndexFiles, digest: bytes, dimensions: int) -> None:
+        self._rows = rows
         self._files = files
         self._digest = digest
         self._saved = 0
         self._is_loaded = False
         self._known: dict[int, Known] = {}
-        self._words: Counter[str] = Counter()
-        self._counted = 0
+        self._words = WordCounts()
         self._last = 0
         self._lock = threading.Lock()
         self.index = VectorIndex(dimensions)
@@ -52,14 +56,12 @@ class Scope:
                 self._is_loaded = True
                 self._load()
             while True:
-                known, vectors, last = self._entries.new_in(self._digest, self._last, _BATCH, self.index.dimensions)
+                known, vectors, last, read = self._rows.new_in(self._digest, self._last, _BATCH, self.index.dimensions)
                 fresh = [place for place, each in enumerate(known) if each.number not in self._known]
                 if fresh:
                     self._take([known[place] for place in fresh], vectors[fresh])
-                if last == self._last:
-                    return
                 self._last = last
-                if len(known) < _BATCH:
+                if read < _BATCH:
                     return
 
     def add(self, known: Known, vector: Vector) -> None:
@@ -88,17 +90,12 @@ class Scope:
         for number, similarity in self.index.nearest(vector, NEIGHBOURS):
             known = self._known.get(number)
             if known is not None:
-                found.append(Neighbour(number, similarity, known.answer_class, known.was_right, words_in(known.question)))
+                found.append(Neighbour(number, similarity, known.answer_class, known.was_right, known.question))
         return found
-
-    def question(self, number: int) -> str | None:
-        """The question of an entry."""
-        known = self._known.get(number)
-        return None if known is None else known.question
 
     def weight(self, word: str) -> float:
         """How telling a word is here: its inverse document frequency."""
-        return math.log((self._counted + 1) / (self._words.get(word, 0) + 1))
+        return self._words.weight(word)
 
     def _load(self) -> None:
         last = self._files.load(self._digest, self.index)
@@ -106,7 +103,7 @@ class Scope:
             return
         there, after = self.index.numbers(), 0
         while after < last:
-            known, after = self._entries.known_in(self._digest, after, last, _BATCH)
+            known, after = self._rows.known_in(self._digest, after, last, _BATCH)
             for each in known:
                 if each.number in there:
                     self._remember(each)
@@ -115,7 +112,7 @@ class Scope:
         for number in there - self._known.keys():
             self.index.remove(number)
         # An entry that came in between without being in the file is found again by its number.
-        self._last = 0 if len(self._known) < self._entries.count_in(self._digest, last) else last
+        self._last = 0 if len(self._known) < self._rows.count_in(self._digest, last) else last
         self._saved = len(self._known)
 
     def _take(self, known: Sequence[Known], vectors: Vector) -> None:
@@ -125,6 +122,4 @@ class Scope:
 
     def _remember(self, known: Known) -> None:
         self._known[known.number] = known
-        if self._counted < _COUNTED:
-            self._counted += 1
-            self._words.update(words_in(known.question))
+        self._words.add(known.question)

@@ -1,0 +1,184 @@
+"""From a question to the answer that the cache would give: its scope, the entries near to it, and what speaks for the nearest."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.semantic.embedder import Embedder, embedded
+from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
+from llmthrift_core.cache.semantic.hit import Considered
+from llmthrift_core.cache.semantic.index import Vector
+from llmthrift_core.cache.semantic.policy import Decision
+from llmthrift_core.cache.semantic.question import QuestionForms
+from llmthrift_core.cache.semantic.store import AnswerStore, Known, Scope, StoredAnswer
+
+_LONGEST_QUESTION: Final = 2_000  # characters; beyond it only equal questions match
+_MOST_SCOPES: Final = 2_000
+_GUARDED: Final = 6  # how many of the questions with the shared answer are held against the guard
+
+facts_of = lru_cache(maxsize=8_192)(Facts.of)
+
+
+@dataclass(slots=True)
+class Asked:
+    """A question on its way to an answer: what is known of it so far.
+
+    Attributes:
+        place: the digest of its scope. key: of it in its scope. text: its normalised form.
+        vector: None until it is looked for by meaning.
+        neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
+        passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
+    """
+
+    question: str
+    text: str
+    place: bytes
+    key: bytes
+    vector: Vector | None = None
+    neighbours: Sequence[Neighbour] = ()
+    candidate: Candidate | None = None
+    passed: bool = False
+    decision: Decision | None = None
+
+    @property
+    def is_exact_only(self) -> bool:
+        """Whether the question is too long, or too empty, to be compared by meaning."""
+        return not self.text or len(self.text) > _LONGEST_QUESTION
+
+
+class Match(NamedTuple):
+    """The entry that would answer, and the cosine of its question and the one that is asked."""
+
+    stored: StoredAnswer
+    candidate: Candidate
+    similarity: float
+
+
+class Search:
+    """Finds candidates. Safe to share between threads.
+
+    Args:
+        now_us: the time in microseconds since the epoch.
+    """
+
+    def __init__(
+        self, store: AnswerStore, embedder: Embedder, forms: QuestionForms, limits: CachePolicy, now_us: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._forms = forms
+        self._limits = limits
+        self._now_us = now_us
+        self._dimensions: int | None = None
+        self._scopes: OrderedDict[bytes, Scope] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, question: str, scope: str | bytes, who: Attribution) -> Asked:
+        """A question of somebody in a scope."""
+        text = self._forms.normalised(question)
+        place = self._forms.scope(scope, question, who)
+        return Asked(question, text, place, self._forms.key(place, text))
+
+    def equal(self, asked: Asked) -> StoredAnswer | None:
+        """The live answer to an equal question. Raises StorageError."""
+        stored = self._live(self._store.by_key(asked.key)) if asked.text else None
+        if stored is not None and self._forms.are_masked and facts_of(asked.question).differs_from(facts_of(stored.question)):
+            return None  # equal only where the masks cover what differs
+        return stored
+
+    def look(self, asked: Asked) -> Match | None:
+        """The entry that would answer by meaning, where the guard lets one pass. Fills in what `asked` lacks.
+
+        Raises:
+            EmbeddingError, StorageError: the embedder or the store failed.
+        """
+        asked.vector = vector = embedded(self._embedder, self._forms.masked(asked.text), self._dimensions)
+        self._dimensions = len(vector)
+        scope = self._scope(asked.place, len(vector))
+        while True:
+            entries = len(scope)
+            asked.neighbours = scope.neighbours(vector)
+            if not asked.neighbours:
+                asked.candidate = None
+                return None
+            asked.candidate = candidate_of(asked.neighbours, asked.text, scope.weight, entries)
+            match = self._passing(asked, asked.candidate, scope)
+            asked.passed = match is not None
+            if match is not None or len(scope) >= entries:
+                return match  # else entries were gone, and without them another answer may be nearest
+
+    def considered(self, asked: Asked) -> tuple[Considered, ...]:
+        """The nearest entries, and what speaks against each."""
+        facts = facts_of(asked.question)
+        answer = None if asked.candidate is None else asked.candidate.answer
+        return tuple(
+            Considered(each.question, each.similarity, facts.differs_from(facts_of(each.question)), each.answer == answer)
+            for each in asked.neighbours
+        )
+
+    def add(self, asked: Asked, known: Known) -> None:
+        """An entry was stored for a question. Raises StorageError."""
+        if asked.vector is not None:
+            self._scope(asked.place, len(asked.vector), catch_up=False).add(known, asked.vector)
+
+    def forget(self, place: bytes, number: int) -> None:
+        """An entry is gone."""
+        if (scope := self._scopes.get(place)) is not None:
+            scope.forget(number)
+
+    def clear(self) -> None:
+        """All entries are gone."""
+        with self._lock:
+            self._scopes.clear()
+
+    def keep_up(self) -> None:
+        """Work that is better not done while a caller waits. Raises StorageError."""
+        for scope in list(self._scopes.values()):
+            scope.keep_up()
+
+    def after_fork(self) -> None:
+        """Scopes are read again: another thread of the parent may have been changing them."""
+        self._lock = threading.Lock()
+        self._scopes = OrderedDict()
+
+    def _passing(self, asked: Asked, candidate: Candidate, scope: Scope) -> Match | None:
+        """The nearest entry with the shared answer that the guard lets pass and that still answers."""
+        facts = facts_of(asked.question)
+        same = [each for each in asked.neighbours if each.answer == candidate.answer]
+        for each in same[:_GUARDED]:
+            if facts.differs_from(facts_of(each.question)) is not None:
+                continue
+            stored = self._store.by_number(each.entry)
+            if stored is None:
+                scope.forget(each.entry)
+            elif self._live(stored) is not None:
+                return Match(stored, candidate, each.similarity)
+        return None
+
+    def _scope(self, place: bytes, dimensions: int, *, catch_up: bool = True) -> Scope:
+        with self._lock:
+            scope = self._scopes.get(place)
+            if scope is None:
+                scope = self._scopes[place] = self._store.scope(place, dimensions)
+                catch_up = True
+                if len(self._scopes) > _MOST_SCOPES:
+                    self._scopes.popitem(last=False)
+            else:
+                self._scopes.move_to_end(place)
+        if catch_up:
+            scope.catch_up()
+        return scope
+
+    def _live(self, stored: StoredAnswer | None) -> StoredAnswer | None:
+        if stored is None:
+            return None
+        now_us = self._now_us()
+        return stored if stored.entry.is_live(now_us) and stored.entry.answers(self._limits, now_us) else None

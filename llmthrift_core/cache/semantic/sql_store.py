@@ -1,0 +1,191 @@
+"""Questions and answers of the semantic cache in the SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json
+from llmthrift_core.cache.semantic.files import IndexFiles
+from llmthrift_core.cache.semantic.index import Vector
+from llmthrift_core.cache.semantic.memory_scope import MemoryScope
+from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
+from llmthrift_core.cache.semantic.removal import remove_where, totals
+from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, vector_of
+from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals, chosen
+from llmthrift_core.storage import semantic_statements as sql
+from llmthrift_core.storage.backend import Transaction
+from llmthrift_core.storage.cache_statements import ADD_LABEL, REMOVE_LABELS
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.vector_tables import VectorTables
+
+_BATCH: Final = 500
+
+
+class SqlAnswers:
+    """An `AnswerStore` in SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._files = IndexFiles(database.path)
+        self._tables = VectorTables(database)
+
+    @property
+    def read_only(self) -> bool:
+        """True where every write raises StorageError."""
+        return self._database.read_only
+
+    # --- answers ---
+
+    def scope(self, digest: bytes, dimensions: int) -> Scope:
+        """The entries of a scope: in PostgreSQL where it has pgvector, else in this process's memory."""
+        table = self._tables.table(dimensions)
+        if table is not None:
+            return PgvectorScope(self._database, self._tables, table, digest)
+        return MemoryScope(self, self._files, digest, dimensions)
+
+    def by_key(self, key: bytes) -> StoredAnswer | None:
+        """The answer to an equal question."""
+        row = self._database.fetch_one(sql.GET_BY_KEY, (key,))
+        return None if row is None else _answer_of(row)
+
+    def by_number(self, number: int) -> StoredAnswer | None:
+        """The answer with a number; None if it was removed."""
+        row = self._database.fetch_one(sql.GET_BY_ID, (number,))
+        return None if row is None else _answer_of(row)
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
+        """Add an entry, or replace the one of its key. Returns its number; None where another process is storing it."""
+        table = self._tables.table(len(new.vector) // 4) if new.vector else None
+        with self._database.transaction() as transaction:
+            if transaction.execute(sql.REMOVE_BY_KEY, (new.key,)):
+                transaction.execute(REMOVE_LABELS, (new.key,))
+            row = transaction.fetch_one(sql.ADD_ENTRY, new)
+            if row is not None and table is not None:
+                transaction.execute(table.add, (packed_bytes(new.vector), row[0]))
+            if labels:
+                given = [{"kind": kind, "value": value, "key": new.key} for kind, value in labels]
+                transaction.executemany(ADD_LABEL, [[label[name] for name in ADD_LABEL.names] for label in given])
+        return None if row is None else int(row[0])
+
+    # --- what a scope reads ---
+
+    def new_in(self, scope: bytes, after: int, most: int, dimensions: int) -> tuple[list[Known], Vector, int, int]:
+        """Entries of a scope that came after a number, their vectors, the last number, and how many rows were read.
+
+        Rows that are not ours are passed over.
+        """
+        rows = self._database.fetch_all(sql.NEW_IN_SCOPE, (scope, after, most))
+        known: list[Known] = []
+        vectors: list[Any] = []
+        for row in rows:
+            vector, each = vector_of(row[-1], dimensions), _known_of(row[:-1])
+            if vector is not None and each is not None:
+                known.append(each)
+                vectors.append(vector)
+        stacked = np.array(vectors, dtype=np.float32) if vectors else np.empty((0, dimensions), dtype=np.float32)
+        return known, stacked, rows[-1][0] if rows else after, len(rows)
+
+    def known_in(self, scope: bytes, after: int, until: int, most: int) -> tuple[list[Known], int]:
+        """Entries of a scope from one number to another without their vectors, and the last number that was read."""
+        rows = self._database.fetch_all(sql.KNOWN_IN_SCOPE, (scope, after, until, most))
+        known = [each for each in map(_known_of, rows) if each is not None]
+        return known, rows[-1][0] if rows else until
+
+    def count_in(self, scope: bytes, until: int) -> int:
+        """The number of entries of a scope up to a number."""
+        row = self._database.fetch_one(sql.COUNT_IN_SCOPE, (scope, until))
+        return 0 if row is None else int(row[0])
+
+    # --- keeping within limits ---
+
+    def count_uses(self, uses: Sequence[tuple[int, int, int]]) -> None:
+        """Add (number, hits, time of the last) to entries."""
+        rows = [_in_order(sql.COUNT_USE, of_id=number, uses=hits, used_us=used_us) for number, hits, used_us in uses]
+        with self._database.transaction() as transaction:
+            transaction.executemany(sql.COUNT_USE, rows)
+
+    def count(self, namespace: str) -> int:
+        """The number of entries."""
+        return self._measure(sql.COUNT_ENTRIES, namespace)
+
+    def size_bytes(self, namespace: str) -> int:
+        """What the entries count in bytes."""
+        return self._measure(sql.SUM_BYTES, namespace)
+
+    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
+        """Remove entries but `kept`, the first in `order` first."""
+        most = _BATCH if size_bytes else min(_BATCH, entries)
+        statement = sql.EXPIRED_VICTIMS if order == "expired" else sql.VICTIMS[order]
+        parameters = {"namespace": namespace, "kept_key": kept, "now_us": now_us, "most": most}
+        with self._database.transaction() as transaction:
+            found = transaction.fetch_all(statement, [parameters[name] for name in statement.names])
+            freed = chosen(map(_removed, found), entries=entries, size_bytes=size_bytes)
+            _remove(transaction, (row.key for row in freed))
+        return Freed(freed, None, is_all=len(found) < most)
+
+    def expire(self, now_us: int, most: int) -> list[Removed]:
+        """Remove up to `most` entries past their time."""
+        with self._database.transaction() as transaction:
+            found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
+            _remove(transaction, (row[0] for row in found))
+        return [_removed(row) for row in found]
+
+    def remove(self, number: int) -> bool:
+        """Remove an entry. False if there was none."""
+        with self._database.transaction() as transaction:
+            row = transaction.fetch_one(sql.REMOVE_ENTRY, (number,))
+            if row is not None:
+                transaction.execute(REMOVE_LABELS, (row[0],))
+        return row is not None
+
+    def remove_where(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
+        """Remove the entries that fulfil all criteria, and the predicate. Returns how many."""
+        return remove_where(self._database, criteria, where)
+
+    def totals(self, criteria: Criteria, now_us: int) -> Totals:
+        """What is stored of the entries that fulfil all criteria."""
+        return totals(self._database, criteria, now_us)
+
+    def _measure(self, statement: Statement, namespace: str) -> int:
+        row = self._database.fetch_one(statement, (namespace,))
+        return 0 if row is None else int(row[0])
+
+
+def _remove(transaction: Transaction, keys: Iterable[Any]) -> None:
+    rows = [(key,) for key in keys]
+    if rows:
+        transaction.executemany(REMOVE_LABELS, rows)
+        transaction.executemany(sql.REMOVE_BY_KEY, rows)
+
+
+def _removed(row: Sequence[Any]) -> Removed:
+    key, namespace, size_bytes, hits = row
+    return Removed(key, namespace, size_bytes if type(size_bytes) is int else 0, hits != 0)
+
+
+def _known_of(row: Sequence[Any]) -> Known | None:
+    number, question, answer_class, was_right = row
+    if type(question) is not str or type(answer_class) is not int:
+        return None
+    return Known(number, question, answer_class, None if was_right is None else bool(was_right))
+
+
+def _answer_of(row: Sequence[Any]) -> StoredAnswer | None:
+    number, key, question, answer, payload, namespace, model, provider, metadata, usage, created_us, expires_us = row
+    texts = (question, answer, namespace, model, usage)
+    if not all(type(text) is str for text in texts) or type(created_us) is not int:
+        return None
+    try:
+        required = {} if metadata is None else metadata_from_json(metadata)
+    except ValueError:
+        return None
+    kept = payload if type(payload) is bytes else b""
+    return StoredAnswer(number, question, answer, Entry(key, namespace, model, provider, required, kept, usage, created_us, expires_us))
+
+
+def _in_order(statement: Statement, **values: object) -> tuple[object, ...]:
+    return tuple(values[name] for name in statement.names)

@@ -1,0 +1,158 @@
+"""What the semantic cache asks of the place where questions and answers are kept, and of one scope of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from llmthrift_core.cache.entry import Entry
+from llmthrift_core.cache.store import BoundedStore, Criteria, Totals
+from llmthrift_core.cache.uses import UseStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmthrift_core.cache.entry import EntryView
+    from llmthrift_core.cache.semantic.features import Neighbour
+    from llmthrift_core.cache.semantic.index import Vector
+
+
+class NewAnswer(NamedTuple):
+    """A question and its answer, to be stored. Times are microseconds since the epoch.
+
+    Attributes:
+        key: of the scope and the normalised question. scope: digest of all that must be equal.
+        answer_class: the same number for answers that say the same.
+        vector: 32-bit floats, little endian, of length 1; empty for a question that is matched exactly only.
+        was_right: whether the answer that the cache would have given was right, as 0 or 1; None if that is not known.
+        payload: the adapter's bytes; None where the answer is all there is.
+    """
+
+    key: bytes
+    namespace: str
+    space: str
+    scope: bytes
+    question: str
+    answer: str
+    answer_class: int
+    vector: bytes
+    was_right: int | None
+    payload: bytes | None
+    model: str
+    provider: str | None
+    user: str | None
+    feature: str | None
+    prompt_version: str | None
+    metadata: str | None
+    usage: str
+    size_bytes: int
+    created_us: int
+    expires_us: int | None
+    used_us: int
+
+
+class StoredAnswer(NamedTuple):
+    """An answer as it is served.
+
+    Attributes:
+        entry: the same for the doors that serve payloads; its payload is b"" where the answer is all there is.
+    """
+
+    number: int
+    question: str
+    answer: str
+    entry: Entry
+
+
+class Known(NamedTuple):
+    """What is compared of an entry."""
+
+    number: int
+    question: str
+    answer_class: int
+    was_right: bool | None
+
+
+class Scope(Protocol):
+    """The entries of one scope. Safe to share between threads. Methods raise StorageError where they ask the store."""
+
+    def __len__(self) -> int:
+        """The number of entries, about."""
+        ...
+
+    def catch_up(self) -> None:
+        """See what was stored, by any process, until now."""
+        ...
+
+    def add(self, known: Known, vector: Vector) -> None:
+        """This process has stored an entry."""
+        ...
+
+    def forget(self, number: int) -> None:
+        """An entry is gone."""
+        ...
+
+    def neighbours(self, vector: Vector) -> list[Neighbour]:
+        """The nearest entries, the nearest first."""
+        ...
+
+    def weight(self, word: str) -> float:
+        """How telling a word is here: its inverse document frequency."""
+        ...
+
+    def keep_up(self) -> None:
+        """Work that is better not done while a caller waits."""
+        ...
+
+
+class AnswerStore(BoundedStore, UseStore[int], Protocol):
+    """Questions and answers. Every method raises StorageError where the store cannot be reached."""
+
+    @property
+    def read_only(self) -> bool:
+        """True where every write raises StorageError."""
+        ...
+
+    def scope(self, digest: bytes, dimensions: int) -> Scope:
+        """The entries of a scope, whose vectors have so many dimensions."""
+        ...
+
+    def by_key(self, key: bytes) -> StoredAnswer | None:
+        """The answer to an equal question."""
+        ...
+
+    def by_number(self, number: int) -> StoredAnswer | None:
+        """The answer with a number; None if it was removed."""
+        ...
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
+        """Add an entry, or replace the one of its key. Returns its number.
+
+        None where another process stores the same question at this moment: its answer stays.
+
+        Args:
+            labels: pairs of "tag" or "source" and a value, by which entries are removed.
+        """
+        ...
+
+    def remove(self, number: int) -> bool:
+        """Remove an entry. False if there was none."""
+        ...
+
+    def remove_where(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
+        """Remove the entries that fulfil all criteria, and the predicate. Returns how many."""
+        ...
+
+    def totals(self, criteria: Criteria, now_us: int) -> Totals:
+        """What is stored of the entries that fulfil all criteria."""
+        ...
+
+
+def vector_of(stored: Any, dimensions: int) -> Vector | None:
+    """The vector in a row; None for anything but finite numbers of so many dimensions."""
+    import numpy as np
+
+    if type(stored) is not bytes or len(stored) != 4 * dimensions:
+        return None
+    found = np.frombuffer(stored, dtype="<f4")
+    return found if np.isfinite(found).all() else None
