@@ -18,6 +18,7 @@ from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.semantic.turn import QuestionExtractor
 from llmthrift_core.call import Call
 from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
@@ -27,7 +28,7 @@ from llmthrift_langchain.llm_string import identify
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
-from llmthrift_langchain.semantic import QuestionExtractor, semantic_use
+from llmthrift_langchain.semantic import semantic_use
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
-from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 _NAMES = ("model", "model_name", "deployment", "model_id")
 _REQUEST_TYPE = "embedding"
+_QUERY, _TEXT = b"query", b"text"
 
 
 class ThriftEmbeddings(Embeddings):
@@ -66,50 +65,51 @@ class ThriftEmbeddings(Embeddings):
         self.model = next((name for name in names if isinstance(name, str)), type(embeddings).__name__)
         size = getattr(embeddings, "dimensions", None)
         self.dimensions: int | None = size if isinstance(size, int) else None
-        self._cached = cache
-        self._policy = CachePolicy(namespace=namespace, ttl_seconds=ttl_seconds, max_entries=1_000_000, max_bytes=None)
+        self._cached = cache and not is_disabled()
         kind = type(embeddings)
         settings = {name: value for name, value in vars(embeddings).items() if isinstance(value, str | int | float)}
-        self._identity = digest("embeddings", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json(relevant(settings)))
+        identity = digest("embeddings", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json(relevant(settings)))
+        if self._cached:
+            self._vectors = Vectors(thrift.cache, model=self.model, identity=identity, namespace=namespace, ttl_seconds=ttl_seconds)
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+    def embed_documents(self, texts: list[str]) -> list[Vector]:
         """One vector for each text."""
-        found, saved = self._known(texts, b"document")
+        found, saved = self._known(texts, _TEXT)
         missing = _missing(texts, found)
         if missing:
             started = time.perf_counter()
-            self._learn(missing, self._call(missing, self.embeddings.embed_documents, started), b"document", found, started)
+            self._learn(missing, self._call(missing, self.embeddings.embed_documents, started), _TEXT, found, started)
         self._record_hits(saved)
         return [found[text] for text in texts]
 
-    def embed_query(self, text: str) -> list[float]:
+    def embed_query(self, text: str) -> Vector:
         """The vector of one text."""
-        found, saved = self._known([text], b"query")
+        found, saved = self._known([text], _QUERY)
         missing = _missing([text], found)
         if missing:
             started = time.perf_counter()
             vectors = self._call(missing, lambda texts: [self.embeddings.embed_query(texts[0])], started)
-            self._learn(missing, vectors, b"query", found, started)
+            self._learn(missing, vectors, _QUERY, found, started)
         self._record_hits(saved)
         return found[text]
 
-    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+    async def aembed_documents(self, texts: list[str]) -> list[Vector]:
         """As `embed_documents`."""
-        return await self._answer(texts, b"document")
+        return await self._answer(texts, _TEXT)
 
-    async def aembed_query(self, text: str) -> list[float]:
+    async def aembed_query(self, text: str) -> Vector:
         """As `embed_query`."""
-        return (await self._answer([text], b"query"))[0]
+        return (await self._answer([text], _QUERY))[0]
 
     # --- steps ---
 
-    async def _answer(self, texts: list[str], kind: bytes) -> list[list[float]]:
+    async def _answer(self, texts: list[str], kind: bytes) -> list[Vector]:
         found, saved = await asyncio.to_thread(self._known, texts, kind)
         missing = _missing(texts, found)
         if missing:
             started = time.perf_counter()
             try:
-                if kind == b"query":
+                if kind == _QUERY:
                     vectors = [await self.embeddings.aembed_query(missing[0])]
                 else:
                     vectors = await self.embeddings.aembed_documents(missing)
@@ -120,42 +120,26 @@ class ThriftEmbeddings(Embeddings):
         self._record_hits(saved)
         return [found[text] for text in texts]
 
-    def _call(self, texts: list[str], call: Any, started: float) -> list[list[float]]:
+    def _call(self, texts: list[str], call: Any, started: float) -> list[Vector]:
         try:
-            vectors: list[list[float]] = call(texts)
+            vectors: list[Vector] = call(texts)
         except Exception as error:
             self._record(0, started, error=error)
             raise
         return vectors
 
-    def _known(self, texts: Sequence[str], kind: bytes) -> tuple[dict[str, list[float]], int]:
-        """The cached vectors of texts, and how many tokens they save: a text that is given twice is saved twice."""
-        found: dict[str, list[float]] = {}
-        saved = 0
-        if not self._cached or is_disabled() or is_observing():
-            return found, saved
-        for text, times in Counter(texts).items():
-            entry = self.thrift.cache.lookup(self._key(text, kind), self._policy)
-            if entry is not None and len(entry.payload) % 8 == 0 and entry.payload:
-                found[text] = list(struct.unpack(f"<{len(entry.payload) // 8}d", entry.payload))
-                try:
-                    saved += times * entry.usage.input_tokens
-                except ValueError:  # a row that is not ours
-                    continue
-        return found, saved
+    def _known(self, texts: Sequence[str], kind: bytes) -> tuple[dict[str, Vector], int]:
+        """The cached vectors of texts, and how many tokens they save."""
+        if not self._cached or is_observing():
+            return {}, 0
+        return self._vectors.known(texts, kind)
 
-    def _learn(self, texts: list[str], vectors: list[list[float]], kind: bytes, found: dict[str, list[float]], started: float) -> None:
+    def _learn(self, texts: list[str], vectors: list[Vector], kind: bytes, found: dict[str, Vector], started: float) -> None:
         tokens = [self._tokens(text) for text in texts]
         self._record(sum(tokens), started)
-        for text, vector, taken in zip(texts, vectors, tokens, strict=True):
-            found[text] = vector
-            if self._cached and not is_disabled():
-                try:
-                    payload = struct.pack(f"<{len(vector)}d", *vector)
-                except (struct.error, TypeError):
-                    continue  # not numbers: whoever asked for them will see
-                usage = Usage(input_tokens=taken, estimated=True)
-                self.thrift.cache.store(self._key(text, kind), self._policy, payload, model=self.model, usage=usage)
+        found.update(zip(texts, vectors, strict=True))
+        if self._cached:
+            self._vectors.learn(texts, vectors, kind, tokens)
 
     def _record(self, tokens: int, started: float, *, error: Exception | None = None) -> None:
         if is_disabled():
@@ -185,9 +169,6 @@ class ThriftEmbeddings(Embeddings):
             self.thrift.note_failure("embeddings", failure)
             return 0
 
-    def _key(self, text: str, kind: bytes) -> bytes:
-        return self._policy.key(self._identity, kind, text.encode("utf-8", "surrogatepass"))
 
-
-def _missing(texts: Sequence[str], found: dict[str, list[float]]) -> list[str]:
+def _missing(texts: Sequence[str], found: dict[str, Vector]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text not in found]

@@ -5,20 +5,16 @@ Everything but the text of the last human message is the scope, which must be eq
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
 from llmthrift_core.request import SemanticUse
 from llmthrift_langchain.messages import has_images, text_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
-
-QuestionExtractor = Callable[[str], tuple[str, str] | None]
-
-_MOST_LINES: Final = 3  # a longer turn is a template filled with documents, whose meaning is not its question's
-_MOST_TEMPERATURE: Final = 1.0  # whoever asks for more wants answers that differ
 
 
 def semantic_use(
@@ -40,7 +36,7 @@ def semantic_use(
         extract_question: splits the last message into (context, question); None from it, or without it a message of several
             paragraphs, is matched exactly only.
     """
-    if cache is None or (isinstance(temperature, int | float) and temperature > _MOST_TEMPERATURE):
+    if cache is None or (isinstance(temperature, int | float) and temperature > MOST_TEMPERATURE):
         return None
     if isinstance(fields, str):
         text = fields
@@ -50,15 +46,9 @@ def semantic_use(
         text = text_of(fields[-1]["content"])
         if any(each["type"].startswith("tool") for each in fields[:-1]):
             return None
-    context, question = "", text
-    if extract_question is not None:
-        found = extract_question(text)
-        if found is None:
-            return None
-        context, question = found
-    elif text.count("\n") >= _MOST_LINES or "\n\n" in text.strip():
+    parts = split_turn(text, extract_question)
+    if parts is None:
         return None
-    if not question.strip():
-        return None
+    context, question = parts
     scope = digest("semantic", identity, schema, canonical_json(canonical[:-1]), context.encode("utf-8", "surrogatepass"))
     return SemanticUse(cache, question, scope)

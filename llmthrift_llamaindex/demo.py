@@ -1,4 +1,4 @@
-"""`llmthrift demo --framework llamaindex`: one ordinary LlamaIndex application, run twice over the same workload."""
+"""`llmthrift demo --framework llamaindex`: one ordinary LlamaIndex application, run three times over the same workload."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import create_model
 
 from llmthrift_core.demo import WorkItem, Workload
-from llmthrift_core.demo.outcome import CHEAP, LATENCY_SECONDS, REPEAT, STRONG, Outcome, demonstrate, with_ledger
+from llmthrift_core.demo.outcome import (
+    CHEAP,
+    LATENCY_SECONDS,
+    REPEAT,
+    STRONG,
+    Outcome,
+    answers_by_meaning,
+    demonstrate,
+    with_answers,
+    with_ledger,
+)
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.testing import LoopbackProvider
@@ -37,6 +47,7 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             through="LlamaIndex's OpenAI",
             bare=lambda thrift, workload, advance: run_bare(thrift, client, workload, advance),
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
+            by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
             provider=provider,
             requests=requests,
             **options,
@@ -54,6 +65,13 @@ def run_with_llmthrift(thrift: Thrift, client: Client, workload: Workload, advan
     """The same application with a router in the model's place: cached, routed, metered."""
     llm = RouterLLM(thrift, models={"simple": client(CHEAP), "complex": client(STRONG)})
     return with_ledger(_drive("with llmthrift", llm, workload, advance), thrift)
+
+
+def run_by_meaning(thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None) -> Outcome:
+    """The router again, whose cache also answers questions that mean the same."""
+    answers = answers_by_meaning(thrift)
+    llm = RouterLLM(thrift, models={"simple": client(CHEAP), "complex": client(STRONG)}, semantic=answers)
+    return with_answers(_drive("and by meaning", llm, workload, advance), thrift, answers)
 
 
 def _drive(name: str, llm: FunctionCallingLLM, workload: Workload, advance: Callable[[], None]) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -16,6 +16,7 @@ from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.response import embedding_usage
 from llmthrift_llamaindex.runs import current_run, follow_runs
@@ -135,7 +136,7 @@ class ThriftEmbedding(BaseEmbedding):
     def _answer(self, texts: list[str], kind: bytes, embed: Callable[[list[str]], list[Vector]]) -> list[Vector]:
         if is_disabled():
             return embed(texts)
-        found, missing = self._look_up(texts, kind)
+        found, missing, saved = self._look_up(texts, kind)
         if missing:
             call = self._begin(missing)
             try:
@@ -146,14 +147,14 @@ class ThriftEmbedding(BaseEmbedding):
                 _fail(call, error)
                 raise
             self._finish(call, missing, vectors, kind, found)
-        self._record_hits(texts, missing)
+        self._record_hits(saved)
         return [found[text] for text in texts]
 
     async def _aanswer(self, texts: list[str], kind: bytes, embed: Callable[[list[str]], Any]) -> list[Vector]:
         if is_disabled():
             plain: list[Vector] = await embed(texts)
             return plain
-        found, missing = await asyncio.to_thread(self._look_up, texts, kind)
+        found, missing, saved = await asyncio.to_thread(self._look_up, texts, kind)
         if missing:
             call = await asyncio.to_thread(self._begin, missing)
             try:
@@ -164,18 +165,19 @@ class ThriftEmbedding(BaseEmbedding):
                 _fail(call, error)
                 raise
             await asyncio.to_thread(self._finish, call, missing, vectors, kind, found)
-        self._record_hits(texts, missing)
+        self._record_hits(saved)
         return [found[text] for text in texts]
 
-    def _look_up(self, texts: list[str], kind: bytes) -> tuple[dict[str, Vector], list[str]]:
-        """The known vectors, and the texts without one, each once."""
+    def _look_up(self, texts: list[str], kind: bytes) -> tuple[dict[str, Vector], list[str], int]:
+        """The known vectors, the texts without one, each once, and the tokens that are saved."""
         found: dict[str, Vector] = {}
+        saved = 0
         if self._vectors is not None and not is_observing() and current_cache_mode() == "on":
             try:
-                found = self._vectors.known(texts, kind)
+                found, saved = self._vectors.known(texts, kind)
             except Exception as error:
                 self.thrift.note_failure("embeddings", error)
-        return found, [text for text in dict.fromkeys(texts) if text not in found]
+        return found, [text for text in dict.fromkeys(texts) if text not in found], saved
 
     def _begin(self, texts: list[str]) -> Call | None:
         """Reserve for a call. None where the ledger is in trouble.
@@ -207,23 +209,24 @@ class ThriftEmbedding(BaseEmbedding):
 
     def _finish(self, call: Call | None, texts: list[str], vectors: list[Vector], kind: bytes, found: dict[str, Vector]) -> None:
         found.update(zip(texts, vectors, strict=True))
+        from llmthrift_core.tokens import count_tokens
+
+        tokens = [count_tokens(text, self.model_name).tokens for text in texts]
         if call is not None:
-            call.finish(Response(usage=embedding_usage(texts, self.model_name)))
+            call.finish(Response(usage=Usage(input_tokens=sum(tokens), estimated=True)))
         if self._vectors is not None and current_cache_mode() != "off":
             try:
-                self._vectors.learn(texts, vectors, kind, lambda text: embedding_usage([text], self.model_name))
+                self._vectors.learn(texts, vectors, kind, tokens)
             except Exception as error:
                 self.thrift.note_failure("embeddings", error)
 
-    def _record_hits(self, texts: Sequence[str], missing: Sequence[str]) -> None:
-        called = set(missing)
-        hits = [text for text in texts if text not in called]
-        if not hits:
+    def _record_hits(self, tokens: int) -> None:
+        if not tokens:
             return
         try:
             who = self._attribution()
             named = {name: getattr(who, name) for name in FIELDS}
-            usage = embedding_usage(hits, self.model_name)
+            usage = Usage(input_tokens=tokens, estimated=True)
             self.thrift.ledger.record(self.model_name, usage, provider=self._provider, cache="exact", tags=dict(who.tags), **named)
         except Exception as error:
             self.thrift.note_failure("embeddings", error)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.usage import Usage
 
 Vector = list[float]
 _BYTES = 8  # a vector is stored as little-endian doubles, so that it comes back to the bit
@@ -33,31 +34,37 @@ class Vectors:
         self._identity = identity
         self._policy = CachePolicy(namespace=namespace, ttl_seconds=ttl_seconds, max_entries=1_000_000, max_bytes=None)
 
-    def known(self, texts: Sequence[str], kind: bytes) -> dict[str, Vector]:
-        """The stored vectors among these texts.
+    def known(self, texts: Sequence[str], kind: bytes) -> tuple[dict[str, Vector], int]:
+        """The stored vectors among these texts, and the input tokens that they save: a text that is given twice is saved twice.
 
         Args:
             kind: b"query" or b"text": some models embed a question differently from a text.
         """
         found: dict[str, Vector] = {}
-        for text in dict.fromkeys(texts):
+        saved = 0
+        for text, times in Counter(texts).items():
             entry = self._cache.lookup(self._key(text, kind), self._policy)
             if entry is not None and entry.payload and len(entry.payload) % _BYTES == 0:
                 found[text] = list(struct.unpack(f"<{len(entry.payload) // _BYTES}d", entry.payload))
-        return found
+                try:
+                    saved += times * entry.usage.input_tokens
+                except ValueError:  # a row that is not ours
+                    continue
+        return found, saved
 
-    def learn(self, texts: Sequence[str], vectors: Sequence[Vector], kind: bytes, usage: Callable[[str], Usage]) -> None:
+    def learn(self, texts: Sequence[str], vectors: Sequence[Vector], kind: bytes, tokens: Sequence[int]) -> None:
         """Store vectors. What is no list of numbers is passed over: whoever asked for it will see.
 
         Args:
-            usage: what one text took, for the savings of later hits.
+            tokens: what each text took, for the savings of later hits.
         """
-        for text, vector in zip(texts, vectors, strict=True):
+        for text, vector, taken in zip(texts, vectors, tokens, strict=True):
             try:
                 payload = struct.pack(f"<{len(vector)}d", *vector)
             except (struct.error, TypeError):
                 continue
-            self._cache.store(self._key(text, kind), self._policy, payload, model=self._model, usage=usage(text))
+            usage = Usage(input_tokens=taken, estimated=True)
+            self._cache.store(self._key(text, kind), self._policy, payload, model=self._model, usage=usage)
 
     def _key(self, text: str, kind: bytes) -> bytes:
         return self._policy.key(self._identity, kind, text.encode("utf-8", "surrogatepass"))

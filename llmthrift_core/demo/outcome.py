@@ -1,4 +1,4 @@
-"""The two runs of a demonstration, side by side. What drives them is the adapter's; what they mean is the same for all."""
+"""The runs of a demonstration, side by side. What drives them is the adapter's; what they mean is the same for all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from llmthrift_core.thrift import Thrift
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from llmthrift_core.cache.semantic.cache import SemanticCache
+
 CHEAP: Final = "gpt-4o-mini"
 STRONG: Final = "gpt-4o"
 # Time to the answer, a tenth of what these models typically take, so that the demonstration is quick.
 LATENCY_SECONDS: Final = {CHEAP: 0.03, STRONG: 0.07}
 REPEATED_SHARES: Final = (0.0, 0.25, 0.5, 0.75)
+# For a few hundred requests: `ErrorBound`, the default, has then seen too little to answer anything by meaning, and says so.
+SIMILARITY: Final = 0.8
 REPEAT: Final = "repeat"
 """The tag that says whether a request's words had arrived before."""
 Drive = Callable[[Thrift, Workload, Callable[[], None]], "Outcome"]
@@ -41,6 +45,8 @@ class Outcome:
     saved_by_cache_usd: Decimal = Decimal(0)
     saved_by_routing_usd: Decimal = Decimal(0)
     cache_hits: int = 0
+    semantic_hits: int = 0
+    belief: str = ""
     models: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
     wrong: list[WorkItem] = field(default_factory=list)
@@ -62,15 +68,16 @@ def demonstrate(
     through: str,
     bare: Drive,
     with_llmthrift: Drive,
+    by_meaning: Drive,
     provider: LoopbackProvider | None,
     requests: int | None = None,
     repeated_shares: Sequence[float] = REPEATED_SHARES,
 ) -> None:
-    """Run the workload twice and print the tables.
+    """Run the workload three times and print the tables.
 
     Args:
         through: the client, as the first line names it.
-        bare, with_llmthrift: drive the application as it was, and with llmthrift.
+        bare, with_llmthrift, by_meaning: drive the application as it was, with llmthrift, and with answers by meaning too.
         provider: the loopback provider, or None for a real one.
         requests: only the first so many.
         repeated_shares: how much of the workload repeats, in the last table; only with the loopback provider.
@@ -84,12 +91,18 @@ def demonstrate(
         f"repeats, through {through} against {where}."
     )
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with _progress(console, 2 * len(workload)) as advance:
+        with _progress(console, 3 * len(workload)) as advance:
             with Thrift(f"{folder}/bare.db") as plain:
                 before = bare(plain, workload, advance)
             thrift = Thrift(f"{folder}/llmthrift.db")
             after = with_llmthrift(thrift, workload, advance)
-        console.print(_comparison(before, after))
+            with Thrift(f"{folder}/meaning.db") as other:
+                also = by_meaning(other, workload, advance)
+        console.print(_comparison(before, after, also))
+        console.print(
+            f"Answers by meaning: above a fixed similarity of {SIMILARITY}, where the near-miss guard sees no other number, name or "
+            f"denial. The default, ErrorBound(0.01), answers none of so few requests; it says: [italic]{also.belief}[/italic]."
+        )
         for by in ("model", "feature"):
             console.print(str(thrift.report(by=by)), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
         total = after.saved_by_cache_usd + after.saved_by_routing_usd
@@ -106,6 +119,23 @@ def demonstrate(
             console.print(_dependence(bare, with_llmthrift, folder, console, repeated_shares))
 
 
+def answers_by_meaning(thrift: Thrift) -> SemanticCache:
+    """The cache of the third run."""
+    from llmthrift_core.cache import FixedThreshold, SemanticCache
+
+    return SemanticCache(thrift, policy=FixedThreshold(SIMILARITY))
+
+
+def with_answers(outcome: Outcome, thrift: Thrift, answers: SemanticCache) -> Outcome:
+    """The outcome with what was answered by meaning, and what `ErrorBound` makes of these questions."""
+    from llmthrift_core.cache import SemanticCache
+
+    outcome.semantic_hits = answers.stats()["semantic_hits"]
+    # What was learned is kept apart from the policy, so that another one can be asked.
+    outcome.belief = SemanticCache(thrift, answers.embedder).belief().text
+    return with_ledger(outcome, thrift)
+
+
 def with_ledger(outcome: Outcome, thrift: Thrift) -> Outcome:
     """The outcome with what the ledger says of it."""
     for row in thrift.report(by="model").to_dicts():
@@ -120,16 +150,17 @@ def with_ledger(outcome: Outcome, thrift: Thrift) -> Outcome:
     return outcome
 
 
-def _comparison(bare: Outcome, thrifty: Outcome) -> Any:
+def _comparison(bare: Outcome, *others: Outcome) -> Any:
     from rich.table import Table
 
-    table = Table("", title="The same workload, twice")
+    table = Table("", title="The same workload, three times")
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("calls", lambda o: f"{o.calls:,}"),
         ("input tokens", lambda o: f"{o.input_tokens:,}"),
         ("output tokens", lambda o: f"{o.output_tokens:,}"),
         ("cost", lambda o: usd(o.cost_usd)),
         ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
+        ("of these by meaning", lambda o: str(o.semantic_hits)),
         ("model calls", lambda o: ", ".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
         ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
         ("answers judged wrong", lambda o: str(len(o.wrong))),
@@ -137,12 +168,12 @@ def _comparison(bare: Outcome, thrifty: Outcome) -> Any:
         ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
     ]
     table.add_column(bare.name, justify="right")
-    table.add_column(thrifty.name, justify="right", style="bold")
+    for other in others:
+        table.add_column(other.name, justify="right", style="bold")
     for label, value in rows:
-        table.add_row(label, value(bare), value(thrifty))
-    saved = 1 - thrifty.cost_usd / bare.cost_usd if bare.cost_usd else Decimal(0)
+        table.add_row(label, value(bare), *map(value, others))
     table.add_section()
-    table.add_row("cheaper by", "", f"{saved:.0%}")
+    table.add_row("cheaper by", "", *(f"{1 - other.cost_usd / bare.cost_usd:.0%}" if bare.cost_usd else "" for other in others))
     return table
 
 
