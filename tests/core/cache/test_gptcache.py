@@ -5,9 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-import warnings
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,61 +19,9 @@ from llmthrift_core.cache import CachePolicy, ErrorBound, ExactOnly, FixedThresh
 from llmthrift_core.cache.semantic.gptcache import store as store_module
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.usage import Usage
+from tests.core.cache.gptcaches import DIRECTIONS, by_topic
 
-pytest.importorskip("gptcache")
-pytest.importorskip("faiss")
-
-DIMENSIONS = 32
-DIRECTIONS = {
-    name: np.random.default_rng(number).normal(size=DIMENSIONS) for number, name in enumerate(("hours", "price", "parcel", "weather"))
-}
-
-
-def by_topic(text: str, **_: Any) -> Any:
-    """As GPTCache wants it: one text, one vector. Texts about one topic lie near to each other."""
-    noise = np.random.default_rng(zlib.crc32(text.encode("utf-8", "surrogatepass"))).normal(size=DIMENSIONS)
-    topic = next((DIRECTIONS[name] for name in DIRECTIONS if name in text.casefold()), noise * 3)
-    return (topic + 0.2 * noise).astype(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*given: Any, **_: Any) -> None:
-        raise AssertionError(f"a shell was started: {given}")
-
-    monkeypatch.setattr(subprocess, "check_call", refused)
-
-
-@pytest.fixture
-def open_gptcache(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Opens GPTCaches on the same files. The exit handlers that they register are theirs alone."""
-    import atexit
-
-    from gptcache import Cache
-    from gptcache.manager import CacheBase, VectorBase, get_data_manager
-
-    opened: list[Any] = []
-
-    def open_one(**options: Any) -> Any:
-        with warnings.catch_warnings(action="ignore"):  # GPTCache's own, about SQLAlchemy 2
-            manager = get_data_manager(
-                CacheBase("sqlite", sql_url=f"sqlite:///{tmp_path}/gptcache.db"),
-                VectorBase("faiss", dimension=DIMENSIONS, index_path=f"{tmp_path}/faiss.index"),
-                **options,
-            )
-        cache = Cache()
-        register = atexit.register
-        try:
-            atexit.register = lambda function: function  # type: ignore[assignment]
-            cache.init(embedding_func=by_topic, data_manager=manager)
-        finally:
-            atexit.register = register  # type: ignore[assignment]
-        opened.append(manager)
-        return cache
-
-    yield open_one
-    for manager in opened:
-        manager.s._engine.dispose()
+pytestmark = pytest.mark.usefixtures("nothing_is_installed")
 
 
 @pytest.fixture
@@ -377,6 +323,7 @@ def test_threads_agree(make, gptcache):
 
 
 def test_what_is_no_gptcache_with_vectors_is_refused(monkeypatch):
+    pytest.importorskip("gptcache")
     from gptcache import Cache
 
     plain = Cache()
@@ -396,6 +343,8 @@ def test_what_is_no_gptcache_with_vectors_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_without_gptcache_the_extra_is_named_and_it_is_never_imported(is_installed):
+    if is_installed:
+        pytest.importorskip("gptcache")
     program = (
         "import sys\n"
         "from llmthrift_core.cache import GPTCacheStore\n"
