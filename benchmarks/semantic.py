@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import hashlib
 import multiprocessing
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
+from benchmarks import gptcache_peer
 from benchmarks.measure import table
 from llmthrift_core import Thrift
 from llmthrift_core.cache import ErrorBound, FixedThreshold, SemanticCache
@@ -34,6 +34,8 @@ from llmthrift_core.storage.tables import semantic_entries
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "banking77.csv.gz"
 LENGTH = 12_000
+_PEER_SHUFFLES = 2
+_PEER_ENTRIES = 2_000
 STATIC = (0.80, 0.84, 0.86, 0.88, 0.90, 0.92, 0.95)
 _questions: list[str] = []
 _intents: list[str] = []
@@ -51,6 +53,9 @@ def main() -> None:
         _stream(given.shuffles)
     if given.what != "stream":
         print(table("Lookup without embedding, misses and hits mixed", _LATENCY_HEADER, [_latency(entries) for entries in given.entries]))
+        _beside_gptcache()
+    if not gptcache_peer.IS_INSTALLED:
+        print("GPTCache is not measured: pip install 'llmthrift[gptcache]'")
 
 
 def _stream(shuffles: int) -> None:
@@ -66,6 +71,9 @@ def _stream(shuffles: int) -> None:
     within = [threshold for threshold in STATIC if statistics.mean(error for _, error, _ in static[threshold]) <= 0.01]
     best = max(within, key=lambda threshold: statistics.mean(hits for hits, _, _ in static[threshold]))
     rows.append(_row(f"best static in hindsight ({best:g})", static[best]))
+    if gptcache_peer.IS_INSTALLED:
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            rows.append(_row("GPTCache at its 0.8, no guard", pool.map(_gptcache, range(min(shuffles, _PEER_SHUFFLES)), chunksize=1)))
     header = ("policy", "shuffles", "hits", "least", "error", "highest", "within 1%", "checked")
     print(table(f"Banking77, {LENGTH:,} questions, guard on", header, rows))
 
@@ -80,8 +88,12 @@ def _read() -> None:
                 _intents.append(row["intent"])
     embedder = DefaultEmbedder()
     for question in _questions:
-        text = " ".join(unicodedata.normalize("NFKC", question).split())
+        text = _normalised(question)
         _vectors[text] = embedder([text])[0]
+
+
+def _normalised(question: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", question).split())
 
 
 def _known(texts: Sequence[str]) -> Any:
@@ -113,6 +125,12 @@ def _run(seed: int, policy: Any) -> tuple[float, float, float]:
     return hits / LENGTH, wrong / LENGTH, checked / LENGTH
 
 
+def _gptcache(seed: int) -> tuple[float, float, float]:
+    order = np.random.default_rng(seed).permutation(len(_questions))[:LENGTH]
+    asked, intents = [_questions[place] for place in order], [_intents[place] for place in order]
+    return gptcache_peer.stream(asked, intents, lambda text: _vectors[_normalised(text)], 384)
+
+
 def _row(name: str, runs: Sequence[tuple[float, float, float]]) -> tuple[str, ...]:
     hits, errors, checked = zip(*runs, strict=True)
     return (
@@ -130,28 +148,53 @@ def _row(name: str, runs: Sequence[tuple[float, float, float]]) -> tuple[str, ..
 _LATENCY_HEADER = ("entries", "first load", "load again", "p50", "p99", "recall of 16", "insert p50", "memory per entry")
 
 
-def _latency(entries: int) -> tuple[str, ...]:
+def _synthetic(entries: int, more: int) -> tuple[list[str], list[str], dict[str, Any]]:
+    """Texts to store, more to ask for, and the vectors of all: clusters of about twenty around random centres."""
     chance = np.random.default_rng(7)
     centres = chance.normal(size=(max(entries // 20, 10), 384)).astype(np.float32)
 
-    def vector_of(text: str) -> Any:
-        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-        noise = np.random.default_rng(number).normal(size=384).astype(np.float32)
-        return centres[int(text.split()[2]) % len(centres)] + 0.6 * noise
-
+    texts: list[str] = []
     vectors: dict[str, Any] = {}
+    for number in range(entries + more):
+        centre = int(chance.integers(len(centres)))
+        text = f"question about {_word(centre)} in {_word(number)} words"
+        noise = np.random.default_rng(number).normal(size=384).astype(np.float32)
+        vector = centres[centre] + 0.6 * noise
+        texts.append(text)
+        vectors[text] = vector / np.linalg.norm(vector)
+    return texts[:entries], texts[entries:], vectors
+
+
+def _word(number: int) -> str:
+    """Without digits, which the guard would compare."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def _beside_gptcache() -> None:
+    if gptcache_peer.IS_INSTALLED:
+        timed = gptcache_peer.latency(*_synthetic(_PEER_ENTRIES, 600))
+        usual = timed["lookup"]["GPTCache"].p50, timed["insert"]["GPTCache"].p50
+        rows = [
+            (
+                name,
+                f"{lookup.p50 / 1e3:.2f} ms",
+                f"{lookup.p99 / 1e3:.2f} ms",
+                f"{usual[0] / lookup.p50:.1f}x",
+                f"{timed['insert'][name].p50 / 1e3:.2f} ms",
+                f"{usual[1] / timed['insert'][name].p50:.1f}x",
+            )
+            for name, lookup in timed["lookup"].items()
+        ]
+        header = ("", "lookup p50", "lookup p99", "GPTCache / this", "insert p50", "GPTCache / this")
+        print(table(f"Beside GPTCache with SQLite and FAISS, {_PEER_ENTRIES:,} entries, without embedding", header, rows))
+
+
+def _latency(entries: int) -> tuple[str, ...]:
+    texts, asked, vectors = _synthetic(entries, 1_200)
 
     def embed(texts: Sequence[str]) -> Any:
         return np.array([vectors[text] for text in texts])
 
-    def question(number: int) -> str:
-        return f"question about {chance.integers(len(centres))} in {number:x} words"
-
-    texts = [question(number) for number in range(entries)]
-    asked = [question(entries + number) for number in range(1_200)]
-    for text in (*texts, *asked):
-        vector = vector_of(text)
-        vectors[text] = vector / np.linalg.norm(vector)
     with tempfile.TemporaryDirectory() as folder, Thrift(f"{folder}/semantic.db") as thrift:
         before = _resident_bytes()
         cache = SemanticCache(thrift, embed, FixedThreshold(0.9))
@@ -212,7 +255,7 @@ def _fill(thrift: Thrift, cache: SemanticCache, texts: Sequence[str], vectors: d
 
 def _recall(cache: SemanticCache, texts: Sequence[str], vectors: dict[str, Any], asked: Sequence[str]) -> float:
     everything = np.array([vectors[text] for text in texts])
-    (known,) = cache._scopes.values()
+    (known,) = cache._search._scopes.values()
     found = wanted = 0
     for text in asked:
         nearest = np.sort(everything @ vectors[text])[-16:]
