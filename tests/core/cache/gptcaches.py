@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,12 +45,11 @@ def open_gptcache(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     opened: list[Any] = []
 
     def open_one(**options: Any) -> Any:
-        with warnings.catch_warnings(action="ignore"):  # GPTCache's own, about SQLAlchemy 2
-            manager = get_data_manager(
-                CacheBase("sqlite", sql_url=f"sqlite:///{tmp_path}/gptcache.db"),
-                VectorBase("faiss", dimension=DIMENSIONS, index_path=f"{tmp_path}/faiss.index"),
-                **options,
-            )
+        manager = get_data_manager(
+            CacheBase("sqlite", sql_url=f"sqlite:///{tmp_path}/gptcache.db"),
+            VectorBase("faiss", dimension=DIMENSIONS, index_path=f"{tmp_path}/faiss.index"),
+            **options,
+        )
         cache = Cache()
         register = atexit.register
         try:

@@ -153,11 +153,13 @@ class Backend:
             self._manager.hit_cache_callback((0.0, number))
 
     def remove(self, numbers: Sequence[int]) -> None:
-        """Remove questions, and what GPTCache has only marked as removed. Each must exist."""
+        """Remove questions, and what GPTCache has only marked as removed."""
         eviction = self._manager.eviction_manager
         for start in range(0, len(numbers), _BATCH):
             with self._call("remove"):
                 eviction.soft_evict(list(numbers[start : start + _BATCH]))
+                if not self._manager.s.count(state=-1):
+                    continue  # evicted already: FAISS cannot remove no vectors
                 try:
                     eviction.delete()
                 except NotImplementedError:  # a vector store that cannot: its vectors lead to rows that are gone

@@ -136,11 +136,11 @@ class GPTCacheStore:
 
     def remove(self, number: int) -> bool:
         """Remove an entry, GPTCache's own too. False if there was none."""
-        with self._listing() as directory:
-            if (directory.get(number) is None and not directory.is_foreign(number)) or self._backend.row(number) is None:
-                return False
-            self._remove([number])
-            return True
+        with self._refreshed() as directory:
+            is_there = directory.get(number) is not None or directory.is_foreign(number)
+            if is_there:
+                self._remove([number])
+            return is_there
 
     def remove_where(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
         """Remove the entries of llmthrift that fulfil all criteria, and the predicate, for which all rows are read. Returns how many."""
