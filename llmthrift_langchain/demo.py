@@ -1,4 +1,4 @@
-"""`llmthrift demo`: one ordinary LangChain chain, run twice over the same workload, bare and with llmthrift."""
+"""`llmthrift demo`: one ordinary LangChain chain over one workload: bare, with llmthrift, and with answers by meaning too."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ STRONG: Final = "gpt-4o"
 # Time to the answer, a tenth of what these models typically take, so that the demonstration is quick.
 _LATENCY_SECONDS: Final = {CHEAP: 0.03, STRONG: 0.07}
 _REPEATED_SHARES: Final = (0.0, 0.25, 0.5, 0.75)
+# For a few hundred requests: `ErrorBound`, the default, has then seen too little to answer anything by meaning, and says so.
+_SIMILARITY: Final = 0.8
 _REPEAT: Final = "repeat"
 _TOOLS: Final = [
     {"type": "function", "function": {"name": name, "description": name.replace("_", " "), "parameters": dict(schema)}}
@@ -53,6 +55,7 @@ class Outcome:
     saved_by_cache_usd: Decimal = Decimal(0)
     saved_by_routing_usd: Decimal = Decimal(0)
     cache_hits: int = 0
+    semantic_hits: int = 0
     models: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
     wrong: list[WorkItem] = field(default_factory=list)
@@ -79,11 +82,17 @@ def run(console: Console, *, live: bool = False, requests: int | None = None) ->
         f"repeats, through LangChain's ChatOpenAI against {where}."
     )
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder, _provider(live=live) as (client, provider):
-        with _progress(console, 2 * len(workload)) as advance:
+        with _progress(console, 3 * len(workload)) as advance:
             bare = run_bare(Thrift(f"{folder}/bare.db"), client, workload, advance)
             thrift = Thrift(f"{folder}/llmthrift.db")
             thrifty = run_with_llmthrift(thrift, client, workload, advance)
-        console.print(_comparison(bare, thrifty))
+            with Thrift(f"{folder}/meaning.db") as other:
+                by_meaning, belief = run_by_meaning(other, client, workload, advance)
+        console.print(_comparison(bare, thrifty, by_meaning))
+        console.print(
+            f"Answers by meaning: above a fixed similarity of {_SIMILARITY}, where the near-miss guard sees no other number, name or "
+            f"denial. The default, ErrorBound(0.01), answers none of so few requests; it says: [italic]{belief}[/italic]."
+        )
         for by in ("model", "feature"):
             console.print(str(thrift.report(by=by)), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
         total = thrifty.saved_by_cache_usd + thrifty.saved_by_routing_usd
@@ -114,6 +123,23 @@ def run_with_llmthrift(
     """The same chain with a router in the model's place: cached, routed, metered."""
     router = ChatRouter(thrift, models={"simple": client(CHEAP), "complex": client(STRONG)}, cache=True)
     return _with_ledger(_drive("with llmthrift", router, workload, {}, advance), thrift)
+
+
+def run_by_meaning(
+    thrift: Thrift, client: Callable[[str], BaseChatModel], workload: Workload, advance: Callable[[], None] = lambda: None
+) -> tuple[Outcome, str]:
+    """The router again, whose cache also answers questions that mean the same, and what `ErrorBound` makes of these questions."""
+    from llmthrift_core.cache import FixedThreshold, SemanticCache
+    from llmthrift_langchain.cache import ThriftCache
+
+    answers = SemanticCache(thrift, policy=FixedThreshold(_SIMILARITY))
+    models = {"simple": client(CHEAP), "complex": client(STRONG)}
+    router = ChatRouter(thrift, models=models, cache=ThriftCache(thrift, semantic=answers))
+    outcome = _with_ledger(_drive("and by meaning", router, workload, {}, advance), thrift)
+    outcome.semantic_hits = answers.stats()["semantic_hits"]
+    # What was learned is kept apart from the policy, so that another one can be asked.
+    bound = SemanticCache(thrift, answers.embedder)
+    return outcome, bound.belief().text
 
 
 def _drive(name: str, model: BaseChatModel, workload: Workload, config: RunnableConfig, advance: Callable[[], None]) -> Outcome:
@@ -164,16 +190,17 @@ def _with_ledger(outcome: Outcome, thrift: Thrift) -> Outcome:
     return outcome
 
 
-def _comparison(bare: Outcome, thrifty: Outcome) -> Any:
+def _comparison(bare: Outcome, *others: Outcome) -> Any:
     from rich.table import Table
 
-    table = Table("", title="The same workload, twice")
+    table = Table("", title="The same workload, three times")
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("calls", lambda o: f"{o.calls:,}"),
         ("input tokens", lambda o: f"{o.input_tokens:,}"),
         ("output tokens", lambda o: f"{o.output_tokens:,}"),
         ("cost", lambda o: usd(o.cost_usd)),
         ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
+        ("of these by meaning", lambda o: str(o.semantic_hits)),
         ("model calls", lambda o: ", ".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
         ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
         ("answers judged wrong", lambda o: str(len(o.wrong))),
@@ -181,12 +208,12 @@ def _comparison(bare: Outcome, thrifty: Outcome) -> Any:
         ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
     ]
     table.add_column(bare.name, justify="right")
-    table.add_column(thrifty.name, justify="right", style="bold")
+    for other in others:
+        table.add_column(other.name, justify="right", style="bold")
     for label, value in rows:
-        table.add_row(label, value(bare), value(thrifty))
-    saved = 1 - thrifty.cost_usd / bare.cost_usd if bare.cost_usd else Decimal(0)
+        table.add_row(label, value(bare), *map(value, others))
     table.add_section()
-    table.add_row("cheaper by", "", f"{saved:.0%}")
+    table.add_row("cheaper by", "", *(f"{1 - other.cost_usd / bare.cost_usd:.0%}" if bare.cost_usd else "" for other in others))
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,23 +74,23 @@ class ThriftEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """One vector for each text."""
-        found = self._known(texts, b"document")
+        found, saved = self._known(texts, b"document")
         missing = _missing(texts, found)
         if missing:
             started = time.perf_counter()
             self._learn(missing, self._call(missing, self.embeddings.embed_documents, started), b"document", found, started)
-        self._record_hits(texts, missing)
+        self._record_hits(saved)
         return [found[text] for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of one text."""
-        found = self._known([text], b"query")
+        found, saved = self._known([text], b"query")
         missing = _missing([text], found)
         if missing:
             started = time.perf_counter()
             vectors = self._call(missing, lambda texts: [self.embeddings.embed_query(texts[0])], started)
             self._learn(missing, vectors, b"query", found, started)
-        self._record_hits([text], missing)
+        self._record_hits(saved)
         return found[text]
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -103,7 +104,7 @@ class ThriftEmbeddings(Embeddings):
     # --- steps ---
 
     async def _answer(self, texts: list[str], kind: bytes) -> list[list[float]]:
-        found = await asyncio.to_thread(self._known, texts, kind)
+        found, saved = await asyncio.to_thread(self._known, texts, kind)
         missing = _missing(texts, found)
         if missing:
             started = time.perf_counter()
@@ -113,65 +114,76 @@ class ThriftEmbeddings(Embeddings):
                 else:
                     vectors = await self.embeddings.aembed_documents(missing)
             except Exception as error:
-                self._record(missing, started, error=error)
+                self._record(0, started, error=error)
                 raise
             await asyncio.to_thread(self._learn, missing, vectors, kind, found, started)
-        self._record_hits(texts, missing)
+        self._record_hits(saved)
         return [found[text] for text in texts]
 
     def _call(self, texts: list[str], call: Any, started: float) -> list[list[float]]:
         try:
             vectors: list[list[float]] = call(texts)
         except Exception as error:
-            self._record(texts, started, error=error)
+            self._record(0, started, error=error)
             raise
         return vectors
 
-    def _known(self, texts: Sequence[str], kind: bytes) -> dict[str, list[float]]:
-        if not self._cached or is_disabled() or is_observing():
-            return {}
+    def _known(self, texts: Sequence[str], kind: bytes) -> tuple[dict[str, list[float]], int]:
+        """The cached vectors of texts, and how many tokens they save: a text that is given twice is saved twice."""
         found: dict[str, list[float]] = {}
-        for text in dict.fromkeys(texts):
+        saved = 0
+        if not self._cached or is_disabled() or is_observing():
+            return found, saved
+        for text, times in Counter(texts).items():
             entry = self.thrift.cache.lookup(self._key(text, kind), self._policy)
             if entry is not None and len(entry.payload) % 8 == 0 and entry.payload:
                 found[text] = list(struct.unpack(f"<{len(entry.payload) // 8}d", entry.payload))
-        return found
+                try:
+                    saved += times * entry.usage.input_tokens
+                except ValueError:  # a row that is not ours
+                    continue
+        return found, saved
 
     def _learn(self, texts: list[str], vectors: list[list[float]], kind: bytes, found: dict[str, list[float]], started: float) -> None:
-        self._record(texts, started)
-        for text, vector in zip(texts, vectors, strict=True):
+        tokens = [self._tokens(text) for text in texts]
+        self._record(sum(tokens), started)
+        for text, vector, taken in zip(texts, vectors, tokens, strict=True):
             found[text] = vector
             if self._cached and not is_disabled():
                 try:
                     payload = struct.pack(f"<{len(vector)}d", *vector)
                 except (struct.error, TypeError):
                     continue  # not numbers: whoever asked for them will see
-                self.thrift.cache.store(self._key(text, kind), self._policy, payload, model=self.model, usage=self._usage([text]))
+                usage = Usage(input_tokens=taken, estimated=True)
+                self.thrift.cache.store(self._key(text, kind), self._policy, payload, model=self.model, usage=usage)
 
-    def _record(self, texts: Sequence[str], started: float, *, error: Exception | None = None) -> None:
+    def _record(self, tokens: int, started: float, *, error: Exception | None = None) -> None:
         if is_disabled():
             return
         try:
-            usage = Usage() if error is not None else self._usage(texts)
+            usage = Usage() if error is not None else Usage(input_tokens=tokens, estimated=True)
             seconds = time.perf_counter() - started
             self.thrift.ledger.record(self.model, usage, request_type=_REQUEST_TYPE, latency_seconds=seconds, error=error)
         except Exception as failure:
             self.thrift.note_failure("embeddings", failure)
 
-    def _record_hits(self, texts: Sequence[str], missing: Sequence[str]) -> None:
-        called = set(missing)
-        hits = [text for text in texts if text not in called]
-        if not hits or is_disabled():
+    def _record_hits(self, tokens: int) -> None:
+        if not tokens or is_disabled():
             return
         try:
-            self.thrift.ledger.record(self.model, self._usage(hits), request_type=_REQUEST_TYPE, cache="exact")
+            usage = Usage(input_tokens=tokens, estimated=True)
+            self.thrift.ledger.record(self.model, usage, request_type=_REQUEST_TYPE, cache="exact")
         except Exception as failure:
             self.thrift.note_failure("embeddings", failure)
 
-    def _usage(self, texts: Sequence[str]) -> Usage:
+    def _tokens(self, text: str) -> int:
         from llmthrift_core.tokens import count_tokens
 
-        return Usage(input_tokens=sum(count_tokens(text, self.model).tokens for text in texts), estimated=True)
+        try:
+            return 0 if is_disabled() else count_tokens(text, self.model).tokens
+        except Exception as failure:  # a text of a kind that nobody foresaw
+            self.thrift.note_failure("embeddings", failure)
+            return 0
 
     def _key(self, text: str, kind: bytes) -> bytes:
         return self._policy.key(self._identity, kind, text.encode("utf-8", "surrogatepass"))

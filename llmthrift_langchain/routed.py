@@ -264,9 +264,10 @@ class RoutedCall:
             "stop": self._stop,
             "max_tier": max_tier,
         }
+        canonical = canonical_messages(self._fields)
         key = policy.key(
             identity,
-            canonical_json(canonical_messages(self._fields)),
+            canonical_json(canonical),
             digest("parameters", canonical_json(parameters)),
             attribution=attribution,
         )
@@ -278,6 +279,7 @@ class RoutedCall:
             semantic = semantic_use(
                 answers.semantic,
                 self._fields,
+                canonical,
                 identity,
                 canonical_json(parameters),
                 temperature=self._arguments.get("temperature", own),

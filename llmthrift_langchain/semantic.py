@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.request import SemanticUse
-from llmthrift_langchain.messages import canonical_messages, has_images, text_of
+from llmthrift_langchain.messages import has_images, text_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
@@ -24,6 +24,7 @@ _MOST_TEMPERATURE: Final = 1.0  # whoever asks for more wants answers that diffe
 def semantic_use(
     cache: SemanticCache | None,
     fields: Sequence[Mapping[str, Any]] | str,
+    canonical: Sequence[Any],
     identity: bytes,
     schema: bytes,
     *,
@@ -33,7 +34,7 @@ def semantic_use(
     """How a request may be answered by meaning; None if it may not.
 
     Args:
-        fields: of the messages, or a completion model's prompt.
+        fields: of the messages, or a completion model's prompt. canonical: the messages in canonical form.
         identity, schema: of the model and its parameters, as in the exact key.
         temperature: as the call sets it, where it is known.
         extract_question: splits the last message into (context, question); None from it, or without it a message of several
@@ -42,13 +43,12 @@ def semantic_use(
     if cache is None or (isinstance(temperature, int | float) and temperature > _MOST_TEMPERATURE):
         return None
     if isinstance(fields, str):
-        before: Sequence[Mapping[str, Any]] = ()
         text = fields
     else:
         if not fields or fields[-1]["type"] not in ("human", "HumanMessageChunk") or has_images(fields[-1:]):
             return None
-        before, text = fields[:-1], text_of(fields[-1]["content"])
-        if any(each["type"].startswith("tool") for each in before):
+        text = text_of(fields[-1]["content"])
+        if any(each["type"].startswith("tool") for each in fields[:-1]):
             return None
     context, question = "", text
     if extract_question is not None:
@@ -60,5 +60,5 @@ def semantic_use(
         return None
     if not question.strip():
         return None
-    scope = digest("semantic", identity, schema, canonical_json(canonical_messages(before)), context.encode("utf-8", "surrogatepass"))
+    scope = digest("semantic", identity, schema, canonical_json(canonical[:-1]), context.encode("utf-8", "surrogatepass"))
     return SemanticUse(cache, question, scope)

@@ -21,6 +21,7 @@ from llmthrift_core.storage.postgresql import PostgreSQLBackend
 from llmthrift_core.storage.sqlite import SQLiteFile, SQLiteMemory
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener, Synchronous
 from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.vector_statements import vector_table_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,8 @@ class Database:
                 pages = connection.execute(text("PRAGMA page_count")).scalar_one()
                 size_bytes = int(pages * connection.execute(text("PRAGMA page_size")).scalar_one())
             else:
-                tables = ", ".join(f"pg_total_relation_size('{name}')" for name in schema.table_names())
+                names = schema.table_names() + vector_table_names(connection)
+                tables = ", ".join(f"pg_total_relation_size('{name}')" for name in names)
                 size_bytes = sum(connection.execute(text(f"SELECT {tables}")).one())
         return DatabaseCheck(self.dialect, self.url, schema.revision(self), size_bytes, writable=not self.read_only, problems=problems)
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine,
 from llmthrift_core.errors import MissingExtraError, StorageError
 from llmthrift_core.storage.backend import Row
 from llmthrift_core.storage.faults import ClosedError, as_storage_errors, storage_error
+from llmthrift_core.storage.half_vectors import teach_psycopg
 from llmthrift_core.storage.location import Location
 from llmthrift_core.storage.statements import RowsInsert, Statement
 
@@ -101,6 +102,7 @@ class PostgreSQLBackend:
             import psycopg
         except ImportError:
             raise MissingExtraError("postgres", "psycopg") from None
+        teach_psycopg()
         self.driver_errors: tuple[type[Exception], ...] = (psycopg.Error, UnicodeError, OverflowError)
         self._disconnects: Final = (psycopg.OperationalError, psycopg.InterfaceError)
         self._name = str(location)

@@ -37,7 +37,7 @@ def prepare(backend: Backend, *, name: str) -> None:
         raise StorageError(f"cannot open {name}: it {state}, and it is read-only")
     with backend.write() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            lock_schema(connection)
         found = _revision(connection)  # another process may have been quicker
         if found == REVISIONS[-1]:
             return
@@ -49,6 +49,11 @@ def prepare(backend: Backend, *, name: str) -> None:
             from llmthrift_core.storage.migrations.upgrade import upgrade
 
             upgrade(connection, REVISIONS[-1])
+
+
+def lock_schema(connection: Connection) -> None:
+    """Keep other processes from changing tables on PostgreSQL until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
 def revision(database: Database) -> str | None:

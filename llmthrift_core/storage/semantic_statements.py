@@ -55,6 +55,13 @@ KNOWN_IN_SCOPE: Final = Statement(
     .limit(bindparam("most"))
     .offset(_zero)
 )
+NEW_QUESTIONS_IN_SCOPE: Final = Statement(
+    select(_entry.id, _entry.question)
+    .where(_entry.scope == bindparam("of_scope"), _entry.id > bindparam("after_id"))
+    .order_by(_entry.id)
+    .limit(bindparam("most"))
+    .offset(_zero)
+)
 COUNT_IN_SCOPE: Final = Statement(select(func.count()).where(_entry.scope == bindparam("of_scope"), _entry.id <= bindparam("until_id")))
 COUNT_USE: Final = Statement(
     update(semantic_entries)

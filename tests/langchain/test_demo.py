@@ -35,10 +35,25 @@ def test_both_runs_over_part_of_the_workload(tmp_path):
     assert {item.feature for item in workload.items} == {"support", "analytics"}
 
 
+def test_the_whole_workload_with_answers_by_meaning(tmp_path):
+    workload = load_workload()
+    with demo._provider(live=False) as (client, provider), Thrift(tmp_path / "meaning.db") as thrift:
+        assert provider is not None
+        provider.latency_seconds = None
+        outcome, belief = demo.run_by_meaning(thrift, client, workload)
+        kinds = {row.cache for row in thrift.ledger.calls()}
+    assert outcome.semantic_hits > 0
+    assert kinds == {"exact", "semantic", None}
+    assert len(outcome.wrong) <= 0.05 * len(workload)
+    assert belief.startswith("learning: ")
+    assert "would have served" in belief
+
+
 def test_its_tables(monkeypatch):
     monkeypatch.setattr(demo, "_LATENCY_SECONDS", {demo.CHEAP: 0.0, demo.STRONG: 0.0})
     monkeypatch.setattr(demo, "_REPEATED_SHARES", (0.0,))
     written = io.StringIO()
     demo.run(Console(file=written, width=120), requests=20)
-    for expected in ("The same workload, twice", "cheaper by", "saved by routing", "How the saving depends on repetition", "0%"):
+    tables = ("The same workload, three times", "cheaper by", "saved by routing", "How the saving depends on repetition", "0%")
+    for expected in (*tables, "by meaning", "learning: "):
         assert expected in written.getvalue()

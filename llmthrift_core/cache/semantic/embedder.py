@@ -96,6 +96,8 @@ def as_embedder(given: Any) -> Embedder:
     """
     if given is None:
         return DefaultEmbedder()
+    if isinstance(given, DefaultEmbedder | _Adapted):  # another cache's
+        return given
     if callable(documents := getattr(given, "embed_documents", None)):
         return _Adapted(lambda texts: documents(list(texts)), _name_of(given))
     if callable(batch := getattr(given, "get_text_embedding_batch", None)):

@@ -11,6 +11,7 @@ from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json
 from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
+from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
 from llmthrift_core.cache.semantic.removal import remove_where, totals
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, vector_of
 from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals, chosen
@@ -19,6 +20,7 @@ from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.cache_statements import ADD_LABEL, REMOVE_LABELS
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.vector_tables import VectorTables
 
 _BATCH: Final = 500
 
@@ -29,6 +31,7 @@ class SqlAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._files = IndexFiles(database.path)
+        self._tables = VectorTables(database)
 
     @property
     def read_only(self) -> bool:
@@ -38,7 +41,10 @@ class SqlAnswers:
     # --- answers ---
 
     def scope(self, digest: bytes, dimensions: int) -> Scope:
-        """The entries of a scope, in this process's memory."""
+        """The entries of a scope: in PostgreSQL where it has pgvector, else in this process's memory."""
+        table = self._tables.table(dimensions)
+        if table is not None:
+            return PgvectorScope(self._database, self._tables, table, digest)
         return MemoryScope(self, self._files, digest, dimensions)
 
     def by_key(self, key: bytes) -> StoredAnswer | None:
@@ -53,10 +59,13 @@ class SqlAnswers:
 
     def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
         """Add an entry, or replace the one of its key. Returns its number; None where another process is storing it."""
+        table = self._tables.table(len(new.vector) // 4) if new.vector else None
         with self._database.transaction() as transaction:
             if transaction.execute(sql.REMOVE_BY_KEY, (new.key,)):
                 transaction.execute(REMOVE_LABELS, (new.key,))
             row = transaction.fetch_one(sql.ADD_ENTRY, new)
+            if row is not None and table is not None:
+                transaction.execute(table.add, (packed_bytes(new.vector), row[0]))
             if labels:
                 given = [{"kind": kind, "value": value, "key": new.key} for kind, value in labels]
                 transaction.executemany(ADD_LABEL, [[label[name] for name in ADD_LABEL.names] for label in given])

@@ -15,6 +15,7 @@ from llmthrift_core.budgets.valkey_store import ValkeyBudgets
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
+from tests.core.clock import Clock
 from tests.core.storage.backends import (  # noqa: F401 - fixtures
     file_database,
     postgresql_server,
@@ -24,19 +25,9 @@ from tests.core.storage.backends import (  # noqa: F401 - fixtures
 )
 
 
-class Clock:
-    """Seconds since the epoch, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 3, 11, 15, 30, tzinfo=UTC).timestamp()  # a Wednesday
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(datetime(2026, 3, 11, 15, 30, tzinfo=UTC).timestamp())  # a Wednesday
 
 
 @pytest.fixture(params=["memory", "file", "postgresql", "valkey"])

@@ -14,22 +14,13 @@ from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 from tests.core.cache.gptcaches import nothing_is_installed, open_gptcache  # noqa: F401 - fixtures
+from tests.core.clock import Clock
 from tests.core.storage.backends import (  # noqa: F401 - fixtures
     postgresql_server,
     postgresql_url,
     valkey_server,
     valkey_url,
 )
-
-
-class Clock:
-    """Seconds since the epoch, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

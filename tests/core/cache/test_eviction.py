@@ -13,8 +13,8 @@ from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.cache.store import EntryStore
 from llmthrift_core.storage.database import Database
-from tests.core.cache.conftest import Clock
 from tests.core.cache.test_exact import get, key_of, put
+from tests.core.clock import Clock
 
 
 def stored(cache: ExactCache, names: str, policy: CachePolicy) -> str:

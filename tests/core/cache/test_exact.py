@@ -17,7 +17,7 @@ from llmthrift_core.cache.store import EntryStore, criteria_of
 from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
-from tests.core.cache.conftest import Clock
+from tests.core.clock import Clock
 
 POLICY = CachePolicy()
 USAGE = Usage(input_tokens=12, output_tokens=3)

@@ -14,8 +14,8 @@ from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.errors import StorageError
 from llmthrift_core.storage.database import Database
-from tests.core.cache.conftest import Clock
 from tests.core.cache.test_exact import USAGE, get, key_of, put
+from tests.core.clock import Clock
 
 HOSTILE = [
     ("payload", None), ("payload", "text"), ("payload", 7),

@@ -13,8 +13,8 @@ from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.cache.store import EntryStore
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.storage.database import Database
-from tests.core.cache.conftest import Clock
 from tests.core.cache.test_exact import get, put
+from tests.core.clock import Clock
 
 POLICIES = {
     "a": CachePolicy(tags=("faq", "news"), sources=("doc-1",), metadata={"v": "1"}),

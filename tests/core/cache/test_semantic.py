@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ def by_topic(texts: Sequence[str]) -> Any:
         topic = next((DIRECTIONS[name] for name in DIRECTIONS if name in text.casefold()), noise * 3)
         rows.append(topic + 0.2 * noise)
     return np.array(rows)
+
+
+@pytest.fixture(params=["file", "postgresql"])
+def thrift(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Thrift]:
+    """The contract holds with vectors in memory and with pgvector."""
+    with Thrift(tmp_path / "ledger.db" if request.param == "file" else request.getfixturevalue("postgresql_url")) as opened:
+        yield opened
 
 
 @pytest.fixture
