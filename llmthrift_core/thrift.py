@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.cache.store import EntryStore
+    from llmthrift_core.cache.store import Criteria, EntryStore
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
@@ -47,6 +47,8 @@ class Part(Protocol):
     def health(self) -> dict[str, Any]: ...
 
     def alerts(self) -> list[str]: ...
+
+    def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int: ...
 
     def close(self) -> None: ...
 
@@ -292,6 +294,8 @@ class Thrift:
     ) -> int:
         """Remove the cached answers, exact ones and those found by meaning, that fit all given criteria. Returns how many.
 
+        Those in a store that a `SemanticCache` was given are removed while that cache is open in this process.
+
         Args:
             tag, source: labels that the answers were stored with.
             scope: exact values of namespace, model, provider, user, feature or prompt_version.
@@ -307,7 +311,8 @@ class Thrift:
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
-        return exact + remove_where(self.database, criteria, where)
+        given = sum(part.remove_elsewhere(criteria, where) for part in list(self._parts))
+        return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
@@ -339,7 +344,7 @@ class Thrift:
 
     def _alerts(self) -> list[str]:
         try:
-            return [alert for part in (self.cache, *self._parts) for alert in part.alerts()]
+            return [*self.cache.alerts(), *(alert for part in list(self._parts) for alert in part.alerts())]
         except StorageError as error:
             return [f"the cache cannot be read: {error}"]
 

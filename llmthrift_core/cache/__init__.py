@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.guard import near_miss as near_miss
     from llmthrift_core.cache.semantic.bound import ErrorBound as ErrorBound
     from llmthrift_core.cache.semantic.cache import SemanticCache as SemanticCache
+    from llmthrift_core.cache.semantic.gptcache.store import GPTCacheStore as GPTCacheStore
     from llmthrift_core.cache.semantic.hit import Explanation as Explanation
     from llmthrift_core.cache.semantic.hit import SemanticHit as SemanticHit
     from llmthrift_core.cache.semantic.judges import ModelJudge as ModelJudge
@@ -40,6 +41,7 @@ __all__ = [
     "FixedThreshold",
     "Flight",
     "Flights",
+    "GPTCacheStore",
     "ModelJudge",
     "SemanticCache",
     "SemanticHit",
@@ -61,6 +63,7 @@ _LAZY = {
     "ExactOnly": "semantic.policy",
     "Explanation": "semantic.hit",
     "FixedThreshold": "semantic.policy",
+    "GPTCacheStore": "semantic.gptcache.store",
     "ModelJudge": "semantic.judges",
     "SemanticCache": "semantic.cache",
     "SemanticHit": "semantic.hit",

@@ -23,6 +23,7 @@ _EXTRAS: Final = {
     "models": "langchain",
     "postgres": "psycopg",
     "semantic": "fastembed",
+    "gptcache": "gptcache",
     "valkey": "valkey",
     "tokens": "llama_index.core",
     "notebook": "altair",

@@ -10,6 +10,7 @@ from langchain_core.globals import set_llm_cache
 from langchain_openai import ChatOpenAI
 
 from llmthrift_core.testing import LoopbackProvider
+from tests.core.cache.gptcaches import nothing_is_installed, open_gptcache  # noqa: F401 - fixtures
 
 Client = Callable[..., ChatOpenAI]
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic import health
@@ -34,8 +34,8 @@ from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.sql_store import SqlAnswers
-from llmthrift_core.cache.semantic.store import AnswerStore, Known, StoredAnswer
-from llmthrift_core.cache.store import criteria_of
+from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
+from llmthrift_core.cache.store import Criteria, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
@@ -79,6 +79,8 @@ class SemanticCache:
             the question as it is.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
+        store: where entries are kept instead of the database, such as a `GPTCacheStore`. It brings an embedder; another one that is
+            given must make the same vectors. What was learned is in the database.
 
     Raises:
         ConfigurationError: an argument that cannot be used.
@@ -105,8 +107,9 @@ class SemanticCache:
         limits: CachePolicy | None = None,
         masks: Sequence[str] = (),
         max_shadow_usd_per_day: float | None = None,
+        store: GivenStore | None = None,
     ) -> None:
-        self.embedder = as_embedder(embedder)
+        self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
         self.limits = limits or CachePolicy(ttl_seconds=7200.0, max_entries=1_000_000, max_bytes=None)
         self._classes = AnswerClasses(same_answer)
@@ -114,8 +117,10 @@ class SemanticCache:
         self._thrift = thrift
         database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
         self._space = space
-        self._store: AnswerStore = SqlAnswers(database)
+        self._store: AnswerStore = SqlAnswers(database) if store is None else store
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
+        if store is not None:
+            store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
         self._search = Search(self._store, self.embedder, self._forms, self.limits, thrift.now_us)
         self._counts = CacheCounts(database, self.policy, namespace=namespace, space=space)
         self._evidence = Evidence(database, self.policy, namespace=namespace, space=space)
@@ -259,6 +264,10 @@ class SemanticCache:
             raise ConfigurationError("invalidate() needs tag=, source=, scope= or where=; to remove everything use clear()")
         self.flush()
         return self._store.remove_where(criteria_of(tag=tag, source=source, scope=scope, namespace=self.limits.namespace), where)
+
+    def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
+        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes those in the database. Raises StorageError."""
+        return 0 if isinstance(self._store, SqlAnswers) else self._store.remove_where(criteria, where)
 
     def clear(self) -> int:
         """Remove every entry of the namespace. What was learned stays. Returns how many there were. Raises StorageError."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmthrift_core.cache.entry import EntryView
+    from llmthrift_core.cache.semantic.embedder import Embedder
     from llmthrift_core.cache.semantic.features import Neighbour
     from llmthrift_core.cache.semantic.index import Vector
 
@@ -145,6 +146,23 @@ class AnswerStore(BoundedStore, UseStore[int], Protocol):
 
     def totals(self, criteria: Criteria, now_us: int) -> Totals:
         """What is stored of the entries that fulfil all criteria."""
+        ...
+
+
+class GivenStore(AnswerStore, Protocol):
+    """A store that is handed to the cache: it has an embedder, and maybe entries that others made."""
+
+    @property
+    def embedder(self) -> Embedder:
+        """Gives the vectors that are stored."""
+        ...
+
+    def adopt(self, namespace: str, place: Callable[[str | bytes], bytes]) -> None:
+        """Entries that others made belong to this namespace, in a scope of which `place` gives the digest.
+
+        Raises:
+            ConfigurationError: they belong to another namespace already.
+        """
         ...
 
 

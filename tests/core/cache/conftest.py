@@ -13,6 +13,7 @@ from llmthrift_core.cache.store import EntryStore
 from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
+from tests.core.cache.gptcaches import nothing_is_installed, open_gptcache  # noqa: F401 - fixtures
 from tests.core.clock import Clock
 from tests.core.storage.backends import (  # noqa: F401 - fixtures
     postgresql_server,
