@@ -47,7 +47,7 @@ class RiskModel:
 
     def wrong(self, features: Floats) -> Floats:
         """P(wrong) for each row."""
-        odds = self._design(np.atleast_2d(features)) @ self._weights
+        odds = np.einsum("ij,j->i", self._design(np.atleast_2d(features)), self._weights)  # as `@`, on this thread alone
         (a, b), (_, c) = self._covariance
         spread = np.sqrt(np.maximum(a + 2 * odds * b + odds * odds * c, 0.0))
         return _sigmoid(-(self._line[0] + self._line[1] * odds - self._caution * spread))
