@@ -19,8 +19,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from llmthrift_core.demo import WorkItem, Workload, load_workload
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
-from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.display import usd
+from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 from llmthrift_langchain.handler import ThriftCallbackHandler

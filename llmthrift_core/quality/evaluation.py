@@ -146,9 +146,7 @@ class Evaluation:
         self.thrift.flush()
         return report
 
-    def offer(
-        self, request_id: str, question: str, answer: str, *, feature: str | None = None, prompt_version: str | None = None
-    ) -> bool:
+    def offer(self, request_id: str, question: str, answer: str, *, feature: str | None = None, prompt_version: str | None = None) -> bool:
         """Judge an answer later, on a thread of its own. Never raises, never waits.
 
         Args:
@@ -241,9 +239,7 @@ class Evaluation:
         comment = judgement.reason if self.thrift.capture == "text" and judgement.reason else None
         self.thrift.feedback(request_id, quality=judgement.quality, source=SOURCE_PREFIX + judgement.judge, comment=comment)
 
-    def _ask(
-        self, judge: Judge, question: str, answer: str, report: EvaluationReport
-    ) -> tuple[Judgement | None, JudgeError | None]:
+    def _ask(self, judge: Judge, question: str, answer: str, report: EvaluationReport) -> tuple[Judgement | None, JudgeError | None]:
         if self._unknown_cost is not None:
             raise _StopError(self._unknown_cost)
         try:
@@ -266,7 +262,7 @@ def _judged(judge: Judge, question: str, answer: str) -> Judgement:
     except JudgeError:
         raise
     except Exception as error:  # its text may hold the answer, or a key
-        raise JudgeError(f"the judge failed: {place_of(error)}", kind="failed") from None
+        raise JudgeError(f"the judge failed with {type(error).__name__}", kind="failed") from None
     name = str(getattr(judge, "name", None) or getattr(judge, "__name__", type(judge).__name__))
     judgement = said if isinstance(said, Judgement) else None
     quality: Any = said if judgement is None else judgement.quality

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from llmthrift_core.asking import asker, model_name
 from llmthrift_core.attribution import attribute
 from llmthrift_core.cache.keys import digest
-from llmthrift_core.errors import ConfigurationError, JudgeError, place_of
+from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.quality.memory import Memory
 from llmthrift_core.quality.replies import code_of, read_reply, shown, unreadable_verdict
 
@@ -81,14 +81,12 @@ class _ModelJudge:
             raise ConfigurationError(f"most_chars must be a whole number from 100, not {most_chars!r}")
         self._ask = asker(model)
         known = name or model_name(model)
-        self.name = known or getattr(model, "__name__", type(model).__name__)
+        self.name = known or str(getattr(model, "__name__", type(model).__name__))
         self._most_chars = most_chars
         # Of two functions nobody can tell whether they are the same model: what they say is not for other processes.
         self._memory = Memory(thrift if known is not None else None)
 
-    def _verdict(
-        self, task: str, texts: Mapping[str, str], form: str, field: str, read: Callable[[Any], float]
-    ) -> tuple[float, str, bool]:
+    def _verdict(self, task: str, texts: Mapping[str, str], form: str, field: str, read: Callable[[Any], float]) -> tuple[float, str, bool]:
         """The value, the reason, and whether it is remembered. Raises JudgeError."""
         code = code_of((task, *texts.values()))
         prompt = "\n\n".join((_DATA.format(code=code), shown(texts, code, self._most_chars), task, form.replace("CODE", code)))
@@ -101,7 +99,7 @@ class _ModelJudge:
             with attribute(request_type=REQUEST_TYPE):
                 reply = self._ask(prompt)
         except Exception as error:  # its text may hold an answer, or a key
-            raise JudgeError(f"the judge {self.name!r} failed: {place_of(error)}", kind="failed") from None
+            raise JudgeError(f"the judge {self.name!r} failed with {type(error).__name__}", kind="failed") from None
         try:
             verdict, reason = read_reply(reply, code=code, field=field)
             value = read(verdict)

@@ -40,7 +40,7 @@ class JudgedCall:
     """One answer.
 
     Attributes:
-        call: columns of the table `calls`.
+        call: columns of the table `calls`, by name.
         quality: the mean of the last judgement by each source.
     """
 
@@ -84,7 +84,7 @@ def read_judged(
         last: dict[str | None, int] = {}
         for row in rows:
             last[row["source"]] = row["quality"]
-        judged = JudgedCall(row, sum(last.values()) / len(last) / _MILLION)
+        judged = JudgedCall(_call(row), sum(last.values()) / len(last) / _MILLION)
         if row["error"] is None:
             yield judged
         else:
@@ -95,9 +95,7 @@ def read_judged(
 def count_unknown(connection: Connection, *, since_us: int | None, until_us: int | None) -> int:
     """Judgements of calls that are not in the ledger: mistyped ids, or calls that were pruned."""
     query = (
-        select(func.count())
-        .select_from(feedback.outerjoin(calls, calls.c.request_id == feedback.c.request_id))
-        .where(calls.c.id.is_(None))
+        select(func.count()).select_from(feedback.outerjoin(calls, calls.c.request_id == feedback.c.request_id)).where(calls.c.id.is_(None))
     )
     if since_us is not None:
         query = query.where(feedback.c.at_us >= since_us)
@@ -116,6 +114,10 @@ def within(since_us: int | None, until_us: int | None) -> list[ColumnElement[boo
     return conditions
 
 
+def _call(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {column.name: row[column.name] for column in _COLUMNS}
+
+
 def _answering(connection: Connection, failed: Sequence[JudgedCall]) -> Iterator[JudgedCall]:
     """The same judgements on the last attempt of each call, where it has an answer."""
     for start in range(0, len(failed), _BATCH):
@@ -128,7 +130,7 @@ def _answering(connection: Connection, failed: Sequence[JudgedCall]) -> Iterator
             .where(calls.c.error.is_(None), calls.c.at_us >= min(times), calls.c.at_us < max(times) + _LONGEST_CALL_US)
             .order_by(calls.c.attempt)
         )
-        last = {row["call_id"]: row for row in connection.execute(query).mappings()}
+        last = {row["call_id"]: _call(row) for row in connection.execute(query).mappings()}
         for judged in batch:
             if (answered := last.get(judged.call["call_id"])) is not None:
                 yield JudgedCall(answered, judged.quality)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
@@ -27,11 +26,10 @@ def position(text: str, *, key: bytes) -> float:
     return (int.from_bytes(digest) >> 11) / (1 << 53)  # 53 bits: as many as a float holds
 
 
-@dataclass(frozen=True)
 class Sampling:
     """All calls of some features and prompt versions, and a share of the others.
 
-    Attributes:
+    Args:
         always_features: judged whatever the share.
         canary_prompt_versions: new versions of a prompt, likewise.
         share: of the other calls, from 0 to 1.
@@ -40,15 +38,12 @@ class Sampling:
         ConfigurationError: a share or names that cannot be used.
     """
 
-    always_features: Iterable[str] = ()
-    canary_prompt_versions: Iterable[str] = ()
-    share: float = 0.10
-
-    def __post_init__(self) -> None:
-        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 <= self.share <= 1:
-            raise ConfigurationError(f"sample must be a share from 0 to 1, not {self.share!r}")
-        for name in ("always_features", "canary_prompt_versions"):
-            object.__setattr__(self, name, _names(name, getattr(self, name)))
+    def __init__(self, always_features: Iterable[str], canary_prompt_versions: Iterable[str], share: float) -> None:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ConfigurationError(f"sample must be a share from 0 to 1, not {share!r}")
+        self.always_features = _names("always_features", always_features)
+        self.canary_prompt_versions = _names("canary_prompt_versions", canary_prompt_versions)
+        self.share = share
 
     def reason(self, request_id: str, feature: str | None, prompt_version: str | None) -> Reason | None:
         """Why a call is judged; None: it is not."""

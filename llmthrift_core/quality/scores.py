@@ -162,9 +162,7 @@ def quality_report(
             if judged.call["request_type"] != REQUEST_TYPE:
                 groups[_value(judged, by, tag)].append((judged.call["at_us"], judged.quality))
         unknown = count_unknown(connection, since_us=since_us, until_us=until_us)
-    rows = [
-        _score(value, judged, end_us, confidence, round(recent_days * _DAY_US), half_life_days) for value, judged in groups.items()
-    ]
+    rows = [_score(value, judged, end_us, confidence, round(recent_days * _DAY_US), half_life_days) for value, judged in groups.items()]
     rows.sort(key=lambda row: (str(row.value),) if by == "day" else (-row.judged, str(row.value)))
     return QualityReport(tag or by, confidence, tuple(rows), _notes(rows, unknown, recent_days, by))
 

@@ -97,7 +97,7 @@ class RatioSums:
             return 0.0
         r = self.ratio
         third = self.yyy - 3 * r * self.xyy + 3 * r * r * self.xxy - r**3 * self.xxx
-        return third / self.units / spread**1.5
+        return third / self.units / math.pow(spread, 1.5)
 
     def _residual_variance(self) -> float:
         r = self.ratio

@@ -16,9 +16,7 @@ PUT_JUDGEMENT: Final = Statement(
     lambda insert: (
         insert(judgements)
         .values({name: bindparam(name) for name in ("key", "value", "at_us")})
-        .on_conflict_do_update(
-            index_elements=["key"], set_={name: insert(judgements).excluded[name] for name in ("value", "at_us")}
-        )
+        .on_conflict_do_update(index_elements=["key"], set_={name: insert(judgements).excluded[name] for name in ("value", "at_us")})
     )
 )
 FORGET_JUDGEMENTS: Final = Statement(delete(judgements).where(judgements.c.at_us < bindparam("before_us")))
