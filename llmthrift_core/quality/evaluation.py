@@ -93,8 +93,8 @@ class Evaluation:
         flag_below: float = 0.7,
         name: str = "evaluation",
     ) -> None:
-        for judging in (judge, cheap_judge):
-            if judging is not None and not callable(judging):
+        for judging in (judge,) if cheap_judge is None else (judge, cheap_judge):
+            if not callable(judging):
                 raise ConfigurationError(f"a judge is a function of question and answer, not {type(judging).__name__}")
         if isinstance(flag_below, bool) or not isinstance(flag_below, int | float) or not 0 <= flag_below <= 1:
             raise ConfigurationError(f"flag_below must be a quality from 0 to 1, not {flag_below!r}")
