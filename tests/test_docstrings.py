@@ -10,7 +10,7 @@ import pytest
 
 import llmthrift_core
 import llmthrift_langchain
-from llmthrift_core import cache, routing, testing
+from llmthrift_core import cache, quality, routing, testing
 
 MODULES = [
     name
@@ -20,7 +20,7 @@ MODULES = [
 ]
 
 
-PUBLIC = {name for package in (llmthrift_core, llmthrift_langchain, cache, routing, testing) for name in package.__all__}
+PUBLIC = {name for package in (llmthrift_core, llmthrift_langchain, cache, quality, routing, testing) for name in package.__all__}
 EXAMPLES = [test for name in MODULES for test in doctest.DocTestFinder().find(importlib.import_module(name)) if test.examples]
 
 
