@@ -18,6 +18,8 @@ _NORMAL: Final = NormalDist()
 _POWER: Final = 0.8
 # Kohavi, Deng, Longbotham and Xu, "Seven Rules of Thumb for Web Site Experimenters" (KDD 2014), rule 7.
 _UNITS_PER_SQUARED_SKEWNESS: Final = 355.0
+# Residuals of less than a ten-thousandth are what adding up in floating point leaves of none, and their third power is noise.
+_CONSTANT: Final = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ class RatioSums:
 
     def _residual_variance(self) -> float:
         r = self.ratio
-        return max(0.0, self.yy - 2 * r * self.xy + r * r * self.xx) / (self.units - 1)
+        squares = self.yy - 2 * r * self.xy + r * r * self.xx
+        return squares / (self.units - 1) if squares > _CONSTANT * self.yy else 0.0
 
 
 def t_quantile(p: float, dof: float) -> float:

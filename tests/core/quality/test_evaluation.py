@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import multiprocessing
 import threading
+import warnings
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -348,6 +351,36 @@ def test_closing_drops_what_waits(any_thrift: Thrift) -> None:
     threading.Timer(0.05, gate.set).start()
     evaluation.close()
     assert len(feedback(any_thrift)) == 1
+
+
+def _offer_in_a_child(evaluation: Evaluation) -> None:
+    assert evaluation.offer("child", "Q", "42")
+    assert evaluation.flush(30)
+
+
+def test_a_forked_child_judges_what_is_offered_to_it(tmp_path: Path) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def judge(question: str, answer: str) -> float:
+        if answer == "slow":
+            begun.set()
+            assert gate.wait(60)
+        return 1.0
+
+    with Thrift(tmp_path / "fork.db") as thrift:
+        evaluation = Evaluation(thrift, judge, sample=1, usd_per_judgement=0)
+        assert evaluation.offer("parent", "Q", "slow")
+        assert begun.wait(60)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork beside threads, which is the point here
+            process = multiprocessing.get_context("fork").Process(target=_offer_in_a_child, args=(evaluation,))
+            process.start()
+        process.join(60)
+        gate.set()
+        assert process.exitcode == 0
+        assert evaluation.flush(60)
+        assert sorted(row[0] for row in feedback(thrift)) == ["child", "parent"]
+        evaluation.close()
 
 
 @pytest.mark.parametrize(

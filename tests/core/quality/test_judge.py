@@ -318,7 +318,7 @@ def test_a_wrapped_model_has_its_models_name(provider: LoopbackProvider, thrift:
 @pytest.mark.loopback
 def test_a_timeout_and_an_error_of_the_provider_are_no_judgement(provider: LoopbackProvider) -> None:
     provider.latency_seconds = lambda model: 2.0
-    with pytest.raises(JudgeError, match="failed with .*Timeout") as caught:
+    with pytest.raises(JudgeError, match=r"failed with .*Timeout") as caught:
         PointwiseJudge(chat(provider, timeout=0.2))("Q", "A")
     assert caught.value.kind == "failed"
     provider.latency_seconds = None

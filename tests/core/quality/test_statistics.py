@@ -137,6 +137,17 @@ def test_the_tail_rule_is_355_times_the_squared_skewness() -> None:
     assert units_for_tail(sums([2.0] * 50)) == 0
 
 
+def test_costs_that_do_not_vary_have_neither_variance_nor_tail() -> None:
+    constant = RatioSums()
+    for number in range(20_000):
+        constant.add(number % 7 + 1, (number % 7 + 1) * 0.0025)
+    assert (constant.variance, constant.skewness) == (0.0, 0.0)
+    random.seed(2)
+    varied = sums([1_000 + random.random() for _ in range(5_000)])
+    assert varied.variance * 5_000 == pytest.approx(1 / 12, rel=0.1)
+    assert abs(varied.skewness) < 0.2
+
+
 def test_how_many_units_are_needed() -> None:
     # Two standard deviations of 0.1 and a margin of 0.02: (1.959964 + 0.841621)^2 * 2 * 0.01 / 0.0004 = 392.4.
     scores = sums([0.7, 0.9] * 5_000)
