@@ -9,6 +9,7 @@
     │   ├── RowRejectedError      these values cannot be stored, others can
     │   └── SchemaVersionError    the database was written by a newer llmthrift
     ├── EmbeddingError            an embedder failed, or gave something that is no vector
+    ├── JudgeError                a judge failed, or its reply is no judgement
     └── BudgetError               a budget could not do what it was asked
         ├── BudgetExceededError   a budget refused the call
         └── HoldEndedError        a hold was to grow after it had ended
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 
 class LLMThriftError(Exception):
@@ -97,6 +99,20 @@ class SchemaVersionError(StorageError):
 
 class EmbeddingError(LLMThriftError):
     """An embedder failed, or gave something that is no vector."""
+
+
+class JudgeError(LLMThriftError):
+    """An answer was not judged.
+
+    Attributes:
+        kind: "failed" where the judge raised, "unreadable" where its reply is no judgement: asked again, it would say the same.
+        remembered: the reply was unreadable when the judge was asked before, and it was not asked again.
+    """
+
+    def __init__(self, message: str, *, kind: Literal["failed", "unreadable"], remembered: bool = False) -> None:
+        self.kind = kind
+        self.remembered = remembered
+        super().__init__(message)
 
 
 class BudgetError(LLMThriftError):

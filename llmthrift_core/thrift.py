@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.quality.scores import QualityReport
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
 
@@ -274,6 +275,41 @@ class Thrift:
 
         self.ledger.flush()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
+
+    def quality(
+        self,
+        by: str = "model",
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        source: str | None = None,
+        confidence: float = 0.95,
+        recent_days: float = 7.0,
+        half_life_days: float = 7.0,
+    ) -> QualityReport:
+        """How good the answers were that anybody judged, one row per value of `by`, with limits and what changed lately.
+
+        Args:
+            by: "model", "provider", "feature", "user", "session", "request_type", "prompt_version", "config_version", "call_site",
+                "day", or "tag:NAME".
+            since, until: the calls of [since, until).
+            source: only judgements by sources that begin so, such as "judge:".
+            confidence: of the limits of each mean.
+            recent_days: what is compared with the time before.
+            half_life_days: after which an answer counts half as much in `recent_quality`.
+        """
+        from llmthrift_core.quality.scores import quality_report
+
+        return quality_report(
+            self,
+            by=by,
+            since=since,
+            until=until,
+            source=source,
+            confidence=confidence,
+            recent_days=recent_days,
+            half_life_days=half_life_days,
+        )
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
         """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""

@@ -135,6 +135,7 @@ class Budgets:
         estimate_tokens: int = 0,
         scope: Mapping[str, Any] | None = None,
         ttl_seconds: float = _TTL_SECONDS,
+        only: str | None = None,
     ) -> Hold:
         """Set money and tokens aside in every budget that applies, or in none.
 
@@ -142,6 +143,7 @@ class Budgets:
             estimate_usd, estimate_tokens: what the call may take at most.
             scope: who spends: attributes by name, tags under any other name; None is the surrounding `attribute(...)`.
             ttl_seconds: a hold that is not settled by then expires, and its money comes back.
+            only: leave all budgets but that of this name to the doors through which the money is spent.
 
         Raises:
             BudgetExceededError: a budget has no room.
@@ -152,7 +154,8 @@ class Budgets:
         if not 0 < ttl_seconds <= _LONGEST_TTL_SECONDS:
             raise ConfigurationError(f"ttl_seconds must be above 0 and up to {_LONGEST_TTL_SECONDS:.0f}, not {ttl_seconds!r}")
         who = Scope(current_attribution()) if scope is None else scope_of(scope)
-        return self._hold(who, self._applying(who), amounts, ttl_seconds)
+        applying = [budget for budget in self._applying(who) if only is None or budget.name == only]
+        return self._hold(who, applying, amounts, ttl_seconds)
 
     def hold(
         self,

@@ -13,6 +13,7 @@ from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.prices import estimate, prices
+from llmthrift_core.cli.quality import experiments, quality
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +24,8 @@ app = typer.Typer(
 app.add_typer(prices, name="prices")
 app.add_typer(cache, name="cache")
 app.add_typer(budgets, name="budgets")
+app.add_typer(quality, name="quality")
+app.add_typer(experiments, name="experiments")
 app.command()(doctor)
 app.command()(estimate)
 

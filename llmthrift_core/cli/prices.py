@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from llmthrift_core.cli.options import Prices, Url, console, opened
-from llmthrift_core.insight.text import usd
+from llmthrift_core.display import usd
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.tokens import count_tokens
 from llmthrift_core.usage import Usage

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.demo.workload import WorkItem, Workload, load_workload
-from llmthrift_core.insight.text import usd
+from llmthrift_core.display import usd
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
+from llmthrift_core.display import html_table, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.insight.sums import Amounts, SumsReader
-from llmthrift_core.insight.text import html_table, plain_table
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
 from llmthrift_core.moments import Moment, to_us

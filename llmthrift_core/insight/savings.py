@@ -9,10 +9,10 @@ from html import escape
 from time import time
 from typing import Any, Final
 
+from llmthrift_core.display import percent, plain_table, usd
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.insight.report import report, row_of
 from llmthrift_core.insight.sums import SumsReader
-from llmthrift_core.insight.text import percent, plain_table, usd
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import Moment, to_us

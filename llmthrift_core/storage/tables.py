@@ -368,3 +368,22 @@ budget_holds = Table(
     Column("expires_us", BigInteger, nullable=False),
     Index("ix_llmthrift_budget_holds_expires", "state", "expires_us"),
 )
+
+# What judges said. Holds no text: the key is a hash of the judge and of all that it was shown.
+judgements = Table(
+    "llmthrift_judgements",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("value", BigInteger),  # millionths of the quality or preference; NULL: the reply was no judgement
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_llmthrift_judgements_at", "at_us"),
+)
+
+# Which experiments there are. Assignments are not stored: they follow from the definition.
+experiments = Table(
+    "llmthrift_experiments",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("definition", Text, nullable=False),  # JSON object: arms, control, unit, salt
+    Column("created_us", BigInteger, nullable=False),
+)

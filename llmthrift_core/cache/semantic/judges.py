@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmthrift_core.asking import asker
 from llmthrift_core.cache.guard import Facts
 from llmthrift_core.cache.semantic.embedder import as_embedder, embedded
 from llmthrift_core.cache.semantic.features import Neighbour
@@ -85,7 +86,7 @@ class ModelJudge:
         if "{first}" not in instruction or "{second}" not in instruction:
             raise ConfigurationError("instruction must hold {first} and {second}, where the answers go")
         self._instruction = instruction
-        self._ask = lru_cache(maxsize=_REMEMBERED)(_asker(model))
+        self._ask = lru_cache(maxsize=_REMEMBERED)(asker(model))
 
     def __call__(self, first: str, second: str) -> bool:
         """Whether the model says that the two answers say the same. Raises whatever the model raises."""
@@ -133,20 +134,3 @@ class AnswerClasses:
         except Exception as error:  # its text may hold an answer, or a key
             logger.warning("same_answer failed with %s; the two answers count as different", type(error).__name__)
             return False
-
-
-def _asker(model: Any) -> Callable[[str], str]:
-    if callable(invoke := getattr(model, "invoke", None)):
-        return lambda prompt: _text_of(invoke(prompt))
-    if callable(complete := getattr(model, "complete", None)):
-        return lambda prompt: _text_of(complete(prompt))
-    if callable(model):
-        return lambda prompt: _text_of(model(prompt))
-    raise ConfigurationError(f"model must be a chat model, an LLM, or a function from a prompt to a text, not {type(model).__name__}")
-
-
-def _text_of(answer: Any) -> str:
-    if isinstance(answer, str):
-        return answer
-    content = getattr(answer, "content", None)
-    return content if isinstance(content, str) else str(getattr(answer, "text", "") or "")

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cli.app import app
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.quality import Experiment
 from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 MILLION = Usage(input_tokens=1_000_000)
@@ -188,3 +190,32 @@ def test_a_budget_design_points_out_what_does_not_add_up(tmp_path):
         assert {budget.name: budget.limit_usd for budget in thrift.budgets.all()}["chat a month"] == 15_000
     assert "not to 100%" in run("budgets", "design", "--usd", "1", "--price", "1", "--feature", "a=50")
     assert "not a number" in run("budgets", "design", "--usd", "1", "--price", "1", "--feature", "a=half", code=2)
+
+
+def test_quality(url):
+    with Thrift(url) as thrift:
+        for number, call in enumerate(thrift.ledger.calls()):
+            thrift.feedback(call.request_id, quality=number % 2, source="judge:j" if number else "user")
+    text = run("quality", "report", "--by", "feature", "--url", url)
+    assert re.search(r"chat +3 +0\.667 +0\.0\d+ to 1\.000", text)
+    rows = json.loads(run("quality", "report", "--source", "judge:", "--json", "--url", url))
+    assert sum(row["judged"] for row in rows) == 3
+    assert "No answer was judged" in run("quality", "report", "--until", "2020-01-01", "--url", url)
+    with pytest.raises(ConfigurationError, match="cannot report quality by 'colour'"):
+        CliRunner().invoke(app, ["quality", "report", "--by", "colour", "--url", url], catch_exceptions=False)
+
+
+def test_experiments(url):
+    with Thrift(url) as thrift:
+        experiment = Experiment(thrift, "short answers", arms={"control": 1, "candidate": 1})
+        for number in range(40):
+            with experiment.assigned(f"user-{number}"):
+                thrift.ledger.record("gpt-4o-mini", MILLION)
+    assert run("experiments", "list", "--url", url).splitlines() == ["short answers"]
+    text = run("experiments", "results", "short answers", "--url", url)
+    assert "candidate: undecided. Too few users" in text
+    rows = json.loads(run("experiments", "results", "short answers", "--json", "--min-saving", "0.2", "--url", url))
+    assert [row["arm"] for row in rows] == ["control", "candidate"]
+    assert sum(row["requests"] for row in rows) == 40
+    with pytest.raises(ConfigurationError, match="there is no experiment 'none'; there are: 'short answers'"):
+        CliRunner().invoke(app, ["experiments", "results", "none", "--url", url], catch_exceptions=False)

@@ -1,0 +1,54 @@
+"""Any model as a function from a prompt to a text, without importing a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llmthrift_core.errors import ConfigurationError
+
+
+def asker(model: Any) -> Callable[[str], str]:
+    """How to ask a model: a chat model of LangChain, an LLM of LlamaIndex, or a function from a prompt to a text.
+
+    Wrap the model with `thrifty`, or give it a callback, to meter it. What comes back raises whatever the model raises.
+
+    >>> asker(str.upper)("a prompt")
+    'A PROMPT'
+
+    Raises:
+        ConfigurationError: something that cannot be asked.
+    """
+    if callable(invoke := getattr(model, "invoke", None)):
+        return lambda prompt: _text_of(invoke(prompt))
+    if callable(complete := getattr(model, "complete", None)):
+        return lambda prompt: _text_of(complete(prompt))
+    if callable(model):
+        return lambda prompt: _text_of(model(prompt))
+    raise ConfigurationError(f"model must be a chat model, an LLM, or a function from a prompt to a text, not {type(model).__name__}")
+
+
+def _text_of(answer: Any) -> str:
+    if isinstance(answer, str):
+        return answer
+    content = getattr(answer, "content", None)
+    return content if isinstance(content, str) else str(getattr(answer, "text", "") or "")
+
+
+def model_name(model: Any) -> str | None:
+    """The name of the model behind a chat model or an LLM; None where it does not say.
+
+    >>> from types import SimpleNamespace
+    >>> model_name(SimpleNamespace(model_name="gpt-4o")), model_name(print)
+    ('gpt-4o', None)
+    """
+    model = getattr(model, "bound", model)  # a chat model with bound arguments
+    wrapped = getattr(model, "models", None)
+    if isinstance(wrapped, Mapping) and len(wrapped) == 1:  # what `thrifty` makes
+        (only,) = wrapped.values()
+        return only if isinstance(only, str) else model_name(only)
+    for holder in (model, getattr(model, "metadata", None)):
+        for attribute in ("model_name", "model"):
+            if isinstance(name := getattr(holder, attribute, None), str) and name:
+                return name
+    return None

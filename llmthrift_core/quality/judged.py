@@ -1,0 +1,136 @@
+"""Calls with what was said about their answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from llmthrift_core.storage.tables import calls, feedback
+
+_COLUMNS: Final = (
+    calls.c.id,
+    calls.c.call_id,
+    calls.c.at_us,
+    calls.c.error,
+    calls.c.model,
+    calls.c.provider,
+    calls.c.user,
+    calls.c.feature,
+    calls.c.session,
+    calls.c.run,
+    calls.c.request_type,
+    calls.c.prompt_version,
+    calls.c.config_version,
+    calls.c.call_site,
+    calls.c.tags,
+)
+_BATCH: Final = 500
+_LONGEST_CALL_US: Final = 3_600_000_000
+_MILLION: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCall:
+    """One answer.
+
+    Attributes:
+        call: columns of the table `calls`, by name.
+        quality: the mean of the last judgement by each source.
+    """
+
+    call: Mapping[str, Any]
+    quality: float
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The call's tags."""
+        return tags_of(self.call["tags"])
+
+
+@lru_cache(maxsize=4096)
+def tags_of(text: str | None) -> Mapping[str, str]:
+    """Tags as they are stored."""
+    found: dict[str, str] = json.loads(text) if text else {}
+    return found
+
+
+def read_judged(
+    connection: Connection, *, since_us: int | None, until_us: int | None, source: str | None = None, where: Sequence[Any] = ()
+) -> Iterator[JudgedCall]:
+    """The judged calls of [since_us, until_us), in no order that matters.
+
+    What is said about an attempt that failed is meant for the answer that the caller got in the end: the last attempt of that call.
+
+    Args:
+        source: only judgements by sources that begin so, such as "judge:".
+        where: further conditions on the table `calls`.
+    """
+    query = (
+        select(*_COLUMNS, feedback.c.source, feedback.c.quality)
+        .select_from(calls.join(feedback, feedback.c.request_id == calls.c.request_id))
+        .where(*within(since_us, until_us), *where)
+        .order_by(calls.c.id, feedback.c.id)
+    )
+    if source is not None:
+        query = query.where(func.substr(feedback.c.source, 1, len(source)) == source)
+    failed: list[JudgedCall] = []
+    for _, rows in groupby(connection.execute(query).mappings(), key=lambda row: row["id"]):
+        last: dict[str | None, int] = {}
+        for row in rows:
+            last[row["source"]] = row["quality"]
+        judged = JudgedCall(_call(row), sum(last.values()) / len(last) / _MILLION)
+        if row["error"] is None:
+            yield judged
+        else:
+            failed.append(judged)
+    yield from _answering(connection, failed)
+
+
+def count_unknown(connection: Connection, *, since_us: int | None, until_us: int | None) -> int:
+    """Judgements of calls that are not in the ledger: mistyped ids, or calls that were pruned."""
+    query = (
+        select(func.count()).select_from(feedback.outerjoin(calls, calls.c.request_id == feedback.c.request_id)).where(calls.c.id.is_(None))
+    )
+    if since_us is not None:
+        query = query.where(feedback.c.at_us >= since_us)
+    if until_us is not None:
+        query = query.where(feedback.c.at_us < until_us)
+    return int(connection.execute(query).scalar_one())
+
+
+def within(since_us: int | None, until_us: int | None) -> list[ColumnElement[bool]]:
+    """The period, as conditions on the table `calls`."""
+    conditions = []
+    if since_us is not None:
+        conditions.append(calls.c.at_us >= since_us)
+    if until_us is not None:
+        conditions.append(calls.c.at_us < until_us)
+    return conditions
+
+
+def _call(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {column.name: row[column.name] for column in _COLUMNS}
+
+
+def _answering(connection: Connection, failed: Sequence[JudgedCall]) -> Iterator[JudgedCall]:
+    """The same judgements on the last attempt of each call, where it has an answer."""
+    for start in range(0, len(failed), _BATCH):
+        batch = failed[start : start + _BATCH]
+        times = [judged.call["at_us"] for judged in batch]
+        # There is no index on calls: only those soon after are looked through.
+        query = (
+            select(*_COLUMNS)
+            .where(calls.c.call_id.in_({judged.call["call_id"] for judged in batch}))
+            .where(calls.c.error.is_(None), calls.c.at_us >= min(times), calls.c.at_us < max(times) + _LONGEST_CALL_US)
+            .order_by(calls.c.attempt)
+        )
+        last = {row["call_id"]: _call(row) for row in connection.execute(query).mappings()}
+        for judged in batch:
+            if (answered := last.get(judged.call["call_id"])) is not None:
+                yield JudgedCall(answered, judged.quality)

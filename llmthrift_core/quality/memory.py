@@ -1,0 +1,83 @@
+"""What judges said already, so that the same question and answer are judged once."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from llmthrift_core.errors import StorageError
+from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.storage.quality_statements import FORGET_JUDGEMENTS, GET_JUDGEMENT, PUT_JUDGEMENT
+
+if TYPE_CHECKING:
+    from llmthrift_core.thrift import Thrift
+
+_MOST: Final = 4_096
+_KEPT_US: Final = 90 * 86_400 * 1_000_000  # a model's name may stand for another model by then
+_MILLION: Final = 1_000_000
+
+
+class Remembered(NamedTuple):
+    """What was said. None: the reply was no judgement."""
+
+    value: float | None
+
+
+class Memory:
+    """Values by key: the last few in this process, and for ninety days in a database, if there is one.
+
+    A database that fails is passed over: the judge is asked again then.
+
+    Args:
+        thrift: whose database keeps them; None: they are kept in this process only.
+    """
+
+    def __init__(self, thrift: Thrift | None) -> None:
+        self._thrift = thrift
+        self._start_empty()
+        renew_after_fork(self)
+
+    def get(self, key: bytes) -> Remembered | None:
+        """What was said, or None if nothing was."""
+        with self._lock:
+            if (found := self._recent.get(key)) is not None:
+                return found
+        if self._thrift is None:
+            return None
+        try:
+            row = self._thrift.database.fetch_one(GET_JUDGEMENT, (key, self._thrift.now_us() - _KEPT_US))
+        except StorageError as error:
+            self._thrift.note_failure("judgements", error)
+            return None
+        if row is None:
+            return None
+        return self._keep(key, Remembered(None if row[0] is None else row[0] / _MILLION))
+
+    def put(self, key: bytes, value: float | None) -> None:
+        """Remember it."""
+        self._keep(key, Remembered(value))
+        if self._thrift is None:
+            return
+        now_us = self._thrift.now_us()
+        try:
+            with self._thrift.database.transaction() as transaction:
+                transaction.execute(PUT_JUDGEMENT, (key, None if value is None else round(value * _MILLION), now_us))
+                transaction.execute(FORGET_JUDGEMENTS, (now_us - _KEPT_US,))
+        except StorageError as error:
+            self._thrift.note_failure("judgements", error)
+
+    def _keep(self, key: bytes, value: Remembered) -> Remembered:
+        with self._lock:
+            self._recent[key] = value
+            if len(self._recent) > _MOST:
+                self._recent.popitem(last=False)
+        return value
+
+    def after_fork(self) -> None:
+        """A thread of the parent may have held the lock."""
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._lock = threading.Lock()
+        self._recent: OrderedDict[bytes, Remembered] = OrderedDict()
