@@ -233,16 +233,23 @@ class Call:
         *,
         reason: AttemptReason,
         error: BaseException | None = None,
+        rejected: Response | None = None,
     ) -> None:
-        """The attempt under way ended without an answer; another begins with `model`.
+        """The attempt under way ended without an answer that is kept; another begins with `model`.
 
         Records the ended attempt, and reserves for the next one.
+
+        Args:
+            error: why there was no answer.
+            rejected: the answer that is not good enough. It was paid for, and is billed to the call.
 
         Raises:
             BudgetExceededError: a budget refuses the further attempt.
         """
-        self._record_failure(error, None)
-        self._settle(0, 0)
+        if rejected is None:
+            self._record_failure(error, None)
+        else:
+            self._record_rejected(rejected)
         self.tier = tier
         self._model, self._provider = model, provider
         self._attempt += 1
@@ -419,6 +426,17 @@ class Call:
             tokens = usage.input_tokens + usage.output_tokens
         record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
         self._settle(record.cost_nano_usd, tokens)
+        self._thrift.ledger.append(record)
+        self._capture(record, response)
+
+    def _record_rejected(self, response: Response) -> None:
+        usage = _usage_of(response)
+        record = self._record(usage, response)
+        if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
+            record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
+        if self._hold is not None:
+            self._hold.learn(usage)
+        self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)
 

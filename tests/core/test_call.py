@@ -221,6 +221,24 @@ def test_routing_chooses_the_model_and_is_recorded(thrift: Thrift):
     assert (row.baseline_model, row.routing_saved_nano_usd) == ("gpt-4o", 4_500_000 - 270_000)
 
 
+def test_an_answer_that_is_not_good_enough_is_billed_to_the_call(thrift: Thrift, recorder: Recorder):
+    models = {"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")}
+    tiers = Tiers(("cheap", "strong"))
+    route = RouteUse(CallablePolicy(lambda request: "cheap"), tiers, RouteRequest("Hello"), models, "strong")
+    call = thrift.begin(bounded(route=route))
+    call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=answered("maybe"))
+    call.finish(answered("yes"))
+    assert [step[0] for step in recorder.steps] == ["hold", "settle", "hold", "settle"]
+    first, second = sorted(thrift.ledger.calls(), key=lambda row: row.attempt)
+    assert (first.model, first.error, second.model, second.attempt_reason) == (MODEL, None, "gpt-4o", "escalation")
+    assert first.cost_nano_usd == 270_000
+    assert first.call_id == second.call_id
+    (row,) = thrift.report(by="feature").to_dicts()
+    assert (row["requests"], row["attempts"]) == (1, 2)
+    # The strong model would have cost as much as its answer did: what was paid for the rejected one was lost.
+    assert thrift.savings().routing_saved_usd == Decimal("-0.00027")
+
+
 def test_observing_serves_reroutes_and_refuses_nothing(thrift: Thrift, monkeypatch: pytest.MonkeyPatch):
     thrift.begin(Request(MODEL, cache=cached())).finish(answered())
     monkeypatch.setenv("LLMTHRIFT_OBSERVE", "1")
