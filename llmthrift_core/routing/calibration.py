@@ -1,0 +1,114 @@
+"""Thresholds that keep a promise of quality, chosen on predictions for data that the predictor had not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from llmthrift_core.errors import MissingExtraError
+
+try:
+    import numpy as np
+except ImportError:
+    raise MissingExtraError("routing", "numpy") from None
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MARGIN: Final = 1.0
+"""Standard errors between the estimated quality and the promise. Without it, a promise is broken in every other sample."""
+
+# Dollar weights that are tried: quality that one average call of the default model is worth.
+_WEIGHTS: Final = (0.0, *(float(weight) for weight in np.geomspace(0.003, 30.0, 120)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An estimate and its standard error."""
+
+    mean: float
+    standard_error: float
+
+    @property
+    def lower(self) -> float:
+        """The estimate less the margin."""
+        return self.mean - MARGIN * self.standard_error
+
+
+def chosen(quality: Floats, cost: Floats, weight: float) -> NDArray[np.intp]:
+    """For each row the model with the best quality - weight * cost.
+
+    Args:
+        quality, cost: shape (rows, models). A model whose quality is -inf is never chosen.
+    """
+    best: NDArray[np.intp] = np.argmax(quality - weight * cost, axis=1)
+    return best
+
+
+def surplus(predicted: Floats, observed: Floats, choice: NDArray[np.intp], reference: int, min_quality: float) -> Bound:
+    """The quality of a choice of models less `min_quality` times the reference model's.
+
+    Labels that are missing are filled with predictions, and the predictions are corrected by the mean error on the rows that have labels
+    (the difference estimator of survey sampling). With all labels that is the plain mean of the observed differences.
+
+    Args:
+        predicted: out-of-sample predictions, shape (rows, models).
+        observed: labels of the same shape, NaN where there is none. A reference without any label counts as perfect.
+        choice: the chosen model of each row.
+    """
+    rows = np.arange(len(choice))
+    if np.isnan(observed[rows, choice]).all():
+        return Bound(-np.inf, 0.0)
+    terms = _terms(predicted[rows, choice], observed[rows, choice])
+    if np.isnan(observed[:, reference]).all():
+        terms = terms - min_quality
+    else:
+        terms = terms - min_quality * _terms(predicted[:, reference], observed[:, reference])
+    return Bound(float(terms.mean()), float(terms.std() / np.sqrt(len(terms))))
+
+
+def weight_for(predicted: Floats, observed: Floats, cost: Floats, reference: int, min_quality: float) -> float | None:
+    """The weight of cost whose choices cost least while `surplus` stays positive by the margin; None where none does.
+
+    Args:
+        cost: shape (rows, models), in units of the reference model's average call.
+    """
+    rows = np.arange(len(cost))
+    best: tuple[float, float] | None = None
+    for weight in _WEIGHTS:
+        choice = chosen(predicted, cost, weight)
+        if surplus(predicted, observed, choice, reference, min_quality).lower < 0:
+            continue
+        spent = float(cost[rows, choice].mean())
+        if best is None or spent < best[0]:
+            best = (spent, weight)
+    return best[1] if best is not None else None
+
+
+def threshold_for(score: Floats, kept: Floats, escalated: Floats, min_quality: float) -> float:
+    """The lowest score from which on answers may be kept: the quality, with all others escalated, stays by the margin above `min_quality`
+    times that of escalating all. Infinite where no answer may be kept.
+
+    Args:
+        score: out-of-sample scores of answers, shape (rows,).
+        kept, escalated: the quality of the answer and of the one that escalation gives, same shape.
+    """
+    order = np.argsort(-score, kind="stable")
+    gained = (kept - escalated)[order]
+    terms_mean = np.cumsum(gained) / len(score) + (1 - min_quality) * escalated.mean()
+    # each term is escalated * (1 - min_quality), and gained as well where the answer is kept
+    base = escalated[order] * (1 - min_quality)
+    squares = np.cumsum((base + gained) ** 2 - base**2) + (base**2).sum()
+    variance = np.maximum(squares / len(score) - terms_mean**2, 0.0)
+    fine = terms_mean - MARGIN * np.sqrt(variance / len(score)) >= 0
+    last_of_score = np.append(score[order][1:] != score[order][:-1], True)
+    places = np.flatnonzero(fine & last_of_score)
+    return float(score[order][places[-1]]) if len(places) else float("inf")
+
+
+def _terms(predicted: Floats, observed: Floats) -> Floats:
+    known = ~np.isnan(observed)
+    filled: Floats = predicted + np.where(known, observed - predicted, 0.0) * (len(known) / known.sum())
+    return filled

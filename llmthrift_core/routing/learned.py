@@ -1,0 +1,338 @@
+"""A router that learns from labelled answers which model is good enough for which prompt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.routing.calibration import chosen, weight_for
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.example import Example, checked
+from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
+from llmthrift_core.routing.observations import Observations
+from llmthrift_core.routing.quality_model import FEWEST_LABELS, QualityModel
+from llmthrift_core.routing.representation import Embedder, Representation
+from llmthrift_core.routing.state import packed, unpacked, version_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from llmthrift_core.pricing import PriceCatalog
+
+    Floats = NDArray[np.float64]
+
+logger = logging.getLogger("llmthrift")
+
+_KIND: Final = "llmthrift.LearnedRouter/1"
+_ANSWER_TOKENS: Final = 100.0
+"""Assumed of every model where no example has an answer."""
+_STRANGE: Final = 0.05
+"""So many of the known texts are as strange as an outlier, which is not judged. Errors are on the side of the default model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """All that `fit` finds.
+
+    Attributes:
+        weight_with_site, weight_without: quality that an average call of the default model is worth; None: always the default model.
+        least_familiar, least_explained: a text below one of them is an outlier.
+        answer_tokens: for each model.
+        call_usd: the price of an average call of the default model.
+        prompts: how many were learned from.
+    """
+
+    representation: Representation
+    qualities: QualityModel
+    weight_with_site: float | None
+    weight_without: float | None
+    least_familiar: float
+    least_explained: float
+    answer_tokens: Floats
+    call_usd: float
+    prompts: int
+
+
+class LearnedRouter:
+    """Chooses the model with the best expected quality for its price, and keeps to a stated quality.
+
+    Two heads or more estimate each model's quality from the prompt (hashed n-grams, lexical counts, embeddings where given) and from the
+    call site. The price of quality is chosen so that on prompts that the estimates had not seen, the chosen models together reach
+    `min_quality` times the default model's quality, by a margin of one standard error. The default model answers whatever is unlike the
+    examples: before `fit`, on call sites without examples, and on texts unlike those that were seen.
+
+    A router can be shared between threads; `fit` replaces what was learned at once.
+
+    Args:
+        models: names -> US dollars per million tokens, or the name under which the price lists know the model.
+        default: the model for what the router cannot judge, and the one whose quality is the reference; None is the most expensive.
+        min_quality: of the default model's mean quality, above 0 and up to 1.
+        embedder: adds embeddings to what the router sees: from n texts to an array (n, dimensions). It is asked for every decision.
+        catalog: where names of models are looked up; None is a `PriceCatalog` of its own.
+        seed: of what is drawn at random; the same examples and seed give the same router.
+
+    Raises:
+        ConfigurationError: an option that cannot be used.
+
+    >>> from llmthrift_core.routing import Example, LearnedRouter
+    >>> router = LearnedRouter(models={"weak": 0.6, "strong": 12.0}, default="strong")
+    >>> router.decide("What is 2 + 2?").model
+    'strong'
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, float | str],
+        default: str | None = None,
+        min_quality: float = 0.98,
+        *,
+        embedder: Embedder | None = None,
+        catalog: PriceCatalog | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._prices = ModelPrices.of(models, catalog)
+        names = self._prices.names
+        self._by_price = tuple(sorted(names, key=self._prices.blended))
+        if default is not None and default not in names:
+            raise ConfigurationError(f"default={default!r} is not one of the models {', '.join(names)}")
+        if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
+            raise ConfigurationError(f"min_quality must be a share of the default model's quality, above 0 and up to 1, not {min_quality!r}")
+        self._default = default if default is not None else self._by_price[-1]
+        self._min_quality = float(min_quality)
+        self._embedder = embedder
+        self._seed = seed
+        self._learned: _Learned | None = None
+        self._why_not = "no examples yet"
+        self._warned = False
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self._prices.names
+
+    @property
+    def default(self) -> str:
+        return self._default
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is something learned to decide by."""
+        return self._learned is not None
+
+    def fit(self, examples: Iterable[Example]) -> LearnedRouter:
+        """Learn from labelled answers, instead of what was learned before. 10,000 take some seconds.
+
+        Not every model needs a label for every prompt. Examples of other models are left out. With fewer than 20 prompts, or 20 for each
+        of two models, the router learns nothing and abstains, which `decide` gives as its reason. Where the default model has too few
+        labels, it is taken to be perfect.
+
+        Raises:
+            ConfigurationError: an example cannot be used; what was learned before stays.
+            MissingExtraError: scikit-learn is not installed.
+        """
+        seen = Observations.of(checked(examples), self.models)
+        labels = (~np.isnan(seen.quality)).sum(axis=0)
+        reference = self.models.index(self._default)
+        others = [count for place, count in enumerate(labels) if place != reference]
+        if max(others, default=0) < FEWEST_LABELS:
+            self._learned = None
+            self._why_not = f"too few examples: {len(seen.prompts)} prompts, at least {FEWEST_LABELS} are needed of a model beside the default"
+            return self
+        representation, vectors = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+        qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
+        mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
+        answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
+        usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])
+        call_usd = float(usd[:, reference].mean()) or float(usd.mean()) or 1.0
+        explained = representation.explained(vectors)
+        floor = float(np.quantile(unseen.familiarity, _STRANGE)), float(np.quantile(explained, _STRANGE))
+        strange = (unseen.familiarity < floor[0]) | (explained < floor[1])
+        alone = np.where(strange[:, None] & (np.arange(len(self.models)) != reference), -np.inf, unseen.without_site)
+        at_site = np.array([site in qualities.sites for site in seen.call_sites])
+        self._learned = _Learned(
+            representation,
+            qualities,
+            weight_for(unseen.with_site[at_site], seen.quality[at_site], usd[at_site] / call_usd, reference, self._min_quality)
+            if at_site.any()
+            else None,
+            weight_for(alone, seen.quality, usd / call_usd, reference, self._min_quality),
+            *floor,
+            answer_tokens,
+            call_usd,
+            len(seen.prompts),
+        )
+        return self
+
+    def decide(self, prompt: str, call_site: str | None = None, *, allowed: Collection[str] | None = None) -> RouteDecision:
+        """The model for a prompt. Never raises for what a prompt holds: what cannot be judged goes to the default model.
+
+        Args:
+            call_site: where the call is made, as in the examples. None: judged by the text alone.
+            allowed: the models that may be chosen; None is all. Where the default model is not among them, the most expensive of them
+                takes its place.
+
+        Raises:
+            ConfigurationError: none of the models is allowed.
+        """
+        names = self.models if allowed is None else tuple(name for name in self.models if name in allowed)
+        if not names:
+            raise ConfigurationError(f"none of the allowed models ({', '.join(sorted(allowed or ()))}) is one of {', '.join(self.models)}")
+        learned = self._learned
+        if learned is None:
+            return self._abstained(prompt, names, self._why_not)
+        known = bool(learned.qualities.sites)
+        if call_site is not None and known and call_site not in learned.qualities.sites:
+            return self._abstained(prompt, names, f"call site {call_site!r:.80} has no examples")
+        try:
+            vector = learned.representation(prompt)
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning("the embedder of a learned router failed with %s; the default model is used", place_of(error))
+            return self._abstained(prompt, names, f"the embedder failed with {type(error).__name__}")
+        site = call_site if known else None
+        if site is None and self._strange(learned, vector):
+            return self._abstained(prompt, names, "the prompt is unlike the examples")
+        quality = learned.qualities.predict(vector, site)
+        weight = learned.weight_without if site is None else learned.weight_with_site
+        if weight is None:
+            why = f"no cheaper choice keeps {self._min_quality:g} of {self._default}'s quality for certain"
+            return self._abstained(prompt, names, why, quality)
+        usd = self._usd(prompt, learned.answer_tokens)
+        may = np.array([name in names for name in self.models])
+        place = int(chosen(np.where(may, quality, -np.inf)[None], usd[None] / learned.call_usd, weight)[0])
+        if not may[place]:  # none of the allowed models has enough labels
+            return self._abstained(prompt, names, "no allowed model has enough examples", quality)
+        return self._decision(place, quality, usd, weight, learned, names)
+
+    def gain(self, prompt: str, call_site: str | None = None) -> float:
+        """How much better the most expensive model's answer is expected to be than the cheapest one's, -1 to 1: what to rank prompts by.
+
+        Unlike `decide` it does not abstain: a prompt of an unknown call site is judged by its text. 0.0 where nothing was learned of one
+        of the two models.
+        """
+        learned = self._learned
+        if learned is None:
+            return 0.0
+        site = call_site if call_site in learned.qualities.sites else None
+        quality = learned.qualities.predict(learned.representation(prompt), site)
+        gained = quality[self.models.index(self._by_price[-1])] - quality[self.models.index(self._by_price[0])]
+        return float(gained) if np.isfinite(gained) else 0.0
+
+    @property
+    def version(self) -> str:
+        """Hash of the models, the options and what was learned."""
+        return version_of(*self._state())
+
+    def to_bytes(self) -> bytes:
+        """The router without its embedder, to be stored; data only, no code."""
+        return packed(*self._state())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, embedder: Embedder | None = None) -> LearnedRouter:
+        """The router that `to_bytes` stored.
+
+        Args:
+            embedder: the one it was fitted with.
+
+        Raises:
+            ConfigurationError: these bytes are no router, or one that needs an embedder.
+        """
+        header, arrays = unpacked(data, _KIND)
+        router = cls(dict.fromkeys(header["prices"], 0.0), header["default"], header["min_quality"], embedder=embedder, seed=header["seed"])
+        router._prices = ModelPrices({name: (sent, made) for name, (sent, made) in header["prices"].items()})
+        router._by_price = tuple(sorted(router.models, key=router._prices.blended))
+        router._why_not = header["why_not"]
+        if header["embedded"] and embedder is None:
+            raise ConfigurationError("the stored router was fitted with an embedder; give the same one: from_bytes(data, embedder=...)")
+        if (kept := header["learned"]) is not None:
+            router._learned = _Learned(
+                Representation(arrays, embedder),
+                QualityModel.restored(kept.pop("sites"), arrays),
+                answer_tokens=arrays["answer_tokens"],
+                **kept,
+            )
+        return router
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        learned = self._learned
+        header = {
+            "kind": _KIND,
+            "prices": dict(self._prices.usd_per_million),
+            "default": self._default,
+            "min_quality": self._min_quality,
+            "seed": self._seed,
+            "embedded": self._embedder is not None,
+            "why_not": self._why_not,
+            "learned": None
+            if learned is None
+            else {
+                "sites": learned.qualities.sites,
+                "weight_with_site": learned.weight_with_site,
+                "weight_without": learned.weight_without,
+                "least_familiar": learned.least_familiar,
+                "least_explained": learned.least_explained,
+                "call_usd": learned.call_usd,
+                "prompts": learned.prompts,
+            },
+        }
+        if learned is None:
+            return header, {}
+        return header, {**learned.representation.state, **learned.qualities.state, "answer_tokens": learned.answer_tokens}
+
+    def _usd(self, prompt: str, answer_tokens: Floats) -> Floats:
+        sent = tokens_of(len(prompt))
+        return np.array([self._prices.usd(name, sent, made) for name, made in zip(self.models, answer_tokens, strict=True)])
+
+    @staticmethod
+    def _strange(learned: _Learned, vector: Floats) -> bool:
+        return (
+            learned.qualities.familiarity(vector) < learned.least_familiar
+            or float(learned.representation.explained(vector[None])[0]) < learned.least_explained
+        )
+
+    def _abstained(self, prompt: str, names: tuple[str, ...], why: str, quality: Floats | None = None) -> RouteDecision:
+        model = self._default if self._default in names else next(name for name in reversed(self._by_price) if name in names)
+        place = self.models.index(model)
+        learned = self._learned
+        tokens = learned.answer_tokens if learned is not None else np.full(len(self.models), _ANSWER_TOKENS)
+        return RouteDecision(
+            model,
+            f"{model}: {why}",
+            rejected=tuple((name, "abstained" if name in names else "not allowed") for name in self.models if name != model),
+            model=model,
+            expected_quality=_quality(quality[place]) if quality is not None else None,
+            expected_cost_usd=float(self._usd(prompt, tokens)[place]),
+        )
+
+    def _decision(
+        self, place: int, quality: Floats, usd: Floats, weight: float, learned: _Learned, names: tuple[str, ...]
+    ) -> RouteDecision:
+        def why_not(other: int) -> str:
+            if self.models[other] not in names:
+                return "not allowed"
+            if not np.isfinite(quality[other]):
+                return "too few examples"
+            better = quality[other] - quality[place]
+            if better <= 0:
+                return f"expected {-better:.2f} worse"
+            return f"{better:.2f} better is not worth {usd[other] - usd[place]:.2g} USD more"
+
+        model = self.models[place]
+        return RouteDecision(
+            model,
+            f"{model}: expected quality {_quality(quality[place]):.2f} at {usd[place]:.2g} USD, learned from {learned.prompts} prompts",
+            score=float(quality[place] - weight * usd[place] / learned.call_usd),
+            rejected=tuple((name, why_not(other)) for other, name in enumerate(self.models) if other != place),
+            model=model,
+            expected_quality=_quality(quality[place]),
+            expected_cost_usd=float(usd[place]),
+        )
+
+
+def _quality(estimate: float) -> float | None:
+    return float(min(max(estimate, 0.0), 1.0)) if np.isfinite(estimate) else None
