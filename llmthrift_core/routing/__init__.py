@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from llmthrift_core.routing.cascade import Cascade as Cascade
     from llmthrift_core.routing.complexity import Complexity as Complexity
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
+    from llmthrift_core.routing.example import Example as Example
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
+    from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
@@ -33,9 +36,12 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.tiers import Tiers as Tiers
 
 _MODULES: Final = {
+    "cascade": ("Cascade",),
     "complexity": ("Complexity",),
     "decision": ("RouteDecision",),
+    "example": ("Example",),
     "fallbacks": ("fallback_order", "fallback_reason"),
+    "learned": ("LearnedRouter",),
     "policy": ("CallablePolicy", "RoutingPolicy", "as_policy"),
     "request": ("RouteRequest",),
     "rules": (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_PENALTIES: Final = (5.0, 10.0, 20.0, 40.0, 80.0)
+_PENALTIES: Final = (10.0, 20.0, 40.0, 80.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class _Learned:
 
     Attributes:
         weight_with_site, weight_without: quality that an average call of the default model is worth; None: always the default model.
-        least_familiar, least_explained: a text below one of them is an outlier.
+        least_likeness: a text that is less like the known ones is an outlier.
         answer_tokens: for each model.
         call_usd: the price of an average call of the default model.
         prompts: how many were learned from.
@@ -51,8 +51,7 @@ class _Learned:
     qualities: QualityModel
     weight_with_site: float | None
     weight_without: float | None
-    least_familiar: float
-    least_explained: float
+    least_likeness: float
     answer_tokens: Floats
     call_usd: float
     prompts: int
@@ -142,15 +141,17 @@ class LearnedRouter:
             self._learned = None
             self._why_not = f"too few examples: {len(seen.prompts)} prompts, at least {FEWEST_LABELS} are needed of a model beside the default"
             return self
-        representation, vectors = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+        representation, vectors, held_out = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
         qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
         mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
         answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
         usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])
         call_usd = float(usd[:, reference].mean()) or float(usd.mean()) or 1.0
-        explained = representation.explained(vectors)
-        floor = float(np.quantile(unseen.familiarity, _STRANGE)), float(np.quantile(explained, _STRANGE))
-        strange = (unseen.familiarity < floor[0]) | (explained < floor[1])
+        # Call sites tell outliers better than n-grams do; the n-grams are asked where there are none.
+        told_by_site = len(qualities.sites) > 1
+        likeness = unseen.familiarity if told_by_site else representation.explained(vectors)
+        least = float(np.quantile(likeness if told_by_site else likeness[held_out], _STRANGE))
+        strange = likeness < least
         alone = np.where(strange[:, None] & (np.arange(len(self.models)) != reference), -np.inf, unseen.without_site)
         at_site = np.array([site in qualities.sites for site in seen.call_sites])
         self._learned = _Learned(
@@ -160,7 +161,7 @@ class LearnedRouter:
             if at_site.any()
             else None,
             weight_for(alone, seen.quality, usd / call_usd, reference, self._min_quality),
-            *floor,
+            least,
             answer_tokens,
             call_usd,
             len(seen.prompts),
@@ -274,8 +275,7 @@ class LearnedRouter:
                 "sites": learned.qualities.sites,
                 "weight_with_site": learned.weight_with_site,
                 "weight_without": learned.weight_without,
-                "least_familiar": learned.least_familiar,
-                "least_explained": learned.least_explained,
+                "least_likeness": learned.least_likeness,
                 "call_usd": learned.call_usd,
                 "prompts": learned.prompts,
             },
@@ -290,10 +290,9 @@ class LearnedRouter:
 
     @staticmethod
     def _strange(learned: _Learned, vector: Floats) -> bool:
-        return (
-            learned.qualities.familiarity(vector) < learned.least_familiar
-            or float(learned.representation.explained(vector[None])[0]) < learned.least_explained
-        )
+        if len(learned.qualities.sites) > 1:
+            return learned.qualities.familiarity(vector) < learned.least_likeness
+        return float(learned.representation.explained(vector[None])[0]) < learned.least_likeness
 
     def _abstained(self, prompt: str, names: tuple[str, ...], why: str, quality: Floats | None = None) -> RouteDecision:
         model = self._default if self._default in names else next(name for name in reversed(self._by_price) if name in names)

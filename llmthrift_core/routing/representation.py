@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 Embedder = Callable[[Sequence[str]], "Floats"]
 """From n texts to an array (n, dimensions)."""
 
-_DIMENSIONS: Final = 96
+_DIMENSIONS: Final = 128
 """Of the latent semantic space. 64 to 256 rank equally well on question answering."""
-_WAVES: Final = 192
+_WAVES: Final = 256
 """Random Fourier features of the lexical counts (Rahimi and Recht, 2007), which make a linear model see curves and corners."""
 _WAVES_WEIGHT: Final = 0.35
 """Of the lexical kernel; the one of n-grams has weight 1."""
 _BANDWIDTH: Final = 1.0
 """exp(-_BANDWIDTH / LEXICAL * squared distance): similarity of two texts' standardised counts."""
 _MOST_ROWS: Final = 2_000
-"""The latent space is found from so many texts at most, drawn at random."""
+"""The latent space is found from so many texts at most, drawn at random, ..."""
+_DRAWN: Final = 0.8
+"""... and from such a share of them: the others tell how well it expresses texts that it was not made from."""
 _FURTHEST: Final = 4.0
 """Standard deviations from the mean at which a count is cut off."""
 
@@ -53,8 +56,9 @@ class Representation:
         self._embedder = embedder
 
     @classmethod
-    def fitted(cls, texts: Sequence[str], *, seed: int, embedder: Embedder | None = None) -> tuple[Representation, Floats]:
-        """A representation made from these texts, and their vectors, shape (texts, dimensions).
+    def fitted(cls, texts: Sequence[str], *, seed: int, embedder: Embedder | None = None) -> tuple[Representation, Floats, NDArray[np.intp]]:
+        """A representation made from these texts, their vectors, shape (texts, dimensions), and the places of the texts that its latent
+        space was not made from.
 
         Args:
             embedder: adds a block of embeddings, each of length 1.
@@ -73,7 +77,8 @@ class Representation:
         counts = np.array([lexical(text) for text in texts])
         idf = inverse_document_frequency(rows)
         weighted = [_unit(values * idf[columns]) for columns, values in rows]
-        drawn = chance.permutation(len(texts))[:_MOST_ROWS]
+        order = chance.permutation(len(texts))
+        drawn, held_out = np.split(order, [min(math.ceil(_DRAWN * len(texts)), _MOST_ROWS)])
         sample = csr_matrix(
             (
                 np.concatenate([weighted[place] for place in drawn]),
@@ -97,7 +102,7 @@ class Representation:
             embedder,
         )
         latent = np.array([made._latent(columns, values) for columns, values in rows])
-        return made, np.hstack([latent, made._waves(counts), *made._embedded(texts)])
+        return made, np.hstack([latent, made._waves(counts), *made._embedded(texts)]), held_out
 
     def __call__(self, text: str) -> Floats:
         """The vector of one text."""
