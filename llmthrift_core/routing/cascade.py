@@ -14,6 +14,7 @@ from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList
 from llmthrift_core.routing.confidence import ConfidenceModel
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.features import LEXICAL, lexical
+from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.state import packed, unpacked, version_of
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class Cascade:
             logger.info("a cascade learned nothing: %d answers, %d of them good", len(answers), good)
             return self
         measures = np.array([self._measures(each.prompt, each.answer or "", each.model, _NOTHING) for each in answers])
-        model, unseen = ConfidenceModel.fitted(measures, quality, seed=self._seed)
+        with one_thread():
+            model, unseen = ConfidenceModel.fitted(measures, quality, seed=self._seed)
         escalated = self._escalated(given, answers)
         tiers = np.array([self._models.index(each.model) for each in answers])
         thresholds = tuple(
@@ -170,7 +172,9 @@ class Cascade:
         header, arrays = unpacked(data, _KIND)
         cascade = cls(header["models"], checks, header["min_quality"], seed=header["seed"])
         if list(cascade._checks.names) != header["checks"]:
-            raise ConfigurationError(f"the stored cascade has the checks {', '.join(header['checks'])}, not {', '.join(cascade._checks.names)}")
+            raise ConfigurationError(
+                f"the stored cascade has the checks {', '.join(header['checks'])}, not {', '.join(cascade._checks.names)}"
+            )
         if header["thresholds"] is not None:
             thresholds = tuple(float("inf") if threshold is None else float(threshold) for threshold in header["thresholds"])
             cascade._learned = ConfidenceModel.restored(arrays), thresholds

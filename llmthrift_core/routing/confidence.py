@@ -91,7 +91,9 @@ def _logistic(measures: Floats, quality: Floats, strength: float) -> tuple[Float
     labels = np.repeat([1, 0], len(quality))
     shares = np.concatenate([quality, 1 - quality])
     kept = shares > 0
-    model = LogisticRegression(C=strength, max_iter=1_000).fit(np.vstack([measures, measures])[kept], labels[kept], sample_weight=shares[kept])
+    model = LogisticRegression(C=strength, max_iter=1_000).fit(
+        np.vstack([measures, measures])[kept], labels[kept], sample_weight=shares[kept]
+    )
     return model.coef_[0], float(model.intercept_[0])
 
 

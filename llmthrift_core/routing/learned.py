@@ -15,6 +15,7 @@ from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
 from llmthrift_core.routing.observations import Observations
+from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.quality_model import FEWEST_LABELS, QualityModel
 from llmthrift_core.routing.representation import Embedder, Representation
 from llmthrift_core.routing.state import packed, unpacked, version_of
@@ -31,7 +32,7 @@ logger = logging.getLogger("llmthrift")
 _KIND: Final = "llmthrift.LearnedRouter/1"
 _ANSWER_TOKENS: Final = 100.0
 """Assumed of every model where no example has an answer."""
-_STRANGE: Final = 0.05
+_STRANGE: Final = 0.1
 """So many of the known texts are as strange as an outlier, which is not judged. Errors are on the side of the default model."""
 
 
@@ -100,7 +101,9 @@ class LearnedRouter:
         if default is not None and default not in names:
             raise ConfigurationError(f"default={default!r} is not one of the models {', '.join(names)}")
         if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
-            raise ConfigurationError(f"min_quality must be a share of the default model's quality, above 0 and up to 1, not {min_quality!r}")
+            raise ConfigurationError(
+                f"min_quality must be a share of the default model's quality, above 0 and up to 1, not {min_quality!r}"
+            )
         self._default = default if default is not None else self._by_price[-1]
         self._min_quality = float(min_quality)
         self._embedder = embedder
@@ -139,10 +142,13 @@ class LearnedRouter:
         others = [count for place, count in enumerate(labels) if place != reference]
         if max(others, default=0) < FEWEST_LABELS:
             self._learned = None
-            self._why_not = f"too few examples: {len(seen.prompts)} prompts, at least {FEWEST_LABELS} are needed of a model beside the default"
+            self._why_not = (
+                f"too few examples: {len(seen.prompts)} prompts, at least {FEWEST_LABELS} are needed of a model beside the default"
+            )
             return self
-        representation, vectors, held_out = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
-        qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
+        with one_thread():
+            representation, vectors, held_out = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+            qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
         mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
         answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
         usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])

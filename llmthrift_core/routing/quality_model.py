@@ -92,8 +92,7 @@ class QualityModel:
             return expected
         indicators = np.zeros(len(self.sites))
         indicators[self.sites.index(call_site)] = 1.0
-        expected = self.with_site(np.concatenate([vector, indicators])) + self.offsets
-        return expected
+        return self.with_site(np.concatenate([vector, indicators])) + self.offsets
 
     def familiarity(self, vector: Floats) -> float:
         """How clearly a text belongs to one of the known call sites; 1 where fewer than two are known."""
@@ -138,7 +137,7 @@ class _SiteTable:
         known = ~np.isnan(quality)
         means = indicators @ self.means
         without = (indicators @ self.sums - np.where(known, quality, 0.0)) / np.maximum(indicators @ self.counts - known, 1.0)
-        share: Floats = np.where(known & indicators.any(axis=1)[:, None], means - without, 0.0)
+        share: Floats = np.where(known & (indicators.sum(axis=1, keepdims=True) > 0), means - without, 0.0)
         return share
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Embedder = Callable[[Sequence[str]], "Floats"]
 """From n texts to an array (n, dimensions)."""
 
-_DIMENSIONS: Final = 128
+_DIMENSIONS: Final = 96
 """Of the latent semantic space. 64 to 256 rank equally well on question answering."""
 _WAVES: Final = 256
 """Random Fourier features of the lexical counts (Rahimi and Recht, 2007), which make a linear model see curves and corners."""
@@ -56,7 +56,9 @@ class Representation:
         self._embedder = embedder
 
     @classmethod
-    def fitted(cls, texts: Sequence[str], *, seed: int, embedder: Embedder | None = None) -> tuple[Representation, Floats, NDArray[np.intp]]:
+    def fitted(
+        cls, texts: Sequence[str], *, seed: int, embedder: Embedder | None = None
+    ) -> tuple[Representation, Floats, NDArray[np.intp]]:
         """A representation made from these texts, their vectors, shape (texts, dimensions), and the places of the texts that its latent
         space was not made from.
 
@@ -106,7 +108,9 @@ class Representation:
 
     def __call__(self, text: str) -> Floats:
         """The vector of one text."""
-        vector: Floats = np.concatenate([self._latent(*ngrams(text)), self._waves(lexical(text)), *(rows[0] for rows in self._embedded([text]))])
+        vector: Floats = np.concatenate(
+            [self._latent(*ngrams(text)), self._waves(lexical(text)), *(rows[0] for rows in self._embedded([text]))]
+        )
         return vector
 
     @property
@@ -145,7 +149,9 @@ class Representation:
             return []
         vectors = np.asarray(self._embedder(list(texts)), dtype=np.float64)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise ConfigurationError(f"the embedder must give one finite vector for each of {len(texts)} texts, not an array {vectors.shape}")
+            raise ConfigurationError(
+                f"the embedder must give one finite vector for each of {len(texts)} texts, not an array {vectors.shape}"
+            )
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return [vectors / np.where(lengths > 0, lengths, 1.0)]
 

@@ -61,7 +61,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= MOST_CHARS else f"{text[: MOST_CHARS // 2]}\n{text[-MOST_CHARS // 2 :]}"
 
 
-def name_of(check: Check) -> str:
+def name_of(check: Callable[..., Any]) -> str:
     """As it is shown in errors and stored with a fitted cascade."""
     return getattr(check, "__qualname__", type(check).__qualname__)
 

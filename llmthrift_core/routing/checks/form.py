@@ -28,7 +28,8 @@ _SECOND_THOUGHTS: Final = re.compile(
     re.IGNORECASE,
 )
 _CONCLUSION: Final = re.compile(
-    r"(?:^|\n)\s*#{2,}\s*\S|\\boxed\{|\b(?:final )?answer(?: is)?\s*[:=]|\b(?:therefore|thus|hence|in total|in conclusion|so,)\b", re.IGNORECASE
+    r"(?:^|\n)\s*#{2,}\s*\S|\\boxed\{|\b(?:final )?answer(?: is)?\s*[:=]|\b(?:therefore|thus|hence|in total|in conclusion|so,)\b",
+    re.IGNORECASE,
 )
 _MARKED: Final = re.compile(r"^\W*(?:#{2,}\s*|\**(?:final |the )?answer\b\W*|\\boxed\{)", re.IGNORECASE)
 _OPTIONS: Final = re.compile(r"(?:^|\n)\s*\(?([A-E])[.):]\s")
