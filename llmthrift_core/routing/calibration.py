@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MARGIN: Final = 1.0
 """Standard errors between the estimated quality and the promise. Without it, a promise is broken in every other sample."""
 
-# Dollar weights that are tried: quality that one average call of the default model is worth.
+# Weights of cost that are tried.
 _WEIGHTS: Final = (0.0, *(float(weight) for weight in np.geomspace(0.003, 30.0, 120)))
 
 
@@ -73,7 +73,7 @@ def weight_for(predicted: Floats, observed: Floats, cost: Floats, reference: int
     """The weight of cost whose choices cost least while `surplus` stays positive by the margin; None where none does.
 
     Args:
-        cost: shape (rows, models), in units of the reference model's average call.
+        cost: shape (rows, models); the differences between models should be about 1, which the weights that are tried are made for.
     """
     rows = np.arange(len(cost))
     best: tuple[float, float] | None = None

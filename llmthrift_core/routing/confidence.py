@@ -45,7 +45,8 @@ class ConfidenceModel:
 
         Args:
             measures: shape (answers, measures).
-            quality: shape (answers,), 0 to 1; at least two answers must lie below 0.5 and two not. A quality between counts as that much of a good answer.
+            quality: shape (answers,), 0 to 1; at least two answers must lie below 0.5 and two not. A quality between 0 and 1 counts as that
+                much of a good answer.
 
         Raises:
             MissingExtraError: scikit-learn is not installed.

@@ -52,6 +52,7 @@ def checked(examples: Iterable[Example]) -> list[Example]:
             quality = math.nan
         if not 0 <= quality <= 1:
             raise ConfigurationError(
-                f"quality of example {place} (model {example.model!r}) must lie within 0..1, not {example.quality!r}; leave out what has no label"
+                f"quality of example {place} (model {example.model!r}) must lie within 0..1, not {example.quality!r}; "
+                "leave out what has no label"
             )
     return kept

@@ -41,10 +41,10 @@ class _Learned:
     """All that `fit` finds.
 
     Attributes:
-        weight_with_site, weight_without: quality that an average call of the default model is worth; None: always the default model.
+        weight_with_site, weight_without: the quality that `spread_usd` must buy; None: always the default model.
         least_likeness: a text that is less like the known ones is an outlier.
         answer_tokens: for each model.
-        call_usd: the price of an average call of the default model.
+        spread_usd: how much more the most expensive model costs than the cheapest one, for an average call.
         prompts: how many were learned from.
     """
 
@@ -54,7 +54,7 @@ class _Learned:
     weight_without: float | None
     least_likeness: float
     answer_tokens: Floats
-    call_usd: float
+    spread_usd: float
     prompts: int
 
 
@@ -152,7 +152,7 @@ class LearnedRouter:
         mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
         answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
         usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])
-        call_usd = float(usd[:, reference].mean()) or float(usd.mean()) or 1.0
+        spread_usd = float((usd.max(axis=1) - usd.min(axis=1)).mean()) or 1.0
         # Call sites tell outliers better than n-grams do; the n-grams are asked where there are none.
         told_by_site = len(qualities.sites) > 1
         likeness = unseen.familiarity if told_by_site else representation.explained(vectors)
@@ -163,13 +163,13 @@ class LearnedRouter:
         self._learned = _Learned(
             representation,
             qualities,
-            weight_for(unseen.with_site[at_site], seen.quality[at_site], usd[at_site] / call_usd, reference, self._min_quality)
+            weight_for(unseen.with_site[at_site], seen.quality[at_site], usd[at_site] / spread_usd, reference, self._min_quality)
             if at_site.any()
             else None,
-            weight_for(alone, seen.quality, usd / call_usd, reference, self._min_quality),
+            weight_for(alone, seen.quality, usd / spread_usd, reference, self._min_quality),
             least,
             answer_tokens,
-            call_usd,
+            spread_usd,
             len(seen.prompts),
         )
         return self
@@ -211,7 +211,7 @@ class LearnedRouter:
             return self._abstained(prompt, names, why, quality)
         usd = self._usd(prompt, learned.answer_tokens)
         may = np.array([name in names for name in self.models])
-        place = int(chosen(np.where(may, quality, -np.inf)[None], usd[None] / learned.call_usd, weight)[0])
+        place = int(chosen(np.where(may, quality, -np.inf)[None], usd[None] / learned.spread_usd, weight)[0])
         if not may[place]:  # none of the allowed models has enough labels
             return self._abstained(prompt, names, "no allowed model has enough examples", quality)
         return self._decision(place, quality, usd, weight, learned, names)
@@ -250,8 +250,10 @@ class LearnedRouter:
             ConfigurationError: these bytes are no router, or one that needs an embedder.
         """
         header, arrays = unpacked(data, _KIND)
-        router = cls(dict.fromkeys(header["prices"], 0.0), header["default"], header["min_quality"], embedder=embedder, seed=header["seed"])
-        router._prices = ModelPrices({name: (sent, made) for name, (sent, made) in header["prices"].items()})
+        router = cls(
+            {name: 0.0 for name, *_ in header["prices"]}, header["default"], header["min_quality"], embedder=embedder, seed=header["seed"]
+        )
+        router._prices = ModelPrices({name: (sent, made) for name, sent, made in header["prices"]})
         router._by_price = tuple(sorted(router.models, key=router._prices.blended))
         router._why_not = header["why_not"]
         if header["embedded"] and embedder is None:
@@ -269,7 +271,7 @@ class LearnedRouter:
         learned = self._learned
         header = {
             "kind": _KIND,
-            "prices": dict(self._prices.usd_per_million),
+            "prices": [[name, *usd] for name, usd in self._prices.usd_per_million.items()],
             "default": self._default,
             "min_quality": self._min_quality,
             "seed": self._seed,
@@ -282,7 +284,7 @@ class LearnedRouter:
                 "weight_with_site": learned.weight_with_site,
                 "weight_without": learned.weight_without,
                 "least_likeness": learned.least_likeness,
-                "call_usd": learned.call_usd,
+                "spread_usd": learned.spread_usd,
                 "prompts": learned.prompts,
             },
         }
@@ -331,7 +333,7 @@ class LearnedRouter:
         return RouteDecision(
             model,
             f"{model}: expected quality {_quality(quality[place]):.2f} at {usd[place]:.2g} USD, learned from {learned.prompts} prompts",
-            score=float(quality[place] - weight * usd[place] / learned.call_usd),
+            score=float(quality[place] - weight * usd[place] / learned.spread_usd),
             rejected=tuple((name, why_not(other)) for other, name in enumerate(self.models) if other != place),
             model=model,
             expected_quality=_quality(quality[place]),

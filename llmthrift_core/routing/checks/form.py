@@ -18,8 +18,8 @@ _REFUSAL: Final = re.compile(
     re.IGNORECASE,
 )
 _HEDGES: Final = re.compile(
-    r"\b(?:maybe|perhaps|possibly|probably|might|could be|may be|not (?:entirely |completely )?(?:sure|certain|clear)|unclear|unsure|i think|"
-    r"i believe|i guess|it seems|appears to|presumably|roughly|approximately|likely|assum(?:e|ing)|depends on)\b|≈",
+    r"\b(?:maybe|perhaps|possibly|probably|might|could be|may be|not (?:entirely |completely )?(?:sure|certain|clear)|unclear|unsure|"
+    r"i think|i believe|i guess|it seems|appears to|presumably|roughly|approximately|likely|assum(?:e|ing)|depends on)\b|≈",
     re.IGNORECASE,
 )
 _SECOND_THOUGHTS: Final = re.compile(

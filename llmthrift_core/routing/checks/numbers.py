@@ -192,13 +192,13 @@ def _power(tokens: list[str], place: int) -> tuple[float, int]:
 
 
 def _atom(tokens: list[str], place: int) -> tuple[float, int]:
-    token = tokens[place]
-    if token == "-":
+    first = tokens[place]
+    if first == "-":
         value, place = _atom(tokens, place + 1)
         return -value, place
-    if token == "(":
+    if first == "(":
         value, place = _sum(tokens, place + 1)
         if tokens[place] != ")":
             raise ValueError
         return value, place + 1
-    return float(token), place + 1
+    return float(first), place + 1

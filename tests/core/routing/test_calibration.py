@@ -77,7 +77,7 @@ def test_the_threshold_keeps_what_may_be_kept() -> None:
     kept = (score > 0.4).astype(float)
     assert threshold_for(score, kept, np.ones(400), 0.98) == pytest.approx(0.4, abs=0.02)
     assert threshold_for(score, kept, np.zeros(400), 0.98) == 0.0
-    assert threshold_for(score, np.zeros(400), np.ones(400), 0.98) == np.inf
+    assert threshold_for(score, np.zeros(400), np.ones(400), 1.0) == np.inf
 
 
 def test_equal_scores_are_kept_or_escalated_together() -> None:

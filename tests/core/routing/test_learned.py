@@ -160,7 +160,7 @@ def test_the_default_must_be_a_model() -> None:
 
 def test_labels_of_the_cheap_model_alone_are_held_against_a_perfect_default() -> None:
     good = LearnedRouter(PRICES, "strong", 0.9).fit([Example(prompt, "weak", 1.0) for prompt, _ in prompts(200)])
-    poor = LearnedRouter(PRICES, "strong", 0.9).fit([Example(prompt, "weak", 0.5) for prompt, _ in prompts(200)])
+    poor = LearnedRouter(PRICES, "strong", 1.0).fit([Example(prompt, "weak", 0.5) for prompt, _ in prompts(200)])
     asked = [prompt for prompt, _ in prompts(50, seed=4)]
     assert Counter(good.decide(prompt).model for prompt in asked)["weak"] > 25
     assert Counter(poor.decide(prompt).model for prompt in asked) == {"strong": 50}
