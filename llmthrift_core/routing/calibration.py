@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from llmthrift_core.errors import MissingExtraError
-
-try:
-    import numpy as np
-except ImportError:
-    raise MissingExtraError("routing", "numpy") from None
+import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

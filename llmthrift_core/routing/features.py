@@ -6,12 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from llmthrift_core.errors import MissingExtraError
-
-try:
-    import numpy as np
-except ImportError:
-    raise MissingExtraError("routing", "numpy") from None
+import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

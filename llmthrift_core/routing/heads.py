@@ -58,4 +58,10 @@ def fit_heads(vectors: Floats, observed: Floats, penalties: tuple[float, ...] = 
         unseen[np.ix_(~rows, heads)] = vectors[~rows] @ weights[:, heads] + intercepts[heads]
         best = penalties.index(float(ridge.alpha_))
         unseen[np.ix_(rows, heads)] = ridge.cv_results_[..., best].reshape(len(labels), -1)
-    return Heads(weights, intercepts), unseen
+    return Heads(_rounded(weights), _rounded(intercepts)), unseen
+
+
+def _rounded(values: Floats) -> Floats:
+    """To single precision: where an array happens to lie in memory decides the last bits of a sum, which should not make another version."""
+    rounded: Floats = values.astype(np.float32).astype(np.float64)
+    return rounded

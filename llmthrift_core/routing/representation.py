@@ -95,7 +95,7 @@ class Representation:
         made = cls(
             {
                 "idf": idf.astype(np.float32),
-                "basis": basis.T.astype(np.float16),
+                "basis": basis.T.astype(np.float16) + np.float16(0),  # no -0, which would make equal routers differ in version
                 "centre": counts.mean(axis=0),
                 "scale": np.where(scale > 1e-9, scale, 1.0),
                 "frequencies": chance.normal(scale=np.sqrt(2 * _BANDWIDTH / LEXICAL), size=(LEXICAL, _WAVES)),

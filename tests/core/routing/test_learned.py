@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 from collections import Counter
 
@@ -261,6 +262,22 @@ def test_scikit_learn_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPat
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'llmthrift\[routing\]'"):
         LearnedRouter(PRICES).fit(labelled(60))
+
+
+def test_rules_work_without_numpy_and_the_extra_is_named() -> None:
+    program = """
+import sys
+sys.modules["numpy"] = None
+from llmthrift_core.routing import Complexity, Example, Rules, RouteDecision
+from llmthrift_core.errors import MissingExtraError
+for name in ("LearnedRouter", "Cascade"):
+    try:
+        getattr(sys.modules["llmthrift_core.routing"], name)
+    except MissingExtraError as error:
+        print(error.extra, error.package)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["routing numpy", "routing numpy"]
 
 
 @settings(max_examples=60, deadline=None)
