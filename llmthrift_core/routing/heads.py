@@ -62,6 +62,6 @@ def fit_heads(vectors: Floats, observed: Floats, penalties: tuple[float, ...] = 
 
 
 def _rounded(values: Floats) -> Floats:
-    """To single precision: where an array happens to lie in memory decides the last bits of a sum, which should not make another version."""
+    """To single precision: where an array lies in memory decides the last bits of a sum, which should not make another version."""
     rounded: Floats = values.astype(np.float32).astype(np.float64)
     return rounded
