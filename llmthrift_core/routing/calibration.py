@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MARGIN: Final = 1.0
 """Standard errors between the estimated quality and the promise. Without it, a promise is broken in every other sample."""
+THRESHOLD_MARGIN: Final = 1.645
+"""The same for the threshold of a cascade, which is chosen on some hundred answers: the one-sided bound of 95%."""
 
 # Weights of cost that are tried.
 _WEIGHTS: Final = (0.0, *(float(weight) for weight in np.geomspace(0.003, 30.0, 120)))
@@ -82,25 +84,31 @@ def weight_for(predicted: Floats, observed: Floats, cost: Floats, reference: int
     return best[1] if best is not None else None
 
 
-def threshold_for(score: Floats, kept: Floats, escalated: Floats, min_quality: float) -> float:
-    """The lowest score from which on answers may be kept: the quality, with all others escalated, stays by the margin above `min_quality`
-    times that of escalating all. Infinite where no answer may be kept.
+def threshold_for(probability: Floats, kept: Floats, escalated: Floats, min_quality: float) -> float:
+    """The lowest probability from which on answers may be kept: the quality, with all others escalated, stays above `min_quality` times that
+    of escalating all. Infinite where no answer may be kept.
+
+    Two estimates of that must agree. One takes each kept answer as good as its probability says, less `THRESHOLD_MARGIN` standard errors:
+    of all thresholds, labels alone would pick the one that luck favours. The other takes the labels, so that probabilities that promise too
+    much do not count.
 
     Args:
-        score: out-of-sample scores of answers, shape (rows,).
+        probability: out-of-sample and calibrated, that an answer is good; shape (rows,).
         kept, escalated: the quality of the answer and of the one that escalation gives, same shape.
     """
-    order = np.argsort(-score, kind="stable")
-    gained = (kept - escalated)[order]
-    terms_mean = np.cumsum(gained) / len(score) + (1 - min_quality) * escalated.mean()
-    # each term is escalated * (1 - min_quality), and gained as well where the answer is kept
+    rows, slack = len(probability), (1 - min_quality) * escalated.mean()
+    order = np.argsort(-probability, kind="stable")
+    falling, gained = probability[order], (kept - escalated)[order]
+    expected = np.cumsum(falling - escalated.mean()) / rows + slack
+    observed = np.cumsum(gained) / rows + slack
+    # Each term of the mean is escalated * (1 - min_quality), and gained as well where the answer is kept.
     base = escalated[order] * (1 - min_quality)
     squares = np.cumsum((base + gained) ** 2 - base**2) + (base**2).sum()
-    variance = np.maximum(squares / len(score) - terms_mean**2, 0.0)
-    fine = terms_mean - MARGIN * np.sqrt(variance / len(score)) >= 0
-    last_of_score = np.append(score[order][1:] != score[order][:-1], True)
-    places = np.flatnonzero(fine & last_of_score)
-    return float(score[order][places[-1]]) if len(places) else float("inf")
+    variance = np.maximum(squares / rows - observed**2, 0.0)
+    fine = (expected >= THRESHOLD_MARGIN * np.sqrt(variance / rows)) & (observed >= 0)
+    last_of_equals = np.append(falling[1:] != falling[:-1], True)
+    places = np.flatnonzero(fine & last_of_equals)
+    return float(falling[places[-1]]) if len(places) else float("inf")
 
 
 def _terms(predicted: Floats, observed: Floats) -> Floats:

@@ -40,7 +40,7 @@ class Cascade:
 
     Before `fit`, the confidence is a heuristic: 0.85 times the checks' scores; 0.7 accepts. After `fit` it is the probability that the
     answer is good, and the thresholds are chosen so that on answers that were not learned from, the cascade reaches `min_quality` times
-    the last model's quality by a margin of one standard error.
+    the last model's quality, by the margin of a one-sided bound of 95%.
 
     Args:
         models: names, cheapest first.

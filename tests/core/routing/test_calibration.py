@@ -73,11 +73,31 @@ def test_a_cheaper_model_is_never_chosen_less(
 
 
 def test_the_threshold_keeps_what_may_be_kept() -> None:
-    score = np.linspace(1, 0, 400)
-    kept = (score > 0.4).astype(float)
-    assert threshold_for(score, kept, np.ones(400), 0.98) == pytest.approx(0.4, abs=0.02)
-    assert threshold_for(score, kept, np.zeros(400), 0.98) == 0.0
-    assert threshold_for(score, np.zeros(400), np.ones(400), 1.0) == np.inf
+    probability = np.concatenate([np.full(160, 1.0), np.full(240, 0.1)])
+    kept = np.concatenate([np.ones(160), np.zeros(216), np.ones(24)])
+    assert threshold_for(probability, kept, np.ones(400), 0.98) == 1.0
+    assert threshold_for(probability, kept, np.zeros(400), 0.98) == 0.1
+    assert threshold_for(probability, np.zeros(400), np.ones(400), 1.0) == np.inf
+
+
+@pytest.mark.parametrize("promise", [0.95, 0.98])
+def test_the_threshold_keeps_its_promise_in_most_samples(promise: float) -> None:
+    chance = np.random.default_rng(2)
+    true_quality = []
+    for _ in range(200):
+        good = chance.beta(4, 2, size=250)
+        kept, escalated = (chance.random((2, 250)) < [good, np.full(250, 0.9)]).astype(float)
+        threshold = threshold_for(good, kept, escalated, promise)
+        everything = np.random.default_rng(3).beta(4, 2, size=20_000)
+        true_quality.append(np.where(everything >= threshold, everything, 0.9).mean() / 0.9)
+    assert np.mean(np.array(true_quality) >= promise) >= 0.9
+
+
+def test_probabilities_that_promise_too_much_are_not_believed() -> None:
+    chance = np.random.default_rng(4)
+    claimed = np.linspace(1.0, 0.8, 400)
+    kept = (chance.random(400) < 0.4).astype(float)
+    assert threshold_for(claimed, kept, np.full(400, 0.9), 0.95) > 0.98
 
 
 def test_equal_scores_are_kept_or_escalated_together() -> None:
