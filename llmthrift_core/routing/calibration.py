@@ -85,8 +85,8 @@ def weight_for(predicted: Floats, observed: Floats, cost: Floats, reference: int
 
 
 def threshold_for(probability: Floats, kept: Floats, escalated: Floats, min_quality: float) -> float:
-    """The lowest probability from which on answers may be kept: the quality, with all others escalated, stays above `min_quality` times that
-    of escalating all. Infinite where no answer may be kept.
+    """The lowest probability from which on answers may be kept: the quality, with all others escalated, stays above `min_quality` times
+    that of escalating all. Infinite where no answer may be kept.
 
     Two estimates of that must agree. One takes each kept answer as good as its probability says, less `THRESHOLD_MARGIN` standard errors:
     of all thresholds, labels alone would pick the one that luck favours. The other takes the labels, so that probabilities that promise too

@@ -14,6 +14,7 @@ from llmthrift_core.routing.calibration import chosen, weight_for
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
+from llmthrift_core.routing.novelty import FEWEST_SITES, LeftOut, abstaining, caution_for, cautious
 from llmthrift_core.routing.observations import Observations
 from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.quality_model import FEWEST_LABELS, QualityModel
@@ -33,7 +34,10 @@ _KIND: Final = "llmthrift.LearnedRouter/1"
 _ANSWER_TOKENS: Final = 100.0
 """Assumed of every model where no example has an answer."""
 _STRANGE: Final = 0.1
-"""So many of the known texts are as strange as an outlier, which is not judged. Errors are on the side of the default model."""
+"""So many of the known texts are as strange as an outlier, where call sites cannot tell: errors are on the side of the default model."""
+
+
+_UNLIKE: Final = "the prompt is unlike the examples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class _Learned:
 
     Attributes:
         weight_with_site, weight_without: the quality that `spread_usd` must buy; None: always the default model.
-        least_likeness: a text that is less like the known ones is an outlier.
+        caution: what a doubt of 1 about a text without a call site takes off the quality of all models but the default.
+        least_likeness: a text that is less like the known ones is an outlier; 0 where the call sites tell doubts.
         answer_tokens: for each model.
         spread_usd: how much more the most expensive model costs than the cheapest one, for an average call.
         prompts: how many were learned from.
@@ -52,6 +57,7 @@ class _Learned:
     qualities: QualityModel
     weight_with_site: float | None
     weight_without: float | None
+    caution: float
     least_likeness: float
     answer_tokens: Floats
     spread_usd: float
@@ -64,7 +70,8 @@ class LearnedRouter:
     Two heads or more estimate each model's quality from the prompt (hashed n-grams, lexical counts, embeddings where given) and from the
     call site. The price of quality is chosen so that on prompts that the estimates had not seen, the chosen models together reach
     `min_quality` times the default model's quality, by a margin of one standard error. The default model answers whatever is unlike the
-    examples: before `fit`, on call sites without examples, and on texts unlike those that were seen.
+    examples: before `fit`, on call sites without examples, and, where no call site is given, on texts that may be of a new task: how
+    careful to be there is learned by leaving whole call sites out.
 
     A router can be shared between threads; `fit` replaces what was learned at once.
 
@@ -153,20 +160,29 @@ class LearnedRouter:
         answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
         usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])
         spread_usd = float((usd.max(axis=1) - usd.min(axis=1)).mean()) or 1.0
-        # Call sites tell outliers better than n-grams do; the n-grams are asked where there are none.
-        told_by_site = len(qualities.sites) > 1
-        likeness = unseen.familiarity if told_by_site else representation.explained(vectors)
-        least = float(np.quantile(likeness if told_by_site else likeness[held_out], _STRANGE))
-        strange = likeness < least
-        alone = np.where(strange[:, None] & (np.arange(len(self.models)) != reference), -np.inf, unseen.without_site)
+        cost = usd / spread_usd
+        if len(qualities.sites) >= FEWEST_SITES:
+            with one_thread():
+                left_out = LeftOut.of(vectors, seen.call_sites, qualities.sites, seen.quality, reference)
+            least = 0.0
+            caution, weight_without = caution_for(
+                left_out, unseen.without_site, unseen.familiarity, seen.quality, cost, reference, self._min_quality
+            )
+        else:
+            likeness = representation.explained(vectors)
+            caution, least = 0.0, float(np.quantile(likeness[held_out], _STRANGE))
+            weight_without = weight_for(
+                abstaining(unseen.without_site, likeness < least, reference), seen.quality, cost, reference, self._min_quality
+            )
         at_site = np.array([site in qualities.sites for site in seen.call_sites])
         self._learned = _Learned(
             representation,
             qualities,
-            weight_for(unseen.with_site[at_site], seen.quality[at_site], usd[at_site] / spread_usd, reference, self._min_quality)
+            weight_for(unseen.with_site[at_site], seen.quality[at_site], cost[at_site], reference, self._min_quality)
             if at_site.any()
             else None,
-            weight_for(alone, seen.quality, usd / spread_usd, reference, self._min_quality),
+            weight_without,
+            caution,
             least,
             answer_tokens,
             spread_usd,
@@ -202,8 +218,8 @@ class LearnedRouter:
                 logger.warning("the embedder of a learned router failed with %s; the default model is used", place_of(error))
             return self._abstained(prompt, names, f"the embedder failed with {type(error).__name__}")
         site = call_site if known else None
-        if site is None and self._strange(learned, vector):
-            return self._abstained(prompt, names, "the prompt is unlike the examples")
+        if site is None and float(learned.representation.explained(vector[None])[0]) < learned.least_likeness:
+            return self._abstained(prompt, names, _UNLIKE)
         quality = learned.qualities.predict(vector, site)
         weight = learned.weight_without if site is None else learned.weight_with_site
         if weight is None:
@@ -211,9 +227,19 @@ class LearnedRouter:
             return self._abstained(prompt, names, why, quality)
         usd = self._usd(prompt, learned.answer_tokens)
         may = np.array([name in names for name in self.models])
-        place = int(chosen(np.where(may, quality, -np.inf)[None], usd[None] / learned.spread_usd, weight)[0])
+        open_to = np.where(may, quality, -np.inf)[None]
+        cost = usd[None] / learned.spread_usd
+        place = int(chosen(open_to, cost, weight)[0])
         if not may[place]:  # none of the allowed models has enough labels
             return self._abstained(prompt, names, "no allowed model has enough examples", quality)
+        if site is None and learned.caution:
+            reference = self.models.index(self._default)
+            careful = int(
+                chosen(cautious(open_to, learned.qualities.familiarity(vector[None]), learned.caution, reference), cost, weight)[0]
+            )
+            if careful == reference != place:
+                return self._abstained(prompt, names, _UNLIKE, quality)
+            place = careful
         return self._decision(place, quality, usd, weight, learned, names)
 
     def gain(self, prompt: str, call_site: str | None = None) -> float:
@@ -283,6 +309,7 @@ class LearnedRouter:
                 "sites": learned.qualities.sites,
                 "weight_with_site": learned.weight_with_site,
                 "weight_without": learned.weight_without,
+                "caution": learned.caution,
                 "least_likeness": learned.least_likeness,
                 "spread_usd": learned.spread_usd,
                 "prompts": learned.prompts,
@@ -296,12 +323,6 @@ class LearnedRouter:
         sent = tokens_of(len(prompt))
         return np.array([self._prices.usd(name, sent, made) for name, made in zip(self.models, answer_tokens, strict=True)])
 
-    @staticmethod
-    def _strange(learned: _Learned, vector: Floats) -> bool:
-        if len(learned.qualities.sites) > 1:
-            return learned.qualities.familiarity(vector) < learned.least_likeness
-        return float(learned.representation.explained(vector[None])[0]) < learned.least_likeness
-
     def _abstained(self, prompt: str, names: tuple[str, ...], why: str, quality: Floats | None = None) -> RouteDecision:
         model = self._default if self._default in names else next(name for name in reversed(self._by_price) if name in names)
         place = self.models.index(model)
@@ -314,6 +335,7 @@ class LearnedRouter:
             model=model,
             expected_quality=_quality(quality[place]) if quality is not None else None,
             expected_cost_usd=float(self._usd(prompt, tokens)[place]),
+            qualities={} if quality is None else self._qualities(quality),
         )
 
     def _decision(
@@ -338,7 +360,12 @@ class LearnedRouter:
             model=model,
             expected_quality=_quality(quality[place]),
             expected_cost_usd=float(usd[place]),
+            qualities=self._qualities(quality),
         )
+
+    def _qualities(self, quality: Floats) -> dict[str, float]:
+        found = ((name, _quality(each)) for name, each in zip(self.models, quality, strict=True))
+        return {name: each for name, each in found if each is not None}
 
 
 def _quality(estimate: float) -> float | None:

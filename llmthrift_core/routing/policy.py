@@ -26,6 +26,21 @@ class RoutingPolicy(Protocol):
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision: ...
 
 
+def waits(policy: object) -> bool:
+    """Whether a policy may wait for a model before it decides: async doors then ask it off the event loop."""
+    return bool(getattr(policy, "waits", False))
+
+
+def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
+    """The tiers that the policy lets a request use at all, for its first choice as for fallbacks and downgrades; all of most policies.
+
+    Raises:
+        NoModelQualifiesError: none.
+    """
+    allowed: Callable[[RouteRequest, Tiers], Tiers] | None = getattr(policy, "allowed", None)
+    return tiers if allowed is None else allowed(request, tiers)
+
+
 class CallablePolicy:
     """A function from a RouteRequest to a tier's name, as a policy.
 

@@ -86,7 +86,7 @@ class QualityModel:
         return made, Unseen(unseen_known + offsets, alone + offsets, familiarity)
 
     def predict(self, vector: Floats, call_site: str | None) -> Floats:
-        """Expected qualities, shape (models,), of a text from a known call site, or from None."""
+        """Expected qualities, shape (models,), of a text from a known call site, or None; of texts from None, (texts, models)."""
         if call_site is None:
             expected: Floats = _blended(self.without_site(vector), self.site_of(vector), self.site_means) + self.offsets
             return expected
@@ -94,10 +94,12 @@ class QualityModel:
         indicators[self.sites.index(call_site)] = 1.0
         return self.with_site(np.concatenate([vector, indicators])) + self.offsets
 
-    def familiarity(self, vector: Floats) -> float:
-        """How clearly a text belongs to one of the known call sites; 1 where fewer than two are known."""
-        shares = self.site_of(vector)
-        return float(shares.max()) if len(shares) else 1.0
+    def familiarity(self, vectors: Floats) -> Floats:
+        """How clearly each text, shape (dimensions,) or (texts, dimensions), belongs to one of the known call sites; 1 where fewer than two
+        are known."""
+        shares = self.site_of(vectors)
+        most: Floats = shares.max(axis=-1) if shares.shape[-1] else np.ones(shares.shape[:-1])
+        return most
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
