@@ -70,8 +70,8 @@ class Adaptive:
     is taken off for the root of the answers' number, the largest standard error that it can have; not of the last tier's, which is the
     reference: without enough answers, that one counts as perfect, and others are not chosen but for exploring.
 
-    Exploring sends a share of the calls to the tier with the fewest answers, as long as the expected cost of all explored calls of a UTC
-    day stays within the limit. The limit is for one process.
+    Exploring sends a share of the calls to the tier with the fewest answers, the cheapest of several, as long as the expected cost of all
+    explored calls of a UTC day stays within the limit. The limit is for one process.
 
     Args:
         scores: how models did lately.
@@ -170,7 +170,7 @@ class Adaptive:
         return found if found.cost_usd is not None else _Known(found.quality, found.weight, self._costs_usd.get(tier))
 
     def _explored(self, best: str, known: Mapping[str, _Known]) -> str | None:
-        others = [(each.weight, name, each.cost_usd) for name, each in known.items() if name != best and each.cost_usd is not None]
+        others = [(each.weight, each.cost_usd, name) for name, each in known.items() if name != best and each.cost_usd is not None]
         if not others or self._explore_usd_per_day == 0:
             return None
         exploration = self._exploration
@@ -180,8 +180,8 @@ class Adaptive:
             day = int(self._clock() // _DAY_SECONDS)
             if day != exploration.day:
                 exploration.day, exploration.spent_usd = day, 0.0
-            _, name, usd = min(others)
-            if usd is None or exploration.spent_usd + usd > self._explore_usd_per_day:
+            _, usd, name = min(others)
+            if exploration.spent_usd + usd > self._explore_usd_per_day:
                 return None
             exploration.spent_usd += usd
             return name

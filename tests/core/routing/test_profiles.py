@@ -44,7 +44,7 @@ def test_the_cheapest_that_qualifies(required: float, latency: float | None, att
 def test_the_task_may_be_another_attribute() -> None:
     policy = Profiles({"small": Profile({"search": 0.9})}, required_quality=0.8, task="feature")
     assert policy.decide(asked(feature="search"), TIERS).tier == "small"
-    with pytest.raises(NoModelQualifiesError, match="quality 0.8 for feature 'chat'.*small: quality not known"):
+    with pytest.raises(NoModelQualifiesError, match=r"quality 0.8 for feature .chat..*small: quality not known"):
         policy.decide(asked(feature="chat"), TIERS)
 
 
