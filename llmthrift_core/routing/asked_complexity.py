@@ -9,11 +9,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Final
 
-from llmthrift_core.attribution import attribute
+from llmthrift_core.attribution import FIELDS, Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.routing.complexity import Complexity
 from llmthrift_core.routing.decision import RouteDecision
@@ -42,7 +41,9 @@ _NUMBER: Final = re.compile(r"\d+")
 
 @dataclass(slots=True)
 class _Asked:
-    answer: str | None = None
+    """What became of one question: a rating, or a failure with its place."""
+
+    rating: float | None = None
     failure: str | None = None
 
 
@@ -50,8 +51,8 @@ class AskedComplexity:
     """Complexity from 0 to 1 as a small model rates the question; the same thresholds as `Complexity`.
 
     Ratings are remembered, the least recently used are forgotten. An answer that is no number from 0 to 10, a failure, and a model that
-    takes too long leave the decision to the heuristic; after three failures in a row, nothing is asked for a minute. A rating that comes
-    too late is remembered for the next time. The calls are attributed to request type "routing".
+    takes too long leave the decision to the heuristic; after three of these in a row, nothing is asked for a minute. A rating that comes
+    too late is remembered for the next time. The questions are attributed as the call that is routed, with request type "routing".
 
     Args:
         ask: from a prompt to the small model's answer. `lambda prompt: model.invoke(prompt).content` with `model = thrifty(small, thrift)`
@@ -125,27 +126,31 @@ class AskedComplexity:
         if not self._room.acquire(blocking=False):
             return None, "the model that rates is busy"
         asked, done = _Asked(), threading.Event()
-        context = copy_context()
-        # Not a pool: its threads would not survive a fork, and one that hangs would keep the interpreter from ending.
-        threading.Thread(target=context.run, args=(self._work, text, key, asked, done), daemon=True, name="llmthrift-rating").start()
+        # Not a pool: its threads would not survive a fork, and one that hangs would keep the interpreter from ending. Not the caller's
+        # context: a framework would stream the rating to whoever listens to the answer.
+        work = text, key, request.attribution, asked, done
+        threading.Thread(target=self._work, args=work, daemon=True, name="llmthrift-rating").start()
         if not done.wait(self._timeout_seconds):
             self._failed(f"took more than {self._timeout_seconds:g} s")
             return None, "the model that rates took too long"
         if asked.failure is not None:
             self._failed(asked.failure)
             return None, "the model that rates failed"
+        if asked.rating is None:
+            self._failed("gave no number from 0 to 10")
+            return None, "the model that rates gave no number from 0 to 10"
         with self._lock:
             self._failures = 0
-            return self._ratings.get(key, None), "the model that rates gave no number from 0 to 10"
+        return asked.rating, ""
 
-    def _work(self, text: str, key: bytes, asked: _Asked, done: threading.Event) -> None:
+    def _work(self, text: str, key: bytes, who: Attribution, asked: _Asked, done: threading.Event) -> None:
+        given = {name: getattr(who, name) for name in FIELDS}
         try:
-            with attribute(request_type=REQUEST_TYPE):
-                asked.answer = str(self._ask(PROMPT.format(question=text)))
-            rating = _rating_in(asked.answer)
-            if rating is not None:
+            with attribute(**{**given, "request_type": REQUEST_TYPE}, tags=dict(who.tags)):
+                asked.rating = _rating_in(str(self._ask(PROMPT.format(question=text))))
+            if asked.rating is not None:
                 with self._lock:
-                    self._ratings[key] = rating
+                    self._ratings[key] = asked.rating
                     while len(self._ratings) > self._remembered:
                         self._ratings.popitem(last=False)
         except Exception as error:

@@ -21,7 +21,7 @@ FEWEST_SITES: Final = 3
 _FOLDS: Final = 5
 _UNSEEN_QUALITY: Final = 0.99
 """What new tasks keep of the default model's quality where the user allows more to be lost: the user's figure is about the known ones."""
-_CAUTIONS: Final = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45, 0.6, 0.9, 1.5, 3.0, 10.0)
+_CAUTIONS: Final = (0.0, *(float(caution) for caution in np.geomspace(0.01, 10.0, 30)))
 """Qualities that a doubt of 1 takes off."""
 _LEAST_FAMILIARITY: Final = 0.05
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from llmthrift_core.attribution import attribute, current_attribution
+from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import AskedComplexity, Complexity, RouteRequest, Rules, Tiers, waits
 
@@ -56,8 +56,7 @@ def test_a_rating_is_remembered_and_the_oldest_forgotten() -> None:
 
 def test_the_call_is_attributed_to_the_caller_and_to_routing() -> None:
     rater = Rater("3")
-    with attribute(user="ada", request_type="chat"):
-        AskedComplexity(rater).decide(EASY, TIERS)
+    AskedComplexity(rater).decide(RouteRequest("x", attribution=attribution_of(user="ada", request_type="chat")), TIERS)
     assert rater.asked[0][1:] == ("ada", "routing")
 
 
