@@ -13,6 +13,7 @@ from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.routing.calibration import chosen, weight_for
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
+from llmthrift_core.routing.learned_policy import LearnedPolicy
 from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
 from llmthrift_core.routing.novelty import FEWEST_SITES, LeftOut, abstaining, caution_for, cautious
 from llmthrift_core.routing.observations import Observations
@@ -116,6 +117,7 @@ class LearnedRouter:
         self._embedder = embedder
         self._seed = seed
         self._learned: _Learned | None = None
+        self._versioned: tuple[_Learned | None, str] = None, ""
         self._why_not = "no examples yet"
         self._warned = False
 
@@ -242,6 +244,10 @@ class LearnedRouter:
             place = careful
         return self._decision(place, quality, usd, weight, learned, names)
 
+    def to_policy(self) -> LearnedPolicy:
+        """This router as the policy of a `ChatRouter` whose tiers are named as the models."""
+        return LearnedPolicy(self)
+
     def gain(self, prompt: str, call_site: str | None = None) -> float:
         """How much better the most expensive model's answer is expected to be than the cheapest one's, -1 to 1: what to rank prompts by.
 
@@ -259,7 +265,11 @@ class LearnedRouter:
     @property
     def version(self) -> str:
         """Hash of the models, the options and what was learned."""
-        return version_of(*self._state())
+        learned, (of, version) = self._learned, self._versioned
+        if learned is None or of is not learned:
+            version = version_of(*self._state())
+            self._versioned = learned, version
+        return version
 
     def to_bytes(self) -> bytes:
         """The router without its embedder, to be stored; data only, no code."""

@@ -76,7 +76,7 @@ class CallablePolicy:
 
 
 def as_policy(given: Any) -> RoutingPolicy:
-    """A policy from what a user may give: None (complexity), a policy, a rule or rules, or a function.
+    """A policy from what a user may give: None (complexity), a policy, a rule or rules, a learned router, or a function.
 
     Raises:
         ConfigurationError: something else.
@@ -86,6 +86,9 @@ def as_policy(given: Any) -> RoutingPolicy:
 
     if given is None:
         return Complexity()
+    if callable(to_policy := getattr(given, "to_policy", None)):  # a learned router, which decides for prompts, not for requests
+        made: RoutingPolicy = to_policy()
+        return made
     if isinstance(given, RoutingPolicy):
         return given
     if isinstance(given, Rule):
@@ -94,4 +97,6 @@ def as_policy(given: Any) -> RoutingPolicy:
         return Rules(given, default=Complexity())
     if callable(given):
         return CallablePolicy(given)
-    raise ConfigurationError(f"policy must be None, a policy, rules, or a function of a RouteRequest, not {type(given).__name__}")
+    raise ConfigurationError(
+        f"policy must be None, a policy, rules, a learned router, or a function of a RouteRequest, not {type(given).__name__}"
+    )

@@ -25,6 +25,8 @@ from llmthrift_core.routing import (
     Bounds,
     Capabilities,
     Complexity,
+    Example,
+    LearnedRouter,
     RouteRequest,
     Rule,
     Rules,
@@ -143,6 +145,25 @@ async def test_a_model_that_rates_complexity_does_not_block_the_event_loop(thrif
     going.set()
     await beating
     assert asked(provider) == ["gpt-4o"]
+
+
+def test_a_learned_router_decides_by_call_site_and_question(thrift, client, provider):
+    easy = [(f"Translate the word number {number}", 0.97) for number in range(60)]
+    hard = [(f"Prove the theorem number {number}", 0.1) for number in range(60)]
+    examples = [
+        Example(prompt, model, quality if model == "simple" else 1.0, call_site=site)
+        for site, prompts in (("words", easy), ("proofs", hard))
+        for prompt, quality in prompts
+        for model in ("simple", "complex")
+    ]
+    learned = LearnedRouter({"simple": 0.6, "complex": 10.0}, "complex", 0.98).fit(examples)
+    router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=learned)
+    for site, question in (("words", easy[7][0]), ("proofs", hard[7][0]), ("elsewhere", easy[7][0])):
+        router.invoke(question, config={"metadata": {"call_site": site}})
+    assert asked(provider) == ["gpt-4o-mini", "gpt-4o", "gpt-4o"]
+    reasons = [row.route_reason for row in sorted(thrift.ledger.calls(), key=lambda row: row.at_us)]
+    assert reasons[0].startswith("simple: expected quality")
+    assert "call site 'elsewhere' has no examples" in reasons[2]
 
 
 def test_a_rating_is_metered_as_routing(thrift, client, provider):

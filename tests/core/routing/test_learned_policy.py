@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.attribution import attribution_of
-from llmthrift_core.routing import LearnedPolicy, LearnedRouter, RouteRequest, RoutingPolicy, Rule, Rules, Tiers, contains
+from llmthrift_core.routing import LearnedPolicy, LearnedRouter, RouteRequest, RoutingPolicy, Rule, Rules, Tiers, as_policy, contains
 from tests.core.routing.workload import labelled
 
 TIERS = Tiers(("weak", "strong"))
@@ -44,6 +44,12 @@ def test_tiers_that_the_router_does_not_know_go_to_the_strongest(policy: Learned
     assert [fresh.decide(request("x"), Tiers(("cheap", "dear"))).tier for _ in range(2)] == ["dear", "dear"]
     assert caplog.text.count("none of the tiers cheap, dear") == 1
     assert fresh.decide(request("x"), Tiers(("weak", "unknown"))).tier == "weak"
+
+
+def test_a_router_given_as_a_policy_becomes_one(policy: LearnedPolicy) -> None:
+    made = as_policy(policy.router)
+    assert isinstance(made, LearnedPolicy)
+    assert made.router is policy.router
 
 
 def test_it_is_the_default_of_rules(policy: LearnedPolicy) -> None:
