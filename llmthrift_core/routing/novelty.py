@@ -43,7 +43,7 @@ class LeftOut:
         for fold in np.unique(folds):
             out = folds == fold
             others = [site for site, away in zip(call_sites, out, strict=True) if not away]
-            model, _ = QualityModel.fitted(vectors[~out], others, quality[~out], reference)
+            model, _ = QualityModel.fitted(vectors[~out], others, quality[~out], reference, told=False)
             expected[out] = model.predict(vectors[out], None)
             familiarity[out] = model.familiarity(vectors[out])
         return cls(expected, familiarity)
