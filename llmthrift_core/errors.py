@@ -10,6 +10,7 @@
     │   └── SchemaVersionError    the database was written by a newer llmthrift
     ├── EmbeddingError            an embedder failed, or gave something that is no vector
     ├── JudgeError                a judge failed, or its reply is no judgement
+    ├── NoModelQualifiesError     no allowed model meets what a routing policy requires
     └── BudgetError               a budget could not do what it was asked
         ├── BudgetExceededError   a budget refused the call
         └── HoldEndedError        a hold was to grow after it had ended
@@ -113,6 +114,21 @@ class JudgeError(LLMThriftError):
         self.kind = kind
         self.remembered = remembered
         super().__init__(message)
+
+
+class NoModelQualifiesError(LLMThriftError):
+    """No allowed model meets what a routing policy requires of this request.
+
+    Attributes:
+        required: what was required, in words with its figures.
+        rejected: each allowed tier with why not.
+    """
+
+    def __init__(self, required: str, rejected: Sequence[tuple[str, str]]) -> None:
+        self.required = required
+        self.rejected = tuple(rejected)
+        each = "; ".join(f"{tier}: {why}" for tier, why in self.rejected)
+        super().__init__(f"no allowed model has {required} ({each}); require less, or allow another model")
 
 
 class BudgetError(LLMThriftError):

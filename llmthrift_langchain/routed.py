@@ -24,7 +24,7 @@ from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cac
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import RouteRequest
+from llmthrift_core.routing import RouteRequest, waits, within_bounds
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
@@ -74,7 +74,19 @@ class RoutedCall:
         system = system_of(self._fields)
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
-        tiers = router.tier_names.at_most(max_tier)
+        described = RouteRequest(
+            question=question_of(self._fields),
+            system=system,
+            history_messages=len(messages),
+            input_chars=sum(len(f["content"]) if isinstance(f["content"], str) else 0 for f in self._fields),
+            has_tools=any("tools" in b for b in bound.values()) or "tools" in arguments,
+            has_images=has_images(self._fields),
+            structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
+            attribution=attribution,
+            max_tier=max_tier,
+            metadata=metadata,
+        )
+        tiers = within_bounds(router.routing, described, router.tier_names.at_most(max_tier))
         self._left: list[str] = []
         self._tiers = tiers
         run_id = self._run_id or uuid7()
@@ -92,18 +104,7 @@ class RoutedCall:
             route=RouteUse(
                 policy=router.routing,
                 tiers=tiers,
-                request=RouteRequest(
-                    question=question_of(self._fields),
-                    system=system,
-                    history_messages=len(messages),
-                    input_chars=sum(len(f["content"]) if isinstance(f["content"], str) else 0 for f in self._fields),
-                    has_tools=any("tools" in b for b in bound.values()) or "tools" in arguments,
-                    has_images=has_images(self._fields),
-                    structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
-                    attribution=attribution,
-                    max_tier=max_tier,
-                    metadata=metadata,
-                ),
+                request=described,
                 # A call may override the model's name: model.invoke(..., model="other").
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
                 baseline=router.baseline_within(tiers),
@@ -146,12 +147,12 @@ class RoutedCall:
 
     @property
     def is_quick(self) -> bool:
-        """Whether `begin` will find its answer in memory."""
+        """Whether `begin` will find its answer in memory, and ask no model which one to call."""
         use = self.request.cache
         if use is not None and use.mode == "on":
             in_memory: bool = self._thrift.cache.holds(use.key)
             return in_memory
-        return not self._thrift.budgets.are_kept
+        return not self._thrift.budgets.are_kept and not waits(self._router.routing)
 
     @property
     def writes(self) -> bool:

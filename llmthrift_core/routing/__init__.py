@@ -9,13 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from llmthrift_core.routing.adaptive import Adaptive as Adaptive
+    from llmthrift_core.routing.adaptive import ModelScore as ModelScore
+    from llmthrift_core.routing.adaptive import ModelScores as ModelScores
+    from llmthrift_core.routing.asked_complexity import AskedComplexity as AskedComplexity
+    from llmthrift_core.routing.bounded import Bounded as Bounded
+    from llmthrift_core.routing.bounds import Bounds as Bounds
+    from llmthrift_core.routing.bounds import Capabilities as Capabilities
+    from llmthrift_core.routing.cascade import Cascade as Cascade
     from llmthrift_core.routing.complexity import Complexity as Complexity
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
+    from llmthrift_core.routing.example import Example as Example
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
+    from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
+    from llmthrift_core.routing.learned_policy import LearnedPolicy as LearnedPolicy
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
+    from llmthrift_core.routing.policy import waits as waits
+    from llmthrift_core.routing.policy import within_bounds as within_bounds
+    from llmthrift_core.routing.profiles import Profile as Profile
+    from llmthrift_core.routing.profiles import Profiles as Profiles
     from llmthrift_core.routing.request import RouteRequest as RouteRequest
     from llmthrift_core.routing.rules import Predicate as Predicate
     from llmthrift_core.routing.rules import Rule as Rule
@@ -30,13 +45,34 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.rules import structured_output as structured_output
     from llmthrift_core.routing.rules import tag_is as tag_is
     from llmthrift_core.routing.rules import user_in as user_in
+    from llmthrift_core.routing.sticky import Sticky as Sticky
     from llmthrift_core.routing.tiers import Tiers as Tiers
 
 _MODULES: Final = {
+    "adaptive": (
+        "Adaptive",
+        "ModelScore",
+        "ModelScores",
+    ),
+    "asked_complexity": ("AskedComplexity",),
+    "bounded": ("Bounded",),
+    "bounds": (
+        "Bounds",
+        "Capabilities",
+    ),
+    "learned_policy": ("LearnedPolicy",),
+    "profiles": (
+        "Profile",
+        "Profiles",
+    ),
+    "sticky": ("Sticky",),
+    "cascade": ("Cascade",),
     "complexity": ("Complexity",),
     "decision": ("RouteDecision",),
+    "example": ("Example",),
     "fallbacks": ("fallback_order", "fallback_reason"),
-    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy"),
+    "learned": ("LearnedRouter",),
+    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "waits", "within_bounds"),
     "request": ("RouteRequest",),
     "rules": (
         "Predicate",
@@ -61,6 +97,13 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        from llmthrift_core.errors import MissingExtraError
+
+        raise MissingExtraError("routing", "numpy") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,13 +11,21 @@ class RouteDecision:
     """The outcome of routing one request.
 
     Attributes:
-        tier: the chosen tier.
+        tier: the chosen tier; of a policy that chooses among models, the chosen model.
         reason: why, in words that fit a ledger row.
         score: the policy's score of the request, where it has one.
         rejected: the other tiers that were considered, each with why not.
+        model: the chosen model; None of a policy that knows tiers only.
+        expected_quality: what the policy expects of the model's answer, 0 to 1; None where it has no estimate.
+        expected_cost_usd: what the policy expects the call to cost, in US dollars; None where it has no estimate.
+        qualities: what the policy expects of each tier's answer, 0 to 1, as far as it has estimates.
     """
 
     tier: str
     reason: str
     score: float | None = None
     rejected: tuple[tuple[str, str], ...] = ()
+    model: str | None = None
+    expected_quality: float | None = None
+    expected_cost_usd: float | None = None
+    qualities: Mapping[str, float] = field(default_factory=dict)

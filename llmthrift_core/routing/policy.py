@@ -26,6 +26,21 @@ class RoutingPolicy(Protocol):
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision: ...
 
 
+def waits(policy: object) -> bool:
+    """Whether a policy may wait for a model before it decides: async doors then ask it off the event loop."""
+    return bool(getattr(policy, "waits", False))
+
+
+def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
+    """The tiers that the policy lets a request use at all, for its first choice as for fallbacks and downgrades; all of most policies.
+
+    Raises:
+        NoModelQualifiesError: none.
+    """
+    allowed: Callable[[RouteRequest, Tiers], Tiers] | None = getattr(policy, "allowed", None)
+    return tiers if allowed is None else allowed(request, tiers)
+
+
 class CallablePolicy:
     """A function from a RouteRequest to a tier's name, as a policy.
 
@@ -61,7 +76,7 @@ class CallablePolicy:
 
 
 def as_policy(given: Any) -> RoutingPolicy:
-    """A policy from what a user may give: None (complexity), a policy, a rule or rules, or a function.
+    """A policy from what a user may give: None (complexity), a policy, a rule or rules, a learned router, or a function.
 
     Raises:
         ConfigurationError: something else.
@@ -71,6 +86,9 @@ def as_policy(given: Any) -> RoutingPolicy:
 
     if given is None:
         return Complexity()
+    if callable(to_policy := getattr(given, "to_policy", None)):  # a learned router, which decides for prompts, not for requests
+        made: RoutingPolicy = to_policy()
+        return made
     if isinstance(given, RoutingPolicy):
         return given
     if isinstance(given, Rule):
@@ -79,4 +97,6 @@ def as_policy(given: Any) -> RoutingPolicy:
         return Rules(given, default=Complexity())
     if callable(given):
         return CallablePolicy(given)
-    raise ConfigurationError(f"policy must be None, a policy, rules, or a function of a RouteRequest, not {type(given).__name__}")
+    raise ConfigurationError(
+        f"policy must be None, a policy, rules, a learned router, or a function of a RouteRequest, not {type(given).__name__}"
+    )

@@ -6,10 +6,11 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -157,6 +158,11 @@ class Rules:
         default = getattr(self.default, "version", self.default)
         return hashlib.blake2b(repr((parts, default)).encode(), digest_size=6).hexdigest()
 
+    @property
+    def waits(self) -> bool:
+        """Whether the default may wait for a model."""
+        return waits(self.default)
+
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The tier of the first rule that matches, else the default's."""
         rejected: list[tuple[str, str]] = []
@@ -175,7 +181,7 @@ class Rules:
         default = self.default
         if default is not None and hasattr(default, "decide"):
             decision: RouteDecision = default.decide(request, tiers)
-            return decision
+            return replace(decision, rejected=tuple(rejected) + decision.rejected) if rejected else decision
         if isinstance(default, str) and default in tiers.names:
             return RouteDecision(default, "no rule matched", rejected=tuple(rejected))
         return RouteDecision(tiers.names[-1], "no rule matched; the strongest allowed", rejected=tuple(rejected))

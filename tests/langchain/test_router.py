@@ -18,8 +18,21 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from llmthrift_core import Thrift, attribute
-from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing import Complexity, RouteRequest, Rule, Rules, contains, feature_is
+from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
+from llmthrift_core.routing import (
+    AskedComplexity,
+    Bounded,
+    Bounds,
+    Capabilities,
+    Complexity,
+    Example,
+    LearnedRouter,
+    RouteRequest,
+    Rule,
+    Rules,
+    contains,
+    feature_is,
+)
 from llmthrift_core.testing import Answer, LoopbackProvider, Question, ToolCall
 from llmthrift_langchain import ChatRouter, ThriftCache, thrifty
 
@@ -109,6 +122,64 @@ def test_rate_limits_and_outages_fall_back_and_are_one_call(router, provider, th
     assert (total["requests"], total["attempts"], total["fallbacks"], total["errors"]) == (2, 4, 2, 2)
 
 
+async def test_a_model_that_rates_complexity_does_not_block_the_event_loop(thrift, client, provider):
+    beats = 0
+    going = asyncio.Event()
+
+    async def beat() -> None:
+        nonlocal beats
+        while not going.is_set():
+            beats += 1
+            await asyncio.sleep(0.005)
+
+    def rate(prompt: str) -> str:
+        seen = beats
+        while beats < seen + 3:  # other tasks go on meanwhile
+            time.sleep(0.005)
+        return "9"
+
+    policy = AskedComplexity(rate, timeout_seconds=30)
+    router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=policy, cache=False)
+    beating = asyncio.create_task(beat())
+    await router.ainvoke(SIMPLE)
+    going.set()
+    await beating
+    assert asked(provider) == ["gpt-4o"]
+
+
+def test_a_learned_router_decides_by_call_site_and_question(thrift, client, provider):
+    easy = [(f"Translate the word number {number}", 0.97) for number in range(60)]
+    hard = [(f"Prove the theorem number {number}", 0.1) for number in range(60)]
+    examples = [
+        Example(prompt, model, quality if model == "simple" else 1.0, call_site=site)
+        for site, prompts in (("words", easy), ("proofs", hard))
+        for prompt, quality in prompts
+        for model in ("simple", "complex")
+    ]
+    learned = LearnedRouter({"simple": 0.6, "complex": 10.0}, "complex", 0.98).fit(examples)
+    router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=learned)
+    for site, question in (("words", easy[7][0]), ("proofs", hard[7][0]), ("elsewhere", easy[7][0])):
+        router.invoke(question, config={"metadata": {"call_site": site}})
+    assert asked(provider) == ["gpt-4o-mini", "gpt-4o", "gpt-4o"]
+    reasons = [row.route_reason for row in sorted(thrift.ledger.calls(), key=lambda row: row.at_us)]
+    assert reasons[0].startswith("simple: expected quality")
+    assert "call site 'elsewhere' has no examples" in reasons[2]
+
+
+def test_a_rating_is_metered_as_routing(thrift, client, provider):
+    small = thrifty(client("gpt-4.1-nano"), thrift)
+    provider.answerer = lambda question: Answer("9") if question.model == "gpt-4.1-nano" else None
+    policy = AskedComplexity(lambda prompt: small.invoke(prompt).content)
+    router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=policy)
+    with attribute(feature="chat"):
+        router.invoke(SIMPLE)
+    rows = {row.model: row for row in thrift.ledger.calls()}
+    assert {name: (row.feature, row.request_type) for name, row in rows.items()} == {
+        "gpt-4.1-nano": ("chat", "routing"),
+        "gpt-4o-2024-08-06": ("chat", None),
+    }
+
+
 def test_a_wrong_request_does_not_fall_back(router, provider):
     provider.fail_next(status=400)
     with pytest.raises(Exception, match="400"):
@@ -188,6 +259,18 @@ def test_tools_reach_each_provider_in_its_own_format(thrift, client, provider):
     openai, claude = provider.requests
     assert openai.body["tools"][0]["function"]["name"] == "get_order_status"
     assert claude.body["tools"][0]["input_schema"]["type"] == "object"
+
+
+def test_fallbacks_keep_to_the_bounds_of_the_policy(thrift, client, provider):
+    models = {name: client(model) for name, model in (("simple", "gpt-4o-mini"), ("medium", "gpt-4.1-mini"), ("complex", "gpt-4o"))}
+    router = ChatRouter(thrift, models=models, policy=Bounded(None, Bounds({"medium": Capabilities(tools=False)})))
+    provider.fail_next(status=503, model="gpt-4o-mini")
+    router.bind_tools([get_order_status]).invoke(SIMPLE)
+    assert asked(provider) == ["gpt-4o-mini", "gpt-4o"]
+    unable = ChatRouter(thrift, models=models, policy=Bounded(None, Bounds({name: Capabilities(tools=False) for name in models})))
+    with pytest.raises(NoModelQualifiesError, match="has no tools"):
+        unable.bind_tools([get_order_status]).invoke(SIMPLE)
+    assert len(asked(provider)) == 2
 
 
 class Order(BaseModel):

@@ -76,6 +76,13 @@ def test_a_rule_beyond_the_callers_maximum_is_passed_over():
     assert "maximum tier forbids" in decision.rejected[0][1]
 
 
+def test_what_rules_rejected_is_kept_beside_what_the_default_rejects():
+    rules = Rules([Rule("strong", contains("thanks"), use="large")], default=Complexity())
+    decision = rules.decide(RouteRequest("Thanks!"), TIERS.at_most("medium"))
+    assert decision.tier == "small"
+    assert [name for name, _ in decision.rejected] == ["large", "medium"]
+
+
 def test_without_a_match_the_default_decides_else_the_strongest():
     assert Rules([]).decide(RouteRequest("x"), TIERS).tier == "large"
     assert Rules([], default="small").decide(RouteRequest("x"), TIERS).tier == "small"

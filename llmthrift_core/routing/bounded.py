@@ -1,0 +1,56 @@
+"""A policy within bounds."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from llmthrift_core.routing.bounds import Bounds
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, waits
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.tiers import Tiers
+
+
+class Bounded:
+    """A policy that sees only the tiers within the bounds. Adapters hold fallbacks and downgrades to the same bounds.
+
+    Args:
+        policy: decides among the tiers that are left: whatever a router takes as its policy.
+        bounds: the bounds.
+    """
+
+    def __init__(self, policy: Any, bounds: Bounds) -> None:
+        self.policy: RoutingPolicy = as_policy(policy)
+        self.bounds = bounds
+
+    @property
+    def version(self) -> str:
+        """Hash of the policy's version and the bounds."""
+        return hashlib.blake2b(f"{self.policy.version} {self.bounds!r}".encode(), digest_size=6).hexdigest()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the inner policy may wait for a model."""
+        return waits(self.policy)
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        """The tiers within the bounds.
+
+        Raises:
+            NoModelQualifiesError: there are none.
+        """
+        return self.bounds.allowed(request, tiers)
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The policy's choice among the tiers within the bounds.
+
+        Raises:
+            NoModelQualifiesError: there are none.
+        """
+        left = self.bounds.allowed(request, tiers)
+        decision = self.policy.decide(request, left)
+        if left is tiers:
+            return decision
+        return replace(decision, rejected=decision.rejected + self.bounds.rejected(request, tiers))

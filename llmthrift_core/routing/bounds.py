@@ -1,0 +1,124 @@
+"""What a model is able to do and may cost: bounds that hold for the first choice, for fallbacks and for downgrades alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
+from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.tiers import Tiers
+
+if TYPE_CHECKING:
+    from llmthrift_core.pricing import PriceCatalog
+
+_ANSWER_TOKENS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a tier's model is able to do.
+
+    Attributes:
+        tools: it calls tools.
+        images: it reads images, files and audio.
+        structured: it answers in a given schema.
+        context_tokens: the longest prompt and answer together; None is not known, and no limit.
+    """
+
+    tools: bool = True
+    images: bool = True
+    structured: bool = True
+    context_tokens: int | None = None
+
+    def lacks(self, request: RouteRequest, answer_tokens: int = _ANSWER_TOKENS) -> str | None:
+        """What a request needs and the model cannot do; None if it can."""
+        for needed, able, what in (
+            (request.has_tools, self.tools, "tools"),
+            (request.has_images, self.images, "images"),
+            (request.structured, self.structured, "structured output"),
+        ):
+            if needed and not able:
+                return f"has no {what}"
+        needs = input_tokens_of(request) + answer_tokens
+        if self.context_tokens is not None and needs > self.context_tokens:
+            return f"a context of {self.context_tokens:,} tokens, about {needs:,.0f} are needed"
+        return None
+
+
+class Bounds:
+    """Which tiers may serve a request at all.
+
+    Args:
+        capabilities: by tier; a tier that is not named is able to do everything.
+        max_usd_per_call: a tier whose call is expected to cost more is out. A tier without a price is out too: its cost is not known.
+        prices: by tier, US dollars per million tokens or the name under which the price lists know the model; needed for the limit.
+        answer_tokens: how long an answer is assumed to be, at four characters a token.
+        catalog: where names are looked up; None is a `PriceCatalog` of its own.
+
+    Raises:
+        ConfigurationError: a limit that is no positive number or has no prices, or a name without a price.
+
+    >>> from llmthrift_core.routing import Bounds, Capabilities, RouteRequest, Tiers
+    >>> bounds = Bounds({"small": Capabilities(images=False)})
+    >>> bounds.allowed(RouteRequest("What is this?", has_images=True), Tiers(("small", "large"))).names
+    ('large',)
+    """
+
+    def __init__(
+        self,
+        capabilities: Mapping[str, Capabilities] | None = None,
+        *,
+        max_usd_per_call: float | None = None,
+        prices: Mapping[str, float | str] | None = None,
+        answer_tokens: int = _ANSWER_TOKENS,
+        catalog: PriceCatalog | None = None,
+    ) -> None:
+        if max_usd_per_call is not None and not 0 < max_usd_per_call < float("inf"):
+            raise ConfigurationError(f"max_usd_per_call must be a positive number of US dollars, not {max_usd_per_call!r}")
+        if (max_usd_per_call is None) != (prices is None):
+            raise ConfigurationError("max_usd_per_call= and prices= go together")
+        self.capabilities = dict(capabilities or {})
+        self.max_usd_per_call = max_usd_per_call
+        self.answer_tokens = answer_tokens
+        self._prices = None if prices is None else ModelPrices.of(prices, catalog)
+
+    def rejected(self, request: RouteRequest, tiers: Tiers) -> tuple[tuple[str, str], ...]:
+        """The tiers that may not serve a request, each with why not."""
+        found = ((name, self._why_not(request, name)) for name in tiers.names)
+        return tuple((name, why) for name, why in found if why is not None)
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        """The tiers that may serve a request, in their order.
+
+        Raises:
+            NoModelQualifiesError: none may.
+        """
+        rejected = self.rejected(request, tiers)
+        out = {name for name, _ in rejected}
+        left = tuple(name for name in tiers.names if name not in out)
+        if not left:
+            raise NoModelQualifiesError("what the request needs within the routing bounds", rejected)
+        return tiers if not out else Tiers(left, tiers.price_tier)
+
+    def __repr__(self) -> str:
+        prices = None if self._prices is None else sorted(self._prices.usd_per_million.items())
+        return f"Bounds({sorted(self.capabilities.items())}, {self.max_usd_per_call}, {prices}, {self.answer_tokens})"
+
+    def _why_not(self, request: RouteRequest, name: str) -> str | None:
+        able = self.capabilities.get(name)
+        if able is not None and (lacking := able.lacks(request, self.answer_tokens)) is not None:
+            return lacking
+        if self.max_usd_per_call is None or self._prices is None:
+            return None
+        if name not in self._prices.names:
+            return f"no price, and a call may cost at most {self.max_usd_per_call:g} USD"
+        usd = self._prices.usd(name, input_tokens_of(request), self.answer_tokens)
+        return None if usd <= self.max_usd_per_call else f"about {usd:.2g} USD, more than {self.max_usd_per_call:g} USD a call"
+
+
+def input_tokens_of(request: RouteRequest) -> float:
+    """About how many tokens all messages of a request have."""
+    return tokens_of(max(request.input_chars, len(request.question) + len(request.system)))

@@ -1,0 +1,69 @@
+"""Examples as a table: one row for each prompt of a call site, one column for each model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.example import Example
+from llmthrift_core.routing.model_prices import tokens_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+logger = logging.getLogger("llmthrift")
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Labels of models.
+
+    Attributes:
+        prompts, call_sites: of the rows.
+        quality: shape (rows, models): the mean of what was observed, so that rows that contradict each other meet in the middle; NaN
+            where nothing was.
+        answer_tokens: about how long each model's answers are; NaN where no answer was given.
+    """
+
+    prompts: tuple[str, ...]
+    call_sites: tuple[str | None, ...]
+    quality: Floats
+    answer_tokens: Floats
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], models: Sequence[str]) -> Observations:
+        """The examples' table. Examples of other models are left out, which is logged.
+
+        Raises:
+            ConfigurationError: all examples are of other models.
+        """
+        column = {model: place for place, model in enumerate(models)}
+        kept = [example for example in examples if example.model in column]
+        if len(kept) < len(examples):
+            others = sorted({example.model for example in examples} - set(column))
+            if not kept:
+                raise ConfigurationError(f"no example is of one of the models {', '.join(models)}; found {', '.join(others[:10])}")
+            logger.warning("%d examples of other models are left out: %s", len(examples) - len(kept), ", ".join(others[:10]))
+        rows: dict[tuple[str, str | None], int] = {}
+        places = np.array([rows.setdefault((each.prompt, each.call_site), len(rows)) for each in kept], dtype=np.intp)
+        columns = np.array([column[each.model] for each in kept], dtype=np.intp)
+        total, count = np.zeros((2, len(rows), len(models)))
+        np.add.at(total, (places, columns), [float(each.quality) for each in kept])
+        np.add.at(count, (places, columns), 1.0)
+        lengths: dict[str, list[int]] = {}
+        for each in kept:
+            if each.answer is not None:
+                lengths.setdefault(each.model, []).append(len(each.answer))
+        return cls(
+            tuple(prompt for prompt, _ in rows),
+            tuple(site for _, site in rows),
+            np.where(count > 0, total / np.maximum(count, 1), np.nan),
+            np.array([tokens_of(round(float(np.mean(lengths[model])))) if model in lengths else np.nan for model in models]),
+        )

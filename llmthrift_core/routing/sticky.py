@@ -1,0 +1,202 @@
+"""A session keeps its model, unless changing it is worth more than the provider's cached prefix."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.routing.bounds import input_tokens_of
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.model_prices import tokens_of
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, waits, within_bounds
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.tiers import Tiers
+
+if TYPE_CHECKING:
+    from llmthrift_core.pricing import PriceCatalog
+
+_FEWEST_CACHED_TOKENS: Final = 1_024
+"""The shortest prefix that OpenAI and most models of Anthropic cache."""
+
+Key = tuple[str | None, str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prices:
+    """US dollars per million tokens."""
+
+    sent: float
+    cached: float
+    written: float
+    made: float
+
+    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, warm: bool) -> float:
+        prefix = self.cached if warm else self.written
+        return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
+
+
+class Sticky:
+    """A session or a tool loop keeps its model.
+
+    What a change costs is the price of the call with the new model, which must read the conversation anew, less the price with the model
+    in use, which reads all but the last message from the provider's cache. A change to a cheaper model is made where it still saves. A
+    change to a stronger one is made where the expected gain in quality is worth its cost, or where the gain or its worth is not known: the
+    policy asked for it. The next call is compared, not the rest of the session, whose length nobody knows.
+
+    Calls belong together by user, session (or run, where there is no session) and call site. Calls with neither session nor run are decided
+    one by one. What is remembered is the decision, not a fallback or a downgrade that followed. It is kept in this process: sessions that
+    move between processes start anew.
+
+    Args:
+        policy: decides first: whatever a router takes as its policy.
+        models: by tier, the name under which the price catalog knows the model. Between tiers without a price, the model is kept unless the
+            policy asks for a stronger one.
+        catalog: the prices, such as `thrift.prices`; None is a `PriceCatalog` of its own.
+        answer_worth_usd: what a perfect answer is worth more than a useless one, in US dollars; None is not known.
+        cache_seconds: how long a provider keeps a prefix after its last use: five minutes at Anthropic, five to ten at OpenAI.
+        answer_tokens: how long an answer is assumed to be.
+        most_sessions: how many are remembered; the ones idle for longest are forgotten.
+        clock: seconds; for tests.
+
+    Raises:
+        ConfigurationError: an option that cannot be used.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        models: Mapping[str, str],
+        *,
+        catalog: PriceCatalog | None = None,
+        answer_worth_usd: float | None = None,
+        cache_seconds: float = 300.0,
+        answer_tokens: int = 300,
+        most_sessions: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not isinstance(models, Mapping) or not models or not all(isinstance(name, str) for name in models.values()):
+            raise ConfigurationError('models must map tiers to the names of their models, such as {"simple": "gpt-4o-mini"}')
+        if answer_worth_usd is not None and not 0 <= answer_worth_usd < float("inf"):
+            raise ConfigurationError(f"answer_worth_usd must be US dollars, 0 or more, or None; not {answer_worth_usd!r}")
+        if not cache_seconds >= 0 or answer_tokens < 0 or most_sessions < 1:
+            raise ConfigurationError(
+                f"cache_seconds={cache_seconds!r} and answer_tokens={answer_tokens!r} must be 0 or more, "
+                f"most_sessions={most_sessions!r} 1 or more"
+            )
+        self.policy: RoutingPolicy = as_policy(policy)
+        self._models = dict(models)
+        self._catalog = catalog
+        self._answer_worth_usd = answer_worth_usd
+        self._cache_seconds = cache_seconds
+        self._answer_tokens = answer_tokens
+        self._most_sessions = most_sessions
+        self._clock = clock
+        self._sessions: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def version(self) -> str:
+        """Hash of the policy's version, the models and the options."""
+        parts = (self.policy.version, sorted(self._models.items()), self._answer_worth_usd, self._cache_seconds, self._answer_tokens)
+        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the inner policy may wait for a model."""
+        return waits(self.policy)
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        """The tiers within the inner policy's bounds."""
+        return within_bounds(self.policy, request, tiers)
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The policy's choice, or the model in use.
+
+        Raises:
+            NoModelQualifiesError: the policy refuses.
+        """
+        decision = self.policy.decide(request, tiers)
+        key = _key_of(request)
+        if key is None:
+            return decision
+        now = self._clock()
+        with self._lock:
+            in_use, used_at = self._sessions.get(key, (decision.tier, now))
+        is_warm = now - used_at <= self._cache_seconds
+        if in_use != decision.tier and is_warm and in_use in self.allowed(request, tiers).names:
+            decision = self._kept(decision, in_use, request, tiers) or decision
+        with self._lock:
+            self._sessions[key] = decision.tier, now
+            self._sessions.move_to_end(key)
+            while len(self._sessions) > self._most_sessions:
+                self._sessions.popitem(last=False)
+        return decision
+
+    def _kept(self, decision: RouteDecision, in_use: str, request: RouteRequest, tiers: Tiers) -> RouteDecision | None:
+        """The decision to stay; None to change."""
+        stronger = tiers.names.index(decision.tier) > tiers.names.index(in_use)
+        better = None
+        if in_use in decision.qualities and decision.tier in decision.qualities:
+            better = decision.qualities[decision.tier] - decision.qualities[in_use]
+        worth = better * self._answer_worth_usd if better is not None and self._answer_worth_usd is not None else None
+        if stronger and worth is None:
+            return None
+        costs = self._usd(decision.tier, in_use, request)
+        if costs is None:
+            why, stays_usd = "of one of them no price is known", None
+        else:
+            changes_usd, stays_usd = costs
+            if (worth or 0.0) > changes_usd - stays_usd:
+                return None
+            why = f"{decision.tier} would cost {changes_usd:.2g} USD, {in_use} {stays_usd:.2g} USD with its cached prefix"
+        return replace(
+            decision,
+            tier=in_use,
+            model=None if decision.model is None else in_use,
+            reason=f"{in_use} is in use: {why}",
+            score=None,
+            rejected=(*((name, why_not) for name, why_not in decision.rejected if name != in_use), (decision.tier, "not worth a change")),
+            expected_quality=decision.qualities.get(in_use),
+            expected_cost_usd=stays_usd,
+        )
+
+    def _usd(self, wanted: str, in_use: str, request: RouteRequest) -> tuple[float, float] | None:
+        """US dollars of the next call after a change, and without one; None where a price is not known."""
+        new, old = self._prices(wanted), self._prices(in_use)
+        if new is None or old is None:
+            return None
+        further = tokens_of(len(request.question))
+        prefix = max(input_tokens_of(request) - further, 0.0)
+        if prefix < _FEWEST_CACHED_TOKENS:
+            prefix, further = 0.0, prefix + further
+        changes = new.usd(prefix, further, self._answer_tokens, warm=False)
+        return changes, old.usd(prefix, further, self._answer_tokens, warm=True)
+
+    def _prices(self, tier: str) -> _Prices | None:
+        if tier not in self._models:
+            return None
+        if self._catalog is None:
+            from llmthrift_core.pricing import PriceCatalog
+
+            self._catalog = PriceCatalog()
+        try:
+            price = self._catalog.find(self._models[tier])
+        except UnknownModelError:
+            return None
+        sent, made = price.input_usd_per_million, price.output_usd_per_million
+        if sent is None or made is None:
+            return None
+        cached, written = price.cache_read_usd_per_million, price.cache_write_usd_per_million
+        return _Prices(float(sent), float(sent if cached is None else cached), float(sent if written is None else written), float(made))
+
+
+def _key_of(request: RouteRequest) -> Key | None:
+    who = request.attribution
+    session = who.session if who.session is not None else who.run
+    return None if session is None else (who.user, session, who.call_site)
