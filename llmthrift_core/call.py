@@ -172,7 +172,7 @@ class Call:
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
 
-    def reserve(self) -> None:
+    def reserve(self, *, may_downgrade: bool = True) -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
 
         Raises:
@@ -183,7 +183,7 @@ class Call:
         try:
             self._hold = self._thrift.budgets.hold(**self._needed(self.tier, self._model, self._provider))
         except BudgetExceededError as refused:
-            if refused.on_exceed == "downgrade" and self._downgrade(refused):
+            if may_downgrade and refused.on_exceed == "downgrade" and self._downgrade(refused):
                 return
             if self.request.may_clamp:
                 self._hold = self._thrift.budgets.hold_for_shorter(**self._needed(self.tier, self._model, self._provider))
@@ -212,9 +212,16 @@ class Call:
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
-            if self.decision is not None:
-                reason = f"{self.decision.reason}; budget {refused.budget!r} has no room for {tier}"
-                self.decision = replace(self.decision, tier=cheaper, reason=reason)
+            if (decision := self.decision) is not None:
+                why = f"budget {refused.budget!r} has no room for {tier}"
+                self.decision = RouteDecision(
+                    cheaper,
+                    f"{decision.reason}; {why}",
+                    rejected=(*decision.rejected, (tier, why)),
+                    model=None if decision.model is None else cheaper,
+                    expected_quality=decision.qualities.get(cheaper),
+                    qualities=decision.qualities,
+                )
             return True
         return False
 
@@ -244,20 +251,30 @@ class Call:
             rejected: the answer that is not good enough. It was paid for, and is billed to the call.
 
         Raises:
-            BudgetExceededError: a budget refuses the further attempt.
+            BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
-        if rejected is None:
-            self._record_failure(error, None)
+        ended = self._hold, self.tier, self._model, self._provider
+        if rejected is not None:
+            self._hold, self.tier, self._model, self._provider = None, tier, model, provider
+            try:
+                self.reserve(may_downgrade=False)
+            except BaseException:
+                self._hold, self.tier, self._model, self._provider = ended
+                raise
+            following = self._hold
+            self._hold, self.tier, self._model, self._provider = ended
+            self._record_ended(None, rejected, is_rejected=True)
+            self._hold = following
         else:
-            self._record_rejected(rejected)
-        self.tier = tier
-        self._model, self._provider = model, provider
+            self._record_ended(error, None)
+        self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
         self._reason = reason
         self._started_us = self._thrift.now_us()
         self._started = perf_counter()
         self.first_token = None
-        self.reserve()
+        if rejected is None:
+            self.reserve()
 
     @property
     def max_output_tokens(self) -> int | None:
@@ -293,7 +310,7 @@ class Call:
             return
         self.is_open = False
         try:
-            usage = _usage_of(response)
+            usage = response.taken()
             record = self._record(usage, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
@@ -342,7 +359,7 @@ class Call:
         self.is_open = False
         self._leave_flight()
         try:
-            self._record_failure(error, response)
+            self._record_ended(error, response)
         except Exception as failure:
             self._give_up(failure)
 
@@ -415,28 +432,20 @@ class Call:
                     record.observed_routing_nano_usd = priced.nano_usd - would.nano_usd
         return record
 
-    def _record_failure(self, error: BaseException | None, response: Response | None) -> None:
+    def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
+        """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
             record = self._blank(self._model, self._provider, CallRecord)
-            record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
-            tokens = 0
+            record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            usage = _usage_of(response)
+            usage = response.taken()
             record = self._record(usage, response)
             tokens = usage.input_tokens + usage.output_tokens
-        record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
-        self._settle(record.cost_nano_usd, tokens)
-        self._thrift.ledger.append(record)
-        self._capture(record, response)
-
-    def _record_rejected(self, response: Response) -> None:
-        usage = _usage_of(response)
-        record = self._record(usage, response)
-        if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
+        if not is_rejected:
+            record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
+        elif record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
             record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
-        if self._hold is not None:
-            self._hold.learn(usage)
-        self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
+        self._settle(record.cost_nano_usd, tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)
 
@@ -492,9 +501,3 @@ class Call:
         if self._flight is not None:
             self._flight.done()
             self._flight = None
-
-
-def _usage_of(response: Response) -> Usage:
-    if response.usage is not None:
-        return response.usage
-    return response.estimate() if response.estimate is not None else Usage(estimated=True)

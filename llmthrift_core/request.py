@@ -159,6 +159,14 @@ class Response:
     payload: Callable[[], bytes] | None = None
     text: Callable[[], str] | None = None
 
+    def taken(self) -> Usage:
+        """The usage that the provider reported, or an estimate."""
+        if self.usage is not None:
+            return self.usage
+        from llmthrift_core.usage import Usage
+
+        return self.estimate() if self.estimate is not None else Usage(estimated=True)
+
 
 def _as_text(messages: Sequence[tuple[str, str]]) -> str:
     return messages[0][1] if len(messages) == 1 and messages[0][0] == "prompt" else "\n".join(f"{role}: {text}" for role, text in messages)

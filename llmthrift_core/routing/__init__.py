@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.bounds import Bounds as Bounds
     from llmthrift_core.routing.bounds import Capabilities as Capabilities
     from llmthrift_core.routing.cascade import Cascade as Cascade
+    from llmthrift_core.routing.cascade_policy import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.complexity import Complexity as Complexity
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
+    from llmthrift_core.routing.policy import holds_streams as holds_streams
+    from llmthrift_core.routing.policy import review as review
     from llmthrift_core.routing.policy import waits as waits
     from llmthrift_core.routing.policy import within_bounds as within_bounds
     from llmthrift_core.routing.profiles import Profile as Profile
@@ -67,12 +70,13 @@ _MODULES: Final = {
     ),
     "sticky": ("Sticky",),
     "cascade": ("Cascade",),
+    "cascade_policy": ("CascadePolicy",),
     "complexity": ("Complexity",),
     "decision": ("RouteDecision",),
     "example": ("Example",),
     "fallbacks": ("fallback_order", "fallback_reason"),
     "learned": ("LearnedRouter",),
-    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "waits", "within_bounds"),
+    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "waits", "within_bounds"),
     "request": ("RouteRequest",),
     "rules": (
         "Predicate",

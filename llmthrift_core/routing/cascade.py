@@ -20,6 +20,8 @@ from llmthrift_core.routing.state import packed, unpacked, version_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from llmthrift_core.routing.cascade_policy import CascadePolicy
+
     Floats = NDArray[np.float64]
 
 logger = logging.getLogger("llmthrift")
@@ -154,6 +156,12 @@ class Cascade:
     def version(self) -> str:
         """Hash of the models, the checks' names, the options and what was learned."""
         return version_of(*self._state())
+
+    def to_policy(self) -> CascadePolicy:
+        """As a policy for a router, with streams that are held until they are accepted."""
+        from llmthrift_core.routing.cascade_policy import CascadePolicy
+
+        return CascadePolicy(self)
 
     def to_bytes(self) -> bytes:
         """The cascade without its checks, to be stored; data only, no code."""

@@ -41,6 +41,17 @@ def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
     return tiers if allowed is None else allowed(request, tiers)
 
 
+def review(policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
+    """The tier to ask next where a policy finds an answer not good enough; None where it is kept, as by most policies."""
+    reviewed: Callable[[RouteRequest, str, str, Tiers], RouteDecision | None] | None = getattr(policy, "review", None)
+    return None if reviewed is None else reviewed(request, tier, answer, tiers)
+
+
+def holds_streams(policy: object) -> bool:
+    """Whether a stream is given to its reader only when its answer is accepted."""
+    return bool(getattr(policy, "holds_streams", False))
+
+
 class CallablePolicy:
     """A function from a RouteRequest to a tier's name, as a policy.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmthrift_core import BudgetExceededError, Thrift, Usage, cache_mode
+from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage, cache_mode
 from llmthrift_core.attribution import attribution_of
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
@@ -228,7 +228,7 @@ def test_an_answer_that_is_not_good_enough_is_billed_to_the_call(thrift: Thrift,
     call = thrift.begin(bounded(route=route))
     call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=answered("maybe"))
     call.finish(answered("yes"))
-    assert [step[0] for step in recorder.steps] == ["hold", "settle", "hold", "settle"]
+    assert [step[0] for step in recorder.steps] == ["hold", "hold", "settle", "settle"]
     first, second = sorted(thrift.ledger.calls(), key=lambda row: row.attempt)
     assert (first.model, first.error, second.model, second.attempt_reason) == (MODEL, None, "gpt-4o", "escalation")
     assert first.cost_nano_usd == 270_000
@@ -237,6 +237,21 @@ def test_an_answer_that_is_not_good_enough_is_billed_to_the_call(thrift: Thrift,
     assert (row["requests"], row["attempts"]) == (1, 2)
     # The strong model would have cost as much as its answer did: what was paid for the rejected one was lost.
     assert thrift.savings().routing_saved_usd == Decimal("-0.00027")
+
+
+def test_an_answer_is_kept_if_no_budget_has_room_for_another(thrift: Thrift):
+    thrift.budgets.add(Budget(limit_usd=0.001, window="day"))
+    models = {"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")}
+    route = RouteUse(CallablePolicy(lambda request: "cheap"), Tiers(("cheap", "strong")), RouteRequest("Hello"), models, "strong")
+    call = thrift.begin(Request(route=route, input_tokens=lambda: 1_000, max_output_tokens=lambda tier: 200))
+    with pytest.raises(BudgetExceededError):
+        call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=answered("maybe"))
+    assert (call.tier, call.model, call.attempts) == ("cheap", MODEL, 1)
+    call.finish(answered("maybe"))
+    (row,) = thrift.ledger.calls()
+    assert (row.cost_nano_usd, row.error) == (270_000, None)
+    (status,) = thrift.budgets.status()
+    assert (status["spent"], status["reserved"]) == (Decimal("0.00027"), 0)
 
 
 def test_observing_serves_reroutes_and_refuses_nothing(thrift: Thrift, monkeypatch: pytest.MonkeyPatch):

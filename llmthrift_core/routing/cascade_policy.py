@@ -1,0 +1,112 @@
+"""A cascade as a policy: its models are the tiers, the cheapest answers first."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy
+from llmthrift_core.routing.request import RouteRequest
+from llmthrift_core.routing.tiers import Tiers
+
+if TYPE_CHECKING:
+    from llmthrift_core.routing.cascade import Cascade
+
+logger = logging.getLogger("llmthrift")
+
+_ALARMING: Final = 0.3  # above this share of escalations, two calls for one answer eat up what the cheap model saves
+_ENOUGH: Final = 100
+
+
+class CascadePolicy:
+    """Asks the cheapest tier of a `Cascade`, and the next one where its answer is not good enough. Every answer is billed to the call.
+
+    Answers that call tools are kept: what can be checked is text. A stronger model that no budget has room for is not asked, and the
+    answer is kept. A warning is logged, once, when more than 30% of 100 or more answers were escalated.
+
+    Args:
+        cascade: the names of its models are the names of the tiers.
+        stream: "hold" gives a stream to its reader once its answer is accepted; "pass" gives it at once, and only notes in the ledger
+            what the checks say.
+        first: a policy that chooses the tier to begin with, as `ChatRouter(policy=...)` takes it; None begins with the cheapest.
+
+    Raises:
+        ConfigurationError: an option that cannot be used.
+
+    >>> from llmthrift_core.routing import Cascade, CascadePolicy, RouteRequest, Tiers
+    >>> policy = CascadePolicy(Cascade(["weak", "strong"]))
+    >>> tiers, request = Tiers(("weak", "strong")), RouteRequest("What is 12 * 12?")
+    >>> policy.decide(request, tiers).tier
+    'weak'
+    >>> policy.review(request, "weak", "I'm sorry, but I cannot help with that.", tiers).tier
+    'strong'
+    """
+
+    def __init__(self, cascade: Cascade, *, stream: Literal["hold", "pass"] = "hold", first: Any = None) -> None:
+        if stream not in ("hold", "pass"):
+            raise ConfigurationError(f'stream must be "hold" or "pass", not {stream!r}')
+        self.cascade = cascade
+        self.holds_streams = stream == "hold"
+        self._first: RoutingPolicy | None = None if first is None else as_policy(first)
+        self._lock = threading.Lock()
+        self._answers = self._escalated = 0
+        self._warned = False
+
+    @property
+    def version(self) -> str:
+        """The cascade's: a hash of its models, checks, options and of what it learned; with that of the first policy."""
+        return self.cascade.version if self._first is None else f"{self.cascade.version}-{self._first.version}"
+
+    @property
+    def escalation_rate(self) -> float | None:
+        """The share of this process's answers that were not good enough; None before the first."""
+        return self._escalated / self._answers if self._answers else None
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The tier to begin with."""
+        if self._first is not None:
+            return self._first.decide(request, tiers)
+        known = self._known(tiers)
+        if not known:
+            return RouteDecision(tiers.names[-1], "the cascade knows none of the allowed tiers; the strongest")
+        return RouteDecision(known[0], "a cascade begins with its cheapest model")
+
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
+        """The tier to ask next, where the answer of a tier is not good enough; None where it is kept.
+
+        Args:
+            answer: the whole text.
+        """
+        known = self._known(tiers)
+        if tier not in known or tier == known[-1]:
+            return None
+        confidence = self.cascade.confidence(request.question, answer, model=tier)
+        threshold = self.cascade.thresholds[self.cascade.models.index(tier)]
+        is_kept = confidence >= threshold
+        self._note(escalated=not is_kept)
+        if is_kept:
+            return None
+        reason = f"confidence {confidence:.2f} in the answer of {tier} is below {threshold:.2f}"
+        return RouteDecision(known[known.index(tier) + 1], reason, score=confidence, rejected=((tier, reason),))
+
+    def _known(self, tiers: Tiers) -> list[str]:
+        return [name for name in self.cascade.models if name in tiers.names]
+
+    def _note(self, *, escalated: bool) -> None:
+        with self._lock:
+            self._answers += 1
+            self._escalated += escalated
+            rate = self._escalated / self._answers
+            is_alarming = not self._warned and self._answers >= _ENOUGH and rate > _ALARMING
+            self._warned = self._warned or is_alarming
+        if is_alarming:
+            logger.warning(
+                "%.0f%% of %d answers were escalated; above %.0f%% a cascade may cost more than it saves: begin with another model, "
+                "route hard questions past it with first=..., or fit the cascade",
+                100 * rate,
+                self._answers,
+                100 * _ALARMING,
+            )
