@@ -212,16 +212,8 @@ class Call:
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
-            if (decision := self.decision) is not None:
-                why = f"budget {refused.budget!r} has no room for {tier}"
-                self.decision = RouteDecision(
-                    cheaper,
-                    f"{decision.reason}; {why}",
-                    rejected=(*decision.rejected, (tier, why)),
-                    model=None if decision.model is None else cheaper,
-                    expected_quality=decision.qualities.get(cheaper),
-                    qualities=decision.qualities,
-                )
+            if self.decision is not None:
+                self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {tier}")
             return True
         return False
 
@@ -275,6 +267,11 @@ class Call:
         self.first_token = None
         if rejected is None:
             self.reserve()
+
+    def note_route(self, reason: str) -> None:
+        """Say more of why this model answers."""
+        if self.decision is not None:
+            self.decision = replace(self.decision, reason=f"{self.decision.reason}; {reason}")
 
     @property
     def max_output_tokens(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import TracebackType
@@ -23,13 +24,15 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
+from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import RouteRequest, waits, within_bounds
+from llmthrift_core.routing import RouteRequest, holds_streams, review, waits, within_bounds
+from llmthrift_core.settings import is_observing
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
 from llmthrift_langchain.lineage import root_of
-from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of
+from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.response import count_input, merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
@@ -74,7 +77,7 @@ class RoutedCall:
         system = system_of(self._fields)
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
-        described = RouteRequest(
+        self.described = described = RouteRequest(
             question=question_of(self._fields),
             system=system,
             history_messages=len(messages),
@@ -200,6 +203,44 @@ class RoutedCall:
         call.attempt(following, self._arguments.get("model") or tier.name, tier.provider, reason="fallback", error=error)
         return True
 
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether the policy looks at answers."""
+        return hasattr(self._router.routing, "review")
+
+    @property
+    def holds_stream(self) -> bool:
+        """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
+        return holds_streams(self._router.routing) and self.call.hit is None and not is_observing()
+
+    def escalated(self, message: AIMessage | None, *, is_out: bool = False) -> bool:
+        """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
+
+        Args:
+            is_out: the answer was streamed to its reader; what the policy says is only noted.
+        """
+        call = self.call
+        if call.hit is not None or message is None or message.tool_calls or call.tier is None or is_observing():
+            return False
+        decision = review(self._router.routing, self.described, call.tier, text_of(message.content), self._tiers)
+        if decision is None:
+            return False
+        if is_out:
+            call.note_route(f"{decision.reason}, and was streamed")
+            return False
+        tier = self._router.tiers[decision.tier]
+        name = self._arguments.get("model") or tier.name
+        response = response_of_message(message, self._fields, call.model, storable=False)
+        ended = call.tier
+        try:
+            call.attempt(decision.tier, name, tier.provider, reason="escalation", rejected=response)
+        except BudgetExceededError as refused:
+            call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        self._left.append(ended)
+        call.decision = decision
+        return True
+
     def finished(self, message: AIMessage | None) -> None:
         """A model, or the cache, gave its whole answer. Touches the database."""
         call = self.call
@@ -316,13 +357,51 @@ class Finisher(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""
         message = getattr(response.generations[0][0], "message", None) if response.generations else None
-        self._routed.finished(message if isinstance(message, AIMessage) else None)
+        answer = message if isinstance(message, AIMessage) else None
+        self._routed.escalated(answer, is_out=True)
+        self._routed.finished(answer)
         self._routed.close()
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
         self._routed.broken_off(error, [AIMessageChunk(content="".join(self._text))] if self._text else [])
         self._routed.close()
+
+
+def begin(routed: RoutedCall) -> None:
+    """Begin a call, after identical ones under way."""
+    routed.begin()
+    while (waiting := routed.call.waiting) is not None:
+        waiting.wait()
+        routed.begin()
+
+
+async def abegin(routed: RoutedCall) -> None:
+    """As `begin`; the database is used off the event loop."""
+    while True:
+        if routed.is_quick:
+            routed.begin()
+        else:
+            await asyncio.to_thread(routed.begin)
+        waiting = routed.call.waiting
+        if waiting is None:
+            return
+        await waiting.wait_async()
+
+
+async def aescalated(routed: RoutedCall, message: AIMessage | None, *, is_out: bool = False) -> bool:
+    """As `RoutedCall.escalated`, off the event loop."""
+    if not routed.is_reviewed:
+        return False
+    return await asyncio.to_thread(routed.escalated, message, is_out=is_out)
+
+
+async def afinish(routed: RoutedCall, message: AIMessage | None) -> None:
+    """As `RoutedCall.finished`; the database is used off the event loop."""
+    if routed.writes:
+        await asyncio.to_thread(routed.finished, message)
+    else:
+        routed.finished(message)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

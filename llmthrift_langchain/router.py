@@ -7,7 +7,7 @@ tokens stream as they come. What is bound to the router (tools, structured outpu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +28,7 @@ from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_re
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.response import merge
-from llmthrift_langchain.routed import Finisher, RoutedCall, with_handler
+from llmthrift_langchain.routed import Finisher, RoutedCall, abegin, aescalated, afinish, begin, with_handler
 from llmthrift_langchain.run_follower import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare, structured_output
 
@@ -187,7 +187,7 @@ class ChatRouter(BaseChatModel):
         if is_disabled():
             return self._plain(kwargs).invoke(input, config, **self._plain_arguments(stop, kwargs))
         with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
-            _begin(routed)
+            begin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
                 try:
@@ -196,6 +196,8 @@ class ChatRouter(BaseChatModel):
                     if not routed.failed(error):
                         raise
                 else:
+                    if routed.escalated(message):
+                        continue
                     routed.finished(message)
                     return message
 
@@ -206,7 +208,7 @@ class ChatRouter(BaseChatModel):
         if is_disabled():
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
         with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
-            await _abegin(routed)
+            await abegin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
                 try:
@@ -215,7 +217,9 @@ class ChatRouter(BaseChatModel):
                     if not routed.failed(error):
                         raise
                 else:
-                    await _afinish(routed, message)
+                    if await aescalated(routed, message):
+                        continue
+                    await afinish(routed, message)
                     return message
 
     def stream(
@@ -226,17 +230,19 @@ class ChatRouter(BaseChatModel):
             yield from self._plain(kwargs).stream(input, config, **self._plain_arguments(stop, kwargs))
             return
         with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
-            _begin(routed)
+            begin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
                 chunks: list[AIMessageChunk] = []
+                is_held = routed.holds_stream
                 try:
                     for chunk in model.stream(routed.messages, inner_config, **arguments):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
                         routed.grew(chunk.content)
-                        yield chunk
+                        if not is_held:
+                            yield chunk
                 except BaseException as error:
                     if chunks:
                         routed.broken_off(error, chunks)
@@ -244,7 +250,12 @@ class ChatRouter(BaseChatModel):
                     if not routed.failed(error):
                         raise
                 else:
-                    routed.finished(merge(chunks))
+                    whole = merge(chunks)
+                    if routed.escalated(whole, is_out=not is_held):
+                        continue
+                    routed.finished(whole)
+                    if is_held:
+                        yield from chunks
                     return
 
     async def astream(
@@ -256,17 +267,19 @@ class ChatRouter(BaseChatModel):
                 yield chunk
             return
         with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
-            await _abegin(routed)
+            await abegin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
                 chunks: list[AIMessageChunk] = []
+                is_held = routed.holds_stream
                 try:
                     async for chunk in model.astream(routed.messages, inner_config, **arguments):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
                         routed.grew(chunk.content)
-                        yield chunk
+                        if not is_held:
+                            yield chunk
                 except BaseException as error:
                     if chunks:
                         routed.broken_off(error, chunks)
@@ -274,7 +287,13 @@ class ChatRouter(BaseChatModel):
                     if not routed.failed(error):
                         raise
                 else:
-                    await _afinish(routed, merge(chunks))
+                    whole = merge(chunks)
+                    if await aescalated(routed, whole, is_out=not is_held):
+                        continue
+                    await afinish(routed, whole)
+                    if is_held:
+                        for chunk in chunks:
+                            yield chunk
                     return
 
     def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -283,7 +302,7 @@ class ChatRouter(BaseChatModel):
             return super().stream_events(input, config, **kwargs)
         version = kwargs.pop("version")
         routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
-        _begin(routed)
+        begin(routed)
         model, inner_config, arguments = routed.next()
         return model.stream_events(routed.messages, with_handler(inner_config, Finisher(routed)), version=version, **arguments)
 
@@ -295,7 +314,7 @@ class ChatRouter(BaseChatModel):
 
     async def _astream_events_v3(self, input: Any, config: RunnableConfig | None, *, version: Any, **kwargs: Any) -> Any:
         routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
-        await _abegin(routed)
+        await abegin(routed)
         model, inner_config, arguments = routed.next()
         return await model.astream_events(routed.messages, with_handler(inner_config, Finisher(routed)), version=version, **arguments)
 
@@ -443,33 +462,6 @@ def thrifty(model: Any, thrift: Thrift, *, cache: ThriftCache | bool = True, **o
     ('one', 'one')
     """
     return ChatRouter(thrift, models={"model": model}, cache=cache, **options)
-
-
-def _begin(routed: RoutedCall) -> None:
-    routed.begin()
-    while (waiting := routed.call.waiting) is not None:
-        waiting.wait()
-        routed.begin()
-
-
-async def _abegin(routed: RoutedCall) -> None:
-    begin: Callable[[], None] = routed.begin
-    while True:
-        if routed.is_quick:
-            begin()
-        else:
-            await asyncio.to_thread(begin)
-        waiting = routed.call.waiting
-        if waiting is None:
-            return
-        await waiting.wait_async()
-
-
-async def _afinish(routed: RoutedCall, message: AIMessage | None) -> None:
-    if routed.writes:
-        await asyncio.to_thread(routed.finished, message)
-    else:
-        routed.finished(message)
 
 
 def _config_of(

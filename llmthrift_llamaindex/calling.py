@@ -28,6 +28,8 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
                 if not driven.failed(error):
                     raise
             else:
+                if driven.escalated(response):
+                    continue
                 driven.finished(driven.whole(response))
                 return response
 
@@ -45,6 +47,8 @@ async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str
                 if not driven.failed(error):
                     raise
             else:
+                if await _aescalated(driven, response):
+                    continue
                 await _afinish(driven, driven.whole(response))
                 return response
 
@@ -96,6 +100,10 @@ async def _abegin(driven: DrivenCall) -> None:
         await waiting.wait_async()
 
 
+async def _aescalated(driven: DrivenCall, response: Any, *, is_out: bool = False) -> bool:
+    return driven.is_reviewed and await asyncio.to_thread(driven.escalated, response, is_out=is_out)
+
+
 async def _afinish(driven: DrivenCall, response: Any) -> None:
     if driven.writes:
         await asyncio.to_thread(driven.finished, response)
@@ -133,13 +141,17 @@ async def _aopen(driven: DrivenCall) -> AsyncIterator[Any]:
 def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, None]:
     with driven:
         while True:
+            is_held, held = driven.holds_stream, list[Any]()
             try:
                 while True:
                     with driven.owning():  # not while the reader has the piece: he may call other models
                         piece = next(opened, None)
                     if piece is None:
                         break
-                    yield driven.came(piece)
+                    if is_held:
+                        held.append(driven.came(piece))
+                    else:
+                        yield driven.came(piece)
             except BaseException as error:
                 if (close := getattr(opened, "close", None)) is not None:
                     close()
@@ -150,20 +162,28 @@ def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, Non
                     raise
                 opened = _open(driven)
             else:
+                if driven.escalated(driven.together(), is_out=not is_held):
+                    opened = _open(driven)
+                    continue
                 driven.finished(driven.together())
+                yield from held
                 return
 
 
 async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     with driven:
         while True:
+            is_held, held = driven.holds_stream, list[Any]()
             try:
                 while True:
                     with driven.owning():
                         piece = await anext(opened, None)
                     if piece is None:
                         break
-                    yield driven.came(piece)
+                    if is_held:
+                        held.append(driven.came(piece))
+                    else:
+                        yield driven.came(piece)
             except BaseException as error:
                 if (close := getattr(opened, "aclose", None)) is not None:
                     await close()
@@ -174,5 +194,10 @@ async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerat
                     raise
                 opened = await _aopen(driven)
             else:
+                if await _aescalated(driven, driven.together(), is_out=not is_held):
+                    opened = await _aopen(driven)
+                    continue
                 await _afinish(driven, driven.together())
+                for piece in held:
+                    yield piece
                 return

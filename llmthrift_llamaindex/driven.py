@@ -16,15 +16,18 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
+from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import CacheUse, PromptFeatures, Request
+from llmthrift_core.routing import holds_streams, review, waits
+from llmthrift_core.settings import is_observing
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import canonical_messages, system_of
 from llmthrift_llamaindex.ownership import owned_by
 from llmthrift_llamaindex.replay import CachedAnswer
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, count_input, has_tool_calls, pairs_of, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_input, has_tool_calls, pairs_of, response_of
 from llmthrift_llamaindex.runs import current_run
 from llmthrift_llamaindex.semantic import semantic_use
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
@@ -86,6 +89,9 @@ class DrivenCall:
             may_clamp=can_be_limited(behind.model(None)),
         )
 
+        if self.request.route is not None:
+            self._tiers = self.request.route.tiers  # which the policy may have narrowed
+
     # --- life ---
 
     def __enter__(self) -> Self:
@@ -125,12 +131,12 @@ class DrivenCall:
 
     @property
     def is_quick(self) -> bool:
-        """Whether `begin` will find its answer in memory."""
-        use = self.request.cache
+        """Whether `begin` will find its answer in memory, and ask no model which one to call."""
+        use, route = self.request.cache, self.request.route
         if use is not None and use.mode == "on":
             in_memory: bool = self._thrift.cache.holds(use.key)
             return in_memory
-        return not self._thrift.budgets.are_kept
+        return not self._thrift.budgets.are_kept and not (route is not None and waits(route.policy))
 
     @property
     def writes(self) -> bool:
@@ -171,6 +177,47 @@ class DrivenCall:
         model = self._behind.model(following)
         name = str(self._arguments.get("model") or model_of(model))
         call.attempt(following, name, provider_of(model), reason="fallback", error=error)
+        return True
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether the policy looks at answers."""
+        route = self.request.route
+        return route is not None and hasattr(route.policy, "review")
+
+    @property
+    def holds_stream(self) -> bool:
+        """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
+        route = self.request.route
+        return route is not None and holds_streams(route.policy) and self.call.hit is None and not is_observing()
+
+    def escalated(self, answer: Answer | None, *, is_out: bool = False) -> bool:
+        """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
+
+        Args:
+            is_out: the answer was streamed to its reader; what the policy says is only noted.
+        """
+        call, route = self.call, self.request.route
+        if route is None or call.tier is None or call.hit is not None or answer is None or has_tool_calls(answer) or is_observing():
+            return False
+        decision = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers)
+        if decision is None:
+            return False
+        if is_out:
+            call.note_route(f"{decision.reason}, and was streamed")
+            return False
+        model = self._behind.model(decision.tier)
+        name = str(self._arguments.get("model") or model_of(model))
+        rejected = response_of(answer, self._asked, call.model, self._provider, storable=False)
+        ended = call.tier
+        try:
+            call.attempt(decision.tier, name, provider_of(model), reason="escalation", rejected=rejected)
+        except BudgetExceededError as refused:
+            call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        self._tried.append(ended)
+        call.decision = decision
+        self._pieces = Pieces()
         return True
 
     def finished(self, answer: Answer | None) -> None:

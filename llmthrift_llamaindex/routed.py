@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.request import RouteUse
-from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
+from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason, within_bounds
 from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, question_of, system_of
@@ -94,27 +94,28 @@ class ManyModels:
         pin: str | None,
     ) -> RouteUse:
         """How a call is routed. A loop of tools is judged by what it began with."""
-        allowed = self.tiers if tiers is None else tiers
         begun: Asked = asked if isinstance(asked, str) else before_tools(asked)
         pairs = pairs_of(begun)
         asks = begun if isinstance(begun, str) else question_of(begun)
         found = question_in(asks, self.answers.extract_question)  # documents say nothing of how hard the question is
         kept = None if pin is None else self._pins.of(pin)
+        request = RouteRequest(
+            question=asks if found is None else found[1],
+            system="" if isinstance(begun, str) else system_of(begun),
+            history_messages=len(pairs),
+            input_chars=sum(len(text) for _, text in pairs),
+            has_tools=_has_tools(arguments),
+            has_images=not isinstance(asked, str) and has_media(asked),
+            structured=arguments.get("response_format") is not None,
+            attribution=attribution,
+            max_tier=max_tier,
+            metadata=active_tags(),
+        )
+        allowed = within_bounds(self.policy, request, self.tiers if tiers is None else tiers)
         return RouteUse(
             policy=self.policy if kept is None else Pinned(kept, self.policy.version),
             tiers=allowed,
-            request=RouteRequest(
-                question=asks if found is None else found[1],
-                system="" if isinstance(begun, str) else system_of(begun),
-                history_messages=len(pairs),
-                input_chars=sum(len(text) for _, text in pairs),
-                has_tools=_has_tools(arguments),
-                has_images=not isinstance(asked, str) and has_media(asked),
-                structured=arguments.get("response_format") is not None,
-                attribution=attribution,
-                max_tier=max_tier,
-                metadata=active_tags(),
-            ),
+            request=request,
             # A call may override the model's name: llm.chat(messages, model="other").
             models={name: (str(arguments.get("model") or model_of(llm)), provider_of(llm)) for name, llm in self.models.items()},
             baseline=self._baseline_within(allowed),

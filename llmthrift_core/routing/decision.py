@@ -29,3 +29,14 @@ class RouteDecision:
     expected_quality: float | None = None
     expected_cost_usd: float | None = None
     qualities: Mapping[str, float] = field(default_factory=dict)
+
+    def instead(self, tier: str, why: str) -> RouteDecision:
+        """The decision for another tier, because the chosen one cannot be had."""
+        return RouteDecision(
+            tier,
+            f"{self.reason}; {why}",
+            rejected=(*self.rejected, (self.tier, why)),
+            model=None if self.model is None else tier,
+            expected_quality=self.qualities.get(tier),
+            qualities=self.qualities,
+        )
