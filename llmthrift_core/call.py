@@ -49,27 +49,9 @@ class Call:
     """
 
     __slots__ = (
-        "_attempt",
-        "_flight",
-        "_hold",
-        "_model",
-        "_observed_hit",
-        "_provider",
-        "_reason",
-        "_started",
-        "_started_us",
-        "_thrift",
-        "answer",
-        "call_id",
-        "decision",
-        "first_token",
-        "hit",
-        "is_open",
-        "request",
-        "semantic_hit",
-        "tier",
-        "waiting",
-    )
+        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift",
+        "answer", "call_id", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
+    )  # fmt: skip
 
     def __init__(self, thrift: Thrift, request: Request) -> None:
         self._thrift = thrift
@@ -171,6 +153,8 @@ class Call:
         self.decision = route.policy.decide(route.request, route.tiers)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
+        if self.request.attribution.config_version is None:
+            self.request.attribution = self.request.attribution.over(Attribution(config_version=route.policy.version))
 
     def reserve(self, *, may_downgrade: bool = True) -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
