@@ -8,7 +8,7 @@ from typing import Any
 
 from llmthrift_core.routing.bounds import Bounds
 from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, waits
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -34,6 +34,15 @@ class Bounded:
     def waits(self) -> bool:
         """Whether the inner policy may wait for a model."""
         return waits(self.policy)
+
+    @property
+    def holds_streams(self) -> bool:
+        """As the inner policy."""
+        return holds_streams(self.policy)
+
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
+        """As the inner policy: the tier to ask next, where the answer of a tier is not good enough."""
+        return review(self.policy, request, tier, answer, tiers)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the bounds.
