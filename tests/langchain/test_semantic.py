@@ -85,9 +85,14 @@ def test_a_hit_says_what_it_matched(thrift, client, provider):
         [HumanMessage("Hi"), AIMessage("Hello"), HumanMessage(AGAIN)],
         [HumanMessage(AGAIN), AIMessage("Which ones?")],
         [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}])],
+        [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "input_file", "file_data": "data:application/pdf;base64,AA=="}])],
+        [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "media", "mime_type": "application/pdf", "data": "AA=="}])],
+        [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "search_result", "source": "a", "content": []}])],
+        [HumanMessage(AGAIN, name="ben")],
+        [HumanMessage(AGAIN, additional_kwargs={"shop": "Berlin"})],
         [HumanMessage(f"Context:\n\nWe open at nine.\n\nQuestion: {AGAIN}")],
     ],
-    ids=["system", "history", "assistant", "image", "template"],
+    ids=["system", "history", "assistant", "image", "file", "media", "search result", "name", "additional", "template"],
 )
 def test_everything_but_the_question_must_be_equal(ask, provider, other):
     ask(HOURS)

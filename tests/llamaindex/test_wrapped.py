@@ -278,6 +278,7 @@ def test_a_question_that_means_the_same_is_answered(thrift, provider, openai):
         [system, ChatMessage("Hi"), ChatMessage("Hello", role="assistant"), ChatMessage("How can I reset my password?")],
         [system, ChatMessage("How do I reset my router?")],
         [system, ChatMessage("Page one.\n\nPage two.\n\nHow can I reset my password?")],
+        [system, ChatMessage("How can I reset my password?", additional_kwargs={"name": "ben"})],
     ):
         before = len(provider.requests)
         llm.chat(other)
