@@ -109,6 +109,15 @@ def test_masks_make_one_question_of_many_but_for_the_guard(make):
     assert cache.lookup("What are the hours of shop AB1?").answer == "Nine."
 
 
+@pytest.mark.parametrize(("stored", "asked"), [("What is 2¹⁰?", "What is 210?"), ("What is 10³ hours?", "What is 103 hours?")])
+def test_one_form_of_unicode_makes_no_equal_questions(make, stored, asked):
+    cache = make()
+    cache.store(stored, "1024")
+    assert cache.lookup(asked) is None
+    assert cache.explain(asked).decision == "miss"
+    assert cache.lookup(stored.upper()).kind == "exact"
+
+
 def test_entries_expire_age_and_need_what_is_required(tmp_path):
     now = [1_800_000_000.0]
     with Thrift(tmp_path / "l.db", clock=lambda: now[0]) as thrift:
