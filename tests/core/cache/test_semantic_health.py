@@ -11,7 +11,7 @@ import pytest
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, Decision, DecisionPolicy, ErrorBound, FixedThreshold, SemanticCache
 from llmthrift_core.cache.semantic.policy import Experience, Observation
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError
 from tests.core.cache.test_semantic import by_topic
 
 
@@ -225,6 +225,22 @@ def test_a_policy_of_ones_own(thrift: Thrift):
     assert cache.lookup("What hours?") is not None
     assert cache.belief().text == "1 of 1 answered"
     assert cache.explain("What hours are these?").reason == "because"
+
+
+def test_a_policy_or_judge_that_raises_breaks_no_call(thrift: Thrift):
+    class Broken(DecisionPolicy):
+        def judge(self, features: Any, similarity: float) -> Decision:
+            raise KeyError("features")
+
+    def over_budget(first: str, second: str) -> bool:
+        raise BudgetExceededError("the judge's model has no room")
+
+    cache = opened(thrift, policy=Broken(), same_answer=over_budget)
+    cache.store("Which hours?", "Nine.")
+    assert cache.lookup("What hours?") is None
+    cache.store("What hours?", "From nine.")
+    stats = cache.stats()
+    assert (stats["misses"], stats["errors"], stats["entries"]) == (1, 2, 1)
 
 
 def test_what_a_cached_answer_by_meaning_saved_is_observed(tmp_path, monkeypatch):
