@@ -469,6 +469,7 @@ def _nano_usd(usd: Any) -> int | None:
 def _parts_of(hit_id: str) -> tuple[int, str]:
     number, _, rest = hit_id.partition("-")
     try:
-        return int(number, 16), rest.partition("-")[0] or "?"
+        found = int(number, 16)
     except ValueError:
         return -1, "?"
+    return found if found < 1 << 63 else -1, rest.partition("-")[0] or "?"  # a database asked for more would raise

@@ -227,6 +227,15 @@ def test_a_poisoned_row_is_passed_over(tmp_path):
         assert fresh.stats()["errors"] == 0
 
 
+def test_a_poisoned_risk_opens_nothing(make, thrift):
+    cache = make()
+    assert cache.lookup("Which hours?") is None
+    assert cache.flush()
+    with thrift.database.write() as connection:
+        connection.execute(text_of("UPDATE llmthrift_semantic_counts SET risk = :risk"), {"risk": float("nan")})
+    assert make(policy=ErrorBound(0.01)).policy.experience().risk is None
+
+
 def test_threads_agree(make):
     cache = make()
 
