@@ -77,9 +77,13 @@ class ThriftCache(BaseCache):
         require: metadata that an entry must carry to answer.
         semantic: True, an embeddings object, or a `SemanticCache`: after the exact cache has missed, a question is answered that means
             the same as an earlier one, with everything else of the request equal. Wrong answers are bounded to 1% of the requests.
+            A `SemanticCache` has limits of its own, whose namespace, share, labels and so on must be these.
         semantic_ttl_seconds: how long an entry answers by meaning.
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it such a prompt is matched exactly only.
+
+    Raises:
+        ConfigurationError: options that cannot be used, or that a given `SemanticCache` does not share.
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
@@ -343,6 +347,7 @@ def _semantic_cache(thrift: Thrift, given: Any, limits: CachePolicy) -> Semantic
     from llmthrift_langchain.embeddings import ThriftEmbeddings
 
     if isinstance(given, SemanticCache):
+        limits.check_agrees(given.limits)
         return given
     if isinstance(given, Embeddings) and not isinstance(given, ThriftEmbeddings):
         given = ThriftEmbeddings(thrift, given, cache=False)  # embeddings from an API cost money too

@@ -1,6 +1,7 @@
 """Which LangChain requests may be answered by meaning, and what of them is the question.
 
 Everything but the text of the last human message is the scope, which must be equal: model, parameters, system prompt, history, tools.
+A last message that holds more than text is matched exactly only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
 from llmthrift_core.request import SemanticUse
-from llmthrift_langchain.messages import has_images, text_of
+from llmthrift_langchain.messages import text_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
@@ -40,15 +41,25 @@ def semantic_use(
         return None
     if isinstance(fields, str):
         text = fields
+        beside: list[Any] = []
     else:
-        if not fields or fields[-1]["type"] not in ("human", "HumanMessageChunk") or has_images(fields[-1:]):
+        if not fields or fields[-1]["type"] not in ("human", "HumanMessageChunk"):
             return None
-        text = text_of(fields[-1]["content"])
         if any(each["type"].startswith("tool") for each in fields[:-1]):
             return None
+        _, content, *beside = canonical[-1]
+        if not isinstance(content, str) and not all(_is_text(block) for block in content):
+            return None
+        text = text_of(content)
     parts = split_turn(text, extract_question)
     if parts is None:
         return None
     context, question = parts
-    scope = digest("semantic", identity, schema, canonical_json(canonical[:-1]), context.encode("utf-8", "surrogatepass"))
+    others = canonical_json([*canonical[:-1], *beside])
+    scope = digest("semantic", identity, schema, others, context.encode("utf-8", "surrogatepass"))
     return SemanticUse(cache, question, scope)
+
+
+def _is_text(block: Any) -> bool:
+    """Whether a block of a canonical message is text and nothing else: an image, a file, a search result answers another question."""
+    return isinstance(block, str) or (block.get("type") == "text" and block.keys() == {"type", "text"})

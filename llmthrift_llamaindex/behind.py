@@ -104,7 +104,7 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
         ttl_seconds: how long an entry answers by meaning.
 
     Raises:
-        ConfigurationError: neither of these.
+        ConfigurationError: neither of these, or a SemanticCache whose limits are for others than the policy's.
     """
     if not isinstance(cache, bool | CachePolicy):
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
@@ -115,7 +115,9 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
         raise ConfigurationError("semantic= needs the cache: leave cache=True")
     from llmthrift_core.cache import SemanticCache
 
-    if not isinstance(semantic, SemanticCache):
+    if isinstance(semantic, SemanticCache):
+        policy.check_agrees(semantic.limits)
+    else:
         limits = replace(policy, ttl_seconds=ttl_seconds, max_bytes=None)
         embedder = None
         if semantic is not True:

@@ -53,12 +53,15 @@ def semantic_use(
     """
     if cache is None or (isinstance(temperature, int | float) and temperature > MOST_TEMPERATURE):
         return None
+    others: list[Any] = []
     if isinstance(asked, str):
-        before, text = [], asked
+        text = asked
     else:
         if not asked or asked[-1].role.value != "user" or has_media(asked[-1:]) or has_tool_turns(asked):
             return None
-        before, text = list(asked[:-1]), text_of(asked[-1])
+        *earlier, (role, blocks, *beside) = canonical_messages(asked)
+        others = [*earlier, [role, [block for block in blocks if not isinstance(block, str)], *beside]]
+        text = text_of(asked[-1])
     parts = question_in(text, extract_question)
     if parts is None and extract_question is None:
         parts = split_turn(text)
@@ -66,5 +69,5 @@ def semantic_use(
         return None
     context, question = parts
     kind = b"complete" if isinstance(asked, str) else b"chat"
-    earlier = canonical_json(canonical_messages(before))
-    return SemanticUse(cache, question, digest("semantic", kind, identity, parameters, earlier, context.encode("utf-8", "surrogatepass")))
+    scope = digest("semantic", kind, identity, parameters, canonical_json(others), context.encode("utf-8", "surrogatepass"))
+    return SemanticUse(cache, question, scope)

@@ -16,6 +16,7 @@ Eviction = Literal["lru", "lfu"]
 Share = Literal["namespace", "feature", "user"]
 
 MIB: Final = 1024 * 1024
+_KEPT_APART: Final = ("namespace", "share", "prompt_version", "require", "metadata", "tags", "sources")
 _LONGEST_SECONDS: Final = 100 * 365.25 * 86_400
 
 
@@ -68,6 +69,20 @@ class CachePolicy:
             object.__setattr__(self, name, _labels(name, getattr(self, name)))
         for name in ("metadata", "require"):
             object.__setattr__(self, name, _pairs(name, getattr(self, name)))
+
+    def check_agrees(self, other: CachePolicy) -> None:
+        """That both say the same of whose answers may be given, and of how they are labelled and removed. Lifetimes and sizes may differ.
+
+        Raises:
+            ConfigurationError: they do not, so that one would give what the other keeps apart.
+        """
+        differing = [name for name in _KEPT_APART if getattr(self, name) != getattr(other, name)]
+        if differing:
+            here, there = (", ".join(f"{name}={getattr(each, name)!r}" for name in differing) for each in (self, other))
+            raise ConfigurationError(
+                f"the cache has {here}, and the SemanticCache that it was given has {there}; give both the same: "
+                f"SemanticCache(..., limits=CachePolicy({here}))"
+            )
 
     def key(self, *parts: bytes, attribution: Attribution = EMPTY) -> bytes:
         """The key of a request: of this policy's namespace, prompt version and sharing, and of `parts` in their order.

@@ -12,7 +12,8 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
 from llmthrift_core import attribute
-from llmthrift_core.cache import FixedThreshold, SemanticCache
+from llmthrift_core.cache import CachePolicy, FixedThreshold, SemanticCache
+from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.testing import Answer, ToolCall
 from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
 
@@ -85,14 +86,39 @@ def test_a_hit_says_what_it_matched(thrift, client, provider):
         [HumanMessage("Hi"), AIMessage("Hello"), HumanMessage(AGAIN)],
         [HumanMessage(AGAIN), AIMessage("Which ones?")],
         [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}])],
+        [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "input_file", "file_data": "data:application/pdf;base64,AA=="}])],
+        [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "media", "mime_type": "application/pdf", "data": "AA=="}])],
+        [HumanMessage([{"type": "text", "text": AGAIN}, {"type": "search_result", "source": "a", "content": []}])],
+        [HumanMessage(AGAIN, name="ben")],
+        [HumanMessage(AGAIN, additional_kwargs={"shop": "Berlin"})],
         [HumanMessage(f"Context:\n\nWe open at nine.\n\nQuestion: {AGAIN}")],
     ],
-    ids=["system", "history", "assistant", "image", "template"],
+    ids=["system", "history", "assistant", "image", "file", "media", "search result", "name", "additional", "template"],
 )
 def test_everything_but_the_question_must_be_equal(ask, provider, other):
     ask(HOURS)
     ask(other)
     assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"namespace": "tenant a"},
+        {"share": "user"},
+        {"prompt_version": "2"},
+        {"require": {"pricing": "A"}},
+        {"metadata": {"pricing": "A"}},
+        {"tags": ("faq",)},
+        {"sources": ("manual.pdf",)},
+    ],
+    ids=str,
+)
+def test_a_given_cache_keeps_apart_what_the_exact_one_does(thrift, options):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        ThriftCache(thrift, semantic=SemanticCache(thrift, alike), **options)
+    same = SemanticCache(thrift, alike, limits=CachePolicy(ttl_seconds=60, max_entries=5, **options))
+    assert ThriftCache(thrift, semantic=same, **options).semantic is same
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0.5}, {"max_tokens": 5}, {"temperature": 1.5}], ids=str)

@@ -18,7 +18,7 @@ from llama_index.llms.openai import OpenAI
 from pydantic import BaseModel
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, cache_mode
-from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache import CachePolicy, ExactOnly, FixedThreshold, SemanticCache
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.testing.answers import Answer
 from llmthrift_llamaindex import RouterLLM, thrifty
@@ -61,6 +61,11 @@ def test_what_cannot_be_wrapped_is_told(thrift):
         thrifty(llm.as_structured_llm(Answered), thrift)
     with pytest.raises(ConfigurationError, match="cache must be"):
         thrifty(llm, thrift, cache="on")  # type: ignore[arg-type]
+    shared = SemanticCache(thrift, policy=ExactOnly())
+    with pytest.raises(ConfigurationError, match="namespace='tenant a'"):
+        thrifty(llm, thrift, cache=CachePolicy(namespace="tenant a"), semantic=shared)
+    with pytest.raises(ConfigurationError, match="prompt_version='2'"):
+        RouterLLM(thrift, models={"only": llm}, cache=CachePolicy(prompt_version="2"), semantic=shared)
     with pytest.raises(ConfigurationError, match="use a RouterLLM"):
         thrifty(llm, thrift).complete("Hi", max_tier="simple")
 
@@ -262,8 +267,6 @@ def test_counters_of_others_see_an_ordinary_call(thrift, provider, openai):
 
 @pytest.mark.loopback
 def test_a_question_that_means_the_same_is_answered(thrift, provider, openai):
-    from llmthrift_core.cache import FixedThreshold, SemanticCache
-
     semantic = SemanticCache(thrift, policy=FixedThreshold(0.8))
     llm = thrifty(openai(), thrift, semantic=semantic)
     system = ChatMessage("Answer briefly.", role="system")
@@ -278,6 +281,7 @@ def test_a_question_that_means_the_same_is_answered(thrift, provider, openai):
         [system, ChatMessage("Hi"), ChatMessage("Hello", role="assistant"), ChatMessage("How can I reset my password?")],
         [system, ChatMessage("How do I reset my router?")],
         [system, ChatMessage("Page one.\n\nPage two.\n\nHow can I reset my password?")],
+        [system, ChatMessage("How can I reset my password?", additional_kwargs={"name": "ben"})],
     ):
         before = len(provider.requests)
         llm.chat(other)

@@ -187,7 +187,8 @@ class ErrorBound(DecisionPolicy):
 
     def _errors(self) -> float:
         others = self._others.expected_wrong
-        return self._own_errors() + (0.0 if math.isnan(others) else others)
+        # What others expect may be below zero for a moment: a forked child knows its parent's estimate before the parent has written it.
+        return max(self._own_errors() + (0.0 if math.isnan(others) else others), 0.0)
 
     def _own_errors(self) -> float:
         """The wrong answers to expect among the hits so far: those remembered, and as many again as were forgotten."""

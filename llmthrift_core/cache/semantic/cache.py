@@ -39,7 +39,7 @@ from llmthrift_core.cache.store import Criteria, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
-from llmthrift_core.errors import ConfigurationError, EmbeddingError, MissingExtraError, StorageError
+from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
@@ -155,7 +155,7 @@ class SemanticCache:
         """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved."""
         try:
             return self._find(self._search.read(question, scope, current_attribution() if attribution is None else attribution))
-        except (StorageError, EmbeddingError, MissingExtraError, ValueError) as error:
+        except Exception as error:  # an embedder, a policy or an index of others may raise anything
             self._troubles.note("semantic lookup", error)
             self._counts.add(misses=1)
             return None
@@ -386,7 +386,7 @@ class SemanticCache:
                 asked = self._search.read(question, scope, who)
                 if asked.text:
                     self._put(asked, answer, who, made)
-        except (StorageError, EmbeddingError, MissingExtraError, ValueError) as error:
+        except Exception as error:
             self._troubles.note("semantic store", error)
 
     def _put(self, asked: Asked, answer: str, who: Attribution, made: Made) -> None:
@@ -469,6 +469,7 @@ def _nano_usd(usd: Any) -> int | None:
 def _parts_of(hit_id: str) -> tuple[int, str]:
     number, _, rest = hit_id.partition("-")
     try:
-        return int(number, 16), rest.partition("-")[0] or "?"
+        found = int(number, 16)
     except ValueError:
         return -1, "?"
+    return found if found < 1 << 63 else -1, rest.partition("-")[0] or "?"  # a database asked for more would raise

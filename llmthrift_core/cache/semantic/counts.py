@@ -116,7 +116,9 @@ class CacheCounts:
             values = dict(zip(sql.COUNT_NAMES, numbers, strict=True))
             if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
                 continue  # a row that is not ours
-            risk = day_risk if isinstance(day_risk, float) else None
+            if any(number < 0 for name, number in values.items() if name != "expected_wrong"):  # of which a day may take some back
+                continue
+            risk = day_risk if isinstance(day_risk, float) and math.isfinite(day_risk) else None
             shadow[day] = values["shadow_nano_usd"]
             for name, number in values.items():
                 totals[name] += number

@@ -54,7 +54,7 @@ class Evidence:
         for number, features, right, weight, checked in reversed(found):  # the oldest first
             self._seen = max(self._seen, number)
             values = vector_of(features, WIDTH)
-            if values is not None and features not in own:
+            if values is not None and type(weight) is int and features not in own:
                 known = tuple(values.astype(float).tolist())
                 self._policy.observe(Observation(known, bool(right), max(weight, 1) / 1000, bool(checked)))
 

@@ -38,11 +38,6 @@ class QuestionForms:
         self._limits = limits
         self._space = space
 
-    @property
-    def are_masked(self) -> bool:
-        """Whether two questions may share a key that are not equal."""
-        return bool(self._masks)
-
     def normalised(self, question: str) -> str:
         """In one Unicode form, with single spaces."""
         return _SPACES.sub(" ", unicodedata.normalize("NFKC", question)).strip()

@@ -109,6 +109,15 @@ def test_masks_make_one_question_of_many_but_for_the_guard(make):
     assert cache.lookup("What are the hours of shop AB1?").answer == "Nine."
 
 
+@pytest.mark.parametrize(("stored", "asked"), [("What is 2¹⁰?", "What is 210?"), ("What is 10³ hours?", "What is 103 hours?")])
+def test_one_form_of_unicode_makes_no_equal_questions(make, stored, asked):
+    cache = make()
+    cache.store(stored, "1024")
+    assert cache.lookup(asked) is None
+    assert cache.explain(asked).decision == "miss"
+    assert cache.lookup(stored.upper()).kind == "exact"
+
+
 def test_entries_expire_age_and_need_what_is_required(tmp_path):
     now = [1_800_000_000.0]
     with Thrift(tmp_path / "l.db", clock=lambda: now[0]) as thrift:
@@ -216,6 +225,15 @@ def test_a_poisoned_row_is_passed_over(tmp_path):
         assert fresh.lookup("What hours?") is None
         assert fresh.lookup("Which hours?") is None
         assert fresh.stats()["errors"] == 0
+
+
+def test_a_poisoned_risk_opens_nothing(make, thrift):
+    cache = make()
+    assert cache.lookup("Which hours?") is None
+    assert cache.flush()
+    with thrift.database.write() as connection:
+        connection.execute(text_of("UPDATE llmthrift_semantic_counts SET risk = :risk"), {"risk": float("nan")})
+    assert make(policy=ErrorBound(0.01)).policy.experience().risk is None
 
 
 def test_threads_agree(make):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, Decision, DecisionPolicy, ErrorBound, FixedThreshold, SemanticCache
 from llmthrift_core.cache.semantic.policy import Experience, Observation
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError
 from tests.core.cache.test_semantic import by_topic
 
 
@@ -47,6 +49,45 @@ def test_the_error_budget_of_a_bound_goes_on_after_a_restart(thrift: Thrift):
     assert belief.error_rate_high > 0.012
     assert bound.experience().risk == 0.02
     assert bound.experience().hits == 0  # what others did is not counted twice
+
+
+def test_the_estimate_of_errors_is_never_below_zero():
+    bound = ErrorBound(0.05, seed=1)
+    bound.recall(Experience(requests=100, hits=40, shadow_checks=2, expected_wrong=-5.0))  # what a forked child may see
+    assert bound.belief().expected_wrong == 0.0
+    assert bound.belief().error_rate_high < 0.05
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["semantic_hits = -1", "requests = -5", "misses = 'x'", "expected_wrong = -50", "expected_wrong = 9e999", "risk = 9e999", "day = 'x'"],
+)
+def test_hostile_counts_are_passed_over(tmp_path, written):
+    with Thrift(tmp_path / "l.db") as thrift:
+        cache = opened(thrift)
+        cache.store("Which hours?", "Nine.")
+        assert cache.lookup("What hours?") is not None
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection, connection:
+        connection.execute(f"UPDATE llmthrift_semantic_counts SET {written}")
+    with Thrift(tmp_path / "l.db") as thrift:
+        cache = opened(thrift, policy=ErrorBound(0.05, seed=1))
+        assert cache.lookup("What hours?") is None
+        belief = cache.belief()
+        assert (belief.requests >= 0, belief.hits >= 0, belief.expected_wrong) == (True, True, 0.0)
+        assert not cache.policy.experience().risk
+        assert thrift.health()["status"] == "ok"
+
+
+def test_hostile_evidence_is_passed_over(tmp_path):
+    with Thrift(tmp_path / "l.db") as thrift:
+        cache = opened(thrift, policy=ErrorBound(0.05, seed=1))
+        for answer in ("Nine.", "From nine."):
+            cache.store(f"Which hours? {answer}", answer)
+        assert cache.belief().observations == 1
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection, connection:
+        connection.execute("UPDATE llmthrift_semantic_evidence SET weight = 'heavy'")
+    with Thrift(tmp_path / "l.db") as thrift:
+        assert opened(thrift, policy=ErrorBound(0.05, seed=1)).belief().observations == 0
 
 
 def test_shadow_checks_cost_what_the_model_took_and_are_capped(tmp_path):
@@ -169,6 +210,7 @@ def test_removal_by_predicate_and_feedback_from_another_process(thrift: Thrift):
     assert cache.invalidate(where=lambda entry: entry.hits == 0) == 2
     assert not other.feedback("1-abc-2", correct=False)
     assert not other.feedback("nonsense", correct=False)
+    assert not other.feedback(f"{'f' * 40}-abc-2", correct=False)
     assert not other.feedback(hit.id, correct=True)
     assert other.feedback(hit.id, correct=False)
     assert cache.lookup("What price?") is None
@@ -225,6 +267,22 @@ def test_a_policy_of_ones_own(thrift: Thrift):
     assert cache.lookup("What hours?") is not None
     assert cache.belief().text == "1 of 1 answered"
     assert cache.explain("What hours are these?").reason == "because"
+
+
+def test_a_policy_or_judge_that_raises_breaks_no_call(thrift: Thrift):
+    class Broken(DecisionPolicy):
+        def judge(self, features: Any, similarity: float) -> Decision:
+            raise KeyError("features")
+
+    def over_budget(first: str, second: str) -> bool:
+        raise BudgetExceededError("the judge's model has no room")
+
+    cache = opened(thrift, policy=Broken(), same_answer=over_budget)
+    cache.store("Which hours?", "Nine.")
+    assert cache.lookup("What hours?") is None
+    cache.store("What hours?", "From nine.")
+    stats = cache.stats()
+    assert (stats["misses"], stats["errors"], stats["entries"]) == (1, 2, 1)
 
 
 def test_what_a_cached_answer_by_meaning_saved_is_observed(tmp_path, monkeypatch):
