@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.complexity import Complexity as Complexity
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
+    from llmthrift_core.routing.example import Examples as Examples
+    from llmthrift_core.routing.example_file import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
     from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
@@ -69,7 +71,8 @@ _MODULES: Final = {
     "cascade": ("Cascade",),
     "complexity": ("Complexity",),
     "decision": ("RouteDecision",),
-    "example": ("Example",),
+    "example": ("Example", "Examples"),
+    "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
     "learned": ("LearnedRouter",),
     "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "waits", "within_bounds"),
