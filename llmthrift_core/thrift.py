@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
-    from llmthrift_core.routing import Examples
+    from llmthrift_core.routing import Examples, RouterVersions
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
 
@@ -201,6 +201,13 @@ class Thrift:
             new_id=lambda: request_ids.new_request_id(),
             recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
         )
+
+    @cached_property
+    def routers(self) -> RouterVersions:
+        """What routers and cascades learned, kept in versions."""
+        from llmthrift_core.routing import RouterVersions
+
+        return RouterVersions(self.database, clock=self._clock)
 
     def _entries(self) -> EntryStore:
         if self.valkey is not None:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.rules import user_in as user_in
     from llmthrift_core.routing.sticky import Sticky as Sticky
     from llmthrift_core.routing.tiers import Tiers as Tiers
+    from llmthrift_core.routing.versions import RouterVersion as RouterVersion
+    from llmthrift_core.routing.versions import RouterVersions as RouterVersions
 
 _MODULES: Final = {
     "adaptive": (
@@ -93,6 +95,7 @@ _MODULES: Final = {
         "user_in",
     ),
     "tiers": ("Tiers",),
+    "versions": ("RouterVersion", "RouterVersions"),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
 
