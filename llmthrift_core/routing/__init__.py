@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.rules import structured_output as structured_output
     from llmthrift_core.routing.rules import tag_is as tag_is
     from llmthrift_core.routing.rules import user_in as user_in
+    from llmthrift_core.routing.simulation import simulate as simulate
+    from llmthrift_core.routing.simulation_report import SimulationReport as SimulationReport
     from llmthrift_core.routing.sticky import Sticky as Sticky
     from llmthrift_core.routing.tiers import Tiers as Tiers
+    from llmthrift_core.routing.traffic import Traffic as Traffic
     from llmthrift_core.routing.versions import RouterVersion as RouterVersion
     from llmthrift_core.routing.versions import RouterVersions as RouterVersions
 
@@ -94,7 +97,10 @@ _MODULES: Final = {
         "tag_is",
         "user_in",
     ),
+    "simulation": ("simulate",),
+    "simulation_report": ("SimulationReport",),
     "tiers": ("Tiers",),
+    "traffic": ("Traffic",),
     "versions": ("RouterVersion", "RouterVersions"),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -77,6 +77,11 @@ class Cascade:
         return self._models
 
     @property
+    def min_quality(self) -> float:
+        """The share of the last model's quality that is to be kept."""
+        return self._min_quality
+
+    @property
     def fitted(self) -> bool:
         """Whether confidence and thresholds were learned."""
         return self._learned is not None

@@ -130,6 +130,11 @@ class LearnedRouter:
         return self._default
 
     @property
+    def min_quality(self) -> float:
+        """The share of the default model's quality that is to be kept."""
+        return self._min_quality
+
+    @property
     def fitted(self) -> bool:
         """Whether there is something learned to decide by."""
         return self._learned is not None
