@@ -16,7 +16,7 @@ import gzip
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.measure import table
 from llmthrift_core.routing import Cascade, Example, LearnedRouter
+from llmthrift_core.routing.controls import apgr, control_scores, site_means, split, spread
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PRICES = {"weak": 0.6, "strong": 12.0}  # Mixtral-8x7B; gpt-4-1106 at $10 and $30, blended for its short answers
@@ -98,47 +99,12 @@ def _read_nine() -> Recorded:
     return Recorded([row["question"] for row in rows], [row["call_site"] for row in rows], quality, prices)
 
 
-def _split(rows: int, learn: int, seed: int) -> tuple[Any, Any]:
-    order = np.random.default_rng(seed).permutation(rows)
-    return order[:learn], order[learn:]
-
-
-def apgr(gain: Any, quality: Any) -> float:
-    """Area of the quality gap recovered when the strong model answers the prompts of highest gain, over the share of prompts."""
-    gap = (quality[:, 1] - quality[:, 0])[np.argsort(-gain, kind="stable")]
-    recovered = np.concatenate([[0.0], np.cumsum(gap)]) / gap.sum()
-    return float(np.mean((recovered[1:] + recovered[:-1]) / 2))
-
-
-def _table_of_sites(data: Recorded, learn: Any, judge: Any) -> Any:
-    """Each site's mean quality in the learning part, drawn to the overall mean as if by ten labels."""
-    sites = np.array(data.sites)
-    overall = data.quality[learn].mean(axis=0)
-    means = {
-        site: (data.quality[learn][sites[learn] == site].sum(axis=0) + 10 * overall) / ((sites[learn] == site).sum() + 10)
-        for site in set(sites[learn])
-    }
-    return np.array([means.get(site, overall) for site in sites[judge]])
-
-
-def _controls(data: Recorded, learn: Any, judge: Any, seed: int) -> dict[str, Any]:
-    lengths = np.array([len(data.prompts[row]) for row in judge])
-    found = {
-        "random": np.random.default_rng(seed).random(len(judge)),
-        "length (longest to strong)": lengths,
-        "shortest to strong": -lengths,
-        "oracle": data.quality[judge, 1] - data.quality[judge, 0],
-    }
-    if data.sites:
-        means = _table_of_sites(data, learn, judge)
-        found["call-site table"] = means[:, 1] - means[:, 0]
-    return found
+def _controls(data: Recorded, learn: Any, judge: Any, seed: int) -> Mapping[str, Any]:
+    return control_scores(data.prompts, data.sites, data.quality, learn, judge, seed)
 
 
 def _interval(values: Sequence[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    # Splits of one data set share their prompts: dividing by the root of their number would promise too much.
-    return f"{statistics.mean(values):.3f} ± {1.96 * spread:.3f}"
+    return f"{statistics.mean(values):.3f} ± {spread(values):.3f}"
 
 
 def _mmlu(seeds: int) -> None:
@@ -151,7 +117,7 @@ def _mmlu(seeds: int) -> None:
         areas: dict[str, list[float]] = {}
         outcomes = []
         for seed in range(seeds):
-            learn, judge = _split(len(data.prompts), learn_rows, seed)
+            learn, judge = split(len(data.prompts), learn_rows, seed)
             router = LearnedRouter(data.prices, "strong", seed=seed).fit(data.examples(learn, sites=sites))
             where = [data.sites[row] if sites and data.sites else None for row in judge]
             gain = np.array([router.gain(data.prompts[row], site) for row, site in zip(judge, where, strict=True)])
@@ -185,7 +151,7 @@ def _gsm8k(seeds: int) -> None:
         areas: dict[str, list[float]] = {}
         outcomes: dict[float, list[tuple[float, float]]] = {0.95: [], 0.98: []}
         for seed in range(seeds):
-            learn, judge = _split(len(data.prompts), int(share * len(data.prompts)), seed)
+            learn, judge = split(len(data.prompts), int(share * len(data.prompts)), seed)
             examples = data.examples(learn, sites=False)
             router = LearnedRouter(data.prices, "strong", seed=seed).fit(examples)
             scores = {"LearnedRouter (question alone)": np.array([router.gain(data.prompts[row]) for row in judge])}
@@ -225,7 +191,7 @@ def _nine(seeds: int) -> None:
         ):
             outcomes = []
             for seed in range(seeds):
-                learn, judge = _split(len(data.prompts), len(data.prompts) // 2, seed)
+                learn, judge = split(len(data.prompts), len(data.prompts) // 2, seed)
                 best = int(data.quality[learn].mean(axis=0).argmax())
                 router = LearnedRouter(data.prices, names[best], target, seed=seed).fit(data.examples(learn, sites=fitted))
                 sites = data.sites if told else None
@@ -234,12 +200,12 @@ def _nine(seeds: int) -> None:
             rows.append(_decided(f"{title}, min_quality {target:g}", target, outcomes))
     controls: dict[str, list[tuple[float, float]]] = {}
     for seed in range(seeds):
-        learn, judge = _split(len(data.prompts), len(data.prompts) // 2, seed)
+        learn, judge = split(len(data.prompts), len(data.prompts) // 2, seed)
         best = int(data.quality[judge].mean(axis=0).argmax())
         prices = np.array(list(data.prices.values()))
         for name, columns in (
             ("random", np.random.default_rng(seed).integers(len(names), size=len(judge))),
-            ("call-site table, best quality", _table_of_sites(data, learn, judge).argmax(axis=1)),
+            ("call-site table, best quality", site_means(data.sites or [], data.quality, learn, judge).argmax(axis=1)),
             ("oracle", (data.quality[judge] - 1e-3 * prices).argmax(axis=1)),
         ):
             controls.setdefault(name, []).append(_outcome(data, judge, list(columns), best))
@@ -253,7 +219,7 @@ def _unseen(seeds: int) -> None:
         sites = np.array(data.sites)
         known = sorted(set(sites))
         names = list(data.prices)
-        groups = np.array_split(np.random.default_rng(0).permutation(known), min(seeds, len(known)))
+        groups = np.arraysplit(np.random.default_rng(0).permutation(known), min(seeds, len(known)))
         outcomes: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for group in groups:
             learn, judge = np.flatnonzero(~np.isin(sites, group)), np.flatnonzero(np.isin(sites, group))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
+    from llmthrift_core.routing import Examples, RouterVersions
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
 
@@ -201,6 +202,13 @@ class Thrift:
             recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
         )
 
+    @cached_property
+    def routers(self) -> RouterVersions:
+        """What routers and cascades learned, kept in versions."""
+        from llmthrift_core.routing import RouterVersions
+
+        return RouterVersions(self.database, clock=self._clock)
+
     def _entries(self) -> EntryStore:
         if self.valkey is not None:
             from llmthrift_core.cache.valkey_store import ValkeyEntries
@@ -310,6 +318,22 @@ class Thrift:
             recent_days=recent_days,
             half_life_days=half_life_days,
         )
+
+    def examples(self, since: Moment | None = None, *, models: Mapping[str, float | str] | None = None) -> Examples:
+        """The judged answers whose text is stored, as a router or a cascade learns from them.
+
+        Args:
+            since: the calls from then on.
+            models: those of the router, as `LearnedRouter` takes them; answers of other models are left out. None: all answers, under the
+                names of the models that gave them.
+
+        Raises:
+            ConfigurationError: answers were judged, but no text is stored: that needs `Thrift(capture="text")`.
+        """
+        from llmthrift_core.examples import examples_of_ledger
+
+        self.ledger.flush()
+        return examples_of_ledger(self.database, since=since, models=models)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
         """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""

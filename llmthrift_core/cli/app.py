@@ -14,6 +14,7 @@ from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.quality import experiments, quality
+from llmthrift_core.cli.routing import route
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ app.add_typer(cache, name="cache")
 app.add_typer(budgets, name="budgets")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
+app.add_typer(route, name="route")
 app.command()(doctor)
 app.command()(estimate)
 

@@ -24,6 +24,7 @@ _EXTRAS: Final = {
     "postgres": "psycopg",
     "semantic": "fastembed",
     "gptcache": "gptcache",
+    "routing": "sklearn",
     "valkey": "valkey",
     "tokens": "llama_index.core",
     "notebook": "altair",

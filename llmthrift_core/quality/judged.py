@@ -15,6 +15,7 @@ from llmthrift_core.storage.tables import calls, feedback
 
 _COLUMNS: Final = (
     calls.c.id,
+    calls.c.request_id,
     calls.c.call_id,
     calls.c.at_us,
     calls.c.error,
@@ -29,6 +30,7 @@ _COLUMNS: Final = (
     calls.c.config_version,
     calls.c.call_site,
     calls.c.tags,
+    calls.c.cache,
 )
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000

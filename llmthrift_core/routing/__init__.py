@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.complexity import Complexity as Complexity
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
+    from llmthrift_core.routing.example import Examples as Examples
+    from llmthrift_core.routing.example_file import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
     from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
@@ -48,8 +50,13 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.rules import structured_output as structured_output
     from llmthrift_core.routing.rules import tag_is as tag_is
     from llmthrift_core.routing.rules import user_in as user_in
+    from llmthrift_core.routing.simulation import simulate as simulate
+    from llmthrift_core.routing.simulation_report import SimulationReport as SimulationReport
     from llmthrift_core.routing.sticky import Sticky as Sticky
     from llmthrift_core.routing.tiers import Tiers as Tiers
+    from llmthrift_core.routing.traffic import Traffic as Traffic
+    from llmthrift_core.routing.versions import RouterVersion as RouterVersion
+    from llmthrift_core.routing.versions import RouterVersions as RouterVersions
 
 _MODULES: Final = {
     "adaptive": (
@@ -73,7 +80,8 @@ _MODULES: Final = {
     "cascade_policy": ("CascadePolicy",),
     "complexity": ("Complexity",),
     "decision": ("RouteDecision",),
-    "example": ("Example",),
+    "example": ("Example", "Examples"),
+    "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
     "learned": ("LearnedRouter",),
     "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "waits", "within_bounds"),
@@ -93,7 +101,11 @@ _MODULES: Final = {
         "tag_is",
         "user_in",
     ),
+    "simulation": ("simulate",),
+    "simulation_report": ("SimulationReport",),
     "tiers": ("Tiers",),
+    "traffic": ("Traffic",),
+    "versions": ("RouterVersion", "RouterVersions"),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmthrift")
 
-_KIND: Final = "llmthrift.Cascade/1"
+KIND: Final = "llmthrift.Cascade/1"
 THRESHOLD: Final = 0.7
 """Confidence from which an answer is accepted before anything was learned."""
 _PRIOR: Final = 0.85
 """Confidence in an answer that no check objects to, before anything was learned."""
 _FEWEST_ANSWERS: Final = 20
-_FEWEST_OF_KIND: Final = 3
+_FEWEST_OFKIND: Final = 3
 """Good answers, and bad ones, without which nothing is learned."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -79,6 +79,11 @@ class Cascade:
         return self._models
 
     @property
+    def min_quality(self) -> float:
+        """The share of the last model's quality that is to be kept."""
+        return self._min_quality
+
+    @property
     def fitted(self) -> bool:
         """Whether confidence and thresholds were learned."""
         return self._learned is not None
@@ -100,7 +105,7 @@ class Cascade:
             raise ConfigurationError(f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers")
         quality = np.array([float(each.quality) for each in answers])
         good = int((quality >= 0.5).sum())
-        if len(answers) < _FEWEST_ANSWERS or min(good, len(answers) - good) < _FEWEST_OF_KIND:
+        if len(answers) < _FEWEST_ANSWERS or min(good, len(answers) - good) < _FEWEST_OFKIND:
             self._learned = None
             logger.info("a cascade learned nothing: %d answers, %d of them good", len(answers), good)
             return self
@@ -177,7 +182,7 @@ class Cascade:
         Raises:
             ConfigurationError: these bytes are no cascade, or one with other checks.
         """
-        header, arrays = unpacked(data, _KIND)
+        header, arrays = unpacked(data, KIND)
         cascade = cls(header["models"], checks, header["min_quality"], seed=header["seed"])
         if list(cascade._checks.names) != header["checks"]:
             raise ConfigurationError(
@@ -190,7 +195,7 @@ class Cascade:
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         header = {
-            "kind": _KIND,
+            "kind": KIND,
             "models": self._models,
             "checks": self._checks.names,
             "min_quality": self._min_quality,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from llmthrift_core.errors import ConfigurationError
@@ -26,6 +26,18 @@ class Example:
     quality: float
     call_site: str | None = None
     answer: str | None = None
+
+
+class Examples(list[Example]):
+    """Examples that were read, and what was left out.
+
+    Attributes:
+        skipped: how many rows were left out, by reason.
+    """
+
+    def __init__(self, examples: Iterable[Example] = (), skipped: Mapping[str, int] | None = None) -> None:
+        super().__init__(examples)
+        self.skipped = dict(skipped or {})
 
 
 def checked(examples: Iterable[Example]) -> list[Example]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmthrift")
 
-_KIND: Final = "llmthrift.LearnedRouter/1"
+KIND: Final = "llmthrift.LearnedRouter/1"
 _ANSWER_TOKENS: Final = 100.0
 """Assumed of every model where no example has an answer."""
 _STRANGE: Final = 0.1
@@ -128,6 +128,11 @@ class LearnedRouter:
     @property
     def default(self) -> str:
         return self._default
+
+    @property
+    def min_quality(self) -> float:
+        """The share of the default model's quality that is to be kept."""
+        return self._min_quality
 
     @property
     def fitted(self) -> bool:
@@ -285,7 +290,7 @@ class LearnedRouter:
         Raises:
             ConfigurationError: these bytes are no router, or one that needs an embedder.
         """
-        header, arrays = unpacked(data, _KIND)
+        header, arrays = unpacked(data, KIND)
         router = cls(
             {name: 0.0 for name, *_ in header["prices"]}, header["default"], header["min_quality"], embedder=embedder, seed=header["seed"]
         )
@@ -306,7 +311,7 @@ class LearnedRouter:
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         learned = self._learned
         header = {
-            "kind": _KIND,
+            "kind": KIND,
             "prices": [[name, *usd] for name, usd in self._prices.usd_per_million.items()],
             "default": self._default,
             "min_quality": self._min_quality,

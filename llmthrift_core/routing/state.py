@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +32,39 @@ def unpacked(data: bytes, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[
     Raises:
         ConfigurationError: these bytes are something else.
     """
+    header, arrays = _read(data, kind)
+    if header["kind"] != kind:
+        raise ConfigurationError(f"expected a stored {kind}, found {header['kind']!r:.80}")
+    return header, arrays
+
+
+def kind_of(data: bytes) -> str:
+    """What was stored.
+
+    Raises:
+        ConfigurationError: these bytes are something else.
+    """
+    return str(_read(data, "router")[0]["kind"])
+
+
+def _read(data: bytes, wanted: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop("header").tobytes())
-        found = header["kind"]
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigurationError(f"these {len(data)} bytes are not a stored {kind} ({type(error).__name__})") from None
-    if found != kind:
-        raise ConfigurationError(f"expected a stored {kind}, found {found!r:.80}")
+        header["kind"]
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ConfigurationError(f"these {len(data)} bytes are not a stored {wanted} ({type(error).__name__})") from None
     return header, arrays
 
 

@@ -387,3 +387,15 @@ experiments = Table(
     Column("definition", Text, nullable=False),  # JSON object: arms, control, unit, salt
     Column("created_us", BigInteger, nullable=False),
 )
+
+# What routers and cascades learned. One version of a name is in use.
+router_versions = Table(
+    "llmthrift_router_versions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3, ... of a name
+    Column("state", LargeBinary, nullable=False),  # numbers and a header in JSON
+    Column("created_us", BigInteger, nullable=False),
+    Column("note", Text),
+    Column("active", SmallInteger, nullable=False),  # 1: the version in use
+)

@@ -1,0 +1,197 @@
+"""`llmthrift route`: what a policy would do with recorded traffic, and fitted routers in versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from llmthrift_core.cli.options import Prices, Since, Url, console, opened, pair
+from llmthrift_core.cli.policy_file import object_of_file
+from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.pricing import PriceCatalog
+from llmthrift_core.thrift import Thrift
+
+if TYPE_CHECKING:
+    from llmthrift_core.routing import Cascade, Examples, LearnedRouter, RouterVersion
+    from llmthrift_core.routing.model_prices import ModelPrices
+    from llmthrift_core.routing.replay import Subject
+
+route = typer.Typer(no_args_is_help=True, help="Simulate routing on recorded traffic; fit routers and keep their versions.")
+Data = Annotated[str, typer.Option("--data", help="A file of examples (.csv, .jsonl), or the word ledger")]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        "--models", help="weak=0.6,strong=gpt-4o: US dollars per million tokens, or a model's name. Default: those in the data, by name"
+    ),
+]
+Default = Annotated[str | None, typer.Option("--default", help="The model whose quality is to be kept. Default: the most expensive one")]
+MinQuality = Annotated[float, typer.Option("--min-quality", help="To be kept, as a share of the default model's quality")]
+
+
+@route.command("simulate")
+def simulate_policy(
+    data: Data,
+    policy: Annotated[str, typer.Option(help="learned, cascade, complexity, or FILE.py:OBJECT")] = "learned",
+    models: Models = None,
+    default: Default = None,
+    min_quality: MinQuality = 0.98,
+    seeds: Annotated[int, typer.Option(help="So many splits", min=1)] = 5,
+    learn_share: Annotated[float, typer.Option(help="Of the prompts to fit on; the others are judged by")] = 0.5,
+    plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page; opened, it loads Vega from a CDN")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    since: Since = None,
+    url: Url = None,
+    price_file: Prices = None,
+) -> None:
+    """Replay recorded traffic against a policy: quality, cost and escalations, beside controls that spend the same."""
+    if plot is not None and find_spec("altair") is None:
+        raise MissingExtraError("notebook", "altair")
+    _require_routing()
+    from llmthrift_core.routing import Traffic, simulate
+
+    catalog = PriceCatalog(overrides=price_file)
+    if data == "ledger":
+        with opened(url) as thrift:
+            examples = thrift.examples(since, models=_models(models))
+    else:
+        examples = _of_file(data)
+    prices, known = _priced(_models(models), examples, catalog)
+    traffic = Traffic.of(examples, prices)
+    makers = _makers(known, prices, default, min_quality, catalog)
+    given = None if policy in makers else _policy(policy)
+    found = simulate(traffic, lambda seed: given or makers[policy](seed), name=policy, seeds=seeds, learn_share=learn_share)
+    if as_json:
+        typer.echo(json.dumps(found.to_dicts(), indent=2))
+    else:
+        typer.echo(f"{found}{_left_out(examples)}\n\n{found.curve_text()}")
+    if plot is not None:
+        found.chart().save(str(plot), format="html")
+        typer.echo(f"saved {plot}", err=as_json)
+
+
+@route.command()
+def fit(
+    data: Data,
+    name: Annotated[str, typer.Option(help="What the router is called")],
+    kind: Annotated[str, typer.Option(help="learned or cascade")] = "learned",
+    models: Models = None,
+    default: Default = None,
+    min_quality: MinQuality = 0.98,
+    note: Annotated[str | None, typer.Option(help="To be kept with the version")] = None,
+    since: Since = None,
+    url: Url = None,
+    price_file: Prices = None,
+) -> None:
+    """Fit a router or a cascade, and save it as the next version of a name, which becomes the active one."""
+    _require_routing()
+    if kind not in ("learned", "cascade"):
+        raise typer.BadParameter(f"--kind takes learned or cascade, not {kind!r}")
+    catalog = PriceCatalog(overrides=price_file)
+    with opened(url) if data == "ledger" else Thrift(url) as thrift:
+        examples = thrift.examples(since, models=_models(models)) if data == "ledger" else _of_file(data)
+        prices, known = _priced(_models(models), examples, catalog)
+        made = _makers(known, prices, default, min_quality, catalog)[kind](0)
+        made.fit(examples)
+        if not made.fitted:
+            raise ConfigurationError(f"nothing was learned, so nothing is saved: {len(examples):,} examples are too few, or all alike")
+        saved = thrift.routers.save(made, name=name, note=note)
+    typer.echo(f"fitted on {len(examples):,} examples.{_left_out(examples)}")
+    typer.echo(f"saved version {saved.version} of {name!r}, {saved.size_bytes / 1e6:.1f} MB; it is the active one")
+
+
+@route.command()
+def versions(name: str, url: Url = None) -> None:
+    """The versions of a fitted router, newest first."""
+    with opened(url) as thrift:
+        found = thrift.routers.versions(name)
+        if not found:
+            raise typer.BadParameter(f"there is no router {name!r}; there are: {', '.join(map(repr, thrift.routers.names())) or 'none'}")
+    table = Table("version", "active", "saved", "MB", "note", title=f"Versions of {escape(name)}")
+    for each in found:
+        saved_at = f"{each.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(each.version), "yes" if each.active else "", saved_at, f"{each.size_bytes / 1e6:.1f}", escape(each.note or ""))
+    console.print(table)
+
+
+@route.command("roll-back")
+def roll_back(
+    name: str,
+    to: Annotated[int | None, typer.Option(help="A version's number; default: the one before the active one")] = None,
+    url: Url = None,
+) -> None:
+    """Make an earlier version the active one. Processes use it when they load the router again."""
+    with opened(url) as thrift:
+        now: RouterVersion = thrift.routers.roll_back(name, to)
+    typer.echo(f"version {now.version} of {name!r} is active")
+
+
+def _require_routing() -> None:
+    for package, brought in (("numpy", "numpy"), ("sklearn", "scikit-learn")):
+        if find_spec(package) is None:
+            raise MissingExtraError("routing", brought)
+
+
+def _of_file(data: str) -> Examples:
+    from llmthrift_core.routing import examples_of_file
+
+    return examples_of_file(data)
+
+
+def _models(text: str | None) -> dict[str, float | str] | None:
+    """Names and prices as the option takes them."""
+    if text is None:
+        return None
+    found: dict[str, float | str] = {}
+    for part in text.split(","):
+        name, value = pair(part.strip(), option="--models")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _priced(
+    models: Mapping[str, float | str] | None, examples: Examples, catalog: PriceCatalog
+) -> tuple[ModelPrices, Mapping[str, float | str]]:
+    from llmthrift_core.routing.model_prices import ModelPrices
+
+    if not examples:
+        raise ConfigurationError(
+            f"there are no examples.{_left_out(examples)} In a ledger they are calls that were judged, by thrift.feedback(...) or an "
+            'Evaluation, and whose text was stored with Thrift(capture="text")'
+        )
+    known = models if models is not None else {name: name for name in sorted({example.model for example in examples})}
+    return ModelPrices.of(known, catalog), known
+
+
+def _left_out(examples: Examples) -> str:
+    counts = ", ".join(f"{why} ({count:,})" for why, count in examples.skipped.items())
+    return f" Left out: {counts}." if counts else ""
+
+
+def _makers(
+    known: Mapping[str, float | str], prices: ModelPrices, default: str | None, min_quality: float, catalog: PriceCatalog
+) -> Mapping[str, Callable[[int], LearnedRouter | Cascade]]:
+    """What can be fitted, by the name that the options have for it; made from a seed."""
+    from llmthrift_core.routing import Cascade, LearnedRouter
+
+    def cascade(seed: int) -> Cascade:
+        if default is not None:
+            raise typer.BadParameter("--default is for learned routers: a cascade ends with the most expensive model")
+        return Cascade(sorted(prices.names, key=prices.blended), min_quality=min_quality, seed=seed)
+
+    return {"learned": lambda seed: LearnedRouter(known, default, min_quality, catalog=catalog, seed=seed), "cascade": cascade}
+
+
+def _policy(text: str) -> Subject:
+    from llmthrift_core.routing import Complexity
+
+    return Complexity() if text == "complexity" else object_of_file(text)

@@ -1,0 +1,46 @@
+"""Judged calls with their text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, or_, select
+
+from llmthrift_core.quality.judge import REQUEST_TYPE
+from llmthrift_core.quality.judged import JudgedCall, read_judged
+from llmthrift_core.storage.tables import calls, captures
+
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCall:
+    """A judged call and what is stored of its text.
+
+    Attributes:
+        judged: the call and its quality.
+        prompt, answer: None where no text is stored.
+    """
+
+    judged: JudgedCall
+    prompt: str | None
+    answer: str | None
+
+
+def read_labelled(connection: Connection, *, since_us: int | None) -> Iterator[LabelledCall]:
+    """The judged calls from `since_us` on, without those of judges themselves."""
+    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE)
+    judged = list(read_judged(connection, since_us=since_us, until_us=None, where=[asked]))
+    for start in range(0, len(judged), _BATCH):
+        yield from _with_text(connection, judged[start : start + _BATCH])
+
+
+def _with_text(connection: Connection, judged: Sequence[JudgedCall]) -> Iterator[LabelledCall]:
+    query = select(captures.c.request_id, captures.c.prompt, captures.c.answer).where(
+        captures.c.request_id.in_({each.call["request_id"] for each in judged})
+    )
+    texts = {request_id: (prompt, answer) for request_id, prompt, answer in connection.execute(query)}
+    for each in judged:
+        yield LabelledCall(each, *texts.get(each.call["request_id"], (None, None)))

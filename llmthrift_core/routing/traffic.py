@@ -1,0 +1,120 @@
+"""Recorded traffic that policies are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.controls import split
+from llmthrift_core.routing.example import Example, checked
+from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
+from llmthrift_core.routing.observations import Observations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.intp]
+
+FEWEST_PROMPTS: Final = 40
+"""With every model's label. With fewer, no difference between two policies would be above the noise."""
+_ANSWER_TOKENS: Final = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Prompts of which every model's answer was judged, so that it is known what any choice would have given.
+
+    Attributes:
+        models: names, cheapest first.
+        prompts, call_sites: of the rows.
+        quality, usd: shape (rows, models); dollars by four characters a token.
+        answers: a text for each model, None where none was stored; of the rows.
+        partial: the examples of prompts that lack a model's label: there to learn from, never to judge by.
+        distinct: the rows by prompt: the same prompt from two call sites is never learned from and judged by.
+    """
+
+    models: tuple[str, ...]
+    prompts: tuple[str, ...]
+    call_sites: tuple[str | None, ...]
+    quality: Floats
+    usd: Floats
+    answers: tuple[tuple[str | None, ...], ...]
+    partial: tuple[Example, ...]
+    distinct: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, examples: Iterable[Example], prices: ModelPrices) -> Traffic:
+        """The examples of these models.
+
+        Raises:
+            ConfigurationError: an example cannot be used, or fewer than 40 prompts have a label of every model.
+        """
+        given = checked(examples)
+        models = tuple(sorted(prices.names, key=prices.blended))
+        seen = Observations.of(given, models)
+        complete = np.flatnonzero(~np.isnan(seen.quality).any(axis=1))
+        if len(complete) < FEWEST_PROMPTS:
+            labels = ", ".join(f"{model} {count:,}" for model, count in zip(models, (~np.isnan(seen.quality)).sum(axis=0), strict=True))
+            raise ConfigurationError(
+                f"only {len(complete):,} of {len(seen.prompts):,} prompts have a judged answer of every model ({labels}), and at least "
+                f"{FEWEST_PROMPTS} are needed: what a policy's choice would have given is known only there. Let the other models answer a "
+                "sample of the prompts and judge it, or name fewer models"
+            )
+        rows = [(seen.prompts[row], seen.call_sites[row]) for row in complete]
+        texts = {(each.prompt, each.call_site, each.model): each.answer for each in given if each.answer is not None}
+        answers = tuple(tuple(texts.get((*row, model)) for model in models) for row in rows)
+        usual = np.where(np.isnan(seen.answer_tokens), _mean(seen.answer_tokens), seen.answer_tokens)
+        usd = [
+            [
+                prices.usd(model, tokens_of(len(prompt)), float(tokens) if answer is None else tokens_of(len(answer)))
+                for model, answer, tokens in zip(models, texts_of_row, usual, strict=True)
+            ]
+            for (prompt, _), texts_of_row in zip(rows, answers, strict=True)
+        ]
+        judged = set(rows)
+        partial = tuple(each for each in given if each.model in models and (each.prompt, each.call_site) not in judged)
+        distinct: dict[str, list[int]] = {}
+        for place, (prompt, _) in enumerate(rows):
+            distinct.setdefault(prompt, []).append(place)
+        return cls(
+            models,
+            tuple(prompt for prompt, _ in rows),
+            tuple(site for _, site in rows),
+            seen.quality[complete],
+            np.array(usd),
+            answers,
+            partial,
+            tuple(map(tuple, distinct.values())),
+        )
+
+    @property
+    def sites(self) -> tuple[str | None, ...] | None:
+        """The call sites; None where no row has one."""
+        return self.call_sites if any(site is not None for site in self.call_sites) else None
+
+    def parts(self, learn_share: float, seed: int) -> tuple[Rows, Rows]:
+        """Rows to learn from and rows to judge by, with no prompt in both."""
+        learn, judge = split(len(self.distinct), round(learn_share * len(self.distinct)), seed)
+        return self._rows(learn), self._rows(judge)
+
+    def examples(self, learn: Rows, judge: Rows) -> list[Example]:
+        """What may be learned from when `judge` is judged by."""
+        found = [
+            Example(self.prompts[row], model, float(self.quality[row, place]), self.call_sites[row], self.answers[row][place])
+            for row in learn
+            for place, model in enumerate(self.models)
+        ]
+        unseen = {self.prompts[row] for row in judge}
+        return found + [each for each in self.partial if each.prompt not in unseen]
+
+    def _rows(self, groups: Sequence[int] | Rows) -> Rows:
+        return np.array([row for group in groups for row in self.distinct[group]], dtype=np.intp)
+
+
+def _mean(tokens: Floats) -> float:
+    return _ANSWER_TOKENS if np.isnan(tokens).all() else float(np.nanmean(tokens))
