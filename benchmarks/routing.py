@@ -219,7 +219,7 @@ def _unseen(seeds: int) -> None:
         sites = np.array(data.sites)
         known = sorted(set(sites))
         names = list(data.prices)
-        groups = np.arraysplit(np.random.default_rng(0).permutation(known), min(seeds, len(known)))
+        groups = np.array_split(np.random.default_rng(0).permutation(known), min(seeds, len(known)))
         outcomes: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for group in groups:
             learn, judge = np.flatnonzero(~np.isin(sites, group)), np.flatnonzero(np.isin(sites, group))

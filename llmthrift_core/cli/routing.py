@@ -66,7 +66,9 @@ def simulate_policy(
     traffic = Traffic.of(examples, prices)
     makers = _makers(known, prices, default, min_quality, catalog)
     given = None if policy in makers else _policy(policy)
-    found = simulate(traffic, lambda seed: given or makers[policy](seed), name=policy, seeds=seeds, learn_share=learn_share)
+    found = simulate(
+        traffic, lambda seed: makers[policy](seed) if given is None else given, name=policy, seeds=seeds, learn_share=learn_share
+    )
     if as_json:
         typer.echo(json.dumps(found.to_dicts(), indent=2))
     else:
