@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
 
@@ -59,15 +61,25 @@ def identity_of(model: Any) -> bytes:
         if name in _ELSEWHERE or _SECRET.search(name) or (field.exclude and name not in _SENT):
             continue
         values[name] = _told(getattr(model, name, None))
-    # A name that an integration keeps beside its fields: the conversation that is continued, the provider behind a gateway.
-    private = getattr(model, "__pydantic_private__", None) or {}
-    hidden = {name: value for name, value in private.items() if isinstance(value, str) and not _SECRET.search(name)}
+    # What an integration keeps beside its fields: the conversation that is continued, the provider behind a gateway, another model.
+    hidden = _hidden(getattr(model, "__pydantic_private__", None) or {})
     return digest("llamaindex", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json([relevant(values), hidden]))
 
 
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
     """The entries whose names are not those of credentials."""
     return {name: value for name, value in values.items() if not _SECRET.search(str(name))}
+
+
+def _hidden(value: Any) -> Any:
+    """What can be compared of a private attribute; None for clients and the like."""
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): told for name, inner in without_secrets(value).items() if (told := _hidden(inner)) is not None}
+    if isinstance(value, list | tuple):
+        return [_hidden(inner) for inner in value]
+    return identity_of(value).hex() if isinstance(value, BaseModel) else None
 
 
 def _told(value: Any) -> Any:

@@ -22,7 +22,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.llms import MockLLM
 from llama_index.llms.litellm import LiteLLM
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from llmthrift_core import Usage
 from llmthrift_core.cache.keys import UncacheableError
@@ -226,6 +226,26 @@ def test_credentials_do_not_decide_and_everything_else_does(openai):
     assert identity_of(openai(temperature=0.2)) != identity_of(openai())
     assert identity_of(openai(additional_kwargs={"seed": 1})) != identity_of(openai())
     assert identity_of(MockLLM()) != identity_of(MockLLM(max_tokens=3))
+
+
+class Around(MockLLM):
+    """As integrations of other frameworks are: the model, and how it is asked, are private."""
+
+    _inner: Any = PrivateAttr()
+    _options: dict[str, Any] = PrivateAttr()
+    _client: Any = PrivateAttr(default_factory=object)
+
+    def __init__(self, inner: Any, **options: Any) -> None:
+        super().__init__()
+        self._inner = inner
+        self._options = options
+
+
+def test_what_a_model_keeps_in_private_decides():
+    one = identity_of(Around(MockLLM(max_tokens=1), temperature=0.1, api_key="a"))
+    assert identity_of(Around(MockLLM(max_tokens=1), temperature=0.1, api_key="b")) == one
+    assert identity_of(Around(MockLLM(max_tokens=2), temperature=0.1)) != one
+    assert identity_of(Around(MockLLM(max_tokens=1), temperature=0.2)) != one
 
 
 def test_a_local_function_cannot_be_told_from_another():
