@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -44,7 +45,8 @@ class Calculation:
         return close(self.value, self.stated)
 
 
-def calculations(text: str) -> list[Calculation]:
+@lru_cache(maxsize=16)  # the checks of one answer read the same calculations
+def calculations(text: str) -> tuple[Calculation, ...]:
     """The calculations of a text, one for each pair of neighbours around an equals sign; those that are marked "<<3*4=12>>" first.
 
     >>> [found.value for found in calculations("3 boxes * 4 = 12, and 12 + 5 = 17 apples")]
@@ -62,7 +64,7 @@ def calculations(text: str) -> list[Calculation]:
                 found.append(_calculation(term, value, stated))
         if len(found) >= _MOST:
             break
-    return found[:_MOST]
+    return tuple(found[:_MOST])
 
 
 def _calculation(term: str, value: float, stated: float) -> Calculation:
