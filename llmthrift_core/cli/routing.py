@@ -44,15 +44,16 @@ def simulate_policy(
     min_quality: MinQuality = 0.98,
     seeds: Annotated[int, typer.Option(help="So many splits", min=1)] = 5,
     learn_share: Annotated[float, typer.Option(help="Of the prompts to fit on; the others are judged by")] = 0.5,
-    plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page; opened, it loads Vega from a CDN")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page that needs nothing else")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     since: Since = None,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:
     """Replay recorded traffic against a policy: quality, cost and escalations, beside controls that spend the same."""
-    if plot is not None and find_spec("altair") is None:
-        raise MissingExtraError("notebook", "altair")
+    for module, package in (("altair", "altair"), ("vl_convert", "vl-convert-python")):
+        if plot is not None and find_spec(module) is None:
+            raise MissingExtraError("notebook", package)
     _require_routing()
     from llmthrift_core.routing import Traffic, simulate
 
@@ -74,7 +75,7 @@ def simulate_policy(
     else:
         typer.echo(f"{found}{_left_out(examples)}\n\n{found.curve_text()}")
     if plot is not None:
-        found.chart().save(str(plot), format="html")
+        found.chart().save(str(plot), format="html", inline=True)
         typer.echo(f"saved {plot}", err=as_json)
 
 

@@ -44,7 +44,9 @@ def test_a_learned_router_beside_its_controls(data, tmp_path):
     assert "0.95 of strong's quality was promised" in text
     assert "Left out: no quality (1)." in text
     assert "P learned; " in text
-    assert '"usd_per_thousand"' in page.read_text()
+    shown = page.read_text()
+    assert '"usd_per_thousand"' in shown
+    assert not re.search(r'(src|href)="https?:', shown)  # it opens without a network
 
 
 def test_a_cascade_a_heuristic_and_a_file(data, tmp_path):
