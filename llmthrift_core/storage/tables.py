@@ -99,7 +99,7 @@ calls = Table(
     Column("expected_cost_nano_usd", BigInteger),  # what it expected the call to cost
     Column("rejected", Text),  # JSON list of [tier, why not]; NULL where the policy rejected none
     Column("confidence", Float(53)),  # 0..1, a cascade's in this row's answer; NULL: nobody reviewed it
-    Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: a cascade rejected this row's answer, another model was asked
+    Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
