@@ -31,6 +31,8 @@ _COLUMNS: Final = (
     calls.c.call_site,
     calls.c.tags,
     calls.c.cache,
+    calls.c.tier,
+    calls.c.escalated,
 )
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000
@@ -43,7 +45,7 @@ class JudgedCall:
 
     Attributes:
         call: columns of the table `calls`, by name.
-        quality: the mean of the last judgement by each source.
+        quality: the mean of the last judgement by each source, or the confidence of a cascade.
     """
 
     call: Mapping[str, Any]
@@ -67,7 +69,8 @@ def read_judged(
 ) -> Iterator[JudgedCall]:
     """The judged calls of [since_us, until_us), in no order that matters.
 
-    What is said about an attempt that failed is meant for the answer that the caller got in the end: the last attempt of that call.
+    What is said about an attempt that failed, or whose answer a cascade rejected, is meant for the answer that the caller got in the
+    end: the last attempt of that call.
 
     Args:
         source: only judgements by sources that begin so, such as "judge:".
@@ -87,11 +90,22 @@ def read_judged(
         for row in rows:
             last[row["source"]] = row["quality"]
         judged = JudgedCall(_call(row), sum(last.values()) / len(last) / _MILLION)
-        if row["error"] is None:
+        if row["error"] is None and not row["escalated"]:
             yield judged
         else:
             failed.append(judged)
     yield from _answering(connection, failed)
+
+
+def read_reviewed(connection: Connection, *, since_us: int | None, where: Sequence[Any] = ()) -> Iterator[JudgedCall]:
+    """The answers from `since_us` on that a cascade kept or rejected, with its confidence as their quality."""
+    query = (
+        select(*_COLUMNS, calls.c.confidence)
+        .where(*within(since_us, None), calls.c.confidence.is_not(None), calls.c.error.is_(None), *where)
+        .order_by(calls.c.id)
+    )
+    for row in connection.execute(query).mappings():
+        yield JudgedCall(_call(row), row["confidence"])
 
 
 def count_unknown(connection: Connection, *, since_us: int | None, until_us: int | None) -> int:
@@ -129,7 +143,9 @@ def _answering(connection: Connection, failed: Sequence[JudgedCall]) -> Iterator
         query = (
             select(*_COLUMNS)
             .where(calls.c.call_id.in_({judged.call["call_id"] for judged in batch}))
-            .where(calls.c.error.is_(None), calls.c.at_us >= min(times), calls.c.at_us < max(times) + _LONGEST_CALL_US)
+            .where(
+                calls.c.error.is_(None), calls.c.escalated == 0, calls.c.at_us >= min(times), calls.c.at_us < max(times) + _LONGEST_CALL_US
+            )
             .order_by(calls.c.attempt)
         )
         last = {row["call_id"]: _call(row) for row in connection.execute(query).mappings()}

@@ -26,12 +26,13 @@ class Unjudged(NamedTuple):
 
 
 def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> Iterator[Unjudged]:
-    """Whole answers of [since_us, until_us), without those of judges themselves. Hits have no answer of their own."""
+    """Whole answers of [since_us, until_us) that a caller got, without those of judges themselves. Hits have no answer of their own."""
     judged = exists().where(feedback.c.request_id == calls.c.request_id, feedback.c.source.startswith(SOURCE_PREFIX))
     query = (
         select(calls.c.request_id, calls.c.feature, calls.c.prompt_version)
         .select_from(calls.join(captures, captures.c.request_id == calls.c.request_id))
-        .where(*within(since_us, until_us), calls.c.error.is_(None), captures.c.answer.is_not(None), ~judged)
+        .where(*within(since_us, until_us), calls.c.error.is_(None), calls.c.escalated == 0)
+        .where(captures.c.answer.is_not(None), ~judged)
         .where(or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE))
     )
     for row in connection.execute(query):
