@@ -392,8 +392,7 @@ class Call:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
         record = self._blank(model, provider, CallRecord)
-        if self.tier is not None:
-            self._explain(record)
+        self._explain(record)
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
@@ -416,8 +415,10 @@ class Call:
         return record
 
     def _explain(self, record: CallRecord) -> None:
-        # A hit in observe mode would have been answered before anything was routed.
-        explain(record, self.tier, None if self._observed_hit else self.decision, self.confidence)
+        route = self.request.route
+        if route is not None and len(route.models) > 1:  # one model, such as that of `thrifty`, is no choice
+            # A hit in observe mode would have been answered before anything was routed.
+            explain(record, self.tier, None if self._observed_hit else self.decision, self.confidence)
 
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""

@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from llmthrift_core.storage.tables import calls, feedback
 
+SOURCE_PREFIX: Final = "judge:"
+"""Of the sources of an `Evaluation`."""
 _COLUMNS: Final = (
     calls.c.id,
     calls.c.request_id,
@@ -69,8 +71,8 @@ def read_judged(
 ) -> Iterator[JudgedCall]:
     """The judged calls of [since_us, until_us), in no order that matters.
 
-    What is said about an attempt that failed, or whose answer a cascade rejected, is meant for the answer that the caller got in the
-    end: the last attempt of that call.
+    What is said about an attempt that failed is meant for the answer that the caller got in the end: the last attempt of that call. So is
+    what is said where a cascade rejected the answer, which the caller never saw; but an `Evaluation` judges the answer that it was shown.
 
     Args:
         source: only judgements by sources that begin so, such as "judge:".
@@ -84,17 +86,17 @@ def read_judged(
     )
     if source is not None:
         query = query.where(func.substr(feedback.c.source, 1, len(source)) == source)
-    failed: list[JudgedCall] = []
+    unseen: list[JudgedCall] = []
     for _, rows in groupby(connection.execute(query).mappings(), key=lambda row: row["id"]):
         last: dict[str | None, int] = {}
         for row in rows:
             last[row["source"]] = row["quality"]
-        judged = JudgedCall(_call(row), sum(last.values()) / len(last) / _MILLION)
-        if row["error"] is None and not row["escalated"]:
-            yield judged
-        else:
-            failed.append(judged)
-    yield from _answering(connection, failed)
+        of_caller = {source for source in last if row["error"] is not None or (row["escalated"] and not _is_judge(source))}
+        if own := [quality for source, quality in last.items() if source not in of_caller]:
+            yield JudgedCall(_call(row), _mean(own))
+        if of_caller:
+            unseen.append(JudgedCall(_call(row), _mean([last[source] for source in of_caller])))
+    yield from _answering(connection, unseen)
 
 
 def read_reviewed(connection: Connection, *, since_us: int | None, where: Sequence[Any] = ()) -> Iterator[JudgedCall]:
@@ -130,14 +132,22 @@ def within(since_us: int | None, until_us: int | None) -> list[ColumnElement[boo
     return conditions
 
 
+def _is_judge(source: str | None) -> bool:
+    return source is not None and source.startswith(SOURCE_PREFIX)
+
+
+def _mean(qualities: Sequence[int]) -> float:
+    return sum(qualities) / len(qualities) / _MILLION
+
+
 def _call(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {column.name: row[column.name] for column in _COLUMNS}
 
 
-def _answering(connection: Connection, failed: Sequence[JudgedCall]) -> Iterator[JudgedCall]:
+def _answering(connection: Connection, unseen: Sequence[JudgedCall]) -> Iterator[JudgedCall]:
     """The same judgements on the last attempt of each call, where it has an answer."""
-    for start in range(0, len(failed), _BATCH):
-        batch = failed[start : start + _BATCH]
+    for start in range(0, len(unseen), _BATCH):
+        batch = unseen[start : start + _BATCH]
         times = [judged.call["at_us"] for judged in batch]
         # There is no index on calls: only those soon after are looked through.
         query = (

@@ -8,12 +8,11 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, bindparam, exists, or_, select
 
 from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import within
+from llmthrift_core.quality.judged import SOURCE_PREFIX, within
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls, captures, feedback
 
-SOURCE_PREFIX: Final = "judge:"
 _GET_TEXTS: Final = Statement(select(captures.c.prompt, captures.c.answer).where(captures.c.request_id == bindparam("of_request")))
 
 
@@ -26,13 +25,13 @@ class Unjudged(NamedTuple):
 
 
 def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> Iterator[Unjudged]:
-    """Whole answers of [since_us, until_us) that a caller got, without those of judges themselves. Hits have no answer of their own."""
+    """Whole answers of [since_us, until_us), rejected ones of cascades included, without those of judges themselves. Hits have no answer
+    of their own."""
     judged = exists().where(feedback.c.request_id == calls.c.request_id, feedback.c.source.startswith(SOURCE_PREFIX))
     query = (
         select(calls.c.request_id, calls.c.feature, calls.c.prompt_version)
         .select_from(calls.join(captures, captures.c.request_id == calls.c.request_id))
-        .where(*within(since_us, until_us), calls.c.error.is_(None), calls.c.escalated == 0)
-        .where(captures.c.answer.is_not(None), ~judged)
+        .where(*within(since_us, until_us), calls.c.error.is_(None), captures.c.answer.is_not(None), ~judged)
         .where(or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE))
     )
     for row in connection.execute(query):
