@@ -59,7 +59,7 @@ class Report:
 
     Each row has: the value under the name of `by` (None: not given), requests (calls, hits included), attempts (model
     attempts and hits), errors, retries, fallbacks, escalations (attempts that were made because a cascade had rejected an
-    answer), routed (requests by who gave the first answer, where a router chose it), escalated (answers that a cascade rejected),
+    answer), routed (requests through a router whose first answer came from here), escalated (answers that a cascade rejected),
     escalation_rate (share of routed whose first answer was rejected; None where nothing was routed), cache_hits, unpriced (rows
     without a price, which no cost includes), estimated (rows whose tokens are estimates), input_tokens, output_tokens,
     cache_read_tokens, cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd,
