@@ -116,7 +116,7 @@ def _repair_call(call: CallRecord) -> CallRecord:
         elif name in _TEXTS:
             setattr(repaired, name, clean_text(value))
         elif name in _SHARES:
-            setattr(repaired, name, value if isinstance(value, float) and 0 <= value <= 1 else None)
+            setattr(repaired, name, value if isinstance(value, int | float) and 0 <= value <= 1 else None)
         elif name in _FLAGS:
             setattr(repaired, name, bool(value))
         elif name == "attempt":

@@ -86,6 +86,19 @@ def test_what_a_policy_gets_wrong_is_unknown_and_the_row_is_kept(any_thrift: Thr
     assert any_thrift.health()["ledger"]["lost"] == 0
 
 
+def test_a_row_that_has_to_be_bent_keeps_its_figures(any_thrift: Thrift) -> None:
+    tier = "we\0ak\ud800"
+    request = routed(Deciding({"tier": tier, "expected_quality": 0.5, "expected_cost_usd": 1e200}))
+    assert request.route is not None
+    request.route.models = {tier: MODELS["weak"], "strong": MODELS["strong"]}
+    call = any_thrift.begin(request)
+    call.confidence = 1
+    call.finish(Response(usage=USAGE))
+    (row,) = rows(any_thrift)
+    assert (row.tier, row.expected_quality, row.confidence, row.cost_nano_usd) == ("weak?", 0.5, 1.0, 270_000)
+    assert row.expected_cost_usd > 1_000_000  # as much as a column holds
+
+
 def test_a_fallback_is_another_tier_of_which_nothing_was_expected(any_thrift: Thrift) -> None:
     call = any_thrift.begin(routed(Deciding({"expected_quality": 0.75})))
     call.attempt("strong", "gpt-4o", "openai", reason="fallback", error=TimeoutError())

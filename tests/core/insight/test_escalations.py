@@ -131,6 +131,12 @@ def test_calls_of_a_strong_model_do_not_hide_a_weak_one(any_thrift: Thrift) -> N
     assert alert.startswith("weak-1")
 
 
+def test_a_ledger_that_cannot_be_read_is_an_alert_too(any_thrift: Thrift) -> None:
+    any_thrift.flush()
+    any_thrift.database.close()
+    assert any(alert.startswith("the ledger cannot be read") for alert in any_thrift.health()["alerts"])
+
+
 def test_pruned_calls_leave_their_escalations(any_thrift: Thrift) -> None:
     many(any_thrift, 120, 60)
     before = any_thrift.report().to_dicts()
