@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
-from llmthrift_core.quality.judge import REQUEST_TYPE, Judgement
+from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.sampling import Sampling
 from llmthrift_core.quality.spending import DailyAmount
@@ -158,7 +159,7 @@ class Evaluation:
         """
         try:
             who = current_attribution()
-            if is_disabled() or who.request_type == REQUEST_TYPE:
+            if is_disabled() or who.request_type == EVALUATION:
                 return False
             reason = self.sampling.reason(request_id, feature or who.feature, prompt_version or who.prompt_version)
             taken = reason is not None and self._offers.put(_Offer(request_id, question, answer, reason))

@@ -8,8 +8,8 @@ from typing import Final
 
 from sqlalchemy import Connection, or_, select
 
-from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import JudgedCall, read_judged
+from llmthrift_core.asking import EVALUATION
+from llmthrift_core.ledger.judged import JudgedCall, read_judged
 from llmthrift_core.storage.tables import calls, captures
 
 _BATCH: Final = 500
@@ -31,7 +31,7 @@ class LabelledCall:
 
 def read_labelled(connection: Connection, *, since_us: int | None) -> Iterator[LabelledCall]:
     """The judged calls from `since_us` on, without those of judges themselves."""
-    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE)
+    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION)
     judged = list(read_judged(connection, since_us=since_us, until_us=None, where=[asked]))
     for start in range(0, len(judged), _BATCH):
         yield from _with_text(connection, judged[start : start + _BATCH])

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
+from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import attribute
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
-from llmthrift_core.quality.judge import REQUEST_TYPE
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
@@ -75,7 +75,7 @@ class DailyAmount:
         said, failure, nano = None, None, None
         try:
             try:
-                with attribute(run=run, request_type=REQUEST_TYPE):
+                with attribute(run=run, request_type=EVALUATION):
                     said = judge()
             except JudgeError as error:
                 failure = error
@@ -95,6 +95,6 @@ class DailyAmount:
             return sum(int(row["cost_nano_usd"]) for row in rows)
         if self._given_nano is not None:
             if not rows:
-                self._thrift.record_cost(REQUEST_TYPE, to_usd(self._given_nano), run=run, request_type=REQUEST_TYPE)
+                self._thrift.record_cost(EVALUATION, to_usd(self._given_nano), run=run, request_type=EVALUATION)
             return self._given_nano
         return None

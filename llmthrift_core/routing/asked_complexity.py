@@ -21,7 +21,7 @@ from llmthrift_core.routing.tiers import Tiers
 
 logger = logging.getLogger("llmthrift")
 
-REQUEST_TYPE: Final = "routing"
+ROUTING: Final = "routing"
 """The request type of the questions to the small model, under which a report shows what they cost."""
 PROMPT: Final = """\
 Rate how hard the request between the markers is to answer well, from 0 (a greeting, a lookup, a label) to 10 (a proof, a design, a \
@@ -146,7 +146,7 @@ class AskedComplexity:
     def _work(self, text: str, key: bytes, who: Attribution, asked: _Asked, done: threading.Event) -> None:
         given = {name: getattr(who, name) for name in FIELDS}
         try:
-            with attribute(**{**given, "request_type": REQUEST_TYPE}, tags=dict(who.tags)):
+            with attribute(**{**given, "request_type": ROUTING}, tags=dict(who.tags)):
                 asked.rating = _rating_in(str(self._ask(PROMPT.format(question=text))))
             if asked.rating is not None:
                 with self._lock:
