@@ -13,7 +13,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llmthrift_core.attribution import Attribution
+from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
@@ -153,6 +153,8 @@ class Call:
         self.decision = route.policy.decide(route.request, route.tiers)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
+        if self.decision.explored and not is_observing():
+            self.request.attribution = EXPLORED.over(self.request.attribution)
         if self.request.attribution.config_version is None:
             self.request.attribution = self.request.attribution.over(Attribution(config_version=route.policy.version))
 

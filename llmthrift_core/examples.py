@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.quality.labelled import read_labelled
 from llmthrift_core.request import question_of_text
 from llmthrift_core.routing.example import Example, Examples
+from llmthrift_core.routing.model_names import names_of_models
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
-
-_RELEASE: Final = re.compile(r"[-@](?:\d{4}-?\d{2}-?\d{2}|\d{3,4}|latest)$")
-"""What providers add to a model's name when they answer: "gpt-4o-2024-08-06", "claude-3-5-haiku@20241022", "gpt-4-0613"."""
 
 
 def examples_of_ledger(database: Database, *, since: Moment | None = None, models: Mapping[str, float | str] | None = None) -> Examples:
@@ -27,7 +24,7 @@ def examples_of_ledger(database: Database, *, since: Moment | None = None, model
     not under which name a router had it, and one model may have several names in several routers: so the names come from `models`. A
     name's own text, or the model's name that is given as its price, stands for that model and its dated releases.
     """
-    name_of = _names(models)
+    name_of = names_of_models(models)
     found, skipped = Examples(), Counter[str]()
     with database.read() as connection:
         for each in read_labelled(connection, since_us=None if since is None else to_us(since)):
@@ -49,17 +46,3 @@ def examples_of_ledger(database: Database, *, since: Moment | None = None, model
         )
     found.skipped = dict(skipped)
     return found
-
-
-def _names(models: Mapping[str, float | str] | None) -> Callable[[str], str | None]:
-    if models is None:
-        return lambda model: model
-    names: dict[str, str] = {}
-    for name, given in models.items():
-        model = given if isinstance(given, str) else name
-        if model in names:
-            raise ConfigurationError(
-                f"{names[model]!r} and {name!r} are both the model {model!r}: the ledger cannot tell which of them answered"
-            )
-        names[model] = name
-    return lambda model: names.get(model, names.get(_RELEASE.sub("", model)))

@@ -31,6 +31,9 @@ _COLUMNS: Final = (
     calls.c.call_site,
     calls.c.tags,
     calls.c.cache,
+    calls.c.input_tokens,
+    calls.c.output_tokens,
+    calls.c.cost_nano_usd,
 )
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000

@@ -16,7 +16,7 @@ from llmthrift_core.quality.evaluation_report import EvaluationReport
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.sampling import Sampling
-from llmthrift_core.quality.spending import DailyAmount
+from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.quality.unjudged import SOURCE_PREFIX, read_unjudged, texts_of
 from llmthrift_core.settings import is_disabled
 
@@ -104,7 +104,7 @@ class Evaluation:
         self._judge = judge
         self._cheap_judge = cheap_judge
         self._flag_below = flag_below
-        self._amount = DailyAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=usd_per_judgement)
+        self._amount = JudgingAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=usd_per_judgement)
         self._unknown_cost: str | None = None
         self._failures = 0
         self._counting = threading.Lock()

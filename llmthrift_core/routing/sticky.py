@@ -173,6 +173,7 @@ class Sticky:
             rejected=(*((name, why_not) for name, why_not in decision.rejected if name != in_use), (decision.tier, "not worth a change")),
             expected_quality=decision.qualities.get(in_use),
             expected_cost_usd=stays_usd,
+            explored=False,
         )
 
     def _usd(self, wanted: str, in_use: str, request: RouteRequest) -> tuple[float, float] | None:
