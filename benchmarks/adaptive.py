@@ -4,8 +4,10 @@
 
 Simulated traffic of three weeks, 2,000 calls a day of four call sites whose best models differ; "medium" answers half as well in the
 second week. A part of the answers is judged, right or wrong. Every call of `Adaptive` is recorded and judged in a ledger, which the policy
-reads once an hour. Quality is that of all answers; worth is quality less 0.1 for a call of the strongest model, in proportion to cost;
-regret is what the oracle's worth has more, which knows every model's quality on every day. "±" is Student's 95% over the seeds.
+reads once an hour. Quality is that of all answers. Worth is quality less 0.1 for a call of the strongest model, in proportion to cost, and
+regret what the oracle's worth has more, which knows every model's quality on every day. "Left after" counts the calls of a call site from
+the change until it left "medium", where it used that; "back after" those from the next change until it used it again; in brackets, at how
+many of the two call sites in all runs. "±" is Student's 95% over the seeds.
 """
 
 from __future__ import annotations
@@ -99,11 +101,11 @@ class EpsilonGreedy:
 class ThroughLedger:
     """`Adaptive`, with every call and every judgement in a ledger."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, explore_share: float = EXPLORE_SHARE) -> None:
         self.now = START
         self.thrift = Thrift(":memory:", clock=lambda: self.now)
         self.policy = Adaptive(
-            self.thrift, MODELS, cost_weight=COST_WEIGHT, explore_share=EXPLORE_SHARE, explore_usd_per_day=EXPLORE_USD_A_DAY,
+            self.thrift, MODELS, cost_weight=COST_WEIGHT, explore_share=explore_share, explore_usd_per_day=EXPLORE_USD_A_DAY,
             refresh_seconds=1e6, seed=seed,
         )  # fmt: skip
         self.explored_usd = self.decided_seconds = 0.0
@@ -138,8 +140,9 @@ class Outcome:
     quality: float = 0.0
     usd: float = 0.0
     regret: float = 0.0
-    left_after: dict[str, int] = field(default_factory=dict)
-    back_after: dict[str, int] = field(default_factory=dict)
+    in_use: set[str] = field(default_factory=set)
+    left_after: list[int] = field(default_factory=list)
+    back_after: list[int] = field(default_factory=list)
     explored_usd: float = 0.0
     decision_us: float = 0.0
 
@@ -150,7 +153,7 @@ def worth(tier: str, site: str, day: float, usd: Mapping[str, Mapping[str, float
 
 
 def run(policy: Policy, usd: Mapping[str, Mapping[str, float]], seed: int, feedback: float) -> Outcome:
-    """Three weeks. A site has left a model when a fifth of its last 50 calls or fewer go to it, and is back with four fifths."""
+    """Three weeks. A site uses a model that gets four fifths of its last 50 calls, and has left it at a fifth."""
     chance, outcome, total = random.Random(seed), Outcome(), CALLS_A_DAY * DAYS
     oracle = Oracle(usd)
     last: dict[str, deque[str]] = {site: deque(maxlen=50) for site in QUALITY}
@@ -169,11 +172,15 @@ def run(policy: Policy, usd: Mapping[str, Mapping[str, float]], seed: int, feedb
         last[site].append(tier)
         since[site] += 1
         uses = last[site].count("medium")
-        if site in ("extract", "chat"):  # where it is the best, otherwise
-            if WORSE_FROM <= day < WORSE_UNTIL and uses <= 10:
-                outcome.left_after.setdefault(site, since[site])
-            elif day >= WORSE_UNTIL and uses >= 40:
-                outcome.back_after.setdefault(site, since[site])
+        if site in ("extract", "chat"):  # where "medium" is the best while it is well
+            if day < WORSE_FROM:
+                (outcome.in_use.add if uses >= 40 else outcome.in_use.discard)(site)
+            elif day < WORSE_UNTIL and uses <= 10 and site in outcome.in_use:
+                outcome.in_use.discard(site)
+                outcome.left_after.append(since[site])
+            elif day >= WORSE_UNTIL and uses >= 40 and site not in outcome.in_use:
+                outcome.in_use.add(site)
+                outcome.back_after.append(since[site])
     if isinstance(policy, ThroughLedger):
         outcome.explored_usd = policy.explored_usd
         outcome.decision_us = policy.decided_seconds / total * 1e6
@@ -189,7 +196,9 @@ def main() -> None:
     given = options.parse_args()
     with Thrift(":memory:") as thrift:
         usd = {
-            site: {tier: float(thrift.prices.cost(Usage(input_tokens=sent, output_tokens=made), model).usd) for tier, model in MODELS.items()}
+            site: {
+                tier: float(thrift.prices.cost(Usage(input_tokens=sent, output_tokens=made), model).usd) for tier, model in MODELS.items()
+            }
             for site, (sent, made) in TOKENS.items()
         }
     policies: dict[str, Callable[[int], Policy]] = {
@@ -197,14 +206,23 @@ def main() -> None:
         "always small": lambda seed: Always("small"),
         "epsilon-greedy, all time": lambda seed: EpsilonGreedy(usd, seed),
         "Adaptive": ThroughLedger,
+        "Adaptive, half explores": lambda seed: ThroughLedger(seed, explore_share=0.5),
+        "Adaptive, never explores": lambda seed: ThroughLedger(seed, explore_share=0.0),
         "oracle": lambda seed: Oracle(usd),
     }
     for feedback in given.feedback:
-        rows = []
-        for name, make in policies.items():
-            rows.append(_row(name, [run(make(seed), usd, seed, feedback) for seed in range(given.seeds)]))
+        rows = [_row(name, [run(make(seed), usd, seed, feedback) for seed in range(given.seeds)]) for name, make in policies.items()]
         title = f"{CALLS_A_DAY:,} calls a day, {feedback:.0%} judged, {given.seeds} seeds"
-        print(table(title, ("policy", "quality", "USD a day", "regret a 1,000 calls", "left after calls", "back after calls", "explored USD a day"), rows))
+        print(
+            table(
+                title,
+                ("policy", "quality", "USD a day", "regret a 1,000 calls", "left after calls", "back after calls", "explored USD a day"),
+                rows,
+            )
+        )
+
+
+_HEADER = ("policy", "quality", "USD a day", "regret a 1,000 calls", "left after calls", "back after calls", "explored USD a day")
 
 
 def _row(name: str, outcomes: list[Outcome]) -> tuple[str, ...]:
@@ -216,7 +234,7 @@ def _row(name: str, outcomes: list[Outcome]) -> tuple[str, ...]:
         _interval([each.regret / calls * 1_000 for each in outcomes], 1),
         _noticed([each.left_after for each in outcomes]),
         _noticed([each.back_after for each in outcomes]),
-        _interval([each.explored_usd / DAYS for each in outcomes], 3) if name == "Adaptive" else "",
+        _interval([each.explored_usd / DAYS for each in outcomes], 3) if name.startswith("Adaptive") else "",
     )
 
 
@@ -225,11 +243,10 @@ def _interval(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ± {half:.{digits}f}"
 
 
-def _noticed(found: list[dict[str, int]]) -> str:
-    """The median over seeds and the two call sites, and how many never did."""
-    calls = [each[site] for each in found for site in ("extract", "chat") if site in each]
-    never = 2 * len(found) - len(calls)
-    return (f"{statistics.median(calls):.0f}" if calls else "-") + (f", never {never} of {2 * len(found)}" if never else "")
+def _noticed(found: list[list[int]]) -> str:
+    """The median, and of how many of the two call sites in all runs."""
+    calls = [number for each in found for number in each]
+    return f"{statistics.median(calls):.0f} ({len(calls)} of {2 * len(found)})" if calls else ""
 
 
 if __name__ == "__main__":

@@ -136,7 +136,9 @@ def test_policies_say_that_they_may_wait() -> None:
     assert asked.version != Complexity().version
 
 
-@pytest.mark.parametrize("options", [{"ask": "gpt"}, {"timeout_seconds": 0}, {"timeout_seconds": float("nan")}, {"remembered": 0}])
+@pytest.mark.parametrize(
+    "options", [{"model": 7}, {"model": "gpt-4.1-nano"}, {"timeout_seconds": 0}, {"timeout_seconds": float("nan")}, {"remembered": 0}]
+)
 def test_what_makes_no_sense_is_refused(options):
     with pytest.raises(ConfigurationError):
-        AskedComplexity(**{"ask": str, **options})
+        AskedComplexity(**{"model": str, **options})
