@@ -59,16 +59,17 @@ class Adaptive:
     of all call sites where those are few.
 
     Quality comes from `thrift.feedback`, of users, judges and your own checks; for whoever never judges answers this policy is the
-    strongest model. An answer counts half for every half-life of its age, and not at all from before a sudden change. Cost counts as a
-    share of the most expensive allowed tier's. Of a model's quality the largest standard error is taken off; not of the last tier's, which
-    is the reference: without enough answers, that one counts as perfect, and others are not chosen but for exploring.
+    strongest model. An answer counts half for every half-life of its age, and not at all from before a sudden change. Where a call site
+    has fewer than twenty, the missing ones are taken to be as those of all call sites. Cost counts as a share of the most expensive allowed
+    tier's. A standard error is taken off the quality; not of the last tier's, which is the reference: without enough answers, that one
+    counts as perfect, and others are not chosen but for exploring.
 
-    A share of the calls explores: it goes to the tier that could be worth most, if that is more than the best tier is known to be worth.
-    A tier's quality could be as good as two of the largest standard errors above its mean, with each answer's weight halved by every
-    half-life: what was not tried for long could be anything again. This is the discounted upper confidence bound of Garivier and Moulines
-    ("On Upper-Confidence Bound Policies for Switching Bandit Problems", ALT 2011), whose constant is larger. What explored calls are
-    expected to cost is taken from an amount of a UTC day that is a budget, shared by all processes: `thrift.budgets.status()` shows what
-    is left, `thrift.report(by="llmthrift.routing")` what they really cost.
+    A share of the calls explores: it goes to the tier that could be worth most, if that is more than the best tier is known to be worth. A
+    tier's quality could be as good as two standard errors above its mean at this call site, by answers that count less the older they are,
+    and soon not at all where nothing was tried since. This is the discounted upper confidence bound of Garivier and Moulines ("On
+    Upper-Confidence Bound Policies for Switching Bandit Problems", ALT 2011), with a smaller constant, as exploring costs money. What such
+    calls are expected to cost is taken from an amount of a UTC day that is a budget, shared by all processes: `thrift.budgets.status()`
+    shows what is left, `thrift.report(by="llmthrift.routing")` what they really cost.
 
     The ledger's judgements of until now are read when the policy is made; those that follow are read in the background. No decision waits
     for that, and a database that fails leaves the policy with what it knows. Nothing is explored then.

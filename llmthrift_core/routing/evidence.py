@@ -43,7 +43,8 @@ class ModelScore:
     Attributes:
         quality: 0 to 1; a mean in which older answers count less.
         judged: how many equally weighted answers that mean is worth. It does not fall with time, as the mean does not change with it.
-        fresh: the sum of the answers' weights, each halved for every half-life of its age: it falls while nothing new is known.
+        fresh: the sum of the answers' weights, each halved for every half-life of its age as of the last answer; while no more are
+            judged it falls.
         cost_usd: of a call, in US dollars; None is not known.
         input_tokens, output_tokens: of a call.
     """

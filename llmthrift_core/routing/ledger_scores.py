@@ -32,6 +32,8 @@ _READ_AGAIN: Final = 1_000
 """So many judgements are read once more with those after them: a transaction may commit after another that began later."""
 _MOST_GROUPS: Final = 2_000
 """Call sites beyond these are forgotten, those first of which nothing was heard for longest."""
+_STALE_AFTER: Final = 0.25
+"""Half-lives after the last answer at which what is known counts half for exploring: that a model got better is seen by trying alone."""
 _CLOSE_SECONDS: Final = 5.0
 _DAY_US: Final = 86_400_000_000
 
@@ -79,7 +81,7 @@ class LedgerScores:
         if found is None:
             return None
         score, as_of_us = found
-        return replace(score, fresh=score.fresh * 2.0 ** (-max(0, now_us - as_of_us) / self._half_life_us))
+        return replace(score, fresh=score.fresh * 2.0 ** (-max(0, now_us - as_of_us) / (_STALE_AFTER * self._half_life_us)))
 
     def refresh(self) -> None:
         """Read what was judged since the last time. Called by itself; never raises."""
