@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core import Thrift, Usage
@@ -19,6 +19,7 @@ from llmthrift_core.attribution import attribution_of
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers, waits
 from tests.core.clock import Clock
+from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 MODELS = {"small": "gpt-4.1-nano", "medium": "gpt-4.1-mini", "large": "gpt-4.1"}
 TIERS = Tiers(tuple(MODELS))
@@ -114,6 +115,19 @@ def test_contradictions_meet_in_the_middle_and_unknown_calls_are_nothing(thrift:
     score = Adaptive(thrift, MODELS).scores.score("small", None)
     assert score is not None
     assert (score.quality, score.judged) == (pytest.approx(0.75), pytest.approx(30))
+
+
+def test_scores_are_the_same_on_every_database(any_url: str) -> None:  # noqa: F811
+    with Thrift(any_url) as thrift:
+        ids = judge(thrift, MODELS["small"], 0.5, 30, call_site="chat")
+        scores = Adaptive(thrift, MODELS).scores
+        for request_id in ids[:15]:
+            thrift.feedback(request_id, quality=1.0)
+        scores.refresh()
+        found = scores.score("small", "chat")
+        assert found is not None
+        # Every other answer was wrong; of the first fifteen all are right now.
+        assert (found.quality, found.judged, found.cost_usd) == pytest.approx((23 / 30, 30, USD["small"]), rel=0.02)
 
 
 def test_what_is_judged_later_is_read_in_the_background(thrift: Thrift, clock: Clock) -> None:
@@ -339,6 +353,7 @@ def test_a_closed_thrift_is_refused_where_it_must_keep_a_budget(tmp_path: Path) 
         Adaptive(thrift, MODELS, explore_usd_per_day=1)
 
 
+@settings(deadline=None, max_examples=40)  # each opens a database
 @given(
     rows=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 60)), min_size=3, max_size=3),
     share=st.floats(0, 1),
