@@ -120,6 +120,8 @@ class Call:
             self._leave_flight()
             self.is_open = False
             raise
+        if self.decision is not None and self.decision.explored:  # and no budget has taken another tier
+            self.request.attribution = EXPLORED.over(self.request.attribution)
         return self
 
     def look_up(self, use: CacheUse) -> Entry | None:
@@ -153,8 +155,6 @@ class Call:
         self.decision = route.policy.decide(route.request, route.tiers)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
-        if self.decision.explored and not is_observing():
-            self.request.attribution = EXPLORED.over(self.request.attribution)
         if self.request.attribution.config_version is None:
             self.request.attribution = self.request.attribution.over(Attribution(config_version=route.policy.version))
 

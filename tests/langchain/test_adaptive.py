@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from llmthrift_core import Thrift, Usage, attribute
-from llmthrift_core.routing import Adaptive, AskedComplexity
+from llmthrift_core import Budget, Thrift, Usage, attribute
+from llmthrift_core.routing import Adaptive, AskedComplexity, RouteDecision, RouteRequest, Tiers
 from llmthrift_core.testing import Answer, LoopbackProvider, Question
 from llmthrift_langchain import ChatRouter, thrifty
 from tests.core.clock import Clock
@@ -93,6 +93,24 @@ def test_the_ledger_is_gone_and_calls_go_on(thrift, client, provider, clock):
     for _ in range(5):
         clock.now += 10
         assert router.invoke("Hello?").response_metadata["model_name"].startswith("gpt-4.1-nano")
+
+
+def test_a_budget_that_takes_another_tier_leaves_no_mark(thrift, client):
+    class Explorer:
+        version = "1"
+
+        def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+            return RouteDecision("large", "explored", explored=True)
+
+    models = {tier: client(name, max_tokens=1_000) for tier, name in MODELS.items()}
+    router = ChatRouter(thrift, models=models, policy=Explorer(), cache=False)
+    router.invoke("Hello?")
+    thrift.budgets.add(Budget(limit_usd="0.004", on_exceed="downgrade"))
+    router.invoke("Hello?")
+    thrift.flush()
+    rows = {row.model.removesuffix("-2025-04-14"): row.tags for row in thrift.ledger.calls()}
+    assert "llmthrift.routing" in rows["gpt-4.1"]
+    assert not rows["gpt-4.1-nano"]
 
 
 def test_ratings_are_asked_once_for_all_processes_and_metered(thrift, client, provider):
