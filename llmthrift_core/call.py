@@ -13,7 +13,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llmthrift_core.attribution import Attribution
+from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
@@ -123,6 +123,8 @@ class Call:
             self._leave_flight()
             self.is_open = False
             raise
+        if self.decision is not None and self.decision.explored:  # and no budget has taken another tier
+            self.request.attribution = EXPLORED.over(self.request.attribution)
         return self
 
     def look_up(self, use: CacheUse) -> Entry | None:

@@ -11,10 +11,11 @@ from datetime import date, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.parts import AnswerPart, Part
 from llmthrift_core.recorded_results import RecordedResults
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.cache.store import Criteria, EntryStore
+    from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
@@ -40,18 +41,6 @@ logger = logging.getLogger("llmthrift")
 
 Moment = datetime | date | str
 _LOG_EVERY_SECONDS = 60.0
-
-
-class Part(Protocol):
-    """What `Thrift.attach` keeps: a semantic cache."""
-
-    def health(self) -> dict[str, Any]: ...
-
-    def alerts(self) -> list[str]: ...
-
-    def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Thrift:
@@ -375,7 +364,7 @@ class Thrift:
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
-        given = sum(part.remove_elsewhere(criteria, where) for part in list(self._parts))
+        given = sum(part.remove_elsewhere(criteria, where) for part in list(self._parts) if isinstance(part, AnswerPart))
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
@@ -392,7 +381,9 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache, semantic = self.ledger.health(), self.cache.health(), [part.health() for part in list(self._parts)]
+        ledger, cache = self.ledger.health(), self.cache.health()
+        semantic = [part.health() for part in list(self._parts) if isinstance(part, AnswerPart)]
+        routing = [part.health() for part in list(self._parts) if not isinstance(part, AnswerPart)]
         troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic)) or self._failures
         return {
             "status": "degraded" if troubled else "ok",
@@ -402,6 +393,7 @@ class Thrift:
             "ledger": ledger,
             "cache": cache,
             "semantic": semantic,
+            "routing": routing,
             "alerts": self._alerts(),
             "failures": dict(self._failures),
         }

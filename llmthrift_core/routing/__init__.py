@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.adaptive import Adaptive as Adaptive
-    from llmthrift_core.routing.adaptive import ModelScore as ModelScore
-    from llmthrift_core.routing.adaptive import ModelScores as ModelScores
     from llmthrift_core.routing.asked_complexity import AskedComplexity as AskedComplexity
     from llmthrift_core.routing.bounded import Bounded as Bounded
     from llmthrift_core.routing.bounds import Bounds as Bounds
@@ -60,11 +58,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.versions import RouterVersions as RouterVersions
 
 _MODULES: Final = {
-    "adaptive": (
-        "Adaptive",
-        "ModelScore",
-        "ModelScores",
-    ),
+    "adaptive": ("Adaptive",),
     "asked_complexity": ("AskedComplexity",),
     "bounded": ("Bounded",),
     "bounds": (

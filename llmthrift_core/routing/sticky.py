@@ -51,7 +51,8 @@ class Sticky:
 
     Calls belong together by user, session (or run, where there is no session) and call site. Calls with neither session nor run are decided
     one by one. What is remembered is the decision, not a fallback or a downgrade that followed. It is kept in this process: sessions that
-    move between processes start anew.
+    move between processes start anew. The ledger could tell, but to look would put a read of it, which no index helps, before the first
+    call of every session.
 
     Args:
         policy: decides first: whatever a router takes as its policy.
@@ -173,6 +174,7 @@ class Sticky:
             rejected=(*((name, why_not) for name, why_not in decision.rejected if name != in_use), (decision.tier, "not worth a change")),
             expected_quality=decision.qualities.get(in_use),
             expected_cost_usd=stays_usd,
+            explored=False,
         )
 
     def _usd(self, wanted: str, in_use: str, request: RouteRequest) -> tuple[float, float] | None:
