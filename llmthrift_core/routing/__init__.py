@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.cascade import Cascade as Cascade
     from llmthrift_core.routing.cascade_policy import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.complexity import Complexity as Complexity
+    from llmthrift_core.routing.context import AnswerContext as AnswerContext
+    from llmthrift_core.routing.context import ToolCall as ToolCall
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
     from llmthrift_core.routing.example import Examples as Examples
@@ -79,6 +81,7 @@ _MODULES: Final = {
     "cascade": ("Cascade",),
     "cascade_policy": ("CascadePolicy",),
     "complexity": ("Complexity",),
+    "context": ("AnswerContext", "ToolCall"),
     "decision": ("RouteDecision",),
     "example": ("Example", "Examples"),
     "example_file": ("examples_of_file",),

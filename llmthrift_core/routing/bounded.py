@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,9 +41,11 @@ class Bounded:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> RouteDecision | None:
         """As the inner policy: the tier to ask next, where the answer of a tier is not good enough."""
-        return review(self.policy, request, tier, answer, tiers)
+        return review(self.policy, request, tier, answer, tiers, context)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the bounds.

@@ -36,6 +36,7 @@ class AnswerContext(Mapping[str, Any]):
         request_id: of the answer's row in the ledger.
         is_out: the answer was streamed to its reader already; a verdict is only noted.
 
+    >>> from llmthrift_core.routing import AnswerContext
     >>> context = AnswerContext(logprobs=lambda: (-0.1, -0.2))
     >>> context["logprobs"], context.get("tools")
     ((-0.1, -0.2), None)

@@ -47,9 +47,7 @@ class LimitedAsking:
         ConfigurationError: an option that cannot be used.
     """
 
-    def __init__(
-        self, what: str, *, timeout_seconds: float, most_at_once: int = 8, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, what: str, *, timeout_seconds: float, most_at_once: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
         if not 0 < timeout_seconds < float("inf") or most_at_once < 1:
             raise ConfigurationError(f"timeout_seconds={timeout_seconds!r} must be positive, most_at_once={most_at_once!r} at least 1")
         self._what = what

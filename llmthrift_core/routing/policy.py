@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from llmthrift_core.errors import ConfigurationError
@@ -41,10 +41,16 @@ def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
     return tiers if allowed is None else allowed(request, tiers)
 
 
-def review(policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
-    """The tier to ask next where a policy finds an answer not good enough; None where it is kept, as by most policies."""
-    reviewed: Callable[[RouteRequest, str, str, Tiers], RouteDecision | None] | None = getattr(policy, "review", None)
-    return None if reviewed is None else reviewed(request, tier, answer, tiers)
+def review(
+    policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+) -> RouteDecision | None:
+    """The tier to ask next where a policy finds an answer not good enough; None where it is kept, as by most policies.
+
+    Args:
+        context: what is known of the answer beside its text; see `AnswerContext`. It may ask models: never on an event loop.
+    """
+    reviewed: Callable[..., RouteDecision | None] | None = getattr(policy, "review", None)
+    return None if reviewed is None else reviewed(request, tier, answer, tiers, context)
 
 
 def holds_streams(policy: object) -> bool:

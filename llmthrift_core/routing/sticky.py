@@ -116,9 +116,11 @@ class Sticky:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> RouteDecision | None:
         """As the inner policy: the tier to ask next, where the answer of a tier is not good enough."""
-        return review(self.policy, request, tier, answer, tiers)
+        return review(self.policy, request, tier, answer, tiers, context)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the inner policy's bounds."""

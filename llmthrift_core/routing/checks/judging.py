@@ -18,8 +18,8 @@ class JudgeCheck:
     """Asks a judge about each answer that the other checks accept, and keeps it from a quality of 0.85.
 
     A verifier. The judge costs a call for each such answer: that pays where the stronger model costs many times the judge. A
-    `PointwiseJudge` asks once about the same question and answer, across processes with `PointwiseJudge(model, thrift=thrift)`; wrap
-    its model with `thrifty` to meter it, and give it a timeout of its own. Its calls are attributed as the call whose answer is judged, with
+    `PointwiseJudge` asks once about the same question and answer, across processes with `PointwiseJudge(model, thrift=thrift)`; wrap its
+    model with `thrifty` to meter it, and give it a timeout of its own. Its calls are attributed as the call whose answer is judged, with
     request type "evaluation" (other functions: "routing"), and count against the same budgets.
 
     No judgement (a reply that is none, a failure, a budget that refuses, a time-out) leaves the answer to the other checks, or rejects it,

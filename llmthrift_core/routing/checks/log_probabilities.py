@@ -13,7 +13,7 @@ _LEAST: Final = -20.0
 _NONE: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def log_probabilities(prompt: str, answer: str, context: Mapping[str, Any]) -> tuple[float, ...]:
+def log_probabilities(prompt: str, answer: str, context: Mapping[str, Any] | None = None) -> tuple[float, ...]:
     """The probabilities of the answer's tokens, where the provider gives them; neutral where it does not.
 
     Score; are there any; mean log-probability; the lowest; their 10% and 50% quantiles; the share of tokens below one half. Quantiles say
@@ -23,7 +23,7 @@ def log_probabilities(prompt: str, answer: str, context: Mapping[str, Any]) -> t
     Args:
         context: `logprobs`, natural logarithms in the order of the tokens.
     """
-    given: Sequence[float] = context.get("logprobs") or ()
+    given: Sequence[float] = (context or {}).get("logprobs") or ()
     logs = sorted(min(max(float(each), _LEAST), 0.0) for each in given)
     if not logs:
         return _NONE

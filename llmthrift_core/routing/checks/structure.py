@@ -96,14 +96,14 @@ class StructureCheck:
             return _broken_by(schema, value)
         try:
             from jsonschema.validators import Draft202012Validator, validator_for
-            from referencing.jsonschema import SPECIFICATIONS  # a registry of its own: the default one would fetch what a schema refers to
+            from referencing.jsonschema import EMPTY_REGISTRY  # the default registry would fetch what a schema refers to
         except ImportError:
             if not self._warned:
                 self._warned = True
                 logger.warning("JSON schemas are not checked: %s", MissingExtraError("routing", "jsonschema"))
             return None
         try:
-            errors = validator_for(schema, default=Draft202012Validator)(schema, registry=SPECIFICATIONS).iter_errors(value)
+            errors = validator_for(schema, default=Draft202012Validator)(schema, registry=EMPTY_REGISTRY).iter_errors(value)
             first = next(iter(errors), None)
         except Exception as error:  # the schema is none, or refers to another: no fault of the answer
             logger.debug("a schema cannot be used to check answers: %s", type(error).__name__)
