@@ -86,6 +86,12 @@ class Call:
         return self._model
 
     @property
+    def request_id(self) -> str:
+        """Of the row of the attempt under way."""
+        base = self.request.request_id or self.call_id
+        return base if self._attempt == self.request.attempt else f"{base}:{self._attempt}"
+
+    @property
     def attempts(self) -> int:
         """The number of the attempt under way; the first is 1."""
         return self._attempt
@@ -432,10 +438,8 @@ class Call:
 
     def _blank(self, model: str, provider: str | None, kind: type[Record]) -> Record:
         request = self.request
-        first = self._attempt == request.attempt
-        base = request.request_id or self.call_id
         record = kind(
-            request_id=base if first else f"{base}:{self._attempt}",
+            request_id=self.request_id,
             call_id=self.call_id,
             at_us=self._started_us,
             model=model or "unknown",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -26,8 +26,9 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import RouteRequest, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, review, waits, within_bounds
 from llmthrift_core.settings import is_observing
+from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
@@ -178,10 +179,7 @@ class RoutedCall:
             answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
             return answer, config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
-        tier = self._router.tiers[call.tier]
-        arguments = {**tier.parameters, **self._bound.get(call.tier, {}), **self._arguments}
-        if self._stop is not None:
-            arguments["stop"] = self._stop
+        tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
         return tier.model, config, arguments
@@ -220,9 +218,10 @@ class RoutedCall:
             is_out: the answer was streamed to its reader; what the policy says is only noted.
         """
         call = self.call
-        if call.hit is not None or message is None or message.tool_calls or call.tier is None or is_observing():
+        if not self.is_reviewed or call.hit is not None or message is None or call.tier is None or is_observing():
             return False
-        decision = review(self._router.routing, self.described, call.tier, text_of(message.content), self._tiers)
+        context = self._context(message, call.tier, is_out=is_out)
+        decision = review(self._router.routing, self.described, call.tier, text_of(message.content), self._tiers, context)
         if decision is None:
             return False
         if is_out:
@@ -272,6 +271,38 @@ class RoutedCall:
         message = merge(chunks)
         partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
         call.fail(error, partial)
+
+    def _arguments_of(self, tier: str) -> dict[str, Any]:
+        """The keyword arguments of a call to a tier's model."""
+        arguments = {**self._router.tiers[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
+        if self._stop is not None:
+            arguments["stop"] = self._stop
+        return arguments
+
+    def _context(self, message: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
+        call = self.call
+        return AnswerContext(
+            logprobs=lambda: logprobs_of(message),
+            tool_calls=lambda: calls_of(message),
+            tools=lambda: tools_of(self._arguments_of(tier)),
+            tool_required=lambda: requires_tool(self._arguments_of(tier)),
+            schema=lambda: schema_of(self._arguments_of(tier)),
+            conversation=lambda: conversation_of(self._fields),
+            ask_again=lambda: partial(self._ask_again, tier),
+            attribution=lambda: call.request.attribution,
+            request_id=lambda: call.request_id,
+            is_out=lambda: is_out,
+        )
+
+    def _ask_again(self, tier: str, temperature: float | None) -> str:
+        """Another answer of a tier's model, as a call of its own."""
+        from llmthrift_langchain.router import thrifty
+
+        arguments = self._arguments_of(tier)
+        if temperature is not None:
+            arguments["temperature"] = temperature
+        model = thrifty(self._router.tiers[tier].model, self._thrift, cache=False, fallbacks=False)
+        return text_of(model.invoke(self.messages, **arguments).content)
 
     def _input_tokens(self) -> int:
         baseline = self._router.baseline_within(self._tiers)
