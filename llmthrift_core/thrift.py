@@ -13,10 +13,11 @@ from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.parts import Part, Parts
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.cache.store import Criteria, EntryStore
+    from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
@@ -41,18 +42,6 @@ logger = logging.getLogger("llmthrift")
 
 Moment = datetime | date | str
 _LOG_EVERY_SECONDS = 60.0
-
-
-class Part(Protocol):
-    """What `Thrift.attach` keeps: a semantic cache."""
-
-    def health(self) -> dict[str, Any]: ...
-
-    def alerts(self) -> list[str]: ...
-
-    def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Thrift:
@@ -132,7 +121,7 @@ class Thrift:
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._owned: dict[str, Call] = {}
-        self._parts: weakref.WeakSet[Part] = weakref.WeakSet()
+        self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
         self._closed = False
@@ -228,7 +217,7 @@ class Thrift:
         return SqlBudgets(self.database)
 
     def attach(self, part: Part) -> None:
-        """A part that was made for this object: it reports in `health`, and is closed with it."""
+        """A part that was made for this object, such as a semantic cache: it reports in `health`, and is closed with it."""
         self._parts.add(part)
 
     # --- the order of a call ---
@@ -371,7 +360,7 @@ class Thrift:
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
-        given = sum(part.remove_elsewhere(criteria, where) for part in list(self._parts))
+        given = self._parts.remove_elsewhere(criteria, where)
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
@@ -388,7 +377,7 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache, semantic = self.ledger.health(), self.cache.health(), [part.health() for part in list(self._parts)]
+        ledger, cache, semantic = self.ledger.health(), self.cache.health(), self._parts.health()
         troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic)) or self._failures
         return {
             "status": "degraded" if troubled else "ok",
@@ -404,7 +393,7 @@ class Thrift:
 
     def _alerts(self) -> list[str]:
         try:
-            return [*self.cache.alerts(), *(alert for part in list(self._parts) for alert in part.alerts())]
+            return [*self.cache.alerts(), *self._parts.alerts()]
         except StorageError as error:
             return [f"the cache cannot be read: {error}"]
 
@@ -429,8 +418,7 @@ class Thrift:
         if self._closed:
             return
         self._closed = True
-        for part in list(self._parts):
-            part.close()
+        self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()
         if "ledger" in self.__dict__:

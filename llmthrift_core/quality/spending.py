@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _TAG: Final = "llmthrift.evaluation"
+JUDGING_TAG: Final = "llmthrift.judging"
+"""Marks what judgements cost with the name of the amount that paid for them. Not the tag of the budget, which would count it twice."""
 _SECOND_US: Final = 1_000_000
 
 Said = TypeVar("Said")
@@ -51,6 +53,7 @@ class DailyAmount:
     ) -> None:
         self._thrift = thrift
         self._scope = {_TAG: name}
+        self._mark = {JUDGING_TAG: name}
         self._given_nano = None if usd_per_judgement is None else to_nano_usd(usd_per_judgement)
         if self._given_nano is not None and self._given_nano < 0:
             raise ConfigurationError(f"usd_per_judgement must not be negative: {usd_per_judgement!r}")
@@ -75,7 +78,7 @@ class DailyAmount:
         said, failure, nano = None, None, None
         try:
             try:
-                with attribute(run=run, request_type=REQUEST_TYPE):
+                with attribute(run=run, request_type=REQUEST_TYPE, tags=self._mark):
                     said = judge()
             except JudgeError as error:
                 failure = error
@@ -95,6 +98,7 @@ class DailyAmount:
             return sum(int(row["cost_nano_usd"]) for row in rows)
         if self._given_nano is not None:
             if not rows:
-                self._thrift.record_cost(REQUEST_TYPE, to_usd(self._given_nano), run=run, request_type=REQUEST_TYPE)
+                given = to_usd(self._given_nano)
+                self._thrift.record_cost(REQUEST_TYPE, given, run=run, request_type=REQUEST_TYPE, tags=self._mark)
             return self._given_nano
         return None
