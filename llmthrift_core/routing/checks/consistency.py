@@ -17,7 +17,7 @@ from llmthrift_core.routing.limited_asking import LimitedAsking
 
 _WORD: Final = re.compile(r"\w+")
 _MARKED: Final = re.compile(
-    r"(?:^|\n)[ \t]*#{2,}[ \t]*([^\n]+)|\\boxed\{([^{}\n]+)\}|\b(?:final |the )?answer(?: is)?[ \t]*[:=]?[ \t]*([^\n]+)", re.I
+    r"(?:^|\n)[ \t]*#{2,}[ \t]*([^\n]+)|\\boxed\{([^{}\n]+)\}|\banswer(?: is\b[ \t]*:?|[ \t]*[:=])[ \t]*([^\n]+)", re.I
 )
 _SHORT: Final = 4
 """Up to so many words an answer, or its marked result, is a label that is equal or not."""
