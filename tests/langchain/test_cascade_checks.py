@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
@@ -151,6 +152,23 @@ def test_a_pydantic_class_decides_as_it_will_in_the_application(thrift, provider
     provider.answerer = of_both(weak=answer, strong=answer)
     assert make().with_structured_output(City, method="function_calling").invoke(ASKED) == City(name="Oslo", people=717_710)
     assert answers(thrift) == KEPT
+
+
+@pytest.mark.parametrize("kind", ["chat completions", "responses", "anthropic"])
+@pytest.mark.parametrize("method", ["function_calling", "json_schema"])
+def test_what_is_valid_is_kept_whatever_the_providers_format(thrift, provider, client, kind, method):
+    if kind == "anthropic":
+        given = {"base_url": provider.anthropic_url, "api_key": "no key", "max_retries": 0}
+        weak, strong = (ChatAnthropic(model=name, **given) for name in ("claude-haiku-4-5", "claude-sonnet-4-5"))
+    else:
+        weak, strong = (client(name, use_responses_api=kind == "responses") for name in (WEAK, STRONG))
+    router = ChatRouter(thrift, models={"weak": weak, "strong": strong}, policy=Cascade(["weak", "strong"]), cache=False)
+    assert router.bind_tools([look], tool_choice="any").invoke("Look up number 7.").tool_calls[0]["args"] == {"number": 7}
+    assert [chunk for chunk in router.bind_tools([look]).stream("Please look.") if chunk.tool_call_chunks]
+    assert isinstance(router.with_structured_output(City, method=method).invoke("Which city?"), City)
+    assert isinstance(router.with_structured_output(City.model_json_schema(), method=method).invoke("Which city?"), dict)
+    thrift.flush()
+    assert [row.attempt_reason for row in thrift.ledger.calls()] == [None] * 4
 
 
 def test_a_tool_that_must_be_called_and_is_not_escalates(thrift, provider, make):

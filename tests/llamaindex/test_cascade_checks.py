@@ -129,6 +129,22 @@ def test_structured_output_that_cannot_be_parsed_escalates(thrift, provider, mak
     assert answers(thrift) == ESCALATED
 
 
+@pytest.mark.parametrize("kind", ["openai", "responses", "anthropic"])
+def test_what_is_valid_is_kept_whatever_the_providers_format(thrift, provider, kind, request):
+    made = request.getfixturevalue(kind)
+    names = ("claude-haiku-4-5", "claude-sonnet-4-5") if kind == "anthropic" else (WEAK, STRONG)
+    llm = RouterLLM(
+        thrift, models=dict(zip(("weak", "strong"), map(made, names), strict=True)), policy=Cascade(["weak", "strong"]), cache=False
+    )
+    tools = [FunctionTool.from_defaults(look)]
+    response = llm.chat_with_tools(tools, "Look up number 7.", tool_required=True)
+    assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"number": 7}
+    list(llm.stream_chat_with_tools(tools, "Please look."))
+    assert isinstance(llm.structured_predict(City, PromptTemplate("Which city?")), City)
+    thrift.flush()
+    assert [row.attempt_reason for row in thrift.ledger.calls()] == [None] * 3
+
+
 def test_json_that_is_asked_for_by_hand_is_checked(thrift, provider, make):
     provider.answerer = of_both(weak=Answer("Oslo"), strong=Answer('{"name": "Oslo"}'))
     form = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object", "required": ["name"]}}}
