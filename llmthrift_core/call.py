@@ -86,6 +86,11 @@ class Call:
         return self._model
 
     @property
+    def attribution(self) -> Attribution:
+        """Whom the call is made for. A run that was not named is the trace, as for budgets: what is asked for the call's sake shares it."""
+        return self.request.attribution.over(Attribution(run=self.request.trace_id))
+
+    @property
     def request_id(self) -> str:
         """Of the row of the attempt under way."""
         base = self.request.request_id or self.call_id

@@ -289,7 +289,7 @@ class RoutedCall:
             schema=lambda: schema_of(self._arguments_of(tier)),
             conversation=lambda: conversation_of(self._fields),
             ask_again=lambda: partial(self._ask_again, tier),
-            attribution=lambda: call.request.attribution,
+            attribution=lambda: call.attribution,
             request_id=lambda: call.request_id,
             is_out=lambda: is_out,
         )

@@ -288,7 +288,7 @@ class DrivenCall:
             schema=lambda: schema_of(arguments),
             conversation=lambda: conversation_of(self._asked),
             ask_again=lambda: partial(self._ask_again, tier),
-            attribution=lambda: call.request.attribution,
+            attribution=lambda: call.attribution,
             request_id=lambda: call.request_id,
             is_out=lambda: is_out,
         )

@@ -32,7 +32,7 @@ class AnswerContext(Mapping[str, Any]):
         conversation: the text of all messages of the request.
         ask_again: from a temperature (None: the model's own) to another answer of the same model to the same request. It is metered
             as a call of its own, and never answered from the cache.
-        attribution: whom the call is made for.
+        attribution: whom the call is made for, its run included.
         request_id: of the answer's row in the ledger.
         is_out: the answer was streamed to its reader already; a verdict is only noted.
 

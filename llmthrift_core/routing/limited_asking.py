@@ -68,11 +68,15 @@ class LimitedAsking:
         for question in questions:
             if not self._room.acquire(blocking=False):
                 break
-            asked.append(_Asked(question))
             # Not a pool: its threads would not survive a fork, and one that hangs would keep the interpreter from ending. Not the caller's
             # context: a framework would stream what is said to whoever listens to the answer, and budgets would take it for the same call.
-            work = asked[-1], who, self._room
-            threading.Thread(target=_work, args=work, daemon=True, name="llmthrift-asking").start()
+            work = _Asked(question)
+            try:
+                threading.Thread(target=_work, args=(work, who, self._room), daemon=True, name="llmthrift-asking").start()
+            except RuntimeError:  # no more threads, or the interpreter is shutting down
+                self._room.release()
+                break
+            asked.append(work)
         why_not = None if len(asked) == len(questions) else f"{self._what} is busy"
         deadline = time.monotonic() + self._timeout_seconds
         for each in asked:

@@ -256,6 +256,24 @@ def test_the_judges_cost_counts_against_the_users_budget(thrift, provider, clien
     assert thrift.budgets.holds() == []
 
 
+def test_the_judge_belongs_to_the_run_of_the_call(thrift, provider, client, make):
+    provider.answerer = judging = Judging(4)
+    thrift.budgets.add(Budget(limit_requests=1, window="total", per="run", name="one call a run"))
+    with attribute(feature="chat"):
+        make(judged_by(thrift, client)).invoke(ASKED)
+    assert (judging.times, answers(thrift)) == (0, KEPT)  # the run's only request was the weak model's
+    thrift.budgets.remove("one call a run")
+    with attribute(feature="chat"):
+        make(judged_by(thrift, client)).invoke(ASKED)
+    thrift.flush()
+    (judgement,) = (row for row in thrift.ledger.calls() if row.request_type == "evaluation")
+    assert judgement.run in {row.trace_id for row in thrift.ledger.calls() if row.request_type is None}
+    assert (judgement.feature, judgement.config_version) == (
+        "chat",
+        next(row.config_version for row in thrift.ledger.calls() if row.model.startswith(WEAK)),
+    )
+
+
 def test_a_cached_answer_is_not_judged_again(thrift, provider, client, make):
     provider.answerer = judging = Judging(4)
     router = make(judged_by(thrift, client), cache=True)

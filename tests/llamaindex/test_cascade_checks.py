@@ -212,6 +212,24 @@ def test_a_budget_that_refuses_the_judge_leaves_the_answer(thrift, provider, ope
     assert thrift.budgets.holds() == []
 
 
+def test_the_judge_belongs_to_the_run_of_the_call(thrift, provider, openai, make):
+    provider.answerer = judging = Judging(4)
+    thrift.budgets.add(Budget(limit_requests=1, window="total", per="run", name="one call a run"))
+    with attribute(feature="chat"):
+        make(judged_by(thrift, openai)).complete(ASKED)
+    assert (judging.times, answers(thrift)) == (0, KEPT)  # the run's only request was the weak model's
+    thrift.budgets.remove("one call a run")
+    with attribute(feature="chat"):
+        make(judged_by(thrift, openai)).complete(ASKED)
+    thrift.flush()
+    (judgement,) = (row for row in thrift.ledger.calls() if row.request_type == "evaluation")
+    assert judgement.run in {row.trace_id for row in thrift.ledger.calls() if row.request_type is None}
+    assert (judgement.feature, judgement.config_version) == (
+        "chat",
+        next(row.config_version for row in thrift.ledger.calls() if row.model.startswith(WEAK)),
+    )
+
+
 def test_a_cached_answer_is_not_judged_again(thrift, provider, openai, make):
     provider.answerer = judging = Judging(4)
     llm = make(judged_by(thrift, openai), cache=True)
