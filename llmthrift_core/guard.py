@@ -17,7 +17,7 @@ from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits, within_bounds
 from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
@@ -168,6 +168,11 @@ class QualityGuard:
     def waits(self) -> bool:
         """Whether the inner policy may wait for a model."""
         return waits(self.policy)
+
+    @property
+    def reviews_wait(self) -> bool:
+        """As the inner policy."""
+        return reviews_wait(self.policy)
 
     @property
     def holds_streams(self) -> bool:

@@ -26,7 +26,7 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_own_thread, review, reviews_wait, waits, within_bounds
 from llmthrift_core.settings import is_observing
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
@@ -119,6 +119,7 @@ class RoutedCall:
         )
         self._streamed_chars = 0
         self._call: Call | None = None
+        self._answer: AIMessage | None = None  # which is whole, and not kept yet
 
     # --- life ---
 
@@ -129,10 +130,11 @@ class RoutedCall:
         self.close(error)
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the call if nothing else has, and stop owning the runs inside it."""
+        """End the call if nothing else has, and stop owning the runs inside it. An answer under review was paid for."""
         if self._call is not None:
             if self._call.is_open:
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"))
+                paid = None if self._answer is None else response_of_message(self._answer, self._fields, self._call.model, storable=False)
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
             self._thrift.disown(self._call)
 
     def begin(self) -> None:
@@ -207,6 +209,11 @@ class RoutedCall:
         return hasattr(self._router.routing, "review")
 
     @property
+    def review_waits(self) -> bool:
+        """Whether the policy may ask a model what it thinks of an answer."""
+        return reviews_wait(self._router.routing)
+
+    @property
     def holds_stream(self) -> bool:
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
         return holds_streams(self._router.routing) and self.call.hit is None and not is_observing()
@@ -220,9 +227,10 @@ class RoutedCall:
         call = self.call
         if not self.is_reviewed or call.hit is not None or message is None or call.tier is None or is_observing():
             return False
+        self._answer = message
         context = self._context(message, call.tier, is_out=is_out)
         decision = review(self._router.routing, self.described, call.tier, text_of(message.content), self._tiers, context)
-        if decision is None:
+        if decision is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         if is_out:
             call.note_route(f"{decision.reason}, and was streamed")
@@ -236,6 +244,7 @@ class RoutedCall:
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
+        self._answer = None
         self._left.append(ended)
         call.decision = decision
         return True
@@ -424,6 +433,8 @@ async def aescalated(routed: RoutedCall, message: AIMessage | None, *, is_out: b
     """As `RoutedCall.escalated`, off the event loop."""
     if not routed.is_reviewed:
         return False
+    if routed.review_waits:
+        return await in_own_thread(partial(routed.escalated, message, is_out=is_out))
     return await asyncio.to_thread(routed.escalated, message, is_out=is_out)
 
 

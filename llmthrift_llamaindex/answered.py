@@ -88,6 +88,8 @@ def _field(holder: Any, name: str) -> Any:
 
 def _parsed(arguments: Any) -> Any:
     if isinstance(arguments, str):
+        if not arguments.strip():  # how some servers call a tool that takes none
+            return {}
         try:
             return json.loads(arguments)
         except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmthrift_core.routing.bounds import Bounds
 from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -35,6 +35,11 @@ class Bounded:
     def waits(self) -> bool:
         """Whether the inner policy may wait for a model."""
         return waits(self.policy)
+
+    @property
+    def reviews_wait(self) -> bool:
+        """As the inner policy."""
+        return reviews_wait(self.policy)
 
     @property
     def holds_streams(self) -> bool:

@@ -98,6 +98,11 @@ class Cascade:
         """Whether confidence and thresholds were learned."""
         return self._learned is not None
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether a verifier asks a model before an answer is kept."""
+        return any(verifier.waits for verifier in self._checks.verifiers)
+
     def fit(self, examples: Iterable[Example]) -> Cascade:
         """Learn from labelled answers, instead of what was learned before.
 

@@ -63,8 +63,13 @@ class CascadePolicy:
 
     @property
     def waits(self) -> bool:
-        """Whether the first policy may wait for a model. What reviews wait for is another matter: doors never review on an event loop."""
+        """Whether the first policy may wait for a model."""
         return waits(self._first)
+
+    @property
+    def reviews_wait(self) -> bool:
+        """Whether a verifier asks a model."""
+        return self.cascade.asks_models
 
     @property
     def escalation_rate(self) -> float | None:

@@ -53,6 +53,11 @@ def review(
     return None if reviewed is None else reviewed(request, tier, answer, tiers, context)
 
 
+def reviews_wait(policy: object) -> bool:
+    """Whether a policy may wait for a model when it reviews an answer: async doors then give it a thread of its own."""
+    return bool(getattr(policy, "reviews_wait", False))
+
+
 def holds_streams(policy: object) -> bool:
     """Whether a stream is given to its reader only when its answer is accepted."""
     return bool(getattr(policy, "holds_streams", False))

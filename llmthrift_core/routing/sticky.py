@@ -14,7 +14,7 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.bounds import input_tokens_of
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits, within_bounds
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -110,6 +110,11 @@ class Sticky:
     def waits(self) -> bool:
         """Whether the inner policy may wait for a model."""
         return waits(self.policy)
+
+    @property
+    def reviews_wait(self) -> bool:
+        """As the inner policy."""
+        return reviews_wait(self.policy)
 
     @property
     def holds_streams(self) -> bool:

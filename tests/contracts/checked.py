@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from itertools import count
 from typing import Final
 
 from llmthrift_core import Thrift
@@ -27,14 +26,14 @@ class Judging:
 
     def __init__(self, says: int | str | Exception) -> None:
         self.says = says
-        self.asked = count()
+        self.asked: list[str] = []
         self.go = threading.Event()
         self.waits = False
 
     def __call__(self, question: Question) -> Answer:
         if question.model != JUDGE:
             return Answer(SOUND if question.model == WEAK else BETTER)
-        next(self.asked)
+        self.asked.append(question.last_user_text)
         if self.waits:
             self.go.wait(20)
         if isinstance(self.says, Exception):
@@ -45,7 +44,7 @@ class Judging:
     @property
     def times(self) -> int:
         """How often the judge was asked."""
-        return int(repr(self.asked).split("(")[1].rstrip(")"))
+        return len(self.asked)
 
 
 def calling(tool: str, raw: str | None = None, **arguments: object) -> Answer:
@@ -71,3 +70,20 @@ def reason_of_escalation(thrift: Thrift) -> str:
     """What the ledger says of why the strong model was asked."""
     thrift.flush()
     return next(str(row.route_reason) for row in thrift.ledger.calls() if row.attempt_reason == "escalation")
+
+
+def threads_end() -> None:
+    """Wait for reviews, and for what they ask."""
+    for thread in threading.enumerate():
+        if thread.name in ("llmthrift-asking", "llmthrift-review"):
+            thread.join(20)
+
+
+def gone_but_paid(thrift: Thrift) -> None:
+    """A caller went while a judge was thinking: the weak answer is settled and recorded, and nothing else is begun."""
+    thrift.flush()
+    (row,) = (row for row in thrift.ledger.calls() if row.request_type is None)
+    assert (row.error, row.output_tokens > 0, row.cost_nano_usd > 0) == ("CancelledError", True, True)
+    assert thrift.budgets.holds() == []
+    (status,) = thrift.budgets.status()
+    assert status["spent"] * 10**9 == sum(each.cost_nano_usd for each in thrift.ledger.calls())

@@ -34,8 +34,10 @@ from tests.contracts.checked import (
     answers,
     asked_for_checks,
     calling,
+    gone_but_paid,
     of_both,
     reason_of_escalation,
+    threads_end,
 )
 from tests.langchain.conftest import Client
 
@@ -218,9 +220,7 @@ def test_a_judge_that_hangs_is_waited_for_so_long_and_no_longer(thrift, provider
         assert answers(thrift) == KEPT
     finally:
         judging.go.set()
-        for thread in threading.enumerate():
-            if thread.name == "llmthrift-asking":
-                thread.join(20)
+        threads_end()
 
 
 async def test_the_event_loop_goes_on_while_the_judge_thinks(thrift, provider, client, make):
@@ -233,6 +233,21 @@ async def test_the_event_loop_goes_on_while_the_judge_thinks(thrift, provider, c
     assert judging.times == 1
     judging.go.set()  # which nobody could do were the loop blocked
     assert (await asking).content == SOUND
+
+
+async def test_a_caller_who_goes_while_the_judge_thinks_has_paid_for_the_answer(thrift, provider, client, make):
+    provider.answerer = judging = Judging(4)
+    judging.waits = True
+    thrift.budgets.add(Budget(limit_usd=1, window="day", name="all"))
+    asking = asyncio.ensure_future(make(judged_by(thrift, client)).ainvoke(ASKED))
+    while not judging.times and not asking.done():
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    judging.go.set()
+    await asyncio.to_thread(threads_end)
+    gone_but_paid(thrift)
 
 
 def test_a_budget_that_refuses_the_judge_leaves_the_answer(thrift, provider, client, make):

@@ -34,8 +34,10 @@ from tests.contracts.checked import (
     answers,
     asked_for_checks,
     calling,
+    gone_but_paid,
     of_both,
     reason_of_escalation,
+    threads_end,
 )
 from tests.llamaindex.conftest import Client, run
 
@@ -183,9 +185,7 @@ def test_a_judge_that_hangs_is_waited_for_so_long_and_no_longer(thrift, provider
         assert answers(thrift) == KEPT
     finally:
         judging.go.set()
-        for thread in threading.enumerate():
-            if thread.name == "llmthrift-asking":
-                thread.join(20)
+        threads_end()
 
 
 def test_the_event_loop_goes_on_while_the_judge_thinks(thrift, provider, openai, make):
@@ -202,6 +202,26 @@ def test_the_event_loop_goes_on_while_the_judge_thinks(thrift, provider, openai,
 
     assert run(ask()) == SOUND
     assert judging.times == 1
+
+
+def test_a_caller_who_goes_while_the_judge_thinks_has_paid_for_the_answer(thrift, provider, openai, make):
+    provider.answerer = judging = Judging(4)
+    judging.waits = True
+    thrift.budgets.add(Budget(limit_usd=1, window="day", name="all"))
+    llm = make(judged_by(thrift, openai))
+
+    async def go() -> None:
+        asking = asyncio.ensure_future(llm.acomplete(ASKED))
+        while not judging.times and not asking.done():
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        judging.go.set()
+        await asyncio.to_thread(threads_end)
+
+    run(go())
+    gone_but_paid(thrift)
 
 
 def test_a_budget_that_refuses_the_judge_leaves_the_answer(thrift, provider, openai, make):

@@ -12,10 +12,25 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import BaseModel
 
-from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.attribution import attribute, attribution_of, current_attribution
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, MissingExtraError
 from llmthrift_core.quality import PointwiseJudge
-from llmthrift_core.routing import AnswerContext, AskedComplexity, Cascade, CascadePolicy, Example, RouteRequest, Tiers, ToolCall, waits
+from llmthrift_core.routing import (
+    AnswerContext,
+    AskedComplexity,
+    Bounded,
+    Bounds,
+    Cascade,
+    CascadePolicy,
+    Example,
+    RouteRequest,
+    Sticky,
+    Tiers,
+    ToolCall,
+    in_own_thread,
+    reviews_wait,
+    waits,
+)
 from llmthrift_core.routing.cascade import KIND
 from llmthrift_core.routing.checks import (
     BUILT_IN,
@@ -375,3 +390,28 @@ def test_an_agreement_of_ones_own() -> None:
 def test_what_makes_no_sense_is_refused(make: Any) -> None:
     with pytest.raises(ConfigurationError):
         make()
+
+
+# --- off the event loop ---
+
+
+async def test_a_review_has_a_thread_of_its_own_with_the_callers_context() -> None:
+    def look() -> tuple[str | None, str, bool]:
+        return current_attribution().user, threading.current_thread().name, threading.current_thread().daemon
+
+    with attribute(user="ada"):
+        assert await in_own_thread(look) == ("ada", "llmthrift-review", True)
+
+    def fails() -> None:
+        raise KeyError("it")
+
+    with pytest.raises(KeyError, match="it"):
+        await in_own_thread(fails)
+
+
+def test_policies_say_that_their_reviews_wait() -> None:
+    judged = CascadePolicy(Cascade(MODELS, checks=[JudgeCheck(lambda question, answer: 1.0)]))
+    names = {"weak": "gpt-4o-mini", "strong": "gpt-4o"}
+    assert reviews_wait(judged)
+    assert reviews_wait(Bounded(Sticky(judged, names), Bounds({})))
+    assert not reviews_wait(Bounded(CascadePolicy(Cascade(MODELS)), Bounds({})))
