@@ -41,11 +41,13 @@ class GuardReport:
         is_on: routing is on; else the strongest allowed tier answers everything.
         reason: why it is off; "" while it is on.
         figures: of the days that count.
+        unjudged: why the last sampled answer in this process was not judged, such as a spent amount or a judge of unknown cost, or None.
     """
 
     is_on: bool = True
     reason: str = ""
     figures: GuardFigures = field(default_factory=GuardFigures)
+    unjudged: str | None = None
 
     def __str__(self) -> str:
         found = self.figures
@@ -60,6 +62,8 @@ class GuardReport:
             ("judged answers", f"{found.judged:,}"),
             ("their quality", quality),
         ]
+        if self.unjudged is not None:
+            lines.append(("not judged", self.unjudged))
         return plain_table(["quality guard", ""], lines)
 
 
@@ -260,7 +264,7 @@ class QualityGuard:
             self._thrift.note_failure("quality guard", error)
             return
         reason = self._against(figures)
-        before, self._standing = self._standing, GuardReport(not reason, reason, figures)
+        before, self._standing = self._standing, GuardReport(not reason, reason, figures, self._evaluation.health()["stopped"])
         if reason and before.is_on:
             logger.warning("%s switches routing off: %s", self._name, reason)
         elif not reason and not before.is_on:

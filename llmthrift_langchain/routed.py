@@ -26,7 +26,8 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_own_thread, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.settings import is_observing
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from functools import partial
 from typing import Any
 
-from llmthrift_core.routing import in_own_thread
+from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_llamaindex.behind import Behind
 from llmthrift_llamaindex.driven import DrivenCall
 from llmthrift_llamaindex.response import Asked

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
     from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
     from llmthrift_core.routing.learned_policy import LearnedPolicy as LearnedPolicy
-    from llmthrift_core.routing.off_loop import in_own_thread as in_own_thread
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
@@ -89,7 +88,6 @@ _MODULES: Final = {
     "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
     "learned": ("LearnedRouter",),
-    "off_loop": ("in_own_thread",),
     "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "reviews_wait", "waits", "within_bounds"),
     "request": ("RouteRequest",),
     "rules": (

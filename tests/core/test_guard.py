@@ -178,7 +178,16 @@ def test_the_daily_amount_bounds_what_is_judged(ledger: Thrift) -> None:
     guard = guarded(ledger, judge := Judge(0.3), max_usd_per_day="0.02", usd_per_judgement="0.01")
     answer(ledger, guard, times=8)
     assert len(judge.asked) == 2
-    assert guard.refresh().figures.judged == 2
+    report = guard.refresh()
+    assert (report.figures.judged, report.unjudged) == (2, "the amount for judging is spent for today")
+
+
+def test_a_judge_of_unknown_cost_is_named(ledger: Thrift) -> None:
+    guard = guarded(ledger, Judge(0.3), usd_per_judgement=None)
+    answer(ledger, guard, times=8)
+    report = guard.refresh()
+    assert report.figures.judged == 1
+    assert "what a judgement costs is not known" in str(report)
 
 
 def test_judgements_of_others_say_nothing_of_the_guard(ledger: Thrift) -> None:

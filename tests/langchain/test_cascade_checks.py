@@ -346,3 +346,26 @@ def test_samples_that_fail_say_nothing(thrift, provider, make):
     provider.answerer = in_turns("The answer is Oslo.")  # the further requests meet an error
     assert make(ConsistencyCheck()).invoke("What is the capital?").content == "The answer is Oslo."
     assert answers(thrift) == KEPT
+
+
+def test_samples_that_a_budget_refuses_say_nothing(thrift, provider, make):
+    provider.answerer = in_turns("The answer is Oslo.", "It is Rome.", "It is Rome.", "It is Rome.")
+    thrift.budgets.add(Budget(limit_requests=1, window="total", per="user", name="one a user"))
+    with attribute(user="ada"):
+        assert make(ConsistencyCheck()).invoke("What is the capital?").content == "The answer is Oslo."
+    assert answers(thrift) == KEPT
+    assert asked_for_checks(thrift) == []
+    assert thrift.budgets.holds() == []
+
+
+@pytest.mark.filterwarnings("ignore:The method .* is in beta")
+async def test_event_streams_are_out_before_they_are_reviewed(thrift, provider, client, make):
+    provider.answerer = judging = Judging(4)
+    router = make(judged_by(thrift, client))
+    stream = await router.astream_events(ASKED, version="v3")
+    assert SOUND in str([event async for event in stream])
+    deadline = time.monotonic() + 20
+    while not answers(thrift) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)  # LangChain reports the end of a run after its reader has learned of it
+    assert judging.times == 0
+    assert answers(thrift) == KEPT

@@ -27,7 +27,6 @@ from llmthrift_core.routing import (
     Sticky,
     Tiers,
     ToolCall,
-    in_own_thread,
     reviews_wait,
     waits,
 )
@@ -42,6 +41,7 @@ from llmthrift_core.routing.checks import (
     agreement_of,
     log_probabilities,
 )
+from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.routing.state import packed, unpacked
 
 MODELS = ("weak", "strong")
