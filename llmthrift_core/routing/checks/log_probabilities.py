@@ -18,7 +18,8 @@ def log_probabilities(prompt: str, answer: str, context: Mapping[str, Any] | Non
 
     Score; are there any; mean log-probability; the lowest; their 10% and 50% quantiles; the share of tokens below one half. Quantiles say
     more than the mean, which long answers water down (Gupta and others, "Language model cascades: token-level uncertainty and beyond", ICLR
-    2024).
+    2024). A cascade that is fitted to examples without log-probabilities has learned nothing of them, and passes them over: give them as
+    `Example(..., context={"logprobs": [...]})`.
 
     Args:
         context: `logprobs`, natural logarithms in the order of the tokens.
