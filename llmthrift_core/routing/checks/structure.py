@@ -49,7 +49,7 @@ class StructureCheck:
             raise ConfigurationError(f"schema must be a JSON schema or a pydantic class, not {type(schema).__name__}")
         if isinstance(schema, Mapping):
             try:
-                import jsonschema  # noqa: F401 - named for, so its absence is said now
+                import jsonschema  # noqa: F401 - it was asked for, so its absence is said now
             except ImportError:
                 raise MissingExtraError("routing", "jsonschema") from None
         self._schema = schema
@@ -59,8 +59,8 @@ class StructureCheck:
     def name(self) -> str:
         if self._schema is None:
             return "structure"
-        described = self._schema.__qualname__ if _is_class(self._schema) else json.dumps(self._schema, sort_keys=True, default=str)
-        return f"structure {described}"
+        schema = self._schema.model_json_schema() if _is_class(self._schema) else self._schema
+        return f"structure {json.dumps(schema, sort_keys=True, default=str)}"
 
     def __call__(self, prompt: str, answer: str, context: Mapping[str, Any]) -> Finding | None:
         """1 or 0; None where no structure is asked for."""
