@@ -9,7 +9,20 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("pricing", "handler", "cache", "ledger", "budgets", "semantic", "near_misses", "routing", "adaptive", "llamaindex", "imports")
+BENCHMARKS = (
+    "pricing",
+    "handler",
+    "cache",
+    "ledger",
+    "budgets",
+    "semantic",
+    "near_misses",
+    "routing",
+    "adaptive",
+    "checks",
+    "llamaindex",
+    "imports",
+)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
-from llmthrift_core.saved import compare_with_baseline, fill_hit
+from llmthrift_core.saved import compare_routing, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
@@ -87,6 +87,17 @@ class Call:
     def model(self) -> str:
         """The model of the attempt under way."""
         return self._model
+
+    @property
+    def attribution(self) -> Attribution:
+        """Whom the call is made for. A run that was not named is the trace, as for budgets: what is asked for the call's sake shares it."""
+        return self.request.attribution.over(Attribution(run=self.request.trace_id))
+
+    @property
+    def request_id(self) -> str:
+        """Of the row of the attempt under way."""
+        base = self.request.request_id or self.call_id
+        return base if self._attempt == self.request.attempt else f"{base}:{self._attempt}"
 
     @property
     def attempts(self) -> int:
@@ -393,8 +404,7 @@ class Call:
         if priced is None and model != self._model and self._model:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
-        record = self._blank(model, provider, CallRecord)
-        self._explain(record)
+        record = self._attempted(model, provider)
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
@@ -408,25 +418,14 @@ class Call:
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
-            if not is_observing():
-                compare_with_baseline(record, thrift.prices, usage, *route.models[route.baseline])
-            elif not self._observed_hit and self.decision is not None:
-                would = thrift.prices.price(usage, *route.models[self.decision.tier], self._started_us)
-                if would is not None:
-                    record.observed_routing_nano_usd = priced.nano_usd - would.nano_usd
-        return record
-
-    def _explain(self, record: CallRecord) -> None:
-        route = self.request.route
-        if route is not None and len(route.models) > 1:  # one model, such as that of `thrifty`, is no choice
             # A hit in observe mode would have been answered before anything was routed.
-            explain(record, self.tier, None if self._observed_hit else self.decision, self.confidence)
+            compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
+        return record
 
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
-            record = self._blank(self._model, self._provider, CallRecord)
-            self._explain(record)
+            record = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
             usage = response.taken()
@@ -442,12 +441,16 @@ class Call:
         self._thrift.ledger.append(record)
         self._capture(record, response)
 
+    def _attempted(self, model: str, provider: str | None) -> CallRecord:
+        record = self._blank(model, provider, CallRecord)
+        if (route := self.request.route) is not None:
+            explain(record, route, self.tier, None if self._observed_hit else self.decision, self.confidence)
+        return record
+
     def _blank(self, model: str, provider: str | None, kind: type[Record]) -> Record:
         request = self.request
-        first = self._attempt == request.attempt
-        base = request.request_id or self.call_id
         record = kind(
-            request_id=base if first else f"{base}:{self._attempt}",
+            request_id=self.request_id,
             call_id=self.call_id,
             at_us=self._started_us,
             model=model or "unknown",

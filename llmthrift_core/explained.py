@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from llmthrift_core.ledger.record import CallRecord
 
 if TYPE_CHECKING:
+    from llmthrift_core.request import RouteUse
     from llmthrift_core.routing import RouteDecision
 
 
-def explain(record: CallRecord, tier: str | None, decision: RouteDecision | None, confidence: float | None) -> None:
-    """Note which tier was called, why, and what was expected of it.
+def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: RouteDecision | None, confidence: float | None) -> None:
+    """Note which tier was called, why, and what was expected of it; nothing where there was one model, such as that of `thrifty`.
 
     What a policy of the user's gets wrong, such as a quality above 1, is left unknown: it is not worth the row.
 
@@ -21,6 +22,8 @@ def explain(record: CallRecord, tier: str | None, decision: RouteDecision | None
         tier: of the attempt. Fallbacks, and the baseline in observe mode, are not what the decision expected anything of.
         confidence: of the policy in the attempt's answer, 0 to 1; None where it did not look.
     """
+    if len(route.models) < 2:
+        return
     record.tier = tier
     record.confidence = _share(confidence)
     if decision is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, StorageError, place_of
-from llmthrift_core.parts import AnswerPart, Part
+from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import RecordedResults
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
@@ -120,7 +120,7 @@ class Thrift:
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._owned: dict[str, Call] = {}
-        self._parts: weakref.WeakSet[Part] = weakref.WeakSet()
+        self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
         self._closed = False
@@ -216,7 +216,7 @@ class Thrift:
         return SqlBudgets(self.database)
 
     def attach(self, part: Part) -> None:
-        """A part that was made for this object: it reports in `health`, and is closed with it."""
+        """A part that was made for this object, such as a semantic cache: it reports in `health`, and is closed with it."""
         self._parts.add(part)
 
     # --- the order of a call ---
@@ -364,7 +364,7 @@ class Thrift:
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
-        given = sum(part.remove_elsewhere(criteria, where) for part in list(self._parts) if isinstance(part, AnswerPart))
+        given = sum(part.remove_elsewhere(criteria, where) for part in self._parts.keepers)
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
@@ -382,9 +382,8 @@ class Thrift:
         if is_disabled():
             return {"status": "disabled"}
         ledger, cache = self.ledger.health(), self.cache.health()
-        semantic = [part.health() for part in list(self._parts) if isinstance(part, AnswerPart)]
-        routing = [part.health() for part in list(self._parts) if not isinstance(part, AnswerPart)]
-        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic)) or self._failures
+        semantic, routing = [part.health() for part in self._parts.keepers], [part.health() for part in self._parts.others]
+        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic, *routing)) or self._failures
         return {
             "status": "degraded" if troubled else "ok",
             "observing": is_observing(),
@@ -403,7 +402,8 @@ class Thrift:
 
         found: list[str] = []
         sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
-        sources += [("cache", part.alerts) for part in list(self._parts)]
+        sources += [("cache", part.alerts) for part in self._parts.keepers]
+        sources += [("ledger", part.alerts) for part in self._parts.others]
         sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
         for what, alerts in sources:
             try:
@@ -433,8 +433,7 @@ class Thrift:
         if self._closed:
             return
         self._closed = True
-        for part in list(self._parts):
-            part.close()
+        self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()
         if "ledger" in self.__dict__:

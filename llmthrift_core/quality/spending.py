@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _TAG: Final = "llmthrift.evaluation"
+JUDGING_TAG: Final = "llmthrift.judging"
+"""Marks what judgements cost with the name of the amount that paid for them. Not the tag of the budget, which would count it twice."""
 _SECOND_US: Final = 1_000_000
 
 Said = TypeVar("Said")
@@ -50,6 +52,7 @@ class JudgingAmount:
         self, thrift: Thrift, name: str, *, max_usd: Decimal | float | str, usd_per_judgement: Decimal | float | str | None
     ) -> None:
         self._thrift = thrift
+        self._mark = {JUDGING_TAG: name}
         self._given_nano = None if usd_per_judgement is None else to_nano_usd(usd_per_judgement)
         if self._given_nano is not None and self._given_nano < 0:
             raise ConfigurationError(f"usd_per_judgement must not be negative: {usd_per_judgement!r}")
@@ -72,7 +75,7 @@ class JudgingAmount:
         said, failure, nano = None, None, None
         try:
             try:
-                with attribute(run=run, request_type=EVALUATION):
+                with attribute(run=run, request_type=EVALUATION, tags=self._mark):
                     said = judge()
             except JudgeError as error:
                 failure = error
@@ -92,6 +95,7 @@ class JudgingAmount:
             return sum(int(row["cost_nano_usd"]) for row in rows)
         if self._given_nano is not None:
             if not rows:
-                self._thrift.record_cost(EVALUATION, to_usd(self._given_nano), run=run, request_type=EVALUATION)
+                given = to_usd(self._given_nano)
+                self._thrift.record_cost(EVALUATION, given, run=run, request_type=EVALUATION, tags=self._mark)
             return self._given_nano
         return None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.cascade import Cascade as Cascade
     from llmthrift_core.routing.cascade_policy import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.complexity import Complexity as Complexity
+    from llmthrift_core.routing.context import AnswerContext as AnswerContext
+    from llmthrift_core.routing.context import ToolCall as ToolCall
     from llmthrift_core.routing.decision import Review as Review
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policy import as_policy as as_policy
     from llmthrift_core.routing.policy import holds_streams as holds_streams
     from llmthrift_core.routing.policy import review as review
+    from llmthrift_core.routing.policy import reviews_wait as reviews_wait
     from llmthrift_core.routing.policy import waits as waits
     from llmthrift_core.routing.policy import within_bounds as within_bounds
     from llmthrift_core.routing.profiles import Profile as Profile
@@ -74,12 +77,13 @@ _MODULES: Final = {
     "cascade": ("Cascade",),
     "cascade_policy": ("CascadePolicy",),
     "complexity": ("Complexity",),
+    "context": ("AnswerContext", "ToolCall"),
     "decision": ("Review", "RouteDecision"),
     "example": ("Example", "Examples"),
     "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
     "learned": ("LearnedRouter",),
-    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "waits", "within_bounds"),
+    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "reviews_wait", "waits", "within_bounds"),
     "request": ("RouteRequest",),
     "rules": (
         "Predicate",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from llmthrift_core.errors import ConfigurationError
 
@@ -19,6 +20,7 @@ class Example:
         quality: 0 (useless) to 1 (perfect).
         call_site: where in the application the call is made: a prompt template, a chain, a node of an agent; None if unknown.
         answer: the answer's text. A router learns from it how long the model's answers are; a cascade cannot learn without it.
+        context: what else is known of the answer, for a cascade's checks: `{"logprobs": [...]}`.
     """
 
     prompt: str
@@ -26,6 +28,7 @@ class Example:
     quality: float
     call_site: str | None = None
     answer: str | None = None
+    context: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class Examples(list[Example]):

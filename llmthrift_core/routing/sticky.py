@@ -14,7 +14,7 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.bounds import input_tokens_of
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits, within_bounds
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -113,13 +113,20 @@ class Sticky:
         return waits(self.policy)
 
     @property
+    def reviews_wait(self) -> bool:
+        """As the inner policy."""
+        return reviews_wait(self.policy)
+
+    @property
     def holds_streams(self) -> bool:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
         """As the inner policy: what it thinks of the answer of a tier."""
-        return review(self.policy, request, tier, answer, tiers)
+        return review(self.policy, request, tier, answer, tiers, context)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the inner policy's bounds."""

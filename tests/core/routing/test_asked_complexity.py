@@ -102,7 +102,7 @@ def test_a_slow_model_is_not_waited_for_and_its_rating_counts_later() -> None:
     go.set()
     answered.wait(30)
     for thread in threading.enumerate():
-        if thread.name == "llmthrift-rating":
+        if thread.name == "llmthrift-asking":
             thread.join(30)
     decision = policy.decide(EASY, TIERS)
     assert (decision.tier, decision.score) == ("complex", 0.9)
@@ -126,7 +126,7 @@ def test_models_that_hang_hold_a_bounded_number_of_threads() -> None:
     assert sum("busy" in reason for reason in reasons) == 2
     go.set()
     for thread in threading.enumerate():
-        if thread.name == "llmthrift-rating":
+        if thread.name == "llmthrift-asking":
             thread.join(30)
 
 
