@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from llmthrift_core import Thrift
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.routing import Cascade, Example, LearnedRouter
-from llmthrift_core.storage.tables import router_versions
+from llmthrift_core.storage.tables import versions as versions_table
 from tests.core.clock import Clock
 from tests.core.routing.workload import labelled
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
@@ -110,13 +110,13 @@ def _without_an_array(state: bytes) -> bytes:
 def test_damaged_bytes_are_refused(thrift, fitted):
     thrift.routers.save(fitted, name="support")
     with thrift.database.read() as connection:
-        state = bytes(connection.execute(select(router_versions.c.state)).scalar_one())
+        state = bytes(connection.execute(select(versions_table.c.state)).scalar_one())
     flipped = bytearray(state)
     flipped[len(state) // 2] ^= 0xFF
     pickled = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x05hello\x94."
     for damaged in (b"", b"nonsense", state[: len(state) // 2], bytes(flipped), pickled, _without_an_array(state)):
         with thrift.database.write() as connection:
-            connection.execute(update(router_versions).values(state=damaged))
+            connection.execute(update(versions_table).values(state=damaged))
         with pytest.raises(StorageError, match=r"version 1 of router 'support' .*roll back, or fit again"):
             thrift.routers.load("support")
 
