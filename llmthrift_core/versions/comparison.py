@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import ColumnElement, or_
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement, or_
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.moments import to_us
 from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import JudgedCall, read_judged
+from llmthrift_core.quality.judged import read_judged
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.quality.statistics import Interval, RatioSums, quality_difference
 from llmthrift_core.storage.tables import calls
@@ -34,7 +35,8 @@ _DAY_US: Final = 86_400_000_000
 class RollBack:
     """When a version is rolled back.
 
-    Answers under the active version are compared with those under the one before it, as far as anybody judged them. Looked at again and
+    Answers under the active version are compared with those under the one before it, as far as anybody judged them; those of one
+    `session` count as one, with their mean. Looked at again and
     again, any two versions differ sooner or later. So the answers of the active one are looked at in the order in which they were given,
     when there are `min_judged` of them, twice as many, four times as many, ..., and look k = 1, 2, ... is given 1 / (k (k + 1)) of the
     errors that `confidence` leaves, which add up to all of them. However often the comparison is made, and by however many processes, a
@@ -74,7 +76,7 @@ class VersionComparison:
     Attributes:
         name: of the router or configuration.
         active, before: the two; None where there are none.
-        judged, judged_before: how many answers were compared.
+        judged, judged_before: how many answers were compared, those of one session as one.
         difference: the quality of the active version less that of the one before, within the limits of this look; None: too few answers.
         verdict: "lower" where that is certain, "not lower" where it is not, "undecided" with too few answers, "nothing before".
         rolled_back: whether this comparison led to a roll-back.
@@ -114,14 +116,20 @@ def compare(thrift: Thrift, store: VersionStore, name: str, rule: RollBack, *, l
     thrift.flush()
     now = _read(thrift, labels(active.label), rule, begun_us)
     then = _read(thrift, labels(before.label), rule, begun_us - round(rule.history_days * _DAY_US))
-    look = int(math.log2(len(now) / rule.min_judged)) + 1 if len(now) >= rule.min_judged else 0
-    if not look or len(then) < rule.min_judged:
+    if min(len(now), len(then)) < rule.min_judged:
         return VersionComparison(name, active, before, len(now), len(then), None, "undecided")
-    now = now[: rule.min_judged * 2 ** (look - 1)]
-    errors = (1 - rule.confidence) / (look * (look + 1))
-    difference = quality_difference(_sums(now), _sums(then), 1 - 2 * errors)  # limits on both sides, of which one is asked for
+    now, difference = last_look(now, then, rule)
     verdict: Verdict = "lower" if difference.high < -rule.margin else "not lower"
     return VersionComparison(name, active, before, len(now), len(then), difference, verdict)
+
+
+def last_look(now: list[float], then: list[float], rule: RollBack) -> tuple[list[float], Interval]:
+    """The qualities of the last look that is due, the first min_judged, 2 * min_judged, 4 * min_judged, ... of those under the active
+    version, and how much they are above the others, within the limits of that look."""
+    look = int(math.log2(len(now) / rule.min_judged)) + 1
+    errors = (1 - rule.confidence) / (look * (look + 1))
+    seen = now[: rule.min_judged * 2 ** (look - 1)]
+    return seen, quality_difference(_sums(seen), _sums(then), 1 - 2 * errors)  # limits on both sides, of which one is asked for
 
 
 def roll_back_if_lower(thrift: Thrift, store: VersionStore, name: str, rule: RollBack, *, labels: Labels) -> VersionComparison:
@@ -149,7 +157,7 @@ class Labels:
 
     Args:
         columns: of the table `calls` that may hold its label.
-        with_suffix: the label may be followed by "-" and hashes, as that of a router is.
+        with_suffix: the label is followed by "-" and hashes, as that of a router is.
     """
 
     def __init__(self, *columns: ColumnElement[str], with_suffix: bool = False) -> None:
@@ -158,10 +166,9 @@ class Labels:
 
     def __call__(self, label: str) -> ColumnElement[bool]:
         """The condition on the table `calls`."""
-        found = [column == label for column in self._columns]
         if self._with_suffix:
-            found += [column.startswith(f"{label}-", autoescape=True) for column in self._columns]
-        return or_(*found)
+            return or_(*(column.startswith(f"{label}-", autoescape=True) for column in self._columns))
+        return or_(*(column == label for column in self._columns))
 
 
 class BackgroundRollBack:
@@ -183,21 +190,21 @@ class BackgroundRollBack:
                 logger.error("versions of %r cannot be compared now: %s", self._given[2], error)
 
 
-def _read(thrift: Thrift, condition: ColumnElement[bool], rule: RollBack, since_us: int) -> list[JudgedCall]:
+def _read(thrift: Thrift, condition: ColumnElement[bool], rule: RollBack, since_us: int) -> list[float]:
+    """Qualities in the order of the calls. What is said in one session is alike, and counts once."""
     asked = or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE)
     with thrift.database.read() as connection:
         found = list(read_judged(connection, since_us=since_us, until_us=None, source=rule.source, where=[condition, asked]))
-    return sorted(found, key=lambda judged: (judged.call["at_us"], judged.call["id"]))
-
-
-def _sums(judged: Sequence[JudgedCall]) -> RatioSums:
-    """By session, where one is known: what is said in one conversation is alike."""
     units: dict[Any, list[float]] = defaultdict(list)
-    for each in judged:
+    for each in sorted(found, key=lambda judged: (judged.call["at_us"], judged.call["id"])):
         units[each.call["session"] or each.call["id"]].append(each.quality)
+    return [fmean(qualities) for qualities in units.values()]
+
+
+def _sums(qualities: Sequence[float]) -> RatioSums:
     sums = RatioSums()
-    for qualities in units.values():
-        sums.add(len(qualities), sum(qualities))
+    for quality in qualities:
+        sums.add(1, quality)
     return sums
 
 

@@ -55,8 +55,9 @@ def judged(new: LearnedRouter, active: LearnedRouter | None, examples: Sequence[
     new one must keep it, or be better than the active one by the margin. The promise is always of the default model's quality, never of
     the last version's, so that small losses do not add up from version to version.
 
-    A label is needed of what the new router would choose: a router that runs gets labels of its own choices alone. Where fewer than 20 of
-    the prompts that it would send elsewhere have one, it cannot be judged, and stays inactive.
+    Where they differ on fewer than 20 prompts there is nothing to gain that could be told from luck. On the others, a label is needed of
+    what the new router would choose, and a router that runs gets labels of its own choices alone: where fewer than 20 of the prompts have
+    one, the new router cannot be judged, and stays inactive.
 
     Args:
         active: None before the first version: the default model answers everything.
@@ -73,8 +74,8 @@ def judged(new: LearnedRouter, active: LearnedRouter | None, examples: Sequence[
     differs = choice != other
     on = f"{len(rows)} held-out prompts"
     name = "the default model" if active is None else "the active version"
-    if not differs.any():
-        return Verdict(False, f"it decides as {name} on {on}")
+    if differs.sum() < FEWEST_LABELS:
+        return Verdict(False, f"it decides as {name} on all but {int(differs.sum())} of {on}")
     labels = int((differs & ~np.isnan(seen.quality[rows, choice])).sum())
     if labels < FEWEST_LABELS:
         return Verdict(
