@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("pricing", "handler", "cache", "ledger", "budgets", "semantic", "near_misses", "routing", "llamaindex", "imports")
+BENCHMARKS = ("pricing", "handler", "cache", "ledger", "budgets", "semantic", "near_misses", "routing", "refits", "llamaindex", "imports")
 
 
 def main() -> None:

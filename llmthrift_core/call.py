@@ -20,7 +20,7 @@ from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
-from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
+from llmthrift_core.request import AttemptReason, CacheUse, Request, Response, RouteUse
 from llmthrift_core.saved import compare_with_baseline, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
@@ -153,6 +153,9 @@ class Call:
         self.decision = route.policy.decide(route.request, route.tiers)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
+        self._name_configuration(route)
+
+    def _name_configuration(self, route: RouteUse) -> None:
         if self.request.attribution.config_version is None:
             self.request.attribution = self.request.attribution.over(Attribution(config_version=route.policy.version))
 
@@ -318,11 +321,12 @@ class Call:
             self._thrift.note_failure("call", error)
 
     def _record_hit(self, entry: Entry) -> None:
+        if (route := self.request.route) is not None:
+            self._name_configuration(route)  # whose decision it once was: the key holds the policy's version
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
         # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
-        route = self.request.route
         baseline = None if route is None else route.models[route.baseline]
         record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
         self._thrift.ledger.append(record)
