@@ -38,13 +38,17 @@ class BackgroundRefits:
         self._refit = refit
         self._unfitted = unfitted(refit, thrift.prices).to_bytes()
         self._waiting_for: tuple[int | None, int] = None, refit.min_new_examples
+        self._trouble: str | None = None
 
     def __call__(self, stopping: threading.Event) -> None:
-        """Fit, where it is due. Trouble is logged, not raised."""
+        """Fit, where it is due. Trouble is not raised, and logged when it is new."""
         try:
             self._try(stopping)
+            self._trouble = None
         except LLMThriftError as error:
-            logger.error("router %r cannot be fitted again, which is tried again in %g minutes: %s", self._name, _LEASE_SECONDS / 60, error)
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                logger.error("router %r cannot be fitted again now, which will be tried again: %s", self._name, error)
 
     def _try(self, stopping: threading.Event) -> None:
         from llmthrift_core.routing.learned import LearnedRouter
@@ -52,10 +56,10 @@ class BackgroundRefits:
         thrift, name = self._thrift, self._name
         versions = thrift.routers.versions(name)
         last, tried_us = (versions[0].version, to_us(versions[0].created_at)) if versions else (None, 0)
-        since, enough = self._waiting_for
+        of, enough = self._waiting_for
         # A cheap look first: judgements of any model since the last try.
         found = int((thrift.database.fetch_one(COUNT_FEEDBACK, (tried_us,)) or (0,))[0])
-        if found < (enough if since == last else self._refit.min_new_examples):
+        if found < (enough if of == last else self._refit.min_new_examples):
             return
         with Lease(thrift.database, f"refit of router {name}", seconds=_LEASE_SECONDS, clock=thrift.now) as is_ours:
             if not is_ours:

@@ -19,6 +19,7 @@ from llmthrift_core.quality.judge import REQUEST_TYPE
 from llmthrift_core.quality.judged import read_judged
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.quality.statistics import Interval, RatioSums, quality_difference
+from llmthrift_core.storage.quality_statements import COUNT_FEEDBACK
 from llmthrift_core.storage.tables import calls
 from llmthrift_core.storage.version_store import Version, VersionStore
 
@@ -172,22 +173,44 @@ class Labels:
 
 
 class BackgroundRollBack:
-    """The comparison as a thread makes it again and again. Fails open: trouble with the database is logged once."""
+    """The comparison as a thread makes it again and again: when enough was judged for the next look, which is counted first.
+
+    Fails open: trouble with the database is logged once.
+    """
 
     def __init__(self, thrift: Thrift, store: VersionStore, name: str, rule: RollBack, labels: Labels) -> None:
-        self._given: tuple[Any, ...] = thrift, store, name, rule
+        self._thrift = thrift
+        self._store = store
+        self._name = name
+        self._rule = rule
         self._labels = labels
+        self._waiting_for: tuple[Version | None, int] = None, rule.min_judged
         self._failed = False
 
     def __call__(self, stopping: threading.Event) -> None:
-        """Compare once."""
+        """Compare, where it is worth it."""
         try:
-            roll_back_if_lower(*self._given, labels=self._labels)
+            self._compare()
             self._failed = False
         except StorageError as error:
             if not self._failed:
                 self._failed = True
-                logger.error("versions of %r cannot be compared now: %s", self._given[2], error)
+                logger.error("versions of %r cannot be compared now: %s", self._name, error)
+
+    def _compare(self) -> None:
+        pair, least = self._store.before(self._name), self._rule.min_judged
+        if pair is None or pair[0].activated_at is None:
+            return
+        of, enough = self._waiting_for
+        count = int((self._thrift.database.fetch_one(COUNT_FEEDBACK, (to_us(pair[0].activated_at),)) or (0,))[0])
+        if count < (enough if of == pair[0] else least):
+            return
+        found = roll_back_if_lower(self._thrift, self._store, self._name, self._rule, labels=self._labels)
+        if found.difference is None:
+            missing = max(least - found.judged, least - found.judged_before)
+        else:
+            missing = found.judged  # until there are twice as many
+        self._waiting_for = pair[0], count + missing
 
 
 def _read(thrift: Thrift, condition: ColumnElement[bool], rule: RollBack, since_us: int) -> list[float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -14,7 +16,8 @@ from llmthrift_core.quality.judge import REQUEST_TYPE
 from llmthrift_core.quality.statistics import quality_difference
 from llmthrift_core.routing import LearnedRouter
 from llmthrift_core.versions import RollBack
-from llmthrift_core.versions.comparison import _sums, last_look
+from llmthrift_core.versions.comparison import BackgroundRollBack, _sums, last_look
+from llmthrift_core.versions.routers import _LABELS
 from tests.core.clock import Clock
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 from tests.core.versions.judged import answer
@@ -164,3 +167,48 @@ def test_options_are_checked():
     for given in ({"confidence": 1.0}, {"margin": -0.1}, {"margin": True}, {"min_judged": 5}, {"history_days": 0}):
         with pytest.raises(ConfigurationError, match=next(iter(given))):
             RollBack(**given)
+
+
+def test_in_the_background_it_is_compared_when_enough_was_judged(thrift, clock, caplog):
+    first, second = save(thrift, clock, 0.9), save(thrift, clock, 0.95)
+    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), _LABELS)
+
+    def look() -> int | None:
+        assert thrift.flush()
+        background(threading.Event())
+        return thrift.routers.store.active("support")
+
+    answers(thrift, first, 60, 0.9)
+    answers(thrift, second, 30, 0.0)  # which is too few, though with the others 90 were judged since
+    assert look() == 2
+    assert background._waiting_for[1] == 90 + 20
+    answers(thrift, second, 19, 0.0)
+    assert look() == 2
+    assert background._waiting_for[1] == 90 + 20  # not even compared
+    answers(thrift, second, 1, 0.0)
+    with caplog.at_level(logging.WARNING, logger="llmthrift"):
+        assert look() == 1
+        assert look() == 1
+    assert caplog.text.count("version 2 of 'support' was rolled back to 1: quality changed by -0.") == 1
+
+
+def test_as_good_in_the_background_the_next_look_is_at_twice_as_many(thrift, clock):
+    first, second = save(thrift, clock, 0.9), save(thrift, clock, 0.95)
+    answers(thrift, first, 60, 0.9)
+    answers(thrift, second, 70, 0.9, seed=1)
+    assert thrift.flush()
+    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), _LABELS)
+    background(threading.Event())
+    assert background._waiting_for[1] == 130 + 50
+    assert thrift.routers.store.active("support") == 2
+
+
+def test_in_the_background_trouble_is_logged_once(thrift, clock, caplog):
+    save(thrift, clock, 0.9)
+    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), _LABELS)
+    background(threading.Event())  # nothing before the first version
+    thrift.database.close()
+    with caplog.at_level(logging.ERROR, logger="llmthrift"):
+        background(threading.Event())
+        background(threading.Event())
+    assert caplog.text.count("versions of 'support' cannot be compared now") == 1
