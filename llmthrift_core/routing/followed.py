@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.repeating import Repeating
@@ -139,6 +139,12 @@ class FollowedRouter:
     def close(self) -> None:
         """Stop looking. The version in force stays."""
         self._repeating.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # one for a process, as the `Thrift` that it reads from
 
     def _check(self, stopping: threading.Event) -> None:
         self.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import os
@@ -150,6 +151,11 @@ def test_its_thread_ends_with_it_and_with_the_thrift(tmp_path, fitted):
         until(lambda: alive() == 1)
     assert alive() == 0
     assert followed.decide(EASY, TIERS).tier == "strong"
+
+
+def test_a_copy_is_the_same(thrift):
+    followed = thrift.routers.follow("support")
+    assert copy.copy(followed) is copy.deepcopy({"policy": followed})["policy"] is followed
 
 
 def test_options_are_checked(thrift):
