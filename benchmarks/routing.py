@@ -1,6 +1,6 @@
 """Learned routing and cascades on recorded answers: quality, dollars, and what simple controls reach on the same splits.
 
-    python -m benchmarks.routing [mmlu|gsm8k|nine|unseen|latency] [--seeds 10]
+    python -m benchmarks.routing [mmlu|gsm8k|escalations|nine|unseen|latency] [--seeds 10]
 
 Data: `../shared/data` (skipped where absent). Every row of a table is fitted on one part of the prompts and scored on the other, once for
 each seed; "±" is 1.96 standard deviations over the splits. APGR: area of the quality gap recovered over the
@@ -29,7 +29,7 @@ from llmthrift_core.routing.controls import apgr, control_scores, site_means, sp
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PRICES = {"weak": 0.6, "strong": 12.0}  # Mixtral-8x7B; gpt-4-1106 at $10 and $30, blended for its short answers
-PARTS = ("mmlu", "gsm8k", "nine", "unseen", "latency")
+PARTS = ("mmlu", "gsm8k", "escalations", "nine", "unseen", "latency")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,14 @@ def main() -> None:
     if not (DATA / "routellm_mmlu.csv.gz").exists():
         print(f"Routing is not measured: {DATA} is absent")
         return
-    measured: dict[str, Callable[[int], None]] = {"mmlu": _mmlu, "gsm8k": _gsm8k, "nine": _nine, "unseen": _unseen, "latency": _latency}
+    measured: dict[str, Callable[[int], None]] = {
+        "mmlu": _mmlu,
+        "gsm8k": _gsm8k,
+        "escalations": _escalations,
+        "nine": _nine,
+        "unseen": _unseen,
+        "latency": _latency,
+    }
     for part in PARTS:
         if given.what in (part, "all"):
             measured[part](given.seeds)
@@ -177,6 +184,37 @@ def _cascaded(data: Recorded, judge: Any, kept: Any) -> tuple[float, float]:
     strong = 10 * sent + 30 * np.array([len(answers[row][1]) / 4 for row in judge])
     quality = np.where(kept, data.quality[judge, 0], data.quality[judge, 1]).mean() / data.quality[judge, 1].mean()
     return float(quality), float(1 - (weak + np.where(kept, 0, strong)).sum() / strong.sum())
+
+
+def _escalations(seeds: int) -> None:
+    """What a router learns from a cascade's confidence, where it has a hundred labels: `thrift.examples(escalations=True)`."""
+    data = _read_gsm8k()
+    answers = data.answers or []
+    areas: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        learn, judge = split(len(data.prompts), int(0.8 * len(data.prompts)), seed)
+        few, rest = data.examples(learn[:100], sites=False), learn[100:]
+        cascade = Cascade(["weak", "strong"], seed=seed).fit(few)
+        confidence = {row: cascade.confidence(data.prompts[row], answers[row][0]) for row in rest}
+        given = {
+            "100 labelled prompts": few,
+            "and the cascade's confidence in the weak answers to the others": [
+                *few,
+                *(Example(data.prompts[row], "weak", confidence[row], answer=answers[row][0]) for row in rest),
+            ],
+            "and the labels of the weak answers to the others": [
+                *few,
+                *(Example(data.prompts[row], "weak", float(data.quality[row, 0]), answer=answers[row][0]) for row in rest),
+            ],
+            "all labels": data.examples(learn, sites=False),
+        }
+        for name, examples in given.items():
+            router = LearnedRouter(data.prices, "strong", seed=seed).fit(examples)
+            areas.setdefault(name, []).append(apgr(np.array([router.gain(data.prompts[row]) for row in judge]), data.quality[judge]))
+        areas.setdefault("random", []).append(apgr(np.random.default_rng(seed).random(len(judge)), data.quality[judge]))
+        areas.setdefault("length", []).append(apgr(np.array([float(len(data.prompts[row])) for row in judge]), data.quality[judge]))
+    title = f"GSM8K, 80% of 528 prompts to learn from, LearnedRouter on the question, {seeds} splits"
+    print(table(title, ("learned from", "APGR"), [(name, _interval(found)) for name, found in areas.items()]))
 
 
 def _nine(seeds: int) -> None:

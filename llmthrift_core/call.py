@@ -17,6 +17,7 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.explained import explain
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
@@ -46,11 +47,12 @@ class Call:
         decision: what the routing policy decided, or None.
         waiting: an identical request is under way; wait for its end, then `resume`.
         tier: the tier whose model is to be called; None without routing.
+        confidence: of the routing policy in the answer of the attempt under way, 0 to 1; None where it did not look at it.
     """
 
     __slots__ = (
         "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift",
-        "answer", "call_id", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
+        "answer", "call_id", "confidence", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: Thrift, request: Request) -> None:
@@ -64,6 +66,7 @@ class Call:
         self.decision: RouteDecision | None = None
         self.waiting: Waiting | None = None
         self.tier: str | None = None
+        self.confidence: float | None = None
         self.first_token: float | None = None
         self._started_us = thrift.now_us()
         self._started = perf_counter()
@@ -251,7 +254,7 @@ class Call:
         self._reason = reason
         self._started_us = self._thrift.now_us()
         self._started = perf_counter()
-        self.first_token = None
+        self.first_token = self.confidence = None
         if rejected is None:
             self.reserve()
 
@@ -393,6 +396,7 @@ class Call:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
         record = self._blank(model, provider, CallRecord)
+        self._explain(record)
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
@@ -407,20 +411,24 @@ class Call:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
             if not is_observing():
-                if self.decision is not None:
-                    record.route_reason = self.decision.reason
                 compare_with_baseline(record, thrift.prices, usage, *route.models[route.baseline])
             elif not self._observed_hit and self.decision is not None:
-                record.route_reason = self.decision.reason
                 would = thrift.prices.price(usage, *route.models[self.decision.tier], self._started_us)
                 if would is not None:
                     record.observed_routing_nano_usd = priced.nano_usd - would.nano_usd
         return record
 
+    def _explain(self, record: CallRecord) -> None:
+        route = self.request.route
+        if route is not None and len(route.models) > 1:  # one model, such as that of `thrifty`, is no choice
+            # A hit in observe mode would have been answered before anything was routed.
+            explain(record, self.tier, None if self._observed_hit else self.decision, self.confidence)
+
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
             record = self._blank(self._model, self._provider, CallRecord)
+            self._explain(record)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
             usage = response.taken()
@@ -428,8 +436,10 @@ class Call:
             tokens = usage.input_tokens + usage.output_tokens
         if not is_rejected:
             record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
-        elif record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
-            record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
+        else:
+            record.escalated = 1
+            if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
+                record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
         self._settle(record.cost_nano_usd, tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment, to_us
@@ -20,46 +20,56 @@ _RELEASE: Final = re.compile(r"[-@](?:\d{4}-?\d{2}-?\d{2}|\d{3,4}|latest)$")
 """What providers add to a model's name when they answer: "gpt-4o-2024-08-06", "claude-3-5-haiku@20241022", "gpt-4-0613"."""
 
 
-def examples_of_ledger(database: Database, *, since: Moment | None = None, models: Mapping[str, float | str] | None = None) -> Examples:
+def examples_of_ledger(
+    database: Database, *, since: Moment | None = None, models: Mapping[str, float | str] | None = None, escalations: bool = False
+) -> Examples:
     """See `Thrift.examples`.
 
-    The prompt is the question of the last user message, which is what a `LearnedPolicy` decides by. The ledger knows which model answered,
-    not under which name a router had it, and one model may have several names in several routers: so the names come from `models`. A
-    name's own text, or the model's name that is given as its price, stands for that model and its dated releases.
+    The prompt is the question of the last user message, which is what a `LearnedPolicy` decides by. A routed call's row has the name of
+    the tier; one model may have other names in other routers, and answers that were not routed have none: so `models` says which names
+    are meant. A name's own text, or the model's name that is given as its price, stands for that model and its dated releases; the tier
+    tells names of one model apart, and alone tells which answers are meant by a name with a number as its price.
     """
-    name_of = _names(models)
+    names_of = (lambda call: [call["tier"] or call["model"]]) if models is None else _names(models)
     found, skipped = Examples(), Counter[str]()
+    last: dict[str, tuple[int, str]] = {}
     with database.read() as connection:
-        for each in read_labelled(connection, since_us=None if since is None else to_us(since)):
+        for each in read_labelled(connection, since_us=None if since is None else to_us(since), escalations=escalations):
             call = each.judged.call
-            name = name_of(call["model"])
+            names = names_of(call)
             if call["cache"] == "semantic":
                 skipped["answer to another question, found by meaning"] += 1
-            elif name is None:
+            elif not names:
                 skipped["answer of another model"] += 1
+            elif len(names) > 1:
+                skipped[f"not routed, and {' and '.join(map(repr, names))} are the same model"] += 1
             elif each.prompt is None:
                 skipped["no text stored"] += 1
             else:
-                question = question_of_text(each.prompt)
+                question, name = question_of_text(each.prompt), names[0]
                 found.append(Example(question, name, each.judged.quality, call_site=call["call_site"], answer=each.answer))
+                last[name] = max(last.get(name, (0, "")), (call["at_us"], call["model"]))
     if not found and (textless := skipped["no text stored"]):
         raise ConfigurationError(
             f"{textless:,} answers were judged, but the text of none is stored, and a router learns from texts. Texts are stored from now "
             'on with Thrift(capture="text"), after the function given as redact; with capture="features" there is only a hash and counts'
         )
     found.skipped = dict(skipped)
+    found.models = {name: model for name, (_, model) in last.items()}
     return found
 
 
-def _names(models: Mapping[str, float | str] | None) -> Callable[[str], str | None]:
-    if models is None:
-        return lambda model: model
-    names: dict[str, str] = {}
+def _names(models: Mapping[str, float | str]) -> Callable[[Mapping[str, Any]], Sequence[str]]:
+    """The names that may be meant by a call: none, one, or several of one model."""
+    names: dict[str, list[str]] = {}
     for name, given in models.items():
-        model = given if isinstance(given, str) else name
-        if model in names:
-            raise ConfigurationError(
-                f"{names[model]!r} and {name!r} are both the model {model!r}: the ledger cannot tell which of them answered"
-            )
-        names[model] = name
-    return lambda model: names.get(model, names.get(_RELEASE.sub("", model)))
+        names.setdefault(given if isinstance(given, str) else name, []).append(name)
+
+    def names_of(call: Mapping[str, Any]) -> Sequence[str]:
+        model, tier = call["model"], call["tier"]
+        found = names.get(model) or names.get(_RELEASE.sub("", model), [])
+        if tier in found or (tier in models and not isinstance(models[tier], str)):
+            return [tier]
+        return found
+
+    return names_of

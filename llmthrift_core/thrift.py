@@ -8,15 +8,15 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, StorageError, place_of
-from llmthrift_core.handed_over import Recorded
 from llmthrift_core.parts import Part, Parts
+from llmthrift_core.recorded_results import RecordedResults
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -109,7 +109,7 @@ class Thrift:
         }
         self.capture = capture
         self.durability = durability
-        self.recorded = Recorded()
+        self.recorded = RecordedResults()
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
         self._prices = prices
@@ -327,13 +327,18 @@ class Thrift:
             half_life_days=half_life_days,
         )
 
-    def examples(self, since: Moment | None = None, *, models: Mapping[str, float | str] | None = None) -> Examples:
+    def examples(
+        self, since: Moment | None = None, *, models: Mapping[str, float | str] | None = None, escalations: bool = False
+    ) -> Examples:
         """The judged answers whose text is stored, as a router or a cascade learns from them.
 
         Args:
             since: the calls from then on.
             models: those of the router, as `LearnedRouter` takes them; answers of other models are left out. None: all answers, under the
-                names of the models that gave them.
+                names of the tiers that gave them or, where nothing was routed, of the models.
+            escalations: also the answers without feedback that a cascade kept or rejected, with its confidence as their quality. Measure
+                before you use them: on GSM8K a router of 100 labelled prompts ranked no better with 322 such labels (APGR 0.683 with and
+                without; `python -m benchmarks.routing escalations`), and a cascade that is fitted to them learns its own opinion.
 
         Raises:
             ConfigurationError: answers were judged, but no text is stored: that needs `Thrift(capture="text")`.
@@ -341,7 +346,7 @@ class Thrift:
         from llmthrift_core.examples import examples_of_ledger
 
         self.ledger.flush()
-        return examples_of_ledger(self.database, since=since, models=models)
+        return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
         """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""
@@ -413,10 +418,18 @@ class Thrift:
         }
 
     def _alerts(self) -> list[str]:
-        try:
-            return [*self.cache.alerts(), *(alert for part in self._parts.caches for alert in part.alerts())]
-        except StorageError as error:
-            return [f"the cache cannot be read: {error}"]
+        from llmthrift_core.insight.escalations import escalation_alerts
+
+        found: list[str] = []
+        sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
+        sources += [("cache", part.alerts) for part in self._parts.caches]
+        sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
+        for what, alerts in sources:
+            try:
+                found += alerts()
+            except StorageError as error:
+                found.append(f"the {what} cannot be read: {error}")
+        return found
 
     # --- life ---
 

@@ -13,17 +13,17 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from llmthrift_core.demo import WorkItem, Workload
+from llmthrift_core.demo.learning import MODELS
 from llmthrift_core.demo.outcome import (
-    CHEAP,
     LATENCY_SECONDS,
     REPEAT,
     STRONG,
     Outcome,
     answers_by_meaning,
-    demonstrate,
     with_answers,
     with_ledger,
 )
+from llmthrift_core.demo.show import demonstrate
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.testing import LoopbackProvider
@@ -50,6 +50,7 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             bare=lambda thrift, workload, advance: run_bare(thrift, client, workload, advance),
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
             by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
+            routed=lambda thrift, workload, advance, policy=None: run_routed(thrift, client, workload, advance, policy),
             provider=provider,
             requests=requests,
             **options,
@@ -68,8 +69,20 @@ def run_with_llmthrift(
     thrift: Thrift, client: Callable[[str], BaseChatModel], workload: Workload, advance: Callable[[], None] = lambda: None
 ) -> Outcome:
     """The same chain with a router in the model's place: cached, routed, metered."""
-    router = ChatRouter(thrift, models={"simple": client(CHEAP), "complex": client(STRONG)}, cache=True)
+    router = ChatRouter(thrift, models={tier: client(model) for tier, model in MODELS.items()}, cache=True)
     return with_ledger(_drive("with llmthrift", router, workload, {}, advance), thrift)
+
+
+def run_routed(
+    thrift: Thrift,
+    client: Callable[[str], BaseChatModel],
+    workload: Workload,
+    advance: Callable[[], None] = lambda: None,
+    policy: Any = None,
+) -> Outcome:
+    """The router without a cache, by the policy given."""
+    router = ChatRouter(thrift, models={tier: client(model) for tier, model in MODELS.items()}, policy=policy, cache=False)
+    return with_ledger(_drive("routed", router, workload, {}, advance), thrift)
 
 
 def run_by_meaning(
@@ -77,7 +90,7 @@ def run_by_meaning(
 ) -> Outcome:
     """The router again, whose cache also answers questions that mean the same."""
     answers = answers_by_meaning(thrift)
-    models = {"simple": client(CHEAP), "complex": client(STRONG)}
+    models = {tier: client(model) for tier, model in MODELS.items()}
     router = ChatRouter(thrift, models=models, cache=ThriftCache(thrift, semantic=answers))
     return with_answers(_drive("and by meaning", router, workload, {}, advance), thrift, answers)
 

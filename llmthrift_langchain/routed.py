@@ -223,8 +223,11 @@ class RoutedCall:
         call = self.call
         if call.hit is not None or message is None or message.tool_calls or call.tier is None or is_observing():
             return False
-        decision = review(self._policy, self.described, call.tier, text_of(message.content), self._tiers)
-        if decision is None:
+        found = review(self._policy, self.described, call.tier, text_of(message.content), self._tiers)
+        if found is None:
+            return False
+        call.confidence = found.confidence
+        if (decision := found.next) is None:
             return False
         if is_out:
             call.note_route(f"{decision.reason}, and was streamed")

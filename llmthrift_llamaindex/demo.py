@@ -15,17 +15,17 @@ from llama_index_instrumentation.dispatcher import instrument_tags
 from pydantic import create_model
 
 from llmthrift_core.demo import WorkItem, Workload
+from llmthrift_core.demo.learning import MODELS
 from llmthrift_core.demo.outcome import (
-    CHEAP,
     LATENCY_SECONDS,
     REPEAT,
     STRONG,
     Outcome,
     answers_by_meaning,
-    demonstrate,
     with_answers,
     with_ledger,
 )
+from llmthrift_core.demo.show import demonstrate
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.testing import LoopbackProvider
@@ -48,6 +48,7 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             bare=lambda thrift, workload, advance: run_bare(thrift, client, workload, advance),
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
             by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
+            routed=lambda thrift, workload, advance, policy=None: run_routed(thrift, client, workload, advance, policy),
             provider=provider,
             requests=requests,
             **options,
@@ -63,14 +64,22 @@ def run_bare(thrift: Thrift, client: Client, workload: Workload, advance: Callab
 
 def run_with_llmthrift(thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None) -> Outcome:
     """The same application with a router in the model's place: cached, routed, metered."""
-    llm = RouterLLM(thrift, models={"simple": client(CHEAP), "complex": client(STRONG)})
+    llm = RouterLLM(thrift, models={tier: client(model) for tier, model in MODELS.items()})
     return with_ledger(_drive("with llmthrift", llm, workload, advance), thrift)
+
+
+def run_routed(
+    thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None, policy: Any = None
+) -> Outcome:
+    """The router without a cache, by the policy given."""
+    llm = RouterLLM(thrift, models={tier: client(model) for tier, model in MODELS.items()}, policy=policy, cache=False)
+    return with_ledger(_drive("routed", llm, workload, advance), thrift)
 
 
 def run_by_meaning(thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None) -> Outcome:
     """The router again, whose cache also answers questions that mean the same."""
     answers = answers_by_meaning(thrift)
-    llm = RouterLLM(thrift, models={"simple": client(CHEAP), "complex": client(STRONG)}, semantic=answers)
+    llm = RouterLLM(thrift, models={tier: client(model) for tier, model in MODELS.items()}, semantic=answers)
     return with_answers(_drive("and by meaning", llm, workload, advance), thrift, answers)
 
 

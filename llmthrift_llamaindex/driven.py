@@ -200,8 +200,11 @@ class DrivenCall:
         call, route = self.call, self.request.route
         if route is None or call.tier is None or call.hit is not None or answer is None or has_tool_calls(answer) or is_observing():
             return False
-        decision = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers)
-        if decision is None:
+        found = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers)
+        if found is None:
+            return False
+        call.confidence = found.confidence
+        if (decision := found.next) is None:
             return False
         if is_out:
             call.note_route(f"{decision.reason}, and was streamed")

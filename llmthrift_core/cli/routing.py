@@ -31,6 +31,12 @@ Models = Annotated[
     ),
 ]
 Default = Annotated[str | None, typer.Option("--default", help="The model whose quality is to be kept. Default: the most expensive one")]
+Escalations = Annotated[
+    bool,
+    typer.Option(
+        "--escalations", help="Of a ledger, also answers without feedback that a cascade reviewed; its confidence is their quality"
+    ),
+]
 MinQuality = Annotated[float, typer.Option("--min-quality", help="To be kept, as a share of the default model's quality")]
 
 
@@ -43,24 +49,26 @@ def simulate_policy(
     min_quality: MinQuality = 0.98,
     seeds: Annotated[int, typer.Option(help="So many splits", min=1)] = 5,
     learn_share: Annotated[float, typer.Option(help="Of the prompts to fit on; the others are judged by")] = 0.5,
-    plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page; opened, it loads Vega from a CDN")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page that needs nothing else")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     since: Since = None,
+    escalations: Escalations = False,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:
     """Replay recorded traffic against a policy: quality, cost and escalations, beside controls that spend the same."""
-    if plot is not None and find_spec("altair") is None:
-        raise MissingExtraError("notebook", "altair")
+    for module, package in (("altair", "altair"), ("vl_convert", "vl-convert-python")):
+        if plot is not None and find_spec(module) is None:
+            raise MissingExtraError("notebook", package)
     _require_routing()
     from llmthrift_core.routing import Traffic, simulate
 
     catalog = PriceCatalog(overrides=price_file)
     if data == "ledger":
         with opened(url) as thrift:
-            examples = thrift.examples(since, models=_models(models))
+            examples = thrift.examples(since, models=_models(models), escalations=escalations)
     else:
-        examples = _of_file(data)
+        examples = _of_file(data, escalations)
     prices, known = _priced(_models(models), examples, catalog)
     traffic = Traffic.of(examples, prices)
     makers = _makers(known, prices, default, min_quality, catalog)
@@ -73,7 +81,7 @@ def simulate_policy(
     else:
         typer.echo(f"{found}{_left_out(examples)}\n\n{found.curve_text()}")
     if plot is not None:
-        found.chart().save(str(plot), format="html")
+        found.chart().save(str(plot), format="html", inline=True)
         typer.echo(f"saved {plot}", err=as_json)
 
 
@@ -87,6 +95,7 @@ def fit(
     min_quality: MinQuality = 0.98,
     note: Annotated[str | None, typer.Option(help="To be kept with the version")] = None,
     since: Since = None,
+    escalations: Escalations = False,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:
@@ -96,7 +105,9 @@ def fit(
         raise typer.BadParameter(f"--kind takes learned or cascade, not {kind!r}")
     catalog = PriceCatalog(overrides=price_file)
     with opened(url) if data == "ledger" else Thrift(url) as thrift:
-        examples = thrift.examples(since, models=_models(models)) if data == "ledger" else _of_file(data)
+        examples = (
+            thrift.examples(since, models=_models(models), escalations=escalations) if data == "ledger" else _of_file(data, escalations)
+        )
         prices, known = _priced(_models(models), examples, catalog)
         made = _makers(known, prices, default, min_quality, catalog)[kind](0)
         made.fit(examples)
@@ -138,7 +149,9 @@ def _require_routing() -> None:
             raise MissingExtraError("routing", brought)
 
 
-def _of_file(data: str) -> Examples:
+def _of_file(data: str, escalations: bool) -> Examples:
+    if escalations:
+        raise typer.BadParameter("--escalations is for --data ledger: what a cascade thought of an answer is not in a file")
     from llmthrift_core.routing import examples_of_file
 
     return examples_of_file(data)
@@ -168,7 +181,8 @@ def _priced(
             f"there are no examples.{_left_out(examples)} In a ledger they are calls that were judged, by thrift.feedback(...) or an "
             'Evaluation, and whose text was stored with Thrift(capture="text")'
         )
-    known = models if models is not None else {name: name for name in sorted({example.model for example in examples})}
+    found = sorted({example.model for example in examples})
+    known = models if models is not None else {name: examples.models.get(name, name) for name in found}
     return ModelPrices.of(known, catalog), known
 
 

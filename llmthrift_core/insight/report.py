@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
-from llmthrift_core.display import html_table, plain_table
+from llmthrift_core.display import html_table, percent, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.insight.escalations import alert_of, rate_of
 from llmthrift_core.insight.sums import Amounts, SumsReader
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
@@ -36,6 +37,8 @@ _COUNTS: Final = (
     "retries",
     "fallbacks",
     "escalations",
+    "routed",
+    "escalated",
     "cache_hits",
     "unpriced",
     "estimated",
@@ -47,7 +50,7 @@ _COUNTS: Final = (
 )
 _SHOWN: Final = ("requests", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd")
 # Shown only where some row has them.
-_SHOWN_IF_ANY: Final = ("errors", "retries", "fallbacks", "escalations", "unpriced", "estimated", "other_cost_usd")
+_SHOWN_IF_ANY: Final = ("errors", "retries", "fallbacks", "escalated", "escalation_rate", "unpriced", "estimated", "other_cost_usd")
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,14 @@ class Report:
     """Use and cost, one row per value of `by`, most expensive first; hours, days and months in their order.
 
     Each row has: the value under the name of `by` (None: not given), requests (calls, hits included), attempts (model
-    attempts and hits), errors, retries, fallbacks, escalations, cache_hits, unpriced (rows without a price, which no cost
-    includes), estimated (rows whose tokens are estimates), input_tokens, output_tokens, cache_read_tokens,
-    cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd, input_cost_usd,
-    output_cost_usd, cost_per_request_usd, saved_usd = cache_saved_usd + routing_saved_usd, other_cost_usd (not in
-    cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
+    attempts and hits), errors, retries, fallbacks, escalations (attempts that were made because a cascade had rejected an
+    answer), routed (requests through a router whose first answer came from here), escalated (answers that a cascade rejected),
+    escalation_rate (share of routed whose first answer was rejected; None where nothing was routed), cache_hits, unpriced (rows
+    without a price, which no cost includes), estimated (rows whose tokens are estimates), input_tokens, output_tokens,
+    cache_read_tokens, cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd,
+    input_cost_usd, output_cost_usd, cost_per_request_usd, escalated_cost_usd (of rejected answers; in cost_usd too), saved_usd =
+    cache_saved_usd + routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is
+    Decimal.
 
     Attributes:
         by: what the rows stand for.
@@ -112,7 +118,7 @@ class Report:
     def _table(self) -> tuple[list[str], list[list[Any]], list[Any]]:
         shown = [self.by, *_SHOWN, *(name for name in _SHOWN_IF_ANY if self.total[name])]
         header = [name.removesuffix("_usd").replace("_", " ") for name in shown]
-        return header, [[row[name] for name in shown] for row in self.rows], [self.total[name] for name in shown]
+        return header, [_cells(row, shown) for row in self.rows], _cells(self.total, shown)
 
 
 def report(
@@ -144,10 +150,14 @@ def report(
     rows = [row_of(name, value, amounts) for value, amounts in groups]
     if by not in _TIMES:
         rows.sort(key=lambda row: (-row["cost_usd"] - row["other_cost_usd"], -row["requests"], str(row[name])))
-    total = [0] * len(MEASURES)
+    sums = [0] * len(MEASURES)
     for _, amounts in groups:
-        total = list(map(add, total, amounts))
-    return Report(name, tuple(rows), row_of(name, "total", total), _notes(since_us, until_us, pruned_us, by))
+        sums = list(map(add, sums, amounts))
+    total = row_of(name, "total", sums)
+    escalated = [
+        alert for row in (rows if by == "model" else [total]) for alert in alert_of(row[name], row["routed"], row["escalation_rate"])
+    ]
+    return Report(name, tuple(rows), total, (*_notes(since_us, until_us, pruned_us, by), *escalated))
 
 
 def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
@@ -162,12 +172,18 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "input_cost_usd": to_usd(sums["input_cost_nano_usd"]),
         "output_cost_usd": to_usd(sums["output_cost_nano_usd"]),
         "cost_per_request_usd": (cost / requests).quantize(Decimal("1e-9")) if requests else None,
+        "escalation_rate": rate_of(sums),
+        "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
         "saved_usd": to_usd(sums["cache_saved_nano_usd"] + sums["routing_saved_nano_usd"]),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
         "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
         "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
         "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,
     }
+
+
+def _cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[Any]:
+    return [("" if row[name] is None else percent(row[name])) if name == "escalation_rate" else row[name] for name in shown]
 
 
 def _groups(connection: Connection, reader: SumsReader, by: str, zone: tzinfo) -> tuple[str, Sequence[tuple[Any, Amounts]]]:

@@ -36,6 +36,8 @@ class SavingsReport:
         other_cost_usd: recorded costs that are not model calls; not in spent_usd.
         cache_saved_usd: what the hits would have cost.
         routing_saved_usd: the baseline's price minus the cost, over all routed calls; negative where routing cost more.
+        escalated_cost_usd: what the answers cost that cascades rejected; in spent_usd, and taken off routing_saved_usd.
+        escalated: how many these were.
         requests, cache_hits, unpriced: counts. An unpriced call is in no amount.
         observed_cache_usd, observed_routing_usd: in observe mode, what caching and routing would have saved.
         baseline: the model to compare with, or None.
@@ -47,6 +49,8 @@ class SavingsReport:
     other_cost_usd: Decimal
     cache_saved_usd: Decimal
     routing_saved_usd: Decimal
+    escalated_cost_usd: Decimal
+    escalated: int
     requests: int
     cache_hits: int
     unpriced: int
@@ -106,6 +110,8 @@ class SavingsReport:
             ("requests", f"{self.requests:,}"),
             ("answered from the cache", percent(self.hit_rate)),
         ]
+        if self.escalated:
+            lines.append((f"spent on {self.escalated:,} answers that cascades rejected", usd(self.escalated_cost_usd)))
         if self.other_cost_usd:
             lines.append(("other costs", usd(self.other_cost_usd)))
         if self.observed_usd:
@@ -122,6 +128,8 @@ _FIGURES: Final = (
     "spent_usd",
     "cache_saved_usd",
     "routing_saved_usd",
+    "escalated_cost_usd",
+    "escalated",
     "saved_usd",
     "without_usd",
     "saved_share",
@@ -175,6 +183,8 @@ def savings(
         other_cost_usd=total["other_cost_usd"],
         cache_saved_usd=total["cache_saved_usd"],
         routing_saved_usd=total["routing_saved_usd"],
+        escalated_cost_usd=total["escalated_cost_usd"],
+        escalated=total["escalated"],
         requests=total["requests"],
         cache_hits=total["cache_hits"],
         unpriced=total["unpriced"],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from operator import add, sub
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, case, func, literal, literal_column, null, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, literal_column, null, or_, select
 
 from llmthrift_core.insight.pieces import MICROSECONDS, Buckets, Edge, divide
 from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
@@ -23,6 +23,12 @@ _SPANS: Final = (HOUR, DAY)
 _SPANS_OF_ALL: Final = (QUARTER, HOUR, DAY)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STORED: Final = [func.sum(rollups.c[name]) for name in MEASURES]
+# Of a routed call. An answer that was asked for because another one was rejected is not the first.
+_FIRST_ANSWER: Final = (
+    calls.c.tier.is_not(None),
+    calls.c.error.is_(None),
+    or_(calls.c.attempt_reason.is_(None), calls.c.attempt_reason != "escalation"),
+)
 _OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
 
 
@@ -195,6 +201,9 @@ def _measures_of_rows() -> list[ColumnElement[Any]]:
         "output_cost_nano_usd": func.coalesce(calls.c.output_cost_nano_usd, adjustments.c.output_cost_nano_usd),
         "other_cost_nano_usd": literal(0),
         "timed": _count(calls.c.latency_us.is_not(None)),
+        "routed": _count(and_(*_FIRST_ANSWER)),
+        "escalated_requests": _count(and_(*_FIRST_ANSWER, calls.c.escalated == 1)),
+        "escalated_cost_nano_usd": case((calls.c.escalated == 1, cost), else_=0),
     }
     return [func.coalesce(func.sum(special.get(name, calls.c.get(name))), 0) for name in MEASURES]
 

@@ -72,6 +72,12 @@ class CallRecord:
     prompt_chars: int | None = None
     system_chars: int | None = None
     message_count: int | None = None
+    tier: str | None = None
+    expected_quality: float | None = None
+    expected_cost_nano_usd: int | None = None
+    rejected: str | None = None
+    confidence: float | None = None
+    escalated: int = 0
 
     def __init__(
         self,

@@ -27,8 +27,9 @@ class RecordedCall(Mapping[str, Any]):
     """One row of the ledger, by attribute or by item: `row.model`, `row["model"]`.
 
     Holds the columns of the table `calls` (storage/tables.py), where a later price is in place already, and:
-    `at` (datetime, UTC), `tags` (dict), `estimated` and `stream` (bool), `adjusted` (True where the price came later),
-    `latency_seconds`, and for each `..._nano_usd` the Decimal `..._usd`. None is unknown.
+    `at` (datetime, UTC), `tags` (dict), `estimated`, `stream` and `escalated` (bool), `rejected` (pairs of a tier and why it was not
+    chosen), `adjusted` (True where the price came later), `latency_seconds`, and for each `..._nano_usd` the Decimal `..._usd`.
+    None is unknown.
     """
 
     __slots__ = ("_values",)
@@ -39,6 +40,8 @@ class RecordedCall(Mapping[str, Any]):
         values["tags"] = json.loads(values["tags"]) if values["tags"] else {}
         values["estimated"] = bool(values["estimated"])
         values["stream"] = bool(values["stream"])
+        values["escalated"] = bool(values["escalated"])
+        values["rejected"] = tuple((tier, why) for tier, why in json.loads(values["rejected"])) if values["rejected"] else ()
         values["latency_seconds"] = None if values["latency_us"] is None else values["latency_us"] / 1e6
         for name in _MONEY:
             nano_usd = values[name]

@@ -19,6 +19,7 @@ MOST_NAME_CHARACTERS: Final = 256
 _MOST_ATTEMPTS: Final = 32_767  # the column is a 16-bit integer
 _NAMES: Final = frozenset({"request_id", "model", "provider", "cache"})
 _TEXTS: Final = frozenset({"call_id"} | {name for name, kind in CallRecord.__annotations__.items() if kind.startswith("str")})
+_SHARES: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind.startswith("float"))
 _FLAGS: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind == "bool")
 _NULLABLE: Final = frozenset(name for name, kind in CallRecord.__annotations__.items() if kind.endswith("| None"))
 
@@ -114,6 +115,8 @@ def _repair_call(call: CallRecord) -> CallRecord:
             setattr(repaired, name, clean_name(value))
         elif name in _TEXTS:
             setattr(repaired, name, clean_text(value))
+        elif name in _SHARES:
+            setattr(repaired, name, value if isinstance(value, int | float) and 0 <= value <= 1 else None)
         elif name in _FLAGS:
             setattr(repaired, name, bool(value))
         elif name == "attempt":

@@ -50,6 +50,10 @@ _COST: Final = MEASURES.index("cost_nano_usd")
 _INPUT_COST: Final = MEASURES.index("input_cost_nano_usd")
 _OUTPUT_COST: Final = MEASURES.index("output_cost_nano_usd")
 _OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
+_ROUTED: Final = MEASURES.index("routed")
+_ESCALATED: Final = MEASURES.index("escalated")
+_ESCALATED_REQUESTS: Final = MEASURES.index("escalated_requests")
+_ESCALATED_COST: Final = MEASURES.index("escalated_cost_nano_usd")
 _REASONS: Final = {
     "retry": MEASURES.index("retries"),
     "fallback": MEASURES.index("fallbacks"),
@@ -92,6 +96,8 @@ class Summable(Protocol):
     input_cost_nano_usd: int | None
     output_cost_nano_usd: int | None
     latency_us: int | None
+    tier: str | None
+    escalated: Any
 
 
 class Sums:
@@ -143,6 +149,11 @@ class Sums:
             amounts.append((_ESTIMATED, 1))
         if (reason := call.attempt_reason) in _REASONS:
             amounts.append((_REASONS[reason], 1))
+        if call.tier is not None:
+            is_first = call.error is None and call.attempt_reason != "escalation"
+            amounts.append((_ROUTED, int(is_first)))
+            if call.escalated:
+                amounts += [(_ESCALATED, 1), (_ESCALATED_REQUESTS, int(is_first)), (_ESCALATED_COST, call.cost_nano_usd or 0)]
         for name, index in _RARE:
             if amount := getattr(call, name):
                 amounts.append((index, amount))
@@ -151,6 +162,8 @@ class Sums:
     def add_backfill(self, call: Summable, cost: int, input_cost: int, output_cost: int) -> None:
         """Add the later price of a row that was unpriced."""
         amounts = [(_UNPRICED, -1), (_COST, cost), (_INPUT_COST, input_cost), (_OUTPUT_COST, output_cost)]
+        if call.escalated:
+            amounts.append((_ESCALATED_COST, cost))
         self._add(call.at_us, call.model, call.provider, call.cache, call.attribution, amounts)
 
     def add_other_cost(self, at_us: int, nano_usd: int, who: Attribution) -> None:

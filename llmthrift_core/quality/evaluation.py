@@ -13,10 +13,11 @@ from llmthrift_core.errors import BudgetExceededError, ConfigurationError, Judge
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
 from llmthrift_core.quality.judge import REQUEST_TYPE, Judgement
+from llmthrift_core.quality.judged import SOURCE_PREFIX
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.sampling import Sampling
 from llmthrift_core.quality.spending import DailyAmount
-from llmthrift_core.quality.unjudged import SOURCE_PREFIX, read_unjudged, texts_of
+from llmthrift_core.quality.unjudged import read_unjudged, texts_of
 from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from llmthrift_core.storage.tables import calls, feedback
 
+SOURCE_PREFIX: Final = "judge:"
+"""Of the sources of an `Evaluation`."""
 _COLUMNS: Final = (
     calls.c.id,
     calls.c.request_id,
@@ -31,6 +33,8 @@ _COLUMNS: Final = (
     calls.c.call_site,
     calls.c.tags,
     calls.c.cache,
+    calls.c.tier,
+    calls.c.escalated,
 )
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000
@@ -43,7 +47,7 @@ class JudgedCall:
 
     Attributes:
         call: columns of the table `calls`, by name.
-        quality: the mean of the last judgement by each source.
+        quality: the mean of the last judgement by each source, or the confidence of a cascade.
     """
 
     call: Mapping[str, Any]
@@ -67,7 +71,8 @@ def read_judged(
 ) -> Iterator[JudgedCall]:
     """The judged calls of [since_us, until_us), in no order that matters.
 
-    What is said about an attempt that failed is meant for the answer that the caller got in the end: the last attempt of that call.
+    What is said about an attempt that failed is meant for the answer that the caller got in the end: the last attempt of that call. So is
+    what is said where a cascade rejected the answer, which the caller never saw; but an `Evaluation` judges the answer that it was shown.
 
     Args:
         source: only judgements by sources that begin so, such as "judge:".
@@ -81,17 +86,28 @@ def read_judged(
     )
     if source is not None:
         query = query.where(func.substr(feedback.c.source, 1, len(source)) == source)
-    failed: list[JudgedCall] = []
+    unseen: list[JudgedCall] = []
     for _, rows in groupby(connection.execute(query).mappings(), key=lambda row: row["id"]):
         last: dict[str | None, int] = {}
         for row in rows:
             last[row["source"]] = row["quality"]
-        judged = JudgedCall(_call(row), sum(last.values()) / len(last) / _MILLION)
-        if row["error"] is None:
-            yield judged
-        else:
-            failed.append(judged)
-    yield from _answering(connection, failed)
+        of_caller = {source for source in last if row["error"] is not None or (row["escalated"] and not _is_judge(source))}
+        if own := [quality for source, quality in last.items() if source not in of_caller]:
+            yield JudgedCall(_call(row), _mean(own))
+        if of_caller:
+            unseen.append(JudgedCall(_call(row), _mean([last[source] for source in of_caller])))
+    yield from _answering(connection, unseen)
+
+
+def read_reviewed(connection: Connection, *, since_us: int | None, where: Sequence[Any] = ()) -> Iterator[JudgedCall]:
+    """The answers from `since_us` on that a cascade kept or rejected, with its confidence as their quality."""
+    query = (
+        select(*_COLUMNS, calls.c.confidence)
+        .where(*within(since_us, None), calls.c.confidence.is_not(None), calls.c.error.is_(None), *where)
+        .order_by(calls.c.id)
+    )
+    for row in connection.execute(query).mappings():
+        yield JudgedCall(_call(row), row["confidence"])
 
 
 def count_unknown(connection: Connection, *, since_us: int | None, until_us: int | None) -> int:
@@ -116,20 +132,30 @@ def within(since_us: int | None, until_us: int | None) -> list[ColumnElement[boo
     return conditions
 
 
+def _is_judge(source: str | None) -> bool:
+    return source is not None and source.startswith(SOURCE_PREFIX)
+
+
+def _mean(qualities: Sequence[int]) -> float:
+    return sum(qualities) / len(qualities) / _MILLION
+
+
 def _call(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {column.name: row[column.name] for column in _COLUMNS}
 
 
-def _answering(connection: Connection, failed: Sequence[JudgedCall]) -> Iterator[JudgedCall]:
+def _answering(connection: Connection, unseen: Sequence[JudgedCall]) -> Iterator[JudgedCall]:
     """The same judgements on the last attempt of each call, where it has an answer."""
-    for start in range(0, len(failed), _BATCH):
-        batch = failed[start : start + _BATCH]
+    for start in range(0, len(unseen), _BATCH):
+        batch = unseen[start : start + _BATCH]
         times = [judged.call["at_us"] for judged in batch]
         # There is no index on calls: only those soon after are looked through.
         query = (
             select(*_COLUMNS)
             .where(calls.c.call_id.in_({judged.call["call_id"] for judged in batch}))
-            .where(calls.c.error.is_(None), calls.c.at_us >= min(times), calls.c.at_us < max(times) + _LONGEST_CALL_US)
+            .where(
+                calls.c.error.is_(None), calls.c.escalated == 0, calls.c.at_us >= min(times), calls.c.at_us < max(times) + _LONGEST_CALL_US
+            )
             .order_by(calls.c.attempt)
         )
         last = {row["call_id"]: _call(row) for row in connection.execute(query).mappings()}

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, or_, select
 
 from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import JudgedCall, read_judged
+from llmthrift_core.quality.judged import JudgedCall, read_judged, read_reviewed
 from llmthrift_core.storage.tables import calls, captures
 
 _BATCH: Final = 500
@@ -29,10 +29,18 @@ class LabelledCall:
     answer: str | None
 
 
-def read_labelled(connection: Connection, *, since_us: int | None) -> Iterator[LabelledCall]:
-    """The judged calls from `since_us` on, without those of judges themselves."""
+def read_labelled(connection: Connection, *, since_us: int | None, escalations: bool) -> Iterator[LabelledCall]:
+    """The judged calls from `since_us` on, without those of judges themselves.
+
+    Args:
+        escalations: also what nobody judged but a cascade reviewed, with its confidence as the quality.
+    """
     asked = or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE)
     judged = list(read_judged(connection, since_us=since_us, until_us=None, where=[asked]))
+    if escalations:
+        known = {each.call["request_id"] for each in judged}
+        reviewed = read_reviewed(connection, since_us=since_us, where=[asked])
+        judged += [each for each in reviewed if each.call["request_id"] not in known]
     for start in range(0, len(judged), _BATCH):
         yield from _with_text(connection, judged[start : start + _BATCH])
 

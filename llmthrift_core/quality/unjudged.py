@@ -8,12 +8,11 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, bindparam, exists, or_, select
 
 from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import within
+from llmthrift_core.quality.judged import SOURCE_PREFIX, within
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls, captures, feedback
 
-SOURCE_PREFIX: Final = "judge:"
 _GET_TEXTS: Final = Statement(select(captures.c.prompt, captures.c.answer).where(captures.c.request_id == bindparam("of_request")))
 
 
@@ -26,7 +25,8 @@ class Unjudged(NamedTuple):
 
 
 def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> Iterator[Unjudged]:
-    """Whole answers of [since_us, until_us), without those of judges themselves. Hits have no answer of their own."""
+    """Whole answers of [since_us, until_us), rejected ones of cascades included, without those of judges themselves. Hits have no answer
+    of their own."""
     judged = exists().where(feedback.c.request_id == calls.c.request_id, feedback.c.source.startswith(SOURCE_PREFIX))
     query = (
         select(calls.c.request_id, calls.c.feature, calls.c.prompt_version)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.cascade import Cascade as Cascade
     from llmthrift_core.routing.cascade_policy import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.complexity import Complexity as Complexity
+    from llmthrift_core.routing.decision import Review as Review
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
     from llmthrift_core.routing.example import Examples as Examples
@@ -79,7 +80,7 @@ _MODULES: Final = {
     "cascade": ("Cascade",),
     "cascade_policy": ("CascadePolicy",),
     "complexity": ("Complexity",),
-    "decision": ("RouteDecision",),
+    "decision": ("Review", "RouteDecision"),
     "example": ("Example", "Examples"),
     "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),

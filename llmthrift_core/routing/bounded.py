@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmthrift_core.routing.bounds import Bounds
-from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
@@ -45,8 +45,8 @@ class Bounded:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
-        """As the inner policy: the tier to ask next, where the answer of a tier is not good enough."""
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+        """As the inner policy: what it thinks of the answer of a tier."""
         return review(self.policy, request, tier, answer, tiers)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:

@@ -11,7 +11,7 @@ import numpy as np
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.routing.calibration import threshold_for
 from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList
-from llmthrift_core.routing.confidence import ConfidenceModel
+from llmthrift_core.routing.confidence import Confidence, is_learnable
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.features import LEXICAL, lexical
 from llmthrift_core.routing.one_thread import one_thread
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmthrift")
 
-KIND: Final = "llmthrift.Cascade/1"
+KIND: Final = "llmthrift.Cascade/2"
 THRESHOLD: Final = 0.7
 """Confidence from which an answer is accepted before anything was learned."""
 _PRIOR: Final = 0.85
 """Confidence in an answer that no check objects to, before anything was learned."""
-_FEWEST_ANSWERS: Final = 20
-_FEWEST_OFKIND: Final = 3
-"""Good answers, and bad ones, without which nothing is learned."""
+_FEWEST_OF_TIER: Final = 20
+"""With fewer answers of a model, all of them are escalated."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -41,8 +40,8 @@ class Cascade:
     """Judges whether a model's answer may be kept, or the next model is asked.
 
     Before `fit`, the confidence is a heuristic: 0.85 times the checks' scores; 0.7 accepts. After `fit` it is the probability that the
-    answer is good, and the thresholds are chosen so that on answers that were not learned from, the cascade reaches `min_quality` times
-    the last model's quality, by the margin of a one-sided bound of 95%.
+    answer is good, less how much more likely than usual the last model's would be, and the thresholds are chosen so that on answers that
+    were not learned from, the cascade reaches `min_quality` times the last model's quality, by the margin of a one-sided bound of 95%.
 
     Args:
         models: names, cheapest first.
@@ -71,8 +70,8 @@ class Cascade:
         self._checks = CheckList(BUILT_IN if checks is None else checks)
         self._min_quality = float(min_quality)
         self._seed = seed
-        self._learned: tuple[ConfidenceModel, tuple[float, ...]] | None = None
-        self._versioned: tuple[tuple[ConfidenceModel, tuple[float, ...]] | None, str] = None, ""
+        self._learned: tuple[Confidence, tuple[float, ...]] | None = None
+        self._versioned: tuple[tuple[Confidence, tuple[float, ...]] | None, str] = None, ""
         self._warned = False
 
     @property
@@ -105,19 +104,20 @@ class Cascade:
         if given and not answers:
             raise ConfigurationError(f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers")
         quality = np.array([float(each.quality) for each in answers])
-        good = int((quality >= 0.5).sum())
-        if len(answers) < _FEWEST_ANSWERS or min(good, len(answers) - good) < _FEWEST_OFKIND:
+        if not is_learnable(quality):
             self._learned = None
-            logger.info("a cascade learned nothing: %d answers, %d of them good", len(answers), good)
+            logger.info("a cascade learned nothing: %d answers, %d of them good", len(answers), int((quality >= 0.5).sum()))
             return self
         measures = np.array([self._measures(each.prompt, each.answer or "", each.model, _NOTHING) for each in answers])
-        with one_thread():
-            model, unseen = ConfidenceModel.fitted(measures, quality, seed=self._seed)
         escalated = self._escalated(given, answers)
+        with one_thread():
+            model, unseen = Confidence.fitted(measures, quality, escalated, seed=self._seed)
+        usual = 1.0 if np.isnan(escalated).all() else float(np.nanmean(escalated))
+        escalated = np.where(np.isnan(escalated), usual, escalated)
         tiers = np.array([self._models.index(each.model) for each in answers])
         thresholds = tuple(
             threshold_for(unseen[tiers == tier], quality[tiers == tier], escalated[tiers == tier], self._min_quality)
-            if (tiers == tier).sum() >= _FEWEST_ANSWERS
+            if (tiers == tier).sum() >= _FEWEST_OF_TIER
             else float("inf")
             for tier in range(len(self._models) - 1)
         )
@@ -195,7 +195,7 @@ class Cascade:
             )
         if header["thresholds"] is not None:
             thresholds = tuple(float("inf") if threshold is None else float(threshold) for threshold in header["thresholds"])
-            cascade._learned = ConfidenceModel.restored(arrays), thresholds
+            cascade._learned = Confidence.restored(arrays), thresholds
         return cascade
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -220,17 +220,17 @@ class Cascade:
         found = [each for floats in self._checks.measure(prompt, answer, context) for each in floats]
         tiers = [float(model == name) for name in self._models[:-1]]
         measures: Floats = np.concatenate([found, lexical(prompt), tiers])
-        if self._learned is not None and len(measures) != len(self._learned[0].centre):
+        if self._learned is not None and len(measures) != self._learned[0].measures:
             raise ConfigurationError(
-                f"the checks gave {len(found)} numbers, {len(self._learned[0].centre) - LEXICAL - len(tiers)} when the cascade was fitted"
+                f"the checks gave {len(found)} numbers, {self._learned[0].measures - LEXICAL - len(tiers)} when the cascade was fitted"
             )
         return measures
 
     def _escalated(self, examples: Sequence[Example], answers: Sequence[Example]) -> Floats:
+        """The quality of the last model's answer to each answer's prompt, NaN where that is not known."""
         labels: dict[str, list[float]] = {}
         for each in examples:
             if each.model == self._models[-1]:
                 labels.setdefault(each.prompt, []).append(float(each.quality))
         means = {prompt: float(np.mean(found)) for prompt, found in labels.items()}
-        usual = float(np.mean(list(means.values()))) if means else 1.0
-        return np.array([means.get(each.prompt, usual) for each in answers])
+        return np.array([means.get(each.prompt, np.nan) for each in answers])

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, as_policy
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
@@ -41,7 +41,7 @@ class CascadePolicy:
     >>> tiers, request = Tiers(("weak", "strong")), RouteRequest("What is 12 * 12?")
     >>> policy.decide(request, tiers).tier
     'weak'
-    >>> policy.review(request, "weak", "I'm sorry, but I cannot help with that.", tiers).tier
+    >>> policy.review(request, "weak", "I'm sorry, but I cannot help with that.", tiers).next.tier
     'strong'
     """
 
@@ -74,8 +74,9 @@ class CascadePolicy:
             return RouteDecision(tiers.names[-1], "the cascade knows none of the allowed tiers; the strongest")
         return RouteDecision(known[0], "a cascade begins with its cheapest model")
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
-        """The tier to ask next, where the answer of a tier is not good enough; None where it is kept.
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+        """The confidence in the answer of a tier and, where it is not good enough, the tier to ask next; None of the last tier, whose
+        answer is kept unseen.
 
         Args:
             answer: the whole text.
@@ -88,9 +89,9 @@ class CascadePolicy:
         is_kept = confidence >= threshold
         self._note(escalated=not is_kept)
         if is_kept:
-            return None
+            return Review(confidence)
         reason = f"confidence {confidence:.2f} in the answer of {tier} is below {threshold:.2f}"
-        return RouteDecision(known[known.index(tier) + 1], reason, score=confidence, rejected=((tier, reason),))
+        return Review(confidence, RouteDecision(known[known.index(tier) + 1], reason, score=confidence, rejected=((tier, reason),)))
 
     def _known(self, tiers: Tiers) -> list[str]:
         return [name for name in self.cascade.models if name in tiers.names]

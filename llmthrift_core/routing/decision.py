@@ -7,6 +7,19 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What a policy thinks of an answer.
+
+    Attributes:
+        confidence: that the answer is good enough, 0 to 1; None where the policy has no estimate.
+        next: the tier to ask next, because it is not good enough; None where it is kept.
+    """
+
+    confidence: float | None
+    next: RouteDecision | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteDecision:
     """The outcome of routing one request.
 

@@ -33,11 +33,13 @@ class Examples(list[Example]):
 
     Attributes:
         skipped: how many rows were left out, by reason.
+        models: of a ledger, the model that answered last under each name, by which it can be priced; empty of a file.
     """
 
-    def __init__(self, examples: Iterable[Example] = (), skipped: Mapping[str, int] | None = None) -> None:
+    def __init__(self, examples: Iterable[Example] = ()) -> None:
         super().__init__(examples)
-        self.skipped = dict(skipped or {})
+        self.skipped: Mapping[str, int] = {}
+        self.models: Mapping[str, str] = {}
 
 
 def checked(examples: Iterable[Example]) -> list[Example]:

@@ -46,7 +46,7 @@ def examples_of_file(path: str | Path) -> Examples:
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file} is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
     if unlabelled:
-        found.skipped["no quality"] = unlabelled
+        found.skipped = {"no quality": unlabelled}
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.repeating import Repeating
-from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, holds_streams, review
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
@@ -38,8 +38,8 @@ class VersionInForce:
         """As the router that was saved: a cascade does."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
-        """As the router that was saved: a cascade's next tier, where the answer of one is not good enough."""
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+        """As the router that was saved: a cascade's confidence in an answer, and where to go on."""
         return review(self.policy, request, tier, answer, tiers)
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -47,9 +47,9 @@ def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
     return tiers if allowed is None else allowed(request, tiers)
 
 
-def review(policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
-    """The tier to ask next where a policy finds an answer not good enough; None where it is kept, as by most policies."""
-    reviewed: Callable[[RouteRequest, str, str, Tiers], RouteDecision | None] | None = getattr(policy, "review", None)
+def review(policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+    """What a policy thinks of an answer; None where it does not look at it, as most policies do not: it is kept."""
+    reviewed: Callable[[RouteRequest, str, str, Tiers], Review | None] | None = getattr(policy, "review", None)
     return None if reviewed is None else reviewed(request, tier, answer, tiers)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.bounds import input_tokens_of
-from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.model_prices import tokens_of
 from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, waits, within_bounds
 from llmthrift_core.routing.request import RouteRequest
@@ -126,8 +126,8 @@ class Sticky:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> RouteDecision | None:
-        """As the inner policy: the tier to ask next, where the answer of a tier is not good enough."""
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+        """As the inner policy: what it thinks of the answer of a tier."""
         return review(self.policy, request, tier, answer, tiers)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:

@@ -94,6 +94,12 @@ calls = Table(
     Column("prompt_chars", Integer),
     Column("system_chars", Integer),
     Column("message_count", Integer),
+    Column("tier", Text),  # the router's name of the model; NULL: nothing was routed, as on a hit
+    Column("expected_quality", Float(53)),  # 0..1, what the policy expected of this tier's answer
+    Column("expected_cost_nano_usd", BigInteger),  # what it expected the call to cost
+    Column("rejected", Text),  # JSON list of [tier, why not]; NULL where the policy rejected none
+    Column("confidence", Float(53)),  # 0..1, a cascade's in this row's answer; NULL: nobody reviewed it
+    Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
@@ -200,6 +206,10 @@ rollups = Table(
     Column("other_cost_nano_usd", BigInteger, nullable=False),
     Column("timed", BigInteger, nullable=False),  # rows whose latency is known
     Column("latency_us", BigInteger, nullable=False),  # of those
+    Column("routed", BigInteger, nullable=False, server_default="0"),  # first answers of calls that a router sent to a model
+    Column("escalated", BigInteger, nullable=False, server_default="0"),  # answers that a cascade rejected
+    Column("escalated_requests", BigInteger, nullable=False, server_default="0"),  # first answers of them
+    Column("escalated_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of rejected answers; in cost_nano_usd too
     sqlite_with_rowid=False,
 )
 

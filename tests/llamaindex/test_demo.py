@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from llmthrift_core import Thrift
-from llmthrift_core.demo import load_workload
+from llmthrift_core.demo import Workload, load_workload
+from llmthrift_core.demo.learning import learned
 from llmthrift_llamaindex import demo
 
 pytestmark = pytest.mark.loopback
@@ -48,10 +49,39 @@ def test_the_whole_workload_with_answers_by_meaning(tmp_path):
     assert outcome.belief.startswith("learning: ")
 
 
+def test_learned_routing_makes_no_more_errors_than_the_heuristic(tmp_path):
+    items = load_workload(repeated_share=0.0).items
+    sample, rest = Workload(items[::2]), Workload(items[1::2])
+    with demo._provider(live=False) as (client, provider):
+        assert provider is not None
+        provider.latency_seconds = None
+
+        def routed(thrift, workload, advance=lambda: None, policy=None):
+            return demo.run_routed(thrift, client, workload, advance, policy)
+
+        with Thrift(tmp_path / "sample.db") as thrift:
+            router = learned(thrift, routed, sample)
+        with Thrift(tmp_path / "learned.db") as thrift:
+            by_learning = routed(thrift, rest, policy=router)
+            reasons = [row.route_reason for row in thrift.ledger.calls()]
+        with Thrift(tmp_path / "complexity.db") as thrift:
+            by_complexity = routed(thrift, rest)
+    assert len(by_learning.wrong) <= len(by_complexity.wrong)
+    assert by_learning.models["gpt-4o-mini-2024-07-18"] > len(rest) / 3
+    assert not any("has no examples" in reason for reason in reasons)  # the routed requests come from the call sites of the sample
+
+
 def test_its_tables(monkeypatch):
-    monkeypatch.setattr(demo, "LATENCY_SECONDS", {demo.CHEAP: 0.0, demo.STRONG: 0.0})
+    monkeypatch.setattr(demo, "LATENCY_SECONDS", dict.fromkeys(demo.MODELS.values(), 0.0))
     written = io.StringIO()
     demo.run(Console(file=written, width=120), requests=20, repeated_shares=(0.0,))
-    tables = ("The same workload, three times", "cheaper by", "saved by routing", "How the saving depends on repetition", "0%")
+    tables = (
+        "The same workload, three times",
+        "cheaper by",
+        "saved by routing",
+        "How the saving depends on repetition",
+        "0%",
+        "by three policies",
+    )
     for expected in (*tables, "by meaning", "learning: "):
         assert expected in written.getvalue()

@@ -16,7 +16,7 @@ from llmthrift_core.routing.checks.form import (
     requested_form,
     second_thoughts,
 )
-from llmthrift_core.routing.checks.numbers import arithmetic, final_number, number_use
+from llmthrift_core.routing.checks.numbers import arithmetic, final_number, number_use, steps
 
 BUILT_IN: Final[tuple[Check, ...]] = (
     length,
@@ -30,6 +30,7 @@ BUILT_IN: Final[tuple[Check, ...]] = (
     relevance,
     arithmetic,
     number_use,
+    steps,
     final_number,
 )
 
@@ -49,4 +50,5 @@ __all__ = [
     "repetition",
     "requested_form",
     "second_thoughts",
+    "steps",
 ]

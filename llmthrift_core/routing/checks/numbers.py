@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import pairwise
 from typing import Final
 
+from llmthrift_core.cache.guard.numbers import SMALL
+from llmthrift_core.routing.checks.calculations import calculations, close
+
 _NUMBER: Final = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")
-_WORDS: Final = {
-    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
-    "twelve": 12, "twenty": 20, "thirty": 30, "half": 0.5, "twice": 2, "double": 2, "triple": 3, "dozen": 12, "quarter": 0.25,
+_WORDS: Final[dict[str, float]] = {
+    **{word: float(value) for word, value in SMALL.items() if value},
+    "half": 2, "twice": 2, "double": 2, "couple": 2, "pair": 2, "pairs": 2, "third": 3, "thirds": 3, "thrice": 3, "triple": 3, "quarter": 4,
+    "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5, "fifths": 5, "week": 7, "weeks": 7, "dozen": 12, "hundred": 100,
 }  # fmt: skip
-_WORD: Final = re.compile(r"\b(" + "|".join(_WORDS) + r")\b", re.IGNORECASE)
-_ANNOTATION: Final = re.compile(r"<<([^<>\n]*)>>")  # calculations as some models mark them, after which the result is repeated
-_CURRENCY: Final = re.compile(r"\\?[$€£¥]|\\(?=[*%])")
-_THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_TIMES: Final = re.compile(r"[×·]|\\times|\\cdot|(?<=[\d)\s])x(?=\s*[\d(])")
-# words of measure, as in "3 boxes * 4 = 12"; a single letter is a variable
-_UNIT: Final = re.compile(r"(?<=\d)\s*[a-zA-Z]{2,}(?:[\s/][a-zA-Z]{2,}){0,2}(?=\s*(?:[-+*/÷=)]|$))")
-_BEFORE: Final = re.compile(r"[-\d.()+*/÷^% ]*$")
-_AFTER: Final = re.compile(r"[-\d.()+*/÷^% ]*")
-_OPERATORS: Final = tuple("+-*/÷^%")
-_TOKEN: Final = re.compile(r"\d+\.?\d*|\.\d+|[-+*/÷^()%]")
-_LONGEST: Final = 200  # characters of one calculation
-_MOST: Final = 100  # calculations of one answer
-_TOLERANCE: Final = 0.006  # relative: an answer may round to a cent or to two places
+"""Words that stand for a number to calculate with; a part, such as "third", for the number to divide by."""
+_WORD: Final = re.compile(r"[a-z]+")
+_PLACES: Final = 4
 
 
 def numbers_in(text: str) -> list[float]:
@@ -45,7 +37,7 @@ def arithmetic(prompt: str, answer: str) -> tuple[float, ...]:
     >>> arithmetic("", "3 * 4 = 12, and 12 + 5 = 18")[0] < 0.5
     True
     """
-    verdicts = [_close(value, stated) for value, stated in _calculations(answer)]
+    verdicts = [each.is_right for each in calculations(answer)]
     wrong = verdicts.count(False)
     share = wrong / len(verdicts) if verdicts else 0.0
     return (0.3**wrong, math.log1p(len(verdicts)), min(wrong, 5), share, float(bool(verdicts) and not verdicts[-1]))
@@ -54,24 +46,63 @@ def arithmetic(prompt: str, answer: str) -> tuple[float, ...]:
 def number_use(prompt: str, answer: str) -> tuple[float, ...]:
     """How an answer's numbers follow from the question's.
 
-    Score, the question's numbers (log), the share of them that the answer does not use, the share of the answer's numbers that come
-    from nowhere (neither the question nor a calculation), the same in absolute terms.
+    Score, the question's numbers (log), the share of its figures that the answer does not use, the share of the answer's numbers that come
+    from nowhere (neither the question nor a calculation), the same in absolute terms; the question's numbers in words (log), how many of
+    them the answer does not use, their share.
     """
-    asked = _asked(prompt)
-    used = [abs(value) for value in numbers_in(answer)]
-    if not asked:
-        return (1.0, 0.0, 0.0, 0.0, 0.0)
-    known = set(asked) | {round(abs(stated), 4) for _, stated in _calculations(answer)}
-    there = {round(value, 4) for value in used}
-    figures = {round(abs(value), 4) for value in numbers_in(prompt)}
+    figures, words = _figures(prompt), _in_words(prompt)
+    if not figures and not words:
+        return (1.0, *(0.0,) * 7)
+    there = _figures(answer)
+    known = figures | words | {1.0} | {_rounded(each.stated) for each in calculations(answer)}
     unused = len(figures - there) / len(figures) if figures else 0.0
     alien = [value for value in there if value not in known and value > 2]
+    unsaid = [value for value in words if value not in there and _rounded(1 / value) not in there]
     return (
-        1.0 - 0.3 * unused if used else 0.9,
-        math.log1p(len(asked)),
+        1.0 - 0.3 * unused if there else 0.9,
+        math.log1p(len(figures | words)),
         unused,
         len(alien) / len(there) if there else 0.0,
         math.log1p(len(alien)),
+        math.log1p(len(words)),
+        min(len(unsaid), 5),
+        len(unsaid) / len(words) if words else 0.0,
+    )
+
+
+def steps(prompt: str, answer: str) -> tuple[float, ...]:
+    """How an answer's calculations hang together: a result that no later step uses was often forgotten.
+
+    Score; results but for the last that no later calculation uses, their share; the question's numbers that no calculation uses, their
+    share; calculations less numbers of the question; numbers of the question that are used twice; operands of the last calculation, and
+    how many of these are earlier results; calculations that add, that subtract, that multiply, that divide.
+
+    >>> steps("30 lollipops, 2 eaten, 2 in a bag", "30 - 2 = 28, and 28 / 2 = 14")[1]
+    0
+    >>> steps("30 lollipops, 2 eaten, 2 in a bag", "30 - 2 = 28, and 30 / 2 = 15")[1]
+    1
+    """
+    chain = list(dict.fromkeys(calculations(answer)))  # what is marked and what is said are one calculation
+    if not chain:
+        return (1.0, *(0.0,) * 12)
+    operands = [[_rounded(value) for value in each.operands] for each in chain]
+    results = [_rounded(each.stated) for each in chain]
+    forgotten = sum(not any(result in later for later in operands[place + 1 :]) for place, result in enumerate(results[:-1]))
+    calculated = [value for each in operands for value in each]
+    asked = (_figures(prompt) | _in_words(prompt)) - {0.0}
+    unused = sum(value not in calculated and _rounded(1 / value) not in calculated for value in asked)
+    share_forgotten, share_unused = forgotten / max(len(chain) - 1, 1), unused / max(len(asked), 1)
+    return (
+        (1.0 - 0.1 * share_forgotten) * (1.0 - 0.1 * share_unused),
+        min(forgotten, 5),
+        share_forgotten,
+        min(unused, 10),
+        share_unused,
+        max(-10, min(len(chain) - len(asked), 10)),
+        min(sum(calculated.count(value) > 1 for value in asked), 10),
+        min(len(operands[-1]), 10),
+        min(sum(value in results[:-1] for value in operands[-1]), 10),
+        *(min(sum(sign in each.operators for each in chain), 10) for sign in "+-*/"),
     )
 
 
@@ -81,18 +112,18 @@ def final_number(prompt: str, answer: str) -> tuple[float, ...]:
     Score; is there one; it is a number of the question; it is the result of the last calculation; of any calculation; not whole; not
     positive; its size (log); its size against the question's largest number (log); repeated before.
     """
-    asked, used = _asked(prompt), numbers_in(answer)
+    asked, used = _figures(prompt) | _in_words(prompt), numbers_in(answer)
     if not asked or not used:
         return (1.0 if not asked else 0.6, float(bool(used)), *(0.0,) * 8)
     last = used[-1]
-    results = [stated for _, stated in _calculations(answer)]
-    repeats = sum(_close(last, value) for value in used[:-1])
+    results = [each.stated for each in calculations(answer)]
+    repeats = sum(close(last, value) for value in used[:-1])
     return (
         0.7 if last <= 0 else 1.0,
         1.0,
-        float(round(abs(last), 4) in asked),
-        float(bool(results) and _close(last, results[-1])),
-        float(any(_close(last, value) for value in results)),
+        float(_rounded(last) in asked),
+        float(bool(results) and close(last, results[-1])),
+        float(any(close(last, value) for value in results)),
         float(last != int(last)) if abs(last) < 1e15 else 0.0,
         float(last <= 0),
         math.log1p(min(abs(last), 1e12)),
@@ -101,104 +132,14 @@ def final_number(prompt: str, answer: str) -> tuple[float, ...]:
     )
 
 
-def evaluate(expression: str) -> float | None:
-    """The value of a calculation with + - * / ^ % and brackets; None where it is none.
-
-    >>> evaluate("3 * (4 + 5)")
-    27.0
-    >>> evaluate("50% * 80")
-    40.0
-    """
-    tokens = _TOKEN.findall(expression)
-    if not tokens or "".join(tokens) != re.sub(r"\s+", "", expression):
-        return None
-    try:
-        value, place = _sum(tokens, 0)
-    except (IndexError, ValueError, ZeroDivisionError, OverflowError):
-        return None
-    return value if place == len(tokens) and math.isfinite(value) else None
+def _figures(text: str) -> set[float]:
+    return {_rounded(value) for value in numbers_in(text)}
 
 
-def _asked(prompt: str) -> set[float]:
-    words = {float(_WORDS[found.lower()]) for found in _WORD.findall(prompt)}
-    return {round(abs(value), 4) for value in numbers_in(prompt)} | words
+def _in_words(text: str) -> set[float]:
+    """But for "one", which is rarely a number to calculate with."""
+    return {_WORDS[word] for word in _WORD.findall(text.lower()) if word in _WORDS and word != "one"}
 
 
-def _calculations(answer: str) -> list[tuple[float, float]]:
-    """What is calculated and what it is said to be, for each pair of neighbours around an equals sign."""
-    text = "\n".join([*_ANNOTATION.findall(answer), _ANNOTATION.sub("", answer)])
-    text = _TIMES.sub("*", _THOUSANDS.sub("", _CURRENCY.sub("", text.replace("−", "-"))))
-    found: list[tuple[float, float]] = []
-    for line in text.splitlines():
-        sides = [_UNIT.sub(" ", side[-_LONGEST:] if place == 0 else side[:_LONGEST]) for place, side in enumerate(line.split("="))]
-        for left, right in pairwise(sides):
-            calculated, stated = _value_at_end(left), _value_at_start(right)
-            if calculated is not None and stated is not None:
-                found.append((calculated, stated))
-        if len(found) >= _MOST:
-            break
-    return found[:_MOST]
-
-
-def _value_at_end(side: str) -> float | None:
-    """Of a calculation that ends here, not of a bare number."""
-    match = _BEFORE.search(side)
-    text = match[0].strip() if match else ""
-    before = side[: -len(match[0]) or None].rstrip() if match and match[0] else side
-    if text[:1] in _OPERATORS or (before[-1:].isalpha() and len(before.split()[-1]) == 1) or before.endswith("\\"):
-        return None  # a part of a longer term with variables
-    return evaluate(text) if any(sign in text[1:] for sign in _OPERATORS) else None
-
-
-def _value_at_start(side: str) -> float | None:
-    match = _AFTER.match(side)
-    text = match[0].rstrip() if match else ""
-    rest = side[len(text) :].lstrip() if match else ""
-    if len(re.match(r"[a-zA-Z]*", rest)[0]) == 1 or rest[:1] in ("\\", "^"):  # type: ignore[index]
-        return None
-    return evaluate(text.rstrip(" .+-*/(÷"))
-
-
-def _close(value: float, stated: float) -> bool:
-    return abs(value - stated) <= max(_TOLERANCE * max(abs(value), abs(stated)), 0.0051)
-
-
-def _sum(tokens: list[str], place: int) -> tuple[float, int]:
-    value, place = _product(tokens, place)
-    while place < len(tokens) and tokens[place] in "+-":
-        sign = 1 if tokens[place] == "+" else -1
-        term, place = _product(tokens, place + 1)
-        value += sign * term
-    return value, place
-
-
-def _product(tokens: list[str], place: int) -> tuple[float, int]:
-    value, place = _power(tokens, place)
-    while place < len(tokens) and tokens[place] in "*/÷":
-        divide = tokens[place] != "*"
-        factor, place = _power(tokens, place + 1)
-        value = value / factor if divide else value * factor
-    return value, place
-
-
-def _power(tokens: list[str], place: int) -> tuple[float, int]:
-    base, place = _atom(tokens, place)
-    if place < len(tokens) and tokens[place] == "^":
-        exponent, place = _power(tokens, place + 1)
-        base = math.pow(base, exponent)
-    while place < len(tokens) and tokens[place] == "%":
-        base, place = base / 100, place + 1
-    return base, place
-
-
-def _atom(tokens: list[str], place: int) -> tuple[float, int]:
-    first = tokens[place]
-    if first == "-":
-        value, place = _atom(tokens, place + 1)
-        return -value, place
-    if first == "(":
-        value, place = _sum(tokens, place + 1)
-        if tokens[place] != ")":
-            raise ValueError
-        return value, place + 1
-    return float(first), place + 1
+def _rounded(value: float) -> float:
+    return round(abs(value), _PLACES)

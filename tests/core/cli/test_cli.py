@@ -17,6 +17,7 @@ from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cli.app import app
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger import CallRecord
 from llmthrift_core.quality import Experiment
 from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
@@ -49,6 +50,22 @@ def test_report(url):
     assert re.search(r"ada +3 ", text)
     rows = json.loads(run("report", "--by", "team", "--json", "--url", url))
     assert {row["team"]: row["cost_usd"] for row in rows}["web"] == "0.150000000"
+
+
+def test_escalations_are_shown_where_there_are_any(url):
+    assert "escalat" not in run("report", "--url", url) + run("savings", "--url", url)
+    with Thrift(url) as thrift:
+        for number in range(100):
+            record = CallRecord(request_id=f"e{number}", call_id=f"e{number}", at_us=thrift.now_us(), model="gpt-4o-mini")
+            record.tier, record.escalated, record.cost_nano_usd = "weak", int(number < 40), 10_000_000
+            thrift.ledger.append(record)
+    text = run("report", "--url", url)
+    assert re.search(r"gpt-4o-mini .* 40 +40\.0%", text)
+    assert "gpt-4o-mini: 40% of 100 first answers were escalated, more than 30%" in text
+    rows = json.loads(run("report", "--json", "--url", url))
+    assert {row["model"]: row["escalation_rate"] for row in rows} == {"gpt-4o-mini": 0.4, "gpt-4o": None, "house-model": None}
+    assert re.search(r"spent on 40 answers that cascades rejected +\$0\.4000", run("savings", "--url", url))
+    assert json.loads(run("savings", "--json", "--url", url))["escalated"] == 40
 
 
 def test_savings(url):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cli.app import app
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger import CallRecord
 from llmthrift_core.routing import Cascade, LearnedRouter
 from tests.core.cli.test_cli import run
 from tests.core.routing.workload import labelled
@@ -44,7 +45,9 @@ def test_a_learned_router_beside_its_controls(data, tmp_path):
     assert "0.95 of strong's quality was promised" in text
     assert "Left out: no quality (1)." in text
     assert "P learned; " in text
-    assert '"usd_per_thousand"' in page.read_text()
+    shown = page.read_text()
+    assert '"usd_per_thousand"' in shown
+    assert not re.search(r'(src|href)="https?:', shown)  # it opens without a network
 
 
 def test_a_cascade_a_heuristic_and_a_file(data, tmp_path):
@@ -93,6 +96,26 @@ def test_the_ledger_is_replayed_and_learned_from(tmp_path):
         assert thrift.routers.load("support").models == ("simple", "complex")
     with pytest.raises(ConfigurationError, match=r"there are no examples.*thrift.feedback"):
         refused("route", "simulate", "--data", "ledger", "--since", "2100-01-01", "--url", url)
+
+
+def test_tiers_of_the_ledger_need_no_models_and_a_cascades_opinion_is_asked_for(tmp_path, data):
+    url = str(tmp_path / "books.db")
+    names = {"weak": "gpt-4o-mini-2024-07-18", "strong": "gpt-4o"}
+    with Thrift(url, capture="text") as thrift:
+        for number, each in enumerate(labelled(60)):
+            record = CallRecord(request_id=f"r{number}", call_id=f"r{number}", at_us=thrift.now_us(), model=names[each.model])
+            record.tier, record.confidence = each.model, each.quality
+            thrift.ledger.append(record)
+            thrift.ledger.capture(record.request_id, record.at_us, None, f"human: {each.prompt}", "done")
+            if number < 100:
+                thrift.feedback(record.request_id, quality=each.quality)
+    place = ("--data", "ledger", "--url", url)
+    assert "always strong" in run("route", "simulate", *place, "--policy", "complexity", "--seeds", "2")
+    assert "fitted on 100 examples" in run("route", "fit", *place, "--name", "a")
+    assert "fitted on 120 examples" in run("route", "fit", *place, "--name", "a", "--escalations")
+    assert "30 judged calls in each" in run("route", "simulate", *place, "--policy", "complexity", "--seeds", "2", "--escalations")
+    shown = run("route", "fit", "--data", data, *MODELS, "--name", "a", "--escalations", "--url", url, code=2)
+    assert "is for --data ledger" in re.sub(r"[\s│]+", " ", shown)
 
 
 def test_fit_versions_and_roll_back(data, tmp_path):

@@ -30,6 +30,7 @@ def sums_over_rows(database: Database) -> Sums:
         found: Sums = defaultdict(lambda: defaultdict(int))
         for call in connection.execute(select(calls)).mappings():
             price = later.get(call["request_id"], call)
+            is_first = call["tier"] is not None and call["error"] is None and call["attempt_reason"] != "escalation"
             amounts = {
                 "requests": int(call["attempt"] == 1),
                 "attempts": 1,
@@ -43,6 +44,10 @@ def sums_over_rows(database: Database) -> Sums:
                 "input_cost_nano_usd": price["input_cost_nano_usd"] or 0,
                 "output_cost_nano_usd": price["output_cost_nano_usd"] or 0,
                 "timed": int(call["latency_us"] is not None),
+                "routed": int(is_first),
+                "escalated": call["escalated"],
+                "escalated_requests": int(is_first and call["escalated"]),
+                "escalated_cost_nano_usd": (price["cost_nano_usd"] or 0) * call["escalated"],
             }
             _add(found, call, {name: amounts[name] if name in amounts else call.get(name) or 0 for name in MEASURES})
         for cost in connection.execute(select(other_costs)).mappings():

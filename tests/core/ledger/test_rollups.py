@@ -58,6 +58,8 @@ def _calls(draw: st.DrawFn) -> CallRecord:
         record.routing_saved_nano_usd = draw(_maybe)
         record.saved_input_tokens = draw(_amounts)
         record.observed_cache_nano_usd = draw(_maybe)
+        record.tier = draw(st.sampled_from([None, "weak", "strong"]))
+        record.escalated = int(record.tier is not None and draw(st.booleans()))
     return record
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.routing import checks
-from llmthrift_core.routing.checks.numbers import evaluate, numbers_in
+from llmthrift_core.routing.checks.calculations import evaluate
+from llmthrift_core.routing.checks.numbers import numbers_in
 
 ASKED = "A box holds 6 pens. How many pens are in 4 boxes?"
 
@@ -28,6 +29,7 @@ ASKED = "A box holds 6 pens. How many pens are in 4 boxes?"
         (checks.arithmetic, "4 * 6 = 24", "4 * 6 = 26"),
         (checks.arithmetic, "<<4*6=24>>24", "<<4*6=26>>26"),
         (checks.number_use, "4 * 6 = 24", "The answer is 7."),
+        (checks.steps, "4 * 6 = 24, and 24 / 6 = 4", "4 * 6 = 24, and 6 + 6 = 12"),
         (checks.final_number, "6 - 4 = 2", "4 - 6 = -2"),
     ],
 )

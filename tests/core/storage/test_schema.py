@@ -14,10 +14,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, select, text
 
+from llmthrift_core import Thrift
 from llmthrift_core.errors import SchemaVersionError, StorageError
+from llmthrift_core.ledger import CallRecord
 from llmthrift_core.storage import Database, schema
 from llmthrift_core.storage.migrations import upgrade as upgrading
-from llmthrift_core.storage.tables import ledger_state, metadata, schema_version
+from llmthrift_core.storage.tables import ledger_state, metadata, rollups, schema_version
 
 _MIGRATIONS = Path(upgrading.__file__).parent
 
@@ -179,6 +181,52 @@ def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path, older: str
         assert schema.revision(database) == schema.REVISIONS[-1]
         assert connection.execute(text("SELECT name, value FROM llmthrift_ledger_state")).all() == [("a", 1)]
         assert connection.execute(text("SELECT request_id FROM llmthrift_calls")).scalars().all() == ["r"]
+
+
+def test_calls_and_sums_from_before_decisions_were_kept_go_on(postgresql_url: str, tmp_path: Path) -> None:
+    """A ledger of revision 0006, with a call that was escalated then."""
+    for url in (f"sqlite:///{tmp_path}/a.db", postgresql_url.replace("postgresql://", "postgresql+psycopg://")):
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            upgrading.upgrade(connection, "0006")
+            for attempt, model, reason in ((1, "weak", None), (2, "strong", "escalation")):
+                row = {"r": f"r:{attempt}", "a": attempt, "m": model, "w": reason}
+                insert = "INSERT INTO llmthrift_calls (request_id, call_id, at_us, model, attempt, attempt_reason) VALUES"
+                connection.execute(text(f"{insert} (:r, 'r', 60000000, :m, :a, :w)"), row)
+            names = [
+                "dimension",
+                "span",
+                "bucket",
+                "value",
+                *(column["name"] for column in inspect(connection).get_columns(rollups.name)[4:]),
+            ]
+            for span in (900, 3600, 86400):
+                given = {
+                    **dict.fromkeys(names, 0),
+                    "dimension": "all",
+                    "span": span,
+                    "value": "",
+                    "requests": 1,
+                    "attempts": 2,
+                    "escalations": 1,
+                }
+                values = ", ".join(f":{name}" for name in names)
+                connection.execute(text(f"INSERT INTO {rollups.name} ({', '.join(names)}) VALUES ({values})"), given)
+        engine.dispose()
+        with Thrift(str(tmp_path / "a.db") if url.startswith("sqlite") else postgresql_url) as thrift:
+            old = thrift.ledger.calls(order="oldest")
+            assert [(row.model, row.tier, row.confidence, row.escalated, row.rejected, row.expected_cost_usd) for row in old] == [
+                ("weak", None, None, False, (), None),
+                ("strong", None, None, False, (), None),
+            ]
+            record = CallRecord(request_id="n", call_id="n", at_us=61_000_000, model="weak")
+            record.tier, record.confidence, record.escalated, record.expected_quality = "weak", 0.25, 1, 0.5
+            thrift.ledger.append(record)
+            total = thrift.report().total
+            assert [total[name] for name in ("requests", "attempts", "escalations", "routed", "escalated")] == [2, 3, 1, 1, 1]
+            assert total["escalation_rate"] == 1.0  # of the calls of which it is known
+            (new,) = thrift.ledger.calls(request_id="n")
+            assert (new.tier, new.confidence, new.escalated, new.expected_quality) == ("weak", 0.25, True, 0.5)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, next_release: Path) -> None:

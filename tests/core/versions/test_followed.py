@@ -100,7 +100,7 @@ def test_a_cascade_takes_the_place_of_a_router(thrift, fitted):
     thrift.routers.save(Cascade(list(MODELS)), name="support")
     followed.look()
     assert in_force(followed).holds_streams
-    assert in_force(followed).review(EASY, "weak", refused, TIERS).tier == "strong"
+    assert in_force(followed).review(EASY, "weak", refused, TIERS).next.tier == "strong"
     assert not in_force(thrift.routers.follow("support", stream="pass")).holds_streams
 
 

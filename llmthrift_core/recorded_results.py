@@ -1,4 +1,4 @@
-"""Results that one door hands over to the next."""
+"""What doors have recorded, so that nothing is recorded twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 _MOST: Final = 1024
 
 
-class Recorded:
+class RecordedResults:
     """The results that one door has just recorded, so that the next door does not record them again.
 
     Holds the last few objects themselves, so that an id cannot be reused while it is remembered.

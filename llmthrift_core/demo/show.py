@@ -1,0 +1,136 @@
+"""The runs of a demonstration, side by side. What drives them is the adapter's; what they mean is the same for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from llmthrift_core.demo.learning import Routed, show_learned_routing
+from llmthrift_core.demo.outcome import REPEAT, SIMILARITY, Outcome
+from llmthrift_core.demo.progress import progress
+from llmthrift_core.demo.workload import Workload, load_workload
+from llmthrift_core.display import usd
+from llmthrift_core.testing import LoopbackProvider
+from llmthrift_core.thrift import Thrift
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REPEATED_SHARES: Final = (0.0, 0.25, 0.5, 0.75)
+Drive = Callable[[Thrift, Workload, Callable[[], None]], "Outcome"]
+
+
+def demonstrate(
+    console: Console,
+    *,
+    through: str,
+    bare: Drive,
+    with_llmthrift: Drive,
+    by_meaning: Drive,
+    routed: Routed,
+    provider: LoopbackProvider | None,
+    requests: int | None = None,
+    repeated_shares: Sequence[float] = REPEATED_SHARES,
+) -> None:
+    """Run the workload three times, learn to route, and print the tables.
+
+    Args:
+        through: the client, as the first line names it.
+        bare, with_llmthrift, by_meaning: drive the application as it was, with llmthrift, and with answers by meaning too.
+        routed: drives it with a policy.
+        provider: the loopback provider, or None for a real one.
+        requests: only the first so many.
+        repeated_shares: how much of the workload repeats, in the last table; only with the loopback provider.
+    """
+    workload = load_workload()
+    if requests is not None:
+        workload = workload.first(requests)
+    where = "the real provider" if provider is None else "an OpenAI-compatible server on loopback (no key, no cost)"
+    console.print(
+        f"[bold]{len(workload)} requests[/bold] of an online shop's assistant, {workload.repeated_share:.0%} of them word-for-word "
+        f"repeats, through {through} against {where}."
+    )
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        with progress(console, 3 * len(workload)) as advance:
+            with Thrift(f"{folder}/bare.db") as plain:
+                before = bare(plain, workload, advance)
+            thrift = Thrift(f"{folder}/llmthrift.db")
+            after = with_llmthrift(thrift, workload, advance)
+            with Thrift(f"{folder}/meaning.db") as other:
+                also = by_meaning(other, workload, advance)
+        console.print(_comparison(before, after, also))
+        console.print(
+            f"Answers by meaning: above a fixed similarity of {SIMILARITY}, where the near-miss guard sees no other number, name or "
+            f"denial. The default, ErrorBound(0.01), answers none of so few requests; it says: [italic]{also.belief}[/italic]."
+        )
+        for by in ("model", "feature"):
+            console.print(str(thrift.report(by=by)), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
+        total = after.saved_by_cache_usd + after.saved_by_routing_usd
+        console.print(
+            f"Spent {usd(after.cost_usd)} + saved by cache {usd(after.saved_by_cache_usd)} + saved by routing "
+            f"{usd(after.saved_by_routing_usd)} = {usd(after.cost_usd + total)}; the bare run cost {usd(before.cost_usd)}. "
+            "The two differ because a hard question that went to the cheap model got a shorter answer."
+        )
+        for question, times in Counter(item.question for item in after.wrong).most_common():
+            console.print(f"  judged wrong {times}x: [italic]{question}[/italic]")
+        thrift.close()
+        if provider is not None:
+            provider.latency_seconds = None  # only the amounts matter here
+            show_learned_routing(console, routed, folder)
+            console.print(_dependence(bare, with_llmthrift, folder, console, repeated_shares))
+
+
+def _comparison(bare: Outcome, *others: Outcome) -> Any:
+    from rich.table import Table
+
+    table = Table("", title="The same workload, three times")
+    rows: list[tuple[str, Callable[[Outcome], str]]] = [
+        ("calls", lambda o: f"{o.calls:,}"),
+        ("input tokens", lambda o: f"{o.input_tokens:,}"),
+        ("output tokens", lambda o: f"{o.output_tokens:,}"),
+        ("cost", lambda o: usd(o.cost_usd)),
+        ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
+        ("of these by meaning", lambda o: str(o.semantic_hits)),
+        ("model calls", lambda o: ", ".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
+        ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
+        ("answers judged wrong", lambda o: str(len(o.wrong))),
+        ("saved by cache", lambda o: usd(o.saved_by_cache_usd)),
+        ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
+    ]
+    table.add_column(bare.name, justify="right")
+    for other in others:
+        table.add_column(other.name, justify="right", style="bold")
+    for label, value in rows:
+        table.add_row(label, value(bare), *map(value, others))
+    table.add_section()
+    table.add_row("cheaper by", "", *(f"{1 - other.cost_usd / bare.cost_usd:.0%}" if bare.cost_usd else "" for other in others))
+    return table
+
+
+def _dependence(bare: Drive, with_llmthrift: Drive, folder: str, console: Console, repeated_shares: Sequence[float]) -> Any:
+    from rich.table import Table
+
+    columns = ("repeats", "requests", "bare", "with llmthrift", "cache alone saves", "with routing")
+    table = Table(*columns, title="How the saving depends on repetition")
+    for column in table.columns:
+        column.justify = "right"
+    sizes = [len(load_workload(repeated_share=share)) for share in repeated_shares]
+    with progress(console, 2 * sum(sizes)) as advance:
+        for share in repeated_shares:
+            workload = load_workload(repeated_share=share)
+            with Thrift(f"{folder}/bare-{share}.db") as plain, Thrift(f"{folder}/with-{share}.db") as thrift:
+                before = bare(plain, workload, advance)
+                after = with_llmthrift(thrift, workload, advance)
+                # What the cache alone saves: the bare run's cost of the requests whose words had arrived before.
+                cached = sum(row["cost_usd"] for row in plain.report(by=REPEAT).to_dicts() if row[REPEAT] == "yes")
+            table.add_row(
+                f"{share:.0%}",
+                str(len(workload)),
+                usd(before.cost_usd),
+                usd(after.cost_usd),
+                f"{cached / before.cost_usd:.0%}",
+                f"{1 - after.cost_usd / before.cost_usd:.0%}",
+            )
+    return table
