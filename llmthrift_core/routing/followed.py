@@ -14,6 +14,7 @@ from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, holds_streams, review
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.settings import is_disabled
 
 logger = logging.getLogger("llmthrift")
 
@@ -92,8 +93,11 @@ class FollowedRouter:
         self._errors = 0
         self._last_error: str | None = None
         self._repeating = Repeating(self._check, seconds=check_seconds, name=f"llmthrift-router-{name}")
-        self.look()
-        self._repeating.start()
+        if is_disabled():  # a pass-through touches no database
+            self._repeating.close()
+        else:
+            self.look()
+            self._repeating.start()
 
     def in_force(self) -> VersionInForce | NoVersionYet:
         """The version of calls that begin now."""

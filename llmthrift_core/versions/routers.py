@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
 from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.settings import is_disabled
 from llmthrift_core.storage.tables import calls
 from llmthrift_core.storage.version_store import Version, VersionStore
 from llmthrift_core.versions.comparison import BackgroundRollBack, Labels, RollBack, VersionComparison, compare, roll_back_if_lower
@@ -33,13 +35,15 @@ class RouterVersions:
     ...     saved.version, thrift.routers.load("support").models
     (1, ('weak', 'strong'))
 
-    Attributes:
-        store: where they are kept.
     """
 
     def __init__(self, thrift: Thrift) -> None:
         self._thrift = thrift
-        self.store = VersionStore(thrift.database, "router", clock=thrift.now)
+
+    @cached_property
+    def store(self) -> VersionStore:
+        """Where they are kept."""
+        return VersionStore(self._thrift.database, "router", clock=self._thrift.now)
 
     def save(self, router: LearnedRouter | Cascade, *, name: str, note: str | None = None) -> Version:
         """Keep what a router or a cascade learned as the next version of a name, and make it the active one.
@@ -126,9 +130,9 @@ class RouterVersions:
             raise ConfigurationError(f"check_seconds must be above 0 and at most a day, not {check_seconds!r}")
         own = None if checks is None else list(checks)
         upkeep: list[Upkeep] = []
-        if roll_back is not None:
+        if roll_back is not None and not is_disabled():
             upkeep.append(BackgroundRollBack(self._thrift, self.store, name, roll_back, _LABELS))
-        if refit is not None:
+        if refit is not None and not is_disabled():
             from llmthrift_core.versions.background_refits import BackgroundRefits
 
             upkeep.append(BackgroundRefits(self._thrift, name, refit))

@@ -21,6 +21,7 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Bounded, Bounds, Cascade, FollowedRouter, LearnedRouter, RouteRequest, Sticky, Tiers, in_force
 from llmthrift_core.storage.tables import versions
+from llmthrift_core.versions import Refit, RollBack
 from tests.core.routing.workload import labelled
 
 MODELS = {"weak": 0.6, "strong": 12.0}
@@ -156,6 +157,16 @@ def test_its_thread_ends_with_it_and_with_the_thrift(tmp_path, fitted):
 def test_a_copy_is_the_same(thrift):
     followed = thrift.routers.follow("support")
     assert copy.copy(followed) is copy.deepcopy({"policy": followed})["policy"] is followed
+
+
+def test_a_pass_through_touches_no_database(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMTHRIFT_DISABLED", "1")
+    with Thrift(tmp_path / "no such folder" / "books.db") as thrift:
+        refit = Refit(models={"weak": 0.6, "strong": 12.0})
+        followed = thrift.routers.follow("passing", refit=refit, roll_back=RollBack(), check_seconds=0.01)
+        assert in_force(followed).decide(EASY, TIERS).tier == "strong"
+        assert not any(thread.name == "llmthrift-router-passing" for thread in threading.enumerate())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_options_are_checked(thrift):
