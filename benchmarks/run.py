@@ -20,6 +20,7 @@ BENCHMARKS = (
     "routing",
     "adaptive",
     "checks",
+    "refits",
     "llamaindex",
     "imports",
 )

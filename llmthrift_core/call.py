@@ -17,7 +17,7 @@ from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.explained import explain
+from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
@@ -169,8 +169,7 @@ class Call:
         self.decision = route.policy.decide(route.request, route.tiers)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
-        if self.request.attribution.config_version is None:
-            self.request.attribution = self.request.attribution.over(Attribution(config_version=route.policy.version))
+        self.request.attribution = with_configuration(self.request.attribution, route)
 
     def reserve(self, *, may_downgrade: bool = True) -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
@@ -334,11 +333,14 @@ class Call:
             self._thrift.note_failure("call", error)
 
     def _record_hit(self, entry: Entry) -> None:
+        if (route := self.request.route) is not None:
+            self.request.attribution = with_configuration(
+                self.request.attribution, route
+            )  # of the decision that was cached: it is in the key
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
         # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
-        route = self.request.route
         baseline = None if route is None else route.models[route.baseline]
         record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
         self._thrift.ledger.append(record)

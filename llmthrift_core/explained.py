@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: Rou
     if decision.tier == tier:
         record.expected_quality = _share(decision.expected_quality)
         record.expected_cost_nano_usd = _nano_usd(decision.expected_cost_usd)
+
+
+def with_configuration(attribution: Attribution, route: RouteUse) -> Attribution:
+    """The attribution of a routed call: its configuration is the policy's version, where the user named none."""
+    if attribution.config_version is not None:
+        return attribution
+    return attribution.over(Attribution(config_version=route.policy.version))
 
 
 def _pairs(rejected: Iterable[tuple[str, str]]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits, within_bounds
 from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
@@ -65,6 +66,14 @@ class GuardReport:
         if self.unjudged is not None:
             lines.append(("not judged", self.unjudged))
         return plain_table(["quality guard", ""], lines)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What the guard concluded, and when it last began to look."""
+
+    standing: GuardReport = field(default_factory=GuardReport)
+    refreshed_us: int | None = None
 
 
 class QualityGuard:
@@ -148,8 +157,7 @@ class QualityGuard:
         self._fewest_judged = fewest_judged
         self._fewest_routed = fewest_routed
         self._refresh_us = round(refresh_seconds * _SECOND_US)
-        self._standing = GuardReport()
-        self._refreshed_us: int | None = None
+        self._watch = _Watch()
         self._evaluation = Evaluation(
             thrift,
             _Signed(judge, name),
@@ -165,8 +173,17 @@ class QualityGuard:
 
     @property
     def version(self) -> str:
-        """Hash of the policy's version and the guard's name; the same whether routing is on or off."""
-        return hashlib.blake2b(f"{self.policy.version} guarded by {self._name}".encode(), digest_size=6).hexdigest()
+        """The policy's version, followed by a hash of the guard's name; the same whether routing is on or off."""
+        return f"{self.policy.version}-{hashlib.blake2b(self._name.encode(), digest_size=6).hexdigest()}"
+
+    def in_force(self) -> QualityGuard:
+        """With the inner policy as one call uses it."""
+        policy = in_force(self.policy)
+        if policy is self.policy:
+            return self
+        pinned = copy(self)
+        pinned.policy = policy
+        return pinned
 
     @property
     def waits(self) -> bool:
@@ -181,7 +198,7 @@ class QualityGuard:
     @property
     def holds_streams(self) -> bool:
         """As the inner policy, while routing is on."""
-        return self._standing.is_on and holds_streams(self.policy)
+        return self._watch.standing.is_on and holds_streams(self.policy)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the inner policy's bounds."""
@@ -194,13 +211,13 @@ class QualityGuard:
             NoModelQualifiesError: the policy refuses.
         """
         now_us = self._thrift.now_us()
-        if self._refreshed_us is None or now_us - self._refreshed_us >= self._refresh_us:
-            self._refreshed_us = now_us
+        if self._watch.refreshed_us is None or now_us - self._watch.refreshed_us >= self._refresh_us:
+            self._watch.refreshed_us = now_us
             self._refreshing.put(None)
-        if self._standing.is_on:
+        if self._watch.standing.is_on:
             return self.policy.decide(request, tiers)
         strongest = self.allowed(request, tiers).names[-1]
-        return RouteDecision(strongest, f"routing is off: {self._standing.reason}")
+        return RouteDecision(strongest, f"routing is off: {self._watch.standing.reason}")
 
     def review(
         self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
@@ -218,24 +235,24 @@ class QualityGuard:
 
     def refresh(self) -> GuardReport:
         """Read the ledger now, and switch routing on or off. For jobs and tests: decisions do it by themselves, in the background."""
-        self._refreshed_us = self._thrift.now_us()
+        self._watch.refreshed_us = self._thrift.now_us()
         self._refresh()
-        return self._standing
+        return self._watch.standing
 
     def report(self) -> GuardReport:
         """The last conclusion and its figures."""
-        return self._standing
+        return self._watch.standing
 
     def health(self) -> dict[str, Any]:
         """For `thrift.health()`: whether routing is `is_on`, how many `judged` answers say so, and their `quality`. Trouble with the ledger
         is among the Thrift's own `failures`."""
-        figures = self._standing.figures
+        figures = self._watch.standing.figures
         quality = figures.quality.estimate if figures.judged else None
-        return {"policy": "quality guard", "is_on": self._standing.is_on, "judged": figures.judged, "quality": quality, "errors": 0}
+        return {"policy": "quality guard", "is_on": self._watch.standing.is_on, "judged": figures.judged, "quality": quality, "errors": 0}
 
     def alerts(self) -> list[str]:
         """Says that routing is off, and why."""
-        return [] if self._standing.is_on else [f"{self._name}: routing is off: {self._standing.reason}"]
+        return [] if self._watch.standing.is_on else [f"{self._name}: routing is off: {self._watch.standing.reason}"]
 
     def flush(self, timeout_seconds: float = _CLOSE_SECONDS) -> bool:
         """Wait until what was sampled is judged, and the snapshot is new. False if that was not possible in time."""
@@ -271,7 +288,7 @@ class QualityGuard:
             self._thrift.note_failure("quality guard", error)
             return
         reason = self._against(figures)
-        before, self._standing = self._standing, GuardReport(not reason, reason, figures, self._evaluation.health()["stopped"])
+        before, self._watch.standing = self._watch.standing, GuardReport(not reason, reason, figures, self._evaluation.health()["stopped"])
         if reason and before.is_on:
             logger.warning("%s switches routing off: %s", self._name, reason)
         elif not reason and not before.is_on:

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
-    from llmthrift_core.routing import Examples, RouterVersions
+    from llmthrift_core.routing import Examples
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
+    from llmthrift_core.versions import Configurations, RouterVersions
 
 logger = logging.getLogger("llmthrift")
 
@@ -193,9 +194,16 @@ class Thrift:
     @cached_property
     def routers(self) -> RouterVersions:
         """What routers and cascades learned, kept in versions."""
-        from llmthrift_core.routing import RouterVersions
+        from llmthrift_core.versions import RouterVersions
 
-        return RouterVersions(self.database, clock=self._clock)
+        return RouterVersions(self)
+
+    @cached_property
+    def configurations(self) -> Configurations:
+        """Prompts, models and other configuration, kept in versions."""
+        from llmthrift_core.versions import Configurations
+
+        return Configurations(self)
 
     def _entries(self) -> EntryStore:
         if self.valkey is not None:
@@ -240,6 +248,18 @@ class Thrift:
     def open_call(self, call_id: str) -> Call | None:
         """The owned call with this id."""
         return self._owned.get(call_id)
+
+    @property
+    def address(self) -> str | None:
+        """What another process opens this database by, with its password; None in memory."""
+        url = str(self._url)
+        if url == ":memory:" or url.endswith((":memory:", "sqlite://", "sqlite:///")):
+            return None
+        return url if "://" in url else str(Path(self._working_directory, url))
+
+    def now(self) -> float:
+        """Now, in seconds since the epoch."""
+        return self._clock()
 
     def now_us(self) -> int:
         """Now, in microseconds since the epoch."""
@@ -458,10 +478,9 @@ class Thrift:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        url = str(self._url)
-        if url == ":memory:" or url.endswith((":memory:", "sqlite://", "sqlite:///")):
+        if (address := self.address) is None:
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (url if "://" in url else str(Path(self._working_directory, url)), self._options)
+        return _reopened, (address, self._options)
 
 
 _reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()

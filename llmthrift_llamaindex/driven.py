@@ -50,7 +50,7 @@ class DrivenCall:
 
     def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
         self._call: Call | None = None
-        self._behind = behind
+        self._behind = behind = behind.in_force()
         self._thrift = thrift = behind.thrift
         self._method = method
         self._given = asked

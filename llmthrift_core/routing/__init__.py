@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.example_file import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
+    from llmthrift_core.routing.followed import FollowedRouter as FollowedRouter
     from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
     from llmthrift_core.routing.learned_policy import LearnedPolicy as LearnedPolicy
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
     from llmthrift_core.routing.policy import holds_streams as holds_streams
+    from llmthrift_core.routing.policy import in_force as in_force
     from llmthrift_core.routing.policy import review as review
     from llmthrift_core.routing.policy import reviews_wait as reviews_wait
     from llmthrift_core.routing.policy import waits as waits
@@ -57,8 +59,6 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.sticky import Sticky as Sticky
     from llmthrift_core.routing.tiers import Tiers as Tiers
     from llmthrift_core.routing.traffic import Traffic as Traffic
-    from llmthrift_core.routing.versions import RouterVersion as RouterVersion
-    from llmthrift_core.routing.versions import RouterVersions as RouterVersions
 
 _MODULES: Final = {
     "adaptive": ("Adaptive",),
@@ -82,8 +82,19 @@ _MODULES: Final = {
     "example": ("Example", "Examples"),
     "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
+    "followed": ("FollowedRouter",),
     "learned": ("LearnedRouter",),
-    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "reviews_wait", "waits", "within_bounds"),
+    "policy": (
+        "CallablePolicy",
+        "RoutingPolicy",
+        "as_policy",
+        "holds_streams",
+        "in_force",
+        "review",
+        "reviews_wait",
+        "waits",
+        "within_bounds",
+    ),
     "request": ("RouteRequest",),
     "rules": (
         "Predicate",
@@ -104,7 +115,6 @@ _MODULES: Final = {
     "simulation_report": ("SimulationReport",),
     "tiers": ("Tiers",),
     "traffic": ("Traffic",),
-    "versions": ("RouterVersion", "RouterVersions"),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
 

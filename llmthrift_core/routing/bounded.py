@@ -9,7 +9,7 @@ from typing import Any
 
 from llmthrift_core.routing.bounds import Bounds
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -28,8 +28,13 @@ class Bounded:
 
     @property
     def version(self) -> str:
-        """Hash of the policy's version and the bounds."""
-        return hashlib.blake2b(f"{self.policy.version} {self.bounds!r}".encode(), digest_size=6).hexdigest()
+        """The policy's version, followed by a hash of the bounds."""
+        return f"{self.policy.version}-{hashlib.blake2b(repr(self.bounds).encode(), digest_size=6).hexdigest()}"
+
+    def in_force(self) -> Bounded:
+        """With the inner policy as one call uses it."""
+        policy = in_force(self.policy)
+        return self if policy is self.policy else Bounded(policy, self.bounds)
 
     @property
     def waits(self) -> bool:

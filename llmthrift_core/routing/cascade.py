@@ -81,6 +81,7 @@ class Cascade:
         self._min_quality = float(min_quality)
         self._seed = seed
         self._learned: tuple[Confidence, tuple[float, ...]] | None = None
+        self._versioned: tuple[tuple[Confidence, tuple[float, ...]] | None, str] = None, ""
         self._warned = False
 
     @property
@@ -200,7 +201,11 @@ class Cascade:
     @property
     def version(self) -> str:
         """Hash of the models, the names of checks and verifiers, the options and what was learned."""
-        return version_of(*self._state())
+        learned, (of, version) = self._learned, self._versioned
+        if not version or of is not learned:
+            version = version_of(*self._state())
+            self._versioned = learned, version
+        return version
 
     def to_policy(self) -> CascadePolicy:
         """As a policy for a router, with streams that are held until they are accepted."""

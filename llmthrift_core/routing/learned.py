@@ -126,6 +126,11 @@ class LearnedRouter:
         return self._prices.names
 
     @property
+    def prices(self) -> ModelPrices:
+        """Of the models."""
+        return self._prices
+
+    @property
     def default(self) -> str:
         return self._default
 

@@ -26,6 +26,12 @@ class RoutingPolicy(Protocol):
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision: ...
 
 
+def in_force(policy: RoutingPolicy) -> RoutingPolicy:
+    """The policy as one call uses it from its cache key to its last review, whatever takes its place meanwhile."""
+    pinned: Callable[[], RoutingPolicy] | None = getattr(policy, "in_force", None)
+    return policy if pinned is None else pinned()
+
+
 def waits(policy: object) -> bool:
     """Whether a policy may wait for a model before it decides: async doors then ask it off the event loop."""
     return bool(getattr(policy, "waits", False))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.bounds import input_tokens_of
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits, within_bounds
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -103,9 +104,18 @@ class Sticky:
 
     @property
     def version(self) -> str:
-        """Hash of the policy's version, the models and the options."""
-        parts = (self.policy.version, sorted(self._models.items()), self._answer_worth_usd, self._cache_seconds, self._answer_tokens)
-        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+        """The policy's version, followed by a hash of the models and the options."""
+        parts = (sorted(self._models.items()), self._answer_worth_usd, self._cache_seconds, self._answer_tokens)
+        return f"{self.policy.version}-{hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()}"
+
+    def in_force(self) -> Sticky:
+        """With the inner policy as one call uses it; the sessions are shared, and keep their models when another version comes."""
+        policy = in_force(self.policy)
+        if policy is self.policy:
+            return self
+        pinned = copy(self)
+        pinned.policy = policy
+        return pinned
 
     @property
     def waits(self) -> bool:
