@@ -68,8 +68,7 @@ class Call:
         self.tier: str | None = None
         self.confidence: float | None = None
         self.first_token: float | None = None
-        self._started_us = thrift.now_us()
-        self._started = perf_counter()
+        self._started_us, self._started = thrift.now_us(), perf_counter()
         self._attempt = request.attempt
         self._reason: AttemptReason | None = request.attempt_reason
         self._model = request.model
@@ -261,8 +260,7 @@ class Call:
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
         self._reason = reason
-        self._started_us = self._thrift.now_us()
-        self._started = perf_counter()
+        self._started_us, self._started = self._thrift.now_us(), perf_counter()
         self.first_token = self.confidence = None
         if rejected is None:
             self.reserve()
@@ -334,9 +332,7 @@ class Call:
 
     def _record_hit(self, entry: Entry) -> None:
         if (route := self.request.route) is not None:
-            self.request.attribution = with_configuration(
-                self.request.attribution, route
-            )  # of the decision that was cached: it is in the key
+            self.request.attribution = with_configuration(self.request.attribution, route)  # of the decision it once was
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0

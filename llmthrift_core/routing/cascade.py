@@ -235,8 +235,8 @@ class Cascade:
         cascade = cls(header["models"], checks, header["min_quality"], seed=header["seed"])
         of_now = cascade._state()[0]
         for kind in ("checks", "verifiers"):
-            wanted = header.get(kind, of_now[kind])  # before there were verifiers, none were stored
-            if list(of_now[kind]) != list(wanted):
+            wanted = header[kind]
+            if list(of_now[kind]) != wanted:
                 raise ConfigurationError(
                     f"the stored cascade has the {kind} {', '.join(wanted) or 'none'}, not {', '.join(of_now[kind]) or 'none'}"
                 )

@@ -79,8 +79,8 @@ def answer(thrift: Thrift, guard: QualityGuard, text: str = SOUND, times: int = 
         request = RouteRequest("How is it?")
         call = thrift.begin(Request(route=RouteUse(guard, TIERS, request, MODELS, "strong")))
         context = AnswerContext(request_id=lambda call=call: call.request_id, **{name: lambda v=v: v for name, v in facts.items()})
-        following = review(guard, request, str(call.tier), text, TIERS, context)
-        if following is not None:
+        found = review(guard, request, str(call.tier), text, TIERS, context)
+        if found is not None and found.next is not None:
             call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=Response(usage=USAGE))
         call.finish(Response(usage=USAGE))
     assert guard.flush()

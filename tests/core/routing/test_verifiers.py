@@ -30,7 +30,6 @@ from llmthrift_core.routing import (
     reviews_wait,
     waits,
 )
-from llmthrift_core.routing.cascade import KIND
 from llmthrift_core.routing.checks import (
     BUILT_IN,
     ConsistencyCheck,
@@ -42,7 +41,6 @@ from llmthrift_core.routing.checks import (
     log_probabilities,
 )
 from llmthrift_core.routing.off_loop import in_own_thread
-from llmthrift_core.routing.state import packed, unpacked
 
 MODELS = ("weak", "strong")
 SOUND = "Oslo is the capital of Norway."
@@ -224,9 +222,10 @@ def test_facts_are_found_out_when_they_are_read_and_once() -> None:
 def test_a_review_names_the_reason_and_waiting_of_the_first_policy_is_known() -> None:
     asked = AskedComplexity(lambda prompt: "1")
     policy = CascadePolicy(Cascade(MODELS, checks=[Scripted("it", 0.2, [], waits=True)]), first=asked)
-    decision = policy.review(RouteRequest("q"), "weak", SOUND, Tiers(MODELS), {})
-    assert decision is not None
-    assert (decision.tier, decision.reason) == ("strong", "the answer of weak: it says 0.2")
+    found = policy.review(RouteRequest("q"), "weak", SOUND, Tiers(MODELS), {})
+    assert found is not None
+    assert found.next is not None
+    assert (found.next.tier, found.next.reason) == ("strong", "the answer of weak: it says 0.2")
     assert waits(policy)
     assert not waits(CascadePolicy(Cascade(MODELS)))
 
@@ -238,11 +237,9 @@ def examples() -> list[Example]:
     return [Example(f"q{number}", "weak", float(number % 2), answer="so" if number % 2 else "no, perhaps") for number in range(60)]
 
 
-def test_a_cascade_of_before_log_probabilities_and_verifiers_still_loads() -> None:
+def test_a_cascade_that_was_stored_with_fewer_built_in_checks_still_loads() -> None:
     fitted = Cascade(MODELS, checks=[check for check in BUILT_IN if check is not log_probabilities]).fit(examples())
-    header, arrays = unpacked(fitted.to_bytes(), KIND)
-    del header["verifiers"]
-    loaded = Cascade.from_bytes(packed(header, arrays))
+    loaded = Cascade.from_bytes(fitted.to_bytes())
     assert loaded.confidence("q", "so") == pytest.approx(fitted.confidence("q", "so"))
     assert not loaded.accepts("q", "", context={"tool_calls": (ToolCall("city", 7),)})
 

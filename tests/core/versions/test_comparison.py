@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from llmthrift_core.quality.statistics import quality_difference
 
 from llmthrift_core import Thrift, Usage
+from llmthrift_core.asking import EVALUATION
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.quality.judge import REQUEST_TYPE
 from llmthrift_core.routing import LearnedRouter
+from llmthrift_core.statistics import quality_difference
 from llmthrift_core.versions import RollBack
 from llmthrift_core.versions.comparison import BackgroundRollBack, _sums, last_look
 from llmthrift_core.versions.routers import _LABELS
@@ -103,7 +103,7 @@ def test_as_good_or_too_few_or_of_others_is_no_reason(thrift, clock):
     assert "too few answers" in str(found)
     for label in ("support@22-abc", "support@2", "other@2-abc", f"my-{second}"):  # labels that only look alike
         answers(thrift, label, 60, 0.0)
-    answers(thrift, second, 60, 0.0, request_type=REQUEST_TYPE)  # what judges say of judges
+    answers(thrift, second, 60, 0.0, request_type=EVALUATION)  # what judges say of judges
     assert thrift.routers.check("support").judged == 49
     assert thrift.routers.check("support", RollBack(min_judged=10, margin=0.9), roll_back=True).verdict == "not lower"
     assert thrift.routers.check("unknown", roll_back=True).verdict == "nothing before"

@@ -118,7 +118,7 @@ def test_a_damaged_version_leaves_the_old_one_in_force_and_is_logged_once(thrift
     assert (followed.number, followed.health()["errors"]) == (1, 3)
     health = thrift.health()
     assert health["status"] == "degraded"
-    assert health["routers"][0]["last_error"].startswith("version 2 of router 'support' cannot be read")
+    assert health["routing"][0]["last_error"].startswith("version 2 of router 'support' cannot be read")
     thrift.routers.save(fitted, name="support")
     assert followed.look()
     assert (followed.number, followed.health()["last_error"]) == (3, None)
