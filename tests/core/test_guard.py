@@ -11,7 +11,7 @@ import pytest
 
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.attribution import attribute
-from llmthrift_core.errors import ConfigurationError, JudgeError
+from llmthrift_core.errors import ConfigurationError, JudgeError, StorageError
 from llmthrift_core.guard import QualityGuard
 from llmthrift_core.quality import Judgement
 from llmthrift_core.request import Request, Response, RouteUse
@@ -229,7 +229,7 @@ def test_a_ledger_that_cannot_be_read_leaves_routing_as_it_is(ledger: Thrift, mo
     guard = guarded(ledger, Judge(0.9))
 
     def fails() -> None:
-        raise OSError("gone")
+        raise StorageError("gone")
 
     monkeypatch.setattr(type(ledger.database), "read", lambda self: fails())
     assert guard.refresh().is_on
