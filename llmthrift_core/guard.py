@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +15,8 @@ from llmthrift_core.quality.guard_figures import GuardFigures, read_guard_figure
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.scores import checked_confidence
+from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits, within_bounds
 from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ class _Watch:
     refreshed_us: int | None = None
 
 
-class QualityGuard:
+class QualityGuard(PolicyAround):
     """A policy around another one, whose cheap answers a judge samples. Put it outermost: `ChatRouter(policy=QualityGuard(...))`.
 
     A share of the answers that were kept from tiers below the strongest allowed one is judged in the background, within a daily amount, and
@@ -148,7 +146,7 @@ class QualityGuard:
             raise ConfigurationError(f"fewest_judged={fewest_judged!r} must be at least 2, fewest_routed={fewest_routed!r} at least 1")
         if not isinstance(name, str) or not name or "/" in name:
             raise ConfigurationError(f"name must be a text without a slash, not {name!r}")
-        self.policy: RoutingPolicy = as_policy(policy)
+        super().__init__(policy)
         self._thrift = thrift
         self._name = name
         self._min_quality = float(min_quality)
@@ -174,35 +172,17 @@ class QualityGuard:
     @property
     def version(self) -> str:
         """The policy's version, followed by a hash of the guard's name; the same whether routing is on or off."""
-        return f"{self.policy.version}-{hashlib.blake2b(self._name.encode(), digest_size=6).hexdigest()}"
-
-    def in_force(self) -> QualityGuard:
-        """With the inner policy as one call uses it."""
-        policy = in_force(self.policy)
-        if policy is self.policy:
-            return self
-        pinned = copy(self)
-        pinned.policy = policy
-        return pinned
+        return self._version_with(self._name)
 
     @property
-    def waits(self) -> bool:
-        """Whether the inner policy may wait for a model."""
-        return waits(self.policy)
-
-    @property
-    def reviews_wait(self) -> bool:
-        """As the inner policy."""
-        return reviews_wait(self.policy)
+    def reviews(self) -> bool:
+        """It does: answers that are kept may be judged."""
+        return True
 
     @property
     def holds_streams(self) -> bool:
         """As the inner policy, while routing is on."""
-        return self._watch.standing.is_on and holds_streams(self.policy)
-
-    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
-        """The tiers within the inner policy's bounds."""
-        return within_bounds(self.policy, request, tiers)
+        return self._watch.standing.is_on and super().holds_streams
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The policy's choice; the strongest allowed tier while routing is off.
@@ -223,7 +203,7 @@ class QualityGuard:
         self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
     ) -> Review | None:
         """As the inner policy: what it thinks of the answer. One that it keeps may be sampled."""
-        found = review(self.policy, request, tier, answer, tiers, context)
+        found = super().review(request, tier, answer, tiers, context)
         if (found is None or found.next is None) and context is not None and answer and tier != tiers.names[-1]:
             try:
                 self._offer(request, answer, context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.evidence import ModelScore
 from llmthrift_core.routing.exploration import Exploration
 from llmthrift_core.routing.ledger_scores import LedgerScores
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 from llmthrift_core.usage import Usage
@@ -54,7 +54,7 @@ class _Known:
         return self.judged >= FEWEST_JUDGED
 
 
-class Adaptive:
+class Adaptive(RoutingPolicy):
     """The tier with the best `quality_weight` * quality - `cost_weight` * cost, by the judged answers of the call site in the ledger, or
     of all call sites where those are few.
 
@@ -131,7 +131,7 @@ class Adaptive:
     @property
     def version(self) -> str:
         """Hash of the options; what is known changes from call to call."""
-        return hashlib.blake2b(repr(self._options).encode(), digest_size=6).hexdigest()
+        return fingerprint(repr(self._options))
 
     @property
     def waits(self) -> bool:

@@ -18,7 +18,7 @@ from llmthrift_core import Thrift, Usage
 from llmthrift_core.attribution import attribution_of
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers, waits
+from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers
 from tests.core.clock import Clock
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
@@ -230,7 +230,7 @@ def test_calls_that_do_not_explore_ask_no_database(thrift: Thrift, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(type(thrift.database), "_backend", lambda self: pytest.fail("the database was asked"))
         assert set(tiers_of(policy, 100) + tiers_of(other, 100)) == {"large"}
-    assert (waits(policy), waits(other)) == (False, True)
+    assert (policy.waits, other.waits) == (False, True)
 
 
 def test_a_database_that_fails_leaves_what_is_known(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
