@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.display import plain_table, usd
@@ -13,11 +14,10 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.guard_figures import GuardFigures, read_guard_figures
 from llmthrift_core.quality.judge import Judgement
-from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.scores import checked_confidence
+from llmthrift_core.refreshing import Refreshing
 from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.request import RouteRequest
@@ -28,7 +28,6 @@ logger = logging.getLogger("llmthrift")
 
 MIN_QUALITY: Final = 0.85
 _DAY_US: Final = 86_400_000_000
-_SECOND_US: Final = 1_000_000
 _CLOSE_SECONDS: Final = 30.0
 
 
@@ -68,10 +67,9 @@ class GuardReport:
 
 @dataclass(slots=True)
 class _Watch:
-    """What the guard concluded, and when it last began to look."""
+    """What the guard concluded: one for all copies of it that are made for a call."""
 
     standing: GuardReport = field(default_factory=GuardReport)
-    refreshed_us: int | None = None
 
 
 class QualityGuard(PolicyAround):
@@ -154,7 +152,6 @@ class QualityGuard(PolicyAround):
         self._confidence = checked_confidence(confidence)
         self._fewest_judged = fewest_judged
         self._fewest_routed = fewest_routed
-        self._refresh_us = round(refresh_seconds * _SECOND_US)
         self._watch = _Watch()
         self._evaluation = Evaluation(
             thrift,
@@ -164,7 +161,8 @@ class QualityGuard(PolicyAround):
             usd_per_judgement=usd_per_judgement,
             name=name,
         )
-        self._refreshing: Offers[None] = Offers(lambda _: self._refresh(), most_waiting=1)
+        failed = partial(thrift.note_failure, "quality guard")
+        self._refreshing = Refreshing(self._read, seconds=refresh_seconds, clock=thrift.now, failed=failed, name="llmthrift-guard")
         thrift.attach(self)
 
     # --- the policy ---
@@ -190,10 +188,7 @@ class QualityGuard(PolicyAround):
         Raises:
             NoModelQualifiesError: the policy refuses.
         """
-        now_us = self._thrift.now_us()
-        if self._watch.refreshed_us is None or now_us - self._watch.refreshed_us >= self._refresh_us:
-            self._watch.refreshed_us = now_us
-            self._refreshing.put(None)
+        self._refreshing.if_old()
         if self._watch.standing.is_on:
             return self.policy.decide(request, tiers)
         strongest = self.allowed(request, tiers).names[-1]
@@ -215,8 +210,7 @@ class QualityGuard(PolicyAround):
 
     def refresh(self) -> GuardReport:
         """Read the ledger now, and switch routing on or off. For jobs and tests: decisions do it by themselves, in the background."""
-        self._watch.refreshed_us = self._thrift.now_us()
-        self._refresh()
+        self._refreshing.now()
         return self._watch.standing
 
     def report(self) -> GuardReport:
@@ -224,11 +218,11 @@ class QualityGuard(PolicyAround):
         return self._watch.standing
 
     def health(self) -> dict[str, Any]:
-        """For `thrift.health()`: whether routing is `is_on`, how many `judged` answers say so, and their `quality`. Trouble with the ledger
-        is among the Thrift's own `failures`."""
+        """For `thrift.health()`: whether routing `is_on`, how many `judged` answers say so, their `quality`, and `errors` of readings."""
         figures = self._watch.standing.figures
         quality = figures.quality.estimate if figures.judged else None
-        return {"policy": "quality guard", "is_on": self._watch.standing.is_on, "judged": figures.judged, "quality": quality, "errors": 0}
+        is_on, errors = self._watch.standing.is_on, self._refreshing.errors
+        return {"policy": "quality guard", "is_on": is_on, "judged": figures.judged, "quality": quality, "errors": errors}
 
     def alerts(self) -> list[str]:
         """Says that routing is off, and why."""
@@ -236,7 +230,7 @@ class QualityGuard(PolicyAround):
 
     def flush(self, timeout_seconds: float = _CLOSE_SECONDS) -> bool:
         """Wait until what was sampled is judged, and the snapshot is new. False if that was not possible in time."""
-        return self._evaluation.flush(timeout_seconds) and self._refreshing.flush(timeout_seconds)
+        return self._evaluation.flush(timeout_seconds) and self._refreshing.wait(timeout_seconds)
 
     def close(self) -> None:
         """Drop what waits to be judged. The Thrift does it when it is closed."""
@@ -254,19 +248,11 @@ class QualityGuard(PolicyAround):
             question = context.get("conversation") or request.question
             self._evaluation.offer(request_id, question, answer, feature=who.feature, prompt_version=who.prompt_version)
 
-    def _refresh(self) -> None:
-        if is_disabled():
-            return
-        try:
-            self._thrift.flush()
-            since_us = self._thrift.now_us() - self._window_us
-            with self._thrift.database.read() as connection:
-                figures = read_guard_figures(
-                    connection, name=self._name, version=self.version, since_us=since_us, confidence=self._confidence
-                )
-        except Exception as error:  # on a thread of its own: routing stays as it is
-            self._thrift.note_failure("quality guard", error)
-            return
+    def _read(self) -> None:
+        self._thrift.flush()
+        since_us = self._thrift.now_us() - self._window_us
+        with self._thrift.database.read() as connection:
+            figures = read_guard_figures(connection, name=self._name, version=self.version, since_us=since_us, confidence=self._confidence)
         reason = self._against(figures)
         before, self._watch.standing = self._watch.standing, GuardReport(not reason, reason, figures, self._evaluation.health()["stopped"])
         if reason and before.is_on:

@@ -48,7 +48,7 @@ class NoVersionYet(RoutingPolicy):
 
     @property
     def version(self) -> str:
-        """ "NAME@0"."""
+        """NAME@0."""
         return f"{self._name}@0"
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:

@@ -280,14 +280,14 @@ def test_a_forked_child_reads_and_explores_for_itself(tmp_path: Path) -> None:
     with Thrift(tmp_path / "ledger.db") as thrift:
         judge(thrift, MODELS["large"], 0.9, 100)
         policy = Adaptive(thrift, MODELS, explore_usd_per_day=1, explore_share=0.5)
-        policy.scores._reading.acquire()  # as a thread that reads at that moment
+        policy.scores._refreshing._reading.acquire()  # as a thread that reads at that moment
         child = os.fork()
         if child == 0:
             judge(thrift, MODELS["small"], 1.0, 50)
             policy.scores.refresh()
             score = policy.scores.score("small", None)
             os._exit(0 if score is not None and score.quality == 1.0 and policy.health()["explored"] == 0 else 1)
-        policy.scores._reading.release()
+        policy.scores._refreshing._reading.release()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
