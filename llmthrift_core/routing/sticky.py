@@ -13,6 +13,7 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.bounds import input_tokens_of
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.model_names import checked_names
 from llmthrift_core.routing.model_prices import tokens_of
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
@@ -80,8 +81,6 @@ class Sticky(PolicyAround):
         most_sessions: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not isinstance(models, Mapping) or not models or not all(isinstance(name, str) for name in models.values()):
-            raise ConfigurationError('models must map tiers to the names of their models, such as {"simple": "gpt-4o-mini"}')
         if answer_worth_usd is not None and not 0 <= answer_worth_usd < float("inf"):
             raise ConfigurationError(f"answer_worth_usd must be US dollars, 0 or more, or None; not {answer_worth_usd!r}")
         if not cache_seconds >= 0 or answer_tokens < 0 or most_sessions < 1:
@@ -90,7 +89,7 @@ class Sticky(PolicyAround):
                 f"most_sessions={most_sessions!r} 1 or more"
             )
         super().__init__(policy)
-        self._models = dict(models)
+        self._models = checked_names(models)
         self._catalog = catalog
         self._answer_worth_usd = answer_worth_usd
         self._cache_seconds = cache_seconds
