@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
-from llmthrift_core.asking import EVALUATION, ROUTING
 from llmthrift_core.ledger.judged import JudgedCall, read_judged
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.money import NANO_PER_USD
 from llmthrift_core.refreshing import Refreshing
 from llmthrift_core.routing.evidence import Evidence, JudgedAnswer, ModelScore
@@ -32,7 +32,6 @@ _MOST_GROUPS: Final = 2_000
 """Call sites beyond these are forgotten, those first of which nothing was heard for longest."""
 _STALE_AFTER: Final = 0.25
 """Half-lives after the last answer at which what is known counts half for exploring: that a model got better is seen by trying alone."""
-_DAY_US: Final = 86_400_000_000
 
 
 class LedgerScores:
@@ -54,7 +53,7 @@ class LedgerScores:
     def __init__(self, thrift: Thrift, models: Mapping[str, str], *, half_life_days: float, refresh_seconds: float) -> None:
         self._thrift = thrift
         self._names_of = names_of_calls(models)
-        self._half_life_us = half_life_days * _DAY_US
+        self._half_life_us = half_life_days * DAY_US
         self._groups: OrderedDict[Group, Evidence] = OrderedDict()
         self._scores: dict[Group, tuple[ModelScore, int]] = {}
         self._read_to = -1
@@ -95,9 +94,8 @@ class LedgerScores:
                 return
             since = max(self._read_to - _READ_AGAIN, last - _MOST_JUDGEMENTS)
             news = select(feedback.c.request_id).where(feedback.c.id > since)
-            asked = or_(calls.c.request_type.is_(None), calls.c.request_type.not_in((EVALUATION, ROUTING)))
             touched: set[Group] = set()
-            for judged in read_judged(connection, since_us=None, until_us=None, where=[calls.c.request_id.in_(news), asked]):
+            for judged in read_judged(connection, since_us=None, until_us=None, where=[calls.c.request_id.in_(news)]):
                 touched |= self._put(judged)
         for group in touched:
             evidence = self._groups[group]
