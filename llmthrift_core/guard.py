@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.display import plain_table, usd
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.guard_figures import GuardFigures, read_guard_figures
 from llmthrift_core.quality.judge import Judgement
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 MIN_QUALITY: Final = 0.85
-_DAY_US: Final = 86_400_000_000
 _CLOSE_SECONDS: Final = 30.0
 
 
@@ -148,7 +148,7 @@ class QualityGuard(PolicyAround):
         self._thrift = thrift
         self._name = name
         self._min_quality = float(min_quality)
-        self._window_us = round(window_days * _DAY_US)
+        self._window_us = round(window_days * DAY_US)
         self._confidence = checked_confidence(confidence)
         self._fewest_judged = fewest_judged
         self._fewest_routed = fewest_routed

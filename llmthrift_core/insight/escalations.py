@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from llmthrift_core.escalation import escalation_alert
 from llmthrift_core.insight.sums import SumsReader
 from llmthrift_core.ledger.retention import pruned_until_us
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.ledger_statements import MEASURES
-
-_DAY_US: Final = 86_400_000_000
 
 
 def rate_of(sums: Mapping[str, int]) -> float | None:
@@ -27,7 +26,7 @@ def escalation_alerts(database: Database, *, now_us: int) -> list[str]:
     """
     pruned_us = pruned_until_us(database)
     with database.read() as connection:
-        groups = SumsReader(connection, since_us=now_us - _DAY_US, until_us=None, whole_before_us=pruned_us).by_dimension("model")
+        groups = SumsReader(connection, since_us=now_us - DAY_US, until_us=None, whole_before_us=pruned_us).by_dimension("model")
     found: list[str] = []
     for model, amounts in sorted(groups.items(), key=str):
         sums: dict[str, Any] = dict(zip(MEASURES, amounts, strict=True))
