@@ -55,8 +55,8 @@ class CascadePolicy(PolicyAround):
 
     @property
     def version(self) -> str:
-        """The cascade's: a hash of its models, checks, options and of what it learned; with that of the first policy."""
-        return self.cascade.version if isinstance(self.policy, CheapestFirst) else f"{self.cascade.version}-{self.policy.version}"
+        """The cascade's: a hash of its models, checks, options and of what it learned; after that of the first policy, where it has one."""
+        return self.cascade.version if isinstance(self.policy, CheapestFirst) else f"{self.policy.version}-{self.cascade.version}"
 
     @property
     def holds_streams(self) -> bool:

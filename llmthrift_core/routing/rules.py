@@ -152,8 +152,8 @@ class Rules(PolicyAround):
 
     @property
     def version(self) -> str:
-        """Hash of the rules' names, conditions, tiers and priorities, and of the default."""
-        return fingerprint(f"{self._parts} {self.policy.version!r}")
+        """The default's version, followed by a hash of the rules' names, conditions, tiers and priorities."""
+        return self._version_with(self._parts)
 
     @cached_property
     def _parts(self) -> str:
@@ -213,7 +213,7 @@ class TierOtherwise(RoutingPolicy):
 
     @property
     def version(self) -> str:
-        return self._tier or ""
+        return fingerprint(repr(self._tier))
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         if self._tier in tiers.names and self._tier is not None:
