@@ -20,6 +20,7 @@ from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.lexical import Excerpt
 from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.saved import compare_with_baseline, fill_hit
@@ -324,7 +325,7 @@ class Call:
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
-        # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
+        # What waits for the writer holds neither the call nor the answer, and of the prompt the excerpt of its question at most.
         route = self.request.route
         baseline = None if route is None else route.models[route.baseline]
         record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
@@ -467,6 +468,8 @@ class Call:
             record.prompt_chars = prompt.chars
             record.system_chars = prompt.system_chars
             record.message_count = prompt.messages
+            if prompt.question:
+                record.question = Excerpt.of(prompt.question)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.lexical import LEXICAL, lexical
 from llmthrift_core.routing.calibration import threshold_for
 from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList
 from llmthrift_core.routing.confidence import Confidence, is_learnable
 from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.features import LEXICAL, lexical
 from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.state import packed, unpacked, version_of
 

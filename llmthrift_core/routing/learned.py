@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.lexical import stored_counts
 from llmthrift_core.routing.calibration import chosen, weight_for
+from llmthrift_core.routing.counted import CountedRepresentation
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.learned_policy import LearnedPolicy
@@ -54,7 +56,7 @@ class _Learned:
         prompts: how many were learned from.
     """
 
-    representation: Representation
+    representation: Representation | CountedRepresentation
     qualities: QualityModel
     weight_with_site: float | None
     weight_without: float | None
@@ -142,12 +144,15 @@ class LearnedRouter:
     def fit(self, examples: Iterable[Example]) -> LearnedRouter:
         """Learn from labelled answers, instead of what was learned before. 10,000 take some seconds.
 
+        Where examples have counts instead of a prompt (from a ledger with capture="features"), all are learned from by their counts and
+        call sites alone.
+
         Not every model needs a label for every prompt. Examples of other models are left out. With fewer than 20 prompts, or 20 for each
         of two models, the router learns nothing and abstains, which `decide` gives as its reason. Where the default model has too few
         labels, it is taken to be perfect.
 
         Raises:
-            ConfigurationError: an example cannot be used; what was learned before stays.
+            ConfigurationError: an example cannot be used, or has no text for the embedder; what was learned before stays.
             MissingExtraError: scikit-learn is not installed.
         """
         seen = Observations.of(checked(examples), self.models)
@@ -161,11 +166,11 @@ class LearnedRouter:
             )
             return self
         with one_thread():
-            representation, vectors, held_out = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+            representation, vectors, held_out = self._represented(seen)
             qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
         mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
         answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
-        usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])
+        usd = np.array([self._usd(chars, answer_tokens) for chars in seen.chars])
         spread_usd = float((usd.max(axis=1) - usd.min(axis=1)).mean()) or 1.0
         cost = usd / spread_usd
         if len(qualities.sites) >= FEWEST_SITES:
@@ -232,7 +237,7 @@ class LearnedRouter:
         if weight is None:
             why = f"no cheaper choice keeps {self._min_quality:g} of {self._default}'s quality for certain"
             return self._abstained(prompt, names, why, quality)
-        usd = self._usd(prompt, learned.answer_tokens)
+        usd = self._usd(len(prompt), learned.answer_tokens)
         may = np.array([name in names for name in self.models])
         open_to = np.where(may, quality, -np.inf)[None]
         cost = usd[None] / learned.spread_usd
@@ -301,7 +306,7 @@ class LearnedRouter:
             raise ConfigurationError("the stored router was fitted with an embedder; give the same one: from_bytes(data, embedder=...)")
         if (kept := header["learned"]) is not None:
             router._learned = _Learned(
-                Representation(arrays, embedder),
+                Representation(arrays, embedder) if "basis" in arrays else CountedRepresentation(arrays),
                 QualityModel.restored(kept.pop("sites"), arrays),
                 answer_tokens=arrays["answer_tokens"],
                 **kept,
@@ -334,8 +339,27 @@ class LearnedRouter:
             return header, {}
         return header, {**learned.representation.state, **learned.qualities.state, "answer_tokens": learned.answer_tokens}
 
-    def _usd(self, prompt: str, answer_tokens: Floats) -> Floats:
-        sent = tokens_of(len(prompt))
+    def _represented(self, seen: Observations) -> tuple[Representation | CountedRepresentation, Floats, NDArray[np.intp]]:
+        if not (textless := seen.textless):
+            return Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+        if self._embedder is not None:
+            raise ConfigurationError(
+                f"{textless:,} of {len(seen.prompts):,} prompts have no text that the embedder could be asked for: leave these examples out, "
+                'or use no embedder; Thrift(capture="text") stores texts'
+            )
+        logger.info(
+            "a router learns from counts and call sites alone, since %d of %d prompts have no text; to learn from words, leave the examples "
+            'without text out; Thrift(capture="text") stores texts',
+            textless,
+            len(seen.prompts),
+        )
+        counts = [
+            stored_counts(prompt) if counts is None else counts for prompt, counts in zip(seen.prompts, seen.counts, strict=True)
+        ]
+        return CountedRepresentation.fitted(counts, seed=self._seed)
+
+    def _usd(self, chars: int, answer_tokens: Floats) -> Floats:
+        sent = tokens_of(chars)
         return np.array([self._prices.usd(name, sent, made) for name, made in zip(self.models, answer_tokens, strict=True)])
 
     def _abstained(self, prompt: str, names: tuple[str, ...], why: str, quality: Floats | None = None) -> RouteDecision:
@@ -349,7 +373,7 @@ class LearnedRouter:
             rejected=tuple((name, "abstained" if name in names else "not allowed") for name in self.models if name != model),
             model=model,
             expected_quality=_quality(quality[place]) if quality is not None else None,
-            expected_cost_usd=float(self._usd(prompt, tokens)[place]),
+            expected_cost_usd=float(self._usd(len(prompt), tokens)[place]),
             qualities={} if quality is None else self._qualities(quality),
         )
 

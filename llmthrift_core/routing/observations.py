@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.lexical import chars_of
 from llmthrift_core.routing.example import Example
 from llmthrift_core.routing.model_prices import tokens_of
 
@@ -26,13 +27,14 @@ class Observations:
     """Labels of models.
 
     Attributes:
-        prompts, call_sites: of the rows.
+        prompts, counts, call_sites: of the rows; counts where the prompt is not known, else None.
         quality: shape (rows, models): the mean of what was observed, so that rows that contradict each other meet in the middle; NaN
             where nothing was.
         answer_tokens: about how long each model's answers are; NaN where no answer was given.
     """
 
     prompts: tuple[str, ...]
+    counts: tuple[tuple[float, ...] | None, ...]
     call_sites: tuple[str | None, ...]
     quality: Floats
     answer_tokens: Floats
@@ -51,8 +53,8 @@ class Observations:
             if not kept:
                 raise ConfigurationError(f"no example is of one of the models {', '.join(models)}; found {', '.join(others[:10])}")
             logger.warning("%d examples of other models are left out: %s", len(examples) - len(kept), ", ".join(others[:10]))
-        rows: dict[tuple[str, str | None], int] = {}
-        places = np.array([rows.setdefault((each.prompt, each.call_site), len(rows)) for each in kept], dtype=np.intp)
+        rows: dict[tuple[str, tuple[float, ...] | None, str | None], int] = {}
+        places = np.array([rows.setdefault((each.prompt, each.counts, each.call_site), len(rows)) for each in kept], dtype=np.intp)
         columns = np.array([column[each.model] for each in kept], dtype=np.intp)
         total, count = np.zeros((2, len(rows), len(models)))
         np.add.at(total, (places, columns), [float(each.quality) for each in kept])
@@ -62,8 +64,21 @@ class Observations:
             if each.answer is not None:
                 lengths.setdefault(each.model, []).append(len(each.answer))
         return cls(
-            tuple(prompt for prompt, _ in rows),
-            tuple(site for _, site in rows),
+            tuple(prompt for prompt, _, _ in rows),
+            tuple(counts for _, counts, _ in rows),
+            tuple(site for _, _, site in rows),
             np.where(count > 0, total / np.maximum(count, 1), np.nan),
             np.array([tokens_of(round(float(np.mean(lengths[model])))) if model in lengths else np.nan for model in models]),
+        )
+
+    @property
+    def textless(self) -> int:
+        """Of so many rows only the counts are known."""
+        return sum(counts is not None for counts in self.counts)
+
+    @property
+    def chars(self) -> tuple[int, ...]:
+        """About how long the prompts are."""
+        return tuple(
+            len(prompt) if counts is None else chars_of(counts) for prompt, counts in zip(self.prompts, self.counts, strict=True)
         )
