@@ -29,7 +29,8 @@ class RecordedCall(Mapping[str, Any]):
 
     Holds the columns of the table `calls` (storage/tables.py), where a later price is in place already, and:
     `at` (datetime, UTC), `tags` (dict), `estimated`, `stream` and `escalated` (bool), `rejected` (pairs of a tier and why it was not
-    chosen), `lexical_counts` (numbers, see lexical.py), `adjusted` (True where the price came later), `latency_seconds`, and for each `..._nano_usd` the Decimal `..._usd`.
+    chosen), `lexical_counts` (numbers, see lexical.py), `adjusted` (True where the price came later), `latency_seconds`, and for each
+    `..._nano_usd` the Decimal `..._usd`.
     None is unknown.
     """
 

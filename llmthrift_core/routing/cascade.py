@@ -101,7 +101,10 @@ class Cascade:
         given = checked(examples)
         answers = [each for each in given if each.answer is not None and each.model in self._models[:-1]]
         if given and not answers:
-            raise ConfigurationError(f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers")
+            raise ConfigurationError(
+                f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers"
+                '; a ledger has them where Thrift(capture="text") stored them'
+            )
         quality = np.array([float(each.quality) for each in answers])
         if not is_learnable(quality):
             self._learned = None

@@ -81,5 +81,9 @@ def _check_counts(example: Example, place: int) -> None:
     if example.prompt:
         raise ConfigurationError(f"example {place} has a prompt and counts; counts are for examples whose prompt is not known")
     counts = example.counts
-    if not isinstance(counts, tuple) or len(counts) != LEXICAL or not all(isinstance(each, float) and math.isfinite(each) for each in counts):
+    if (
+        not isinstance(counts, tuple)
+        or len(counts) != LEXICAL
+        or not all(isinstance(each, float) and math.isfinite(each) for each in counts)
+    ):
         raise ConfigurationError(f"counts of example {place} must be a tuple of {LEXICAL} finite floats, as thrift.examples() gives them")

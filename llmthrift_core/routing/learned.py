@@ -344,18 +344,16 @@ class LearnedRouter:
             return Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
         if self._embedder is not None:
             raise ConfigurationError(
-                f"{textless:,} of {len(seen.prompts):,} prompts have no text that the embedder could be asked for: leave these examples out, "
-                'or use no embedder; Thrift(capture="text") stores texts'
+                f"{textless:,} of {len(seen.prompts):,} prompts have no text that the embedder could be asked for: leave these examples out, or "
+                'use no embedder; Thrift(capture="text") stores texts'
             )
         logger.info(
-            "a router learns from counts and call sites alone, since %d of %d prompts have no text; to learn from words, leave the examples "
-            'without text out; Thrift(capture="text") stores texts',
+            "a router learns from counts and call sites alone, since %d of %d prompts have no text; to learn from words, leave out the "
+            'examples without text; Thrift(capture="text") stores texts',
             textless,
             len(seen.prompts),
         )
-        counts = [
-            stored_counts(prompt) if counts is None else counts for prompt, counts in zip(seen.prompts, seen.counts, strict=True)
-        ]
+        counts = [stored_counts(prompt) if counts is None else counts for prompt, counts in zip(seen.prompts, seen.counts, strict=True)]
         return CountedRepresentation.fitted(counts, seed=self._seed)
 
     def _usd(self, chars: int, answer_tokens: Floats) -> Floats:

@@ -79,6 +79,4 @@ class Observations:
     @property
     def chars(self) -> tuple[int, ...]:
         """About how long the prompts are."""
-        return tuple(
-            len(prompt) if counts is None else chars_of(counts) for prompt, counts in zip(self.prompts, self.counts, strict=True)
-        )
+        return tuple(len(prompt) if counts is None else chars_of(counts) for prompt, counts in zip(self.prompts, self.counts, strict=True))
