@@ -54,8 +54,8 @@ def examples_of_ledger(
     if not found and (unknown := skipped[_NOTHING_STORED]):
         raise ConfigurationError(
             f'{unknown:,} answers were judged, but nothing is stored of their prompts. From now on Thrift(capture="features"), the '
-            'default, stores counts that a router learns from, and Thrift(capture="text") prompts and answers, after the function given as redact; '
-            "calls that the application records itself with ledger.record have no prompt"
+            'default, stores counts that a router learns from, and Thrift(capture="text") prompts and answers, after the function given as '
+            "redact; calls that the application records itself with ledger.record have no prompt"
         )
     found.skipped = dict(skipped)
     found.models = {name: model for name, (_, model) in last.items()}

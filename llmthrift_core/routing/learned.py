@@ -344,8 +344,8 @@ class LearnedRouter:
             return Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
         if self._embedder is not None:
             raise ConfigurationError(
-                f"{textless:,} of {len(seen.prompts):,} prompts have no text that the embedder could be asked for: leave these examples out, or "
-                'use no embedder; Thrift(capture="text") stores texts'
+                f"{textless:,} of {len(seen.prompts):,} prompts have no text for the embedder: leave these examples out, "
+                'or use no embedder; Thrift(capture="text") stores texts'
             )
         logger.info(
             "a router learns from counts and call sites alone, since %d of %d prompts have no text; to learn from words, leave out the "
