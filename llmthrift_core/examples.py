@@ -27,10 +27,10 @@ def examples_of_ledger(
     """See `Thrift.examples`.
 
     The prompt is the question of the last user message, which is what a `LearnedPolicy` decides by; where its text is not stored, the
-    example has its counts. A routed call's row has the name of
-    the tier; one model may have other names in other routers, and answers that were not routed have none: so `models` says which names
-    are meant. A name's own text, or the model's name that is given as its price, stands for that model and its dated releases; the tier
-    tells names of one model apart, and alone tells which answers are meant by a name with a number as its price.
+    example has its counts. A routed call's row has the name of the tier; one model may have other names in other routers, and answers that
+    were not routed have none: so `models` says which names are meant. A name's own text, or the model's name that is given as its price,
+    stands for that model and its dated releases; the tier tells names of one model apart, and alone tells which answers are meant by a name
+    with a number as its price.
     """
     names_of = (lambda call: [call["tier"] or call["model"]]) if models is None else _names(models)
     found, skipped = Examples(), Counter[str]()
@@ -45,7 +45,7 @@ def examples_of_ledger(
                 skipped["answer of another model"] += 1
             elif len(names) > 1:
                 skipped[f"not routed, and {' and '.join(map(repr, names))} are the same model"] += 1
-            elif each.prompt is None and call["lexical_counts"] is None:
+            elif each.prompt is None and each.counts is None:
                 skipped[_NOTHING_STORED] += 1
             else:
                 name = names[0]
@@ -65,7 +65,7 @@ def examples_of_ledger(
 def _example(each: LabelledCall, model: str) -> Example:
     quality, call_site = each.judged.quality, each.judged.call["call_site"]
     if each.prompt is None:
-        return Example("", model, quality, call_site=call_site, counts=each.judged.call["lexical_counts"])
+        return Example("", model, quality, call_site=call_site, counts=each.counts)
     return Example(question_of_text(each.prompt), model, quality, call_site=call_site, answer=each.answer)
 
 
