@@ -111,9 +111,10 @@ def test_examples_with_and_without_text_are_learned_from_together(tmp_path: Path
         assert by_value([each for each in found if each.counts]) == by_value([counted(each) for each in given[:120]])
         assert {each.prompt for each in found if each.counts is None} == {each.prompt for each in given[120:]}
         with caplog.at_level(logging.INFO, logger="llmthrift"):
-            mixed = LearnedRouter(MODELS).fit(found)
+            mixed = LearnedRouter(MODELS, min_quality=0.9).fit(found)
     assert "60 of 100 prompts have no text" in caplog.text
-    assert mixed.version == LearnedRouter(MODELS).fit([counted(each) if each.counts is None else each for each in found]).version
+    assert mixed.decide("Please spell the noun of case 3, again (1)", "support").model == "weak"
+    assert mixed.decide("Please audit the contract of case 3, again (1)", "research").model == "strong"
 
 
 def test_what_was_captured_as_text_has_counts_too(tmp_path: Path):
