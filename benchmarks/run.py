@@ -9,7 +9,21 @@ import platform
 import subprocess
 import sys
 
-BENCHMARKS = ("pricing", "handler", "cache", "ledger", "budgets", "semantic", "near_misses", "routing", "llamaindex", "imports")
+BENCHMARKS = (
+    "pricing",
+    "handler",
+    "cache",
+    "ledger",
+    "budgets",
+    "semantic",
+    "near_misses",
+    "routing",
+    "adaptive",
+    "checks",
+    "refits",
+    "llamaindex",
+    "imports",
+)
 
 
 def main() -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llmthrift_core.errors import ConfigurationError
+
+EVALUATION: Final = "evaluation"
+"""The request type of what judges are asked, so that reports tell it apart and nobody judges it."""
+ROUTING: Final = "routing"
+"""The request type of what models are asked for a routing decision."""
 
 
 def asker(model: Any) -> Callable[[str], str]:

@@ -60,6 +60,8 @@ class Attribution:
 
 
 EMPTY = Attribution()
+EXPLORED = Attribution(tags=(("llmthrift.routing", "explored"),))
+"""What marks a call whose model was chosen to learn about it: `thrift.report(by="llmthrift.routing")` shows what such calls cost."""
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Attribution) if field.name != "tags")
 
 _current: ContextVar[Attribution] = ContextVar("llmthrift_attribution", default=EMPTY)

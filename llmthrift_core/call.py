@@ -13,17 +13,16 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from llmthrift_core.attribution import Attribution
+from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.explained import explain
+from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.lexical import Excerpt
 from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
-from llmthrift_core.saved import compare_with_baseline, fill_hit
+from llmthrift_core.saved import compare_routing, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
@@ -69,8 +68,7 @@ class Call:
         self.tier: str | None = None
         self.confidence: float | None = None
         self.first_token: float | None = None
-        self._started_us = thrift.now_us()
-        self._started = perf_counter()
+        self._started_us, self._started = thrift.now_us(), perf_counter()
         self._attempt = request.attempt
         self._reason: AttemptReason | None = request.attempt_reason
         self._model = request.model
@@ -88,6 +86,17 @@ class Call:
     def model(self) -> str:
         """The model of the attempt under way."""
         return self._model
+
+    @property
+    def attribution(self) -> Attribution:
+        """Whom the call is made for. A run that was not named is the trace, as for budgets: what is asked for the call's sake shares it."""
+        return self.request.attribution.over(Attribution(run=self.request.trace_id))
+
+    @property
+    def request_id(self) -> str:
+        """Of the row of the attempt under way."""
+        base = self.request.request_id or self.call_id
+        return base if self._attempt == self.request.attempt else f"{base}:{self._attempt}"
 
     @property
     def attempts(self) -> int:
@@ -124,6 +133,8 @@ class Call:
             self._leave_flight()
             self.is_open = False
             raise
+        if self.decision is not None and self.decision.explored:  # and no budget has taken another tier
+            self.request.attribution = EXPLORED.over(self.request.attribution)
         return self
 
     def look_up(self, use: CacheUse) -> Entry | None:
@@ -157,8 +168,7 @@ class Call:
         self.decision = route.policy.decide(route.request, route.tiers)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
-        if self.request.attribution.config_version is None:
-            self.request.attribution = self.request.attribution.over(Attribution(config_version=route.policy.version))
+        self.request.attribution = with_configuration(self.request.attribution, route)
 
     def reserve(self, *, may_downgrade: bool = True) -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
@@ -250,8 +260,7 @@ class Call:
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
         self._reason = reason
-        self._started_us = self._thrift.now_us()
-        self._started = perf_counter()
+        self._started_us, self._started = self._thrift.now_us(), perf_counter()
         self.first_token = self.confidence = None
         if rejected is None:
             self.reserve()
@@ -322,11 +331,12 @@ class Call:
             self._thrift.note_failure("call", error)
 
     def _record_hit(self, entry: Entry) -> None:
+        if (route := self.request.route) is not None:
+            self.request.attribution = with_configuration(self.request.attribution, route)  # of the decision it once was
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
         # What waits for the writer holds neither the call nor the answer, and of the prompt the excerpt of its question at most.
-        route = self.request.route
         baseline = None if route is None else route.models[route.baseline]
         record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
         self._thrift.ledger.append(record)
@@ -392,8 +402,7 @@ class Call:
         if priced is None and model != self._model and self._model:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
-        record = self._blank(model, provider, CallRecord)
-        self._explain(record)
+        record = self._attempted(model, provider)
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
@@ -407,25 +416,14 @@ class Call:
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
-            if not is_observing():
-                compare_with_baseline(record, thrift.prices, usage, *route.models[route.baseline])
-            elif not self._observed_hit and self.decision is not None:
-                would = thrift.prices.price(usage, *route.models[self.decision.tier], self._started_us)
-                if would is not None:
-                    record.observed_routing_nano_usd = priced.nano_usd - would.nano_usd
-        return record
-
-    def _explain(self, record: CallRecord) -> None:
-        route = self.request.route
-        if route is not None and len(route.models) > 1:  # one model, such as that of `thrifty`, is no choice
             # A hit in observe mode would have been answered before anything was routed.
-            explain(record, self.tier, None if self._observed_hit else self.decision, self.confidence)
+            compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
+        return record
 
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
-            record = self._blank(self._model, self._provider, CallRecord)
-            self._explain(record)
+            record = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
             usage = response.taken()
@@ -441,12 +439,16 @@ class Call:
         self._thrift.ledger.append(record)
         self._capture(record, response)
 
+    def _attempted(self, model: str, provider: str | None) -> CallRecord:
+        record = self._blank(model, provider, CallRecord)
+        if (route := self.request.route) is not None:
+            explain(record, route, self.tier, None if self._observed_hit else self.decision, self.confidence)
+        return record
+
     def _blank(self, model: str, provider: str | None, kind: type[Record]) -> Record:
         request = self.request
-        first = self._attempt == request.attempt
-        base = request.request_id or self.call_id
         record = kind(
-            request_id=base if first else f"{base}:{self._attempt}",
+            request_id=self.request_id,
             call_id=self.call_id,
             at_us=self._started_us,
             model=model or "unknown",
@@ -462,14 +464,8 @@ class Call:
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
-        prompt = request.prompt
-        if prompt is not None:
-            record.prompt_hash = prompt.hash
-            record.prompt_chars = prompt.chars
-            record.system_chars = prompt.system_chars
-            record.message_count = prompt.messages
-            if prompt.question:
-                record.question = Excerpt.of(prompt.question)
+        if request.prompt is not None:
+            request.prompt.describe(record)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.quality.labelled import LabelledCall, read_labelled
 from llmthrift_core.request import question_of_text
 from llmthrift_core.routing.example import Example, Examples
+from llmthrift_core.routing.model_names import names_of_calls
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 _NOTHING_STORED: Final = "nothing stored of the prompt"
-_RELEASE: Final = re.compile(r"[-@](?:\d{4}-?\d{2}-?\d{2}|\d{3,4}|latest)$")
-"""What providers add to a model's name when they answer: "gpt-4o-2024-08-06", "claude-3-5-haiku@20241022", "gpt-4-0613"."""
 
 
 def examples_of_ledger(
@@ -32,7 +30,7 @@ def examples_of_ledger(
     stands for that model and its dated releases; the tier tells names of one model apart, and alone tells which answers are meant by a name
     with a number as its price.
     """
-    names_of = (lambda call: [call["tier"] or call["model"]]) if models is None else _names(models)
+    names_of = names_of_calls(models)
     found, skipped = Examples(), Counter[str]()
     last: dict[str, tuple[int, str]] = {}
     with database.read() as connection:
@@ -67,19 +65,3 @@ def _example(each: LabelledCall, model: str) -> Example:
     if each.prompt is None:
         return Example("", model, quality, call_site=call_site, counts=each.counts)
     return Example(question_of_text(each.prompt), model, quality, call_site=call_site, answer=each.answer)
-
-
-def _names(models: Mapping[str, float | str]) -> Callable[[Mapping[str, Any]], Sequence[str]]:
-    """The names that may be meant by a call: none, one, or several of one model."""
-    names: dict[str, list[str]] = {}
-    for name, given in models.items():
-        names.setdefault(given if isinstance(given, str) else name, []).append(name)
-
-    def names_of(call: Mapping[str, Any]) -> Sequence[str]:
-        model, tier = call["model"], call["tier"]
-        found = names.get(model) or names.get(_RELEASE.sub("", model), [])
-        if tier in found or (tier in models and not isinstance(models[tier], str)):
-            return [tier]
-        return found
-
-    return names_of

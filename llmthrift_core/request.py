@@ -9,12 +9,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.lexical import Excerpt
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.flight import Caller
     from llmthrift_core.cache.mode import CacheMode
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
     from llmthrift_core.usage import Usage
 
@@ -62,6 +64,15 @@ class PromptFeatures:
             question=_asked(messages) if question is None else question,
             text=(lambda: _as_text(messages)) if capture == "text" else None,
         )
+
+    def describe(self, record: CallRecord) -> None:
+        """Note hash and counts in a row; those of the question are made by the ledger's writer."""
+        record.prompt_hash = self.hash
+        record.prompt_chars = self.chars
+        record.system_chars = self.system_chars
+        record.message_count = self.messages
+        if self.question:
+            record.question = Excerpt.of(self.question)
 
 
 @dataclass(slots=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.request import RouteUse
+    from llmthrift_core.routing import RouteDecision
 
 
 def fill_hit(prices: PriceCatalog, usage_json: str, baseline: tuple[str, str | None] | None, record: CallRecord) -> None:
@@ -24,6 +27,16 @@ def fill_hit(prices: PriceCatalog, usage_json: str, baseline: tuple[str, str | N
         record.price_version = priced.price_version
         if baseline is not None:
             compare_with_baseline(record, prices, usage, *baseline)
+
+
+def compare_routing(record: CallRecord, prices: PriceCatalog, usage: Usage, route: RouteUse, decision: RouteDecision | None) -> None:
+    """What routing saved on an answer that was paid for; in observe mode, what the decision would have saved."""
+    if not is_observing():
+        compare_with_baseline(record, prices, usage, *route.models[route.baseline])
+    elif decision is not None and record.cost_nano_usd is not None:
+        would = prices.price(usage, *route.models[decision.tier], record.at_us)
+        if would is not None:
+            record.observed_routing_nano_usd = record.cost_nano_usd - would.nano_usd
 
 
 def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage, model: str, provider: str | None) -> None:

@@ -11,10 +11,11 @@ from datetime import date, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import RecordedResults
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
@@ -26,32 +27,21 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.cache.store import Criteria, EntryStore
+    from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
-    from llmthrift_core.routing import Examples, RouterVersions
+    from llmthrift_core.routing import Examples
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
+    from llmthrift_core.versions import Configurations, RouterVersions
 
 logger = logging.getLogger("llmthrift")
 
 Moment = datetime | date | str
 _LOG_EVERY_SECONDS = 60.0
-
-
-class Part(Protocol):
-    """What `Thrift.attach` keeps: a semantic cache."""
-
-    def health(self) -> dict[str, Any]: ...
-
-    def alerts(self) -> list[str]: ...
-
-    def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Thrift:
@@ -132,7 +122,7 @@ class Thrift:
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._owned: dict[str, Call] = {}
-        self._parts: weakref.WeakSet[Part] = weakref.WeakSet()
+        self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
         self._closed = False
@@ -205,9 +195,16 @@ class Thrift:
     @cached_property
     def routers(self) -> RouterVersions:
         """What routers and cascades learned, kept in versions."""
-        from llmthrift_core.routing import RouterVersions
+        from llmthrift_core.versions import RouterVersions
 
-        return RouterVersions(self.database, clock=self._clock)
+        return RouterVersions(self)
+
+    @cached_property
+    def configurations(self) -> Configurations:
+        """Prompts, models and other configuration, kept in versions."""
+        from llmthrift_core.versions import Configurations
+
+        return Configurations(self)
 
     def _entries(self) -> EntryStore:
         if self.valkey is not None:
@@ -228,7 +225,7 @@ class Thrift:
         return SqlBudgets(self.database)
 
     def attach(self, part: Part) -> None:
-        """A part that was made for this object: it reports in `health`, and is closed with it."""
+        """A part that was made for this object, such as a semantic cache: it reports in `health`, and is closed with it."""
         self._parts.add(part)
 
     # --- the order of a call ---
@@ -252,6 +249,18 @@ class Thrift:
     def open_call(self, call_id: str) -> Call | None:
         """The owned call with this id."""
         return self._owned.get(call_id)
+
+    @property
+    def address(self) -> str | None:
+        """What another process opens this database by, with its password; None in memory."""
+        url = str(self._url)
+        if url == ":memory:" or url.endswith((":memory:", "sqlite://", "sqlite:///")):
+            return None
+        return url if "://" in url else str(Path(self._working_directory, url))
+
+    def now(self) -> float:
+        """Now, in seconds since the epoch."""
+        return self._clock()
 
     def now_us(self) -> int:
         """Now, in microseconds since the epoch."""
@@ -379,7 +388,7 @@ class Thrift:
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
-        given = sum(part.remove_elsewhere(criteria, where) for part in list(self._parts))
+        given = sum(part.remove_elsewhere(criteria, where) for part in self._parts.keepers)
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
@@ -396,8 +405,9 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache, semantic = self.ledger.health(), self.cache.health(), [part.health() for part in list(self._parts)]
-        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic)) or self._failures
+        ledger, cache = self.ledger.health(), self.cache.health()
+        semantic, routing = [part.health() for part in self._parts.keepers], [part.health() for part in self._parts.others]
+        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic, *routing)) or self._failures
         return {
             "status": "degraded" if troubled else "ok",
             "observing": is_observing(),
@@ -406,6 +416,7 @@ class Thrift:
             "ledger": ledger,
             "cache": cache,
             "semantic": semantic,
+            "routing": routing,
             "alerts": self._alerts(),
             "failures": dict(self._failures),
         }
@@ -415,7 +426,8 @@ class Thrift:
 
         found: list[str] = []
         sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
-        sources += [("cache", part.alerts) for part in list(self._parts)]
+        sources += [("cache", part.alerts) for part in self._parts.keepers]
+        sources += [("ledger", part.alerts) for part in self._parts.others]
         sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
         for what, alerts in sources:
             try:
@@ -445,8 +457,7 @@ class Thrift:
         if self._closed:
             return
         self._closed = True
-        for part in list(self._parts):
-            part.close()
+        self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()
         if "ledger" in self.__dict__:
@@ -471,10 +482,9 @@ class Thrift:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        url = str(self._url)
-        if url == ":memory:" or url.endswith((":memory:", "sqlite://", "sqlite:///")):
+        if (address := self.address) is None:
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (url if "://" in url else str(Path(self._working_directory, url)), self._options)
+        return _reopened, (address, self._options)
 
 
 _reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -26,8 +26,10 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import RouteRequest, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_force, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.settings import is_observing
+from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
@@ -89,7 +91,8 @@ class RoutedCall:
             max_tier=max_tier,
             metadata=metadata,
         )
-        tiers = within_bounds(router.routing, described, router.tier_names.at_most(max_tier))
+        self._policy = in_force(router.routing)
+        tiers = within_bounds(self._policy, described, router.tier_names.at_most(max_tier))
         self._left: list[str] = []
         self._tiers = tiers
         run_id = self._run_id or uuid7()
@@ -105,7 +108,7 @@ class RoutedCall:
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
             cache=self._cache_use(checked_cache_mode(mode), max_tier, attribution),
             route=RouteUse(
-                policy=router.routing,
+                policy=self._policy,
                 tiers=tiers,
                 request=described,
                 # A call may override the model's name: model.invoke(..., model="other").
@@ -118,6 +121,7 @@ class RoutedCall:
         )
         self._streamed_chars = 0
         self._call: Call | None = None
+        self._answer: AIMessage | None = None  # which is whole, and not kept yet
 
     # --- life ---
 
@@ -128,10 +132,11 @@ class RoutedCall:
         self.close(error)
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the call if nothing else has, and stop owning the runs inside it."""
+        """End the call if nothing else has, and stop owning the runs inside it. An answer under review was paid for."""
         if self._call is not None:
             if self._call.is_open:
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"))
+                paid = None if self._answer is None else response_of_message(self._answer, self._fields, self._call.model, storable=False)
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
             self._thrift.disown(self._call)
 
     def begin(self) -> None:
@@ -155,7 +160,7 @@ class RoutedCall:
         if use is not None and use.mode == "on":
             in_memory: bool = self._thrift.cache.holds(use.key)
             return in_memory
-        return not self._thrift.budgets.are_kept and not waits(self._router.routing)
+        return not self._thrift.budgets.are_kept and not waits(self._policy)
 
     @property
     def writes(self) -> bool:
@@ -178,10 +183,7 @@ class RoutedCall:
             answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
             return answer, config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
-        tier = self._router.tiers[call.tier]
-        arguments = {**tier.parameters, **self._bound.get(call.tier, {}), **self._arguments}
-        if self._stop is not None:
-            arguments["stop"] = self._stop
+        tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
         return tier.model, config, arguments
@@ -206,12 +208,17 @@ class RoutedCall:
     @property
     def is_reviewed(self) -> bool:
         """Whether the policy looks at answers."""
-        return hasattr(self._router.routing, "review")
+        return hasattr(self._policy, "review")
+
+    @property
+    def review_waits(self) -> bool:
+        """Whether the policy may ask a model what it thinks of an answer."""
+        return reviews_wait(self._policy)
 
     @property
     def holds_stream(self) -> bool:
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
-        return holds_streams(self._router.routing) and self.call.hit is None and not is_observing()
+        return holds_streams(self._policy) and self.call.hit is None and not is_observing()
 
     def escalated(self, message: AIMessage | None, *, is_out: bool = False) -> bool:
         """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
@@ -220,10 +227,12 @@ class RoutedCall:
             is_out: the answer was streamed to its reader; what the policy says is only noted.
         """
         call = self.call
-        if call.hit is not None or message is None or message.tool_calls or call.tier is None or is_observing():
+        if not self.is_reviewed or call.hit is not None or message is None or call.tier is None or is_observing():
             return False
-        found = review(self._router.routing, self.described, call.tier, text_of(message.content), self._tiers)
-        if found is None:
+        self._answer = message
+        context = self._context(message, call.tier, is_out=is_out)
+        found = review(self._policy, self.described, call.tier, text_of(message.content), self._tiers, context)
+        if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence
         if (decision := found.next) is None:
@@ -240,6 +249,7 @@ class RoutedCall:
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
+        self._answer = None
         self._left.append(ended)
         call.decision = decision
         return True
@@ -276,6 +286,38 @@ class RoutedCall:
         partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
         call.fail(error, partial)
 
+    def _arguments_of(self, tier: str) -> dict[str, Any]:
+        """The keyword arguments of a call to a tier's model."""
+        arguments = {**self._router.tiers[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
+        if self._stop is not None:
+            arguments["stop"] = self._stop
+        return arguments
+
+    def _context(self, message: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
+        call = self.call
+        return AnswerContext(
+            logprobs=lambda: logprobs_of(message),
+            tool_calls=lambda: calls_of(message),
+            tools=lambda: tools_of(self._arguments_of(tier)),
+            tool_required=lambda: requires_tool(self._arguments_of(tier)),
+            schema=lambda: schema_of(self._arguments_of(tier)),
+            conversation=lambda: conversation_of(self._fields),
+            ask_again=lambda: partial(self._ask_again, tier),
+            attribution=lambda: call.attribution,
+            request_id=lambda: call.request_id,
+            is_out=lambda: is_out,
+        )
+
+    def _ask_again(self, tier: str, temperature: float | None) -> str:
+        """Another answer of a tier's model, as a call of its own."""
+        from llmthrift_langchain.router import thrifty
+
+        arguments = self._arguments_of(tier)
+        if temperature is not None:
+            arguments["temperature"] = temperature
+        model = thrifty(self._router.tiers[tier].model, self._thrift, cache=False, fallbacks=False)
+        return text_of(model.invoke(self.messages, **arguments).content)
+
     def _input_tokens(self) -> int:
         baseline = self._router.baseline_within(self._tiers)
         parameters = {**self._bound.get(baseline, {}), **self._arguments}
@@ -291,7 +333,7 @@ class RoutedCall:
         policy = self._router.cache_policy()
         if policy is None or mode == "off":
             return None
-        identity = self._router.identity
+        identity = self._router.identity(self._policy)
         if identity is None:
             self._thrift.cache.note_uncacheable("a model of the router cannot be told from another with other parameters")
             return None
@@ -396,6 +438,8 @@ async def aescalated(routed: RoutedCall, message: AIMessage | None, *, is_out: b
     """As `RoutedCall.escalated`, off the event loop."""
     if not routed.is_reviewed:
         return False
+    if routed.review_waits:
+        return await in_own_thread(partial(routed.escalated, message, is_out=is_out))
     return await asyncio.to_thread(routed.escalated, message, is_out=is_out)
 
 

@@ -85,7 +85,7 @@ class ChatRouter(BaseChatModel):
     _tiers: dict[str, Tier] = PrivateAttr()
     _tier_names: Tiers = PrivateAttr()
     _routing: Any = PrivateAttr()
-    _identity: bytes | None = PrivateAttr()
+    _models_identity: tuple[bytes, ...] | None = PrivateAttr()
 
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
@@ -116,14 +116,10 @@ class ChatRouter(BaseChatModel):
         if self.profile is None:
             self.profile = common_profile(self._tiers)
         identities = [tier.identity for tier in self._tiers.values()]
-        self._identity = (
+        self._models_identity = (
             None
             if any(identity is None for identity in identities)
-            else digest(
-                "router",
-                self._routing.version.encode(),
-                *(part for name, tier in self._tiers.items() for part in (name.encode(), cast("bytes", tier.identity))),
-            )
+            else tuple(part for name, tier in self._tiers.items() for part in (name.encode(), cast("bytes", tier.identity)))
         )
 
     # --- what a routed call asks of its router ---
@@ -143,10 +139,13 @@ class ChatRouter(BaseChatModel):
         """The policy in force."""
         return cast("RoutingPolicy", self._routing)
 
-    @property
-    def identity(self) -> bytes | None:
-        """Hash of tiers, models and policy: the model part of a cache key. None if a model cannot be told from another."""
-        return self._identity
+    def identity(self, policy: RoutingPolicy) -> bytes | None:
+        """Hash of tiers, models and policy: the model part of a cache key. None if a model cannot be told from another.
+
+        Args:
+            policy: the one in force, as the call uses it.
+        """
+        return None if self._models_identity is None else digest("router", policy.version.encode(), *self._models_identity)
 
     def baseline_within(self, tiers: Tiers) -> str:
         """The tier that would answer without routing, among those that the caller allows."""

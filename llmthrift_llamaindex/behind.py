@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.cache.policy import CachePolicy
@@ -52,6 +52,10 @@ class Behind(Protocol):
 
     @property
     def callback_manager(self) -> CallbackManager: ...
+
+    def in_force(self) -> Self:
+        """As one call uses it, whatever becomes of its policy meanwhile."""
+        ...
 
     def identity(self) -> bytes:
         """Stands for the models and their parameters in a cache key. Raises UncacheableError where it cannot."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from functools import partial
 from typing import Any
 
+from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_llamaindex.behind import Behind
 from llmthrift_llamaindex.driven import DrivenCall
 from llmthrift_llamaindex.response import Asked
@@ -101,7 +103,11 @@ async def _abegin(driven: DrivenCall) -> None:
 
 
 async def _aescalated(driven: DrivenCall, response: Any, *, is_out: bool = False) -> bool:
-    return driven.is_reviewed and await asyncio.to_thread(driven.escalated, response, is_out=is_out)
+    if not driven.is_reviewed:
+        return False
+    if driven.review_waits:
+        return await in_own_thread(partial(driven.escalated, response, is_out=is_out))
+    return await asyncio.to_thread(driven.escalated, response, is_out=is_out)
 
 
 async def _afinish(driven: DrivenCall, response: Any) -> None:

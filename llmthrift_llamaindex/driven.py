@@ -19,8 +19,9 @@ from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import CacheUse, Request
-from llmthrift_core.routing import holds_streams, review, waits
+from llmthrift_core.routing import AnswerContext, holds_streams, review, reviews_wait, waits
 from llmthrift_core.settings import is_observing
+from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
@@ -50,7 +51,7 @@ class DrivenCall:
 
     def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
         self._call: Call | None = None
-        self._behind = behind
+        self._behind = behind = behind.in_force()
         self._thrift = thrift = behind.thrift
         self._method = method
         self._given = asked
@@ -64,7 +65,7 @@ class DrivenCall:
         self._said = arguments if use is None else {**arguments, TOOLS: None, "tools": use.described()}
         self._pin = behind.pin_of(self._asked, arguments)
         self._tried: list[str] = []
-        self._pieces = Pieces()
+        self._answer: Answer | None = None  # which is whole, and not kept yet
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
@@ -93,6 +94,7 @@ class DrivenCall:
 
         if route is not None:
             self._tiers = route.tiers  # which the policy may have narrowed
+        self._pieces = Pieces(keeps_raw=self.is_reviewed)
 
     # --- life ---
 
@@ -107,10 +109,13 @@ class DrivenCall:
         self.close(GeneratorExit())
 
     def close(self, error: BaseException | None = None) -> None:
-        """End the call if nothing else has, and stop owning what happens inside it."""
+        """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
         if self._call is not None:
             if self._call.is_open:
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"))
+                paid = None
+                if self._answer is not None:
+                    paid = response_of(self._answer, self._asked, self._call.model, self._provider, storable=False)
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
             self._thrift.disown(self._call)
 
     def begin(self) -> None:
@@ -188,6 +193,12 @@ class DrivenCall:
         return route is not None and hasattr(route.policy, "review")
 
     @property
+    def review_waits(self) -> bool:
+        """Whether the policy may ask a model what it thinks of an answer."""
+        route = self.request.route
+        return route is not None and reviews_wait(route.policy)
+
+    @property
     def holds_stream(self) -> bool:
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
         route = self.request.route
@@ -200,10 +211,12 @@ class DrivenCall:
             is_out: the answer was streamed to its reader; what the policy says is only noted.
         """
         call, route = self.call, self.request.route
-        if route is None or call.tier is None or call.hit is not None or answer is None or has_tool_calls(answer) or is_observing():
+        if route is None or not self.is_reviewed or call.tier is None or call.hit is not None or answer is None or is_observing():
             return False
-        found = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers)
-        if found is None:
+        self._answer = answer
+        context = self._context(answer, call.tier, is_out=is_out)
+        found = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers, context)
+        if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence
         if (decision := found.next) is None:
@@ -220,9 +233,10 @@ class DrivenCall:
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
+        self._answer = None
         self._tried.append(ended)
         call.decision = decision
-        self._pieces = Pieces()
+        self._pieces = Pieces(keeps_raw=self.is_reviewed)
         return True
 
     def finished(self, answer: Answer | None) -> None:
@@ -278,6 +292,33 @@ class DrivenCall:
         if answer is not None:
             partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True)
         call.fail(error, partial)
+
+    # --- what is known of an answer ---
+
+    def _context(self, answer: Answer, tier: str, *, is_out: bool) -> AnswerContext:
+        call, arguments, pieces = self.call, self._arguments, self._pieces
+        return AnswerContext(
+            logprobs=lambda: logprobs_of(pieces.raws or [answer.raw]),
+            tool_calls=lambda: calls_of(answer),
+            tools=lambda: tools_of(arguments),
+            tool_required=lambda: requires_tool(arguments),
+            schema=lambda: schema_of(arguments),
+            conversation=lambda: conversation_of(self._asked),
+            ask_again=lambda: partial(self._ask_again, tier),
+            attribution=lambda: call.attribution,
+            request_id=lambda: call.request_id,
+            is_out=lambda: is_out,
+        )
+
+    def _ask_again(self, tier: str, temperature: float | None) -> str:
+        """Another answer of a tier's model, as a call of its own."""
+        from llmthrift_llamaindex.wrapped import thrifty
+
+        model, asked, arguments = self._behind.prepare(self.call, self._method, self._given, dict(self._arguments))
+        if temperature is not None:
+            arguments["temperature"] = temperature
+        model = thrifty(self._behind.model(tier), self._thrift, cache=False)
+        return answer_text(model.complete(asked, **arguments) if isinstance(asked, str) else model.chat(asked, **arguments))
 
     # --- what the request says ---
 

@@ -20,10 +20,16 @@ Answer = ChatResponse | CompletionResponse
 
 
 class Pieces:
-    """A stream as it comes. LlamaIndex's pieces carry the answer so far; the last is the whole."""
+    """A stream as it comes. LlamaIndex's pieces carry the answer so far; the last is the whole.
 
-    def __init__(self) -> None:
+    Args:
+        keeps_raw: keep what the provider sent, for checks that read log-probabilities.
+    """
+
+    def __init__(self, *, keeps_raw: bool = False) -> None:
         self.chars = 0
+        self.raws: list[Any] = []
+        self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
         self._last: Answer | None = None
         self._billed: Answer | None = None
@@ -36,6 +42,8 @@ class Pieces:
             self.chars += len(delta)
         if usage_block(piece) is not None:
             self._billed = piece
+        if self._keeps_raw:
+            self.raws.append(piece.raw)
 
     @property
     def have_come(self) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.request import RouteUse
-from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason, within_bounds
+from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason, in_force, within_bounds
 from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of
@@ -54,6 +54,11 @@ class ManyModels:
     def callback_manager(self) -> CallbackManager:
         """Of the baseline's model."""
         return cast("CallbackManager", self.model(None).callback_manager)
+
+    def in_force(self) -> Self:
+        """With the policy as one call uses it."""
+        policy = in_force(self.policy)
+        return self if policy is self.policy else replace(self, policy=policy)
 
     def identity(self) -> bytes:
         """Stands for tiers, models and policy in a cache key. Raises UncacheableError where a model cannot be told from another."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -256,6 +256,9 @@ class _OneModel:
     @property
     def callback_manager(self) -> CallbackManager:
         return cast("LLM", self._llm).callback_manager
+
+    def in_force(self) -> Self:
+        return self
 
     def identity(self) -> bytes:
         return identity_of(self._llm)

@@ -10,6 +10,7 @@ import typer
 
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
+from llmthrift_core.cli.configurations import config
 from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.prices import estimate, prices
@@ -28,6 +29,7 @@ app.add_typer(budgets, name="budgets")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
+app.add_typer(config, name="config")
 app.command()(doctor)
 app.command()(estimate)
 

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from llmthrift_core.cli.options import Prices, Since, Url, console, opened, pair
+from llmthrift_core.cli.options import Prices, Since, Url, opened, pair
 from llmthrift_core.cli.policy_file import object_of_file
+from llmthrift_core.cli.versions import add_version_commands
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.thrift import Thrift
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing import Cascade, Examples, LearnedRouter, RouterVersion
+    from llmthrift_core.routing import Cascade, Examples, LearnedRouter
     from llmthrift_core.routing.model_prices import ModelPrices
     from llmthrift_core.routing.replay import Subject
 
@@ -124,29 +123,28 @@ def fit(
 
 
 @route.command()
-def versions(name: str, url: Url = None) -> None:
-    """The versions of a fitted router, newest first."""
-    with opened(url) as thrift:
-        found = thrift.routers.versions(name)
-        if not found:
-            raise typer.BadParameter(f"there is no router {name!r}; there are: {', '.join(map(repr, thrift.routers.names())) or 'none'}")
-    table = Table("version", "active", "saved", "MB", "note", title=f"Versions of {escape(name)}")
-    for each in found:
-        saved_at = f"{each.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(str(each.version), "yes" if each.active else "", saved_at, f"{each.size_bytes / 1e6:.1f}", escape(each.note or ""))
-    console.print(table)
-
-
-@route.command("roll-back")
-def roll_back(
+def refit(
     name: str,
-    to: Annotated[int | None, typer.Option(help="A version's number; default: the one before the active one")] = None,
+    models: Annotated[str, typer.Option("--models", help="small=gpt-4o-mini,large=gpt-4o: the tiers, as the ledger knows their models")],
+    default: Default = None,
+    min_quality: MinQuality = 0.98,
+    min_new: Annotated[int, typer.Option(help="Judged answers since the last try", min=1)] = 200,
     url: Url = None,
+    price_file: Prices = None,
 ) -> None:
-    """Make an earlier version the active one. Processes use it when they load the router again."""
-    with opened(url) as thrift:
-        now: RouterVersion = thrift.routers.roll_back(name, to)
-    typer.echo(f"version {now.version} of {name!r} is active")
+    """Fit a router again, if enough answers were judged since the last try, and activate it if it is good enough."""
+    _require_routing()
+    from llmthrift_core.versions import Refit
+
+    options = Refit(models=_models(models) or {}, default=default, min_quality=min_quality, min_new_examples=min_new)
+    with opened(url, prices=price_file) as thrift:
+        outcome = thrift.routers.refit(name, options)
+    if outcome.saved is not None:
+        typer.echo(f"saved version {outcome.saved.version} of {name!r}; it is {'the active one' if outcome.activated else 'not activated'}")
+    typer.echo(outcome.why)
+
+
+add_version_commands(route, lambda thrift: thrift.routers, "router")
 
 
 def _require_routing() -> None:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.judge import Preference as Preference
     from llmthrift_core.quality.scores import QualityReport as QualityReport
     from llmthrift_core.quality.scores import QualityScore as QualityScore
-    from llmthrift_core.quality.statistics import Interval as Interval
+    from llmthrift_core.statistics import Interval as Interval
 
 _MODULES: Final = {
-    "evaluation": ("Evaluation",),
-    "evaluation_report": ("EvaluationReport",),
-    "experiment_results": ("ArmResult", "ExperimentResults"),
-    "experiments": ("Experiment",),
-    "judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
-    "scores": ("QualityReport", "QualityScore"),
-    "statistics": ("Interval",),
+    ".evaluation": ("Evaluation",),
+    ".evaluation_report": ("EvaluationReport",),
+    ".experiment_results": ("ArmResult", "ExperimentResults"),
+    ".experiments": ("Experiment",),
+    ".judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
+    ".scores": ("QualityReport", "QualityScore"),
+    "..statistics": ("Interval",),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -38,5 +38,5 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import Connection, case, func, or_, select
 
-from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import read_judged, tags_of, within
-from llmthrift_core.quality.statistics import RatioSums
+from llmthrift_core.asking import EVALUATION
+from llmthrift_core.ledger.judged import read_judged, tags_of, within
+from llmthrift_core.statistics import RatioSums
 from llmthrift_core.storage.tables import adjustments, calls
 
 _UNIT_COLUMNS: Final = {"user": calls.c.user, "session": calls.c.session, "request": calls.c.call_id}
@@ -51,7 +51,7 @@ def read_arms(
     conditions = [
         calls.c.tags.contains(f"{name}:", autoescape=True),
         column.is_not(None),
-        or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE),
+        or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION),
     ]
     found = {arm: ArmSums() for arm in arms}
     cost = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)

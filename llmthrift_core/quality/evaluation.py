@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
+from llmthrift_core.ledger.judged import SOURCE_PREFIX
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
-from llmthrift_core.quality.judge import REQUEST_TYPE, Judgement
-from llmthrift_core.quality.judged import SOURCE_PREFIX
+from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.sampling import Sampling
-from llmthrift_core.quality.spending import DailyAmount
+from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.quality.unjudged import read_unjudged, texts_of
 from llmthrift_core.settings import is_disabled
 
@@ -104,7 +105,7 @@ class Evaluation:
         self._judge = judge
         self._cheap_judge = cheap_judge
         self._flag_below = flag_below
-        self._amount = DailyAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=usd_per_judgement)
+        self._amount = JudgingAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=usd_per_judgement)
         self._unknown_cost: str | None = None
         self._failures = 0
         self._counting = threading.Lock()
@@ -159,7 +160,7 @@ class Evaluation:
         """
         try:
             who = current_attribution()
-            if is_disabled() or who.request_type == REQUEST_TYPE:
+            if is_disabled() or who.request_type == EVALUATION:
                 return False
             reason = self.sampling.reason(request_id, feature or who.feature, prompt_version or who.prompt_version)
             taken = reason is not None and self._offers.put(_Offer(request_id, question, answer, reason))

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from llmthrift_core.display import plain_table, usd
-from llmthrift_core.quality.statistics import Interval, RatioSums, quality_interval
+from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from llmthrift_core.display import html_table, percent, plain_table, usd
 from llmthrift_core.money import to_usd
 from llmthrift_core.quality.arms import ArmSums
-from llmthrift_core.quality.statistics import (
+from llmthrift_core.statistics import (
     Interval,
     deviation,
     quality_difference,

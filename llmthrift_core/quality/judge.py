@@ -8,18 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from llmthrift_core.asking import asker, model_name
+from llmthrift_core.asking import EVALUATION, asker, model_name
 from llmthrift_core.attribution import attribute
+from llmthrift_core.cache.judgements import Memory
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.errors import ConfigurationError, JudgeError
-from llmthrift_core.quality.memory import Memory
 from llmthrift_core.quality.replies import code_of, read_reply, shown, unreadable_verdict
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
-
-REQUEST_TYPE: Final = "evaluation"
-"""How the calls of judges are attributed, so that reports tell them apart and nobody judges them."""
 
 _MOST_CHARS: Final = 20_000
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -96,7 +93,7 @@ class _ModelJudge:
                 raise JudgeError("the judge's reply could not be read when it was asked before", kind="unreadable", remembered=True)
             return found.value, "", True
         try:
-            with attribute(request_type=REQUEST_TYPE):
+            with attribute(request_type=EVALUATION):
                 reply = self._ask(prompt)
         except Exception as error:  # its text may hold an answer, or a key
             raise JudgeError(f"the judge {self.name!r} failed with {type(error).__name__}", kind="failed") from None

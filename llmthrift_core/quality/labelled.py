@@ -8,9 +8,9 @@ from typing import Final
 
 from sqlalchemy import Connection, or_, select
 
+from llmthrift_core.asking import EVALUATION
+from llmthrift_core.ledger.judged import JudgedCall, read_judged, read_reviewed
 from llmthrift_core.lexical import from_bytes
-from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import JudgedCall, read_judged, read_reviewed
 from llmthrift_core.storage.tables import calls, captures
 
 _BATCH: Final = 500
@@ -38,7 +38,7 @@ def read_labelled(connection: Connection, *, since_us: int | None, escalations: 
     Args:
         escalations: also what nobody judged but a cascade reviewed, with its confidence as the quality.
     """
-    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE)
+    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION)
     judged = list(read_judged(connection, since_us=since_us, until_us=None, where=[asked]))
     if escalations:
         known = {each.call["request_id"] for each in judged}

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.asking import EVALUATION
 from llmthrift_core.display import html_table, plain_table
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger.judged import JudgedCall, count_unknown, read_judged
 from llmthrift_core.moments import Moment, from_us, to_us
-from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import JudgedCall, count_unknown, read_judged
-from llmthrift_core.quality.statistics import Interval, RatioSums, exponential_mean, quality_difference, quality_interval
+from llmthrift_core.statistics import Interval, RatioSums, exponential_mean, quality_difference, quality_interval
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
@@ -159,7 +159,7 @@ def quality_report(
     thrift.flush()
     with thrift.database.read() as connection:
         for judged in read_judged(connection, since_us=since_us, until_us=until_us, source=source):
-            if judged.call["request_type"] != REQUEST_TYPE:
+            if judged.call["request_type"] != EVALUATION:
                 groups[_value(judged, by, tag)].append((judged.call["at_us"], judged.quality))
         unknown = count_unknown(connection, since_us=since_us, until_us=until_us)
     rows = [_score(value, judged, end_us, confidence, round(recent_days * _DAY_US), half_life_days) for value, judged in groups.items()]

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
+from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import attribute
-from llmthrift_core.budgets.budget import Budget
+from llmthrift_core.budgets.daily_amount import DailyAmount
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
-from llmthrift_core.quality.judge import REQUEST_TYPE
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _TAG: Final = "llmthrift.evaluation"
+JUDGING_TAG: Final = "llmthrift.judging"
+"""Marks what judgements cost with the name of the amount that paid for them. Not the tag of the budget, which would count it twice."""
 _SECOND_US: Final = 1_000_000
 
 Said = TypeVar("Said")
@@ -31,8 +33,8 @@ class Paid(NamedTuple, Generic[Said]):
     usd: Decimal | None
 
 
-class DailyAmount:
-    """A budget of so many dollars a day (UTC) that all processes share, and from which judgements alone are paid.
+class JudgingAmount:
+    """The daily amount from which judgements are paid.
 
     Before each judgement as much is set aside as the most expensive one took so far; only where there is room for that it is made. So
     the amount is exceeded by one judgement at most in each process: its first, or one that costs more than any before.
@@ -50,13 +52,12 @@ class DailyAmount:
         self, thrift: Thrift, name: str, *, max_usd: Decimal | float | str, usd_per_judgement: Decimal | float | str | None
     ) -> None:
         self._thrift = thrift
-        self._scope = {_TAG: name}
+        self._mark = {JUDGING_TAG: name}
         self._given_nano = None if usd_per_judgement is None else to_nano_usd(usd_per_judgement)
         if self._given_nano is not None and self._given_nano < 0:
             raise ConfigurationError(f"usd_per_judgement must not be negative: {usd_per_judgement!r}")
-        self._budget = Budget(limit_usd=max_usd, window="day", match=self._scope, name=name, alert_at=())
+        self._amount = DailyAmount(thrift.budgets, name, max_usd=max_usd, tag=_TAG)
         self._expected_nano: dict[int, int] = {}
-        thrift.budgets.add(self._budget)
 
     def pay_for(self, judge: Callable[[], Said], *, kind: int) -> Paid[Said]:
         """Ask a judge, where the amount of the day has room for it.
@@ -68,14 +69,13 @@ class DailyAmount:
             BudgetExceededError: the amount of the day is spent.
             StorageError: the budget or the ledger cannot be reached. A judgement whose cost cannot be read counts as expected.
         """
-        limit = self._budget.limit_nano_usd or 0
-        expected = max(1, min(self._expected_nano.get(kind, self._given_nano or 0), limit))
+        expected = max(1, min(self._expected_nano.get(kind, self._given_nano or 0), self._amount.limit_nano_usd))
         run, began_us = request_ids.new_request_id(), self._thrift.now_us()
-        hold = self._thrift.budgets.reserve(estimate_usd=to_usd(expected), scope=self._scope, only=self._budget.name)
+        hold = self._amount.set_aside(expected)
         said, failure, nano = None, None, None
         try:
             try:
-                with attribute(run=run, request_type=REQUEST_TYPE):
+                with attribute(run=run, request_type=EVALUATION, tags=self._mark):
                     said = judge()
             except JudgeError as error:
                 failure = error
@@ -95,6 +95,7 @@ class DailyAmount:
             return sum(int(row["cost_nano_usd"]) for row in rows)
         if self._given_nano is not None:
             if not rows:
-                self._thrift.record_cost(REQUEST_TYPE, to_usd(self._given_nano), run=run, request_type=REQUEST_TYPE)
+                given = to_usd(self._given_nano)
+                self._thrift.record_cost(EVALUATION, given, run=run, request_type=EVALUATION, tags=self._mark)
             return self._given_nano
         return None

@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, exists, or_, select
 
-from llmthrift_core.quality.judge import REQUEST_TYPE
-from llmthrift_core.quality.judged import SOURCE_PREFIX, within
+from llmthrift_core.asking import EVALUATION
+from llmthrift_core.ledger.judged import SOURCE_PREFIX, within
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls, captures, feedback
@@ -32,7 +32,7 @@ def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> It
         select(calls.c.request_id, calls.c.feature, calls.c.prompt_version)
         .select_from(calls.join(captures, captures.c.request_id == calls.c.request_id))
         .where(*within(since_us, until_us), calls.c.error.is_(None), captures.c.answer.is_not(None), ~judged)
-        .where(or_(calls.c.request_type.is_(None), calls.c.request_type != REQUEST_TYPE))
+        .where(or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION))
     )
     for row in connection.execute(query):
         yield Unjudged(*row)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.adaptive import Adaptive as Adaptive
-    from llmthrift_core.routing.adaptive import ModelScore as ModelScore
-    from llmthrift_core.routing.adaptive import ModelScores as ModelScores
     from llmthrift_core.routing.asked_complexity import AskedComplexity as AskedComplexity
     from llmthrift_core.routing.bounded import Bounded as Bounded
     from llmthrift_core.routing.bounds import Bounds as Bounds
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.cascade import Cascade as Cascade
     from llmthrift_core.routing.cascade_policy import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.complexity import Complexity as Complexity
+    from llmthrift_core.routing.context import AnswerContext as AnswerContext
+    from llmthrift_core.routing.context import ToolCall as ToolCall
     from llmthrift_core.routing.decision import Review as Review
     from llmthrift_core.routing.decision import RouteDecision as RouteDecision
     from llmthrift_core.routing.example import Example as Example
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.example_file import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
+    from llmthrift_core.routing.followed import FollowedRouter as FollowedRouter
     from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
     from llmthrift_core.routing.learned_policy import LearnedPolicy as LearnedPolicy
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
     from llmthrift_core.routing.policy import holds_streams as holds_streams
+    from llmthrift_core.routing.policy import in_force as in_force
     from llmthrift_core.routing.policy import review as review
+    from llmthrift_core.routing.policy import reviews_wait as reviews_wait
     from llmthrift_core.routing.policy import waits as waits
     from llmthrift_core.routing.policy import within_bounds as within_bounds
     from llmthrift_core.routing.profiles import Profile as Profile
@@ -56,15 +59,9 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.sticky import Sticky as Sticky
     from llmthrift_core.routing.tiers import Tiers as Tiers
     from llmthrift_core.routing.traffic import Traffic as Traffic
-    from llmthrift_core.routing.versions import RouterVersion as RouterVersion
-    from llmthrift_core.routing.versions import RouterVersions as RouterVersions
 
 _MODULES: Final = {
-    "adaptive": (
-        "Adaptive",
-        "ModelScore",
-        "ModelScores",
-    ),
+    "adaptive": ("Adaptive",),
     "asked_complexity": ("AskedComplexity",),
     "bounded": ("Bounded",),
     "bounds": (
@@ -80,12 +77,24 @@ _MODULES: Final = {
     "cascade": ("Cascade",),
     "cascade_policy": ("CascadePolicy",),
     "complexity": ("Complexity",),
+    "context": ("AnswerContext", "ToolCall"),
     "decision": ("Review", "RouteDecision"),
     "example": ("Example", "Examples"),
     "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
+    "followed": ("FollowedRouter",),
     "learned": ("LearnedRouter",),
-    "policy": ("CallablePolicy", "RoutingPolicy", "as_policy", "holds_streams", "review", "waits", "within_bounds"),
+    "policy": (
+        "CallablePolicy",
+        "RoutingPolicy",
+        "as_policy",
+        "holds_streams",
+        "in_force",
+        "review",
+        "reviews_wait",
+        "waits",
+        "within_bounds",
+    ),
     "request": ("RouteRequest",),
     "rules": (
         "Predicate",
@@ -106,7 +115,6 @@ _MODULES: Final = {
     "simulation_report": ("SimulationReport",),
     "tiers": ("Tiers",),
     "traffic": ("Traffic",),
-    "versions": ("RouterVersion", "RouterVersions"),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -3,148 +3,180 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-import random
-import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.money import NANO_PER_USD
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.evidence import ModelScore
+from llmthrift_core.routing.exploration import Exploration
+from llmthrift_core.routing.ledger_scores import LedgerScores
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.thrift import Thrift
+
+logger = logging.getLogger("llmthrift")
 
 FEWEST_JUDGED: Final = 20.0
-_DAY_SECONDS: Final = 86_400.0
-
-
-class ModelScore(Protocol):
-    """How one tier's model did lately.
-
-    Attributes:
-        quality: 0 to 1; a mean in which older answers count less, so that a model that got worse is noticed.
-        weight: how many equally weighted answers that mean is worth.
-        cost_usd: of a call, in US dollars; None is not known.
-    """
-
-    @property
-    def quality(self) -> float: ...
-
-    @property
-    def weight(self) -> float: ...
-
-    @property
-    def cost_usd(self) -> float | None: ...
-
-
-class ModelScores(Protocol):
-    """Where scores come from: the ledger's feedback, for one call site or for all (None). None where there is no answer."""
-
-    def score(self, tier: str, call_site: str | None) -> ModelScore | None: ...
+"""With fewer answers a mean is worth nothing. Kept below the least number after a change (25), of which some have aged."""
+_SURE: Final = 1.0
+"""So many standard errors are taken off what is known of a quality ..."""
+_HOPE: Final = 2.0
+"""... and so many are added where a tier is explored for what it could be."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    """What is known of a tier at a call site.
+
+    Attributes:
+        quality, judged: of the call site, or of all call sites where the site has too few answers.
+        sure: the quality less its standard error.
+        hope: the quality that the call site's own fresh answers do not rule out.
+        cost_usd: of a call; None is not known.
+    """
+
     quality: float
-    weight: float
+    judged: float
+    sure: float
+    hope: float
     cost_usd: float | None
 
-
-@dataclass(slots=True)
-class _Exploration:
-    """What exploring has cost on a day, and the chance that decides when to explore."""
-
-    chance: random.Random
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    day: int = -1
-    spent_usd: float = 0.0
+    @property
+    def is_enough(self) -> bool:
+        return self.judged >= FEWEST_JUDGED
 
 
 class Adaptive:
-    """The tier with the best `quality_weight` * quality - `cost_weight` * cost, by the scores of the call site, or of all call sites where
-    those are few.
+    """The tier with the best `quality_weight` * quality - `cost_weight` * cost, by the judged answers of the call site in the ledger, or
+    of all call sites where those are few.
 
-    Cost counts as a share of the most expensive allowed tier's. Of a model's quality half a standard deviation of a figure between 0 and 1
-    is taken off for the root of the answers' number, the largest standard error that it can have; not of the last tier's, which is the
-    reference: without enough answers, that one counts as perfect, and others are not chosen but for exploring.
+    Quality comes from `thrift.feedback`, of users, judges and your own checks; for whoever never judges answers this policy is the
+    strongest model. An answer counts half for every half-life of its age, and not at all from before a sudden change. Where a call site
+    has fewer than twenty, the missing ones are taken to be as those of all call sites. Cost counts as a share of the most expensive allowed
+    tier's. A standard error is taken off the quality; not of the last tier's, which is the reference: without enough answers, that one
+    counts as perfect, and others are not chosen but for exploring.
 
-    Exploring sends a share of the calls to the tier with the fewest answers, the cheapest of several, as long as the expected cost of all
-    explored calls of a UTC day stays within the limit. The limit is for one process.
+    A share of the calls explores: it goes to the tier that could be worth most, if that is more than the best tier is known to be worth. A
+    tier's quality could be as good as two standard errors above its mean at this call site, by answers that count less the older they are,
+    and soon not at all where nothing was tried since. This is the discounted upper confidence bound of Garivier and Moulines ("On
+    Upper-Confidence Bound Policies for Switching Bandit Problems", ALT 2011), with a smaller constant, as exploring costs money. What such
+    calls are expected to cost is taken from an amount of a UTC day that is a budget, shared by all processes: `thrift.budgets.status()`
+    shows what is left, `thrift.report(by="llmthrift.routing")` what they really cost.
+
+    The ledger's judgements of until now are read when the policy is made; those that follow are read in the background. No decision waits
+    for that, and a database that fails leaves the policy with what it knows. Nothing is explored then.
 
     Args:
-        scores: how models did lately.
+        thrift: whose ledger and budgets.
+        models: by tier, the model's name, such as {"small": "gpt-4o-mini"}; it stands for the model's dated releases too.
         quality_weight, cost_weight: how much a perfect answer, and the most expensive call, count.
-        explore_usd_per_day: at most so many US dollars for explored calls; 0 does not explore.
+        explore_usd_per_day: at most so many US dollars for explored calls; 0 does not explore, and then little is ever learned about models
+            that are not in use.
         explore_share: of the calls.
-        costs_usd: by tier, what a call costs as long as the scores do not know it. A tier whose cost is not known is not explored.
+        half_life_days: after which an answer counts half as much.
+        refresh_seconds: how old what is known of the ledger may be.
+        name: of the budget: policies of the same name share the amount.
         seed: of the chance to explore; None differs from process to process.
-        clock: seconds since the epoch; for tests.
 
     Raises:
         ConfigurationError: an option out of its range.
+        StorageError: the budget for exploring cannot be kept.
     """
 
     def __init__(
         self,
-        scores: ModelScores,
+        thrift: Thrift,
+        models: Mapping[str, str],
         *,
         quality_weight: float = 1.0,
         cost_weight: float = 0.1,
         explore_usd_per_day: float = 0.0,
-        explore_share: float = 0.05,
-        costs_usd: Mapping[str, float] | None = None,
+        explore_share: float = 0.2,
+        half_life_days: float = 3.0,
+        refresh_seconds: float = 60.0,
+        name: str = "exploration",
         seed: int | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        for name, value, most in (
-            ("quality_weight", quality_weight, math.inf),
-            ("cost_weight", cost_weight, math.inf),
-            ("explore_usd_per_day", explore_usd_per_day, math.inf),
-            ("explore_share", explore_share, 1.0),
-            *((f"costs_usd[{tier!r}]", usd, math.inf) for tier, usd in (costs_usd or {}).items()),
+        if not isinstance(models, Mapping) or not models or not all(isinstance(text, str) and text for text in models.values()):
+            raise ConfigurationError('models must map tiers to the names of their models, such as {"small": "gpt-4o-mini"}')
+        for option, value, least, most in (
+            ("quality_weight", quality_weight, 0.0, math.inf),
+            ("cost_weight", cost_weight, 0.0, math.inf),
+            ("explore_usd_per_day", explore_usd_per_day, 0.0, 1e9),
+            ("explore_share", explore_share, 0.0, 1.0),
+            ("half_life_days", half_life_days, 1e-4, 1e5),
+            ("refresh_seconds", refresh_seconds, 0.1, 1e6),
         ):
-            if not (isinstance(value, int | float) and 0 <= value <= most and math.isfinite(value)):
-                raise ConfigurationError(f"{name} must be a number from 0 {'to 1' if most == 1 else 'on'}, not {value!r}")
-        self._scores = scores
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (is_number and least <= value <= most and math.isfinite(value)):
+                raise ConfigurationError(f"{option} must be a number from {least:g} to {most:g}, not {value!r}")
+        self._thrift = thrift
+        self._models = dict(models)
         self._quality_weight = quality_weight
         self._cost_weight = cost_weight
-        self._explore_usd_per_day = explore_usd_per_day
-        self._explore_share = explore_share
-        self._costs_usd = dict(costs_usd or {})
-        self._exploration = _Exploration(random.Random(seed))  # noqa: S311 - not for secrets
-        self._clock = clock
+        self._options = quality_weight, cost_weight, explore_usd_per_day, explore_share, half_life_days, sorted(models.items())
+        self._warned = False
+        self.scores = LedgerScores(thrift, models, half_life_days=half_life_days, refresh_seconds=refresh_seconds)
+        self.exploration = Exploration(thrift, name=name, usd_per_day=explore_usd_per_day, share=explore_share, seed=seed)
+        thrift.attach(self)
 
     @property
     def version(self) -> str:
-        """Hash of the options; the scores change from call to call."""
-        options = (self._quality_weight, self._cost_weight, self._explore_usd_per_day, self._explore_share, sorted(self._costs_usd.items()))
-        return hashlib.blake2b(repr(options).encode(), digest_size=6).hexdigest()
+        """Hash of the options; what is known changes from call to call."""
+        return hashlib.blake2b(repr(self._options).encode(), digest_size=6).hexdigest()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call that explores asks the budget, which async doors do off the event loop."""
+        return self.exploration.is_on
+
+    def health(self) -> dict[str, Any]:
+        """For `thrift.health()`: `scores` known of tiers and call sites, `changes` found, `errors` of readings, and what this process
+        `explored`."""
+        return {"policy": "adaptive", **self.scores.health(), **self.exploration.health()}
+
+    def alerts(self) -> list[str]:
+        """Nothing that calls for a person."""
+        return []
+
+    def close(self) -> None:
+        """Read the ledger no more. The policy goes on with what it knows."""
+        self.scores.close()
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The tier of best worth, or one to learn about."""
-        known = {name: self._known(name, request.attribution.call_site) for name in tiers.names}
+        known = self._known(request.attribution.call_site, tiers)
         reference = tiers.names[-1]
-        costs = {name: each.cost_usd for name, each in known.items() if each.cost_usd is not None}
-        highest = max(costs.values(), default=0.0)
+        highest = max((each.cost_usd for each in known.values() if each.cost_usd is not None), default=0.0)
         worth: dict[str, float] = {}
+        hopes: dict[str, float] = {}
         for name, each in known.items():
-            enough = each.weight >= FEWEST_JUDGED
-            if not enough and name != reference:
-                continue
-            quality = (each.quality if enough else 1.0) if name == reference else each.quality - 0.5 / math.sqrt(each.weight)
             # A cost that is not known counts as the highest.
-            share = costs.get(name, highest) / highest if highest > 0 else 0.0
+            share = (highest if each.cost_usd is None else each.cost_usd) / highest if highest > 0 else 0.0
+            hopes[name] = self._quality_weight * each.hope - self._cost_weight * share
+            if name == reference:
+                quality = each.quality if each.is_enough else 1.0
+            elif each.is_enough:
+                quality = each.sure
+            else:
+                continue
             worth[name] = self._quality_weight * quality - self._cost_weight * share
         best = max(worth, key=lambda name: worth[name])
-        explored = self._explored(best, known)
+        explored = self._explored(best, worth[best], hopes, known)
         chosen = explored or best
         reason = (
-            f"explored: {known[chosen].weight:.0f} answers judged"
+            f"explored: could be worth {hopes[chosen]:.2f}, {best} is worth {worth[best]:.2f}"
             if explored
-            else f"worth {worth[best]:.2f}: quality {known[best].quality:.2f} of {known[best].weight:.0f} judged answers"
-            if known[best].weight >= FEWEST_JUDGED
+            else f"worth {worth[best]:.2f}: quality {known[best].quality:.2f} of {known[best].judged:.0f} judged answers"
+            if known[best].is_enough
             else "the strongest; too few judged answers"
         )
         return RouteDecision(
@@ -152,44 +184,52 @@ class Adaptive:
             reason,
             score=worth.get(chosen),
             rejected=tuple(
-                (name, f"worth {worth[name]:.2f}" if name in worth else f"only {known[name].weight:.0f} judged answers")
+                (name, f"worth {worth[name]:.2f}" if name in worth else f"only {known[name].judged:.0f} judged answers")
                 for name in tiers.names
                 if name != chosen
             ),
-            expected_quality=known[chosen].quality if known[chosen].weight > 0 else None,
+            expected_quality=known[chosen].quality if known[chosen].judged > 0 else None,
             expected_cost_usd=known[chosen].cost_usd,
-            qualities={name: each.quality for name, each in known.items() if each.weight >= FEWEST_JUDGED},
+            qualities={name: each.quality for name, each in known.items() if each.is_enough},
+            explored=explored is not None,
         )
 
-    def _known(self, tier: str, call_site: str | None) -> _Known:
-        found = _usable(self._scores.score(tier, call_site)) if call_site is not None else None
-        if found is None or found.weight < FEWEST_JUDGED:
-            found = _usable(self._scores.score(tier, None)) or found
-        if found is None:
-            return _Known(0.0, 0.0, self._costs_usd.get(tier))
-        return found if found.cost_usd is not None else _Known(found.quality, found.weight, self._costs_usd.get(tier))
+    def _known(self, call_site: str | None, tiers: Tiers) -> dict[str, _Known]:
+        here = {name: self.scores.score(name, call_site) for name in tiers.names}
+        everywhere = here if call_site is None else {name: self.scores.score(name, None) for name in tiers.names}
+        if not self._warned and not self._models.keys() & set(tiers.names):
+            self._warned = True
+            logger.warning("Adaptive knows the tiers %s, none of %s: the last is used", ", ".join(self._models), ", ".join(tiers.names))
+        # Of a model that was never called, a call is taken to be as long as those of the model that was called most.
+        typical = max((score for score in (*here.values(), *everywhere.values()) if score), key=lambda score: score.judged, default=None)
+        found = {}
+        for name in tiers.names:
+            site, every = here[name], everywhere[name]
+            score = site.filled(every, FEWEST_JUDGED) if site is not None and every is not None else site or every
+            cost_usd = next((each.cost_usd for each in (site, every) if each is not None and each.cost_usd is not None), None)
+            if cost_usd is None and typical is not None:
+                cost_usd = self._priced(name, typical)
+            hope = 1.0 if site is None else site.at_most(_HOPE)
+            if score is None:
+                found[name] = _Known(0.0, 0.0, 0.0, hope, cost_usd)
+            else:
+                found[name] = _Known(score.quality, score.judged, score.at_least(_SURE), hope, cost_usd)
+        return found
 
-    def _explored(self, best: str, known: Mapping[str, _Known]) -> str | None:
-        others = [(each.weight, each.cost_usd, name) for name, each in known.items() if name != best and each.cost_usd is not None]
-        if not others or self._explore_usd_per_day == 0:
+    def _priced(self, tier: str, like: ModelScore) -> float | None:
+        if tier not in self._models or math.isnan(like.input_tokens):
             return None
-        exploration = self._exploration
-        with exploration.lock:
-            if exploration.chance.random() >= self._explore_share:
-                return None
-            day = int(self._clock() // _DAY_SECONDS)
-            if day != exploration.day:
-                exploration.day, exploration.spent_usd = day, 0.0
-            _, usd, name = min(others)
-            if exploration.spent_usd + usd > self._explore_usd_per_day:
-                return None
-            exploration.spent_usd += usd
-            return name
+        usage = Usage(input_tokens=round(like.input_tokens), output_tokens=round(like.output_tokens))
+        priced = self._thrift.prices.price(usage, self._models[tier], None, self._thrift.now_us())
+        return None if priced is None else priced.nano_usd / NANO_PER_USD
 
-
-def _usable(score: ModelScore | None) -> _Known | None:
-    """A score with figures that can be true; None otherwise."""
-    if score is None or not 0 <= score.quality <= 1 or not 0 < score.weight < math.inf:
+    def _explored(self, best: str, best_worth: float, hopes: Mapping[str, float], known: Mapping[str, _Known]) -> str | None:
+        """A tier to learn about, if this call is to explore one and it is paid for."""
+        others = [(hopes[name], name) for name in hopes if name != best and hopes[name] > best_worth]
+        if not others or not self.exploration.is_due():
+            return None
+        for _, name in sorted(others, reverse=True):
+            cost_usd = known[name].cost_usd
+            if cost_usd is not None and self.exploration.is_within(cost_usd):
+                return name if self.exploration.pay(cost_usd) else None
         return None
-    cost = score.cost_usd
-    return _Known(score.quality, score.weight, cost if cost is not None and 0 <= cost < math.inf else None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from llmthrift_core.routing.bounds import Bounds
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -27,8 +28,13 @@ class Bounded:
 
     @property
     def version(self) -> str:
-        """Hash of the policy's version and the bounds."""
-        return hashlib.blake2b(f"{self.policy.version} {self.bounds!r}".encode(), digest_size=6).hexdigest()
+        """The policy's version, followed by a hash of the bounds."""
+        return f"{self.policy.version}-{hashlib.blake2b(repr(self.bounds).encode(), digest_size=6).hexdigest()}"
+
+    def in_force(self) -> Bounded:
+        """With the inner policy as one call uses it."""
+        policy = in_force(self.policy)
+        return self if policy is self.policy else Bounded(policy, self.bounds)
 
     @property
     def waits(self) -> bool:
@@ -36,13 +42,20 @@ class Bounded:
         return waits(self.policy)
 
     @property
+    def reviews_wait(self) -> bool:
+        """As the inner policy."""
+        return reviews_wait(self.policy)
+
+    @property
     def holds_streams(self) -> bool:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
         """As the inner policy: what it thinks of the answer of a tier."""
-        return review(self.policy, request, tier, answer, tiers)
+        return review(self.policy, request, tier, answer, tiers, context)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the bounds.

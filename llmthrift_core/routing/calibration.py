@@ -66,6 +66,27 @@ def surplus(predicted: Floats, observed: Floats, choice: NDArray[np.intp], refer
     return Bound(float(terms.mean()), float(terms.std() / np.sqrt(len(terms))))
 
 
+def gain(predicted: Floats, observed: Floats, choice: NDArray[np.intp], other: NDArray[np.intp]) -> Bound:
+    """The quality of a choice of models less that of another choice, estimated as in `surplus`.
+
+    Only rows that the choices differ on say something of the difference, and they alone correct the predictions for it: labels of the same
+    models on other rows are of other prompts.
+
+    Args:
+        predicted, observed: as for `surplus`. A choice without any label on the rows in question counts as predicted.
+        choice, other: the chosen model of each row.
+    """
+    rows = np.flatnonzero(choice != other)
+    if not len(rows):
+        return Bound(0.0, 0.0)
+    terms = np.zeros(len(rows))
+    for sign, models in ((1, choice[rows]), (-1, other[rows])):
+        guess, label = predicted[rows, models], observed[rows, models]
+        terms = terms + sign * (guess if np.isnan(label).all() else _terms(guess, label))
+    share = len(rows) / len(choice)
+    return Bound(share * float(terms.mean()), share * float(terms.std() / np.sqrt(len(rows))))
+
+
 def weight_for(predicted: Floats, observed: Floats, cost: Floats, reference: int, min_quality: float) -> float | None:
     """The weight of cost whose choices cost least while `surplus` stays positive by the margin; None where none does.
 

@@ -11,11 +11,13 @@ import numpy as np
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import LEXICAL, lexical
 from llmthrift_core.routing.calibration import threshold_for
-from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList
+from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList, StructureCheck, Verifier
+from llmthrift_core.routing.checks.check import name_of
 from llmthrift_core.routing.confidence import Confidence, is_learnable
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.state import packed, unpacked, version_of
+from llmthrift_core.routing.verdict import Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,10 +45,16 @@ class Cascade:
     answer is good, less how much more likely than usual the last model's would be, and the thresholds are chosen so that on answers that
     were not learned from, the cascade reaches `min_quality` times the last model's quality, by the margin of a one-sided bound of 95%.
 
+    Verifiers (`llmthrift_core.routing.checks`: `JudgeCheck`, `ConsistencyCheck`, `StructureCheck`) stand beside this confidence: an answer
+    that one of them rejects is not kept. Structured answers and tool calls are always verified. Verifiers take no part in `fit`, which
+    would ask a model about every example, and thresholds are chosen as if there were none: with them, more answers are escalated than `fit`
+    and simulations count on, and none less.
+
     Args:
         models: names, cheapest first.
         checks: functions of a prompt and an answer to one or more floats, the first of which is a score: 1 if nothing speaks against the
-            answer, 0 if it cannot be good. None: the built-in ones, `llmthrift_core.routing.checks.BUILT_IN`.
+            answer, 0 if it cannot be good; and verifiers. None: the built-in ones, `llmthrift_core.routing.checks.BUILT_IN`; with more:
+            `checks=[*BUILT_IN, JudgeCheck(judge)]`.
         min_quality: of the last model's mean quality, above 0 and up to 1.
         seed: of the folds.
 
@@ -61,16 +69,19 @@ class Cascade:
     False
     """
 
-    def __init__(self, models: Sequence[str], checks: Iterable[Check] | None = None, min_quality: float = 0.98, *, seed: int = 0) -> None:
+    def __init__(
+        self, models: Sequence[str], checks: Iterable[Check | Verifier] | None = None, min_quality: float = 0.98, *, seed: int = 0
+    ) -> None:
         self._models = tuple(models)
         if isinstance(models, str) or len(self._models) < 2 or len(set(self._models)) < len(self._models):
             raise ConfigurationError(f"a cascade needs two or more different models, cheapest first, not {models!r}")
         if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
             raise ConfigurationError(f"min_quality must be a share of the last model's quality, above 0 and up to 1, not {min_quality!r}")
-        self._checks = CheckList(BUILT_IN if checks is None else checks)
+        self._checks = CheckList(BUILT_IN if checks is None else checks, always=StructureCheck())
         self._min_quality = float(min_quality)
         self._seed = seed
         self._learned: tuple[Confidence, tuple[float, ...]] | None = None
+        self._versioned: tuple[tuple[Confidence, tuple[float, ...]] | None, str] = None, ""
         self._warned = False
 
     @property
@@ -87,6 +98,11 @@ class Cascade:
         """Whether confidence and thresholds were learned."""
         return self._learned is not None
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether a verifier asks a model before an answer is kept."""
+        return any(verifier.waits for verifier in self._checks.verifiers)
+
     def fit(self, examples: Iterable[Example]) -> Cascade:
         """Learn from labelled answers, instead of what was learned before.
 
@@ -102,15 +118,15 @@ class Cascade:
         answers = [each for each in given if each.answer is not None and each.model in self._models[:-1]]
         if given and not answers:
             raise ConfigurationError(
-                f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers"
-                '; a ledger has them where Thrift(capture="text") stored them'
+                f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers, "
+                'which a ledger has where Thrift(capture="text") stored them'
             )
         quality = np.array([float(each.quality) for each in answers])
         if not is_learnable(quality):
             self._learned = None
             logger.info("a cascade learned nothing: %d answers, %d of them good", len(answers), int((quality >= 0.5).sum()))
             return self
-        measures = np.array([self._measures(each.prompt, each.answer or "", each.model, _NOTHING) for each in answers])
+        measures = np.array([self._measures(each.prompt, each.answer or "", each.model, each.context or _NOTHING) for each in answers])
         escalated = self._escalated(given, answers)
         with one_thread():
             model, unseen = Confidence.fitted(measures, quality, escalated, seed=self._seed)
@@ -127,11 +143,11 @@ class Cascade:
         return self
 
     def confidence(self, prompt: str, answer: str, *, model: str | None = None, context: Mapping[str, Any] | None = None) -> float:
-        """How much an answer is trusted, 0 to 1. 0 where a check fails, which is logged once.
+        """How much the checks trust an answer, 0 to 1. 0 where a check fails, which is logged once. Verifiers are not asked.
 
         Args:
             model: who answered; None is the first.
-            context: what else is known of the answer, for checks that have a parameter `context`.
+            context: what else is known of the answer, for checks that have a parameter `context`; see `AnswerContext`.
         """
         name = self._models[0] if model is None else model
         self._tier(name)
@@ -142,18 +158,43 @@ class Cascade:
             for score, *_ in self._checks.measure(prompt, answer, context or _NOTHING):
                 confidence *= min(max(score, 0.0), 1.0)
         except Exception as error:
-            if not self._warned:
-                self._warned = True
-                logger.warning("a check of a cascade failed with %s; its answers are not accepted", place_of(error))
+            self._note_failure(error)
             return 0.0
         return confidence
 
-    def accepts(self, prompt: str, answer: str, *, model: str | None = None, context: Mapping[str, Any] | None = None) -> bool:
-        """Whether the answer may be kept. The last model's always is, since nobody is left to ask."""
-        tier = self._tier(self._models[0] if model is None else model)
+    def verdict(self, prompt: str, answer: str, *, model: str | None = None, context: Mapping[str, Any] | None = None) -> Verdict:
+        """Whether the answer may be kept, and why. Verifiers that ask a model are asked last, where nothing else objects.
+
+        An answer that calls tools is judged by verifiers that ask no model alone: what the other checks read is text. The last model's
+        answer is not checked, since nobody is left to ask. A verifier that fails does not accept, which is logged once.
+
+        Args:
+            model, context: as for `confidence`.
+        """
+        tier, given = self._tier(self._models[0] if model is None else model), context or _NOTHING
+        name = self._models[tier]
         if tier == len(self._models) - 1:
-            return True
-        return self.confidence(prompt, answer, model=model, context=context) >= self.thresholds[tier]
+            return Verdict(True, None, f"{name} is the last model")
+        confidence = None
+        try:
+            if (found := self._checks.rejection(prompt, answer, given, waiting=False)) is not None:
+                return Verdict(False, None, f"the answer of {name}: {found.reason}")
+            if given.get("tool_calls"):
+                return Verdict(True, None, f"{name} calls tools")
+            confidence = self.confidence(prompt, answer, model=name, context=given)
+            threshold = self.thresholds[tier]
+            if confidence < threshold:
+                return Verdict(False, confidence, f"confidence {confidence:.2f} in the answer of {name} is below {threshold:.2f}")
+            if not given.get("is_out") and (found := self._checks.rejection(prompt, answer, given, waiting=True)) is not None:
+                return Verdict(False, confidence, f"the answer of {name}: {found.reason}")
+        except Exception as error:
+            self._note_failure(error)
+            return Verdict(False, confidence, f"a check of the answer of {name} failed")
+        return Verdict(True, confidence, f"confidence {confidence:.2f} in the answer of {name} reaches {threshold:.2f}")
+
+    def accepts(self, prompt: str, answer: str, *, model: str | None = None, context: Mapping[str, Any] | None = None) -> bool:
+        """Whether the answer may be kept: see `verdict`. The last model's always is, since nobody is left to ask."""
+        return self.verdict(prompt, answer, model=model, context=context).is_kept
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -162,8 +203,12 @@ class Cascade:
 
     @property
     def version(self) -> str:
-        """Hash of the models, the checks' names, the options and what was learned."""
-        return version_of(*self._state())
+        """Hash of the models, the names of checks and verifiers, the options and what was learned."""
+        learned, (of, version) = self._learned, self._versioned
+        if not version or of is not learned:
+            version = version_of(*self._state())
+            self._versioned = learned, version
+        return version
 
     def to_policy(self) -> CascadePolicy:
         """As a policy for a router, with streams that are held until they are accepted."""
@@ -176,21 +221,28 @@ class Cascade:
         return packed(*self._state())
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, checks: Iterable[Check] | None = None) -> Cascade:
+    def from_bytes(cls, data: bytes, *, checks: Iterable[Check | Verifier] | None = None) -> Cascade:
         """The cascade that `to_bytes` stored.
 
         Args:
-            checks: the ones it was fitted with.
+            checks: the ones it was fitted with, verifiers included; None: those of the built-in ones that it was fitted with, which may be
+                fewer than there are today.
 
         Raises:
             ConfigurationError: these bytes are no cascade, or one with other checks.
         """
         header, arrays = unpacked(data, KIND)
+        if checks is None:
+            stored = set(header["checks"])
+            checks = [each for each in BUILT_IN if name_of(each) in stored] or None
         cascade = cls(header["models"], checks, header["min_quality"], seed=header["seed"])
-        if list(cascade._checks.names) != header["checks"]:
-            raise ConfigurationError(
-                f"the stored cascade has the checks {', '.join(header['checks'])}, not {', '.join(cascade._checks.names)}"
-            )
+        of_now = cascade._state()[0]
+        for kind in ("checks", "verifiers"):
+            wanted = header[kind]
+            if list(of_now[kind]) != wanted:
+                raise ConfigurationError(
+                    f"the stored cascade has the {kind} {', '.join(wanted) or 'none'}, not {', '.join(of_now[kind]) or 'none'}"
+                )
         if header["thresholds"] is not None:
             thresholds = tuple(float("inf") if threshold is None else float(threshold) for threshold in header["thresholds"])
             cascade._learned = Confidence.restored(arrays), thresholds
@@ -201,6 +253,7 @@ class Cascade:
             "kind": KIND,
             "models": self._models,
             "checks": self._checks.names,
+            "verifiers": [verifier.name for verifier in self._checks.verifiers],
             "min_quality": self._min_quality,
             "seed": self._seed,
             "thresholds": None
@@ -208,6 +261,11 @@ class Cascade:
             else [None if threshold == float("inf") else threshold for threshold in self._learned[1]],
         }
         return header, {} if self._learned is None else self._learned[0].state
+
+    def _note_failure(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("a check of a cascade failed with %s; its answers are not accepted", place_of(error))
 
     def _tier(self, model: str) -> int:
         if model not in self._models:

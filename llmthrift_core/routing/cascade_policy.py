@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, waits
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -24,8 +25,8 @@ _ENOUGH: Final = 100
 class CascadePolicy:
     """Asks the cheapest tier of a `Cascade`, and the next one where its answer is not good enough. Every answer is billed to the call.
 
-    Answers that call tools are kept: what can be checked is text. A stronger model that no budget has room for is not asked, and the
-    answer is kept. A warning is logged, once, when more than 30% of 100 or more answers were escalated.
+    Answers that call tools are kept, unless a tool was not offered or its arguments are invalid. A stronger model that no budget has room
+    for is not asked, and the answer is kept. A warning is logged, once, when more than 30% of 100 or more answers were escalated.
 
     Args:
         cascade: the names of its models are the names of the tiers.
@@ -61,6 +62,16 @@ class CascadePolicy:
         return self.cascade.version if self._first is None else f"{self.cascade.version}-{self._first.version}"
 
     @property
+    def waits(self) -> bool:
+        """Whether the first policy may wait for a model."""
+        return waits(self._first)
+
+    @property
+    def reviews_wait(self) -> bool:
+        """Whether a verifier asks a model."""
+        return self.cascade.asks_models
+
+    @property
     def escalation_rate(self) -> float | None:
         """The share of this process's answers that were not good enough; None before the first."""
         return self._escalated / self._answers if self._answers else None
@@ -74,24 +85,26 @@ class CascadePolicy:
             return RouteDecision(tiers.names[-1], "the cascade knows none of the allowed tiers; the strongest")
         return RouteDecision(known[0], "a cascade begins with its cheapest model")
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
         """The confidence in the answer of a tier and, where it is not good enough, the tier to ask next; None of the last tier, whose
         answer is kept unseen.
 
         Args:
             answer: the whole text.
+            context: what else is known of the answer; see `AnswerContext`.
         """
         known = self._known(tiers)
         if tier not in known or tier == known[-1]:
             return None
-        confidence = self.cascade.confidence(request.question, answer, model=tier)
-        threshold = self.cascade.thresholds[self.cascade.models.index(tier)]
-        is_kept = confidence >= threshold
-        self._note(escalated=not is_kept)
-        if is_kept:
-            return Review(confidence)
-        reason = f"confidence {confidence:.2f} in the answer of {tier} is below {threshold:.2f}"
-        return Review(confidence, RouteDecision(known[known.index(tier) + 1], reason, score=confidence, rejected=((tier, reason),)))
+        verdict = self.cascade.verdict(request.question, answer, model=tier, context=context)
+        self._note(escalated=not verdict.is_kept)
+        if verdict.is_kept:
+            return Review(verdict.confidence)
+        following = known[known.index(tier) + 1]
+        decision = RouteDecision(following, verdict.reason, score=verdict.confidence, rejected=((tier, verdict.reason),))
+        return Review(verdict.confidence, decision)
 
     def _known(self, tiers: Tiers) -> list[str]:
         return [name for name in self.cascade.models if name in tiers.names]

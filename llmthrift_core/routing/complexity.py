@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import RouteDecision
@@ -109,7 +110,7 @@ class Complexity:
             raise ConfigurationError(f"not a regular expression: {error.pattern!r}: {error}") from None
         object.__setattr__(self, "_patterns", patterns)
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Hash of thresholds, weights and words."""
         parts = (

@@ -44,7 +44,11 @@ class CountedRepresentation:
 
     def __call__(self, text: str) -> Floats:
         """The vector of one text."""
-        return self._waves(np.array(stored_counts(text)))
+        return self.of_counts(stored_counts(text))
+
+    def of_counts(self, counts: Sequence[float]) -> Floats:
+        """The vector of the text with these counts."""
+        return self._waves(np.array(counts))
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:

@@ -32,6 +32,7 @@ class RouteDecision:
         expected_quality: what the policy expects of the model's answer, 0 to 1; None where it has no estimate.
         expected_cost_usd: what the policy expects the call to cost, in US dollars; None where it has no estimate.
         qualities: what the policy expects of each tier's answer, 0 to 1, as far as it has estimates.
+        explored: the tier was not chosen for this request's sake, but to learn about it.
     """
 
     tier: str
@@ -42,6 +43,7 @@ class RouteDecision:
     expected_quality: float | None = None
     expected_cost_usd: float | None = None
     qualities: Mapping[str, float] = field(default_factory=dict)
+    explored: bool = False
 
     def instead(self, tier: str, why: str) -> RouteDecision:
         """The decision for another tier, because the chosen one cannot be had."""

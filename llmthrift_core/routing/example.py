@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import LEXICAL
@@ -20,6 +21,7 @@ class Example:
         quality: 0 (useless) to 1 (perfect).
         call_site: where in the application the call is made: a prompt template, a chain, a node of an agent; None if unknown.
         answer: the answer's text. A router learns from it how long the model's answers are; a cascade cannot learn without it.
+        context: what else is known of the answer, for a cascade's checks: `{"logprobs": [...]}`.
         counts: what capture="features" kept of the prompt, as `llmthrift_core.lexical` gives it; None where the prompt is known.
     """
 
@@ -28,7 +30,13 @@ class Example:
     quality: float
     call_site: str | None = None
     answer: str | None = None
+    context: Mapping[str, Any] | None = field(default=None, hash=False)
     counts: tuple[float, ...] | None = None
+
+    @property
+    def known(self) -> tuple[str, tuple[float, ...]]:
+        """What is known of the prompt: equal for equal prompts and, where their text is not known, also for others with equal counts."""
+        return self.prompt, self.counts or ()
 
 
 class Examples(list[Example]):

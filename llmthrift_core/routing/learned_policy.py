@@ -22,7 +22,7 @@ class LearnedPolicy:
     which stands for the system prompt. Where the router knows none of the allowed tiers, the strongest of them is used, which is logged
     once.
 
-    A router can be fitted again while it is in use; `version` then changes, and with it the cache key of routers made later.
+    A router can be fitted again while it is in use; `version` then changes, and with it the cache key of the calls that begin.
 
     >>> from llmthrift_core.routing import LearnedPolicy, LearnedRouter, RouteRequest, Tiers
     >>> policy = LearnedPolicy(LearnedRouter(models={"weak": 0.6, "strong": 12.0}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from llmthrift_core.errors import ConfigurationError
@@ -26,6 +26,12 @@ class RoutingPolicy(Protocol):
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision: ...
 
 
+def in_force(policy: RoutingPolicy) -> RoutingPolicy:
+    """The policy as one call uses it from its cache key to its last review, whatever takes its place meanwhile."""
+    pinned: Callable[[], RoutingPolicy] | None = getattr(policy, "in_force", None)
+    return policy if pinned is None else pinned()
+
+
 def waits(policy: object) -> bool:
     """Whether a policy may wait for a model before it decides: async doors then ask it off the event loop."""
     return bool(getattr(policy, "waits", False))
@@ -41,10 +47,21 @@ def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
     return tiers if allowed is None else allowed(request, tiers)
 
 
-def review(policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
-    """What a policy thinks of an answer; None where it does not look at it, as most policies do not: it is kept."""
-    reviewed: Callable[[RouteRequest, str, str, Tiers], Review | None] | None = getattr(policy, "review", None)
-    return None if reviewed is None else reviewed(request, tier, answer, tiers)
+def review(
+    policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+) -> Review | None:
+    """What a policy thinks of an answer; None where it does not look at it, as most policies do not: it is kept.
+
+    Args:
+        context: what is known of the answer beside its text; see `AnswerContext`. It may ask models: never on an event loop.
+    """
+    reviewed: Callable[..., Review | None] | None = getattr(policy, "review", None)
+    return None if reviewed is None else reviewed(request, tier, answer, tiers, context)
+
+
+def reviews_wait(policy: object) -> bool:
+    """Whether a policy may wait for a model when it reviews an answer: async doors then give it a thread of its own."""
+    return bool(getattr(policy, "reviews_wait", False))
 
 
 def holds_streams(policy: object) -> bool:

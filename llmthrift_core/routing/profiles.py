@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Literal
 
 from llmthrift_core.attribution import FIELDS
@@ -94,7 +95,7 @@ class Profiles:
         if self.on_none not in ("refuse", "strongest"):
             raise ConfigurationError(f'on_none must be "refuse" or "strongest", not {self.on_none!r}')
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Hash of the profiles and the requirements."""
         parts = (sorted(self.profiles.items()), self.required_quality, self.max_latency_seconds, self.task, self.on_none)

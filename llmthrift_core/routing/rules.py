@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import RouteDecision
@@ -154,9 +155,12 @@ class Rules:
     @property
     def version(self) -> str:
         """Hash of the rules' names, conditions, tiers and priorities."""
-        parts = [(rule.name, _described(rule.when), rule.use, rule.priority) for rule in self.rules]
         default = getattr(self.default, "version", self.default)
-        return hashlib.blake2b(repr((parts, default)).encode(), digest_size=6).hexdigest()
+        return hashlib.blake2b(f"{self._parts} {default!r}".encode(), digest_size=6).hexdigest()
+
+    @cached_property
+    def _parts(self) -> str:
+        return repr([(rule.name, _described(rule.when), rule.use, rule.priority) for rule in self.rules])
 
     @property
     def waits(self) -> bool:

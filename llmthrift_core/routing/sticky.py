@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.bounds import input_tokens_of
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, review, waits, within_bounds
+from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits, within_bounds
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -51,7 +52,8 @@ class Sticky:
 
     Calls belong together by user, session (or run, where there is no session) and call site. Calls with neither session nor run are decided
     one by one. What is remembered is the decision, not a fallback or a downgrade that followed. It is kept in this process: sessions that
-    move between processes start anew.
+    move between processes start anew. The ledger could tell, but to look would put a read of it, which no index helps, before the first
+    call of every session.
 
     Args:
         policy: decides first: whatever a router takes as its policy.
@@ -102,9 +104,18 @@ class Sticky:
 
     @property
     def version(self) -> str:
-        """Hash of the policy's version, the models and the options."""
-        parts = (self.policy.version, sorted(self._models.items()), self._answer_worth_usd, self._cache_seconds, self._answer_tokens)
-        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+        """The policy's version, followed by a hash of the models and the options."""
+        parts = (sorted(self._models.items()), self._answer_worth_usd, self._cache_seconds, self._answer_tokens)
+        return f"{self.policy.version}-{hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()}"
+
+    def in_force(self) -> Sticky:
+        """With the inner policy as one call uses it; the sessions are shared, and keep their models when another version comes."""
+        policy = in_force(self.policy)
+        if policy is self.policy:
+            return self
+        pinned = copy(self)
+        pinned.policy = policy
+        return pinned
 
     @property
     def waits(self) -> bool:
@@ -112,13 +123,20 @@ class Sticky:
         return waits(self.policy)
 
     @property
+    def reviews_wait(self) -> bool:
+        """As the inner policy."""
+        return reviews_wait(self.policy)
+
+    @property
     def holds_streams(self) -> bool:
         """As the inner policy."""
         return holds_streams(self.policy)
 
-    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers) -> Review | None:
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
         """As the inner policy: what it thinks of the answer of a tier."""
-        return review(self.policy, request, tier, answer, tiers)
+        return review(self.policy, request, tier, answer, tiers, context)
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers within the inner policy's bounds."""
@@ -173,6 +191,7 @@ class Sticky:
             rejected=(*((name, why_not) for name, why_not in decision.rejected if name != in_use), (decision.tier, "not worth a change")),
             expected_quality=decision.qualities.get(in_use),
             expected_cost_usd=stays_usd,
+            explored=False,
         )
 
     def _usd(self, wanted: str, in_use: str, request: RouteRequest) -> tuple[float, float] | None:

@@ -1,13 +1,13 @@
-"""The statements of judgements and experiments."""
+"""The statements of judgements, feedback and experiments."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, func, select
 
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.tables import experiments, judgements
+from llmthrift_core.storage.tables import experiments, feedback, judgements
 
 GET_JUDGEMENT: Final = Statement(
     select(judgements.c.value).where(judgements.c.key == bindparam("of_key"), judgements.c.at_us >= bindparam("since_us"))
@@ -32,3 +32,5 @@ GET_EXPERIMENT: Final = Statement(
     select(experiments.c.definition, experiments.c.created_us).where(experiments.c.name == bindparam("of_name"))
 )
 NAMES_OF_EXPERIMENTS: Final = Statement(select(experiments.c.name).order_by(experiments.c.name))
+
+COUNT_FEEDBACK: Final = Statement(select(func.count()).select_from(feedback).where(feedback.c.at_us > bindparam("since_us")))

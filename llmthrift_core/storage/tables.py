@@ -169,6 +169,7 @@ feedback = Table(
     Column("source", Text),
     Column("comment", Text),
     Index("ix_llmthrift_feedback_request", "request_id"),
+    Index("ix_llmthrift_feedback_at", "at_us"),
 )
 
 # Sums per dimension, bucket and value, kept in the transaction that inserts the calls. Rows without an attribute are in no
@@ -399,14 +400,25 @@ experiments = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
-# What routers and cascades learned. One version of a name is in use.
-router_versions = Table(
-    "llmthrift_router_versions",
+# Versions of routers and configurations. One version of a name is in use.
+versions = Table(
+    "llmthrift_versions",
     metadata,
+    Column("kind", Text, primary_key=True),  # "router" or "configuration"
     Column("name", Text, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),  # 1, 2, 3, ... of a name
-    Column("state", LargeBinary, nullable=False),  # numbers and a header in JSON
+    Column("state", LargeBinary, nullable=False),  # a router: numbers and a header in JSON; a configuration: JSON
     Column("created_us", BigInteger, nullable=False),
     Column("note", Text),
     Column("active", SmallInteger, nullable=False),  # 1: the version in use
+    Column("activated_us", BigInteger),  # when it was last put to use, later than any other of the name before; NULL: never
+)
+
+# Who does a piece of work that one process is enough for, and until when others leave it to him.
+leases = Table(
+    "llmthrift_leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
 )

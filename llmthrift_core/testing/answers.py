@@ -38,6 +38,8 @@ class Answer:
         cached_tokens: input tokens that the provider read from its prompt cache.
         reasoning_tokens: hidden output tokens, billed as output beside the text's own.
         cache_write_tokens: input tokens that the provider wrote to its prompt cache.
+        logprob: the natural logarithm of each token's probability, for requests that want to know.
+        raw_arguments: of each tool call, as it is sent instead of its arguments: to be no JSON; None sends those.
     """
 
     text: str = ""
@@ -45,6 +47,8 @@ class Answer:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
+    logprob: float = -0.125
+    raw_arguments: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,10 @@ def chat_answer(
     for index, answer in enumerate(answers):
         message: dict[str, Any] = {"role": "assistant", "content": answer.text or None, "refusal": None}
         if answer.tool_calls:
-            message["tool_calls"] = [_tool_call(head["id"], number, call) for number, call in enumerate(answer.tool_calls)]
-        likely = _logprobs(pieces_of(answer.text)) if logprobs else None
+            message["tool_calls"] = [
+                _tool_call(head["id"], number, call, answer.raw_arguments) for number, call in enumerate(answer.tool_calls)
+            ]
+        likely = _logprobs(pieces_of(answer.text), answer.logprob) if logprobs else None
         choices.append({"index": index, "message": message, "finish_reason": finish, "logprobs": likely})
     return {**head, "object": "chat.completion", "choices": choices, "usage": used, "system_fingerprint": "fp_loopback"}
 
@@ -105,9 +107,9 @@ def chat_stream(
     for index, answer in enumerate(answers):
         yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
         for piece in pieces_of(answer.text):
-            yield chunk(index, {"content": piece}, likely=_logprobs([piece]) if logprobs else None)
+            yield chunk(index, {"content": piece}, likely=_logprobs([piece], answer.logprob) if logprobs else None)
         for number, call in enumerate(answer.tool_calls):
-            whole = _tool_call(head["id"], number, call)
+            whole = _tool_call(head["id"], number, call, answer.raw_arguments)
             arguments = whole["function"]["arguments"]
             yield chunk(index, {"tool_calls": [{"index": number, **whole, "function": {"name": call.name, "arguments": ""}}]})
             half = len(arguments) // 2
@@ -169,16 +171,21 @@ def _calls_of(message: Mapping[str, Any]) -> str:
     return "".join(call["function"]["name"] + call["function"]["arguments"] for call in message.get("tool_calls") or ())
 
 
-def _tool_call(identity: str, number: int, call: ToolCall) -> dict[str, Any]:
+def _tool_call(identity: str, number: int, call: ToolCall, raw_arguments: str | None) -> dict[str, Any]:
     return {
         "id": f"call_{identity.rpartition('-')[2]}_{number}",
         "type": "function",
-        "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
+        "function": {
+            "name": call.name,
+            "arguments": json.dumps(dict(call.arguments), ensure_ascii=False) if raw_arguments is None else raw_arguments,
+        },
     }
 
 
-def _logprobs(pieces: Sequence[str]) -> dict[str, Any]:
-    content = [{"token": piece, "logprob": -0.125, "bytes": list(piece.encode("utf-8", "replace")), "top_logprobs": []} for piece in pieces]
+def _logprobs(pieces: Sequence[str], logprob: float) -> dict[str, Any]:
+    content = [
+        {"token": piece, "logprob": logprob, "bytes": list(piece.encode("utf-8", "replace")), "top_logprobs": []} for piece in pieces
+    ]
     return {"content": content, "refusal": None}
 
 

@@ -169,7 +169,7 @@ def test_a_learned_router_decides_by_call_site_and_question(thrift, client, prov
 def test_a_rating_is_metered_as_routing(thrift, client, provider):
     small = thrifty(client("gpt-4.1-nano"), thrift)
     provider.answerer = lambda question: Answer("9") if question.model == "gpt-4.1-nano" else None
-    policy = AskedComplexity(lambda prompt: small.invoke(prompt).content)
+    policy = AskedComplexity(small)
     router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=policy)
     with attribute(feature="chat"):
         router.invoke(SIMPLE)

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.routing.checks.verifier import Finding, Verifier
 
 Check = Callable[..., "float | Sequence[float] | Mapping[str, float]"]
 """From a prompt and an answer to one or more floats.
 
 The first float is the score: 1 where nothing speaks against the answer, 0 where it cannot be good. All floats together are what a fitted
-cascade learns from; their number must not depend on the answer. A check that has a parameter `context` also gets what the caller of the
-cascade gave as context (a mapping; empty if nothing was given), for example log-probabilities or further samples.
+cascade learns from; their number must not depend on the answer. A check that has a parameter `context` also gets what is known of the
+answer beside its text: an `AnswerContext` from a router, otherwise the mapping that the caller of the cascade gave, which may be empty.
 """
 
 MOST_CHARS: Final = 20_000
@@ -22,25 +23,36 @@ MOST_CHARS: Final = 20_000
 
 
 class CheckList:
-    """Checks in a fixed order, asked together.
+    """Checks in a fixed order, asked together, and the verifiers among them.
+
+    Args:
+        checks: of both kinds.
+        always: a verifier that is put first, unless one of its class is given.
+
+    Attributes:
+        verifiers: those of the checks that decide by themselves.
 
     Raises:
         ConfigurationError: no checks, or something that cannot be called.
     """
 
-    def __init__(self, checks: Iterable[Check]) -> None:
-        self._checks = tuple(checks)
-        if not self._checks:
+    def __init__(self, checks: Iterable[Check | Verifier], *, always: Verifier) -> None:
+        given = tuple(checks)
+        if not given:
             raise ConfigurationError("a cascade needs at least one check; checks=None takes the built-in ones")
-        for check in self._checks:
+        for check in given:
             if not callable(check):
                 raise ConfigurationError(f"a check must be a function of a prompt and an answer, not {type(check).__name__}")
-            if inspect.iscoroutinefunction(check):
+            if inspect.iscoroutinefunction(check) or inspect.iscoroutinefunction(getattr(check, "__call__", None)):  # noqa: B004
                 raise ConfigurationError(f"the check {name_of(check)} is async; checks are plain functions")
+        verifiers = tuple(check for check in given if isinstance(check, Verifier))
+        self.verifiers: tuple[Verifier, ...] = verifiers if type(always) in map(type, verifiers) else (always, *verifiers)
+        self._checks: tuple[Check, ...] = tuple(check for check in given if not isinstance(check, Verifier))
         self._with_context = tuple(_takes_context(check) for check in self._checks)
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the checks that measure."""
         return tuple(name_of(check) for check in self._checks)
 
     def measure(self, prompt: str, answer: str, context: Mapping[str, Any]) -> tuple[tuple[float, ...], ...]:
@@ -54,6 +66,19 @@ class CheckList:
             _floats(check, check(prompt, answer, context=context) if wants else check(prompt, answer))
             for check, wants in zip(self._checks, self._with_context, strict=True)
         )
+
+    def rejection(self, prompt: str, answer: str, context: Mapping[str, Any], *, waiting: bool) -> Finding | None:
+        """The finding of the first verifier that does not let the answer pass; None: all do, or cannot say.
+
+        Args:
+            waiting: ask those that ask a model, else the others.
+        """
+        for verifier in self.verifiers:
+            if verifier.waits is waiting:
+                found = verifier(prompt, answer, context)
+                if found is not None and not found.score >= verifier.accepts_from:
+                    return found
+        return None
 
 
 def shortened(text: str) -> str:

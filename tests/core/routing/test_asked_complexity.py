@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from llmthrift_core import Thrift
 from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import AskedComplexity, Complexity, RouteRequest, Rules, Tiers, waits
@@ -100,7 +102,7 @@ def test_a_slow_model_is_not_waited_for_and_its_rating_counts_later() -> None:
     go.set()
     answered.wait(30)
     for thread in threading.enumerate():
-        if thread.name == "llmthrift-rating":
+        if thread.name == "llmthrift-asking":
             thread.join(30)
     decision = policy.decide(EASY, TIERS)
     assert (decision.tier, decision.score) == ("complex", 0.9)
@@ -124,8 +126,46 @@ def test_models_that_hang_hold_a_bounded_number_of_threads() -> None:
     assert sum("busy" in reason for reason in reasons) == 2
     go.set()
     for thread in threading.enumerate():
-        if thread.name == "llmthrift-rating":
+        if thread.name == "llmthrift-asking":
             thread.join(30)
+
+
+class Model:
+    """A model with a name, as frameworks make them."""
+
+    model_name = "tiny"
+
+    def __init__(self, answer: str) -> None:
+        self.answer, self.asked = answer, 0
+
+    def complete(self, prompt: str) -> SimpleNamespace:
+        self.asked += 1
+        return SimpleNamespace(text=self.answer)
+
+
+def test_a_rating_is_remembered_for_other_processes_by_model() -> None:
+    with Thrift(":memory:") as thrift:
+        first, again, other = Model("9"), Model("0"), Model("0")
+        other.model_name = "another"  # type: ignore[misc]
+        tiers = [AskedComplexity(model, thrift=thrift).decide(EASY, TIERS).tier for model in (first, again, other)]
+        assert tiers == ["complex", "complex", "simple"]
+        assert (first.asked, again.asked, other.asked) == (1, 0, 1)
+        assert AskedComplexity(first).version != AskedComplexity(other).version
+
+
+def test_what_a_function_says_is_for_this_process() -> None:
+    with Thrift(":memory:") as thrift:
+        raters = [Rater("9"), Rater("0")]
+        assert [AskedComplexity(rater, thrift=thrift).decide(EASY, TIERS).tier for rater in raters] == ["complex", "simple"]
+
+
+def test_a_database_that_fails_only_forgets() -> None:
+    with Thrift(":memory:") as thrift:
+        with thrift.database.write() as connection:
+            connection.exec_driver_sql("DROP TABLE llmthrift_judgements")
+        policy = AskedComplexity(Model("9"), thrift=thrift)
+        assert policy.decide(EASY, TIERS).tier == "complex"
+        assert thrift.health()["failures"] == {"judgements": 2}
 
 
 def test_policies_say_that_they_may_wait() -> None:
@@ -136,7 +176,9 @@ def test_policies_say_that_they_may_wait() -> None:
     assert asked.version != Complexity().version
 
 
-@pytest.mark.parametrize("options", [{"ask": "gpt"}, {"timeout_seconds": 0}, {"timeout_seconds": float("nan")}, {"remembered": 0}])
+@pytest.mark.parametrize(
+    "options", [{"model": 7}, {"model": "gpt-4.1-nano"}, {"timeout_seconds": 0}, {"timeout_seconds": float("nan")}, {"remembered": 0}]
+)
 def test_what_makes_no_sense_is_refused(options):
     with pytest.raises(ConfigurationError):
-        AskedComplexity(**{"ask": str, **options})
+        AskedComplexity(**{"model": str, **options})

@@ -1,4 +1,4 @@
-"""What judges said already, so that the same question and answer are judged once."""
+"""What models said already of a text, so that the same text is judged or rated once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from llmthrift_core.storage.quality_statements import FORGET_JUDGEMENTS, GET_JUD
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
-_MOST: Final = 4_096
 _KEPT_US: Final = 90 * 86_400 * 1_000_000  # a model's name may stand for another model by then
 _MILLION: Final = 1_000_000
 
@@ -31,20 +30,27 @@ class Memory:
 
     Args:
         thrift: whose database keeps them; None: they are kept in this process only.
+        most: how many this process keeps. Those not asked for longest are forgotten.
     """
 
-    def __init__(self, thrift: Thrift | None) -> None:
+    def __init__(self, thrift: Thrift | None, *, most: int = 4_096) -> None:
         self._thrift = thrift
+        self._most = most
         self._start_empty()
         renew_after_fork(self)
 
-    def get(self, key: bytes) -> Remembered | None:
-        """What was said, or None if nothing was."""
+    def recent(self, key: bytes) -> Remembered | None:
+        """What was said, as far as this process keeps it. Asks no database."""
         with self._lock:
             if (found := self._recent.get(key)) is not None:
-                return found
-        if self._thrift is None:
-            return None
+                self._recent.move_to_end(key)
+            return found
+
+    def get(self, key: bytes) -> Remembered | None:
+        """What was said, or None if nothing was."""
+        found = self.recent(key)
+        if found is not None or self._thrift is None:
+            return found
         try:
             row = self._thrift.database.fetch_one(GET_JUDGEMENT, (key, self._thrift.now_us() - _KEPT_US))
         except StorageError as error:
@@ -70,7 +76,7 @@ class Memory:
     def _keep(self, key: bytes, value: Remembered) -> Remembered:
         with self._lock:
             self._recent[key] = value
-            if len(self._recent) > _MOST:
+            if len(self._recent) > self._most:
                 self._recent.popitem(last=False)
         return value
 

@@ -35,6 +35,9 @@ _COLUMNS: Final = (
     calls.c.cache,
     calls.c.tier,
     calls.c.escalated,
+    calls.c.input_tokens,
+    calls.c.output_tokens,
+    calls.c.cost_nano_usd,
 )
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000

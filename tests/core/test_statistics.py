@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmthrift_core.quality.statistics import (
+from llmthrift_core.statistics import (
     RatioSums,
     exponential_mean,
     quality_difference,

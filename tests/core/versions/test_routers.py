@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import create_engine, select, text, update
 
 from llmthrift_core import Thrift
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.routing import Cascade, Example, LearnedRouter
-from llmthrift_core.storage.tables import router_versions
+from llmthrift_core.storage.migrations.upgrade import upgrade
+from llmthrift_core.storage.tables import versions as versions_table
 from tests.core.clock import Clock
 from tests.core.routing.workload import labelled
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
@@ -110,13 +111,13 @@ def _without_an_array(state: bytes) -> bytes:
 def test_damaged_bytes_are_refused(thrift, fitted):
     thrift.routers.save(fitted, name="support")
     with thrift.database.read() as connection:
-        state = bytes(connection.execute(select(router_versions.c.state)).scalar_one())
+        state = bytes(connection.execute(select(versions_table.c.state)).scalar_one())
     flipped = bytearray(state)
     flipped[len(state) // 2] ^= 0xFF
     pickled = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x05hello\x94."
     for damaged in (b"", b"nonsense", state[: len(state) // 2], bytes(flipped), pickled, _without_an_array(state)):
         with thrift.database.write() as connection:
-            connection.execute(update(router_versions).values(state=damaged))
+            connection.execute(update(versions_table).values(state=damaged))
         with pytest.raises(StorageError, match=r"version 1 of router 'support' .*roll back, or fit again"):
             thrift.routers.load("support")
 
@@ -159,3 +160,44 @@ def test_saved_at_once_by_several_every_version_is_kept_and_one_is_active(any_ur
     assert errors == []
     assert [each.version for each in found] == list(range(12, 0, -1))
     assert sum(each.active for each in found) == 1
+
+
+def test_what_was_never_active_is_not_gone_back_to(thrift, fitted):
+    thrift.routers.save(fitted, name="support")
+    kept = thrift.routers.store.add("support", fitted.to_bytes(), note="not good enough", activate=False)
+    assert (kept.active, kept.activated_at) == (False, None)
+    assert thrift.routers.store.active("support") == 1
+    thrift.routers.save(fitted, name="support")
+    assert thrift.routers.roll_back("support").version == 1
+    assert thrift.routers.roll_back("support", 2).active
+    assert thrift.routers.store.add("support", b"late", note=None, latest=2) is None
+    assert [each.version for each in thrift.routers.versions("support")] == [3, 2, 1]
+
+
+def test_without_an_active_version_it_says_how_to_get_one(thrift, fitted):
+    thrift.routers.store.add("support", fitted.to_bytes(), note=None, activate=False)
+    with pytest.raises(ConfigurationError, match=r"no version of router 'support' is active; roll_back\('support', NUMBER\).*: 1"):
+        thrift.routers.load("support")
+    assert thrift.routers.roll_back("support", 1).active
+
+
+def test_a_name_is_free_of_what_separates_it_from_the_number(thrift, fitted):
+    with pytest.raises(ConfigurationError, match='free of "@"'):
+        thrift.routers.save(fitted, name="support@1")
+
+
+def test_routers_of_the_schema_before_are_found_again(tmp_path, fitted):
+    engine = create_engine(f"sqlite:///{tmp_path}/old.db")
+    with engine.begin() as connection:
+        upgrade(connection, "0006")
+        row = {"state": fitted.to_bytes(), "note": None, "name": "support"}
+        for version, active in ((1, 0), (2, 1)):
+            connection.execute(
+                text("INSERT INTO llmthrift_router_versions VALUES (:name, :version, :state, :created_us, :note, :active)"),
+                {**row, "version": version, "created_us": version * 1_000_000, "active": active},
+            )
+    engine.dispose()
+    with Thrift(tmp_path / "old.db") as thrift:
+        assert thrift.routers.load("support").version == fitted.version
+        assert [each.version for each in thrift.routers.versions("support") if each.active] == [2]
+        assert thrift.routers.roll_back("support").version == 1

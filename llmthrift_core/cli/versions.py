@@ -1,0 +1,67 @@
+"""The commands that routers and configurations share: their versions, the way back, and whether answers got worse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from llmthrift_core.cli.options import Url, console, opened
+
+if TYPE_CHECKING:
+    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.versions import Configurations, RouterVersions
+
+LOWER: Final = 3
+"""The exit code of `check` where quality is lower for certain."""
+
+
+def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], RouterVersions | Configurations], kind: str) -> None:
+    """Give a group the commands versions, roll-back and check."""
+
+    @group.command(help=f"The versions of a {kind}, newest first.")
+    def versions(name: str, url: Url = None) -> None:
+        with opened(url) as thrift:
+            found, names = kept(thrift).versions(name), kept(thrift).names()
+        if not found:
+            raise typer.BadParameter(f"there is no {kind} {name!r}; there are: {', '.join(map(repr, names)) or 'none'}")
+        table = Table("version", "active", "saved", "MB", "note", title=f"Versions of {escape(name)}")
+        for each in found:
+            saved_at, size = f"{each.created_at:%Y-%m-%d %H:%M}", f"{each.size_bytes / 1e6:.1f}"
+            table.add_row(str(each.version), "yes" if each.active else "", saved_at, size, escape(each.note or ""))
+        console.print(table)
+
+    @group.command("roll-back", help="Make an earlier version the active one. Processes that follow it take it up within seconds.")
+    def roll_back(
+        name: str,
+        to: Annotated[int | None, typer.Option(help="A version's number; default: the one that was active before")] = None,
+        url: Url = None,
+    ) -> None:
+        with opened(url) as thrift:
+            now = kept(thrift).roll_back(name, to)
+        typer.echo(f"version {now.version} of {name!r} is active")
+
+    @group.command(help=f"Compare answers under the active version with those under the one before. Exit code {LOWER}: they got worse.")
+    def check(
+        name: str,
+        roll_back: Annotated[bool, typer.Option("--roll-back", help="Go back to the version before where it is certain")] = False,
+        confidence: Annotated[float, typer.Option(help="That a version which is as good stays, however often it is checked")] = 0.99,
+        margin: Annotated[float, typer.Option(help="A quality that is lower by less counts as not lower")] = 0.0,
+        min_judged: Annotated[int, typer.Option(help="So many judged answers of each version")] = 50,
+        source: Annotated[str | None, typer.Option(help="Only judgements by sources that begin so, such as judge:")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+        url: Url = None,
+    ) -> None:
+        from llmthrift_core.versions import RollBack
+
+        rule = RollBack(confidence=confidence, margin=margin, min_judged=min_judged, source=source)
+        with opened(url) as thrift:
+            found = kept(thrift).check(name, rule, roll_back=roll_back)
+        typer.echo(json.dumps(asdict(found), default=str, indent=2) if as_json else str(found))
+        if found.verdict == "lower":
+            raise typer.Exit(LOWER)

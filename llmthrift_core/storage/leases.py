@@ -1,0 +1,48 @@
+"""`Lease`: a piece of work that one process is enough for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from llmthrift_core.storage.version_statements import END_LEASE, TAKE_LEASE
+
+if TYPE_CHECKING:
+    from llmthrift_core.storage.database import Database
+
+
+class Lease:
+    """Keeps other processes from work that is under way: `with Lease(...) as is_ours`. It saves work, and guards nothing.
+
+    A holder that dies, and one whose work raises, keeps others out until the lease expires. A holder that takes longer, or whose clock is
+    wrong, may meet another one: what the work writes must be right even then.
+
+    Args:
+        name: of the work.
+        seconds: until it expires, if it is not ended.
+
+    Raises:
+        StorageError: the database cannot be written.
+    """
+
+    def __init__(self, database: Database, name: str, *, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._name = name
+        self._seconds = seconds
+        self._clock = clock
+        self._holder = uuid4().hex
+
+    def __enter__(self) -> bool:
+        now = self._clock()
+        given = (self._name, self._holder, int((now + self._seconds) * 1e6), int(now * 1e6))
+        with self._database.transaction() as transaction:
+            return bool(transaction.execute(TAKE_LEASE, given))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            return
+        with self._database.transaction() as transaction:
+            transaction.execute(END_LEASE, (self._name, self._holder))

@@ -1,0 +1,148 @@
+"""`Configurations`: prompts, models and any other JSON, kept in versions, with a way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from llmthrift_core.attribution import Attribution, attribute
+from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.storage.tables import calls
+from llmthrift_core.storage.version_store import Version, VersionStore, label_of
+from llmthrift_core.versions.comparison import Labels, RollBack, VersionComparison, compare, roll_back_if_lower
+from llmthrift_core.versions.secrets import secrets_in
+
+if TYPE_CHECKING:
+    from llmthrift_core.thrift import Thrift
+
+_LABELS: Final = Labels(calls.c.prompt_version, calls.c.config_version)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One version of a configuration.
+
+    Attributes:
+        name: of the configuration.
+        version: 1, 2, 3, ...
+        value: what was saved.
+    """
+
+    name: str
+    version: int
+    value: Any
+
+    @property
+    def label(self) -> str:
+        """What the ledger calls it: "NAME@3"."""
+        return label_of(self.name, self.version)
+
+    @contextmanager
+    def in_use(self, attribute_name: Literal["prompt_version", "config_version"] = "prompt_version") -> Iterator[Attribution]:
+        """Every call inside of the block is recorded with this version.
+
+        Args:
+            attribute_name: where. A router that is followed is recorded as `config_version` where nothing else is.
+        """
+        if attribute_name not in ("prompt_version", "config_version"):
+            raise ConfigurationError(f'attribute_name must be "prompt_version" or "config_version", not {attribute_name!r}')
+        is_prompt = attribute_name == "prompt_version"
+        with attribute(prompt_version=self.label if is_prompt else None, config_version=None if is_prompt else self.label) as merged:
+            yield merged
+
+
+class Configurations:
+    """Versions of configurations, by name. One of them is active: the last that was saved, or what was rolled back to.
+
+    A configuration is any JSON: a prompt's template, the models of a router, parameters. `load` reads the database, in well under a
+    millisecond; a process that loads for each request follows a roll-back at once.
+
+    >>> from llmthrift_core import Thrift
+    >>> with Thrift(":memory:") as thrift:
+    ...     _ = thrift.configurations.save("support.prompt", {"template": "Answer in one sentence: {question}"}, note="shorter")
+    ...     prompt = thrift.configurations.load("support.prompt")
+    ...     with prompt.in_use() as attribution:
+    ...         prompt.value["template"].format(question="Why?"), attribution.prompt_version
+    ('Answer in one sentence: Why?', 'support.prompt@1')
+    """
+
+    def __init__(self, thrift: Thrift) -> None:
+        self._thrift = thrift
+        self._store = VersionStore(thrift.database, "configuration", clock=thrift.now)
+
+    def save(self, name: str, value: Any, *, note: str | None = None) -> Version:
+        """Keep a value as the next version of a name, and make it the active one.
+
+        Raises:
+            ConfigurationError: the value is no JSON or holds what looks like a credential, or a name or note that cannot be stored.
+            StorageError: the database cannot be written.
+        """
+        try:
+            state = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            if json.loads(state) != value:
+                raise ValueError("JSON gives back something else")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                f"the value of configuration {name!r} must be JSON (texts, numbers, lists, and dicts with texts as keys): "
+                f"{type(error).__name__}"
+            ) from None
+        if found := list(secrets_in(value)):
+            raise ConfigurationError(
+                f"configuration {name!r} holds what looks like a credential at {', '.join(found)}; nothing secret is stored: name the "
+                "environment variable instead, such as $OPENAI_API_KEY"
+            )
+        saved = self._store.add(name, state, note=note)
+        assert saved is not None  # noqa: S101 - no number was asked for
+        return saved
+
+    def load(self, name: str, version: int | None = None) -> Configuration:
+        """A saved configuration.
+
+        Args:
+            version: None is the active one.
+
+        Raises:
+            ConfigurationError: there is no such version.
+            StorageError: what is stored is damaged, or the database cannot be read.
+        """
+        number, state = self._store.state(name, version)
+        try:
+            return Configuration(name, number, json.loads(state))
+        except ValueError:
+            raise StorageError(f"version {number} of configuration {name!r} cannot be read; roll back, or save it again") from None
+
+    def versions(self, name: str) -> list[Version]:
+        """The versions of a name, newest first; none of a name that is not known. Raises StorageError."""
+        return self._store.versions(name)
+
+    def names(self) -> list[str]:
+        """The names that have a version. Raises StorageError."""
+        return self._store.names()
+
+    def roll_back(self, name: str, version: int | None = None) -> Version:
+        """Make another version the active one. Nothing is deleted: a later version can be made active by its number.
+
+        Args:
+            version: None is the one that was active before, among those with lower numbers.
+
+        Raises:
+            ConfigurationError: there is no such version.
+            StorageError: the database cannot be written.
+        """
+        return self._store.roll_back(name, version)
+
+    def check(self, name: str, rule: RollBack | None = None, *, roll_back: bool = False) -> VersionComparison:
+        """Whether answers got worse with the active version of a name, as far as they carry it (`Configuration.in_use`) and were judged.
+
+        Args:
+            rule: what counts as worse; None is `RollBack()`.
+            roll_back: go back to the version before where it is certain.
+
+        Raises:
+            StorageError: the database cannot be used.
+        """
+        decide = roll_back_if_lower if roll_back else compare
+        return decide(self._thrift, self._store, name, rule or RollBack(), labels=_LABELS)

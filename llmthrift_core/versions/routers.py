@@ -1,0 +1,198 @@
+"""`RouterVersions`: what routers and cascades learned, kept in the database, followed, and with a way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal
+
+from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.settings import is_disabled
+from llmthrift_core.storage.tables import calls
+from llmthrift_core.storage.version_store import Version, VersionStore
+from llmthrift_core.versions.comparison import BackgroundRollBack, Labels, RollBack, VersionComparison, compare, roll_back_if_lower
+
+if TYPE_CHECKING:
+    from llmthrift_core.routing import Cascade, FollowedRouter, LearnedRouter, RoutingPolicy
+    from llmthrift_core.routing.checks import Check
+    from llmthrift_core.routing.followed import Upkeep
+    from llmthrift_core.routing.representation import Embedder
+    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.versions.refit import Refit, RefitOutcome
+
+_LABELS: Final = Labels(calls.c.config_version, with_suffix=True)
+
+
+class RouterVersions:
+    """Versions of fitted routers and cascades, by name. One of them is active: the last that was saved, or what was rolled back to.
+
+    What `load` gives stays as it is. `follow` gives a policy that is always the active version.
+
+    >>> from llmthrift_core import Thrift
+    >>> from llmthrift_core.routing import LearnedRouter
+    >>> with Thrift(":memory:") as thrift:
+    ...     saved = thrift.routers.save(LearnedRouter(models={"weak": 0.6, "strong": 12.0}), name="support", note="before the first fit")
+    ...     saved.version, thrift.routers.load("support").models
+    (1, ('weak', 'strong'))
+
+    """
+
+    def __init__(self, thrift: Thrift) -> None:
+        self._thrift = thrift
+
+    @cached_property
+    def store(self) -> VersionStore:
+        """Where they are kept."""
+        return VersionStore(self._thrift.database, "router", clock=self._thrift.now)
+
+    def save(self, router: LearnedRouter | Cascade, *, name: str, note: str | None = None) -> Version:
+        """Keep what a router or a cascade learned as the next version of a name, and make it the active one.
+
+        Raises:
+            ConfigurationError: something else than a router or a cascade, or a name that cannot be stored.
+            StorageError: the database cannot be written.
+        """
+        from llmthrift_core.routing import Cascade, LearnedRouter
+
+        if not isinstance(router, LearnedRouter | Cascade):
+            raise ConfigurationError(f"only a LearnedRouter or a Cascade can be saved, not a {type(router).__name__}")
+        saved = self.store.add(name, router.to_bytes(), note=note)
+        assert saved is not None  # noqa: S101 - no number was asked for
+        return saved
+
+    def load(
+        self, name: str, version: int | None = None, *, embedder: Embedder | None = None, checks: Iterable[Check] | None = None
+    ) -> LearnedRouter | Cascade:
+        """A saved router or cascade.
+
+        Args:
+            version: None is the active one.
+            embedder: of a router that was fitted with one.
+            checks: of a cascade that has its own.
+
+        Raises:
+            ConfigurationError: there is no such version, or it needs another embedder or other checks.
+            StorageError: what is stored is damaged, or the database cannot be read.
+        """
+        from llmthrift_core.routing import cascade, learned
+        from llmthrift_core.routing.state import kind_of
+
+        number, state = self.store.state(name, version)
+        try:
+            kind = kind_of(state)
+        except ConfigurationError as error:
+            raise StorageError(f"version {number} of router {name!r} cannot be read: {error}; roll back, or fit again") from None
+        try:
+            if kind == learned.KIND:
+                return learned.LearnedRouter.from_bytes(state, embedder=embedder)
+            if kind == cascade.KIND:
+                return cascade.Cascade.from_bytes(state, checks=checks)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise StorageError(
+                f"version {number} of router {name!r} lacks a part ({type(error).__name__}); roll back, or fit again"
+            ) from None
+        raise StorageError(f"version {number} of router {name!r} is a {kind!r:.80}, which this release of llmthrift does not know")
+
+    def follow(
+        self,
+        name: str,
+        *,
+        refit: Refit | None = None,
+        roll_back: RollBack | None = None,
+        check_seconds: float = 30.0,
+        embedder: Embedder | None = None,
+        checks: Iterable[Check] | None = None,
+        stream: Literal["hold", "pass"] = "hold",
+    ) -> FollowedRouter:
+        """A policy for `ChatRouter` and `RouterLLM` that is always the active version of a name; before the first, the strongest model.
+
+        A thread looks for another active version, refits and rolls back, if that was asked for; it ends with the policy, or with the
+        `Thrift`. A change made by any process is in force in all of them after `check_seconds`. To change the version changes the cache
+        key: answers of the version before are found again only when it comes back.
+
+        Args:
+            refit: fit a `LearnedRouter` again when enough answers were judged, in a process of its own, and activate it if it keeps its
+                promise on prompts that it has not seen. None: not here. Without texts, from `Thrift(capture="text")`, it learns
+                from counts and call sites.
+            roll_back: go back to the version before where answers got worse for certain; None: never by itself.
+            check_seconds: from one look to the next.
+            embedder, checks: as for `load`.
+            stream: as for `CascadePolicy`, where a version is a cascade.
+
+        Raises:
+            ConfigurationError: an option that cannot be used.
+            MissingExtraError: refits are asked for, and scikit-learn is not installed.
+        """
+        from llmthrift_core.routing import Cascade, CascadePolicy, FollowedRouter
+
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"name must be a text, not {name!r}")
+        if isinstance(check_seconds, bool) or not isinstance(check_seconds, int | float) or not 0 < check_seconds <= 86_400:
+            raise ConfigurationError(f"check_seconds must be above 0 and at most a day, not {check_seconds!r}")
+        own = None if checks is None else list(checks)
+        upkeep: list[Upkeep] = []
+        if roll_back is not None and not is_disabled():
+            upkeep.append(BackgroundRollBack(self._thrift, self.store, name, roll_back, _LABELS))
+        if refit is not None and not is_disabled():
+            from llmthrift_core.versions.background_refits import BackgroundRefits
+
+            upkeep.append(BackgroundRefits(self._thrift, name, refit))
+
+        def load(number: int) -> tuple[RoutingPolicy, str]:
+            found = self.load(name, number, embedder=embedder, checks=own)
+            policy = CascadePolicy(found, stream=stream) if isinstance(found, Cascade) else found.to_policy()
+            return policy, found.version
+
+        followed = FollowedRouter(
+            name, active=lambda: self.store.active(name), load=load, upkeep=tuple(upkeep), check_seconds=check_seconds
+        )
+        self._thrift.attach(followed)
+        return followed
+
+    def refit(self, name: str, refit: Refit) -> RefitOutcome:
+        """Fit a router again now and here, if enough answers were judged, and activate it if it is good enough.
+
+        Raises:
+            ConfigurationError: the active version is a cascade, or answers were judged, but nothing is stored of their prompts.
+            MissingExtraError: scikit-learn is not installed.
+            StorageError: the database cannot be used.
+        """
+        from llmthrift_core.versions.refitting import refit_once, unfitted
+
+        return refit_once(self._thrift, name, refit, unfitted(refit, self._thrift.prices))
+
+    def check(self, name: str, rule: RollBack | None = None, *, roll_back: bool = False) -> VersionComparison:
+        """Whether answers got worse with the active version of a name, as far as anybody judged them.
+
+        Compared are calls of routers that follow the name: their `config_version` says which version they had, unless the caller gave
+        one. A `Sticky` or `Bounded` around it does not matter.
+
+        Args:
+            rule: what counts as worse; None is `RollBack()`.
+            roll_back: go back to the version before where it is certain.
+
+        Raises:
+            StorageError: the database cannot be used.
+        """
+        decide = roll_back_if_lower if roll_back else compare
+        return decide(self._thrift, self.store, name, rule or RollBack(), labels=_LABELS)
+
+    def versions(self, name: str) -> list[Version]:
+        """The versions of a name, newest first; none of a name that is not known. Raises StorageError."""
+        return self.store.versions(name)
+
+    def names(self) -> list[str]:
+        """The names that have a version. Raises StorageError."""
+        return self.store.names()
+
+    def roll_back(self, name: str, version: int | None = None) -> Version:
+        """Make another version the active one. Nothing is deleted: a later version can be made active by its number.
+
+        Args:
+            version: None is the one that was active before, among those with lower numbers.
+
+        Raises:
+            ConfigurationError: there is no such version.
+            StorageError: the database cannot be written.
+        """
+        return self.store.roll_back(name, version)
