@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
 from sqlalchemy import text as sql
 
 from llmthrift_core import Thrift, Usage, attribute
@@ -19,6 +20,7 @@ from llmthrift_core.ledger.repair import repair
 from llmthrift_core.lexical import Excerpt, stored_counts
 from llmthrift_core.request import PromptFeatures, Request, Response
 from llmthrift_core.routing import Example, LearnedRouter
+from llmthrift_core.storage.migrations import upgrade as upgrading
 from tests.core.routing.workload import EASY, HARD, labelled
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
@@ -150,21 +152,20 @@ def test_erasing_a_user_takes_the_counts_too(any_thrift):
 
 
 @pytest.mark.parametrize("url", ["file", "postgresql"])
-def test_a_ledger_from_before_counts_were_kept_goes_on(url: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch):
-    """The new column is taken away again, as an older release would have left the table."""
-    where = str(tmp_path / "a.db") if url == "file" else request.getfixturevalue("postgresql_url")
+def test_a_ledger_from_before_counts_were_kept_goes_on(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    where = f"sqlite:///{tmp_path}/a.db" if url == "file" else request.getfixturevalue("postgresql_url")
+    engine = create_engine(where.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        upgrading.upgrade(connection, "0007")
+        connection.execute(sql("INSERT INTO llmthrift_calls (request_id, call_id, at_us, model) VALUES ('r', 'r', 1, 'gpt-4o')"))
+    engine.dispose()
     with Thrift(where) as thrift:
-        old = answer(thrift, "gpt-4o", [("human", "Before?")], 1.0)
-        thrift.flush()
-        with thrift.database.write() as connection:
-            connection.execute(sql("ALTER TABLE llmthrift_calls DROP COLUMN lexical_counts"))
-            connection.execute(sql("UPDATE llmthrift_schema_version SET version_num = '0007'"))
-    with Thrift(where) as thrift:
+        thrift.feedback("r", quality=1.0)
         answer(thrift, "gpt-4o", [("human", "And after?")], 0.5)
         found = thrift.examples()
         assert [each.counts for each in found] == [stored_counts("And after?")]
         assert found.skipped == {"nothing stored of the prompt": 1}
-        assert thrift.ledger.calls(request_id=old)[0].lexical_counts is None
+        assert thrift.ledger.calls(request_id="r")[0].lexical_counts is None
 
 
 def test_the_writer_counts_and_a_bad_question_costs_no_row(caplog: pytest.LogCaptureFixture):

@@ -99,6 +99,17 @@ def test_a_router_without_texts_is_stored_and_read(router: LearnedRouter) -> Non
     assert again.version != router.version
 
 
+def test_a_prompt_without_text_is_decided_by_its_counts(router: LearnedRouter) -> None:
+    of_texts = LearnedRouter(PRICES, "strong", 0.9).fit(labelled(200))
+    assert (router.needs_text, of_texts.needs_text, LearnedRouter(PRICES).needs_text) == (False, True, False)
+    for prompt, _ in asked(30, seed=8):
+        told, known = router.decide("", counts=stored_counts(prompt)), router.decide(prompt)
+        assert (told.model, told.expected_quality) == (known.model, known.expected_quality)
+        assert told.expected_cost_usd == pytest.approx(known.expected_cost_usd, rel=0.05)
+        assert "the text of the prompt is not known" in of_texts.decide("", counts=stored_counts(prompt)).reason
+        assert of_texts.decide("", counts=stored_counts(prompt)).model == "strong"
+
+
 def test_the_price_of_a_prompt_follows_from_its_counts() -> None:
     prompts = ["x" * length for length in (1, 40, 4_000, 50_000)]
     seen = Observations.of([textless(Example(prompt, "weak", 1.0)) for prompt in prompts], ("weak",))
