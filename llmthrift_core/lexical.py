@@ -3,11 +3,11 @@
 They are what `capture="features"` keeps of a question, and a part of what a router sees of it. Computed by the ledger's writer for every
 call: no numpy, about 10 us for 500 characters.
 
-What they tell of a person's text: its length, its number of words and lines, the share of digits, capitals, punctuation, code-like and
-non-ASCII characters, how often words repeat. So a question may be told from a pasted program or a letter, and, by its exact length, two
-texts from each other. What they cannot tell: any word, name or number, or the order of anything
-(nor any text, but one that is nothing but a few question marks, commas or the like). Someone who has a text already can say
-whether these counts may be its own, as with the hash that is stored beside them.
+What they tell of a person's text: its length, its number of words and lines, the shares of digits, capitals, punctuation, code-like and
+non-ASCII characters, how often words repeat. So a question can be told from a pasted program or a letter, and two questions of different
+length from each other. What they do not tell: any word, name or number, or the order of anything. Only a text that is nothing but a few
+question marks, commas or the like can be had back. Who has a text already can say whether these counts may be its own, as with the hash
+that is stored beside them.
 """
 
 from __future__ import annotations
