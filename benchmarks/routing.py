@@ -283,17 +283,20 @@ def _unseen(seeds: int) -> None:
         known = sorted(set(sites))
         names = list(data.prices)
         groups = np.array_split(np.random.default_rng(0).permutation(known), min(seeds, len(known)))
-        outcomes: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+        outcomes: dict[str, list[tuple[float, float]]] = {}
         for group in groups:
             learn, judge = np.flatnonzero(~np.isin(sites, group)), np.flatnonzero(np.isin(sites, group))
             best = int(data.quality[learn].mean(axis=0).argmax()) if reference is None else reference
             router = LearnedRouter(data.prices, names[best], 0.98).fit(data.examples(learn, sites=True))
-            for told, found in outcomes.items():
-                columns = [names.index(str(router.decide(data.prompts[row], sites[row] if told else None).model)) for row in judge]
-                found.append(_outcome(data, judge, columns, best))
-        rows += [
-            _decided(f"{name}, {'new call site given' if told else 'question alone'}", 0.99, found) for told, found in outcomes.items()
-        ]
+            textless = LearnedRouter(data.prices, names[best], 0.98).fit(data.textless(learn, sites=True))
+            for title, made, told in (
+                ("new call site given", router, True),
+                ("question alone", router, False),
+                ("question alone, without texts", textless, False),
+            ):
+                columns = [names.index(str(made.decide(data.prompts[row], sites[row] if told else None).model)) for row in judge]
+                outcomes.setdefault(title, []).append(_outcome(data, judge, columns, best))
+        rows += [_decided(f"{name}, {title}", 0.99, found) for title, found in outcomes.items()]
     print(table("Call sites that were left out of the examples, against the default model", _DECIDED, rows))
 
 
