@@ -371,7 +371,8 @@ class LearnedRouter:
                 f"{textless:,} of {len(seen.prompts):,} prompts have no text for the embedder: leave these examples out, "
                 'or use no embedder; Thrift(capture="text") stores texts'
             )
-        logger.info(
+        logger.log(
+            logging.INFO if textless == len(seen.prompts) else logging.WARNING,  # texts that are there are not learned from
             "a router learns from counts and call sites alone, since %d of %d prompts have no text; to learn from words, leave out the "
             'examples without text; Thrift(capture="text") stores texts',
             textless,

@@ -112,8 +112,8 @@ class RouterVersions:
 
         Args:
             refit: fit a `LearnedRouter` again when enough answers were judged, in a process of its own, and activate it if it keeps its
-                promise on prompts that it has not seen. None: not here. Without texts, from `Thrift(capture="text")`, it learns
-                from counts and call sites.
+                promise on prompts that it has not seen. None: not here. Where texts are not stored, it learns from counts and
+                call sites.
             roll_back: go back to the version before where answers got worse for certain; None: never by itself.
             check_seconds: from one look to the next.
             embedder, checks: as for `load`.

@@ -115,6 +115,7 @@ def test_examples_with_and_without_text_are_learned_from_together(tmp_path: Path
         with caplog.at_level(logging.INFO, logger="llmthrift"):
             mixed = LearnedRouter(MODELS, min_quality=0.9).fit(found)
     assert "60 of 100 prompts have no text" in caplog.text
+    assert {record.levelname for record in caplog.records if "no text" in record.message} == {"WARNING"}
     assert mixed.decide("Please spell the noun of case 3, again (1)", "support").model == "weak"
     assert mixed.decide("Please audit the contract of case 3, again (1)", "research").model == "strong"
 
