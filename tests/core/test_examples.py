@@ -65,10 +65,10 @@ def test_what_judges_asked_and_what_meaning_answered_is_left_out(any_thrift):
     assert found.skipped == {"answer to another question, found by meaning": 1}
 
 
-def test_without_text_the_error_says_what_to_do(tmp_path: Path):
+def test_where_nothing_is_stored_the_error_says_what_to_do(tmp_path: Path):
     with Thrift(tmp_path / "a.db") as thrift:
         assert thrift.examples() == []
-        thrift.feedback(answer(thrift, "gpt-4o", [("human", "q")], "a"), quality=1)
+        thrift.feedback(thrift.ledger.record("gpt-4o", USAGE), quality=1)
         with pytest.raises(ConfigurationError, match=r'1 answers were judged.*Thrift\(capture="text"\)'):
             thrift.examples()
 
