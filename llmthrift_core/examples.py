@@ -61,7 +61,9 @@ def examples_of_ledger(
 
 
 def _example(each: LabelledCall, model: str) -> Example:
-    quality, call_site = each.judged.quality, each.judged.call["call_site"]
+    quality, call = each.judged.quality, each.judged.call
+    tokens = call["output_tokens"] if call["cache"] is None else None  # a hit generates none
     if each.prompt is None:
-        return Example("", model, quality, call_site=call_site, counts=each.counts)
-    return Example(question_of_text(each.prompt), model, quality, call_site=call_site, answer=each.answer)
+        return Example("", model, quality, call_site=call["call_site"], counts=each.counts, answer_tokens=tokens)
+    question = question_of_text(each.prompt)
+    return Example(question, model, quality, call_site=call["call_site"], answer=each.answer, answer_tokens=tokens)

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import LEXICAL
+from llmthrift_core.routing.model_prices import tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,10 @@ class Example:
         model: who answered.
         quality: 0 (useless) to 1 (perfect).
         call_site: where in the application the call is made: a prompt template, a chain, a node of an agent; None if unknown.
-        answer: the answer's text. A router learns from it how long the model's answers are; a cascade cannot learn without it.
+        answer: the answer's text, without which a cascade cannot learn.
         context: what else is known of the answer, for a cascade's checks: `{"logprobs": [...]}`.
         counts: what capture="features" kept of the prompt, as `llmthrift_core.lexical` gives it; None where the prompt is known.
+        answer_tokens: what the provider counted, for what the model's answers cost; None: told by the answer's text, where that is known.
     """
 
     prompt: str
@@ -32,6 +34,14 @@ class Example:
     answer: str | None = None
     context: Mapping[str, Any] | None = field(default=None, hash=False)
     counts: tuple[float, ...] | None = None
+    answer_tokens: int | None = None
+
+    @property
+    def length(self) -> float | None:
+        """About how many tokens the answer has; None where nothing is known of it."""
+        if self.answer_tokens is not None:
+            return float(self.answer_tokens)
+        return None if self.answer is None else float(tokens_of(len(self.answer)))
 
     @property
     def known(self) -> tuple[str, tuple[float, ...]]:
@@ -71,6 +81,8 @@ def checked(examples: Iterable[Example]) -> list[Example]:
         ):
             if not isinstance(value, str) and not (optional and value is None):
                 raise ConfigurationError(f"{name} of example {place} must be text, not {type(value).__name__}")
+        if not isinstance(tokens := example.answer_tokens, int | None) or (tokens is not None and tokens < 0):
+            raise ConfigurationError(f"answer_tokens of example {place} must be a number of tokens, not {tokens!r}")
         if example.counts is not None:
             _check_counts(example, place)
         try:

@@ -13,7 +13,6 @@ import numpy as np
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import chars_of
 from llmthrift_core.routing.example import Example
-from llmthrift_core.routing.model_prices import tokens_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,16 +59,16 @@ class Observations:
         total, count = np.zeros((2, len(rows), len(models)))
         np.add.at(total, (places, columns), [float(each.quality) for each in kept])
         np.add.at(count, (places, columns), 1.0)
-        lengths: dict[str, list[int]] = {}
+        lengths: dict[str, list[float]] = {}
         for each in kept:
-            if each.answer is not None:
-                lengths.setdefault(each.model, []).append(len(each.answer))
+            if (length := each.length) is not None:
+                lengths.setdefault(each.model, []).append(length)
         return cls(
             tuple(prompt for prompt, *_ in rows),
             tuple(counts for _, counts, *_ in rows),
             tuple(site for *_, site, _ in rows),
             np.where(count > 0, total / np.maximum(count, 1), np.nan),
-            np.array([tokens_of(round(float(np.mean(lengths[model])))) if model in lengths else np.nan for model in models]),
+            np.array([np.mean(lengths[model]) if model in lengths else np.nan for model in models]),
         )
 
     @property

@@ -81,13 +81,14 @@ class Traffic:
         rows = [(seen.prompts[row], seen.call_sites[row]) for row in complete]
         texts = {(each.prompt, each.call_site, each.model): each.answer for each in given if each.answer is not None}
         answers = tuple(tuple(texts.get((*row, model)) for model in models) for row in rows)
+        lengths = {(each.prompt, each.call_site, each.model): each.length for each in given}
         usual = np.where(np.isnan(seen.answer_tokens), _mean(seen.answer_tokens), seen.answer_tokens)
         usd = [
             [
-                prices.usd(model, tokens_of(len(prompt)), float(tokens) if answer is None else tokens_of(len(answer)))
-                for model, answer, tokens in zip(models, texts_of_row, usual, strict=True)
+                prices.usd(model, tokens_of(len(row[0])), float(tokens) if (length := lengths.get((*row, model))) is None else length)
+                for model, tokens in zip(models, usual, strict=True)
             ]
-            for (prompt, _), texts_of_row in zip(rows, answers, strict=True)
+            for row in rows
         ]
         judged = set(rows)
         partial = tuple(each for each in given if each.model in models and (each.prompt, each.call_site) not in judged)

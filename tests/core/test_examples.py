@@ -45,8 +45,8 @@ def test_judged_calls_become_examples(any_thrift):
     any_thrift.feedback(second, quality=1)
     found = sorted(any_thrift.examples(), key=lambda each: each.quality)
     assert found == [
-        Example("Where is\nmy parcel?", "gpt-4o-mini-2024-07-18", 0.5, call_site="support", answer="Berlin"),
-        Example("Say yes", "gpt-4o", 1.0, answer="yes"),
+        Example("Where is\nmy parcel?", "gpt-4o-mini-2024-07-18", 0.5, call_site="support", answer="Berlin", answer_tokens=2),
+        Example("Say yes", "gpt-4o", 1.0, answer="yes", answer_tokens=2),
     ]
     named = any_thrift.examples(models={"simple": "gpt-4o-mini", "complex": 12.0})
     assert [example.model for example in named] == ["simple"]

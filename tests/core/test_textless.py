@@ -52,7 +52,7 @@ def answer_all(thrift: Thrift, examples: list[Example]) -> None:
 
 def counted(example: Example) -> Example:
     """The example as a ledger without text has it."""
-    return Example("", example.model, example.quality, example.call_site, counts=stored_counts(example.prompt))
+    return Example("", example.model, example.quality, example.call_site, counts=stored_counts(example.prompt), answer_tokens=2)
 
 
 def by_value(examples: list[Example]) -> list[Example]:
