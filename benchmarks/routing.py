@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import table
+from llmthrift_core.lexical import stored_counts
 from llmthrift_core.routing import Cascade, Example, LearnedRouter
 from llmthrift_core.routing.controls import apgr, control_scores, site_means, split, spread
 
@@ -52,6 +53,15 @@ class Recorded:
                 call_site=self.sites[row] if sites and self.sites else None,
                 answer=self.answers[row][place] if self.answers else None,
             )
+            for row in rows
+            for place, model in enumerate(self.prices)
+        ]
+
+    def textless(self, rows: Sequence[int], *, sites: bool) -> list[Example]:
+        """The labels of some rows as a ledger has them that keeps no text: counts and call sites."""
+        counts = {row: stored_counts(self.prompts[row]) for row in rows}
+        return [
+            Example("", model, float(self.quality[row, place]), self.sites[row] if sites and self.sites else None, counts=counts[row])
             for row in rows
             for place, model in enumerate(self.prices)
         ]
@@ -122,20 +132,28 @@ def _mmlu(seeds: int) -> None:
         ("MMLU, half of the prompts, with call site", len(data.prompts) // 2, True),
     ):
         areas: dict[str, list[float]] = {}
-        outcomes = []
+        outcomes: dict[str, list[tuple[float, float]]] = {}
         for seed in range(seeds):
             learn, judge = split(len(data.prompts), learn_rows, seed)
-            router = LearnedRouter(data.prices, "strong", seed=seed).fit(data.examples(learn, sites=sites))
             where = [data.sites[row] if sites and data.sites else None for row in judge]
-            gain = np.array([router.gain(data.prompts[row], site) for row, site in zip(judge, where, strict=True)])
-            for name, score in {"LearnedRouter": gain, **_controls(data, learn, judge, seed)}.items():
+            scores = {}
+            for name, examples in (
+                ("LearnedRouter", data.examples(learn, sites=sites)),
+                (_TEXTLESS, data.textless(learn, sites=sites)),
+            ):
+                router = LearnedRouter(data.prices, "strong", seed=seed).fit(examples)
+                scores[name] = np.array([router.gain(data.prompts[row], site) for row, site in zip(judge, where, strict=True)])
+                chosen = [router.decide(data.prompts[row], site).model for row, site in zip(judge, where, strict=True)]
+                columns = [list(data.prices).index(str(model)) for model in chosen]
+                outcomes.setdefault(name, []).append(_outcome(data, judge, columns, 1))
+            for name, score in {**scores, **_controls(data, learn, judge, seed)}.items():
                 areas.setdefault(name, []).append(apgr(score, data.quality[judge]))
-            chosen = [router.decide(data.prompts[row], site).model for row, site in zip(judge, where, strict=True)]
-            outcomes.append(_outcome(data, judge, [list(data.prices).index(str(model)) for model in chosen], 1))
         print(table(f"{title}, {seeds} splits", ("ranked by", "APGR"), [(name, _interval(found)) for name, found in areas.items()]))
-        print(table(f"{title}: decisions", _DECIDED, [_decided("LearnedRouter, min_quality 0.98", 0.98, outcomes)]))
+        rows = [_decided(f"{name}, min_quality 0.98", 0.98, found) for name, found in outcomes.items()]
+        print(table(f"{title}: decisions", _DECIDED, rows))
 
 
+_TEXTLESS = "LearnedRouter without texts"
 _DECIDED = ("policy", "quality / reference", "lowest", "target met", "dollars saved")
 
 
@@ -161,7 +179,11 @@ def _gsm8k(seeds: int) -> None:
             learn, judge = split(len(data.prompts), int(share * len(data.prompts)), seed)
             examples = data.examples(learn, sites=False)
             router = LearnedRouter(data.prices, "strong", seed=seed).fit(examples)
-            scores = {"LearnedRouter (question alone)": np.array([router.gain(data.prompts[row]) for row in judge])}
+            textless = LearnedRouter(data.prices, "strong", seed=seed).fit(data.textless(learn, sites=False))
+            scores = {
+                "LearnedRouter (question alone)": np.array([router.gain(data.prompts[row]) for row in judge]),
+                _TEXTLESS: np.array([textless.gain(data.prompts[row]) for row in judge]),
+            }
             for target, found in outcomes.items():
                 cascade = Cascade(["weak", "strong"], min_quality=target, seed=seed).fit(examples)
                 confidence = np.array([cascade.confidence(data.prompts[row], answers[row][0]) for row in judge])
@@ -222,16 +244,19 @@ def _nine(seeds: int) -> None:
     names = list(data.prices)
     rows = []
     for target in (0.97, 0.98, 0.995):
-        for title, fitted, told in (
-            ("question alone", False, False),
-            ("question alone, sites in fit", True, False),
-            ("call site", True, True),
+        for title, fitted, told, textless in (
+            ("question alone", False, False, False),
+            ("question alone, sites in fit", True, False, False),
+            ("call site", True, True, False),
+            ("question alone, without texts", False, False, True),
+            ("call site, without texts", True, True, True),
         ):
             outcomes = []
             for seed in range(seeds):
                 learn, judge = split(len(data.prompts), len(data.prompts) // 2, seed)
                 best = int(data.quality[learn].mean(axis=0).argmax())
-                router = LearnedRouter(data.prices, names[best], target, seed=seed).fit(data.examples(learn, sites=fitted))
+                examples = data.textless(learn, sites=fitted) if textless else data.examples(learn, sites=fitted)
+                router = LearnedRouter(data.prices, names[best], target, seed=seed).fit(examples)
                 sites = data.sites if told else None
                 columns = [names.index(str(router.decide(data.prompts[row], sites[row] if sites else None).model)) for row in judge]
                 outcomes.append(_outcome(data, judge, columns, int(data.quality[judge].mean(axis=0).argmax())))
@@ -258,17 +283,20 @@ def _unseen(seeds: int) -> None:
         known = sorted(set(sites))
         names = list(data.prices)
         groups = np.array_split(np.random.default_rng(0).permutation(known), min(seeds, len(known)))
-        outcomes: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+        outcomes: dict[str, list[tuple[float, float]]] = {}
         for group in groups:
             learn, judge = np.flatnonzero(~np.isin(sites, group)), np.flatnonzero(np.isin(sites, group))
             best = int(data.quality[learn].mean(axis=0).argmax()) if reference is None else reference
             router = LearnedRouter(data.prices, names[best], 0.98).fit(data.examples(learn, sites=True))
-            for told, found in outcomes.items():
-                columns = [names.index(str(router.decide(data.prompts[row], sites[row] if told else None).model)) for row in judge]
-                found.append(_outcome(data, judge, columns, best))
-        rows += [
-            _decided(f"{name}, {'new call site given' if told else 'question alone'}", 0.99, found) for told, found in outcomes.items()
-        ]
+            textless = LearnedRouter(data.prices, names[best], 0.98).fit(data.textless(learn, sites=True))
+            for title, made, told in (
+                ("new call site given", router, True),
+                ("question alone", router, False),
+                ("question alone, without texts", textless, False),
+            ):
+                columns = [names.index(str(made.decide(data.prompts[row], sites[row] if told else None).model)) for row in judge]
+                outcomes.setdefault(title, []).append(_outcome(data, judge, columns, best))
+        rows += [_decided(f"{name}, {title}", 0.99, found) for title, found in outcomes.items()]
     print(table("Call sites that were left out of the examples, against the default model", _DECIDED, rows))
 
 

@@ -336,7 +336,7 @@ class Call:
         record = self._blank(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
-        # What waits for the writer holds neither the call nor the answer: a thousand hits would keep a thousand prompts.
+        # What waits for the writer holds neither the call nor the answer, and of the prompt the excerpt of its question at most.
         baseline = None if route is None else route.models[route.baseline]
         record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
         self._thrift.ledger.append(record)
@@ -464,12 +464,8 @@ class Call:
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
-        prompt = request.prompt
-        if prompt is not None:
-            record.prompt_hash = prompt.hash
-            record.prompt_chars = prompt.chars
-            record.system_chars = prompt.system_chars
-            record.message_count = prompt.messages
+        if request.prompt is not None:
+            request.prompt.describe(record)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:

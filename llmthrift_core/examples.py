@@ -1,14 +1,14 @@
-"""What routers learn from, out of the ledger: judged answers whose text is stored."""
+"""What routers learn from, out of the ledger: judged answers of which the prompt or its counts are stored."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment, to_us
-from llmthrift_core.quality.labelled import read_labelled
+from llmthrift_core.quality.labelled import LabelledCall, read_labelled
 from llmthrift_core.request import question_of_text
 from llmthrift_core.routing.example import Example, Examples
 from llmthrift_core.routing.model_names import names_of_calls
@@ -16,16 +16,19 @@ from llmthrift_core.routing.model_names import names_of_calls
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
+_NOTHING_STORED: Final = "nothing stored of the prompt"
+
 
 def examples_of_ledger(
     database: Database, *, since: Moment | None = None, models: Mapping[str, float | str] | None = None, escalations: bool = False
 ) -> Examples:
     """See `Thrift.examples`.
 
-    The prompt is the question of the last user message, which is what a `LearnedPolicy` decides by. A routed call's row has the name of
-    the tier; one model may have other names in other routers, and answers that were not routed have none: so `models` says which names
-    are meant. A name's own text, or the model's name that is given as its price, stands for that model and its dated releases; the tier
-    tells names of one model apart, and alone tells which answers are meant by a name with a number as its price.
+    The prompt is the question of the last user message, which is what a `LearnedPolicy` decides by; where its text is not stored, the
+    example has its counts. A routed call's row has the name of the tier; one model may have other names in other routers, and answers that
+    were not routed have none: so `models` says which names are meant. A name's own text, or the model's name that is given as its price,
+    stands for that model and its dated releases; the tier tells names of one model apart, and alone tells which answers are meant by a name
+    with a number as its price.
     """
     names_of = names_of_calls(models)
     found, skipped = Examples(), Counter[str]()
@@ -40,17 +43,27 @@ def examples_of_ledger(
                 skipped["answer of another model"] += 1
             elif len(names) > 1:
                 skipped[f"not routed, and {' and '.join(map(repr, names))} are the same model"] += 1
-            elif each.prompt is None:
-                skipped["no text stored"] += 1
+            elif each.prompt is None and each.counts is None:
+                skipped[_NOTHING_STORED] += 1
             else:
-                question, name = question_of_text(each.prompt), names[0]
-                found.append(Example(question, name, each.judged.quality, call_site=call["call_site"], answer=each.answer))
+                name = names[0]
+                found.append(_example(each, name))
                 last[name] = max(last.get(name, (0, "")), (call["at_us"], call["model"]))
-    if not found and (textless := skipped["no text stored"]):
+    if not found and (unknown := skipped[_NOTHING_STORED]):
         raise ConfigurationError(
-            f"{textless:,} answers were judged, but the text of none is stored, and a router learns from texts. Texts are stored from now "
-            'on with Thrift(capture="text"), after the function given as redact; with capture="features" there is only a hash and counts'
+            f'{unknown:,} answers were judged, but nothing is stored of their prompts. From now on Thrift(capture="features"), the '
+            'default, stores counts that a router learns from, and Thrift(capture="text") prompts and answers, after the function given as '
+            "redact; calls that the application records itself with ledger.record have no prompt"
         )
     found.skipped = dict(skipped)
     found.models = {name: model for name, (_, model) in last.items()}
     return found
+
+
+def _example(each: LabelledCall, model: str) -> Example:
+    quality, call = each.judged.quality, each.judged.call
+    tokens = call["output_tokens"] if call["cache"] is None else None  # a hit generates none
+    if each.prompt is None:
+        return Example("", model, quality, call_site=call["call_site"], counts=each.counts, answer_tokens=tokens)
+    question = question_of_text(each.prompt)
+    return Example(question, model, quality, call_site=call["call_site"], answer=each.answer, answer_tokens=tokens)

@@ -9,17 +9,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.lexical import Excerpt
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.flight import Caller
     from llmthrift_core.cache.mode import CacheMode
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
     from llmthrift_core.usage import Usage
 
 AttemptReason = Literal["retry", "fallback", "escalation"]
-_ASKING: Final = ("human", "user")
+_ASKING: Final = ("human", "HumanMessageChunk", "user")
+_WHOLE: Final = "prompt"
 _ROLES: Final = (*_ASKING, "ai", "assistant", "chatbot", "developer", "function", "model", "system", "tool")
 _MESSAGE: Final = re.compile(rf"^({'|'.join(_ROLES)}): ", re.MULTILINE)
 
@@ -33,6 +36,7 @@ class PromptFeatures:
         chars: characters of all messages.
         system_chars: characters of the system messages.
         messages: number of messages.
+        question: what a routing policy would see as the question; the counts in lexical.py are kept of it. "": there is none.
         text: the prompt as text, built only when it is stored.
     """
 
@@ -40,14 +44,16 @@ class PromptFeatures:
     chars: int
     system_chars: int
     messages: int
+    question: str = ""
     text: Callable[[], str] | None = None
 
     @classmethod
-    def of(cls, messages: Sequence[tuple[str, str]], capture: str) -> PromptFeatures:
+    def of(cls, messages: Sequence[tuple[str, str]], capture: str, *, question: str | None = None) -> PromptFeatures:
         """The features of (role, text) pairs; a completion model's prompt is one pair of the role "prompt".
 
         Args:
             capture: as for `Thrift`.
+            question: None is the last user message, or a completion model's prompt.
         """
         joined = "\x1e".join([text for _, text in messages])
         return cls(
@@ -55,8 +61,18 @@ class PromptFeatures:
             chars=len(joined) - max(len(messages) - 1, 0),
             system_chars=sum(len(text) for role, text in messages if role == "system"),
             messages=len(messages),
+            question=_asked(messages) if question is None else question,
             text=(lambda: _as_text(messages)) if capture == "text" else None,
         )
+
+    def describe(self, record: CallRecord) -> None:
+        """Note hash and counts in a row; those of the question are made by the ledger's writer."""
+        record.prompt_hash = self.hash
+        record.prompt_chars = self.chars
+        record.system_chars = self.system_chars
+        record.message_count = self.messages
+        if self.question:
+            record.question = Excerpt.of(self.question)
 
 
 @dataclass(slots=True)
@@ -172,8 +188,15 @@ class Response:
         return self.estimate() if self.estimate is not None else Usage(estimated=True)
 
 
+def _asked(messages: Sequence[tuple[str, str]]) -> str:
+    for role, text in reversed(messages):
+        if role in _ASKING or role == _WHOLE:
+            return text
+    return ""
+
+
 def _as_text(messages: Sequence[tuple[str, str]]) -> str:
-    return messages[0][1] if len(messages) == 1 and messages[0][0] == "prompt" else "\n".join(f"{role}: {text}" for role, text in messages)
+    return messages[0][1] if len(messages) == 1 and messages[0][0] == _WHOLE else "\n".join(f"{role}: {text}" for role, text in messages)
 
 
 def question_of_text(text: str) -> str:

@@ -54,8 +54,9 @@ class Thrift:
         durability: "batched" commits within 200 ms; "sync" commits before a call returns. Either survives the death of the process.
         prices: a PriceCatalog, or a TOML file or mapping of price overrides.
         clock: seconds since the epoch; for tests.
-        capture: what of a prompt is stored: "off", "features" (hash and counts), or "text" (prompt and answer).
-        redact: applied to every captured text before it is stored.
+        capture: what of a prompt is stored: "off"; "features": a hash, and counts such as its length and its share of digits, from which a
+            router learns (lexical.py says what they tell of a text); or "text": these, the prompt and the answer.
+        redact: applied to every captured text before it is stored; counts are of the text before that.
         retention_days: single calls and texts older than this are deleted, while the sums in reports stay; None keeps them.
         synchronous: SQLite's setting: "NORMAL" may lose the last commits when the power fails, "FULL" does not.
         busy_timeout_seconds: how long a write waits for another process before it counts as failed.
@@ -330,7 +331,10 @@ class Thrift:
     def examples(
         self, since: Moment | None = None, *, models: Mapping[str, float | str] | None = None, escalations: bool = False
     ) -> Examples:
-        """The judged answers whose text is stored, as a router or a cascade learns from them.
+        """The judged answers, as a router or a cascade learns from them.
+
+        With capture="features" they have counts instead of the prompt and no answer: a `LearnedRouter` learns from that, while cascades and
+        simulations need texts.
 
         Args:
             since: the calls from then on.
@@ -341,7 +345,7 @@ class Thrift:
                 without; `python -m benchmarks.routing escalations`), and a cascade that is fitted to them learns its own opinion.
 
         Raises:
-            ConfigurationError: answers were judged, but no text is stored: that needs `Thrift(capture="text")`.
+            ConfigurationError: answers were judged, but nothing is stored of their prompts, as with capture="off".
         """
         from llmthrift_core.examples import examples_of_ledger
 

@@ -11,7 +11,7 @@ from llmthrift_langchain.messages import text_of
 
 
 def features_of_messages(messages: Sequence[BaseMessage], capture: str) -> PromptFeatures:
-    """Hash and counts of a conversation."""
+    """Hash and counts of a conversation. Its question is the last human message, as for a routing policy."""
     pairs: list[tuple[str, str]] = []
     for message in messages:
         content = message.content

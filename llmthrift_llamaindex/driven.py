@@ -18,7 +18,7 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
-from llmthrift_core.request import CacheUse, PromptFeatures, Request
+from llmthrift_core.request import CacheUse, Request
 from llmthrift_core.routing import AnswerContext
 from llmthrift_core.settings import is_observing
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
@@ -27,8 +27,9 @@ from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import canonical_messages, system_of
 from llmthrift_llamaindex.ownership import owned_by
+from llmthrift_llamaindex.prompt import asked_question, features_of
 from llmthrift_llamaindex.replay import CachedAnswer
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_input, has_tool_calls, pairs_of, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_input, has_tool_calls, response_of
 from llmthrift_llamaindex.runs import current_run
 from llmthrift_llamaindex.semantic import semantic_use
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
@@ -72,6 +73,7 @@ class DrivenCall:
         identity = request_ids.new_request_id()
         trace, parent = current_run()
         only = behind.model(None) if self._tiers is None else None
+        route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin)
         self.request = Request(
             model="" if only is None else str(arguments.get("model") or model_of(only)),
             provider=None if only is None else provider_of(only),
@@ -81,17 +83,17 @@ class DrivenCall:
             trace_id=trace or identity,
             parent_id=parent,
             stream="stream" in method,
-            prompt=None if thrift.capture == "off" else PromptFeatures.of(pairs_of(self._asked), thrift.capture),
+            prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
             cache=self._cache_use(current_cache_mode() if mode is None else checked_cache_mode(mode), max_tier, attribution),
-            route=behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin),
+            route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
             input_tokens=partial(count_input, self._asked, model_of(behind.model(None)), self._said),
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
         )
 
-        if self.request.route is not None:
-            self._tiers = self.request.route.tiers  # which the policy may have narrowed
+        if route is not None:
+            self._tiers = route.tiers  # which the policy may have narrowed
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
 
     # --- life ---
@@ -323,6 +325,13 @@ class DrivenCall:
     @property
     def _provider(self) -> str | None:
         return provider_of(self._behind.model(self.call.tier))
+
+    def _question(self) -> str:
+        try:
+            return asked_question(self._asked, self._behind.answers.extract_question)
+        except Exception as error:  # a function of the application's, which fails open where it serves the cache too
+            self._thrift.note_failure("features", error)
+            return ""
 
     def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
         policy = self._behind.answers.policy

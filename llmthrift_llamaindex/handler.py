@@ -30,7 +30,7 @@ from pydantic import Field, PrivateAttr
 from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.call import Call
-from llmthrift_core.request import PromptFeatures, Request, Response
+from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.direct import DirectPredictions
@@ -38,7 +38,8 @@ from llmthrift_llamaindex.emitter import embedding_of_event, llm_of_event
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import system_of
 from llmthrift_llamaindex.ownership import owning_call
-from llmthrift_llamaindex.response import Asked, Pieces, embedding_usage, pairs_of, response_of
+from llmthrift_llamaindex.prompt import asked_question, features_of
+from llmthrift_llamaindex.response import Asked, Pieces, embedding_usage, response_of
 from llmthrift_llamaindex.runs import around, follow_runs, listeners, run_of
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
 
@@ -231,14 +232,13 @@ class ThriftEventHandler(BaseEventHandler):
         if attribution.call_site is None and not isinstance(asked, str) and (system := system_of(asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
         trace, parent = run_of(span)
-        capture = self.thrift.capture
         return Request(
             model=model,
             provider=None if llm is None else provider_of(llm),
             attribution=attribution,
             trace_id=trace,
             parent_id=parent,
-            prompt=None if capture == "off" else PromptFeatures.of(pairs_of(asked), capture),
+            prompt=features_of(asked, self.thrift.capture, asked_question(asked)),
         )
 
     def _end(self, event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:

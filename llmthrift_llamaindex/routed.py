@@ -12,10 +12,10 @@ from llmthrift_core.request import RouteUse
 from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
 from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
-from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, question_of, system_of
+from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of
 from llmthrift_llamaindex.pins import Pinned, Pins
+from llmthrift_llamaindex.prompt import asked_question
 from llmthrift_llamaindex.response import Asked, pairs_of
-from llmthrift_llamaindex.semantic import question_in
 from llmthrift_llamaindex.tags import active_tags, is_agent_step, workflow_run
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
@@ -101,11 +101,9 @@ class ManyModels:
         """How a call is routed. A loop of tools is judged by what it began with."""
         begun: Asked = asked if isinstance(asked, str) else before_tools(asked)
         pairs = pairs_of(begun)
-        asks = begun if isinstance(begun, str) else question_of(begun)
-        found = question_in(asks, self.answers.extract_question)  # documents say nothing of how hard the question is
         kept = None if pin is None else self._pins.of(pin)
         request = RouteRequest(
-            question=asks if found is None else found[1],
+            question=asked_question(begun, self.answers.extract_question),
             system="" if isinstance(begun, str) else system_of(begun),
             history_messages=len(pairs),
             input_chars=sum(len(text) for _, text in pairs),

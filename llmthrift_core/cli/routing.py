@@ -79,7 +79,7 @@ def simulate_policy(
     if as_json:
         typer.echo(json.dumps(found.to_dicts(), indent=2))
     else:
-        typer.echo(f"{found}{_left_out(examples)}\n\n{found.curve_text()}")
+        typer.echo(f"{found}{_left_out({**examples.skipped, **traffic.skipped})}\n\n{found.curve_text()}")
     if plot is not None:
         found.chart().save(str(plot), format="html", inline=True)
         typer.echo(f"saved {plot}", err=as_json)
@@ -114,7 +114,11 @@ def fit(
         if not made.fitted:
             raise ConfigurationError(f"nothing was learned, so nothing is saved: {len(examples):,} examples are too few, or all alike")
         saved = thrift.routers.save(made, name=name, note=note)
-    typer.echo(f"fitted on {len(examples):,} examples.{_left_out(examples)}")
+    textless = sum(example.counts is not None for example in examples)
+    alone = (
+        f" No text is stored of {textless:,}, so it was learned from counts and call sites alone." if textless and kind == "learned" else ""
+    )
+    typer.echo(f"fitted on {len(examples):,} examples.{alone}{_left_out(examples.skipped)}")
     typer.echo(f"saved version {saved.version} of {name!r}, {saved.size_bytes / 1e6:.1f} MB; it is the active one")
 
 
@@ -178,16 +182,16 @@ def _priced(
 
     if not examples:
         raise ConfigurationError(
-            f"there are no examples.{_left_out(examples)} In a ledger they are calls that were judged, by thrift.feedback(...) or an "
-            'Evaluation, and whose text was stored with Thrift(capture="text")'
+            f"there are no examples.{_left_out(examples.skipped)} In a ledger they are calls that were judged, by thrift.feedback(...) or "
+            'an Evaluation, and of whose prompts the counts or the text were stored with Thrift(capture="features" or "text")'
         )
     found = sorted({example.model for example in examples})
     known = models if models is not None else {name: examples.models.get(name, name) for name in found}
     return ModelPrices.of(known, catalog), known
 
 
-def _left_out(examples: Examples) -> str:
-    counts = ", ".join(f"{why} ({count:,})" for why, count in examples.skipped.items())
+def _left_out(skipped: Mapping[str, int]) -> str:
+    counts = ", ".join(f"{why} ({count:,})" for why, count in skipped.items())
     return f" Left out: {counts}." if counts else ""
 
 

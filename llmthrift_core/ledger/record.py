@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.lexical import Excerpt, to_bytes
 from llmthrift_core.usage import Usage
 
 logger = logging.getLogger("llmthrift.ledger")
@@ -78,6 +79,10 @@ class CallRecord:
     rejected: str | None = None
     confidence: float | None = None
     escalated: int = 0
+    lexical_counts: bytes | None = None
+
+    # Not a column: what `complete` makes the counts of.
+    question: Excerpt | None = None
 
     def __init__(
         self,
@@ -121,7 +126,13 @@ class CallRecord:
         return self._identity() + rest
 
     def complete(self) -> None:
-        """Fill in what the hot path left out. Called once by the ledger's writer, before the row is made."""
+        """Fill in what the hot path left out. Called by the ledger's writer before the row is made."""
+        if (question := self.question) is not None:
+            self.question = None
+            try:
+                self.lexical_counts = to_bytes(question.counts())
+            except Exception as error:
+                logger.error("a row is recorded without the counts of its question: %s", type(error).__name__)
 
     def values(self) -> tuple[Any, ...]:
         """The row, in the order of COLUMNS; unknown is ''."""
@@ -166,7 +177,8 @@ class LateRecord(CallRecord):
     fill: Callable[[CallRecord], None] | None = None
 
     def complete(self) -> None:
-        """Work out the amounts. If that fails, the row is written without them: unknown is not zero."""
+        """Work out the amounts too. If that fails, the row is written without them: unknown is not zero."""
+        super().complete()
         fill, self.fill = self.fill, None
         if fill is not None:
             try:
@@ -206,7 +218,7 @@ _IDENTITY: Final = (
 )
 _rare_parts = attrgetter(*_RARE_PARTS, "other")
 _FLAGS: Final = ("estimated", "stream")
-_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "is_plain"))
+_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "is_plain", "question"))
 _PLAIN_REST: Final = (
     "input_tokens",
     "output_tokens",

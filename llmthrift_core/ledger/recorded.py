@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, func, or_, select
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.lexical import from_bytes
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.storage.tables import adjustments, calls
@@ -28,7 +29,8 @@ class RecordedCall(Mapping[str, Any]):
 
     Holds the columns of the table `calls` (storage/tables.py), where a later price is in place already, and:
     `at` (datetime, UTC), `tags` (dict), `estimated`, `stream` and `escalated` (bool), `rejected` (pairs of a tier and why it was not
-    chosen), `adjusted` (True where the price came later), `latency_seconds`, and for each `..._nano_usd` the Decimal `..._usd`.
+    chosen), `lexical_counts` (numbers, see lexical.py), `adjusted` (True where the price came later), `latency_seconds`, and for each
+    `..._nano_usd` the Decimal `..._usd`.
     None is unknown.
     """
 
@@ -42,6 +44,7 @@ class RecordedCall(Mapping[str, Any]):
         values["stream"] = bool(values["stream"])
         values["escalated"] = bool(values["escalated"])
         values["rejected"] = tuple((tier, why) for tier, why in json.loads(values["rejected"])) if values["rejected"] else ()
+        values["lexical_counts"] = None if values["lexical_counts"] is None else from_bytes(values["lexical_counts"])
         values["latency_seconds"] = None if values["latency_us"] is None else values["latency_us"] / 1e6
         for name in _MONEY:
             nano_usd = values[name]

@@ -105,8 +105,8 @@ def clean_attribution(who: Attribution) -> Attribution:
 def _repair_call(call: CallRecord) -> CallRecord:
     repaired = copy(call)
     for name, value in vars(call).items():
-        if name == "fill":
-            continue  # of a LateRecord, done already
+        if name in ("fill", "question", "lexical_counts"):
+            continue  # the first two are done with by now, and the counts are our own
         if name == "attribution":
             repaired.attribution = clean_attribution(value)
         elif value is None and name in _NULLABLE | {"provider"}:

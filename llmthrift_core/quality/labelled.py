@@ -1,4 +1,4 @@
-"""Judged calls with their text."""
+"""Judged calls with what is stored of their text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from llmthrift_core.ledger.judged import JudgedCall, read_judged, read_reviewed
-from llmthrift_core.storage.tables import captures
+from llmthrift_core.lexical import from_bytes
+from llmthrift_core.storage.tables import calls, captures
 
 _BATCH: Final = 500
 
@@ -21,11 +22,13 @@ class LabelledCall:
     Attributes:
         judged: the call and its quality.
         prompt, answer: None where no text is stored.
+        counts: of the question, see `llmthrift_core.lexical`; None where they are not stored.
     """
 
     judged: JudgedCall
     prompt: str | None
     answer: str | None
+    counts: tuple[float, ...] | None
 
 
 def read_labelled(connection: Connection, *, since_us: int | None, escalations: bool) -> Iterator[LabelledCall]:
@@ -44,9 +47,12 @@ def read_labelled(connection: Connection, *, since_us: int | None, escalations: 
 
 
 def _with_text(connection: Connection, judged: Sequence[JudgedCall]) -> Iterator[LabelledCall]:
-    query = select(captures.c.request_id, captures.c.prompt, captures.c.answer).where(
-        captures.c.request_id.in_({each.call["request_id"] for each in judged})
+    query = (
+        select(calls.c.request_id, captures.c.prompt, captures.c.answer, calls.c.lexical_counts)
+        .select_from(calls.outerjoin(captures, captures.c.request_id == calls.c.request_id))
+        .where(calls.c.request_id.in_({each.call["request_id"] for each in judged}))
     )
-    texts = {request_id: (prompt, answer) for request_id, prompt, answer in connection.execute(query)}
+    stored = {request_id: texts for request_id, *texts in connection.execute(query)}
     for each in judged:
-        yield LabelledCall(each, *texts.get(each.call["request_id"], (None, None)))
+        prompt, answer, counts = stored[each.call["request_id"]]
+        yield LabelledCall(each, prompt, answer, None if counts is None else from_bytes(counts))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.lexical import LEXICAL, lexical
 from llmthrift_core.routing.calibration import threshold_for
 from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList, StructureCheck, Verifier
 from llmthrift_core.routing.checks.check import name_of
 from llmthrift_core.routing.confidence import Confidence, is_learnable
 from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.features import LEXICAL, lexical
 from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.state import packed, unpacked, version_of
 from llmthrift_core.routing.verdict import Verdict
@@ -117,7 +117,10 @@ class Cascade:
         given = checked(examples)
         answers = [each for each in given if each.answer is not None and each.model in self._models[:-1]]
         if given and not answers:
-            raise ConfigurationError(f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers")
+            raise ConfigurationError(
+                f"no example has an answer of {', '.join(self._models[:-1])}; a cascade learns from answers, "
+                'which a ledger has where Thrift(capture="text") stored them'
+            )
         quality = np.array([float(each.quality) for each in answers])
         if not is_learnable(quality):
             self._learned = None

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.lexical import LEXICAL
+from llmthrift_core.routing.model_prices import tokens_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +17,14 @@ class Example:
     """How good one model's answer to one prompt was.
 
     Attributes:
-        prompt: the question as the router will see it.
+        prompt: the question as the router will see it; "" where no more than its counts is known.
         model: who answered.
         quality: 0 (useless) to 1 (perfect).
         call_site: where in the application the call is made: a prompt template, a chain, a node of an agent; None if unknown.
-        answer: the answer's text. A router learns from it how long the model's answers are; a cascade cannot learn without it.
+        answer: the answer's text, without which a cascade cannot learn.
         context: what else is known of the answer, for a cascade's checks: `{"logprobs": [...]}`.
+        counts: what capture="features" kept of the prompt, as `llmthrift_core.lexical` gives it; None where the prompt is known.
+        answer_tokens: what the provider counted, for what the model's answers cost; None: told by the answer's text, where that is known.
     """
 
     prompt: str
@@ -29,6 +33,20 @@ class Example:
     call_site: str | None = None
     answer: str | None = None
     context: Mapping[str, Any] | None = field(default=None, hash=False)
+    counts: tuple[float, ...] | None = None
+    answer_tokens: int | None = None
+
+    @property
+    def length(self) -> float | None:
+        """About how many tokens the answer has; None where nothing is known of it."""
+        if self.answer_tokens is not None:
+            return float(self.answer_tokens)
+        return None if self.answer is None else float(tokens_of(len(self.answer)))
+
+    @property
+    def known(self) -> tuple[str, tuple[float, ...]]:
+        """What is known of the prompt: equal for equal prompts and, where their text is not known, also for others with equal counts."""
+        return self.prompt, self.counts or ()
 
 
 class Examples(list[Example]):
@@ -63,6 +81,10 @@ def checked(examples: Iterable[Example]) -> list[Example]:
         ):
             if not isinstance(value, str) and not (optional and value is None):
                 raise ConfigurationError(f"{name} of example {place} must be text, not {type(value).__name__}")
+        if not isinstance(tokens := example.answer_tokens, int | None) or (tokens is not None and tokens < 0):
+            raise ConfigurationError(f"answer_tokens of example {place} must be a number of tokens, not {tokens!r}")
+        if example.counts is not None:
+            _check_counts(example, place)
         try:
             quality = float(example.quality)
         except (TypeError, ValueError):
@@ -73,3 +95,15 @@ def checked(examples: Iterable[Example]) -> list[Example]:
                 "leave out what has no label"
             )
     return kept
+
+
+def _check_counts(example: Example, place: int) -> None:
+    if example.prompt:
+        raise ConfigurationError(f"example {place} has a prompt and counts; counts are for examples whose prompt is not known")
+    counts = example.counts
+    if (
+        not isinstance(counts, tuple)
+        or len(counts) != LEXICAL
+        or not all(isinstance(each, float) and math.isfinite(each) for each in counts)
+    ):
+        raise ConfigurationError(f"counts of example {place} must be a tuple of {LEXICAL} finite floats, as thrift.examples() gives them")

@@ -1,12 +1,13 @@
-"""What a router sees of a text: hashed character n-grams and some counts. Tens of microseconds for an ordinary prompt, no vocabulary."""
+"""Hashed character n-grams of a text. Tens of microseconds for an ordinary prompt, no vocabulary."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from llmthrift_core.lexical import Excerpt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,30 +16,14 @@ if TYPE_CHECKING:
 
 BUCKETS: Final = 2**14
 """N-grams are hashed into so many columns."""
-MOST_CHARS: Final = 6_000
-"""Of a longer text its two ends count: a pasted book is judged by its beginning and its end."""
 
 _SIZES: Final = (3, 4)
 _PRIMES: Final = tuple(np.uint32(prime) for prime in (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263, 374_761_393))  # xxHash's
-_CLASSES: Final = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "?", ",", ".", "\n", "+-*/=^<>\\${}()[]", "_", "\"'`", ":;")
-_CLASS_OF: Final = np.full(256, len(_CLASSES), dtype=np.intp)
-for _place, _characters in enumerate(_CLASSES):
-    _CLASS_OF[list(_characters.encode())] = _place
-_CLASS_OF[128:] = len(_CLASSES) + 1
-_NUMBER_OF_CLASSES: Final = len(_CLASSES) + 2
-
-LEXICAL: Final = _NUMBER_OF_CLASSES + 8
-"""How many lexical features there are."""
-
-
-def shortened(text: str) -> str:
-    """The text without the middle of a very long one."""
-    return text if len(text) <= MOST_CHARS else f"{text[: MOST_CHARS // 2]}\n{text[-MOST_CHARS // 2 :]}"
 
 
 def ngrams(text: str) -> tuple[NDArray[np.intp], Floats]:
     """The columns of the text's character n-grams (3 and 4 bytes, case and white space ignored), each once, and 1 + log of their counts."""
-    data = np.frombuffer(f" {' '.join(shortened(text).lower().split())} ".encode(errors="replace"), dtype=np.uint8).astype(np.uint32)
+    data = np.frombuffer(f" {' '.join(Excerpt.of(text).text.lower().split())} ".encode(errors="replace"), dtype=np.uint8).astype(np.uint32)
     hashes = []
     for size in _SIZES:
         if len(data) < size:
@@ -53,27 +38,6 @@ def ngrams(text: str) -> tuple[NDArray[np.intp], Floats]:
     counts = np.bincount(np.concatenate(hashes), minlength=BUCKETS)
     columns = np.flatnonzero(counts)
     return columns, 1.0 + np.log(counts[columns])
-
-
-def lexical(text: str) -> Floats:
-    """Counts that say something about any text, shape (LEXICAL,): lengths as logarithms, kinds of characters as shares."""
-    kept = shortened(text)
-    data = np.frombuffer(kept.encode(errors="replace"), dtype=np.uint8)
-    shares = np.bincount(_CLASS_OF[data], minlength=_NUMBER_OF_CLASSES) / (len(data) + 1)
-    words = kept.split()
-    lines = [len(line) for line in kept.splitlines() if line and not line.isspace()] or [0]
-    number = len(words) + 1
-    lengths = (
-        math.log1p(len(text)),
-        math.log1p(len(words)),
-        sum(map(len, words)) / number,
-        len(set(words)) / number,
-        math.log1p(len(lines)),
-        math.log1p(max(lines)),
-        math.log1p(lines[0]),
-        math.log1p(lines[-1]),
-    )
-    return np.concatenate([np.sqrt(shares), lengths])
 
 
 def inverse_document_frequency(rows: Sequence[tuple[NDArray[np.intp], Floats]]) -> Floats:

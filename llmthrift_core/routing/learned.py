@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.lexical import chars_of, stored_counts
 from llmthrift_core.routing.calibration import chosen, weight_for
+from llmthrift_core.routing.counted import CountedRepresentation
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.learned_policy import LearnedPolicy
@@ -54,7 +56,7 @@ class _Learned:
         prompts: how many were learned from.
     """
 
-    representation: Representation
+    representation: Representation | CountedRepresentation
     qualities: QualityModel
     weight_with_site: float | None
     weight_without: float | None
@@ -144,15 +146,23 @@ class LearnedRouter:
         """Whether there is something learned to decide by."""
         return self._learned is not None
 
+    @property
+    def needs_text(self) -> bool:
+        """Whether it judges prompts by their text: not before `fit`, nor where it learned from counts and call sites alone."""
+        return self._learned is not None and isinstance(self._learned.representation, Representation)
+
     def fit(self, examples: Iterable[Example]) -> LearnedRouter:
         """Learn from labelled answers, instead of what was learned before. 10,000 take some seconds.
+
+        Where examples have counts instead of a prompt (from a ledger with capture="features"), all are learned from by their counts and
+        call sites alone.
 
         Not every model needs a label for every prompt. Examples of other models are left out. With fewer than 20 prompts, or 20 for each
         of two models, the router learns nothing and abstains, which `decide` gives as its reason. Where the default model has too few
         labels, it is taken to be perfect.
 
         Raises:
-            ConfigurationError: an example cannot be used; what was learned before stays.
+            ConfigurationError: an example cannot be used, or has no text for the embedder; what was learned before stays.
             MissingExtraError: scikit-learn is not installed.
         """
         seen = Observations.of(checked(examples), self.models)
@@ -166,11 +176,11 @@ class LearnedRouter:
             )
             return self
         with one_thread():
-            representation, vectors, held_out = Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+            representation, vectors, held_out = self._represented(seen)
             qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
         mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
         answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
-        usd = np.array([self._usd(prompt, answer_tokens) for prompt in seen.prompts])
+        usd = np.array([self._usd(chars, answer_tokens) for chars in seen.chars])
         spread_usd = float((usd.max(axis=1) - usd.min(axis=1)).mean()) or 1.0
         cost = usd / spread_usd
         if len(qualities.sites) >= FEWEST_SITES:
@@ -202,13 +212,21 @@ class LearnedRouter:
         )
         return self
 
-    def decide(self, prompt: str, call_site: str | None = None, *, allowed: Collection[str] | None = None) -> RouteDecision:
+    def decide(
+        self,
+        prompt: str,
+        call_site: str | None = None,
+        *,
+        allowed: Collection[str] | None = None,
+        counts: tuple[float, ...] | None = None,
+    ) -> RouteDecision:
         """The model for a prompt. Never raises for what a prompt holds: what cannot be judged goes to the default model.
 
         Args:
             call_site: where the call is made, as in the examples. None: judged by the text alone.
             allowed: the models that may be chosen; None is all. Where the default model is not among them, the most expensive of them
                 takes its place.
+            counts: of a prompt whose text is not known, as in an example; `prompt` is "" then. A router that needs texts abstains.
 
         Raises:
             ConfigurationError: none of the models is allowed.
@@ -216,41 +234,47 @@ class LearnedRouter:
         names = self.models if allowed is None else tuple(name for name in self.models if name in allowed)
         if not names:
             raise ConfigurationError(f"none of the allowed models ({', '.join(sorted(allowed or ()))}) is one of {', '.join(self.models)}")
+        chars = len(prompt) if counts is None else chars_of(counts)
         learned = self._learned
         if learned is None:
-            return self._abstained(prompt, names, self._why_not)
+            return self._abstained(chars, names, self._why_not)
         known = bool(learned.qualities.sites)
         if call_site is not None and known and call_site not in learned.qualities.sites:
-            return self._abstained(prompt, names, f"call site {call_site!r:.80} has no examples")
+            return self._abstained(chars, names, f"call site {call_site!r:.80} has no examples")
         try:
-            vector = learned.representation(prompt)
+            if counts is None:
+                vector = learned.representation(prompt)
+            elif isinstance(learned.representation, CountedRepresentation):
+                vector = learned.representation.of_counts(counts)
+            else:
+                return self._abstained(chars, names, "the text of the prompt is not known, and it learned from texts")
         except Exception as error:
             if not self._warned:
                 self._warned = True
                 logger.warning("the embedder of a learned router failed with %s; the default model is used", place_of(error))
-            return self._abstained(prompt, names, f"the embedder failed with {type(error).__name__}")
+            return self._abstained(chars, names, f"the embedder failed with {type(error).__name__}")
         site = call_site if known else None
         if site is None and float(learned.representation.explained(vector[None])[0]) < learned.least_likeness:
-            return self._abstained(prompt, names, _UNLIKE)
+            return self._abstained(chars, names, _UNLIKE)
         quality = learned.qualities.predict(vector, site)
         weight = learned.weight_without if site is None else learned.weight_with_site
         if weight is None:
             why = f"no cheaper choice keeps {self._min_quality:g} of {self._default}'s quality for certain"
-            return self._abstained(prompt, names, why, quality)
-        usd = self._usd(prompt, learned.answer_tokens)
+            return self._abstained(chars, names, why, quality)
+        usd = self._usd(chars, learned.answer_tokens)
         may = np.array([name in names for name in self.models])
         open_to = np.where(may, quality, -np.inf)[None]
         cost = usd[None] / learned.spread_usd
         place = int(chosen(open_to, cost, weight)[0])
         if not may[place]:  # none of the allowed models has enough labels
-            return self._abstained(prompt, names, "no allowed model has enough examples", quality)
+            return self._abstained(chars, names, "no allowed model has enough examples", quality)
         if site is None and learned.caution:
             reference = self.models.index(self._default)
             careful = int(
                 chosen(cautious(open_to, learned.qualities.familiarity(vector[None]), learned.caution, reference), cost, weight)[0]
             )
             if careful == reference != place:
-                return self._abstained(prompt, names, _UNLIKE, quality)
+                return self._abstained(chars, names, _UNLIKE, quality)
             place = careful
         return self._decision(place, quality, usd, weight, learned, names)
 
@@ -306,7 +330,7 @@ class LearnedRouter:
             raise ConfigurationError("the stored router was fitted with an embedder; give the same one: from_bytes(data, embedder=...)")
         if (kept := header["learned"]) is not None:
             router._learned = _Learned(
-                Representation(arrays, embedder),
+                Representation(arrays, embedder) if "basis" in arrays else CountedRepresentation(arrays),
                 QualityModel.restored(kept.pop("sites"), arrays),
                 answer_tokens=arrays["answer_tokens"],
                 **kept,
@@ -339,11 +363,29 @@ class LearnedRouter:
             return header, {}
         return header, {**learned.representation.state, **learned.qualities.state, "answer_tokens": learned.answer_tokens}
 
-    def _usd(self, prompt: str, answer_tokens: Floats) -> Floats:
-        sent = tokens_of(len(prompt))
+    def _represented(self, seen: Observations) -> tuple[Representation | CountedRepresentation, Floats, NDArray[np.intp]]:
+        if not (textless := seen.textless):
+            return Representation.fitted(seen.prompts, seed=self._seed, embedder=self._embedder)
+        if self._embedder is not None:
+            raise ConfigurationError(
+                f"{textless:,} of {len(seen.prompts):,} prompts have no text for the embedder: leave these examples out, "
+                'or use no embedder; Thrift(capture="text") stores texts'
+            )
+        logger.log(
+            logging.INFO if textless == len(seen.prompts) else logging.WARNING,  # texts that are there are not learned from
+            "a router learns from counts and call sites alone, since %d of %d prompts have no text; to learn from words, leave out the "
+            'examples without text; Thrift(capture="text") stores texts',
+            textless,
+            len(seen.prompts),
+        )
+        counts = [stored_counts(prompt) if counts is None else counts for prompt, counts in zip(seen.prompts, seen.counts, strict=True)]
+        return CountedRepresentation.fitted(counts, seed=self._seed)
+
+    def _usd(self, chars: int, answer_tokens: Floats) -> Floats:
+        sent = tokens_of(chars)
         return np.array([self._prices.usd(name, sent, made) for name, made in zip(self.models, answer_tokens, strict=True)])
 
-    def _abstained(self, prompt: str, names: tuple[str, ...], why: str, quality: Floats | None = None) -> RouteDecision:
+    def _abstained(self, chars: int, names: tuple[str, ...], why: str, quality: Floats | None = None) -> RouteDecision:
         model = self._default if self._default in names else next(name for name in reversed(self._by_price) if name in names)
         place = self.models.index(model)
         learned = self._learned
@@ -354,7 +396,7 @@ class LearnedRouter:
             rejected=tuple((name, "abstained" if name in names else "not allowed") for name in self.models if name != model),
             model=model,
             expected_quality=_quality(quality[place]) if quality is not None else None,
-            expected_cost_usd=float(self._usd(prompt, tokens)[place]),
+            expected_cost_usd=float(self._usd(chars, tokens)[place]),
             qualities={} if quality is None else self._qualities(quality),
         )
 

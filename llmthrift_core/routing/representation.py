@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_core.routing.features import BUCKETS, LEXICAL, inverse_document_frequency, lexical, ngrams
+from llmthrift_core.lexical import lexical
+from llmthrift_core.routing.features import BUCKETS, inverse_document_frequency, ngrams
+from llmthrift_core.routing.waves import Waves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,18 +24,10 @@ Embedder = Callable[[Sequence[str]], "Floats"]
 
 _DIMENSIONS: Final = 96
 """Of the latent semantic space. 64 to 256 rank equally well on question answering."""
-_WAVES: Final = 256
-"""Random Fourier features of the lexical counts (Rahimi and Recht, 2007), which make a linear model see curves and corners."""
-_WAVES_WEIGHT: Final = 0.35
-"""Of the lexical kernel; the one of n-grams has weight 1."""
-_BANDWIDTH: Final = 1.0
-"""exp(-_BANDWIDTH / LEXICAL * squared distance): similarity of two texts' standardised counts."""
 _MOST_ROWS: Final = 2_000
 """The latent space is found from so many texts at most, drawn at random, ..."""
 _DRAWN: Final = 0.8
 """... and from such a share of them: the others tell how well it expresses texts that it was not made from."""
-_FURTHEST: Final = 4.0
-"""Standard deviations from the mean at which a count is cut off."""
 
 
 class Representation:
@@ -49,10 +43,7 @@ class Representation:
     def __init__(self, state: Mapping[str, NDArray[Any]], embedder: Embedder | None = None) -> None:
         self._idf: Floats = state["idf"].astype(np.float64)
         self._basis = np.ascontiguousarray(state["basis"], dtype=np.float32)
-        self._centre: Floats = state["centre"]
-        self._scale: Floats = state["scale"]
-        self._frequencies: Floats = state["frequencies"]
-        self._phases: Floats = state["phases"]
+        self._waves = Waves(state)
         self._embedder = embedder
 
     @classmethod
@@ -91,15 +82,11 @@ class Representation:
         )
         dimensions = min(_DIMENSIONS, len(drawn))
         _, _, basis = randomized_svd(sample, dimensions, n_iter=2, random_state=seed)
-        scale = counts.std(axis=0)
         made = cls(
             {
                 "idf": idf.astype(np.float32),
                 "basis": basis.T.astype(np.float16) + np.float16(0),  # no -0, which would make equal routers differ in version
-                "centre": counts.mean(axis=0),
-                "scale": np.where(scale > 1e-9, scale, 1.0),
-                "frequencies": chance.normal(scale=np.sqrt(2 * _BANDWIDTH / LEXICAL), size=(LEXICAL, _WAVES)),
-                "phases": chance.uniform(0, 2 * np.pi, size=_WAVES),
+                **Waves.fitted(counts, chance).state,
             },
             embedder,
         )
@@ -109,7 +96,7 @@ class Representation:
     def __call__(self, text: str) -> Floats:
         """The vector of one text."""
         vector: Floats = np.concatenate(
-            [self._latent(*ngrams(text)), self._waves(lexical(text)), *(rows[0] for rows in self._embedded([text]))]
+            [self._latent(*ngrams(text)), self._waves(np.array(lexical(text))), *(rows[0] for rows in self._embedded([text]))]
         )
         return vector
 
@@ -119,10 +106,7 @@ class Representation:
         return {
             "idf": self._idf.astype(np.float32),
             "basis": self._basis.astype(np.float16),
-            "centre": self._centre,
-            "scale": self._scale,
-            "frequencies": self._frequencies,
-            "phases": self._phases,
+            **self._waves.state,
         }
 
     def explained(self, vectors: Floats) -> Floats:
@@ -138,11 +122,6 @@ class Representation:
         unit = _unit(values * self._idf[columns]).astype(np.float32)
         place: Floats = (unit @ self._basis[columns]).astype(np.float64)
         return place
-
-    def _waves(self, counts: Floats) -> Floats:
-        standard = np.clip((counts - self._centre) / self._scale, -_FURTHEST, _FURTHEST)
-        waves: Floats = np.cos(standard @ self._frequencies + self._phases) * np.sqrt(2 * _WAVES_WEIGHT / _WAVES)
-        return waves
 
     def _embedded(self, texts: Sequence[str]) -> list[Floats]:
         if self._embedder is None:

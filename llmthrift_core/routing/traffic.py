@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,7 @@ class Traffic:
         answers: a text for each model, None where none was stored; of the rows.
         partial: the examples of prompts that lack a model's label: there to learn from, never to judge by.
         distinct: the rows by prompt: the same prompt from two call sites is never learned from and judged by.
+        skipped: how many examples were left out, by reason: without its text a prompt cannot be shown to a policy again.
     """
 
     models: tuple[str, ...]
@@ -46,35 +47,48 @@ class Traffic:
     answers: tuple[tuple[str | None, ...], ...]
     partial: tuple[Example, ...]
     distinct: tuple[tuple[int, ...], ...]
+    skipped: Mapping[str, int]
 
     @classmethod
     def of(cls, examples: Iterable[Example], prices: ModelPrices) -> Traffic:
         """The examples of these models.
 
         Raises:
-            ConfigurationError: an example cannot be used, or fewer than 40 prompts have a label of every model.
+            ConfigurationError: an example cannot be used, none has its prompt's text, or fewer than 40 prompts have a label of every
+                model.
         """
-        given = checked(examples)
+        everything = checked(examples)
+        given = [each for each in everything if each.counts is None]
+        textless = len(everything) - len(given)
+        if textless and not given:
+            raise ConfigurationError(
+                f"the text of none of the {textless:,} examples' prompts is stored, and a policy can be replayed on texts alone. "
+                'Thrift(capture="text") stores texts from now on; to learn, a LearnedRouter needs none'
+            )
         models = tuple(sorted(prices.names, key=prices.blended))
         seen = Observations.of(given, models)
         complete = np.flatnonzero(~np.isnan(seen.quality).any(axis=1))
         if len(complete) < FEWEST_PROMPTS:
+            left_out = (
+                f'. {textless:,} examples are left out, whose text is not stored: that needs Thrift(capture="text")' if textless else ""
+            )
             labels = ", ".join(f"{model} {count:,}" for model, count in zip(models, (~np.isnan(seen.quality)).sum(axis=0), strict=True))
             raise ConfigurationError(
                 f"only {len(complete):,} of {len(seen.prompts):,} prompts have a judged answer of every model ({labels}), and at least "
                 f"{FEWEST_PROMPTS} are needed: what a policy's choice would have given is known only there. Let the other models answer a "
-                "sample of the prompts and judge it, or name fewer models"
+                f"sample of the prompts and judge it, or name fewer models{left_out}"
             )
         rows = [(seen.prompts[row], seen.call_sites[row]) for row in complete]
         texts = {(each.prompt, each.call_site, each.model): each.answer for each in given if each.answer is not None}
         answers = tuple(tuple(texts.get((*row, model)) for model in models) for row in rows)
+        lengths = {(each.prompt, each.call_site, each.model): each.length for each in given}
         usual = np.where(np.isnan(seen.answer_tokens), _mean(seen.answer_tokens), seen.answer_tokens)
         usd = [
             [
-                prices.usd(model, tokens_of(len(prompt)), float(tokens) if answer is None else tokens_of(len(answer)))
-                for model, answer, tokens in zip(models, texts_of_row, usual, strict=True)
+                prices.usd(model, tokens_of(len(row[0])), float(tokens) if (length := lengths.get((*row, model))) is None else length)
+                for model, tokens in zip(models, usual, strict=True)
             ]
-            for (prompt, _), texts_of_row in zip(rows, answers, strict=True)
+            for row in rows
         ]
         judged = set(rows)
         partial = tuple(each for each in given if each.model in models and (each.prompt, each.call_site) not in judged)
@@ -90,6 +104,7 @@ class Traffic:
             answers,
             partial,
             tuple(map(tuple, distinct.values())),
+            {"no text stored": textless} if textless else {},
         )
 
     @property

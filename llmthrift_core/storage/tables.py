@@ -100,6 +100,7 @@ calls = Table(
     Column("rejected", Text),  # JSON list of [tier, why not]; NULL where the policy rejected none
     Column("confidence", Float(53)),  # 0..1, a cascade's in this row's answer; NULL: nobody reviewed it
     Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
+    Column("lexical_counts", LargeBinary),  # of the question, as lexical.to_bytes; capture="features" and "text"
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Choice = NDArray[np.intp]
 
+Known = tuple[str, tuple[float, ...]]
 _LEAST_SAVING: Final = 0.01
 
 
@@ -33,16 +34,16 @@ class Verdict:
     why: str
 
 
-def held_out_of(fresh: Sequence[Example], older: Sequence[Example], share: float, seed: int) -> set[str]:
-    """A random part of the prompts that nobody has learned from.
+def held_out_of(fresh: Sequence[Example], older: Sequence[Example], share: float, seed: int) -> set[Known]:
+    """A random part of the prompts that nobody has learned from, as `Example.known` tells them apart.
 
     Args:
         fresh: since the active version was saved.
         older: before.
         share: of the new prompts.
     """
-    known = {each.prompt for each in older}
-    prompts = sorted({each.prompt for each in fresh} - known)
+    known = {each.known for each in older}
+    prompts = sorted({each.known for each in fresh} - known)
     held, _ = split(len(prompts), round(share * len(prompts)), seed)
     return {prompts[place] for place in held}
 
@@ -59,6 +60,8 @@ def judged(new: LearnedRouter, active: LearnedRouter | None, examples: Sequence[
     what the new router would choose, and a router that runs gets labels of its own choices alone: where fewer than 20 of the prompts have
     one, the new router cannot be judged, and stays inactive.
 
+    A router that learned from texts cannot say what it would choose where no text is stored: it is judged by the other prompts alone.
+
     Args:
         active: None before the first version: the default model answers everything.
         examples: those of the held-out prompts, by the models of the new router.
@@ -67,6 +70,11 @@ def judged(new: LearnedRouter, active: LearnedRouter | None, examples: Sequence[
         return Verdict(False, new.decide("").reason)
     if not examples:
         return Verdict(False, "no prompt was held out to judge it by")
+    if new.needs_text or (active is not None and active.needs_text):
+        examples = [each for each in examples if each.counts is None]
+        if not examples:
+            which = "it" if new.needs_text else "the active version"
+            return Verdict(False, f"{which} learned from texts, and no text is stored of the prompts that were held out to judge by")
     seen = Observations.of(examples, new.models)
     rows, reference = np.arange(len(seen.prompts)), new.models.index(new.default)
     predicted, choice = _decided(new, seen)
@@ -114,8 +122,8 @@ def _decided(router: LearnedRouter, seen: Observations) -> tuple[Floats, Choice]
     usual = np.array([float(np.nanmean(column)) if not np.isnan(column).all() else 0.5 for column in seen.quality.T])
     predicted = np.tile(usual, (len(seen.prompts), 1))
     choice = np.zeros(len(seen.prompts), dtype=np.intp)
-    for row, (prompt, site) in enumerate(zip(seen.prompts, seen.call_sites, strict=True)):
-        decision = router.decide(prompt, site)
+    for row, (prompt, site, counts) in enumerate(zip(seen.prompts, seen.call_sites, seen.counts, strict=True)):
+        decision = router.decide(prompt, site, counts=counts)
         choice[row] = router.models.index(decision.tier)
         for name, quality in decision.qualities.items():
             predicted[row, router.models.index(name)] = quality
@@ -126,7 +134,10 @@ def _chosen(router: LearnedRouter, new: LearnedRouter, seen: Observations) -> Ch
     """The choices of the active router among the models of the new one."""
     if not set(router.models) & set(new.models):
         return np.full(len(seen.prompts), new.models.index(new.default))
-    decided = (router.decide(*each, allowed=new.models).tier for each in zip(seen.prompts, seen.call_sites, strict=True))
+    decided = (
+        router.decide(prompt, site, allowed=new.models, counts=counts).tier
+        for prompt, site, counts in zip(seen.prompts, seen.call_sites, seen.counts, strict=True)
+    )
     return np.array([new.models.index(name) for name in decided], dtype=np.intp)
 
 
@@ -135,8 +146,8 @@ def _usd(router: LearnedRouter, seen: Observations, choice: Choice) -> float:
     usual = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else 100.0
     tokens = np.where(np.isnan(seen.answer_tokens), usual, seen.answer_tokens)
     spent = [
-        router.prices.usd(router.models[model], tokens_of(len(prompt)), float(tokens[model]))
-        for prompt, model in zip(seen.prompts, choice, strict=True)
+        router.prices.usd(router.models[model], tokens_of(chars), float(tokens[model]))
+        for chars, model in zip(seen.chars, choice, strict=True)
     ]
     return 1_000 * float(np.mean(spent))
 

@@ -35,7 +35,7 @@ def refit_once(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter) -
         router: to be fitted, with its models' prices.
 
     Raises:
-        ConfigurationError: the active version is no learned router, or answers were judged, but no text is stored.
+        ConfigurationError: the active version is no learned router, or answers were judged, but nothing is stored of their prompts.
         MissingExtraError: scikit-learn is not installed.
         StorageError: the database cannot be used.
     """
@@ -51,10 +51,10 @@ def refit_once(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter) -
     fresh = examples_of_ledger(database, since=in_use.created_at, models=models) if in_use is not None else examples
     new = set(fresh)
     held_out = held_out_of(fresh, [each for each in examples if each not in new], refit.held_out_share, refit.seed)
-    learned_from = [each for each in examples if each.prompt not in held_out]
+    learned_from = [each for each in examples if each.known not in held_out]
     router.fit(learned_from)
     active = None if in_use is None else _readable(thrift, name, in_use.version)
-    verdict = judged(router, active, [each for each in fresh if each.prompt in held_out])
+    verdict = judged(router, active, [each for each in fresh if each.known in held_out])
     note = f"refit on {len(learned_from):,} examples: {verdict.why}"
     latest = versions[0].version if versions else 0
     saved = thrift.routers.store.add(name, router.to_bytes(), note=note, activate=verdict.activate, latest=latest)

@@ -105,7 +105,8 @@ class RouterVersions(KeptVersions):
 
         Args:
             refit: fit a `LearnedRouter` again when enough answers were judged, in a process of its own, and activate it if it keeps its
-                promise on prompts that it has not seen. None: not here. It needs `Thrift(capture="text")`.
+                promise on prompts that it has not seen. None: not here. Where texts are not stored, it learns from counts and
+                call sites.
             roll_back: go back to the version before where answers got worse for certain; None: never by itself.
             check_seconds: from one look to the next.
             embedder, checks: as for `load`.
@@ -145,7 +146,7 @@ class RouterVersions(KeptVersions):
         """Fit a router again now and here, if enough answers were judged, and activate it if it is good enough.
 
         Raises:
-            ConfigurationError: the active version is a cascade, or answers were judged, but no text is stored.
+            ConfigurationError: the active version is a cascade, or answers were judged, but nothing is stored of their prompts.
             MissingExtraError: scikit-learn is not installed.
             StorageError: the database cannot be used.
         """

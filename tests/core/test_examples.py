@@ -45,8 +45,8 @@ def test_judged_calls_become_examples(any_thrift):
     any_thrift.feedback(second, quality=1)
     found = sorted(any_thrift.examples(), key=lambda each: each.quality)
     assert found == [
-        Example("Where is\nmy parcel?", "gpt-4o-mini-2024-07-18", 0.5, call_site="support", answer="Berlin"),
-        Example("Say yes", "gpt-4o", 1.0, answer="yes"),
+        Example("Where is\nmy parcel?", "gpt-4o-mini-2024-07-18", 0.5, call_site="support", answer="Berlin", answer_tokens=2),
+        Example("Say yes", "gpt-4o", 1.0, answer="yes", answer_tokens=2),
     ]
     named = any_thrift.examples(models={"simple": "gpt-4o-mini", "complex": 12.0})
     assert [example.model for example in named] == ["simple"]
@@ -65,10 +65,10 @@ def test_what_judges_asked_and_what_meaning_answered_is_left_out(any_thrift):
     assert found.skipped == {"answer to another question, found by meaning": 1}
 
 
-def test_without_text_the_error_says_what_to_do(tmp_path: Path):
+def test_where_nothing_is_stored_the_error_says_what_to_do(tmp_path: Path):
     with Thrift(tmp_path / "a.db") as thrift:
         assert thrift.examples() == []
-        thrift.feedback(answer(thrift, "gpt-4o", [("human", "q")], "a"), quality=1)
+        thrift.feedback(thrift.ledger.record("gpt-4o", USAGE), quality=1)
         with pytest.raises(ConfigurationError, match=r'1 answers were judged.*Thrift\(capture="text"\)'):
             thrift.examples()
 

@@ -16,6 +16,7 @@ from llmthrift_core.ledger import CallRecord
 from llmthrift_core.routing import Cascade, LearnedRouter
 from tests.core.cli.test_cli import run
 from tests.core.routing.workload import labelled
+from tests.core.versions.judged import textless
 
 MODELS = ("--models", "weak=0.6, strong=12")
 
@@ -116,6 +117,29 @@ def test_tiers_of_the_ledger_need_no_models_and_a_cascades_opinion_is_asked_for(
     assert "30 judged calls in each" in run("route", "simulate", *place, "--policy", "complexity", "--seeds", "2", "--escalations")
     shown = run("route", "fit", "--data", data, *MODELS, "--name", "a", "--escalations", "--url", url, code=2)
     assert "is for --data ledger" in re.sub(r"[\s│]+", " ", shown)
+
+
+def test_a_ledger_without_texts_is_learned_from_and_not_replayed(tmp_path):
+    url = str(tmp_path / "books.db")
+    with Thrift(url) as thrift:
+        textless(thrift, labelled(60, sites=True))
+    place = ("--data", "ledger", "--models", "weak=gpt-4o-mini,strong=gpt-4o", "--url", url)
+    shown = run("route", "fit", *place, "--min-quality", "0.9", "--name", "a")
+    assert "fitted on 120 examples. No text is stored of 120, so it was learned from counts and call sites alone." in shown
+    with Thrift(url) as thrift:
+        assert thrift.routers.load("a").decide("Please greet the customer of case 1", "support").model == "weak"
+    with pytest.raises(ConfigurationError, match=r"none of the 120 examples' prompts is stored.*capture=.text"):
+        refused("route", "simulate", *place)
+    with pytest.raises(ConfigurationError, match=r"a cascade learns from answers.*capture=.text"):
+        refused("route", "fit", *place, "--kind", "cascade", "--name", "b")
+    with Thrift(url, capture="text") as thrift:
+        for each in labelled(60, seed=5, sites=True):
+            request_id = thrift.ledger.record({"weak": "gpt-4o-mini", "strong": "gpt-4o"}[each.model], Usage(input_tokens=10))
+            thrift.ledger.capture(request_id, thrift.now_us(), None, f"human: {each.prompt}", "done")
+            thrift.feedback(request_id, quality=each.quality)
+    text = run("route", "simulate", *place, "--policy", "complexity", "--seeds", "1")
+    assert "30 judged calls in each" in text
+    assert "Left out: no text stored (120)." in text
 
 
 def test_fit_versions_and_roll_back(data, tmp_path):

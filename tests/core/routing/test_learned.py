@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -314,3 +315,10 @@ def test_any_rows_give_a_router_that_decides(rows: list[tuple[str, str, float, s
     router.fit([Example(prompt, model, quality, call_site=site) for prompt, model, quality, site in rows])
     assert router.decide("anything").model in {"a", "b", "c"}
     assert router.decide(rows[0][0], rows[0][3]).model in {"a", "b", "c"}
+
+
+def test_what_answers_cost_is_known_by_their_tokens() -> None:
+    short = [replace(each, answer_tokens=10, answer="x" * 4_000) for each in labelled(60)]
+    assert LearnedRouter({"weak": 0.0, "strong": 1.0}).fit(short).decide("").expected_cost_usd == pytest.approx(10e-6)
+    with pytest.raises(ConfigurationError, match="answer_tokens of example 0"):
+        LearnedRouter({"weak": 0.0, "strong": 1.0}).fit([replace(short[0], answer_tokens=-1)])

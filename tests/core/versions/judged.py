@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmthrift_core import Thrift, Usage
+from llmthrift_core import Thrift, Usage, attribute
+from llmthrift_core.attribution import current_attribution
+from llmthrift_core.request import PromptFeatures, Request, Response
 from llmthrift_core.routing import Example
 
 WEAK, STRONG = "gpt-4o-mini", "gpt-4o"
@@ -16,6 +18,17 @@ def answer(thrift: Thrift, quality: float, *, model: str = STRONG, **attribution
     request_id = thrift.ledger.record(model, Usage(input_tokens=10, output_tokens=5), **attribution)
     thrift.feedback(request_id, quality=quality)
     return request_id
+
+
+def textless(thrift: Thrift, examples: Iterable[Example]) -> None:
+    """Answers of which the counts of the question are stored, as with capture="features"."""
+    for each in examples:
+        with attribute(call_site=each.call_site):
+            prompt = PromptFeatures.of([("human", each.prompt)], "features")
+            call = thrift.begin(Request(MODELS[each.model], attribution=current_attribution(), prompt=prompt))
+            call.finish(Response(usage=Usage(input_tokens=10, output_tokens=5)))
+        thrift.feedback(call.call_id, quality=each.quality)
+    assert thrift.flush()
 
 
 def learnable(thrift: Thrift, examples: Iterable[Example]) -> int:

@@ -130,7 +130,7 @@ def test_what_a_refit_refuses_is_logged(tmp_path, caplog):
             answer(thrift, 1.0)
         thrift.flush()
         BackgroundRefits(thrift, "support", REFIT)(threading.Event())
-    assert 'on with Thrift(capture="text")' in caplog.text
+    assert 'Thrift(capture="text")' in caplog.text
 
 
 def test_it_is_given_up_when_the_thrift_is_closed(tmp_path):

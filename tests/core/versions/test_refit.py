@@ -18,7 +18,7 @@ from llmthrift_core.versions.held_out import _verdict, held_out_of, judged
 from llmthrift_core.versions.refitting import refit_once, unfitted
 from tests.core.clock import Clock
 from tests.core.routing.workload import labelled
-from tests.core.versions.judged import MODELS, answer, learnable
+from tests.core.versions.judged import MODELS, answer, learnable, textless
 
 REFIT = Refit(models=MODELS, min_quality=0.9, min_new_examples=100)
 
@@ -106,7 +106,7 @@ def test_held_out_prompts_are_new_and_are_not_learned_from(thrift, clock):
     old, fresh = labelled(50), labelled(50) + labelled(100, seed=5)
     held = held_out_of(fresh, old, 0.4, seed=1)
     assert len(held) == 40
-    assert not held & {each.prompt for each in old}
+    assert not held & {each.known for each in old}
     assert held == held_out_of(fresh, old, 0.4, seed=1) != held_out_of(fresh, old, 0.4, seed=2)
     refit(thrift, clock, labelled(200, sites=True), replace(REFIT, held_out_share=0.5))
     assert "learned from 100 prompts" in thrift.routers.load("support").decide("Please greet the customer", "support").reason
@@ -170,7 +170,35 @@ def test_a_cascade_is_left_alone(thrift, clock):
         refit(thrift, clock, labelled(100))
 
 
-def test_without_texts_it_says_what_is_missing(thrift):
+def test_without_texts_it_learns_from_counts_and_call_sites(thrift, clock):
+    def more(examples: list[Example]) -> RefitOutcome:
+        clock.now += 60
+        textless(thrift, examples)
+        clock.now += 3_600
+        return thrift.routers.refit("support", replace(REFIT, growth=0.0))
+
+    first = more(labelled(250, sites=True))
+    assert first.activated, first.why
+    router = thrift.routers.load("support")
+    assert not router.needs_text
+    assert router.decide("Please greet the customer of case 1", "support").model == "weak"
+    long = [replace(each, prompt=f"{each.prompt} {'Thank you. ' * place}") for place, each in enumerate(labelled(150, seed=5, sites=True))]
+    second = more(long)
+    assert second.saved.version == 2
+    assert "held-out prompts" in second.why
+
+
+def test_routers_of_texts_are_judged_by_texts(thrift, clock):
+    assert refit(thrift, clock, labelled(150, sites=True)).activated
+    clock.now += 60
+    textless(thrift, [replace(each, prompt=f"{each.prompt}, please") for each in labelled(100, seed=5, sites=True)])
+    clock.now += 3_600
+    outcome = thrift.routers.refit("support", replace(REFIT, growth=0.0))
+    assert not outcome.activated
+    assert "the active version learned from texts, and no text is stored of the prompts that were held out" in outcome.why
+
+
+def test_where_nothing_is_stored_it_says_what_is_missing(thrift):
     for _ in range(3):
         answer(thrift, 1.0)
     with pytest.raises(ConfigurationError, match='capture="text"'):
