@@ -158,7 +158,7 @@ async def test_feedback_is_about_the_answer_that_the_caller_got(tmp_path, models
         await router.ainvoke(HARD, {"run_id": hard})
         assert thrift.examples() == []
         thrift.feedback(str(hard), quality=1, source="user")
-        assert thrift.examples() == [Example(HARD, "strong", 1.0, call_site=None, answer=GOOD)]
+        assert thrift.examples() == [Example(HARD, "strong", 1.0, call_site=None, answer=GOOD, answer_tokens=5)]
         found = {(each.prompt, each.model): each for each in thrift.examples(escalations=True)}
         assert found.keys() == {(EASY, "weak"), (HARD, "weak"), (HARD, "strong")}
         assert found[EASY, "weak"].quality == pytest.approx(0.85)
