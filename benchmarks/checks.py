@@ -14,7 +14,6 @@ from langchain_core.messages import AIMessage, HumanMessage
 from benchmarks.measure import compare, table
 from llmthrift_core import Thrift
 from llmthrift_core.routing import Cascade, Complexity, RouteRequest
-from llmthrift_core.routing.policy import review
 from llmthrift_langchain import ChatRouter
 from llmthrift_langchain.routed import RoutedCall, begin
 
@@ -55,7 +54,7 @@ def main() -> None:
     subjects = {
         "a policy without a review": lambda _: steps.escalated(answer),
         "the facts, none of them read": lambda _: reviewed._context(answer, "weak", is_out=False),
-        "a cascade's review, without facts": lambda _: review(policy, request, "weak", _ANSWER, tiers),
+        "a cascade's review, without facts": lambda _: policy.review(request, "weak", _ANSWER, tiers),
         "the same with facts": lambda _: reviewed.escalated(answer),
         "the same, 90 log-probabilities": lambda _: reviewed.escalated(told),
         "a tool call against its JSON schema": lambda _: with_tools.escalated(calling),

@@ -11,6 +11,10 @@ EVALUATION: Final = "evaluation"
 """The request type of what judges are asked, so that reports tell it apart and nobody judges it."""
 ROUTING: Final = "routing"
 """The request type of what models are asked for a routing decision."""
+OWN_REQUEST_TYPES: Final = (EVALUATION, ROUTING)
+"""Of calls that the application did not ask for: nobody judges them or learns from them."""
+EMBEDDING: Final = "embedding"
+"""The request type of what embedding models are asked, where the caller names none."""
 
 
 def asker(model: Any) -> Callable[[str], str]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.display import plain_table, usd
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.guard_figures import GuardFigures, read_guard_figures
 from llmthrift_core.quality.judge import Judgement
-from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.scores import checked_confidence
+from llmthrift_core.refreshing import Refreshing
+from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits, within_bounds
-from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.request import RouteRequest
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 MIN_QUALITY: Final = 0.85
-_DAY_US: Final = 86_400_000_000
-_SECOND_US: Final = 1_000_000
 _CLOSE_SECONDS: Final = 30.0
 
 
@@ -70,13 +67,12 @@ class GuardReport:
 
 @dataclass(slots=True)
 class _Watch:
-    """What the guard concluded, and when it last began to look."""
+    """What the guard concluded: one for all copies of it that are made for a call."""
 
     standing: GuardReport = field(default_factory=GuardReport)
-    refreshed_us: int | None = None
 
 
-class QualityGuard:
+class QualityGuard(PolicyAround):
     """A policy around another one, whose cheap answers a judge samples. Put it outermost: `ChatRouter(policy=QualityGuard(...))`.
 
     A share of the answers that were kept from tiers below the strongest allowed one is judged in the background, within a daily amount, and
@@ -148,15 +144,14 @@ class QualityGuard:
             raise ConfigurationError(f"fewest_judged={fewest_judged!r} must be at least 2, fewest_routed={fewest_routed!r} at least 1")
         if not isinstance(name, str) or not name or "/" in name:
             raise ConfigurationError(f"name must be a text without a slash, not {name!r}")
-        self.policy: RoutingPolicy = as_policy(policy)
+        super().__init__(policy)
         self._thrift = thrift
         self._name = name
         self._min_quality = float(min_quality)
-        self._window_us = round(window_days * _DAY_US)
+        self._window_us = round(window_days * DAY_US)
         self._confidence = checked_confidence(confidence)
         self._fewest_judged = fewest_judged
         self._fewest_routed = fewest_routed
-        self._refresh_us = round(refresh_seconds * _SECOND_US)
         self._watch = _Watch()
         self._evaluation = Evaluation(
             thrift,
@@ -166,7 +161,8 @@ class QualityGuard:
             usd_per_judgement=usd_per_judgement,
             name=name,
         )
-        self._refreshing: Offers[None] = Offers(lambda _: self._refresh(), most_waiting=1)
+        failed = partial(thrift.note_failure, "quality guard")
+        self._refreshing = Refreshing(self._read, seconds=refresh_seconds, clock=thrift.now, failed=failed, name="llmthrift-guard")
         thrift.attach(self)
 
     # --- the policy ---
@@ -174,35 +170,17 @@ class QualityGuard:
     @property
     def version(self) -> str:
         """The policy's version, followed by a hash of the guard's name; the same whether routing is on or off."""
-        return f"{self.policy.version}-{hashlib.blake2b(self._name.encode(), digest_size=6).hexdigest()}"
-
-    def in_force(self) -> QualityGuard:
-        """With the inner policy as one call uses it."""
-        policy = in_force(self.policy)
-        if policy is self.policy:
-            return self
-        pinned = copy(self)
-        pinned.policy = policy
-        return pinned
+        return self._version_with(self._name)
 
     @property
-    def waits(self) -> bool:
-        """Whether the inner policy may wait for a model."""
-        return waits(self.policy)
-
-    @property
-    def reviews_wait(self) -> bool:
-        """As the inner policy."""
-        return reviews_wait(self.policy)
+    def reviews(self) -> bool:
+        """It does: answers that are kept may be judged."""
+        return True
 
     @property
     def holds_streams(self) -> bool:
         """As the inner policy, while routing is on."""
-        return self._watch.standing.is_on and holds_streams(self.policy)
-
-    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
-        """The tiers within the inner policy's bounds."""
-        return within_bounds(self.policy, request, tiers)
+        return self._watch.standing.is_on and super().holds_streams
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The policy's choice; the strongest allowed tier while routing is off.
@@ -210,10 +188,7 @@ class QualityGuard:
         Raises:
             NoModelQualifiesError: the policy refuses.
         """
-        now_us = self._thrift.now_us()
-        if self._watch.refreshed_us is None or now_us - self._watch.refreshed_us >= self._refresh_us:
-            self._watch.refreshed_us = now_us
-            self._refreshing.put(None)
+        self._refreshing.if_old()
         if self._watch.standing.is_on:
             return self.policy.decide(request, tiers)
         strongest = self.allowed(request, tiers).names[-1]
@@ -223,7 +198,7 @@ class QualityGuard:
         self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
     ) -> Review | None:
         """As the inner policy: what it thinks of the answer. One that it keeps may be sampled."""
-        found = review(self.policy, request, tier, answer, tiers, context)
+        found = super().review(request, tier, answer, tiers, context)
         if (found is None or found.next is None) and context is not None and answer and tier != tiers.names[-1]:
             try:
                 self._offer(request, answer, context)
@@ -235,8 +210,7 @@ class QualityGuard:
 
     def refresh(self) -> GuardReport:
         """Read the ledger now, and switch routing on or off. For jobs and tests: decisions do it by themselves, in the background."""
-        self._watch.refreshed_us = self._thrift.now_us()
-        self._refresh()
+        self._refreshing.now()
         return self._watch.standing
 
     def report(self) -> GuardReport:
@@ -244,11 +218,11 @@ class QualityGuard:
         return self._watch.standing
 
     def health(self) -> dict[str, Any]:
-        """For `thrift.health()`: whether routing is `is_on`, how many `judged` answers say so, and their `quality`. Trouble with the ledger
-        is among the Thrift's own `failures`."""
+        """For `thrift.health()`: whether routing `is_on`, how many `judged` answers say so, their `quality`, and `errors` of readings."""
         figures = self._watch.standing.figures
         quality = figures.quality.estimate if figures.judged else None
-        return {"policy": "quality guard", "is_on": self._watch.standing.is_on, "judged": figures.judged, "quality": quality, "errors": 0}
+        is_on, errors = self._watch.standing.is_on, self._refreshing.errors
+        return {"policy": "quality guard", "is_on": is_on, "judged": figures.judged, "quality": quality, "errors": errors}
 
     def alerts(self) -> list[str]:
         """Says that routing is off, and why."""
@@ -256,7 +230,7 @@ class QualityGuard:
 
     def flush(self, timeout_seconds: float = _CLOSE_SECONDS) -> bool:
         """Wait until what was sampled is judged, and the snapshot is new. False if that was not possible in time."""
-        return self._evaluation.flush(timeout_seconds) and self._refreshing.flush(timeout_seconds)
+        return self._evaluation.flush(timeout_seconds) and self._refreshing.wait(timeout_seconds)
 
     def close(self) -> None:
         """Drop what waits to be judged. The Thrift does it when it is closed."""
@@ -274,19 +248,11 @@ class QualityGuard:
             question = context.get("conversation") or request.question
             self._evaluation.offer(request_id, question, answer, feature=who.feature, prompt_version=who.prompt_version)
 
-    def _refresh(self) -> None:
-        if is_disabled():
-            return
-        try:
-            self._thrift.flush()
-            since_us = self._thrift.now_us() - self._window_us
-            with self._thrift.database.read() as connection:
-                figures = read_guard_figures(
-                    connection, name=self._name, version=self.version, since_us=since_us, confidence=self._confidence
-                )
-        except Exception as error:  # on a thread of its own: routing stays as it is
-            self._thrift.note_failure("quality guard", error)
-            return
+    def _read(self) -> None:
+        self._thrift.flush()
+        since_us = self._thrift.now_us() - self._window_us
+        with self._thrift.database.read() as connection:
+            figures = read_guard_figures(connection, name=self._name, version=self.version, since_us=since_us, confidence=self._confidence)
         reason = self._against(figures)
         before, self._watch.standing = self._watch.standing, GuardReport(not reason, reason, figures, self._evaluation.health()["stopped"])
         if reason and before.is_on:

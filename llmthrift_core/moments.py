@@ -11,6 +11,8 @@ from llmthrift_core.errors import ConfigurationError
 Moment = datetime | date | str
 
 MICROSECONDS: Final = 1_000_000
+"""In a second."""
+DAY_US: Final = 86_400 * MICROSECONDS
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.embeddings import Embeddings
 
+from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _NAMES = ("model", "model_name", "deployment", "model_id")
-_REQUEST_TYPE = "embedding"
 _QUERY, _TEXT = b"query", b"text"
 
 
@@ -147,7 +147,7 @@ class ThriftEmbeddings(Embeddings):
         try:
             usage = Usage() if error is not None else Usage(input_tokens=tokens, estimated=True)
             seconds = time.perf_counter() - started
-            self.thrift.ledger.record(self.model, usage, request_type=_REQUEST_TYPE, latency_seconds=seconds, error=error)
+            self.thrift.ledger.record(self.model, usage, request_type=EMBEDDING, latency_seconds=seconds, error=error)
         except Exception as failure:
             self.thrift.note_failure("embeddings", failure)
 
@@ -156,7 +156,7 @@ class ThriftEmbeddings(Embeddings):
             return
         try:
             usage = Usage(input_tokens=tokens, estimated=True)
-            self.thrift.ledger.record(self.model, usage, request_type=_REQUEST_TYPE, cache="exact")
+            self.thrift.ledger.record(self.model, usage, request_type=EMBEDDING, cache="exact")
         except Exception as failure:
             self.thrift.note_failure("embeddings", failure)
 

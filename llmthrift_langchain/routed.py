@@ -26,7 +26,7 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_force, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.settings import is_observing
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
@@ -91,8 +91,8 @@ class RoutedCall:
             max_tier=max_tier,
             metadata=metadata,
         )
-        self._policy = in_force(router.routing)
-        tiers = within_bounds(self._policy, described, router.tier_names.at_most(max_tier))
+        self._policy = router.routing.in_force()
+        tiers = self._policy.allowed(described, router.tier_names.at_most(max_tier))
         self._left: list[str] = []
         self._tiers = tiers
         run_id = self._run_id or uuid7()
@@ -160,7 +160,7 @@ class RoutedCall:
         if use is not None and use.mode == "on":
             in_memory: bool = self._thrift.cache.holds(use.key)
             return in_memory
-        return not self._thrift.budgets.are_kept and not waits(self._policy)
+        return not self._thrift.budgets.are_kept and not self._policy.waits
 
     @property
     def writes(self) -> bool:
@@ -208,17 +208,17 @@ class RoutedCall:
     @property
     def is_reviewed(self) -> bool:
         """Whether the policy looks at answers."""
-        return hasattr(self._policy, "review")
+        return self._policy.reviews
 
     @property
     def review_waits(self) -> bool:
         """Whether the policy may ask a model what it thinks of an answer."""
-        return reviews_wait(self._policy)
+        return self._policy.reviews_wait
 
     @property
     def holds_stream(self) -> bool:
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
-        return holds_streams(self._policy) and self.call.hit is None and not is_observing()
+        return self._policy.holds_streams and self.call.hit is None and not is_observing()
 
     def escalated(self, message: AIMessage | None, *, is_out: bool = False) -> bool:
         """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
@@ -231,7 +231,7 @@ class RoutedCall:
             return False
         self._answer = message
         context = self._context(message, call.tier, is_out=is_out)
-        found = review(self._policy, self.described, call.tier, text_of(message.content), self._tiers, context)
+        found = self._policy.review(self.described, call.tier, text_of(message.content), self._tiers, context)
         if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence

@@ -19,7 +19,7 @@ from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import CacheUse, Request
-from llmthrift_core.routing import AnswerContext, holds_streams, review, reviews_wait, waits
+from llmthrift_core.routing import AnswerContext
 from llmthrift_core.settings import is_observing
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
@@ -143,7 +143,7 @@ class DrivenCall:
         if use is not None and use.mode == "on":
             in_memory: bool = self._thrift.cache.holds(use.key)
             return in_memory
-        return not self._thrift.budgets.are_kept and not (route is not None and waits(route.policy))
+        return not self._thrift.budgets.are_kept and not (route is not None and route.policy.waits)
 
     @property
     def writes(self) -> bool:
@@ -190,19 +190,19 @@ class DrivenCall:
     def is_reviewed(self) -> bool:
         """Whether the policy looks at answers."""
         route = self.request.route
-        return route is not None and hasattr(route.policy, "review")
+        return route is not None and route.policy.reviews
 
     @property
     def review_waits(self) -> bool:
         """Whether the policy may ask a model what it thinks of an answer."""
         route = self.request.route
-        return route is not None and reviews_wait(route.policy)
+        return route is not None and route.policy.reviews_wait
 
     @property
     def holds_stream(self) -> bool:
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
         route = self.request.route
-        return route is not None and holds_streams(route.policy) and self.call.hit is None and not is_observing()
+        return route is not None and route.policy.holds_streams and self.call.hit is None and not is_observing()
 
     def escalated(self, answer: Answer | None, *, is_out: bool = False) -> bool:
         """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
@@ -215,7 +215,7 @@ class DrivenCall:
             return False
         self._answer = answer
         context = self._context(answer, call.tier, is_out=is_out)
-        found = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers, context)
+        found = route.policy.review(route.request, call.tier, answer_text(answer), route.tiers, context)
         if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
 from llmthrift_core.cache.mode import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
@@ -233,7 +234,7 @@ class ThriftEmbedding(BaseEmbedding):
 
     def _attribution(self) -> Attribution:
         given = attribution_of_tags(active_tags()).over(current_attribution())
-        return given if given.request_type is not None else Attribution(request_type="embedding").over(given)
+        return given if given.request_type is not None else Attribution(request_type=EMBEDDING).over(given)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> ThriftEmbedding:
         return self.model_copy()

@@ -27,6 +27,7 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.events.span import SpanDropEvent
 from pydantic import Field, PrivateAttr
 
+from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.call import Call
 from llmthrift_core.request import Request, Response
@@ -290,7 +291,7 @@ class ThriftEventHandler(BaseEventHandler):
             return  # a ThriftEmbedding records itself
         attribution = self._attribution(event.tags)
         if attribution.request_type is None:
-            attribution = Attribution(request_type="embedding").over(attribution)
+            attribution = Attribution(request_type=EMBEDDING).over(attribution)
         name = _name(model, event.model_dict)
         trace, parent = run_of(event.span_id)
         request = Request(

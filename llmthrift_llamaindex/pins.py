@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from llmthrift_core.routing import RouteDecision, RouteRequest, Tiers
+from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
 
 _MOST_RUNS: Final = 10_000
 
@@ -31,12 +31,17 @@ class Pins:
                 self._tiers.popitem(last=False)
 
 
-class Pinned:
-    """A policy that keeps a tier which an earlier call of the run has taken."""
+class Pinned(RoutingPolicy):
+    """Stands in the place of a policy, to keep a tier which an earlier call of the run has taken. Its answers are not reviewed."""
 
     def __init__(self, tier: str, version: str) -> None:
         self._tier = tier
-        self.version = version
+        self._version = version
+
+    @property
+    def version(self) -> str:
+        """Of the policy in whose place it stands."""
+        return self._version
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The kept tier; the strongest allowed one, should a caller's limit exclude it."""

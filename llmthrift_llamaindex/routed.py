@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.request import RouteUse
-from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason, in_force, within_bounds
+from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
 from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of
@@ -57,7 +57,7 @@ class ManyModels:
 
     def in_force(self) -> Self:
         """With the policy as one call uses it."""
-        policy = in_force(self.policy)
+        policy = self.policy.in_force()
         return self if policy is self.policy else replace(self, policy=policy)
 
     def identity(self) -> bytes:
@@ -114,7 +114,7 @@ class ManyModels:
             max_tier=max_tier,
             metadata=active_tags(),
         )
-        allowed = within_bounds(self.policy, request, self.tiers if tiers is None else tiers)
+        allowed = self.policy.allowed(request, self.tiers if tiers is None else tiers)
         return RouteUse(
             policy=self.policy if kept is None else Pinned(kept, self.policy.version),
             tiers=allowed,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
+from llmthrift_core.moments import DAY_US
+
 # An ended hold is remembered for a day, so that settling it again changes nothing, and a window until no hold of it can be.
-ENDED_KEPT_US: Final = 86_400_000_000
-LONGEST_TTL_US: Final = 7 * 86_400_000_000
+ENDED_KEPT_US: Final = DAY_US
+LONGEST_TTL_US: Final = 7 * DAY_US
 WINDOW_KEPT_US: Final = LONGEST_TTL_US + ENDED_KEPT_US
 
 

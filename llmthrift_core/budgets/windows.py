@@ -8,9 +8,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from llmthrift_core.budgets.budget import Window
+from llmthrift_core.moments import MICROSECONDS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND_US: Final = 1_000_000
 _SECONDS: Final = {"minute": 60, "hour": 3600}
 
 
@@ -28,8 +28,8 @@ def window_at(window: Window, tz: str, now_us: int) -> tuple[int, int | None]:
     if (seconds := _SECONDS.get(window)) is not None:
         # Zones differ from UTC by whole minutes, some by half an hour: an hour begins when the local clock says so.
         offset = _zone(tz).utcoffset(_moment(now_us).astimezone(_zone(tz)))
-        shift_us = int((offset or timedelta()).total_seconds()) % seconds * _SECOND_US
-        length_us = seconds * _SECOND_US
+        shift_us = int((offset or timedelta()).total_seconds()) % seconds * MICROSECONDS
+        length_us = seconds * MICROSECONDS
         start_us = (now_us + shift_us) // length_us * length_us - shift_us
         return start_us, start_us + length_us
     today = _moment(now_us).astimezone(_zone(tz)).toordinal()
@@ -54,7 +54,7 @@ def _days(window: Window, tz: str, ordinal: int) -> tuple[int, int]:
 def _midnight(day: datetime, tz: str) -> int:
     # Where midnight does not exist because the clock jumps over it, zoneinfo takes the offset of before: the first moment of the day.
     since = day.replace(tzinfo=_zone(tz)).astimezone(UTC) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * _SECOND_US
+    return (since.days * 86_400 + since.seconds) * MICROSECONDS
 
 
 def _moment(now_us: int) -> datetime:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmthrift_core.errors import StorageError
 from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage.quality_statements import FORGET_JUDGEMENTS, GET_JUDGEMENT, PUT_JUDGEMENT
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
-_KEPT_US: Final = 90 * 86_400 * 1_000_000  # a model's name may stand for another model by then
+_KEPT_US: Final = 90 * DAY_US  # a model's name may stand for another model by then
 _MILLION: Final = 1_000_000
 
 

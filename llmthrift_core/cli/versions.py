@@ -15,13 +15,13 @@ from llmthrift_core.cli.options import Url, console, opened
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
-    from llmthrift_core.versions import Configurations, RouterVersions
+    from llmthrift_core.versions.kept import KeptVersions
 
 LOWER: Final = 3
 """The exit code of `check` where quality is lower for certain."""
 
 
-def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], RouterVersions | Configurations], kind: str) -> None:
+def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], KeptVersions], kind: str) -> None:
     """Give a group the commands versions, roll-back and check."""
 
     @group.command(help=f"The versions of a {kind}, newest first.")

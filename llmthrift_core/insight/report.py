@@ -15,7 +15,8 @@ from sqlalchemy import Connection, func, select
 
 from llmthrift_core.display import html_table, percent, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_core.insight.escalations import alert_of, rate_of
+from llmthrift_core.escalation import escalation_alert
+from llmthrift_core.insight.escalations import rate_of
 from llmthrift_core.insight.sums import Amounts, SumsReader
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
@@ -155,7 +156,9 @@ def report(
         sums = list(map(add, sums, amounts))
     total = row_of(name, "total", sums)
     escalated = [
-        alert for row in (rows if by == "model" else [total]) for alert in alert_of(row[name], row["routed"], row["escalation_rate"])
+        alert
+        for row in (rows if by == "model" else [total])
+        if (alert := escalation_alert(row[name], answers=row["routed"], rate=row["escalation_rate"])) is not None
     ]
     return Report(name, tuple(rows), total, (*_notes(since_us, until_us, pruned_us, by), *escalated))
 

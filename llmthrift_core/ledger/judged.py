@@ -9,12 +9,15 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
+from llmthrift_core.asking import OWN_REQUEST_TYPES
 from llmthrift_core.storage.tables import calls, feedback
 
 SOURCE_PREFIX: Final = "judge:"
 """Of the sources of an `Evaluation`."""
+BY_APPLICATION: Final = or_(calls.c.request_type.is_(None), calls.c.request_type.not_in(OWN_REQUEST_TYPES))
+"""A condition: without what judges and routers asked for themselves."""
 _COLUMNS: Final = (
     calls.c.id,
     calls.c.request_id,
@@ -72,7 +75,7 @@ def tags_of(text: str | None) -> Mapping[str, str]:
 def read_judged(
     connection: Connection, *, since_us: int | None, until_us: int | None, source: str | None = None, where: Sequence[Any] = ()
 ) -> Iterator[JudgedCall]:
-    """The judged calls of [since_us, until_us), in no order that matters.
+    """The judged calls of [since_us, until_us), in no order that matters, without what judges and routers asked for themselves.
 
     What is said about an attempt that failed is meant for the answer that the caller got in the end: the last attempt of that call. So is
     what is said where a cascade rejected the answer, which the caller never saw; but an `Evaluation` judges the answer that it was shown.
@@ -84,7 +87,7 @@ def read_judged(
     query = (
         select(*_COLUMNS, feedback.c.source, feedback.c.quality)
         .select_from(calls.join(feedback, feedback.c.request_id == calls.c.request_id))
-        .where(*within(since_us, until_us), *where)
+        .where(*within(since_us, until_us), BY_APPLICATION, *where)
         .order_by(calls.c.id, feedback.c.id)
     )
     if source is not None:
@@ -106,7 +109,7 @@ def read_reviewed(connection: Connection, *, since_us: int | None, where: Sequen
     """The answers from `since_us` on that a cascade kept or rejected, with its confidence as their quality."""
     query = (
         select(*_COLUMNS, calls.c.confidence)
-        .where(*within(since_us, None), calls.c.confidence.is_not(None), calls.c.error.is_(None), *where)
+        .where(*within(since_us, None), BY_APPLICATION, calls.c.confidence.is_not(None), calls.c.error.is_(None), *where)
         .order_by(calls.c.id)
     )
     for row in connection.execute(query).mappings():

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Delete, Table, bindparam, case, delete, select
 
 from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, ledger_state, other_costs
@@ -17,7 +18,6 @@ logger = logging.getLogger("llmthrift.ledger")
 
 _BATCH: Final = 1_000
 _EVERY_US: Final = 3_600_000_000
-_DAY_US: Final = 86_400_000_000
 _PRUNED: Final = "pruned_us"
 
 
@@ -86,7 +86,7 @@ class Retention:
         if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days < 100_000:
             raise ConfigurationError(f"retention_days must be a positive number of days, not {days!r}")
         self._database = database
-        self._kept_us = round(days * _DAY_US)
+        self._kept_us = round(days * DAY_US)
         self._clock = clock
         self._due_us = 0
 

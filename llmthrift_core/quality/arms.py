@@ -44,7 +44,8 @@ def read_arms(
     until_us: int | None,
     source: str | None,
 ) -> dict[str, ArmSums]:
-    """The arms in the period [since_us, until_us), by name. Calls of judges are left out, and so are units that were erased."""
+    """The arms in the period [since_us, until_us), by name. Left out are calls of judges, which an arm is not to pay for, unlike what its
+    router asks, and units that were erased."""
     column = _UNIT_COLUMNS[unit]
     # Tags are stored as JSON without spaces. The pattern may find too much, such as other spellings: tags are read to be sure.
     name = json.dumps(tag, ensure_ascii=False)

@@ -12,7 +12,7 @@ from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
 from llmthrift_core.ledger.judged import SOURCE_PREFIX
-from llmthrift_core.moments import Moment, to_us
+from llmthrift_core.moments import DAY_US, Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.offers import Offers
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Judge = Callable[[str, str], Judgement | float | None]
 
-_DEFAULT_PERIOD_US: Final = 7 * 86_400_000_000
+_DEFAULT_PERIOD_US: Final = 7 * DAY_US
 _MOST_WAITING: Final = 200
 _MOST_FAILURES: Final = 5
 _CLOSE_SECONDS: Final = 30.0

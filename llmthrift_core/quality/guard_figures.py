@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from llmthrift_core.asking import EVALUATION, ROUTING
-from llmthrift_core.ledger.judged import SOURCE_PREFIX, read_judged, tags_of, within
+from llmthrift_core.asking import EVALUATION, OWN_REQUEST_TYPES
+from llmthrift_core.ledger.judged import BY_APPLICATION, SOURCE_PREFIX, read_judged, tags_of, within
 from llmthrift_core.money import to_usd
 from llmthrift_core.quality.spending import JUDGING_TAG
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.storage.tables import calls, other_costs
-
-_CHECKING: Final = (ROUTING, EVALUATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,9 @@ def read_guard_figures(connection: Connection, *, name: str, version: str, since
     """
     since = within(since_us, None)
     ours = [*since, calls.c.config_version == version]
-    is_checking = calls.c.request_type.in_(_CHECKING)
+    is_checking = calls.c.request_type.in_(OWN_REQUEST_TYPES)
     saved = select(func.count(calls.c.routing_saved_nano_usd), func.sum(calls.c.routing_saved_nano_usd)).where(
-        *ours, calls.c.cache.is_(None), or_(calls.c.request_type.is_(None), ~is_checking)
+        *ours, calls.c.cache.is_(None), BY_APPLICATION
     )
     routed, saved_nano = connection.execute(saved).one()
     checks_nano = connection.execute(select(func.sum(calls.c.cost_nano_usd)).where(*ours, is_checking)).scalar_one()

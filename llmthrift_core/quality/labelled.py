@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.ledger.judged import JudgedCall, read_judged, read_reviewed
 from llmthrift_core.lexical import from_bytes
 from llmthrift_core.storage.tables import calls, captures
@@ -33,16 +32,15 @@ class LabelledCall:
 
 
 def read_labelled(connection: Connection, *, since_us: int | None, escalations: bool) -> Iterator[LabelledCall]:
-    """The judged calls from `since_us` on, without those of judges themselves.
+    """The judged calls from `since_us` on.
 
     Args:
         escalations: also what nobody judged but a cascade reviewed, with its confidence as the quality.
     """
-    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION)
-    judged = list(read_judged(connection, since_us=since_us, until_us=None, where=[asked]))
+    judged = list(read_judged(connection, since_us=since_us, until_us=None))
     if escalations:
         known = {each.call["request_id"] for each in judged}
-        reviewed = read_reviewed(connection, since_us=since_us, where=[asked])
+        reviewed = read_reviewed(connection, since_us=since_us)
         judged += [each for each in reviewed if each.call["request_id"] not in known]
     for start in range(0, len(judged), _BATCH):
         yield from _with_text(connection, judged[start : start + _BATCH])

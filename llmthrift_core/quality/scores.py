@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.display import html_table, plain_table
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import JudgedCall, count_unknown, read_judged
-from llmthrift_core.moments import Moment, from_us, to_us
+from llmthrift_core.moments import DAY_US, Moment, from_us, to_us
 from llmthrift_core.statistics import Interval, RatioSums, exponential_mean, quality_difference, quality_interval
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ CHOICES: Final = (
     "call_site",
     "day",
 )
-_DAY_US: Final = 86_400_000_000
 # With one model in a hundred called changed that is not, a weekly look at a dozen models stays quiet most of the year.
 _DRIFT_CONFIDENCE: Final = 0.99
 
@@ -159,10 +157,9 @@ def quality_report(
     thrift.flush()
     with thrift.database.read() as connection:
         for judged in read_judged(connection, since_us=since_us, until_us=until_us, source=source):
-            if judged.call["request_type"] != EVALUATION:
-                groups[_value(judged, by, tag)].append((judged.call["at_us"], judged.quality))
+            groups[_value(judged, by, tag)].append((judged.call["at_us"], judged.quality))
         unknown = count_unknown(connection, since_us=since_us, until_us=until_us)
-    rows = [_score(value, judged, end_us, confidence, round(recent_days * _DAY_US), half_life_days) for value, judged in groups.items()]
+    rows = [_score(value, judged, end_us, confidence, round(recent_days * DAY_US), half_life_days) for value, judged in groups.items()]
     rows.sort(key=lambda row: (str(row.value),) if by == "day" else (-row.judged, str(row.value)))
     return QualityReport(tag or by, confidence, tuple(rows), _notes(rows, unknown, recent_days, by))
 
@@ -194,7 +191,7 @@ def _score(
     for at_us, quality in judged:
         every.add(1, quality)
         (recent if at_us >= end_us - recent_us else before).add(1, quality)
-    lately, effective = exponential_mean(((end_us - at_us, quality) for at_us, quality in judged), half_life_days * _DAY_US)
+    lately, effective = exponential_mean(((end_us - at_us, quality) for at_us, quality in judged), half_life_days * DAY_US)
     change = quality_difference(recent, before, _DRIFT_CONFIDENCE) if recent.units and before.units else None
     return QualityScore(value, every.units, quality_interval(every, confidence), lately, effective, change)
 

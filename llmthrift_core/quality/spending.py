@@ -11,7 +11,7 @@ from llmthrift_core.attribution import attribute
 from llmthrift_core.budgets.daily_amount import DailyAmount
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.ledger import request_ids
-from llmthrift_core.moments import from_us
+from llmthrift_core.moments import MICROSECONDS, from_us
 from llmthrift_core.money import to_nano_usd, to_usd
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _TAG: Final = "llmthrift.evaluation"
 JUDGING_TAG: Final = "llmthrift.judging"
 """Marks what judgements cost with the name of the amount that paid for them. Not the tag of the budget, which would count it twice."""
-_SECOND_US: Final = 1_000_000
 
 Said = TypeVar("Said")
 
@@ -90,7 +89,7 @@ class JudgingAmount:
         """What the calls of a run cost; None: not known."""
         if is_remembered:
             return 0
-        rows = self._thrift.ledger.calls(since=from_us(began_us - _SECOND_US), run=run)
+        rows = self._thrift.ledger.calls(since=from_us(began_us - MICROSECONDS), run=run)
         if rows and all(row["cost_nano_usd"] is not None for row in rows):
             return sum(int(row["cost_nano_usd"]) for row in rows)
         if self._given_nano is not None:

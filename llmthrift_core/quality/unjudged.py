@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, exists, or_, select
+from sqlalchemy import Connection, bindparam, exists, select
 
-from llmthrift_core.asking import EVALUATION
-from llmthrift_core.ledger.judged import SOURCE_PREFIX, within
+from llmthrift_core.ledger.judged import BY_APPLICATION, SOURCE_PREFIX, within
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls, captures, feedback
@@ -25,14 +24,13 @@ class Unjudged(NamedTuple):
 
 
 def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> Iterator[Unjudged]:
-    """Whole answers of [since_us, until_us), rejected ones of cascades included, without those of judges themselves. Hits have no answer
-    of their own."""
+    """Whole answers of [since_us, until_us), rejected ones of cascades included, without those that judges and routers asked for. Hits have
+    no answer of their own."""
     judged = exists().where(feedback.c.request_id == calls.c.request_id, feedback.c.source.startswith(SOURCE_PREFIX))
     query = (
         select(calls.c.request_id, calls.c.feature, calls.c.prompt_version)
         .select_from(calls.join(captures, captures.c.request_id == calls.c.request_id))
-        .where(*within(since_us, until_us), calls.c.error.is_(None), captures.c.answer.is_not(None), ~judged)
-        .where(or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION))
+        .where(*within(since_us, until_us), BY_APPLICATION, calls.c.error.is_(None), captures.c.answer.is_not(None), ~judged)
     )
     for row in connection.execute(query):
         yield Unjudged(*row)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.adaptive import Adaptive as Adaptive
+    from llmthrift_core.routing.around import PolicyAround as PolicyAround
     from llmthrift_core.routing.asked_complexity import AskedComplexity as AskedComplexity
     from llmthrift_core.routing.bounded import Bounded as Bounded
     from llmthrift_core.routing.bounds import Bounds as Bounds
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
-    from llmthrift_core.routing.policy import holds_streams as holds_streams
-    from llmthrift_core.routing.policy import in_force as in_force
-    from llmthrift_core.routing.policy import review as review
-    from llmthrift_core.routing.policy import reviews_wait as reviews_wait
-    from llmthrift_core.routing.policy import waits as waits
-    from llmthrift_core.routing.policy import within_bounds as within_bounds
     from llmthrift_core.routing.profiles import Profile as Profile
     from llmthrift_core.routing.profiles import Profiles as Profiles
     from llmthrift_core.routing.request import RouteRequest as RouteRequest
@@ -62,6 +57,7 @@ if TYPE_CHECKING:
 
 _MODULES: Final = {
     "adaptive": ("Adaptive",),
+    "around": ("PolicyAround",),
     "asked_complexity": ("AskedComplexity",),
     "bounded": ("Bounded",),
     "bounds": (
@@ -88,12 +84,6 @@ _MODULES: Final = {
         "CallablePolicy",
         "RoutingPolicy",
         "as_policy",
-        "holds_streams",
-        "in_force",
-        "review",
-        "reviews_wait",
-        "waits",
-        "within_bounds",
     ),
     "request": ("RouteRequest",),
     "rules": (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -15,6 +14,8 @@ from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.evidence import ModelScore
 from llmthrift_core.routing.exploration import Exploration
 from llmthrift_core.routing.ledger_scores import LedgerScores
+from llmthrift_core.routing.model_names import checked_names
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 from llmthrift_core.usage import Usage
@@ -54,7 +55,7 @@ class _Known:
         return self.judged >= FEWEST_JUDGED
 
 
-class Adaptive:
+class Adaptive(RoutingPolicy):
     """The tier with the best `quality_weight` * quality - `cost_weight` * cost, by the judged answers of the call site in the ledger, or
     of all call sites where those are few.
 
@@ -105,8 +106,7 @@ class Adaptive:
         name: str = "exploration",
         seed: int | None = None,
     ) -> None:
-        if not isinstance(models, Mapping) or not models or not all(isinstance(text, str) and text for text in models.values()):
-            raise ConfigurationError('models must map tiers to the names of their models, such as {"small": "gpt-4o-mini"}')
+        self._models = checked_names(models)
         for option, value, least, most in (
             ("quality_weight", quality_weight, 0.0, math.inf),
             ("cost_weight", cost_weight, 0.0, math.inf),
@@ -119,7 +119,6 @@ class Adaptive:
             if not (is_number and least <= value <= most and math.isfinite(value)):
                 raise ConfigurationError(f"{option} must be a number from {least:g} to {most:g}, not {value!r}")
         self._thrift = thrift
-        self._models = dict(models)
         self._quality_weight = quality_weight
         self._cost_weight = cost_weight
         self._options = quality_weight, cost_weight, explore_usd_per_day, explore_share, half_life_days, sorted(models.items())
@@ -131,7 +130,7 @@ class Adaptive:
     @property
     def version(self) -> str:
         """Hash of the options; what is known changes from call to call."""
-        return hashlib.blake2b(repr(self._options).encode(), digest_size=6).hexdigest()
+        return fingerprint(repr(self._options))
 
     @property
     def waits(self) -> bool:

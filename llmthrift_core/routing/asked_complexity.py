@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.complexity import Complexity
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.limited_asking import LimitedAsking
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -32,7 +32,7 @@ _MOST_CHARS: Final = 4_000
 _NUMBER: Final = re.compile(r"\d+")
 
 
-class AskedComplexity:
+class AskedComplexity(RoutingPolicy):
     """Complexity from 0 to 1 as a small model rates the question; the same thresholds as `Complexity`.
 
     A rating is remembered: the same text is rated once. An answer that is no number from 0 to 10, a failure, and a model that takes too
@@ -77,7 +77,7 @@ class AskedComplexity:
     @property
     def version(self) -> str:
         """Hash of the question to the small model, that model's name where it has one, and the heuristic."""
-        return hashlib.blake2b(f"{PROMPT} {self._model} {self.heuristic.version}".encode(), digest_size=6).hexdigest()
+        return fingerprint(f"{PROMPT} {self._model} {self.heuristic.version}")
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The first tier whose threshold is above the rating, or the heuristic's choice."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.bounds import Bounds
-from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits
+from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
 
-class Bounded:
+class Bounded(PolicyAround):
     """A policy that sees only the tiers within the bounds. Adapters hold fallbacks and downgrades to the same bounds.
 
     Args:
@@ -23,47 +21,21 @@ class Bounded:
     """
 
     def __init__(self, policy: Any, bounds: Bounds) -> None:
-        self.policy: RoutingPolicy = as_policy(policy)
+        super().__init__(policy)
         self.bounds = bounds
 
     @property
     def version(self) -> str:
         """The policy's version, followed by a hash of the bounds."""
-        return f"{self.policy.version}-{hashlib.blake2b(repr(self.bounds).encode(), digest_size=6).hexdigest()}"
-
-    def in_force(self) -> Bounded:
-        """With the inner policy as one call uses it."""
-        policy = in_force(self.policy)
-        return self if policy is self.policy else Bounded(policy, self.bounds)
-
-    @property
-    def waits(self) -> bool:
-        """Whether the inner policy may wait for a model."""
-        return waits(self.policy)
-
-    @property
-    def reviews_wait(self) -> bool:
-        """As the inner policy."""
-        return reviews_wait(self.policy)
-
-    @property
-    def holds_streams(self) -> bool:
-        """As the inner policy."""
-        return holds_streams(self.policy)
-
-    def review(
-        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
-    ) -> Review | None:
-        """As the inner policy: what it thinks of the answer of a tier."""
-        return review(self.policy, request, tier, answer, tiers, context)
+        return self._version_with(repr(self.bounds))
 
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
-        """The tiers within the bounds.
+        """The tiers within the bounds, and within those of the inner policy.
 
         Raises:
             NoModelQualifiesError: there are none.
         """
-        return self.bounds.allowed(request, tiers)
+        return super().allowed(request, self.bounds.allowed(request, tiers))
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The policy's choice among the tiers within the bounds.

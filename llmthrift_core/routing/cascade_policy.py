@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.escalation import escalation_alert
+from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, waits
+from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -18,11 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmthrift")
 
-_ALARMING: Final = 0.3  # above this share of escalations, two calls for one answer eat up what the cheap model saves
-_ENOUGH: Final = 100
 
-
-class CascadePolicy:
+class CascadePolicy(PolicyAround):
     """Asks the cheapest tier of a `Cascade`, and the next one where its answer is not good enough. Every answer is billed to the call.
 
     Answers that call tools are kept, unless a tool was not offered or its arguments are invalid. A stronger model that no budget has room
@@ -49,22 +48,24 @@ class CascadePolicy:
     def __init__(self, cascade: Cascade, *, stream: Literal["hold", "pass"] = "hold", first: Any = None) -> None:
         if stream not in ("hold", "pass"):
             raise ConfigurationError(f'stream must be "hold" or "pass", not {stream!r}')
+        super().__init__(CheapestFirst(cascade) if first is None else first)
         self.cascade = cascade
-        self.holds_streams = stream == "hold"
-        self._first: RoutingPolicy | None = None if first is None else as_policy(first)
-        self._lock = threading.Lock()
-        self._answers = self._escalated = 0
-        self._warned = False
+        self._stream = stream
+        self._reviewed = _Reviewed()
 
     @property
     def version(self) -> str:
-        """The cascade's: a hash of its models, checks, options and of what it learned; with that of the first policy."""
-        return self.cascade.version if self._first is None else f"{self.cascade.version}-{self._first.version}"
+        """The cascade's: a hash of its models, checks, options and of what it learned; after that of the first policy, where it has one."""
+        return self.cascade.version if isinstance(self.policy, CheapestFirst) else f"{self.policy.version}-{self.cascade.version}"
 
     @property
-    def waits(self) -> bool:
-        """Whether the first policy may wait for a model."""
-        return waits(self._first)
+    def holds_streams(self) -> bool:
+        """Whether `stream` is "hold"."""
+        return self._stream == "hold"
+
+    @property
+    def reviews(self) -> bool:
+        return True
 
     @property
     def reviews_wait(self) -> bool:
@@ -74,16 +75,7 @@ class CascadePolicy:
     @property
     def escalation_rate(self) -> float | None:
         """The share of this process's answers that were not good enough; None before the first."""
-        return self._escalated / self._answers if self._answers else None
-
-    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
-        """The tier to begin with."""
-        if self._first is not None:
-            return self._first.decide(request, tiers)
-        known = self._known(tiers)
-        if not known:
-            return RouteDecision(tiers.names[-1], "the cascade knows none of the allowed tiers; the strongest")
-        return RouteDecision(known[0], "a cascade begins with its cheapest model")
+        return self._reviewed.rate
 
     def review(
         self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
@@ -95,32 +87,58 @@ class CascadePolicy:
             answer: the whole text.
             context: what else is known of the answer; see `AnswerContext`.
         """
-        known = self._known(tiers)
+        known = known_to(self.cascade, tiers)
         if tier not in known or tier == known[-1]:
             return None
         verdict = self.cascade.verdict(request.question, answer, model=tier, context=context)
-        self._note(escalated=not verdict.is_kept)
+        self._reviewed.note(escalated=not verdict.is_kept)
         if verdict.is_kept:
             return Review(verdict.confidence)
         following = known[known.index(tier) + 1]
         decision = RouteDecision(following, verdict.reason, score=verdict.confidence, rejected=((tier, verdict.reason),))
         return Review(verdict.confidence, decision)
 
-    def _known(self, tiers: Tiers) -> list[str]:
-        return [name for name in self.cascade.models if name in tiers.names]
 
-    def _note(self, *, escalated: bool) -> None:
+class CheapestFirst(RoutingPolicy):
+    """Begins with the cheapest allowed model of a cascade."""
+
+    def __init__(self, cascade: Cascade) -> None:
+        self._cascade = cascade
+
+    @property
+    def version(self) -> str:
+        return self._cascade.version
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        known = known_to(self._cascade, tiers)
+        if not known:
+            return RouteDecision(tiers.names[-1], "the cascade knows none of the allowed tiers; the strongest")
+        return RouteDecision(known[0], "a cascade begins with its cheapest model")
+
+
+def known_to(cascade: Cascade, tiers: Tiers) -> list[str]:
+    """The allowed models of a cascade, in its order."""
+    return [name for name in cascade.models if name in tiers.names]
+
+
+class _Reviewed:
+    """How many answers this process reviewed, and escalated. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers = self._escalated = 0
+        self._warned = False
+
+    @property
+    def rate(self) -> float | None:
+        return self._escalated / self._answers if self._answers else None
+
+    def note(self, *, escalated: bool) -> None:
+        """Count an answer; warn once where too many were escalated."""
         with self._lock:
             self._answers += 1
             self._escalated += escalated
-            rate = self._escalated / self._answers
-            is_alarming = not self._warned and self._answers >= _ENOUGH and rate > _ALARMING
-            self._warned = self._warned or is_alarming
-        if is_alarming:
-            logger.warning(
-                "%.0f%% of %d answers were escalated; above %.0f%% a cascade may cost more than it saves: begin with another model, "
-                "route hard questions past it with first=..., or fit the cascade",
-                100 * rate,
-                self._answers,
-                100 * _ALARMING,
-            )
+            alert = None if self._warned else escalation_alert("a cascade", answers=self._answers, rate=self.rate)
+            self._warned = self._warned or alert is not None
+        if alert is not None:
+            logger.warning(alert)

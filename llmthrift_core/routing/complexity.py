@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from functools import cached_property
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -65,7 +65,7 @@ _NUMBER = re.compile(r"\d[\d.,]*")
 
 
 @dataclass(frozen=True)
-class Complexity:
+class Complexity(RoutingPolicy):
     """Choose a tier by a score between 0 (simple) and 1 (hard).
 
     With two tiers there is one threshold: a score below it goes to the cheaper one. With n tiers there are n - 1, rising. When
@@ -119,7 +119,7 @@ class Complexity:
             tuple(self.simple),
             tuple(self.complex),
         )
-        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+        return fingerprint(repr(parts))
 
     def explain(self, request: RouteRequest) -> dict[str, float]:
         """The signals that were found and what each adds to the score."""

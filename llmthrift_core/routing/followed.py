@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final, Self
 
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.repeating import Repeating
-from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policy import RoutingPolicy, holds_streams, review, reviews_wait
+from llmthrift_core.routing.around import PolicyAround
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 from llmthrift_core.settings import is_disabled
@@ -21,53 +21,42 @@ logger = logging.getLogger("llmthrift")
 Upkeep = Callable[[threading.Event], None]
 
 
-@dataclass(frozen=True, slots=True)
-class VersionInForce:
+class VersionInForce(PolicyAround):
     """One version of a router, as the policy of the calls that begin while it is in force. It never changes.
 
-    Attributes:
+    Args:
         number: of the version.
         version: "NAME@3-HASH", which is the calls' `config_version` and a part of their cache keys.
+        policy: the router or the cascade that was saved.
     """
 
-    number: int
-    version: str
-    policy: RoutingPolicy
+    def __init__(self, number: int, version: str, policy: RoutingPolicy) -> None:
+        super().__init__(policy)
+        self.number: Final = number
+        self._version = version
 
     @property
-    def holds_streams(self) -> bool:
-        """As the router that was saved: a cascade does."""
-        return holds_streams(self.policy)
-
-    @property
-    def reviews_wait(self) -> bool:
-        """As the router that was saved: a cascade with a judge does."""
-        return reviews_wait(self.policy)
-
-    def review(
-        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
-    ) -> Review | None:
-        """As the router that was saved: a cascade's confidence in an answer, and where to go on."""
-        return review(self.policy, request, tier, answer, tiers, context)
-
-    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
-        """The decision of the router that was saved."""
-        return self.policy.decide(request, tiers)
+    def version(self) -> str:
+        return self._version
 
 
-class NoVersionYet:
+class NoVersionYet(RoutingPolicy):
     """Sends every request to the strongest allowed tier, until there is a version."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self.version: Final = f"{name}@0"
+
+    @property
+    def version(self) -> str:
+        """NAME@0."""
+        return f"{self._name}@0"
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The strongest allowed tier."""
         return RouteDecision(tiers.names[-1], f"router {self._name!r} has no version yet; the strongest")
 
 
-class FollowedRouter:
+class FollowedRouter(PolicyAround):
     """A policy that is always the active version of a router. Made by `thrift.routers.follow`.
 
     A background thread looks for another active version, and puts it in the place of the one in force at once. A call keeps the version
@@ -92,11 +81,11 @@ class FollowedRouter:
         upkeep: tuple[Upkeep, ...] = (),
         check_seconds: float = 30.0,
     ) -> None:
+        super().__init__(NoVersionYet(name))
         self.name = name
         self._active = active
         self._load = load
         self._upkeep = upkeep
-        self._in_force: VersionInForce | NoVersionYet = NoVersionYet(name)
         self._errors = 0
         self._last_error: str | None = None
         self._repeating = Repeating(self._check, seconds=check_seconds, name=f"llmthrift-router-{name}")
@@ -106,21 +95,21 @@ class FollowedRouter:
             self.look()
             self._repeating.start()
 
-    def in_force(self) -> VersionInForce | NoVersionYet:
+    def in_force(self) -> RoutingPolicy:
         """The version of calls that begin now."""
         self._repeating.start()  # a forked child has no thread yet
-        return self._in_force
+        return self.policy
 
     @property
     def number(self) -> int | None:
         """Of the version in force; None before the first."""
-        found = self._in_force
+        found = self.policy
         return found.number if isinstance(found, VersionInForce) else None
 
     @property
     def version(self) -> str:
         """Of the version in force: "NAME@3-HASH", or "NAME@0" before the first."""
-        return self._in_force.version
+        return self.policy.version
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The decision of the version in force; before the first, the strongest allowed tier."""
@@ -138,7 +127,7 @@ class FollowedRouter:
         except LLMThriftError as error:
             self._note(number, error)
             return False
-        before, self._in_force = self.number, VersionInForce(number, f"{self.name}@{number}-{learned}", policy)
+        before, self.policy = self.number, VersionInForce(number, f"{self.name}@{number}-{learned}", policy)
         self._last_error = None
         logger.info("router %r: version %d is in force%s", self.name, number, "" if before is None else f", instead of {before}")
         return True

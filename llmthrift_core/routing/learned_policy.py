@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 
-class LearnedPolicy:
+class LearnedPolicy(RoutingPolicy):
     """Decides by what a `LearnedRouter` learned. The names of its models are the names of the tiers.
 
     The router sees the question of the last user message, which is what its examples must hold, and the call site of the attribution,

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
-from llmthrift_core.asking import EVALUATION, ROUTING
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.ledger.judged import JudgedCall, read_judged
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.money import NANO_PER_USD
+from llmthrift_core.refreshing import Refreshing
 from llmthrift_core.routing.evidence import Evidence, JudgedAnswer, ModelScore
 from llmthrift_core.routing.model_names import names_of_calls
-from llmthrift_core.settings import is_disabled
 from llmthrift_core.storage.tables import calls, feedback
 
 if TYPE_CHECKING:
@@ -34,8 +32,6 @@ _MOST_GROUPS: Final = 2_000
 """Call sites beyond these are forgotten, those first of which nothing was heard for longest."""
 _STALE_AFTER: Final = 0.25
 """Half-lives after the last answer at which what is known counts half for exploring: that a model got better is seen by trying alone."""
-_CLOSE_SECONDS: Final = 5.0
-_DAY_US: Final = 86_400_000_000
 
 
 class LedgerScores:
@@ -57,71 +53,38 @@ class LedgerScores:
     def __init__(self, thrift: Thrift, models: Mapping[str, str], *, half_life_days: float, refresh_seconds: float) -> None:
         self._thrift = thrift
         self._names_of = names_of_calls(models)
-        self._half_life_us = half_life_days * _DAY_US
-        self._refresh_us = refresh_seconds * 1e6
+        self._half_life_us = half_life_days * DAY_US
         self._groups: OrderedDict[Group, Evidence] = OrderedDict()
         self._scores: dict[Group, tuple[ModelScore, int]] = {}
         self._read_to = -1
-        self._errors = self._changes = 0
-        self._closed = False
-        self._renew()
-        renew_after_fork(self)
-        self._asked_us = thrift.now_us()
+        self._changes = 0
+        failed = partial(thrift.note_failure, "routing scores")
+        self._refreshing = Refreshing(self._read, seconds=refresh_seconds, clock=thrift.now, failed=failed, name="llmthrift-scores")
         self.refresh()
 
     def score(self, tier: str, call_site: str | None) -> ModelScore | None:
         """How a tier's model did at a call site, or at all of them (None); None where no answer was judged. Never waits."""
-        now_us = self._thrift.now_us()
-        if not 0 <= now_us - self._asked_us < self._refresh_us:
-            self._refresh_soon(now_us)
+        self._refreshing.if_old()
         found = self._scores.get((tier, call_site))
         if found is None:
             return None
         score, as_of_us = found
+        now_us = self._thrift.now_us()
         return replace(score, fresh=score.fresh * 2.0 ** (-max(0, now_us - as_of_us) / (_STALE_AFTER * self._half_life_us)))
 
     def refresh(self) -> None:
-        """Read what was judged since the last time. Called by itself; never raises."""
-        if is_disabled() or self._closed:
-            return
-        with self._reading:
-            try:
-                self._read()
-            except Exception as error:
-                self._errors += 1
-                self._thrift.note_failure("routing scores", error)
+        """Read what was judged since the last time, now. Decisions have it done by themselves, in the background; never raises."""
+        self._refreshing.now()
 
     def health(self) -> dict[str, Any]:
         """What is known: `scores` of a tier and a call site, `changes` found, `errors` of readings."""
-        return {"scores": len(self._scores), "changes": self._changes, "errors": self._errors}
+        return {"scores": len(self._scores), "changes": self._changes, "errors": self._refreshing.errors}
 
     def close(self) -> None:
         """Read no more, and wait for the reading under way."""
-        self._closed = True
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_CLOSE_SECONDS)
-
-    def after_fork(self) -> None:
-        """A thread of the parent may have been reading: the child reads the same again."""
-        self._renew()
+        self._refreshing.close()
 
     # --- steps ---
-
-    def _renew(self) -> None:
-        self._reading = threading.Lock()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def _refresh_soon(self, now_us: int) -> None:
-        with self._starting:
-            if self._closed or (self._thread is not None and self._thread.is_alive()):
-                return
-            self._asked_us = now_us
-            thread = threading.Thread(target=self.refresh, daemon=True, name="llmthrift-scores")
-            with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
-                thread.start()
-                self._thread = thread
 
     def _read(self) -> None:
         self._thrift.flush()
@@ -131,9 +94,8 @@ class LedgerScores:
                 return
             since = max(self._read_to - _READ_AGAIN, last - _MOST_JUDGEMENTS)
             news = select(feedback.c.request_id).where(feedback.c.id > since)
-            asked = or_(calls.c.request_type.is_(None), calls.c.request_type.not_in((EVALUATION, ROUTING)))
             touched: set[Group] = set()
-            for judged in read_judged(connection, since_us=None, until_us=None, where=[calls.c.request_id.in_(news), asked]):
+            for judged in read_judged(connection, since_us=None, until_us=None, where=[calls.c.request_id.in_(news)]):
                 touched |= self._put(judged)
         for group in touched:
             evidence = self._groups[group]

@@ -6,8 +6,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from llmthrift_core.errors import ConfigurationError
+
 _RELEASE: Final = re.compile(r"[-@](?:\d{4}-?\d{2}-?\d{2}|\d{3,4}|latest)$")
 """What providers add to a model's name when they answer: "gpt-4o-2024-08-06", "claude-3-5-haiku@20241022", "gpt-4-0613"."""
+
+
+def checked_names(models: Mapping[str, str]) -> dict[str, str]:
+    """By tier, the name of its model.
+
+    Raises:
+        ConfigurationError: something else was given.
+    """
+    if not isinstance(models, Mapping) or not models or not all(isinstance(text, str) and text for text in models.values()):
+        raise ConfigurationError(f'models must map tiers to names of models, such as {{"small": "gpt-4o-mini"}}, not {models!r:.200}')
+    return dict(models)
 
 
 def names_of_calls(models: Mapping[str, float | str] | None) -> Callable[[Mapping[str, Any]], Sequence[str]]:

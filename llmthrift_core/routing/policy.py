@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import Review, RouteDecision
@@ -16,60 +17,72 @@ from llmthrift_core.routing.tiers import Tiers
 logger = logging.getLogger("llmthrift")
 
 
-@runtime_checkable
-class RoutingPolicy(Protocol):
-    """Decides the tier of a request. `version` is a stable hash of the configuration."""
+class RoutingPolicy(ABC):
+    """Decides the tier of a request.
+
+    What else a policy may be able to do has its default here, and is handed on by `PolicyAround`: a new ability is added in these two
+    places. An object that is no subclass but has `version` and `decide` is taken as a policy without further abilities.
+    """
 
     @property
-    def version(self) -> str: ...
+    @abstractmethod
+    def version(self) -> str:
+        """A stable hash of the configuration. It is a part of cache keys, and the calls' `config_version`."""
 
-    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision: ...
+    @abstractmethod
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The tier for a request, among those that `allowed` has left."""
+
+    def in_force(self) -> RoutingPolicy:
+        """The policy as one call uses it from its cache key to its last review, whatever takes its place meanwhile."""
+        return self
+
+    @property
+    def waits(self) -> bool:
+        """Whether `decide` may wait, for a model or a budget: async doors then ask it off the event loop."""
+        return False
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        """The tiers that the policy lets a request use at all, for its first choice as for fallbacks and downgrades.
+
+        Raises:
+            NoModelQualifiesError: none.
+        """
+        return tiers
+
+    @property
+    def reviews(self) -> bool:
+        """Whether the policy looks at answers."""
+        return False
+
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
+        """What the policy thinks of an answer; None where it does not look at it: it is kept.
+
+        Args:
+            answer: the whole text.
+            context: what is known of the answer beside its text; see `AnswerContext`. It may ask models: never on an event loop.
+        """
+        return None
+
+    @property
+    def reviews_wait(self) -> bool:
+        """Whether `review` may wait for a model: async doors then give it a thread of its own."""
+        return False
+
+    @property
+    def holds_streams(self) -> bool:
+        """Whether a stream is given to its reader only when its answer is accepted."""
+        return False
 
 
-def in_force(policy: RoutingPolicy) -> RoutingPolicy:
-    """The policy as one call uses it from its cache key to its last review, whatever takes its place meanwhile."""
-    pinned: Callable[[], RoutingPolicy] | None = getattr(policy, "in_force", None)
-    return policy if pinned is None else pinned()
+def fingerprint(options: str) -> str:
+    """Twelve hexadecimal digits that stand for options in a policy's `version`."""
+    return hashlib.blake2b(options.encode(), digest_size=6).hexdigest()
 
 
-def waits(policy: object) -> bool:
-    """Whether a policy may wait for a model before it decides: async doors then ask it off the event loop."""
-    return bool(getattr(policy, "waits", False))
-
-
-def within_bounds(policy: object, request: RouteRequest, tiers: Tiers) -> Tiers:
-    """The tiers that the policy lets a request use at all, for its first choice as for fallbacks and downgrades; all of most policies.
-
-    Raises:
-        NoModelQualifiesError: none.
-    """
-    allowed: Callable[[RouteRequest, Tiers], Tiers] | None = getattr(policy, "allowed", None)
-    return tiers if allowed is None else allowed(request, tiers)
-
-
-def review(
-    policy: object, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
-) -> Review | None:
-    """What a policy thinks of an answer; None where it does not look at it, as most policies do not: it is kept.
-
-    Args:
-        context: what is known of the answer beside its text; see `AnswerContext`. It may ask models: never on an event loop.
-    """
-    reviewed: Callable[..., Review | None] | None = getattr(policy, "review", None)
-    return None if reviewed is None else reviewed(request, tier, answer, tiers, context)
-
-
-def reviews_wait(policy: object) -> bool:
-    """Whether a policy may wait for a model when it reviews an answer: async doors then give it a thread of its own."""
-    return bool(getattr(policy, "reviews_wait", False))
-
-
-def holds_streams(policy: object) -> bool:
-    """Whether a stream is given to its reader only when its answer is accepted."""
-    return bool(getattr(policy, "holds_streams", False))
-
-
-class CallablePolicy:
+class CallablePolicy(RoutingPolicy):
     """A function from a RouteRequest to a tier's name, as a policy.
 
     What the function gets wrong (an exception, a name that is no allowed tier) sends the request to the strongest allowed tier, and is
@@ -86,7 +99,7 @@ class CallablePolicy:
     @property
     def version(self) -> str:
         """Hash of the function's qualified name."""
-        return hashlib.blake2b(f"{getattr(self._choose, '__module__', '')}.{self._name}".encode(), digest_size=6).hexdigest()
+        return fingerprint(f"{getattr(self._choose, '__module__', '')}.{self._name}")
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The function's choice, if it is allowed."""
@@ -103,8 +116,33 @@ class CallablePolicy:
         return RouteDecision(tiers.names[-1], f"{self._name} {problem}")
 
 
+class ObjectPolicy(RoutingPolicy):
+    """An object with `version` and `decide`, as a policy.
+
+    Raises:
+        ConfigurationError: it has a further ability's name: only subclasses of `RoutingPolicy` have abilities.
+    """
+
+    def __init__(self, given: Any) -> None:
+        further = [name for name in vars(RoutingPolicy) if not name.startswith("_") and name not in ("version", "decide")]
+        if found := [name for name in further if hasattr(given, name)]:
+            raise ConfigurationError(f"{type(given).__name__} has {', '.join(found)}: to be used, it must inherit from RoutingPolicy")
+        self._given = given
+
+    @property
+    def version(self) -> str:
+        """The object's."""
+        return str(self._given.version)
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The object's decision."""
+        decision: RouteDecision = self._given.decide(request, tiers)
+        return decision
+
+
 def as_policy(given: Any) -> RoutingPolicy:
-    """A policy from what a user may give: None (complexity), a policy, a rule or rules, a learned router, or a function.
+    """A policy from what a user may give: None (complexity), a policy, an object with `version` and `decide`, a rule or rules, a learned
+    router, a cascade, or a function.
 
     Raises:
         ConfigurationError: something else.
@@ -119,6 +157,8 @@ def as_policy(given: Any) -> RoutingPolicy:
         return made
     if isinstance(given, RoutingPolicy):
         return given
+    if hasattr(given, "version") and callable(getattr(given, "decide", None)):
+        return ObjectPolicy(given)
     if isinstance(given, Rule):
         return Rules([given], default=Complexity())
     if isinstance(given, list | tuple) and given and all(isinstance(rule, Rule) for rule in given):

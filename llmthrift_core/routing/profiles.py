@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Final, Literal
 from llmthrift_core.attribution import FIELDS
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -53,7 +53,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Profiles:
+class Profiles(RoutingPolicy):
     """The cheapest tier whose profile meets what is required.
 
     A tier without a profile, or one whose quality or latency is not known, does not qualify where that is required. Where a cost is not
@@ -99,7 +99,7 @@ class Profiles:
     def version(self) -> str:
         """Hash of the profiles and the requirements."""
         parts = (sorted(self.profiles.items()), self.required_quality, self.max_latency_seconds, self.task, self.on_none)
-        return hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+        return fingerprint(repr(parts))
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The cheapest of the allowed tiers that qualify.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.policy import waits
+from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
+from llmthrift_core.routing.around import PolicyAround
+from llmthrift_core.routing.decision import Review, RouteDecision
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -128,47 +129,66 @@ class Rule:
     priority: int = 0
 
 
-@dataclass(frozen=True)
-class Rules:
-    """Rules, asked by priority; `default` decides what no rule decides.
+class Rules(PolicyAround):
+    """Rules, asked by priority; `default` decides what no rule decides, and reviews and bounds what it decides.
 
     A rule that raises does not match; that is logged once. A rule whose tier the caller may not use is passed over.
 
     Args:
         rules: the rules.
-        default: a tier, or a policy such as `Complexity()`. None: the strongest allowed tier.
+        default: a tier, or whatever a router takes as its policy, such as `Complexity()`. None: the strongest allowed tier.
+
+    Raises:
+        ConfigurationError: two rules of one name, or a default that is none of these.
     """
 
-    rules: tuple[Rule, ...]
-    default: object = None
-    _failed: set[str] = field(default_factory=set, repr=False, compare=False)
-
-    def __init__(self, rules: Iterable[Rule], default: object = None) -> None:
-        ordered = tuple(sorted(rules, key=lambda rule: -rule.priority))
-        names = [rule.name for rule in ordered]
+    def __init__(self, rules: Iterable[Rule], default: Any = None) -> None:
+        super().__init__(TierOtherwise(default) if default is None or isinstance(default, str) else default)
+        self.rules = tuple(sorted(rules, key=lambda rule: -rule.priority))
+        names = [rule.name for rule in self.rules]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"rule names must differ: {', '.join(sorted(names))}")
-        object.__setattr__(self, "rules", ordered)
-        object.__setattr__(self, "default", default)
-        object.__setattr__(self, "_failed", set())
+        self._failed: set[str] = set()
 
     @property
     def version(self) -> str:
-        """Hash of the rules' names, conditions, tiers and priorities."""
-        default = getattr(self.default, "version", self.default)
-        return hashlib.blake2b(f"{self._parts} {default!r}".encode(), digest_size=6).hexdigest()
+        """The default's version, followed by a hash of the rules' names, conditions, tiers and priorities."""
+        return self._version_with(self._parts)
 
     @cached_property
     def _parts(self) -> str:
         return repr([(rule.name, _described(rule.when), rule.use, rule.priority) for rule in self.rules])
 
-    @property
-    def waits(self) -> bool:
-        """Whether the default may wait for a model."""
-        return waits(self.default)
-
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The tier of the first rule that matches, else the default's."""
+        rule, rejected = self._matching(request, tiers)
+        decision = self.policy.decide(request, tiers) if rule is None else RouteDecision(rule.use, f"rule {rule.name!r}")
+        return replace(decision, rejected=rejected + decision.rejected) if rejected else decision
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        """All tiers for what a rule decides; else those within the default's bounds.
+
+        Raises:
+            NoModelQualifiesError: no rule matches, and the default's bounds leave none.
+        """
+        try:
+            within = super().allowed(request, tiers)
+        except NoModelQualifiesError:
+            if self._matching(request, tiers)[0] is None:
+                raise
+            return tiers
+        return within if within is tiers or self._matching(request, tiers)[0] is None else tiers
+
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
+        """What the default thinks of an answer to a request that it decided."""
+        if self._matching(request, tiers)[0] is not None:
+            return None
+        return super().review(request, tier, answer, tiers, context)
+
+    def _matching(self, request: RouteRequest, tiers: Tiers) -> tuple[Rule | None, tuple[tuple[str, str], ...]]:
+        """The rule that decides, and the tiers of those that were passed over."""
         rejected: list[tuple[str, str]] = []
         for rule in self.rules:
             try:
@@ -180,15 +200,25 @@ class Rules:
                 continue
             if matched:
                 if rule.use in tiers.names:
-                    return RouteDecision(rule.use, f"rule {rule.name!r}", rejected=tuple(rejected))
+                    return rule, tuple(rejected)
                 rejected.append((rule.use, f"rule {rule.name!r} asks for it, the caller's maximum tier forbids it"))
-        default = self.default
-        if default is not None and hasattr(default, "decide"):
-            decision: RouteDecision = default.decide(request, tiers)
-            return replace(decision, rejected=tuple(rejected) + decision.rejected) if rejected else decision
-        if isinstance(default, str) and default in tiers.names:
-            return RouteDecision(default, "no rule matched", rejected=tuple(rejected))
-        return RouteDecision(tiers.names[-1], "no rule matched; the strongest allowed", rejected=tuple(rejected))
+        return None, tuple(rejected)
+
+
+class TierOtherwise(RoutingPolicy):
+    """A tier for what no rule decides; the strongest allowed one where none is named, or the named one is not allowed."""
+
+    def __init__(self, tier: str | None) -> None:
+        self._tier = tier
+
+    @property
+    def version(self) -> str:
+        return fingerprint(repr(self._tier))
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        if self._tier in tiers.names and self._tier is not None:
+            return RouteDecision(self._tier, "no rule matched")
+        return RouteDecision(tiers.names[-1], "no rule matched; the strongest allowed")
 
 
 def _described(when: Callable[[RouteRequest], bool]) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.bounds import input_tokens_of
-from llmthrift_core.routing.decision import Review, RouteDecision
+from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.model_names import checked_names
 from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policy import RoutingPolicy, as_policy, holds_streams, in_force, review, reviews_wait, waits, within_bounds
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
@@ -42,7 +41,7 @@ class _Prices:
         return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
 
 
-class Sticky:
+class Sticky(PolicyAround):
     """A session or a tool loop keeps its model.
 
     What a change costs is the price of the call with the new model, which must read the conversation anew, less the price with the model
@@ -82,8 +81,6 @@ class Sticky:
         most_sessions: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not isinstance(models, Mapping) or not models or not all(isinstance(name, str) for name in models.values()):
-            raise ConfigurationError('models must map tiers to the names of their models, such as {"simple": "gpt-4o-mini"}')
         if answer_worth_usd is not None and not 0 <= answer_worth_usd < float("inf"):
             raise ConfigurationError(f"answer_worth_usd must be US dollars, 0 or more, or None; not {answer_worth_usd!r}")
         if not cache_seconds >= 0 or answer_tokens < 0 or most_sessions < 1:
@@ -91,8 +88,8 @@ class Sticky:
                 f"cache_seconds={cache_seconds!r} and answer_tokens={answer_tokens!r} must be 0 or more, "
                 f"most_sessions={most_sessions!r} 1 or more"
             )
-        self.policy: RoutingPolicy = as_policy(policy)
-        self._models = dict(models)
+        super().__init__(policy)
+        self._models = checked_names(models)
         self._catalog = catalog
         self._answer_worth_usd = answer_worth_usd
         self._cache_seconds = cache_seconds
@@ -106,41 +103,7 @@ class Sticky:
     def version(self) -> str:
         """The policy's version, followed by a hash of the models and the options."""
         parts = (sorted(self._models.items()), self._answer_worth_usd, self._cache_seconds, self._answer_tokens)
-        return f"{self.policy.version}-{hashlib.blake2b(repr(parts).encode(), digest_size=6).hexdigest()}"
-
-    def in_force(self) -> Sticky:
-        """With the inner policy as one call uses it; the sessions are shared, and keep their models when another version comes."""
-        policy = in_force(self.policy)
-        if policy is self.policy:
-            return self
-        pinned = copy(self)
-        pinned.policy = policy
-        return pinned
-
-    @property
-    def waits(self) -> bool:
-        """Whether the inner policy may wait for a model."""
-        return waits(self.policy)
-
-    @property
-    def reviews_wait(self) -> bool:
-        """As the inner policy."""
-        return reviews_wait(self.policy)
-
-    @property
-    def holds_streams(self) -> bool:
-        """As the inner policy."""
-        return holds_streams(self.policy)
-
-    def review(
-        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
-    ) -> Review | None:
-        """As the inner policy: what it thinks of the answer of a tier."""
-        return review(self.policy, request, tier, answer, tiers, context)
-
-    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
-        """The tiers within the inner policy's bounds."""
-        return within_bounds(self.policy, request, tiers)
+        return self._version_with(repr(parts))
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The policy's choice, or the model in use.

@@ -9,18 +9,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import ColumnElement, or_
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.judged import read_judged
-from llmthrift_core.moments import to_us
+from llmthrift_core.moments import DAY_US, to_us
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.statistics import Interval, RatioSums, quality_difference
 from llmthrift_core.storage.quality_statements import COUNT_FEEDBACK
-from llmthrift_core.storage.tables import calls
 from llmthrift_core.storage.version_store import Version, VersionStore
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 Verdict = Literal["lower", "not lower", "undecided", "nothing before"]
-_DAY_US: Final = 86_400_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +113,7 @@ def compare(thrift: Thrift, store: VersionStore, name: str, rule: RollBack, *, l
     begun_us = to_us(begun)
     thrift.flush()
     now = _read(thrift, labels(active.label), rule, begun_us)
-    then = _read(thrift, labels(before.label), rule, begun_us - round(rule.history_days * _DAY_US))
+    then = _read(thrift, labels(before.label), rule, begun_us - round(rule.history_days * DAY_US))
     if min(len(now), len(then)) < rule.min_judged:
         return VersionComparison(name, active, before, len(now), len(then), None, "undecided")
     now, difference = last_look(now, then, rule)
@@ -215,9 +212,8 @@ class BackgroundRollBack:
 
 def _read(thrift: Thrift, condition: ColumnElement[bool], rule: RollBack, since_us: int) -> list[float]:
     """Qualities in the order of the calls. What is said in one session is alike, and counts once."""
-    asked = or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION)
     with thrift.database.read() as connection:
-        found = list(read_judged(connection, since_us=since_us, until_us=None, source=rule.source, where=[condition, asked]))
+        found = list(read_judged(connection, since_us=since_us, until_us=None, source=rule.source, where=[condition]))
     units: dict[Any, list[float]] = defaultdict(list)
     for each in sorted(found, key=lambda judged: (judged.call["at_us"], judged.call["id"])):
         units[each.call["session"] or each.call["id"]].append(each.quality)

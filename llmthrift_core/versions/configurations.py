@@ -6,19 +6,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage.tables import calls
-from llmthrift_core.storage.version_store import Version, VersionStore, label_of
-from llmthrift_core.versions.comparison import Labels, RollBack, VersionComparison, compare, roll_back_if_lower
+from llmthrift_core.storage.version_store import Version, label_of
+from llmthrift_core.versions.comparison import Labels
+from llmthrift_core.versions.kept import KeptVersions
 from llmthrift_core.versions.secrets import secrets_in
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
-
-_LABELS: Final = Labels(calls.c.prompt_version, calls.c.config_version)
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,12 @@ class Configuration:
             yield merged
 
 
-class Configurations:
+class Configurations(KeptVersions):
     """Versions of configurations, by name. One of them is active: the last that was saved, or what was rolled back to.
 
     A configuration is any JSON: a prompt's template, the models of a router, parameters. `load` reads the database, in well under a
-    millisecond; a process that loads for each request follows a roll-back at once.
+    millisecond; a process that loads for each request follows a roll-back at once. `check` compares calls that carry a version
+    (`Configuration.in_use`).
 
     >>> from llmthrift_core import Thrift
     >>> with Thrift(":memory:") as thrift:
@@ -69,9 +69,8 @@ class Configurations:
     ('Answer in one sentence: Why?', 'support.prompt@1')
     """
 
-    def __init__(self, thrift: Thrift) -> None:
-        self._thrift = thrift
-        self._store = VersionStore(thrift.database, "configuration", clock=thrift.now)
+    kind = "configuration"
+    labels = Labels(calls.c.prompt_version, calls.c.config_version)
 
     def save(self, name: str, value: Any, *, note: str | None = None) -> Version:
         """Keep a value as the next version of a name, and make it the active one.
@@ -94,7 +93,7 @@ class Configurations:
                 f"configuration {name!r} holds what looks like a credential at {', '.join(found)}; nothing secret is stored: name the "
                 "environment variable instead, such as $OPENAI_API_KEY"
             )
-        saved = self._store.add(name, state, note=note)
+        saved = self.store.add(name, state, note=note)
         assert saved is not None  # noqa: S101 - no number was asked for
         return saved
 
@@ -108,41 +107,8 @@ class Configurations:
             ConfigurationError: there is no such version.
             StorageError: what is stored is damaged, or the database cannot be read.
         """
-        number, state = self._store.state(name, version)
+        number, state = self.store.state(name, version)
         try:
             return Configuration(name, number, json.loads(state))
         except ValueError:
             raise StorageError(f"version {number} of configuration {name!r} cannot be read; roll back, or save it again") from None
-
-    def versions(self, name: str) -> list[Version]:
-        """The versions of a name, newest first; none of a name that is not known. Raises StorageError."""
-        return self._store.versions(name)
-
-    def names(self) -> list[str]:
-        """The names that have a version. Raises StorageError."""
-        return self._store.names()
-
-    def roll_back(self, name: str, version: int | None = None) -> Version:
-        """Make another version the active one. Nothing is deleted: a later version can be made active by its number.
-
-        Args:
-            version: None is the one that was active before, among those with lower numbers.
-
-        Raises:
-            ConfigurationError: there is no such version.
-            StorageError: the database cannot be written.
-        """
-        return self._store.roll_back(name, version)
-
-    def check(self, name: str, rule: RollBack | None = None, *, roll_back: bool = False) -> VersionComparison:
-        """Whether answers got worse with the active version of a name, as far as they carry it (`Configuration.in_use`) and were judged.
-
-        Args:
-            rule: what counts as worse; None is `RollBack()`.
-            roll_back: go back to the version before where it is certain.
-
-        Raises:
-            StorageError: the database cannot be used.
-        """
-        decide = roll_back_if_lower if roll_back else compare
-        return decide(self._thrift, self._store, name, rule or RollBack(), labels=_LABELS)

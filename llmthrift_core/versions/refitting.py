@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.examples import examples_of_ledger
-from llmthrift_core.moments import from_us
+from llmthrift_core.moments import DAY_US, from_us
 from llmthrift_core.routing.learned import LearnedRouter
 from llmthrift_core.versions.held_out import held_out_of, judged
 from llmthrift_core.versions.refit import Refit, RefitOutcome
@@ -15,8 +15,6 @@ from llmthrift_core.versions.refit import Refit, RefitOutcome
 if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.thrift import Thrift
-
-_DAY_US: Final = 86_400_000_000
 
 
 def unfitted(refit: Refit, catalog: PriceCatalog) -> LearnedRouter:
@@ -45,7 +43,7 @@ def refit_once(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter) -
     versions = thrift.routers.versions(name)
     in_use = next((each for each in versions if each.active), None)
     database, models = thrift.database, refit.models
-    examples = examples_of_ledger(database, since=from_us(thrift.now_us() - round(refit.history_days * _DAY_US)), models=models)
+    examples = examples_of_ledger(database, since=from_us(thrift.now_us() - round(refit.history_days * DAY_US)), models=models)
     tried = examples_of_ledger(database, since=versions[0].created_at, models=models) if versions else examples
     missing = refit.needed(len(examples) - len(tried) if versions else 0) - len(tried)
     if missing > 0:

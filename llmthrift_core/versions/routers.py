@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.storage.tables import calls
-from llmthrift_core.storage.version_store import Version, VersionStore
-from llmthrift_core.versions.comparison import BackgroundRollBack, Labels, RollBack, VersionComparison, compare, roll_back_if_lower
+from llmthrift_core.storage.version_store import Version
+from llmthrift_core.versions.comparison import BackgroundRollBack, Labels, RollBack
+from llmthrift_core.versions.kept import KeptVersions
 
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, FollowedRouter, LearnedRouter, RoutingPolicy
     from llmthrift_core.routing.checks import Check
     from llmthrift_core.routing.followed import Upkeep
     from llmthrift_core.routing.representation import Embedder
-    from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.refit import Refit, RefitOutcome
 
-_LABELS: Final = Labels(calls.c.config_version, with_suffix=True)
 
-
-class RouterVersions:
+class RouterVersions(KeptVersions):
     """Versions of fitted routers and cascades, by name. One of them is active: the last that was saved, or what was rolled back to.
 
-    What `load` gives stays as it is. `follow` gives a policy that is always the active version.
+    What `load` gives stays as it is. `follow` gives a policy that is always the active version. `check` compares the calls of routers that
+    follow a name, whatever policies are around it: their `config_version` says which version they had, unless the caller gave one.
 
     >>> from llmthrift_core import Thrift
     >>> from llmthrift_core.routing import LearnedRouter
@@ -37,13 +35,8 @@ class RouterVersions:
 
     """
 
-    def __init__(self, thrift: Thrift) -> None:
-        self._thrift = thrift
-
-    @cached_property
-    def store(self) -> VersionStore:
-        """Where they are kept."""
-        return VersionStore(self._thrift.database, "router", clock=self._thrift.now)
+    kind = "router"
+    labels = Labels(calls.c.config_version, with_suffix=True)
 
     def save(self, router: LearnedRouter | Cascade, *, name: str, note: str | None = None) -> Version:
         """Keep what a router or a cascade learned as the next version of a name, and make it the active one.
@@ -132,7 +125,7 @@ class RouterVersions:
         own = None if checks is None else list(checks)
         upkeep: list[Upkeep] = []
         if roll_back is not None and not is_disabled():
-            upkeep.append(BackgroundRollBack(self._thrift, self.store, name, roll_back, _LABELS))
+            upkeep.append(BackgroundRollBack(self._thrift, self.store, name, roll_back, self.labels))
         if refit is not None and not is_disabled():
             from llmthrift_core.versions.background_refits import BackgroundRefits
 
@@ -160,39 +153,3 @@ class RouterVersions:
         from llmthrift_core.versions.refitting import refit_once, unfitted
 
         return refit_once(self._thrift, name, refit, unfitted(refit, self._thrift.prices))
-
-    def check(self, name: str, rule: RollBack | None = None, *, roll_back: bool = False) -> VersionComparison:
-        """Whether answers got worse with the active version of a name, as far as anybody judged them.
-
-        Compared are calls of routers that follow the name: their `config_version` says which version they had, unless the caller gave
-        one. A `Sticky` or `Bounded` around it does not matter.
-
-        Args:
-            rule: what counts as worse; None is `RollBack()`.
-            roll_back: go back to the version before where it is certain.
-
-        Raises:
-            StorageError: the database cannot be used.
-        """
-        decide = roll_back_if_lower if roll_back else compare
-        return decide(self._thrift, self.store, name, rule or RollBack(), labels=_LABELS)
-
-    def versions(self, name: str) -> list[Version]:
-        """The versions of a name, newest first; none of a name that is not known. Raises StorageError."""
-        return self.store.versions(name)
-
-    def names(self) -> list[str]:
-        """The names that have a version. Raises StorageError."""
-        return self.store.names()
-
-    def roll_back(self, name: str, version: int | None = None) -> Version:
-        """Make another version the active one. Nothing is deleted: a later version can be made active by its number.
-
-        Args:
-            version: None is the one that was active before, among those with lower numbers.
-
-        Raises:
-            ConfigurationError: there is no such version.
-            StorageError: the database cannot be written.
-        """
-        return self.store.roll_back(name, version)

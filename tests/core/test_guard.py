@@ -25,10 +25,7 @@ from llmthrift_core.routing import (
     RouteRequest,
     Tiers,
     ToolCall,
-    holds_streams,
-    waits,
 )
-from llmthrift_core.routing.policy import review
 from tests.core.clock import Clock
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
@@ -79,7 +76,7 @@ def answer(thrift: Thrift, guard: QualityGuard, text: str = SOUND, times: int = 
         request = RouteRequest("How is it?")
         call = thrift.begin(Request(route=RouteUse(guard, TIERS, request, MODELS, "strong")))
         context = AnswerContext(request_id=lambda call=call: call.request_id, **{name: lambda v=v: v for name, v in facts.items()})
-        found = review(guard, request, str(call.tier), text, TIERS, context)
+        found = guard.review(request, str(call.tier), text, TIERS, context)
         if found is not None and found.next is not None:
             call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=Response(usage=USAGE))
         call.finish(Response(usage=USAGE))
@@ -237,11 +234,11 @@ def test_a_ledger_that_cannot_be_read_leaves_routing_as_it_is(ledger: Thrift, mo
 
 
 def test_it_is_what_the_inner_policy_is(ledger: Thrift) -> None:
-    assert holds_streams(guarded(ledger, Judge(1)))
+    assert guarded(ledger, Judge(1)).holds_streams
     asked = AskedComplexity(lambda prompt: "1")
     guard = QualityGuard(Bounded(asked, Bounds({})), ledger, Judge(1), name="second")
-    assert waits(guard)
-    assert not holds_streams(guard)
+    assert guard.waits
+    assert not guard.holds_streams
     assert guard.allowed(RouteRequest("x"), TIERS).names == TIERS.names
     assert guard.version != guard.policy.version
 

@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Budget, Thrift
-from llmthrift_core.routing import Bounded, Bounds, Cascade, CascadePolicy, Example, Review, Sticky
+from llmthrift_core.routing import Bounded, Bounds, Cascade, CascadePolicy, Example, Review, Rules, Sticky
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.testing.answers import Answer, Question, ToolCall
 from llmthrift_langchain import ChatRouter, thrifty
@@ -158,7 +158,7 @@ async def test_feedback_is_about_the_answer_that_the_caller_got(tmp_path, models
         await router.ainvoke(HARD, {"run_id": hard})
         assert thrift.examples() == []
         thrift.feedback(str(hard), quality=1, source="user")
-        assert thrift.examples() == [Example(HARD, "strong", 1.0, call_site=None, answer=GOOD)]
+        assert thrift.examples() == [Example(HARD, "strong", 1.0, call_site=None, answer=GOOD, answer_tokens=5)]
         found = {(each.prompt, each.model): each for each in thrift.examples(escalations=True)}
         assert found.keys() == {(EASY, "weak"), (HARD, "weak"), (HARD, "strong")}
         assert found[EASY, "weak"].quality == pytest.approx(0.85)
@@ -200,7 +200,7 @@ def test_more_than_three_in_ten_escalations_are_reported(caplog):
 
 def test_policies_around_a_cascade_let_it_review(thrift, models):
     names = {"weak": "gpt-4o-mini", "strong": "gpt-4o"}
-    policy = Bounded(Sticky(Cascade(["weak", "strong"]), names, catalog=thrift.prices), Bounds({}))
+    policy = Rules([], default=Bounded(Sticky(Cascade(["weak", "strong"]), names, catalog=thrift.prices), Bounds({})))
     router = ChatRouter(thrift, models=models, policy=policy, cache=False)
     assert "".join(str(chunk.content) for chunk in router.stream(HARD)) == GOOD
     assert attempts(thrift) == [("weak", None, None), ("strong", "escalation", None)]

@@ -95,7 +95,7 @@ def test_a_cascades_opinion_becomes_an_example_and_feedback_is_about_the_kept_an
         run(llm.achat([ChatMessage(HARD)]))
         first = min(thrift.ledger.calls(), key=lambda row: row.attempt)
         thrift.feedback(first.request_id, quality=1, source="user")
-        assert thrift.examples() == [Example(HARD, "strong", 1.0, answer=GOOD)]
+        assert thrift.examples() == [Example(HARD, "strong", 1.0, answer=GOOD, answer_tokens=5)]
         found = thrift.examples(escalations=True)
         assert [(each.model, each.answer) for each in found] == [("strong", GOOD), ("weak", REFUSED)]
         assert found[1].quality == pytest.approx(first.confidence)

@@ -7,10 +7,10 @@ import threading
 from typing import Final
 
 from llmthrift_core.cache.semantic.policy import DecisionPolicy, Experience
+from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.database import Database
 
-_DAY_US: Final = 86_400_000_000
 _OF_POLICY: Final = ("requests", "expected_wrong")
 NAMES: Final = tuple(name for name in sql.COUNT_NAMES if name not in _OF_POLICY)
 
@@ -79,7 +79,7 @@ class CacheCounts:
     def shadow_nano_usd(self, now_us: int) -> int:
         """What shadow checks have cost today (UTC), in nano-USD."""
         with self._lock:
-            return self._shadow_nano_usd.get(now_us // _DAY_US, 0) + self._unwritten_shadow_nano_usd
+            return self._shadow_nano_usd.get(now_us // DAY_US, 0) + self._unwritten_shadow_nano_usd
 
     def write(self, now_us: int) -> None:
         """Write what was counted since the last time, and read what others did. Raises StorageError."""
@@ -89,7 +89,7 @@ class CacheCounts:
             counted: dict[str, float] = {**self._own, "requests": experience.requests, "expected_wrong": wrong}
             more = {name: counted[name] - self._written[name] for name in sql.COUNT_NAMES}
             if any(more.values()):
-                values = {"namespace": self._of[0], "space": self._of[1], "day": now_us // _DAY_US, "risk": experience.risk, **more}
+                values = {"namespace": self._of[0], "space": self._of[1], "day": now_us // DAY_US, "risk": experience.risk, **more}
                 with self._database.transaction() as transaction:
                     transaction.execute(sql.ADD_COUNTS, [values[name] for name in sql.ADD_COUNTS.names])
                 self._written, self._unwritten_shadow_nano_usd = counted, 0

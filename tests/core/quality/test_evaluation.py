@@ -17,6 +17,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Thrift, Usage, attribute
+from llmthrift_core.asking import OWN_REQUEST_TYPES
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.quality import Evaluation, Judgement, PointwiseJudge
 from llmthrift_core.quality.sampling import Sampling, position
@@ -86,7 +87,8 @@ def test_a_run_judges_what_the_ledger_holds_and_never_twice(any_thrift: Thrift) 
     good = answered(any_thrift, "It is 42.")
     bad = answered(any_thrift, "It is 41.", feature="chat")
     answered(any_thrift, None)  # a hit: its answer was stored with the call that it repeats
-    answered(any_thrift, request_type="evaluation")
+    for asked_by_llmthrift in OWN_REQUEST_TYPES:
+        answered(any_thrift, request_type=asked_by_llmthrift)
     answered(any_thrift, error="TimeoutError")
     any_thrift.ledger.record("gpt-4o", ONE)  # no text
     evaluation = Evaluation(any_thrift, right, always_features=["chat"], sample=1, usd_per_judgement=0)

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from llmthrift_core import Thrift, Usage
+from llmthrift_core.asking import OWN_REQUEST_TYPES
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import CallRecord
 from llmthrift_core.moments import from_us
@@ -40,6 +41,12 @@ def test_rows_by_attribute_tag_and_day(any_thrift: Thrift) -> None:
     assert [row.value for row in any_thrift.quality(by="prompt_version")] == ["v1"]
     assert [(row.value, row.judged) for row in any_thrift.quality(by="day")] == [("2026-03-11", 3)]
     assert [row.quality.estimate for row in any_thrift.quality(by="user")] == [0.5]
+
+
+def test_what_judges_and_routers_asked_themselves_is_not_judged(any_thrift: Thrift) -> None:
+    for request_type in (None, "chat", *OWN_REQUEST_TYPES):
+        judged(any_thrift, 1.0, request_type=request_type)
+    assert {row.value: row.judged for row in any_thrift.quality(by="request_type")} == {None: 1, "chat": 1}
 
 
 def test_the_period_is_that_of_the_calls(any_thrift: Thrift) -> None:

@@ -18,7 +18,7 @@ from llmthrift_core import Thrift, Usage
 from llmthrift_core.attribution import attribution_of
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers, waits
+from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers
 from tests.core.clock import Clock
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
@@ -230,7 +230,7 @@ def test_calls_that_do_not_explore_ask_no_database(thrift: Thrift, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(type(thrift.database), "_backend", lambda self: pytest.fail("the database was asked"))
         assert set(tiers_of(policy, 100) + tiers_of(other, 100)) == {"large"}
-    assert (waits(policy), waits(other)) == (False, True)
+    assert (policy.waits, other.waits) == (False, True)
 
 
 def test_a_database_that_fails_leaves_what_is_known(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -280,14 +280,14 @@ def test_a_forked_child_reads_and_explores_for_itself(tmp_path: Path) -> None:
     with Thrift(tmp_path / "ledger.db") as thrift:
         judge(thrift, MODELS["large"], 0.9, 100)
         policy = Adaptive(thrift, MODELS, explore_usd_per_day=1, explore_share=0.5)
-        policy.scores._reading.acquire()  # as a thread that reads at that moment
+        policy.scores._refreshing._reading.acquire()  # as a thread that reads at that moment
         child = os.fork()
         if child == 0:
             judge(thrift, MODELS["small"], 1.0, 50)
             policy.scores.refresh()
             score = policy.scores.score("small", None)
             os._exit(0 if score is not None and score.quality == 1.0 and policy.health()["explored"] == 0 else 1)
-        policy.scores._reading.release()
+        policy.scores._refreshing._reading.release()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

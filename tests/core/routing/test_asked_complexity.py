@@ -10,7 +10,7 @@ import pytest
 from llmthrift_core import Thrift
 from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing import AskedComplexity, Complexity, RouteRequest, Rules, Tiers, waits
+from llmthrift_core.routing import AskedComplexity, Complexity, RouteRequest, Rules, Tiers
 
 TIERS = Tiers(("simple", "complex"))
 EASY = RouteRequest("Hello, what is the capital of Peru?")
@@ -170,9 +170,9 @@ def test_a_database_that_fails_only_forgets() -> None:
 
 def test_policies_say_that_they_may_wait() -> None:
     asked = AskedComplexity(Rater("1"))
-    assert waits(asked)
-    assert waits(Rules([], default=asked))
-    assert not waits(Rules([]))
+    assert asked.waits
+    assert Rules([], default=asked).waits
+    assert not Rules([]).waits
     assert asked.version != Complexity().version
 
 

@@ -16,7 +16,6 @@ from llmthrift_core.routing import (
     contains,
     fallback_order,
     has_tools,
-    within_bounds,
 )
 
 TIERS = Tiers(("small", "medium", "large"))
@@ -50,9 +49,9 @@ def test_the_first_choice_is_within_the_bounds() -> None:
 
 def test_fallbacks_are_within_the_bounds_too() -> None:
     policy = Bounded(Complexity(), Bounds({"large": Capabilities(tools=False)}))
-    left = within_bounds(policy, RouteRequest("x", has_tools=True), TIERS)
+    left = policy.allowed(RouteRequest("x", has_tools=True), TIERS)
     assert fallback_order(left, "small") == ("medium",)
-    assert within_bounds(Complexity(), RouteRequest("x"), TIERS) is TIERS
+    assert Complexity().allowed(RouteRequest("x"), TIERS) is TIERS
 
 
 def test_a_call_may_cost_so_much() -> None:

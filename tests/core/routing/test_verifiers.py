@@ -27,8 +27,6 @@ from llmthrift_core.routing import (
     Sticky,
     Tiers,
     ToolCall,
-    reviews_wait,
-    waits,
 )
 from llmthrift_core.routing.checks import (
     BUILT_IN,
@@ -226,8 +224,8 @@ def test_a_review_names_the_reason_and_waiting_of_the_first_policy_is_known() ->
     assert found is not None
     assert found.next is not None
     assert (found.next.tier, found.next.reason) == ("strong", "the answer of weak: it says 0.2")
-    assert waits(policy)
-    assert not waits(CascadePolicy(Cascade(MODELS)))
+    assert policy.waits
+    assert not CascadePolicy(Cascade(MODELS)).waits
 
 
 # --- stored cascades ---
@@ -409,6 +407,6 @@ async def test_a_review_has_a_thread_of_its_own_with_the_callers_context() -> No
 def test_policies_say_that_their_reviews_wait() -> None:
     judged = CascadePolicy(Cascade(MODELS, checks=[JudgeCheck(lambda question, answer: 1.0)]))
     names = {"weak": "gpt-4o-mini", "strong": "gpt-4o"}
-    assert reviews_wait(judged)
-    assert reviews_wait(Bounded(Sticky(judged, names), Bounds({})))
-    assert not reviews_wait(Bounded(CascadePolicy(Cascade(MODELS)), Bounds({})))
+    assert judged.reviews_wait
+    assert Bounded(Sticky(judged, names), Bounds({})).reviews_wait
+    assert not Bounded(CascadePolicy(Cascade(MODELS)), Bounds({})).reviews_wait

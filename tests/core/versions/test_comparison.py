@@ -17,7 +17,7 @@ from llmthrift_core.routing import LearnedRouter
 from llmthrift_core.statistics import quality_difference
 from llmthrift_core.versions import RollBack
 from llmthrift_core.versions.comparison import BackgroundRollBack, _sums, last_look
-from llmthrift_core.versions.routers import _LABELS
+from llmthrift_core.versions.routers import RouterVersions
 from tests.core.clock import Clock
 from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 from tests.core.versions.judged import answer
@@ -171,7 +171,7 @@ def test_options_are_checked():
 
 def test_in_the_background_it_is_compared_when_enough_was_judged(thrift, clock, caplog):
     first, second = save(thrift, clock, 0.9), save(thrift, clock, 0.95)
-    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), _LABELS)
+    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), RouterVersions.labels)
 
     def look() -> int | None:
         assert thrift.flush()
@@ -197,7 +197,7 @@ def test_as_good_in_the_background_the_next_look_is_at_twice_as_many(thrift, clo
     answers(thrift, first, 60, 0.9)
     answers(thrift, second, 70, 0.9, seed=1)
     assert thrift.flush()
-    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), _LABELS)
+    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), RouterVersions.labels)
     background(threading.Event())
     assert background._waiting_for[1] == 130 + 50
     assert thrift.routers.store.active("support") == 2
@@ -205,7 +205,7 @@ def test_as_good_in_the_background_the_next_look_is_at_twice_as_many(thrift, clo
 
 def test_in_the_background_trouble_is_logged_once(thrift, clock, caplog):
     save(thrift, clock, 0.9)
-    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), _LABELS)
+    background = BackgroundRollBack(thrift, thrift.routers.store, "support", RollBack(), RouterVersions.labels)
     background(threading.Event())  # nothing before the first version
     thrift.database.close()
     with caplog.at_level(logging.ERROR, logger="llmthrift"):

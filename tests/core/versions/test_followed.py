@@ -19,7 +19,18 @@ from sqlalchemy import update
 from llmthrift_core import Thrift
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing import Bounded, Bounds, Cascade, FollowedRouter, LearnedRouter, RouteRequest, Sticky, Tiers, in_force
+from llmthrift_core.routing import (
+    Bounded,
+    Bounds,
+    Cascade,
+    CascadePolicy,
+    FollowedRouter,
+    LearnedRouter,
+    RouteRequest,
+    Rules,
+    Sticky,
+    Tiers,
+)
 from llmthrift_core.storage.tables import versions
 from llmthrift_core.versions import Refit, RollBack
 from tests.core.routing.workload import labelled
@@ -67,42 +78,59 @@ def test_it_waits_for_the_first_version_and_then_follows(thrift, fitted):
 def test_a_call_keeps_the_version_that_it_began_with(thrift, fitted):
     thrift.routers.save(fitted, name="support")
     followed = thrift.routers.follow("support", check_seconds=3600)
-    begun = in_force(followed)
+    begun = followed.in_force()
     thrift.routers.save(LearnedRouter(MODELS), name="support")
     assert followed.look()
     assert not followed.look()
     assert (begun.version, begun.decide(EASY, TIERS).tier) == (f"support@1-{fitted.version}", "weak")
-    assert in_force(followed).version.startswith("support@2-")
+    assert followed.in_force().version.startswith("support@2-")
 
 
 def test_a_session_keeps_its_model_and_says_by_which_version(thrift, fitted):
     thrift.routers.save(LearnedRouter(MODELS), name="support")
     followed = thrift.routers.follow("support", check_seconds=3600)
     sticky = Sticky(Bounded(followed, Bounds()), {"other": "unpriced"}, clock=lambda: 0.0)
-    first = in_force(sticky)
+    first = sticky.in_force()
     assert first.decide(EASY, TIERS).tier == "strong"
     thrift.routers.save(fitted, name="support")
     followed.look()
-    now = in_force(sticky)
+    now = sticky.in_force()
     assert (now.decide(EASY, TIERS).tier, followed.decide(EASY, TIERS).tier) == ("strong", "weak")
     assert first.version.startswith("support@1-")
     assert now.version.startswith(f"support@2-{fitted.version}-")
     assert now.version == sticky.version
     unchanged = Sticky(fitted, {"other": "unpriced"})
-    assert in_force(unchanged) is unchanged
+    assert unchanged.in_force() is unchanged
+
+
+@pytest.mark.parametrize(
+    "around", [lambda policy: CascadePolicy(Cascade(list(MODELS)), first=policy), lambda policy: Rules([], default=policy)]
+)
+def test_a_call_keeps_its_version_inside_of_other_policies(thrift, fitted, around):
+    thrift.routers.save(LearnedRouter(MODELS), name="support")
+    followed = thrift.routers.follow("support", check_seconds=3600)
+    policy = around(followed)
+    begun = policy.in_force()
+    version = begun.version
+    assert version.startswith("support@1-")  # so that versions are compared by what was said of its calls
+    thrift.routers.save(fitted, name="support")
+    followed.look()
+    assert (begun.decide(EASY, TIERS).tier, begun.version) == ("strong", version)
+    assert policy.in_force().decide(EASY, TIERS).tier == "weak"
+    assert policy.version != version
 
 
 def test_a_cascade_takes_the_place_of_a_router(thrift, fitted):
     thrift.routers.save(fitted, name="support")
     followed = thrift.routers.follow("support", check_seconds=3600)
     refused = "I'm sorry, but I cannot help with that."
-    assert not in_force(followed).holds_streams
-    assert in_force(followed).review(EASY, "weak", refused, TIERS) is None
+    assert not followed.in_force().holds_streams
+    assert followed.in_force().review(EASY, "weak", refused, TIERS) is None
     thrift.routers.save(Cascade(list(MODELS)), name="support")
     followed.look()
-    assert in_force(followed).holds_streams
-    assert in_force(followed).review(EASY, "weak", refused, TIERS).next.tier == "strong"
-    assert not in_force(thrift.routers.follow("support", stream="pass")).holds_streams
+    assert followed.in_force().holds_streams
+    assert followed.in_force().review(EASY, "weak", refused, TIERS).next.tier == "strong"
+    assert not thrift.routers.follow("support", stream="pass").in_force().holds_streams
 
 
 def test_a_damaged_version_leaves_the_old_one_in_force_and_is_logged_once(thrift, fitted, caplog):
@@ -164,7 +192,7 @@ def test_a_pass_through_touches_no_database(tmp_path, monkeypatch):
     with Thrift(tmp_path / "no such folder" / "books.db") as thrift:
         refit = Refit(models={"weak": 0.6, "strong": 12.0})
         followed = thrift.routers.follow("passing", refit=refit, roll_back=RollBack(), check_seconds=0.01)
-        assert in_force(followed).decide(EASY, TIERS).tier == "strong"
+        assert followed.in_force().decide(EASY, TIERS).tier == "strong"
         assert not any(thread.name == "llmthrift-router-passing" for thread in threading.enumerate())
     assert list(tmp_path.iterdir()) == []
 
@@ -235,7 +263,7 @@ def test_callers_never_see_half_a_version(thrift, fitted):
 
     def ask() -> None:
         while not stop.is_set():
-            policy = in_force(followed)
+            policy = followed.in_force()
             tier = policy.decide(EASY, TIERS).tier
             label = policy.version.partition("-")[0] + "-"
             if expected[label] != tier:
