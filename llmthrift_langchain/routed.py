@@ -26,8 +26,9 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_force, review, reviews_wait, waits, within_bounds
+from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_force, reviews_wait, waits
 from llmthrift_core.routing.off_loop import in_own_thread
+from llmthrift_core.routing.unfailing import allowed_tiers, reviewed
 from llmthrift_core.settings import is_observing
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
@@ -92,7 +93,7 @@ class RoutedCall:
             metadata=metadata,
         )
         self._policy = in_force(router.routing)
-        tiers = within_bounds(self._policy, described, router.tier_names.at_most(max_tier))
+        tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
         self._left: list[str] = []
         self._tiers = tiers
         run_id = self._run_id or uuid7()
@@ -231,7 +232,8 @@ class RoutedCall:
             return False
         self._answer = message
         context = self._context(message, call.tier, is_out=is_out)
-        found = review(self._policy, self.described, call.tier, text_of(message.content), self._tiers, context)
+        answer, note = text_of(message.content), self._thrift.note_failure
+        found = reviewed(self._policy, self.described, call.tier, answer, self._tiers, context, tried=self._left, note=note)
         if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence
@@ -333,12 +335,8 @@ class RoutedCall:
         policy = self._router.cache_policy()
         if policy is None or mode == "off":
             return None
-        identity = self._router.identity(self._policy)
-        if identity is None:
-            self._thrift.cache.note_uncacheable("a model of the router cannot be told from another with other parameters")
-            return None
         try:
-            return self._keyed(policy, identity, mode, max_tier, attribution)
+            return self._keyed(policy, self._router.identity(self._policy), mode, max_tier, attribution)
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call

@@ -19,7 +19,8 @@ from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import CacheUse, PromptFeatures, Request
-from llmthrift_core.routing import AnswerContext, holds_streams, review, reviews_wait, waits
+from llmthrift_core.routing import AnswerContext, holds_streams, reviews_wait, waits
+from llmthrift_core.routing.unfailing import reviewed
 from llmthrift_core.settings import is_observing
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
@@ -213,7 +214,8 @@ class DrivenCall:
             return False
         self._answer = answer
         context = self._context(answer, call.tier, is_out=is_out)
-        found = review(route.policy, route.request, call.tier, answer_text(answer), route.tiers, context)
+        text, note = answer_text(answer), self._thrift.note_failure
+        found = reviewed(route.policy, route.request, call.tier, text, route.tiers, context, tried=self._tried, note=note)
         if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence

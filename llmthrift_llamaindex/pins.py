@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from llmthrift_core.routing import RouteDecision, RouteRequest, Tiers
+from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
 
 _MOST_RUNS: Final = 10_000
 
@@ -34,9 +34,14 @@ class Pins:
 class Pinned:
     """A policy that keeps a tier which an earlier call of the run has taken."""
 
-    def __init__(self, tier: str, version: str) -> None:
+    def __init__(self, tier: str, policy: RoutingPolicy) -> None:
         self._tier = tier
-        self.version = version
+        self._policy = policy
+
+    @property
+    def version(self) -> str:
+        """The policy's that chose."""
+        return self._policy.version
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The kept tier; the strongest allowed one, should a caller's limit exclude it."""

@@ -92,7 +92,7 @@ class CallablePolicy:
         """The function's choice, if it is allowed."""
         try:
             chosen = self._choose(request)
-            problem = None if chosen in tiers.names else f"chose {chosen!r}, which is not one of {', '.join(tiers.names)}"
+            problem = None if chosen in tiers.names else f"chose none of {', '.join(tiers.names)}"
         except Exception as error:
             chosen, problem = "", f"failed with {type(error).__name__}"
         if problem is None:
