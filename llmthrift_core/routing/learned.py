@@ -20,7 +20,7 @@ from llmthrift_core.routing.observations import Observations
 from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.quality_model import FEWEST_LABELS, QualityModel
 from llmthrift_core.routing.representation import Embedder, Representation
-from llmthrift_core.routing.state import packed, unpacked, version_of
+from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -294,8 +294,18 @@ class LearnedRouter:
 
         Raises:
             ConfigurationError: these bytes are no router, or one that needs an embedder.
+            StorageError: a part of them is missing or damaged.
         """
         header, arrays = unpacked(data, KIND)
+        with restoring(KIND):
+            router = cls._restored(header, arrays, embedder)
+            if router._learned is not None and embedder is None:
+                for site in (None, *router._learned.qualities.sites[:1]):
+                    router.decide("a question, to see that it can", site)
+        return router
+
+    @classmethod
+    def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], embedder: Embedder | None) -> LearnedRouter:
         router = cls(
             {name: 0.0 for name, *_ in header["prices"]}, header["default"], header["min_quality"], embedder=embedder, seed=header["seed"]
         )
