@@ -122,6 +122,7 @@ class RoutedCall:
         )
         self._streamed_chars = 0
         self._call: Call | None = None
+        self._is_closed = False
         self._answer: AIMessage | None = None  # which is whole, and not kept yet
 
     # --- life ---
@@ -134,6 +135,7 @@ class RoutedCall:
 
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning the runs inside it. An answer under review was paid for."""
+        self._is_closed = True
         if self._call is not None:
             if self._call.is_open:
                 paid = None if self._answer is None else response_of_message(self._answer, self._fields, self._call.model, storable=False)
@@ -147,6 +149,8 @@ class RoutedCall:
             self._thrift.own(self._call)
         else:
             self._call.resume()
+        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
+            self.close(asyncio.CancelledError())
 
     @property
     def call(self) -> Call:
@@ -250,6 +254,9 @@ class RoutedCall:
             call.attempt(decision.tier, name, tier.provider, reason="escalation", rejected=response)
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        if not call.is_open:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
+            call.abandon()
             return False
         self._answer = None
         self._left.append(ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -51,6 +52,7 @@ class DrivenCall:
 
     def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
         self._call: Call | None = None
+        self._is_closed = False
         self._behind = behind = behind.in_force()
         self._thrift = thrift = behind.thrift
         self._method = method
@@ -109,6 +111,7 @@ class DrivenCall:
 
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
+        self._is_closed = True
         if self._call is not None:
             if self._call.is_open:
                 paid = None
@@ -128,6 +131,8 @@ class DrivenCall:
             self._thrift.own(self._call)
         else:
             self._call.resume()
+        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
+            self.close(asyncio.CancelledError())
 
     @property
     def call(self) -> Call:
@@ -232,6 +237,9 @@ class DrivenCall:
             call.attempt(decision.tier, name, provider_of(model), reason="escalation", rejected=rejected)
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        if not call.is_open:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
+            call.abandon()
             return False
         self._answer = None
         self._tried.append(ended)
