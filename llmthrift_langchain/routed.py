@@ -255,7 +255,7 @@ class RoutedCall:
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
-        if not call.is_open:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
+        if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()
             return False
         self._answer = None
