@@ -211,7 +211,7 @@ class QualityGuard:
             NoModelQualifiesError: the policy refuses.
         """
         now_us = self._thrift.now_us()
-        if self._watch.refreshed_us is None or now_us - self._watch.refreshed_us >= self._refresh_us:
+        if self._watch.refreshed_us is None or not 0 <= now_us - self._watch.refreshed_us < self._refresh_us:
             self._watch.refreshed_us = now_us
             self._refreshing.put(None)
         if self._watch.standing.is_on:

@@ -65,7 +65,7 @@ def checked(examples: Iterable[Example]) -> list[Example]:
                 raise ConfigurationError(f"{name} of example {place} must be text, not {type(value).__name__}")
         try:
             quality = float(example.quality)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             quality = math.nan
         if not 0 <= quality <= 1:
             raise ConfigurationError(

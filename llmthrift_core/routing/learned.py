@@ -224,6 +224,8 @@ class LearnedRouter:
             return self._abstained(prompt, names, f"call site {call_site!r:.80} has no examples")
         try:
             vector = learned.representation(prompt)
+            if vector.shape != learned.qualities.without_site.weights.shape[:1]:
+                raise ConfigurationError(f"the embedder gives other vectors than when the router was fitted: {vector.shape}")
         except Exception as error:
             if not self._warned:
                 self._warned = True
@@ -299,9 +301,12 @@ class LearnedRouter:
         header, arrays = unpacked(data, KIND)
         with restoring(KIND):
             router = cls._restored(header, arrays, embedder)
-            if router._learned is not None and embedder is None:
-                for site in (None, *router._learned.qualities.sites[:1]):
-                    router.decide("a question, to see that it can", site)
+            if (learned := router._learned) is not None and embedder is None:  # see that the parts go together
+                vector = learned.representation("?")
+                for site in (None, *learned.qualities.sites[:1]):
+                    learned.qualities.predict(vector, site)
+                    router.decide("?", site)
+                version_of(*router._state())
         return router
 
     @classmethod

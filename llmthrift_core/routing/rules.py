@@ -137,6 +137,9 @@ class Rules:
     Args:
         rules: the rules.
         default: a tier, or a policy such as `Complexity()`. None: the strongest allowed tier.
+
+    Raises:
+        ConfigurationError: rules of the same name, or a default that is neither.
     """
 
     rules: tuple[Rule, ...]
@@ -148,6 +151,10 @@ class Rules:
         names = [rule.name for rule in ordered]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"rule names must differ: {', '.join(sorted(names))}")
+        if default is not None and not isinstance(default, str) and not hasattr(default, "decide"):
+            raise ConfigurationError(
+                f"default must be a tier or a policy, not {type(default).__name__}: CallablePolicy(function), router.to_policy()"
+            )
         object.__setattr__(self, "rules", ordered)
         object.__setattr__(self, "default", default)
         object.__setattr__(self, "_failed", set())

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -314,3 +315,17 @@ def test_any_rows_give_a_router_that_decides(rows: list[tuple[str, str, float, s
     router.fit([Example(prompt, model, quality, call_site=site) for prompt, model, quality, site in rows])
     assert router.decide("anything").model in {"a", "b", "c"}
     assert router.decide(rows[0][0], rows[0][3]).model in {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("call_site", [None, "a"])
+def test_an_embedder_that_changes_its_length_leaves_the_default_model(call_site: str | None) -> None:
+    dimensions = 4
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        return np.ones((len(texts), dimensions))
+
+    examples = [Example(each.prompt, each.model, each.quality, "a") for each in labelled(60)]
+    router = LearnedRouter(PRICES, "strong", 0.95, embedder=embed).fit(examples)
+    dimensions = 9
+    decision = router.decide("How is it?", call_site)
+    assert (decision.model, "embedder" in decision.reason) == ("strong", True)

@@ -10,6 +10,7 @@ from llmthrift_core.attribution import attribution_of
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import (
     CallablePolicy,
+    Cascade,
     Complexity,
     RouteRequest,
     Rule,
@@ -154,3 +155,9 @@ def test_what_a_function_gets_wrong_goes_to_the_strongest_allowed(caplog):
     assert as_policy(lambda request: "large").decide(RouteRequest("x"), allowed).tier == "medium"
     assert as_policy(lambda request: 1 / 0).decide(RouteRequest("x"), allowed).tier == "medium"
     assert as_policy(lambda request: "small").decide(RouteRequest("x"), allowed).tier == "small"
+
+
+@pytest.mark.parametrize("default", [lambda request: "simple", Cascade(["simple", "complex"]), 7], ids=["function", "cascade", "number"])
+def test_a_default_that_would_be_passed_over_is_refused(default: object) -> None:
+    with pytest.raises(ConfigurationError, match="default must be a tier or a policy"):
+        Rules([], default=default)
