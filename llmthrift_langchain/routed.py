@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.uuid import uuid7
@@ -26,7 +26,7 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest, holds_streams, in_force, reviews_wait, waits
+from llmthrift_core.routing import AnswerContext, RouteRequest, fallback_reason, holds_streams, in_force, reviews_wait, waits
 from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.routing.unfailing import allowed_tiers, reviewed
 from llmthrift_core.settings import is_observing
@@ -124,6 +124,8 @@ class RoutedCall:
         self._call: Call | None = None
         self._is_closed = False
         self._answer: AIMessage | None = None  # which is whole, and not kept yet
+        self._rejected: tuple[str, str, AIMessage] | None = None  # the tier, the model and the answer that was not good enough
+        self._is_kept = False  # after all, since no better model can be had
 
     # --- life ---
 
@@ -187,6 +189,11 @@ class RoutedCall:
 
             answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
             return answer, config, {}
+        if self._rejected is not None and self._is_kept:
+            from llmthrift_langchain.replay import CachedAnswer
+
+            _, name, message = self._rejected
+            return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
@@ -194,7 +201,8 @@ class RoutedCall:
         return tier.model, config, arguments
 
     def failed(self, error: BaseException) -> bool:
-        """A model failed before it answered. True if another one is to be tried: its call has begun.
+        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
+        kept after all, since no better model can be had.
 
         Raises:
             BudgetExceededError: a budget refuses the further attempt.
@@ -202,8 +210,11 @@ class RoutedCall:
         call = self.call
         following = self._router.model_after(error, call.tier, self._tiers, self._left) if call.hit is None else None
         if following is None:
+            if self._rejected is not None and fallback_reason(error) is not None:
+                self._is_kept = True
+                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
             call.fail(error)
-            return False
+            return self._is_kept
         if call.tier is not None:
             self._left.append(call.tier)
         tier = self._router.tiers[following]
@@ -234,6 +245,8 @@ class RoutedCall:
         call = self.call
         if not self.is_reviewed or call.hit is not None or message is None or call.tier is None or is_observing():
             return False
+        if self._is_kept:
+            return False
         self._answer = message
         context = self._context(message, call.tier, is_out=is_out)
         answer, note = text_of(message.content), self._thrift.note_failure
@@ -249,7 +262,7 @@ class RoutedCall:
         tier = self._router.tiers[decision.tier]
         name = self._arguments.get("model") or tier.name
         response = response_of_message(message, self._fields, call.model, storable=False)
-        ended = call.tier
+        ended, rejected = call.tier, (call.tier, call.model, message)
         try:
             call.attempt(decision.tier, name, tier.provider, reason="escalation", rejected=response)
         except BudgetExceededError as refused:
@@ -258,7 +271,7 @@ class RoutedCall:
         if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()
             return False
-        self._answer = None
+        self._answer, self._rejected = None, rejected
         self._left.append(ended)
         call.decision = decision
         return True

@@ -20,7 +20,7 @@ from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import CacheUse, PromptFeatures, Request
-from llmthrift_core.routing import AnswerContext, holds_streams, reviews_wait, waits
+from llmthrift_core.routing import AnswerContext, fallback_reason, holds_streams, reviews_wait, waits
 from llmthrift_core.routing.unfailing import reviewed
 from llmthrift_core.settings import is_observing
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
@@ -68,6 +68,8 @@ class DrivenCall:
         self._pin = behind.pin_of(self._asked, arguments)
         self._tried: list[str] = []
         self._answer: Answer | None = None  # which is whole, and not kept yet
+        self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
+        self._is_kept = False  # after all, since no better model can be had
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
@@ -169,11 +171,15 @@ class DrivenCall:
             mark(answer, _signs(call))
             replayed = CachedAnswer(answer, call.hit.model, self._behind.callback_manager)
             return getattr(replayed, self._method), self._given, {}
+        if self._rejected is not None and self._is_kept:
+            call.tier, name, answer = self._rejected
+            return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
         target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
         return getattr(target, self._method), asked, arguments
 
     def failed(self, error: BaseException) -> bool:
-        """A model failed before it answered. True if another one is to be tried: its call has begun.
+        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
+        kept after all, since no better model can be had.
 
         Raises:
             BudgetExceededError: a budget refuses the further attempt.
@@ -181,8 +187,11 @@ class DrivenCall:
         call = self.call
         following = self._behind.after(error, call.tier, self._tiers, self._tried) if call.hit is None else None
         if following is None:
+            if self._rejected is not None and fallback_reason(error) is not None:
+                self._is_kept = True
+                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
             call.fail(error)
-            return False
+            return self._is_kept
         if call.tier is not None:
             self._tried.append(call.tier)
         model = self._behind.model(following)
@@ -217,6 +226,8 @@ class DrivenCall:
         call, route = self.call, self.request.route
         if route is None or not self.is_reviewed or call.tier is None or call.hit is not None or answer is None or is_observing():
             return False
+        if self._is_kept:
+            return False
         self._answer = answer
         context = self._context(answer, call.tier, is_out=is_out)
         text, note = answer_text(answer), self._thrift.note_failure
@@ -232,7 +243,7 @@ class DrivenCall:
         model = self._behind.model(decision.tier)
         name = str(self._arguments.get("model") or model_of(model))
         rejected = response_of(answer, self._asked, call.model, self._provider, storable=False)
-        ended = call.tier
+        ended, kept = call.tier, (call.tier, call.model, answer)
         try:
             call.attempt(decision.tier, name, provider_of(model), reason="escalation", rejected=rejected)
         except BudgetExceededError as refused:
@@ -241,7 +252,7 @@ class DrivenCall:
         if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()
             return False
-        self._answer = None
+        self._answer, self._rejected = None, kept
         self._tried.append(ended)
         call.decision = decision
         self._pieces = Pieces(keeps_raw=self.is_reviewed)

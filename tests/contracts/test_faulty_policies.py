@@ -208,3 +208,34 @@ def test_observing_refuses_and_reroutes_nothing(thrift, provider, monkeypatch, r
     assert router(thrift, provider, policy).ask("Hello?", how)
     assert called(provider) == ["strong"]
     assert_billed_in_full(thrift, provider)
+
+
+class Escalates(Policy):
+    holds_streams = True
+
+    def review(self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Any = None) -> Review | None:
+        return Review(0.1, RouteDecision("strong", "not good enough")) if tier == "weak" else None
+
+
+@ROUTERS
+@HOW
+@pytest.mark.parametrize(("status", "kept"), [(503, True), (429, True), (401, False)])
+def test_an_answer_that_was_rejected_is_kept_where_no_better_model_can_be_had(thrift, provider, router: Make, how, status, kept):
+    door = router(thrift, provider, Escalates())
+    expected = door.ask("Hello?", max_tier="weak")
+    provider.reset()
+    provider.fail_next(status=status, model=MODELS["strong"])
+    provider.fail_next(status=status, model=MODELS["middle"])
+    if kept:
+        assert door.ask("Hello?", how) == expected
+    else:
+        with pytest.raises(Exception, match=str(status)):
+            door.ask("Hello?", how)
+    assert called(provider) == ["weak"]
+    thrift.flush()
+    rows = sorted((row for row in thrift.ledger.calls() if row.stream or row.attempt > 1 or row.escalated), key=lambda row: row.attempt)
+    assert [row.error is None for row in rows] == [True] + [False] * (len(provider.requests) - 1)
+    assert (rows[0].tier, rows[0].output_tokens) == ("weak", provider.usage_log[0].output_tokens)
+    assert ("the answer of weak is kept" in rows[-1].route_reason) is kept
+    assert door.ask("Hello?", how)  # nothing was stored of what was not good enough
+    assert called(provider)[1:] == ["weak", "strong"]
