@@ -22,6 +22,7 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
+from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import compare_routing, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
@@ -165,7 +166,7 @@ class Call:
         route = self.request.route
         if route is None:
             return
-        self.decision = route.policy.decide(route.request, route.tiers)
+        self.decision = decided(route.policy, route.request, route.tiers, self._thrift.note_failure)
         self.tier = route.baseline if is_observing() else self.decision.tier
         self._model, self._provider = route.models[self.tier]
         self.request.attribution = with_configuration(self.request.attribution, route)

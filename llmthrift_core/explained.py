@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.routing.unfailing import version_of
 
 if TYPE_CHECKING:
     from llmthrift_core.request import RouteUse
@@ -41,7 +42,7 @@ def with_configuration(attribution: Attribution, route: RouteUse) -> Attribution
     """The attribution of a routed call: its configuration is the policy's version, where the user named none."""
     if attribution.config_version is not None:
         return attribution
-    return attribution.over(Attribution(config_version=route.policy.version))
+    return attribution.over(Attribution(config_version=version_of(route.policy)))
 
 
 def _pairs(rejected: Iterable[tuple[str, str]]) -> str | None:

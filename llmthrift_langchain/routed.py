@@ -12,7 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.uuid import uuid7
@@ -26,8 +26,9 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest
+from llmthrift_core.routing import AnswerContext, RouteRequest, fallback_reason
 from llmthrift_core.routing.off_loop import in_own_thread
+from llmthrift_core.routing.unfailing import allowed_tiers, reviewed
 from llmthrift_core.settings import is_observing
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
@@ -92,7 +93,7 @@ class RoutedCall:
             metadata=metadata,
         )
         self._policy = router.routing.in_force()
-        tiers = self._policy.allowed(described, router.tier_names.at_most(max_tier))
+        tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
         self._left: list[str] = []
         self._tiers = tiers
         run_id = self._run_id or uuid7()
@@ -121,7 +122,10 @@ class RoutedCall:
         )
         self._streamed_chars = 0
         self._call: Call | None = None
+        self._is_closed = False
         self._answer: AIMessage | None = None  # which is whole, and not kept yet
+        self._rejected: tuple[str, str, AIMessage] | None = None  # the tier, the model and the answer that was not good enough
+        self._is_kept = False  # after all, since no better model can be had
 
     # --- life ---
 
@@ -133,6 +137,7 @@ class RoutedCall:
 
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning the runs inside it. An answer under review was paid for."""
+        self._is_closed = True
         if self._call is not None:
             if self._call.is_open:
                 paid = None if self._answer is None else response_of_message(self._answer, self._fields, self._call.model, storable=False)
@@ -146,6 +151,8 @@ class RoutedCall:
             self._thrift.own(self._call)
         else:
             self._call.resume()
+        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
+            self.close(asyncio.CancelledError())
 
     @property
     def call(self) -> Call:
@@ -182,6 +189,11 @@ class RoutedCall:
 
             answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
             return answer, config, {}
+        if self._rejected is not None and self._is_kept:
+            from llmthrift_langchain.replay import CachedAnswer
+
+            _, name, message = self._rejected
+            return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
@@ -189,7 +201,8 @@ class RoutedCall:
         return tier.model, config, arguments
 
     def failed(self, error: BaseException) -> bool:
-        """A model failed before it answered. True if another one is to be tried: its call has begun.
+        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
+        kept after all, since no better model can be had.
 
         Raises:
             BudgetExceededError: a budget refuses the further attempt.
@@ -197,8 +210,11 @@ class RoutedCall:
         call = self.call
         following = self._router.model_after(error, call.tier, self._tiers, self._left) if call.hit is None else None
         if following is None:
+            if self._rejected is not None and fallback_reason(error) is not None:
+                self._is_kept = True
+                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
             call.fail(error)
-            return False
+            return self._is_kept
         if call.tier is not None:
             self._left.append(call.tier)
         tier = self._router.tiers[following]
@@ -229,9 +245,12 @@ class RoutedCall:
         call = self.call
         if not self.is_reviewed or call.hit is not None or message is None or call.tier is None or is_observing():
             return False
+        if self._is_kept:
+            return False
         self._answer = message
         context = self._context(message, call.tier, is_out=is_out)
-        found = self._policy.review(self.described, call.tier, text_of(message.content), self._tiers, context)
+        answer, note = text_of(message.content), self._thrift.note_failure
+        found = reviewed(self._policy, self.described, call.tier, answer, self._tiers, context, tried=self._left, note=note)
         if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence
@@ -243,13 +262,16 @@ class RoutedCall:
         tier = self._router.tiers[decision.tier]
         name = self._arguments.get("model") or tier.name
         response = response_of_message(message, self._fields, call.model, storable=False)
-        ended = call.tier
+        ended, rejected = call.tier, (call.tier, call.model, message)
         try:
             call.attempt(decision.tier, name, tier.provider, reason="escalation", rejected=response)
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
-        self._answer = None
+        if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
+            call.abandon()
+            return False
+        self._answer, self._rejected = None, rejected
         self._left.append(ended)
         call.decision = decision
         return True
@@ -333,12 +355,8 @@ class RoutedCall:
         policy = self._router.cache_policy()
         if policy is None or mode == "off":
             return None
-        identity = self._router.identity(self._policy)
-        if identity is None:
-            self._thrift.cache.note_uncacheable("a model of the router cannot be told from another with other parameters")
-            return None
         try:
-            return self._keyed(policy, identity, mode, max_tier, attribution)
+            return self._keyed(policy, self._router.identity(self._policy), mode, max_tier, attribution)
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call

@@ -21,10 +21,11 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
-from llmthrift_core.cache.keys import digest
+from llmthrift_core.cache.keys import UncacheableError, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
+from llmthrift_core.routing.unfailing import policy_identity
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.response import merge
@@ -139,13 +140,18 @@ class ChatRouter(BaseChatModel):
         """The policy in force."""
         return cast("RoutingPolicy", self._routing)
 
-    def identity(self, policy: RoutingPolicy) -> bytes | None:
-        """Hash of tiers, models and policy: the model part of a cache key. None if a model cannot be told from another.
+    def identity(self, policy: RoutingPolicy) -> bytes:
+        """Hash of tiers, models and policy: the model part of a cache key.
 
         Args:
             policy: the one in force, as the call uses it.
+
+        Raises:
+            UncacheableError: a model or the policy cannot be told from another.
         """
-        return None if self._models_identity is None else digest("router", policy.version.encode(), *self._models_identity)
+        if self._models_identity is None:
+            raise UncacheableError("a model of the router cannot be told from another with other parameters")
+        return digest("router", policy_identity(policy), *self._models_identity)
 
     def baseline_within(self, tiers: Tiers) -> str:
         """The tier that would answer without routing, among those that the caller allows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -19,7 +20,8 @@ from llmthrift_core.call import Call
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import CacheUse, Request
-from llmthrift_core.routing import AnswerContext
+from llmthrift_core.routing import AnswerContext, fallback_reason
+from llmthrift_core.routing.unfailing import reviewed
 from llmthrift_core.settings import is_observing
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
@@ -51,6 +53,7 @@ class DrivenCall:
 
     def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
         self._call: Call | None = None
+        self._is_closed = False
         self._behind = behind = behind.in_force()
         self._thrift = thrift = behind.thrift
         self._method = method
@@ -66,6 +69,8 @@ class DrivenCall:
         self._pin = behind.pin_of(self._asked, arguments)
         self._tried: list[str] = []
         self._answer: Answer | None = None  # which is whole, and not kept yet
+        self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
+        self._is_kept = False  # after all, since no better model can be had
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
@@ -110,6 +115,7 @@ class DrivenCall:
 
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
+        self._is_closed = True
         if self._call is not None:
             if self._call.is_open:
                 paid = None
@@ -129,6 +135,8 @@ class DrivenCall:
             self._thrift.own(self._call)
         else:
             self._call.resume()
+        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
+            self.close(asyncio.CancelledError())
 
     @property
     def call(self) -> Call:
@@ -165,11 +173,15 @@ class DrivenCall:
             mark(answer, _signs(call))
             replayed = CachedAnswer(answer, call.hit.model, self._behind.callback_manager)
             return getattr(replayed, self._method), self._given, {}
+        if self._rejected is not None and self._is_kept:
+            call.tier, name, answer = self._rejected
+            return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
         target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
         return getattr(target, self._method), asked, arguments
 
     def failed(self, error: BaseException) -> bool:
-        """A model failed before it answered. True if another one is to be tried: its call has begun.
+        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
+        kept after all, since no better model can be had.
 
         Raises:
             BudgetExceededError: a budget refuses the further attempt.
@@ -177,8 +189,11 @@ class DrivenCall:
         call = self.call
         following = self._behind.after(error, call.tier, self._tiers, self._tried) if call.hit is None else None
         if following is None:
+            if self._rejected is not None and fallback_reason(error) is not None:
+                self._is_kept = True
+                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
             call.fail(error)
-            return False
+            return self._is_kept
         if call.tier is not None:
             self._tried.append(call.tier)
         model = self._behind.model(following)
@@ -213,9 +228,12 @@ class DrivenCall:
         call, route = self.call, self.request.route
         if route is None or not self.is_reviewed or call.tier is None or call.hit is not None or answer is None or is_observing():
             return False
+        if self._is_kept:
+            return False
         self._answer = answer
         context = self._context(answer, call.tier, is_out=is_out)
-        found = route.policy.review(route.request, call.tier, answer_text(answer), route.tiers, context)
+        text, note = answer_text(answer), self._thrift.note_failure
+        found = reviewed(route.policy, route.request, call.tier, text, route.tiers, context, tried=self._tried, note=note)
         if found is None or not call.is_open:  # a caller may have gone while a model was asked
             return False
         call.confidence = found.confidence
@@ -227,13 +245,16 @@ class DrivenCall:
         model = self._behind.model(decision.tier)
         name = str(self._arguments.get("model") or model_of(model))
         rejected = response_of(answer, self._asked, call.model, self._provider, storable=False)
-        ended = call.tier
+        ended, kept = call.tier, (call.tier, call.model, answer)
         try:
             call.attempt(decision.tier, name, provider_of(model), reason="escalation", rejected=rejected)
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
-        self._answer = None
+        if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
+            call.abandon()
+            return False
+        self._answer, self._rejected = None, kept
         self._tried.append(ended)
         call.decision = decision
         self._pieces = Pieces(keeps_raw=self.is_reviewed)

@@ -34,14 +34,14 @@ class Pins:
 class Pinned(RoutingPolicy):
     """Stands in the place of a policy, to keep a tier which an earlier call of the run has taken. Its answers are not reviewed."""
 
-    def __init__(self, tier: str, version: str) -> None:
+    def __init__(self, tier: str, policy: RoutingPolicy) -> None:
         self._tier = tier
-        self._version = version
+        self._policy = policy
 
     @property
     def version(self) -> str:
-        """Of the policy in whose place it stands."""
-        return self._version
+        """The policy's that chose."""
+        return self._policy.version
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The kept tier; the strongest allowed one, should a caller's limit exclude it."""

@@ -10,6 +10,7 @@ from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.request import RouteUse
 from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
+from llmthrift_core.routing.unfailing import allowed_tiers, policy_identity
 from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of
@@ -61,9 +62,9 @@ class ManyModels:
         return self if policy is self.policy else replace(self, policy=policy)
 
     def identity(self) -> bytes:
-        """Stands for tiers, models and policy in a cache key. Raises UncacheableError where a model cannot be told from another."""
+        """Stands for tiers, models and policy in a cache key. Raises UncacheableError: one cannot be told from another."""
         parts = [part for name, llm in self.models.items() for part in (name.encode(), identity_of(llm))]
-        return digest("router", self.policy.version.encode(), canonical_json(self.max_tier), *parts)
+        return digest("router", policy_identity(self.policy), canonical_json(self.max_tier), *parts)
 
     def tiers_at_most(self, max_tier: str | None) -> Tiers:
         """The tiers that both the router and the caller allow.
@@ -114,9 +115,9 @@ class ManyModels:
             max_tier=max_tier,
             metadata=active_tags(),
         )
-        allowed = self.policy.allowed(request, self.tiers if tiers is None else tiers)
+        allowed = allowed_tiers(self.policy, request, self.tiers if tiers is None else tiers)
         return RouteUse(
-            policy=self.policy if kept is None else Pinned(kept, self.policy.version),
+            policy=self.policy if kept is None else Pinned(kept, self.policy),
             tiers=allowed,
             request=request,
             # A call may override the model's name: llm.chat(messages, model="other").

@@ -16,7 +16,7 @@ from llmthrift_core.routing.checks.check import name_of
 from llmthrift_core.routing.confidence import Confidence, is_learnable
 from llmthrift_core.routing.example import Example, checked
 from llmthrift_core.routing.one_thread import one_thread
-from llmthrift_core.routing.state import packed, unpacked, version_of
+from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 from llmthrift_core.routing.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -230,8 +230,14 @@ class Cascade:
 
         Raises:
             ConfigurationError: these bytes are no cascade, or one with other checks.
+            StorageError: a part of them is missing or damaged.
         """
         header, arrays = unpacked(data, KIND)
+        with restoring(KIND):
+            return cls._restored(header, arrays, checks)
+
+    @classmethod
+    def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], checks: Iterable[Check | Verifier] | None) -> Cascade:
         if checks is None:
             stored = set(header["checks"])
             checks = [each for each in BUILT_IN if name_of(each) in stored] or None

@@ -24,8 +24,9 @@ logger = logging.getLogger("llmthrift")
 class CascadePolicy(PolicyAround):
     """Asks the cheapest tier of a `Cascade`, and the next one where its answer is not good enough. Every answer is billed to the call.
 
-    Answers that call tools are kept, unless a tool was not offered or its arguments are invalid. A stronger model that no budget has room
-    for is not asked, and the answer is kept. A warning is logged, once, when more than 30% of 100 or more answers were escalated.
+    Answers that call tools are kept, unless a tool was not offered or its arguments are invalid. Where no budget has room for a stronger
+    model, or the stronger ones are down, the answer is kept. A warning is logged, once, when more than 30% of 100 or more answers were
+    escalated.
 
     Args:
         cascade: the names of its models are the names of the tiers.

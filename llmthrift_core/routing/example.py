@@ -87,7 +87,7 @@ def checked(examples: Iterable[Example]) -> list[Example]:
             _check_counts(example, place)
         try:
             quality = float(example.quality)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             quality = math.nan
         if not 0 <= quality <= 1:
             raise ConfigurationError(

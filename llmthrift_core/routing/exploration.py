@@ -65,7 +65,7 @@ class Exploration:
     def pay(self, usd: float) -> bool:
         """Take what a call is expected to cost from the day's amount. False where there is no room, or no way to tell."""
         now_us = self._thrift.now_us()
-        if self._amount is None or now_us < self._ask_again_us:
+        if self._amount is None or 0 < self._ask_again_us - now_us <= _PAUSE_US:  # more than that: the clock was set back
             return False
         nano_usd = to_nano_usd(usd)
         try:

@@ -95,4 +95,5 @@ class Forest:
     @classmethod
     def restored(cls, state: Mapping[str, NDArray[Any]]) -> Forest:
         """What `state` described."""
-        return cls(**{**state, "depth": int(state["depth"])})  # type: ignore[arg-type]
+        nodes = len(state["values"])
+        return cls(**{**state, "depth": min(int(state["depth"]), nodes)})  # type: ignore[arg-type]  # no path is longer, whatever it says

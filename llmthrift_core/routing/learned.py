@@ -22,7 +22,7 @@ from llmthrift_core.routing.observations import Observations
 from llmthrift_core.routing.one_thread import one_thread
 from llmthrift_core.routing.quality_model import FEWEST_LABELS, QualityModel
 from llmthrift_core.routing.representation import Embedder, Representation
-from llmthrift_core.routing.state import packed, unpacked, version_of
+from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -248,6 +248,8 @@ class LearnedRouter:
                 vector = learned.representation.of_counts(counts)
             else:
                 return self._abstained(chars, names, "the text of the prompt is not known, and it learned from texts")
+            if vector.shape != learned.qualities.without_site.weights.shape[:1]:
+                raise ConfigurationError(f"the embedder gives other vectors than when the router was fitted: {vector.shape}")
         except Exception as error:
             if not self._warned:
                 self._warned = True
@@ -318,8 +320,21 @@ class LearnedRouter:
 
         Raises:
             ConfigurationError: these bytes are no router, or one that needs an embedder.
+            StorageError: a part of them is missing or damaged.
         """
         header, arrays = unpacked(data, KIND)
+        with restoring(KIND):
+            router = cls._restored(header, arrays, embedder)
+            if (learned := router._learned) is not None and embedder is None:  # see that the parts go together
+                vector = learned.representation("?")
+                for site in (None, *learned.qualities.sites[:1]):
+                    learned.qualities.predict(vector, site)
+                    router.decide("?", site)
+                version_of(*router._state())
+        return router
+
+    @classmethod
+    def _restored(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]], embedder: Embedder | None) -> LearnedRouter:
         router = cls(
             {name: 0.0 for name, *_ in header["prices"]}, header["default"], header["min_quality"], embedder=embedder, seed=header["seed"]
         )

@@ -105,7 +105,7 @@ class CallablePolicy(RoutingPolicy):
         """The function's choice, if it is allowed."""
         try:
             chosen = self._choose(request)
-            problem = None if chosen in tiers.names else f"chose {chosen!r}, which is not one of {', '.join(tiers.names)}"
+            problem = None if chosen in tiers.names else f"chose none of {', '.join(tiers.names)}"
         except Exception as error:
             chosen, problem = "", f"failed with {type(error).__name__}"
         if problem is None:
@@ -132,7 +132,8 @@ class ObjectPolicy(RoutingPolicy):
     @property
     def version(self) -> str:
         """The object's."""
-        return str(self._given.version)
+        version: str = self._given.version
+        return version
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The object's decision."""

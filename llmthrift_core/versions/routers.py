@@ -80,10 +80,8 @@ class RouterVersions(KeptVersions):
                 return learned.LearnedRouter.from_bytes(state, embedder=embedder)
             if kind == cascade.KIND:
                 return cascade.Cascade.from_bytes(state, checks=checks)
-        except (LookupError, TypeError, AttributeError) as error:
-            raise StorageError(
-                f"version {number} of router {name!r} lacks a part ({type(error).__name__}); roll back, or fit again"
-            ) from None
+        except StorageError as error:
+            raise StorageError(f"version {number} of router {name!r} cannot be read: {error}; roll back, or fit again") from None
         raise StorageError(f"version {number} of router {name!r} is a {kind!r:.80}, which this release of llmthrift does not know")
 
     def follow(

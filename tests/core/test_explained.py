@@ -90,6 +90,7 @@ def test_a_row_that_has_to_be_bent_keeps_its_figures(any_thrift: Thrift) -> None
     tier = "we\0ak\ud800"
     request = routed(Deciding({"tier": tier, "expected_quality": 0.5, "expected_cost_usd": 1e200}))
     assert request.route is not None
+    request.route.tiers = Tiers((tier, "strong"))
     request.route.models = {tier: MODELS["weak"], "strong": MODELS["strong"]}
     call = any_thrift.begin(request)
     call.confidence = 1

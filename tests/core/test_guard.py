@@ -133,6 +133,18 @@ def test_decisions_renew_the_snapshot_in_the_background(ledger: Thrift, clock: C
     assert "routing is off" in decision.reason
 
 
+def test_a_clock_that_is_set_back_does_not_blind_the_guard(ledger: Thrift, clock: Clock) -> None:
+    guard = guarded(ledger, Judge(0.1), refresh_seconds=300, fewest_judged=20)
+    clock.now -= 3 * DAY
+    guard.decide(RouteRequest("x"), TIERS)
+    assert guard.flush()
+    answer(ledger, guard, times=20)
+    clock.now += 301
+    guard.decide(RouteRequest("x"), TIERS)
+    assert guard.flush()
+    assert guard.decide(RouteRequest("x"), TIERS).tier == "strong"
+
+
 def test_quality_that_may_be_chance_keeps_routing_on(ledger: Thrift) -> None:
     class Mixed(Judge):
         def __call__(self, question: str, answer: str) -> Judgement:

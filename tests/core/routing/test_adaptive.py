@@ -380,3 +380,11 @@ def test_every_decision_is_an_allowed_tier(rows, share, most, weights) -> None:
         decision = policy.decide(at(), allowed)
         assert decision.tier in allowed.names
         assert len(decision.rejected) == len(allowed.names) - 1
+
+
+def test_a_clock_that_is_set_back_stops_no_exploring(thrift: Thrift, clock: Clock) -> None:
+    judge(thrift, MODELS["large"], 0.9, 400)
+    policy = Adaptive(thrift, MODELS, explore_usd_per_day=0.0014, explore_share=1.0)
+    assert [policy.decide(at(), TIERS).explored for _ in range(40)].count(True) == 10
+    clock.now -= 2 * 86_400  # a day of its own, with its own amount
+    assert [policy.decide(at(), TIERS).explored for _ in range(40)].count(True) == 10

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -322,3 +323,17 @@ def test_what_answers_cost_is_known_by_their_tokens() -> None:
     assert LearnedRouter({"weak": 0.0, "strong": 1.0}).fit(short).decide("").expected_cost_usd == pytest.approx(10e-6)
     with pytest.raises(ConfigurationError, match="answer_tokens of example 0"):
         LearnedRouter({"weak": 0.0, "strong": 1.0}).fit([replace(short[0], answer_tokens=-1)])
+
+
+@pytest.mark.parametrize("call_site", [None, "a"])
+def test_an_embedder_that_changes_its_length_leaves_the_default_model(call_site: str | None) -> None:
+    dimensions = 4
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        return np.ones((len(texts), dimensions))
+
+    examples = [Example(each.prompt, each.model, each.quality, "a") for each in labelled(60)]
+    router = LearnedRouter(PRICES, "strong", 0.95, embedder=embed).fit(examples)
+    dimensions = 9
+    decision = router.decide("How is it?", call_site)
+    assert (decision.model, "embedder" in decision.reason) == ("strong", True)

@@ -154,3 +154,8 @@ def test_what_a_function_gets_wrong_goes_to_the_strongest_allowed(caplog):
     assert as_policy(lambda request: "large").decide(RouteRequest("x"), allowed).tier == "medium"
     assert as_policy(lambda request: 1 / 0).decide(RouteRequest("x"), allowed).tier == "medium"
     assert as_policy(lambda request: "small").decide(RouteRequest("x"), allowed).tier == "small"
+
+
+def test_a_default_that_decides_nothing_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="not int"):
+        Rules([], default=7)
