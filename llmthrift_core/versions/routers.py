@@ -67,7 +67,10 @@ class RouterVersions(KeptVersions):
             ConfigurationError: there is no such version, or it needs another embedder or other checks.
             StorageError: what is stored is damaged, or the database cannot be read.
         """
-        from llmthrift_core.routing import cascade, learned
+        from llmthrift_core.routing.cascade import KIND as CASCADE
+        from llmthrift_core.routing.cascade import Cascade
+        from llmthrift_core.routing.learned import KIND as LEARNED
+        from llmthrift_core.routing.learned import LearnedRouter
         from llmthrift_core.routing.state import kind_of
 
         number, state = self.store.state(name, version)
@@ -76,10 +79,10 @@ class RouterVersions(KeptVersions):
         except ConfigurationError as error:
             raise StorageError(f"version {number} of router {name!r} cannot be read: {error}; roll back, or fit again") from None
         try:
-            if kind == learned.KIND:
-                return learned.LearnedRouter.from_bytes(state, embedder=embedder)
-            if kind == cascade.KIND:
-                return cascade.Cascade.from_bytes(state, checks=checks)
+            if kind == LEARNED:
+                return LearnedRouter.from_bytes(state, embedder=embedder)
+            if kind == CASCADE:
+                return Cascade.from_bytes(state, checks=checks)
         except StorageError as error:
             raise StorageError(f"version {number} of router {name!r} cannot be read: {error}; roll back, or fit again") from None
         raise StorageError(f"version {number} of router {name!r} is a {kind!r:.80}, which this release of llmthrift does not know")
