@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.measure import table
 from llmthrift_core.lexical import stored_counts
 from llmthrift_core.routing import Cascade, Example, LearnedRouter
-from llmthrift_core.routing.controls import apgr, control_scores, site_means, split, spread
+from llmthrift_core.routing.simulation.controls import apgr, control_scores, site_means, split, spread
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PRICES = {"weak": 0.6, "strong": 12.0}  # Mixtral-8x7B; gpt-4-1106 at $10 and $30, blended for its short answers

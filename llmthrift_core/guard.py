@@ -17,8 +17,8 @@ from llmthrift_core.quality.guard_figures import GuardFigures, read_guard_figure
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.refreshing import Refreshing
-from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
+from llmthrift_core.routing.policies.around import PolicyAround
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.request import RouteRequest

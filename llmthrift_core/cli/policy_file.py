@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.replay import Subject
+    from llmthrift_core.routing.simulation.replay import Subject
 
 
 def object_of_file(text: str) -> Subject:

@@ -20,7 +20,7 @@ from llmthrift_core.thrift import Thrift
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, Examples, LearnedRouter
     from llmthrift_core.routing.model_prices import ModelPrices
-    from llmthrift_core.routing.replay import Subject
+    from llmthrift_core.routing.simulation.replay import Subject
 
 route = typer.Typer(no_args_is_help=True, help="Simulate routing on recorded traffic; fit routers and keep their versions.")
 Data = Annotated[str, typer.Option("--data", help="A file of examples (.csv, .jsonl), or the word ledger")]

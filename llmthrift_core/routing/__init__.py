@@ -9,15 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.adaptive import Adaptive as Adaptive
-    from llmthrift_core.routing.around import PolicyAround as PolicyAround
-    from llmthrift_core.routing.asked_complexity import AskedComplexity as AskedComplexity
-    from llmthrift_core.routing.bounded import Bounded as Bounded
-    from llmthrift_core.routing.bounds import Bounds as Bounds
-    from llmthrift_core.routing.bounds import Capabilities as Capabilities
-    from llmthrift_core.routing.cascade import Cascade as Cascade
-    from llmthrift_core.routing.cascade_policy import CascadePolicy as CascadePolicy
-    from llmthrift_core.routing.complexity import Complexity as Complexity
+    from llmthrift_core.routing.cascades.cascade import Cascade as Cascade
     from llmthrift_core.routing.context import AnswerContext as AnswerContext
     from llmthrift_core.routing.context import ToolCall as ToolCall
     from llmthrift_core.routing.decision import Review as Review
@@ -27,66 +19,74 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.example_file import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
-    from llmthrift_core.routing.followed import FollowedRouter as FollowedRouter
-    from llmthrift_core.routing.learned import LearnedRouter as LearnedRouter
-    from llmthrift_core.routing.learned_policy import LearnedPolicy as LearnedPolicy
+    from llmthrift_core.routing.learning.learned import LearnedRouter as LearnedRouter
+    from llmthrift_core.routing.policies.adaptive import Adaptive as Adaptive
+    from llmthrift_core.routing.policies.around import PolicyAround as PolicyAround
+    from llmthrift_core.routing.policies.asked_complexity import AskedComplexity as AskedComplexity
+    from llmthrift_core.routing.policies.bounded import Bounded as Bounded
+    from llmthrift_core.routing.policies.bounds import Bounds as Bounds
+    from llmthrift_core.routing.policies.bounds import Capabilities as Capabilities
+    from llmthrift_core.routing.policies.cascade_policy import CascadePolicy as CascadePolicy
+    from llmthrift_core.routing.policies.complexity import Complexity as Complexity
+    from llmthrift_core.routing.policies.followed import FollowedRouter as FollowedRouter
+    from llmthrift_core.routing.policies.learned_policy import LearnedPolicy as LearnedPolicy
+    from llmthrift_core.routing.policies.profiles import Profile as Profile
+    from llmthrift_core.routing.policies.profiles import Profiles as Profiles
+    from llmthrift_core.routing.policies.rules import Predicate as Predicate
+    from llmthrift_core.routing.policies.rules import Rule as Rule
+    from llmthrift_core.routing.policies.rules import Rules as Rules
+    from llmthrift_core.routing.policies.rules import contains as contains
+    from llmthrift_core.routing.policies.rules import feature_is as feature_is
+    from llmthrift_core.routing.policies.rules import has_images as has_images
+    from llmthrift_core.routing.policies.rules import has_tools as has_tools
+    from llmthrift_core.routing.policies.rules import longer_than as longer_than
+    from llmthrift_core.routing.policies.rules import matches as matches
+    from llmthrift_core.routing.policies.rules import request_type_is as request_type_is
+    from llmthrift_core.routing.policies.rules import structured_output as structured_output
+    from llmthrift_core.routing.policies.rules import tag_is as tag_is
+    from llmthrift_core.routing.policies.rules import user_in as user_in
+    from llmthrift_core.routing.policies.sticky import Sticky as Sticky
     from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.policy import as_policy as as_policy
-    from llmthrift_core.routing.profiles import Profile as Profile
-    from llmthrift_core.routing.profiles import Profiles as Profiles
     from llmthrift_core.routing.request import RouteRequest as RouteRequest
-    from llmthrift_core.routing.rules import Predicate as Predicate
-    from llmthrift_core.routing.rules import Rule as Rule
-    from llmthrift_core.routing.rules import Rules as Rules
-    from llmthrift_core.routing.rules import contains as contains
-    from llmthrift_core.routing.rules import feature_is as feature_is
-    from llmthrift_core.routing.rules import has_images as has_images
-    from llmthrift_core.routing.rules import has_tools as has_tools
-    from llmthrift_core.routing.rules import longer_than as longer_than
-    from llmthrift_core.routing.rules import matches as matches
-    from llmthrift_core.routing.rules import request_type_is as request_type_is
-    from llmthrift_core.routing.rules import structured_output as structured_output
-    from llmthrift_core.routing.rules import tag_is as tag_is
-    from llmthrift_core.routing.rules import user_in as user_in
-    from llmthrift_core.routing.simulation import simulate as simulate
-    from llmthrift_core.routing.simulation_report import SimulationReport as SimulationReport
-    from llmthrift_core.routing.sticky import Sticky as Sticky
+    from llmthrift_core.routing.simulation.report import SimulationReport as SimulationReport
+    from llmthrift_core.routing.simulation.simulate import simulate as simulate
+    from llmthrift_core.routing.simulation.traffic import Traffic as Traffic
     from llmthrift_core.routing.tiers import Tiers as Tiers
-    from llmthrift_core.routing.traffic import Traffic as Traffic
 
 _MODULES: Final = {
-    "adaptive": ("Adaptive",),
-    "around": ("PolicyAround",),
-    "asked_complexity": ("AskedComplexity",),
-    "bounded": ("Bounded",),
-    "bounds": (
+    "policies.adaptive": ("Adaptive",),
+    "policies.around": ("PolicyAround",),
+    "policies.asked_complexity": ("AskedComplexity",),
+    "policies.bounded": ("Bounded",),
+    "policies.bounds": (
         "Bounds",
         "Capabilities",
     ),
-    "learned_policy": ("LearnedPolicy",),
-    "profiles": (
+    "policies.learned_policy": ("LearnedPolicy",),
+    "policies.profiles": (
         "Profile",
         "Profiles",
     ),
-    "sticky": ("Sticky",),
-    "cascade": ("Cascade",),
-    "cascade_policy": ("CascadePolicy",),
-    "complexity": ("Complexity",),
+    "policies.sticky": ("Sticky",),
+    "cascades.cascade": ("Cascade",),
+    "policies.cascade_policy": ("CascadePolicy",),
+    "policies.complexity": ("Complexity",),
     "context": ("AnswerContext", "ToolCall"),
     "decision": ("Review", "RouteDecision"),
     "example": ("Example", "Examples"),
     "example_file": ("examples_of_file",),
     "fallbacks": ("fallback_order", "fallback_reason"),
-    "followed": ("FollowedRouter",),
-    "learned": ("LearnedRouter",),
+    "policies.followed": ("FollowedRouter",),
+    "learning.learned": ("LearnedRouter",),
     "policy": (
         "CallablePolicy",
         "RoutingPolicy",
         "as_policy",
     ),
     "request": ("RouteRequest",),
-    "rules": (
+    "policies.rules": (
         "Predicate",
         "Rule",
         "Rules",
@@ -101,10 +101,10 @@ _MODULES: Final = {
         "tag_is",
         "user_in",
     ),
-    "simulation": ("simulate",),
-    "simulation_report": ("SimulationReport",),
+    "simulation.simulate": ("simulate",),
+    "simulation.report": ("SimulationReport",),
     "tiers": ("Tiers",),
-    "traffic": ("Traffic",),
+    "simulation.traffic": ("Traffic",),
 }
 _HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
 

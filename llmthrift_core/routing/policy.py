@@ -148,8 +148,8 @@ def as_policy(given: Any) -> RoutingPolicy:
     Raises:
         ConfigurationError: something else.
     """
-    from llmthrift_core.routing.complexity import Complexity  # with the first router, not with the import of this package
-    from llmthrift_core.routing.rules import Rule, Rules
+    from llmthrift_core.routing.policies.complexity import Complexity  # with the first router, not with the import of this package
+    from llmthrift_core.routing.policies.rules import Rule, Rules
 
     if given is None:
         return Complexity()

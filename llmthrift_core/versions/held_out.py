@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from llmthrift_core.routing.calibration import Bound, gain, surplus
-from llmthrift_core.routing.controls import split
 from llmthrift_core.routing.example import Example
-from llmthrift_core.routing.learned import LearnedRouter
+from llmthrift_core.routing.learning.calibration import Bound, gain, surplus
+from llmthrift_core.routing.learning.learned import LearnedRouter
+from llmthrift_core.routing.learning.observations import Observations
+from llmthrift_core.routing.learning.quality_model import FEWEST_LABELS
 from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.observations import Observations
-from llmthrift_core.routing.quality_model import FEWEST_LABELS
+from llmthrift_core.routing.simulation.controls import split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

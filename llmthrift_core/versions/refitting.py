@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.examples import examples_of_ledger
 from llmthrift_core.moments import DAY_US, from_us
-from llmthrift_core.routing.learned import LearnedRouter
+from llmthrift_core.routing.learning.learned import LearnedRouter
 from llmthrift_core.versions.held_out import held_out_of, judged
 from llmthrift_core.versions.refit import Refit, RefitOutcome
 

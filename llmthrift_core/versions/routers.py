@@ -15,8 +15,8 @@ from llmthrift_core.versions.kept import KeptVersions
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, FollowedRouter, LearnedRouter, RoutingPolicy
     from llmthrift_core.routing.checks import Check
-    from llmthrift_core.routing.followed import Upkeep
-    from llmthrift_core.routing.representation import Embedder
+    from llmthrift_core.routing.learning.representation import Embedder
+    from llmthrift_core.routing.policies.followed import Upkeep
     from llmthrift_core.versions.refit import Refit, RefitOutcome
 
 
@@ -67,10 +67,10 @@ class RouterVersions(KeptVersions):
             ConfigurationError: there is no such version, or it needs another embedder or other checks.
             StorageError: what is stored is damaged, or the database cannot be read.
         """
-        from llmthrift_core.routing.cascade import KIND as CASCADE
-        from llmthrift_core.routing.cascade import Cascade
-        from llmthrift_core.routing.learned import KIND as LEARNED
-        from llmthrift_core.routing.learned import LearnedRouter
+        from llmthrift_core.routing.cascades.cascade import KIND as CASCADE
+        from llmthrift_core.routing.cascades.cascade import Cascade
+        from llmthrift_core.routing.learning.learned import KIND as LEARNED
+        from llmthrift_core.routing.learning.learned import LearnedRouter
         from llmthrift_core.routing.state import kind_of
 
         number, state = self.store.state(name, version)

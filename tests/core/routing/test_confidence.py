@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from llmthrift_core.routing.confidence import Confidence, QualityEstimate
-from llmthrift_core.routing.forest import Forest
+from llmthrift_core.routing.cascades.confidence import Confidence, QualityEstimate
+from llmthrift_core.routing.cascades.forest import Forest
 
 
 @pytest.mark.parametrize("rows", [3, 60, 500])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from llmthrift_core.routing.controls import apgr, control_scores, site_means, split, spread
+from llmthrift_core.routing.simulation.controls import apgr, control_scores, site_means, split, spread
 
 QUALITY = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from llmthrift_core.routing.calibration import chosen, surplus, weight_for
-from llmthrift_core.routing.quality_model import QualityModel
+from llmthrift_core.routing.learning.calibration import chosen, surplus, weight_for
+from llmthrift_core.routing.learning.quality_model import QualityModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

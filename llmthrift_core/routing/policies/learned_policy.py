@@ -11,7 +11,7 @@ from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.learned import LearnedRouter
+    from llmthrift_core.routing.learning.learned import LearnedRouter
 
 logger = logging.getLogger("llmthrift")
 

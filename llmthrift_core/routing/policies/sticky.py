@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
-from llmthrift_core.routing.around import PolicyAround
-from llmthrift_core.routing.bounds import input_tokens_of
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.model_names import checked_names
 from llmthrift_core.routing.model_prices import tokens_of
+from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.policies.bounds import input_tokens_of
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.lexical import stored_counts
-from llmthrift_core.routing.waves import Waves
+from llmthrift_core.routing.learning.waves import Waves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
-from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
+from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers

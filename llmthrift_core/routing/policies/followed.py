@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.repeating import Repeating
-from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers

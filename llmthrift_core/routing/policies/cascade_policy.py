@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.escalation import escalation_alert
-from llmthrift_core.routing.around import PolicyAround
 from llmthrift_core.routing.decision import Review, RouteDecision
+from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.cascade import Cascade
+    from llmthrift_core.routing.cascades.cascade import Cascade
 
 logger = logging.getLogger("llmthrift")
 

@@ -11,17 +11,17 @@ import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import chars_of, stored_counts
-from llmthrift_core.routing.calibration import chosen, weight_for
-from llmthrift_core.routing.counted import CountedRepresentation
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.learned_policy import LearnedPolicy
+from llmthrift_core.routing.learning.calibration import chosen, weight_for
+from llmthrift_core.routing.learning.counted import CountedRepresentation
+from llmthrift_core.routing.learning.novelty import FEWEST_SITES, LeftOut, abstaining, caution_for, cautious
+from llmthrift_core.routing.learning.observations import Observations
+from llmthrift_core.routing.learning.one_thread import one_thread
+from llmthrift_core.routing.learning.quality_model import FEWEST_LABELS, QualityModel
+from llmthrift_core.routing.learning.representation import Embedder, Representation
 from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
-from llmthrift_core.routing.novelty import FEWEST_SITES, LeftOut, abstaining, caution_for, cautious
-from llmthrift_core.routing.observations import Observations
-from llmthrift_core.routing.one_thread import one_thread
-from llmthrift_core.routing.quality_model import FEWEST_LABELS, QualityModel
-from llmthrift_core.routing.representation import Embedder, Representation
+from llmthrift_core.routing.policies.learned_policy import LearnedPolicy
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import LEXICAL, lexical
-from llmthrift_core.routing.calibration import threshold_for
+from llmthrift_core.routing.cascades.confidence import Confidence, is_learnable
+from llmthrift_core.routing.cascades.verdict import Verdict
 from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList, StructureCheck, Verifier
 from llmthrift_core.routing.checks.check import name_of
-from llmthrift_core.routing.confidence import Confidence, is_learnable
 from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.one_thread import one_thread
+from llmthrift_core.routing.learning.calibration import threshold_for
+from llmthrift_core.routing.learning.one_thread import one_thread
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
-from llmthrift_core.routing.verdict import Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from llmthrift_core.routing.cascade_policy import CascadePolicy
+    from llmthrift_core.routing.policies.cascade_policy import CascadePolicy
 
     Floats = NDArray[np.float64]
 
@@ -212,7 +212,7 @@ class Cascade:
 
     def to_policy(self) -> CascadePolicy:
         """As a policy for a router, with streams that are held until they are accepted."""
-        from llmthrift_core.routing.cascade_policy import CascadePolicy
+        from llmthrift_core.routing.policies.cascade_policy import CascadePolicy
 
         return CascadePolicy(self)
 

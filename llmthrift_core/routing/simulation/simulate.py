@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.cascade import Cascade
-from llmthrift_core.routing.controls import apgr, control_scores, spread
-from llmthrift_core.routing.learned import LearnedRouter
-from llmthrift_core.routing.replay import Replayed, Subject, replay
-from llmthrift_core.routing.simulation_report import POLICY, Point, SimulatedRow, SimulationReport
-from llmthrift_core.routing.traffic import Traffic
+from llmthrift_core.routing.cascades.cascade import Cascade
+from llmthrift_core.routing.learning.learned import LearnedRouter
+from llmthrift_core.routing.simulation.controls import apgr, control_scores, spread
+from llmthrift_core.routing.simulation.replay import Replayed, Subject, replay
+from llmthrift_core.routing.simulation.report import POLICY, Point, SimulatedRow, SimulationReport
+from llmthrift_core.routing.simulation.traffic import Traffic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

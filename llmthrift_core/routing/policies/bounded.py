@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from llmthrift_core.routing.around import PolicyAround
-from llmthrift_core.routing.bounds import Bounds
 from llmthrift_core.routing.decision import RouteDecision
+from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.policies.bounds import Bounds
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
 

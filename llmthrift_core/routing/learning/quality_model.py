@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from llmthrift_core.routing.heads import Heads, fit_heads
+from llmthrift_core.routing.learning.heads import Heads, fit_heads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

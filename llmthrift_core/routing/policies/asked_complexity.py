@@ -12,9 +12,9 @@ from llmthrift_core.asking import asker, model_name
 from llmthrift_core.cache.judgements import Memory
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.complexity import Complexity
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.limited_asking import LimitedAsking
+from llmthrift_core.routing.policies.complexity import Complexity
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers

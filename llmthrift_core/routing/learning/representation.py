@@ -10,8 +10,8 @@ import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.lexical import lexical
-from llmthrift_core.routing.features import BUCKETS, inverse_document_frequency, ngrams
-from llmthrift_core.routing.waves import Waves
+from llmthrift_core.routing.learning.features import BUCKETS, inverse_document_frequency, ngrams
+from llmthrift_core.routing.learning.waves import Waves
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from llmthrift_core.errors import MissingExtraError
-from llmthrift_core.routing.forest import Forest
+from llmthrift_core.routing.cascades.forest import Forest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""Routers that learn from labelled answers. Import from `llmthrift_core.routing`."""

@@ -1,0 +1,1 @@
+"""What decides which tier answers. Import from `llmthrift_core.routing`."""
