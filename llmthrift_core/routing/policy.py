@@ -7,7 +7,7 @@ import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.decision import Review, RouteDecision
@@ -75,6 +75,9 @@ class RoutingPolicy(ABC):
     def holds_streams(self) -> bool:
         """Whether a stream is given to its reader only when its answer is accepted."""
         return False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # what a policy remembers, such as sessions, is remembered once for all copies of a router
 
 
 def fingerprint(options: str) -> str:

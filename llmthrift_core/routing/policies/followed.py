@@ -147,9 +147,6 @@ class FollowedRouter(PolicyAround):
     def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # one for a process, as the `Thrift` that it reads from
-
     def _check(self, stopping: threading.Event) -> None:
         self.look()
         for each in self._upkeep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -142,3 +143,8 @@ def test_an_object_that_decides_is_a_policy_without_further_abilities() -> None:
 
     with pytest.raises(ConfigurationError, match="Reviewing has review: to be used, it must inherit from RoutingPolicy"):
         as_policy(Reviewing())
+
+
+def test_a_deep_copy_of_a_router_shares_what_its_policy_remembers() -> None:
+    for policy in (Sticky(Complexity(), {"small": "gpt-4o-mini", "large": "gpt-4o"}), CascadePolicy(Cascade(["small", "large"]))):
+        assert deepcopy({"policy": policy})["policy"] is policy
