@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -23,13 +21,10 @@ from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
-from llmthrift_core.call import Call
-from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.request import CacheUse, Request, RouteUse
-from llmthrift_core.routing import AnswerContext, RouteRequest, fallback_reason
-from llmthrift_core.routing.off_loop import in_own_thread
-from llmthrift_core.routing.unfailing import allowed_tiers, reviewed
-from llmthrift_core.settings import is_observing
+from llmthrift_core.door import DoorCall
+from llmthrift_core.request import CacheUse, Request, Response, RouteUse
+from llmthrift_core.routing import AnswerContext, RouteRequest
+from llmthrift_core.routing.unfailing import allowed_tiers
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
@@ -46,8 +41,8 @@ if TYPE_CHECKING:
     from llmthrift_langchain.router import ChatRouter
 
 
-class RoutedCall:
-    """A call through a router, from its input to its row. A context manager: while it is open, inner doors yield to it."""
+class RoutedCall(DoorCall[AIMessage]):
+    """A call through a LangChain router."""
 
     def __init__(
         self,
@@ -59,8 +54,8 @@ class RoutedCall:
         arguments: dict[str, Any],
         stream: bool,
     ) -> None:
+        super().__init__(router.thrift)
         self._router = router
-        self._thrift = router.thrift
         self.messages = messages
         self._config = config
         self._run_id: UUID | None = config.get("run_id")
@@ -94,7 +89,6 @@ class RoutedCall:
         )
         self._policy = router.routing.in_force()
         tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
-        self._left: list[str] = []
         self._tiers = tiers
         run_id = self._run_id or uuid7()
         self._run_id = run_id
@@ -121,59 +115,6 @@ class RoutedCall:
             may_clamp=True,
         )
         self._streamed_chars = 0
-        self._call: Call | None = None
-        self._is_closed = False
-        self._answer: AIMessage | None = None  # which is whole, and not kept yet
-        self._rejected: tuple[str, str, AIMessage] | None = None  # the tier, the model and the answer that was not good enough
-        self._is_kept = False  # after all, since no better model can be had
-
-    # --- life ---
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close(error)
-
-    def close(self, error: BaseException | None = None) -> None:
-        """End the call if nothing else has, and stop owning the runs inside it. An answer under review was paid for."""
-        self._is_closed = True
-        if self._call is not None:
-            if self._call.is_open:
-                paid = None if self._answer is None else response_of_message(self._answer, self._fields, self._call.model, storable=False)
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
-            self._thrift.disown(self._call)
-
-    def begin(self) -> None:
-        """Look up, route and reserve; or find an identical call to wait for. Touches the database."""
-        if self._call is None:
-            self._call = self._thrift.begin(self.request)
-            self._thrift.own(self._call)
-        else:
-            self._call.resume()
-        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
-            self.close(asyncio.CancelledError())
-
-    @property
-    def call(self) -> Call:
-        """The call, once begun."""
-        assert self._call is not None  # noqa: S101 - begin() comes first
-        return self._call
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether `begin` will find its answer in memory, and ask no model which one to call."""
-        use = self.request.cache
-        if use is not None and use.mode == "on":
-            in_memory: bool = self._thrift.cache.holds(use.key)
-            return in_memory
-        return not self._thrift.budgets.are_kept and not self._policy.waits
-
-    @property
-    def writes(self) -> bool:
-        """Whether `finished` will write to the cache or the budgets."""
-        use = self.request.cache
-        return self.call.holds_money or (self.call.hit is None and use is not None and use.mode != "off")
 
     # --- attempts ---
 
@@ -200,94 +141,6 @@ class RoutedCall:
             arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
         return tier.model, config, arguments
 
-    def failed(self, error: BaseException) -> bool:
-        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
-        kept after all, since no better model can be had.
-
-        Raises:
-            BudgetExceededError: a budget refuses the further attempt.
-        """
-        call = self.call
-        following = self._router.model_after(error, call.tier, self._tiers, self._left) if call.hit is None else None
-        if following is None:
-            if self._rejected is not None and fallback_reason(error) is not None:
-                self._is_kept = True
-                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
-            call.fail(error)
-            return self._is_kept
-        if call.tier is not None:
-            self._left.append(call.tier)
-        tier = self._router.tiers[following]
-        call.attempt(following, self._arguments.get("model") or tier.name, tier.provider, reason="fallback", error=error)
-        return True
-
-    @property
-    def is_reviewed(self) -> bool:
-        """Whether the policy looks at answers."""
-        return self._policy.reviews
-
-    @property
-    def review_waits(self) -> bool:
-        """Whether the policy may ask a model what it thinks of an answer."""
-        return self._policy.reviews_wait
-
-    @property
-    def holds_stream(self) -> bool:
-        """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
-        return self._policy.holds_streams and self.call.hit is None and not is_observing()
-
-    def escalated(self, message: AIMessage | None, *, is_out: bool = False) -> bool:
-        """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
-
-        Args:
-            is_out: the answer was streamed to its reader; what the policy says is only noted.
-        """
-        call = self.call
-        if not self.is_reviewed or call.hit is not None or message is None or call.tier is None or is_observing():
-            return False
-        if self._is_kept:
-            return False
-        self._answer = message
-        context = self._context(message, call.tier, is_out=is_out)
-        answer, note = text_of(message.content), self._thrift.note_failure
-        found = reviewed(self._policy, self.described, call.tier, answer, self._tiers, context, tried=self._left, note=note)
-        if found is None or not call.is_open:  # a caller may have gone while a model was asked
-            return False
-        call.confidence = found.confidence
-        if (decision := found.next) is None:
-            return False
-        if is_out:
-            call.note_route(f"{decision.reason}, and was streamed")
-            return False
-        tier = self._router.tiers[decision.tier]
-        name = self._arguments.get("model") or tier.name
-        response = response_of_message(message, self._fields, call.model, storable=False)
-        ended, rejected = call.tier, (call.tier, call.model, message)
-        try:
-            call.attempt(decision.tier, name, tier.provider, reason="escalation", rejected=response)
-        except BudgetExceededError as refused:
-            call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
-            return False
-        if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
-            call.abandon()
-            return False
-        self._answer, self._rejected = None, rejected
-        self._left.append(ended)
-        call.decision = decision
-        return True
-
-    def finished(self, message: AIMessage | None) -> None:
-        """A model, or the cache, gave its whole answer. Touches the database."""
-        call = self.call
-        if call.hit is not None:
-            call.finish_hit()
-        elif message is None:
-            call.fail(ValueError("the model answered nothing"))
-        else:
-            if message.tool_calls and call.request.cache is not None:
-                call.request.cache.semantic = None  # what a tool is asked for depends on more than the meaning of the question
-            call.finish(response_of_message(message, self._fields, self.call.model, storable=True))
-
     def grew(self, content: str | list[Any]) -> None:
         """A piece of a stream has come: its hold grows with it.
 
@@ -308,6 +161,24 @@ class RoutedCall:
         partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
         call.fail(error, partial)
 
+    # --- what the steps ask for ---
+
+    def _after(self, error: BaseException) -> str | None:
+        return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
+
+    def _model_of(self, tier: str) -> tuple[str, str | None]:
+        chosen = self._router.tiers[tier]
+        return self._arguments.get("model") or chosen.name, chosen.provider
+
+    def _text_of(self, answer: AIMessage) -> str:
+        return text_of(answer.content)
+
+    def _calls_tools(self, answer: AIMessage) -> bool:
+        return bool(answer.tool_calls)
+
+    def _response_of(self, answer: AIMessage, *, storable: bool) -> Response:
+        return response_of_message(answer, self._fields, self.call.model, storable=storable)
+
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
         arguments = {**self._router.tiers[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
@@ -315,11 +186,11 @@ class RoutedCall:
             arguments["stop"] = self._stop
         return arguments
 
-    def _context(self, message: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
+    def _context(self, answer: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
         call = self.call
         return AnswerContext(
-            logprobs=lambda: logprobs_of(message),
-            tool_calls=lambda: calls_of(message),
+            logprobs=lambda: logprobs_of(answer),
+            tool_calls=lambda: calls_of(answer),
             tools=lambda: tools_of(self._arguments_of(tier)),
             tool_required=lambda: requires_tool(self._arguments_of(tier)),
             schema=lambda: schema_of(self._arguments_of(tier)),
@@ -429,44 +300,6 @@ class Finisher(BaseCallbackHandler):
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
         self._routed.broken_off(error, [AIMessageChunk(content="".join(self._text))] if self._text else [])
         self._routed.close()
-
-
-def begin(routed: RoutedCall) -> None:
-    """Begin a call, after identical ones under way."""
-    routed.begin()
-    while (waiting := routed.call.waiting) is not None:
-        waiting.wait()
-        routed.begin()
-
-
-async def abegin(routed: RoutedCall) -> None:
-    """As `begin`; the database is used off the event loop."""
-    while True:
-        if routed.is_quick:
-            routed.begin()
-        else:
-            await asyncio.to_thread(routed.begin)
-        waiting = routed.call.waiting
-        if waiting is None:
-            return
-        await waiting.wait_async()
-
-
-async def aescalated(routed: RoutedCall, message: AIMessage | None, *, is_out: bool = False) -> bool:
-    """As `RoutedCall.escalated`, off the event loop."""
-    if not routed.is_reviewed:
-        return False
-    if routed.review_waits:
-        return await in_own_thread(partial(routed.escalated, message, is_out=is_out))
-    return await asyncio.to_thread(routed.escalated, message, is_out=is_out)
-
-
-async def afinish(routed: RoutedCall, message: AIMessage | None) -> None:
-    """As `RoutedCall.finished`; the database is used off the event loop."""
-    if routed.writes:
-        await asyncio.to_thread(routed.finished, message)
-    else:
-        routed.finished(message)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

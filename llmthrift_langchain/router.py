@@ -23,13 +23,14 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import UncacheableError, digest
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.door import abegin, aescalated, afinish, begin
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.unfailing import policy_identity
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.response import merge
-from llmthrift_langchain.routed import Finisher, RoutedCall, abegin, aescalated, afinish, begin, with_handler
+from llmthrift_langchain.routed import Finisher, RoutedCall, with_handler
 from llmthrift_langchain.run_follower import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare, structured_output
 

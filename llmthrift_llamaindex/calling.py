@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from functools import partial
 from typing import Any
 
-from llmthrift_core.routing.off_loop import in_own_thread
+from llmthrift_core.door import abegin, aescalated, afinish, begin
 from llmthrift_llamaindex.behind import Behind
 from llmthrift_llamaindex.driven import DrivenCall
 from llmthrift_llamaindex.response import Asked
@@ -20,7 +18,7 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
         BudgetExceededError: a budget refuses the call.
     """
     with DrivenCall(behind, method, asked, arguments) as driven:
-        _begin(driven)
+        begin(driven)
         while True:
             function, given, options = driven.next()
             try:
@@ -39,7 +37,7 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
 async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
     """As `answer`; the database is used off the event loop."""
     with DrivenCall(behind, method, asked, arguments) as driven:
-        await _abegin(driven)
+        await abegin(driven)
         while True:
             function, given, options = driven.next()
             try:
@@ -49,9 +47,9 @@ async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str
                 if not driven.failed(error):
                     raise
             else:
-                if await _aescalated(driven, response):
+                if await aescalated(driven, response):
                     continue
-                await _afinish(driven, driven.whole(response))
+                await afinish(driven, driven.whole(response))
                 return response
 
 
@@ -63,7 +61,7 @@ def stream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
     """
     driven = DrivenCall(behind, method, asked, arguments)
     try:
-        _begin(driven)
+        begin(driven)
         opened = _open(driven)
     except BaseException as error:
         driven.close(error)
@@ -75,46 +73,12 @@ async def astream(behind: Behind, method: str, asked: Asked, arguments: dict[str
     """As `stream`; the database is used off the event loop."""
     driven = DrivenCall(behind, method, asked, arguments)
     try:
-        await _abegin(driven)
+        await abegin(driven)
         opened = await _aopen(driven)
     except BaseException as error:
         driven.close(error)
         raise
     return _aread(driven, opened)
-
-
-def _begin(driven: DrivenCall) -> None:
-    driven.begin()
-    while (waiting := driven.call.waiting) is not None:
-        waiting.wait()
-        driven.begin()
-
-
-async def _abegin(driven: DrivenCall) -> None:
-    while True:
-        if driven.is_quick:
-            driven.begin()
-        else:
-            await asyncio.to_thread(driven.begin)
-        waiting = driven.call.waiting
-        if waiting is None:
-            return
-        await waiting.wait_async()
-
-
-async def _aescalated(driven: DrivenCall, response: Any, *, is_out: bool = False) -> bool:
-    if not driven.is_reviewed:
-        return False
-    if driven.review_waits:
-        return await in_own_thread(partial(driven.escalated, response, is_out=is_out))
-    return await asyncio.to_thread(driven.escalated, response, is_out=is_out)
-
-
-async def _afinish(driven: DrivenCall, response: Any) -> None:
-    if driven.writes:
-        await asyncio.to_thread(driven.finished, response)
-    else:
-        driven.finished(response)
 
 
 def _open(driven: DrivenCall) -> Iterator[Any]:
@@ -200,10 +164,10 @@ async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerat
                     raise
                 opened = await _aopen(driven)
             else:
-                if await _aescalated(driven, driven.together(), is_out=not is_held):
+                if await aescalated(driven, driven.together(), is_out=not is_held):
                     opened = await _aopen(driven)
                     continue
-                await _afinish(driven, driven.together())
+                await afinish(driven, driven.together())
                 for piece in held:
                     yield piece
                 return

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import tokens_of_stream
@@ -17,12 +15,10 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.call import Call
-from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.door import DoorCall
 from llmthrift_core.ledger import request_ids
-from llmthrift_core.request import CacheUse, Request
-from llmthrift_core.routing import AnswerContext, fallback_reason
-from llmthrift_core.routing.unfailing import reviewed
-from llmthrift_core.settings import is_observing
+from llmthrift_core.request import CacheUse, Request, Response
+from llmthrift_core.routing import AnswerContext
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.codec import decode, mark
@@ -41,8 +37,8 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
 
 
-class DrivenCall:
-    """A call from its input to its row. A context manager: while it is open, inner doors and handlers yield to it.
+class DrivenCall(DoorCall[Answer]):
+    """A call of a LlamaIndex model, wrapped or behind a router.
 
     Args:
         behind: the model or models.
@@ -52,10 +48,8 @@ class DrivenCall:
     """
 
     def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
-        self._call: Call | None = None
-        self._is_closed = False
+        super().__init__(thrift := behind.thrift)
         self._behind = behind = behind.in_force()
-        self._thrift = thrift = behind.thrift
         self._method = method
         self._given = asked
         # Integrations append to the list that they are given, some time after the key was made of it.
@@ -67,10 +61,6 @@ class DrivenCall:
         # What the arguments say, for keys and counts: tools have no provider's format yet.
         self._said = arguments if use is None else {**arguments, TOOLS: None, "tools": use.described()}
         self._pin = behind.pin_of(self._asked, arguments)
-        self._tried: list[str] = []
-        self._answer: Answer | None = None  # which is whole, and not kept yet
-        self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
-        self._is_kept = False  # after all, since no better model can be had
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
@@ -101,63 +91,9 @@ class DrivenCall:
             self._tiers = route.tiers  # which the policy may have narrowed
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
 
-    # --- life ---
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close(error)
-
     def __del__(self) -> None:
         # A stream that nobody began to read: its generator goes without running.
         self.close(GeneratorExit())
-
-    def close(self, error: BaseException | None = None) -> None:
-        """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
-        self._is_closed = True
-        if self._call is not None:
-            if self._call.is_open:
-                paid = None
-                if self._answer is not None:
-                    paid = response_of(self._answer, self._asked, self._call.model, self._provider, storable=False)
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
-            self._thrift.disown(self._call)
-
-    def begin(self) -> None:
-        """Look up, route and reserve; or find an identical call to wait for. Touches the database.
-
-        Raises:
-            BudgetExceededError: a budget refuses the call.
-        """
-        if self._call is None:
-            self._call = self._thrift.begin(self.request)
-            self._thrift.own(self._call)
-        else:
-            self._call.resume()
-        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
-            self.close(asyncio.CancelledError())
-
-    @property
-    def call(self) -> Call:
-        """The call, once begun."""
-        assert self._call is not None  # noqa: S101 - begin() comes first
-        return self._call
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether `begin` will find its answer in memory, and ask no model which one to call."""
-        use, route = self.request.cache, self.request.route
-        if use is not None and use.mode == "on":
-            in_memory: bool = self._thrift.cache.holds(use.key)
-            return in_memory
-        return not self._thrift.budgets.are_kept and not (route is not None and route.policy.waits)
-
-    @property
-    def writes(self) -> bool:
-        """Whether ending the call will write to the cache or the budgets."""
-        use = self.request.cache
-        return self.call.holds_money or (self.call.hit is None and use is not None and use.mode != "off")
 
     # --- attempts ---
 
@@ -178,100 +114,6 @@ class DrivenCall:
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
         target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
         return getattr(target, self._method), asked, arguments
-
-    def failed(self, error: BaseException) -> bool:
-        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
-        kept after all, since no better model can be had.
-
-        Raises:
-            BudgetExceededError: a budget refuses the further attempt.
-        """
-        call = self.call
-        following = self._behind.after(error, call.tier, self._tiers, self._tried) if call.hit is None else None
-        if following is None:
-            if self._rejected is not None and fallback_reason(error) is not None:
-                self._is_kept = True
-                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
-            call.fail(error)
-            return self._is_kept
-        if call.tier is not None:
-            self._tried.append(call.tier)
-        model = self._behind.model(following)
-        name = str(self._arguments.get("model") or model_of(model))
-        call.attempt(following, name, provider_of(model), reason="fallback", error=error)
-        return True
-
-    @property
-    def is_reviewed(self) -> bool:
-        """Whether the policy looks at answers."""
-        route = self.request.route
-        return route is not None and route.policy.reviews
-
-    @property
-    def review_waits(self) -> bool:
-        """Whether the policy may ask a model what it thinks of an answer."""
-        route = self.request.route
-        return route is not None and route.policy.reviews_wait
-
-    @property
-    def holds_stream(self) -> bool:
-        """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
-        route = self.request.route
-        return route is not None and route.policy.holds_streams and self.call.hit is None and not is_observing()
-
-    def escalated(self, answer: Answer | None, *, is_out: bool = False) -> bool:
-        """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
-
-        Args:
-            is_out: the answer was streamed to its reader; what the policy says is only noted.
-        """
-        call, route = self.call, self.request.route
-        if route is None or not self.is_reviewed or call.tier is None or call.hit is not None or answer is None or is_observing():
-            return False
-        if self._is_kept:
-            return False
-        self._answer = answer
-        context = self._context(answer, call.tier, is_out=is_out)
-        text, note = answer_text(answer), self._thrift.note_failure
-        found = reviewed(route.policy, route.request, call.tier, text, route.tiers, context, tried=self._tried, note=note)
-        if found is None or not call.is_open:  # a caller may have gone while a model was asked
-            return False
-        call.confidence = found.confidence
-        if (decision := found.next) is None:
-            return False
-        if is_out:
-            call.note_route(f"{decision.reason}, and was streamed")
-            return False
-        model = self._behind.model(decision.tier)
-        name = str(self._arguments.get("model") or model_of(model))
-        rejected = response_of(answer, self._asked, call.model, self._provider, storable=False)
-        ended, kept = call.tier, (call.tier, call.model, answer)
-        try:
-            call.attempt(decision.tier, name, provider_of(model), reason="escalation", rejected=rejected)
-        except BudgetExceededError as refused:
-            call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
-            return False
-        if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
-            call.abandon()
-            return False
-        self._answer, self._rejected = None, kept
-        self._tried.append(ended)
-        call.decision = decision
-        self._pieces = Pieces(keeps_raw=self.is_reviewed)
-        return True
-
-    def finished(self, answer: Answer | None) -> None:
-        """A model, or the cache, gave its whole answer. Touches the database."""
-        call = self.call
-        if call.hit is not None:
-            call.finish_hit()
-        elif answer is None:
-            call.fail(ValueError("the model answered nothing"))
-        else:
-            self._behind.answered(call.tier, self._pin)
-            if call.request.cache is not None and has_tool_calls(answer):
-                call.request.cache.semantic = None  # what a tool is asked for depends on more than the meaning of the question
-            call.finish(response_of(answer, self._asked, call.model, self._provider, storable=True))
 
     def whole(self, answer: Answer) -> Answer:
         """The model's answer, with a note of the tier that gave it."""
@@ -314,7 +156,29 @@ class DrivenCall:
             partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True)
         call.fail(error, partial)
 
-    # --- what is known of an answer ---
+    # --- what the steps ask for ---
+
+    def _after(self, error: BaseException) -> str | None:
+        return self._behind.after(error, self.call.tier, self._tiers, self._tried)
+
+    def _model_of(self, tier: str) -> tuple[str, str | None]:
+        model = self._behind.model(tier)
+        return str(self._arguments.get("model") or model_of(model)), provider_of(model)
+
+    def _text_of(self, answer: Answer) -> str:
+        return answer_text(answer)
+
+    def _calls_tools(self, answer: Answer) -> bool:
+        return has_tool_calls(answer)
+
+    def _response_of(self, answer: Answer, *, storable: bool) -> Response:
+        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable)
+
+    def _begins_again(self) -> None:
+        self._pieces = Pieces(keeps_raw=self.is_reviewed)
+
+    def _is_answered(self) -> None:
+        self._behind.answered(self.call.tier, self._pin)
 
     def _context(self, answer: Answer, tier: str, *, is_out: bool) -> AnswerContext:
         call, arguments, pieces = self.call, self._arguments, self._pieces

@@ -1,0 +1,257 @@
+"""One call through a door that drives a model or a router: the steps that every framework's adapter takes, in their order.
+
+An adapter turns messages into a `Request` and answers into a `Response`, calls the model, and asks here what comes next. The steps are
+plain functions; what waits for them, in a thread or on an event loop, are the four functions at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.routing import AnswerContext, fallback_reason
+from llmthrift_core.routing.off_loop import in_own_thread
+from llmthrift_core.routing.unfailing import reviewed
+from llmthrift_core.settings import is_observing
+
+if TYPE_CHECKING:
+    from llmthrift_core.call import Call
+    from llmthrift_core.request import Request, Response
+    from llmthrift_core.thrift import Thrift
+
+Answer = TypeVar("Answer")
+"""An answer as the framework has it."""
+
+
+class DoorCall(ABC, Generic[Answer]):
+    """A call from its input to its row. A context manager: while it is open, inner doors yield to it.
+
+    Attributes:
+        request: what the ledger, the cache, the router and the budgets need to know; made by the adapter.
+    """
+
+    request: Request
+
+    def __init__(self, thrift: Thrift) -> None:
+        self._thrift = thrift
+        self._call: Call | None = None
+        self._is_closed = False
+        self._tried: list[str] = []
+        self._answer: Answer | None = None  # which is whole, and not kept yet
+        self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
+        self._is_kept = False  # after all, since no better model can be had
+
+    # --- what the adapter knows ---
+
+    @abstractmethod
+    def _after(self, error: BaseException) -> str | None:
+        """The tier to try after a failure; None if there is none, or if it would fail there as well."""
+
+    @abstractmethod
+    def _model_of(self, tier: str) -> tuple[str, str | None]:
+        """The name and the provider of a tier's model, for this call."""
+
+    @abstractmethod
+    def _text_of(self, answer: Answer) -> str: ...
+
+    @abstractmethod
+    def _calls_tools(self, answer: Answer) -> bool: ...
+
+    @abstractmethod
+    def _response_of(self, answer: Answer, *, storable: bool) -> Response: ...
+
+    @abstractmethod
+    def _context(self, answer: Answer, tier: str, *, is_out: bool) -> AnswerContext:
+        """What checks may want to know of an answer of a tier."""
+
+    def _begins_again(self) -> None:
+        """Another model is asked after a rejected answer."""
+
+    def _is_answered(self) -> None:
+        """A model gave the answer that is kept."""
+
+    # --- life ---
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(error)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
+        self._is_closed = True
+        if self._call is not None:
+            if self._call.is_open:
+                paid = None if self._answer is None else self._response_of(self._answer, storable=False)
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
+            self._thrift.disown(self._call)
+
+    def begin(self) -> None:
+        """Look up, route and reserve; or find an identical call to wait for. Touches the database.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        if self._call is None:
+            self._call = self._thrift.begin(self.request)
+            self._thrift.own(self._call)
+        else:
+            self._call.resume()
+        if self._is_closed:  # the caller was cancelled while this went on, off the event loop
+            self.close(asyncio.CancelledError())
+
+    @property
+    def call(self) -> Call:
+        """The call, once begun."""
+        assert self._call is not None  # noqa: S101 - begin() comes first
+        return self._call
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether `begin` will find its answer in memory, and ask no model which one to call."""
+        use, route = self.request.cache, self.request.route
+        if use is not None and use.mode == "on":
+            in_memory: bool = self._thrift.cache.holds(use.key)
+            return in_memory
+        return not self._thrift.budgets.are_kept and not (route is not None and route.policy.waits)
+
+    @property
+    def writes(self) -> bool:
+        """Whether `finished` will write to the cache or the budgets."""
+        use = self.request.cache
+        return self.call.holds_money or (self.call.hit is None and use is not None and use.mode != "off")
+
+    # --- attempts ---
+
+    def failed(self, error: BaseException) -> bool:
+        """A model failed before it answered. True if another one is to be tried, whose call has begun, or an answer that was rejected is
+        kept after all, since no better model can be had.
+
+        Raises:
+            BudgetExceededError: a budget refuses the further attempt.
+        """
+        call = self.call
+        following = self._after(error) if call.hit is None else None
+        if following is None:
+            if self._rejected is not None and fallback_reason(error) is not None:
+                self._is_kept = True
+                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
+            call.fail(error)
+            return self._is_kept
+        if call.tier is not None:
+            self._tried.append(call.tier)
+        call.attempt(following, *self._model_of(following), reason="fallback", error=error)
+        return True
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether the policy looks at answers."""
+        route = self.request.route
+        return route is not None and route.policy.reviews
+
+    @property
+    def review_waits(self) -> bool:
+        """Whether the policy may ask a model what it thinks of an answer."""
+        route = self.request.route
+        return route is not None and route.policy.reviews_wait
+
+    @property
+    def holds_stream(self) -> bool:
+        """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
+        route = self.request.route
+        return route is not None and route.policy.holds_streams and self.call.hit is None and not is_observing()
+
+    def escalated(self, answer: Answer | None, *, is_out: bool = False) -> bool:
+        """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
+
+        Args:
+            is_out: the answer was streamed to its reader; what the policy says is only noted.
+        """
+        call, route = self.call, self.request.route
+        if route is None or not route.policy.reviews or call.tier is None or call.hit is not None or answer is None or is_observing():
+            return False
+        if self._is_kept:
+            return False
+        self._answer = answer
+        context, note = self._context(answer, call.tier, is_out=is_out), self._thrift.note_failure
+        text = self._text_of(answer)
+        found = reviewed(route.policy, route.request, call.tier, text, route.tiers, context, tried=self._tried, note=note)
+        if found is None or not call.is_open:  # a caller may have gone while a model was asked
+            return False
+        call.confidence = found.confidence
+        if (decision := found.next) is None:
+            return False
+        if is_out:
+            call.note_route(f"{decision.reason}, and was streamed")
+            return False
+        ended, rejected = call.tier, (call.tier, call.model, answer)
+        response = self._response_of(answer, storable=False)
+        try:
+            call.attempt(decision.tier, *self._model_of(decision.tier), reason="escalation", rejected=response)
+        except BudgetExceededError as refused:
+            call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
+            call.abandon()
+            return False
+        self._answer, self._rejected = None, rejected
+        self._tried.append(ended)
+        call.decision = decision
+        self._begins_again()
+        return True
+
+    def finished(self, answer: Answer | None) -> None:
+        """A model, or the cache, gave its whole answer. Touches the database."""
+        call = self.call
+        if call.hit is not None:
+            call.finish_hit()
+        elif answer is None:
+            call.fail(ValueError("the model answered nothing"))
+        else:
+            self._is_answered()
+            if call.request.cache is not None and self._calls_tools(answer):
+                call.request.cache.semantic = None  # what a tool is asked for depends on more than the meaning of the question
+            call.finish(self._response_of(answer, storable=True))
+
+
+def begin(driven: DoorCall[Any]) -> None:
+    """Begin a call, after identical ones under way."""
+    driven.begin()
+    while (waiting := driven.call.waiting) is not None:
+        waiting.wait()
+        driven.begin()
+
+
+async def abegin(driven: DoorCall[Any]) -> None:
+    """As `begin`; the database is used off the event loop."""
+    while True:
+        if driven.is_quick:
+            driven.begin()
+        else:
+            await asyncio.to_thread(driven.begin)
+        waiting = driven.call.waiting
+        if waiting is None:
+            return
+        await waiting.wait_async()
+
+
+async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out: bool = False) -> bool:
+    """As `DoorCall.escalated`, off the event loop."""
+    if not driven.is_reviewed:
+        return False
+    if driven.review_waits:
+        return await in_own_thread(partial(driven.escalated, answer, is_out=is_out))
+    return await asyncio.to_thread(driven.escalated, answer, is_out=is_out)
+
+
+async def afinish(driven: DoorCall[Answer], answer: Answer | None) -> None:
+    """As `DoorCall.finished`; the database is used off the event loop."""
+    if driven.writes:
+        await asyncio.to_thread(driven.finished, answer)
+    else:
+        driven.finished(answer)
