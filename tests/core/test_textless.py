@@ -70,7 +70,7 @@ def test_the_ledger_keeps_the_counts_of_the_question(any_thrift):
     assert found == [stored_counts(question), stored_counts("Say yes"), None, None]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(question=st.text(st.characters(exclude_categories=()), min_size=1))
 def test_any_question_is_the_same_to_the_ledger_and_to_the_router(thrift, question):
     request_id = answer(thrift, "gpt-4o", [("user", question)])

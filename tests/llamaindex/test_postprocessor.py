@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from llama_index.core.llms import MockLLM
@@ -56,7 +56,6 @@ def test_the_best_is_trimmed_when_nothing_else_would_be_left():
     assert TokenBudgetPostprocessor(max_tokens=3).postprocess_nodes(nodes) == []
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text(max_size=200), st.none() | st.floats(-1, 1)), max_size=8),
     st.integers(1, 200),

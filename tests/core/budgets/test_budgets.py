@@ -299,7 +299,7 @@ def _do(budgets: Budgets, holds: list[Any], step: str, index: int, tokens: int) 
     return "done"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4), st.integers(0, 600)), max_size=40))
 def test_spent_and_reserved_stay_within_the_limit_whatever_happens_and_every_store_agrees(steps, valkey_server):
     now = [1_800_000_000.0]

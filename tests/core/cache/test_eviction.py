@@ -152,7 +152,7 @@ def test_replacing_takes_no_room(cache: ExactCache) -> None:
 
 @pytest.mark.parametrize("eviction", ["lru", "lfu"])
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abcdefgh")), max_size=30), st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_is_that_of_a_simple_model(eviction: Any, steps: list[tuple[bool, str]], limit: int) -> None:
     policy = CachePolicy(max_entries=limit, eviction=eviction, ttl_seconds=None)
     model: dict[str, tuple[int, int]] = {}  # name -> (hits, when last used)

@@ -324,7 +324,7 @@ def test_closing_twice_and_using_it_afterwards(cache: ExactCache) -> None:
         max_size=25,
     )
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_two_caches_behave_as_one_dictionary(steps: list[tuple[str, str, int]]) -> None:
     clock, policy = Clock(), CachePolicy(ttl_seconds=10, max_entries=None, max_bytes=None)
     expected: dict[str, tuple[bytes, float]] = {}

@@ -148,7 +148,7 @@ _zones = st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmand
 _moments = st.datetimes(datetime(2026, 3, 25), datetime(2026, 4, 10))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(_moments, st.sampled_from([None, "a", "b"])), max_size=25),
     st.none() | _moments,

@@ -71,7 +71,7 @@ def _costs(draw: st.DrawFn) -> OtherCost:
 _batches = st.lists(st.lists(_calls() | _costs(), max_size=12), max_size=4)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(_batches)
 def test_sums_equal_rows_after_any_batches(batches: list[list[Entry]]) -> None:
     with Database.open(":memory:") as database:
@@ -86,7 +86,7 @@ def test_sums_equal_rows_after_any_batches(batches: list[list[Entry]]) -> None:
         assert _without_zeros(stored_sums(database)) == _without_zeros(sums_over_rows(database))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(_batches)
 def test_sums_equal_rows_after_a_backfill_and_after_an_erasure(batches: list[list[Entry]]) -> None:
     with Database.open(":memory:") as database:

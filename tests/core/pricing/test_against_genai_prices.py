@@ -119,7 +119,7 @@ def usages(draw: st.DrawFn) -> dict[str, int]:
     return counts
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     listed=st.sampled_from(LISTED),
     counts=usages(),

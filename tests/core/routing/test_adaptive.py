@@ -363,7 +363,7 @@ def test_a_closed_thrift_is_refused_where_it_must_keep_a_budget(tmp_path: Path) 
         Adaptive(thrift, MODELS, explore_usd_per_day=1)
 
 
-@settings(deadline=None, max_examples=40)  # each opens a database
+@settings(max_examples=40)  # each opens a database
 @given(
     rows=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 60)), min_size=3, max_size=3),
     share=st.floats(0, 1),

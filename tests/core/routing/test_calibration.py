@@ -54,7 +54,7 @@ def test_no_weight_where_nothing_keeps_the_promise() -> None:
     assert weight_for(np.array([[1.0, 0.0]] * 20), observed, np.array([[0.1, 1.0]] * 20), 1, 0.98) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     quality=st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=20),
     cost=st.lists(st.floats(0, 10), min_size=3, max_size=3),

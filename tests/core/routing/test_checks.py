@@ -108,7 +108,7 @@ def test_numbers_in_text() -> None:
     assert numbers_in("From 1,250 to 3.5, not v2; -7 and .5") == [1250.0, 3.5, -7.0, 0.5]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200), st.one_of(st.text(max_size=300), st.text("0123456789.,+-*/=()%$x <>\n", max_size=300)))
 def test_every_check_gives_as_many_finite_floats_for_any_text(prompt: str, answer: str) -> None:
     for check in checks.BUILT_IN:

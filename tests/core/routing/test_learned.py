@@ -282,7 +282,7 @@ for name in ("LearnedRouter", "Cascade"):
     assert done.stdout.split("\n")[:2] == ["routing numpy", "routing numpy"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     prompt=st.one_of(st.text(max_size=300), st.sampled_from(["", " ", "\ud800", "\x00" * 50, "ab " * 400_000, "a" * 1_000_000])),
     site=st.one_of(st.none(), st.sampled_from(["support", "research", ""]), st.text(max_size=10)),
@@ -297,7 +297,7 @@ def test_the_decision_always_is_an_allowed_model(sited: LearnedRouter, prompt: s
     assert -1.5 < sited.gain(prompt, site) < 1.5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.lists(
         st.tuples(

@@ -58,7 +58,7 @@ def test_it_is_the_default_of_rules(policy: LearnedPolicy) -> None:
     assert rules.decide(request("Please translate the word of case 12, again", "support"), TIERS).tier == "weak"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     question=st.one_of(st.text(max_size=200), st.sampled_from(["", "\ud800", "a" * 1_000_000])),
     site=st.one_of(st.none(), st.sampled_from(["support", "research", "other"])),

@@ -162,7 +162,7 @@ def test_what_makes_no_sense_is_refused(options):
         Sticky(None, **{"models": MODELS, **options})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(TIERS.names), st.sampled_from(TIERS.names), st.integers(0, 300_000), st.booleans()), max_size=12
