@@ -48,6 +48,7 @@ def examples_of_ledger(
             else:
                 name = names[0]
                 found.append(_example(each, name))
+                found.times_us.append(call["at_us"])
                 last[name] = max(last.get(name, (0, "")), (call["at_us"], call["model"]))
     if not found and (unknown := skipped[_NOTHING_STORED]):
         raise ConfigurationError(

@@ -55,12 +55,14 @@ class Examples(list[Example]):
     Attributes:
         skipped: how many rows were left out, by reason.
         models: of a ledger, the model that answered last under each name, by which it can be priced; empty of a file.
+        times_us: of a ledger, when each call was made, in microseconds since the epoch; empty of a file.
     """
 
     def __init__(self, examples: Iterable[Example] = ()) -> None:
         super().__init__(examples)
         self.skipped: Mapping[str, int] = {}
         self.models: Mapping[str, str] = {}
+        self.times_us: list[int] = []
 
 
 def checked(examples: Iterable[Example]) -> list[Example]:

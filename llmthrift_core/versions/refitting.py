@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.examples import examples_of_ledger
-from llmthrift_core.moments import DAY_US, from_us
+from llmthrift_core.moments import DAY_US, from_us, to_us
+from llmthrift_core.routing.example import Example, Examples
 from llmthrift_core.routing.learning.learned import LearnedRouter
+from llmthrift_core.storage.version_store import Version
 from llmthrift_core.versions.held_out import held_out_of, judged
 from llmthrift_core.versions.refit import Refit, RefitOutcome
 
@@ -42,15 +44,14 @@ def refit_once(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter) -
     thrift.flush()
     versions = thrift.routers.versions(name)
     in_use = next((each for each in versions if each.active), None)
-    database, models = thrift.database, refit.models
-    examples = examples_of_ledger(database, since=from_us(thrift.now_us() - round(refit.history_days * DAY_US)), models=models)
-    tried = examples_of_ledger(database, since=versions[0].created_at, models=models) if versions else examples
-    missing = refit.needed(len(examples) - len(tried) if versions else 0) - len(tried)
+    since = from_us(thrift.now_us() - round(refit.history_days * DAY_US))
+    examples = examples_of_ledger(thrift.database, since=since, models=refit.models)
+    before, untried = _divided(examples, versions[0] if versions else None)
+    missing = refit.needed(len(before)) - len(untried)
     if missing > 0:
-        return RefitOutcome(None, f"{len(tried):,} answers were judged since the last try; {missing:,} more are needed", missing)
-    fresh = examples_of_ledger(database, since=in_use.created_at, models=models) if in_use is not None else examples
-    new = set(fresh)
-    held_out = held_out_of(fresh, [each for each in examples if each not in new], refit.held_out_share, refit.seed)
+        return RefitOutcome(None, f"{len(untried):,} answers were judged since the last try; {missing:,} more are needed", missing)
+    older, fresh = _divided(examples, in_use)
+    held_out = held_out_of(fresh, older, refit.held_out_share, refit.seed)
     learned_from = [each for each in examples if each.known not in held_out]
     router.fit(learned_from)
     active = None if in_use is None else _readable(thrift, name, in_use.version)
@@ -61,6 +62,15 @@ def refit_once(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter) -
     if saved is None:
         return RefitOutcome(None, f"{note}; but another version was saved meanwhile, so this one was not compared with it and is dropped")
     return RefitOutcome(saved, note)
+
+
+def _divided(examples: Examples, version: Version | None) -> tuple[list[Example], list[Example]]:
+    """The examples of calls before a version was saved, and those since; all of them are since where there is none."""
+    saved_us = 0 if version is None else to_us(version.created_at)
+    parts: tuple[list[Example], list[Example]] = [], []
+    for example, at_us in zip(examples, examples.times_us, strict=True):
+        parts[at_us >= saved_us].append(example)
+    return parts
 
 
 def _readable(thrift: Thrift, name: str, version: int) -> LearnedRouter | None:

@@ -112,6 +112,13 @@ def test_held_out_prompts_are_new_and_are_not_learned_from(thrift, clock):
     assert "learned from 100 prompts" in thrift.routers.load("support").decide("Please greet the customer", "support").reason
 
 
+def test_a_prompt_that_is_asked_again_and_answered_as_before_is_not_held_out(thrift, clock):
+    asked = labelled(100, sites=True)
+    assert refit(thrift, clock, asked).saved is not None
+    outcome = refit(thrift, clock, asked)
+    assert outcome.why == f"refit on {2 * len(asked)} examples: no prompt was held out to judge it by"
+
+
 BETTER, WORSE, UNSURE = Bound(0.05, 0.01), Bound(-0.05, 0.01), Bound(0.0, 0.01)
 
 
