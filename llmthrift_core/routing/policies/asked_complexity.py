@@ -98,10 +98,10 @@ class AskedComplexity(RoutingPolicy):
         text = request.head_and_tail
         if len(text) > _MOST_CHARS:
             text = f"{text[: _MOST_CHARS // 2]}\n{text[-_MOST_CHARS // 2 :]}"
-        key = digest("rating", (self._model or "").encode("utf-8", "replace"), PROMPT.format(question=text).encode("utf-8", "replace"))
+        question = PROMPT.format(question=text)
+        key = digest("rating", (self._model or "").encode("utf-8", "replace"), question.encode("utf-8", "replace"))
         if (known := self._ratings.recent(key)) is not None:
             return known.value, ""
-        question = PROMPT.format(question=text)
         found, why_not = self._asking.ask([lambda: self._rated(question, key)], request.attribution)
         if not found:
             return None, why_not or ""

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
@@ -148,16 +147,13 @@ class Rules(PolicyAround):
         names = [rule.name for rule in self.rules]
         if len(set(names)) != len(names):
             raise ConfigurationError(f"rule names must differ: {', '.join(sorted(names))}")
+        self._parts = repr([(rule.name, _described(rule.when), rule.use, rule.priority) for rule in self.rules])
         self._failed: set[str] = set()
 
     @property
     def version(self) -> str:
         """The default's version, followed by a hash of the rules' names, conditions, tiers and priorities."""
         return self._version_with(self._parts)
-
-    @cached_property
-    def _parts(self) -> str:
-        return repr([(rule.name, _described(rule.when), rule.use, rule.priority) for rule in self.rules])
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The tier of the first rule that matches, else the default's."""

@@ -90,6 +90,10 @@ class Sticky(PolicyAround):
             )
         super().__init__(policy)
         self._models = checked_names(models)
+        if catalog is None:
+            from llmthrift_core.pricing import PriceCatalog
+
+            catalog = PriceCatalog()  # which reads its lists on first use
         self._catalog = catalog
         self._answer_worth_usd = answer_worth_usd
         self._cache_seconds = cache_seconds
@@ -172,10 +176,6 @@ class Sticky(PolicyAround):
     def _prices(self, tier: str) -> _Prices | None:
         if tier not in self._models:
             return None
-        if self._catalog is None:
-            from llmthrift_core.pricing import PriceCatalog
-
-            self._catalog = PriceCatalog()
         try:
             price = self._catalog.find(self._models[tier])
         except UnknownModelError:
