@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
@@ -15,9 +15,6 @@ from llmthrift_core.storage.version_store import Version, label_of
 from llmthrift_core.versions.comparison import Labels
 from llmthrift_core.versions.kept import KeptVersions
 from llmthrift_core.versions.secrets import secrets_in
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)

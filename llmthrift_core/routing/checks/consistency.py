@@ -37,7 +37,7 @@ class ConsistencyCheck:
         samples: further answers.
         temperature: of the samples, above 0; None is the model's own.
         accepts_from: the mean agreement from which an answer is kept. 0.5 is a rule of thumb, not measured.
-        agreement: from two answers to how far they agree, 0 to 1; None is `agreement`.
+        agreement: from two answers to how far they agree, 0 to 1; None is `agreement_of`.
         timeout_seconds: how long a call waits for all samples.
         most_at_once: samples under way; beyond these, answers are not checked.
 
