@@ -171,23 +171,27 @@ class Call:
         self._model, self._provider = route.models[self.tier]
         self.request.attribution = with_configuration(self.request.attribution, route)
 
-    def reserve(self, *, may_downgrade: bool = True) -> None:
+    def reserve(self) -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
 
         Raises:
             BudgetExceededError: a budget refuses it.
         """
+        self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True)
+
+    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool) -> Hold | None:
         if self.request.input_tokens is None or is_observing():
-            return
+            return None
+        needed = self._needed(tier, model, provider)
         try:
-            self._hold = self._thrift.budgets.hold(**self._needed(self.tier, self._model, self._provider))
+            return self._thrift.budgets.hold(**needed)
         except BudgetExceededError as refused:
-            if may_downgrade and refused.on_exceed == "downgrade" and self._downgrade(refused):
-                return
-            if self.request.may_clamp:
-                self._hold = self._thrift.budgets.hold_for_shorter(**self._needed(self.tier, self._model, self._provider))
-            if self._hold is None:
+            hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
+            if hold is None and self.request.may_clamp:
+                hold = self._thrift.budgets.hold_for_shorter(**needed)
+            if hold is None:
                 raise
+            return hold
 
     def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
         request = self.request
@@ -198,23 +202,23 @@ class Call:
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
 
-    def _downgrade(self, refused: BudgetExceededError) -> bool:
-        """Take the best cheaper tier that the budgets have room for. False if there is none."""
+    def _downgraded(self, refused: BudgetExceededError) -> Hold | None:
+        """Take the best cheaper tier that the budgets have room for. None if there is none."""
         route, tier = self.request.route, self.tier
         if route is None or tier is None:
-            return False
+            return None
         names = route.tiers.names
         for cheaper in reversed(names[: names.index(tier)]):
             model, provider = route.models[cheaper]
             try:
-                self._hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider))
+                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider))
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
             if self.decision is not None:
                 self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {tier}")
-            return True
-        return False
+            return hold
+        return None
 
     # --- while the model works ---
 
@@ -244,20 +248,9 @@ class Call:
         Raises:
             BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
-        ended = self._hold, self.tier, self._model, self._provider
-        if rejected is not None:
-            self._hold, self.tier, self._model, self._provider = None, tier, model, provider
-            try:
-                self.reserve(may_downgrade=False)
-            except BaseException:
-                self._hold, self.tier, self._model, self._provider = ended
-                raise
-            following = self._hold
-            self._hold, self.tier, self._model, self._provider = ended
-            self._record_ended(None, rejected, is_rejected=True)
-            self._hold = following
-        else:
-            self._record_ended(error, None)
+        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False)
+        self._record_ended(error, rejected, is_rejected=rejected is not None)
+        self._hold = following
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
         self._reason = reason
