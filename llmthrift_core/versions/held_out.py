@@ -143,8 +143,7 @@ def _chosen(router: LearnedRouter, new: LearnedRouter, seen: Observations) -> Ch
 
 def _usd(router: LearnedRouter, seen: Observations, choice: Choice) -> float:
     """US dollars per thousand calls, at the prices that the new router knows."""
-    usual = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else 100.0
-    tokens = np.where(np.isnan(seen.answer_tokens), usual, seen.answer_tokens)
+    tokens = seen.usual_answer_tokens
     spent = [
         router.prices.usd(router.models[model], tokens_of(chars), float(tokens[model]))
         for chars, model in zip(seen.chars, choice, strict=True)

@@ -15,7 +15,7 @@ from llmthrift_core.routing.cascades.verdict import Verdict
 from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList, StructureCheck, Verifier
 from llmthrift_core.routing.checks.check import name_of
 from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.learning.calibration import threshold_for
+from llmthrift_core.routing.learning.calibration import checked_min_quality, threshold_for
 from llmthrift_core.routing.learning.one_thread import one_thread
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 
@@ -75,10 +75,8 @@ class Cascade:
         self._models = tuple(models)
         if isinstance(models, str) or len(self._models) < 2 or len(set(self._models)) < len(self._models):
             raise ConfigurationError(f"a cascade needs two or more different models, cheapest first, not {models!r}")
-        if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
-            raise ConfigurationError(f"min_quality must be a share of the last model's quality, above 0 and up to 1, not {min_quality!r}")
         self._checks = CheckList(BUILT_IN if checks is None else checks, always=StructureCheck())
-        self._min_quality = float(min_quality)
+        self._min_quality = checked_min_quality(min_quality, "last model")
         self._seed = seed
         self._learned: tuple[Confidence, tuple[float, ...]] | None = None
         self._versioned: tuple[tuple[Confidence, tuple[float, ...]] | None, str] = None, ""

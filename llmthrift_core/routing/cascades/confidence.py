@@ -10,6 +10,7 @@ import numpy as np
 
 from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.routing.cascades.forest import Forest
+from llmthrift_core.routing.learning.standard import Standard
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,6 @@ _REPEATS: Final = 2
 _QUICK: Final = 1_000
 _STRENGTH: Final = 0.03
 """Inverse penalty of the logistic regression on standardised measures: a few hundred answers carry some dozen measures."""
-_FURTHEST: Final = 4.0
-"""Standard deviations from the mean at which a measure is cut off."""
 _SUREST: Final = 1e-3
 """A forest's mean is taken for at least so far from 0 and 1."""
 _MOST_CERTAIN: Final = 30.0
@@ -44,13 +43,13 @@ class QualityEstimate:
     (Platt scaling).
 
     Attributes:
-        centre, scale, weights: shape (measures,).
+        standard: what measures are standardised by.
+        weights: shape (measures,).
         intercept: of the regression.
         slope, shift: of the calibration.
     """
 
-    centre: Floats
-    scale: Floats
+    standard: Standard
     weights: Floats
     intercept: float
     forest: Forest
@@ -72,9 +71,8 @@ class QualityEstimate:
             from sklearn.model_selection import StratifiedKFold
         except ImportError:
             raise MissingExtraError("routing", "scikit-learn") from None
-        scale = measures.std(axis=0)
-        centre, scale = measures.mean(axis=0), np.where(scale > 1e-9, scale, 1.0)
-        standard = np.clip((measures - centre) / scale, -_FURTHEST, _FURTHEST)
+        standardised = Standard.of(measures)
+        standard = standardised(measures)
         good = quality >= 0.5
         folds = min(_FOLDS, int(good.sum()), int((~good).sum()))
         repeats = _REPEATS if len(quality) <= _QUICK else 1
@@ -87,26 +85,30 @@ class QualityEstimate:
         slope, shift = _logistic(scores[:, None], quality, 1.0)
         steepness = max(float(slope[0]), 0.0)  # measures that mislead are not turned around
         weights, intercept = _logistic(standard, quality, _STRENGTH)
-        made = cls(centre, scale, weights, intercept, Forest.fitted(standard, quality, seed=seed), steepness, shift)
+        made = cls(standardised, weights, intercept, Forest.fitted(standard, quality, seed=seed), steepness, shift)
         return made, _probability(scores * steepness + shift)
 
     def __call__(self, measures: Floats) -> float:
         """The probability that an answer with these measures, shape (measures,), is good."""
-        standard = np.clip((measures - self.centre) / self.scale, -_FURTHEST, _FURTHEST)
-        score = _score(standard[None], self.weights, self.intercept, self.forest)[0]
+        score = _score(self.standard(measures)[None], self.weights, self.intercept, self.forest)[0]
         return float(_probability(score * self.slope + self.shift))
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:
-        numbers = {name: np.array(getattr(self, name)) for name in ("centre", "scale", "weights", "intercept", "slope", "shift")}
-        return {**numbers, **{f"forest.{name}": array for name, array in self.forest.state.items()}}
+        numbers = {name: np.array(getattr(self, name)) for name in ("weights", "intercept", "slope", "shift")}
+        return {
+            "centre": self.standard.centre,
+            "scale": self.standard.scale,
+            **numbers,
+            **{f"forest.{name}": array for name, array in self.forest.state.items()},
+        }
 
     @classmethod
     def restored(cls, state: Mapping[str, NDArray[Any]]) -> QualityEstimate:
         """What `state` described."""
         forest = Forest.restored({name.removeprefix("forest."): array for name, array in state.items() if name.startswith("forest.")})
         intercept, slope, shift = (float(state[name]) for name in ("intercept", "slope", "shift"))
-        return cls(state["centre"], state["scale"], state["weights"], intercept, forest, slope, shift)
+        return cls(Standard(state["centre"], state["scale"]), state["weights"], intercept, forest, slope, shift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Confidence:
     @property
     def measures(self) -> int:
         """How many measures of an answer there are."""
-        return len(self.kept.centre)
+        return len(self.kept.weights)
 
     @property
     def state(self) -> dict[str, NDArray[Any]]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from llmthrift_core.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -19,6 +21,20 @@ THRESHOLD_MARGIN: Final = 1.645
 
 # Weights of cost that are tried.
 _WEIGHTS: Final = (0.0, *(float(weight) for weight in np.geomspace(0.003, 30.0, 120)))
+
+
+def checked_min_quality(min_quality: float, of: str) -> float:
+    """The share of a model's quality that is to be kept.
+
+    Args:
+        of: whose quality, for the message.
+
+    Raises:
+        ConfigurationError: not above 0 and up to 1.
+    """
+    if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
+        raise ConfigurationError(f"min_quality must be a share of the {of}'s quality, above 0 and up to 1, not {min_quality!r}")
+    return float(min_quality)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import chars_of, stored_counts
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.learning.calibration import chosen, weight_for
+from llmthrift_core.routing.learning.calibration import checked_min_quality, chosen, weight_for
 from llmthrift_core.routing.learning.counted import CountedRepresentation
 from llmthrift_core.routing.learning.novelty import FEWEST_SITES, LeftOut, abstaining, caution_for, cautious
-from llmthrift_core.routing.learning.observations import Observations
+from llmthrift_core.routing.learning.observations import ANSWER_TOKENS, Observations
 from llmthrift_core.routing.learning.one_thread import one_thread
 from llmthrift_core.routing.learning.quality_model import FEWEST_LABELS, QualityModel
 from llmthrift_core.routing.learning.representation import Embedder, Representation
@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 KIND: Final = "llmthrift.LearnedRouter/1"
-_ANSWER_TOKENS: Final = 100.0
-"""Assumed of every model where no example has an answer."""
 _STRANGE: Final = 0.1
 """So many of the known texts are as strange as an outlier, where call sites cannot tell: errors are on the side of the default model."""
-
-
 _UNLIKE: Final = "the prompt is unlike the examples"
 
 
@@ -110,12 +106,8 @@ class LearnedRouter:
         self._by_price = tuple(sorted(names, key=self._prices.blended))
         if default is not None and default not in names:
             raise ConfigurationError(f"default={default!r} is not one of the models {', '.join(names)}")
-        if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
-            raise ConfigurationError(
-                f"min_quality must be a share of the default model's quality, above 0 and up to 1, not {min_quality!r}"
-            )
         self._default = default if default is not None else self._by_price[-1]
-        self._min_quality = float(min_quality)
+        self._min_quality = checked_min_quality(min_quality, "default model")
         self._embedder = embedder
         self._seed = seed
         self._learned: _Learned | None = None
@@ -178,8 +170,7 @@ class LearnedRouter:
         with one_thread():
             representation, vectors, held_out = self._represented(seen)
             qualities, unseen = QualityModel.fitted(vectors, seen.call_sites, seen.quality, reference)
-        mean = float(np.nanmean(seen.answer_tokens)) if not np.isnan(seen.answer_tokens).all() else _ANSWER_TOKENS
-        answer_tokens = np.where(np.isnan(seen.answer_tokens), mean, seen.answer_tokens)
+        answer_tokens = seen.usual_answer_tokens
         usd = np.array([self._usd(chars, answer_tokens) for chars in seen.chars])
         spread_usd = float((usd.max(axis=1) - usd.min(axis=1)).mean()) or 1.0
         cost = usd / spread_usd
@@ -404,7 +395,7 @@ class LearnedRouter:
         model = self._default if self._default in names else next(name for name in reversed(self._by_price) if name in names)
         place = self.models.index(model)
         learned = self._learned
-        tokens = learned.answer_tokens if learned is not None else np.full(len(self.models), _ANSWER_TOKENS)
+        tokens = learned.answer_tokens if learned is not None else np.full(len(self.models), ANSWER_TOKENS)
         return RouteDecision(
             model,
             f"{model}: {why}",

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 logger = logging.getLogger("llmthrift")
+
+ANSWER_TOKENS: Final = 100.0
+"""Assumed of every model where no example has an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,12 @@ class Observations:
             np.where(count > 0, total / np.maximum(count, 1), np.nan),
             np.array([np.mean(lengths[model]) if model in lengths else np.nan for model in models]),
         )
+
+    @property
+    def usual_answer_tokens(self) -> Floats:
+        """`answer_tokens`, with the mean of the others for a model that gave no answer; 100 where none did."""
+        known = ~np.isnan(self.answer_tokens)
+        return np.where(known, self.answer_tokens, float(self.answer_tokens[known].mean()) if known.any() else ANSWER_TOKENS)
 
     @property
     def textless(self) -> int:

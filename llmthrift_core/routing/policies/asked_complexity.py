@@ -87,11 +87,7 @@ class AskedComplexity(RoutingPolicy):
         if rating is None:
             decision = self.heuristic.decide(request, tiers)
             return replace(decision, reason=f"{decision.reason} ({why_not})")
-        limits = self.heuristic.limits(len(tiers.names))
-        place = sum(rating >= limit for limit in limits)
-        rejected = tuple(
-            (name, "stronger than needed" if index > place else "too weak") for index, name in enumerate(tiers.names) if index != place
-        )
+        place, rejected = self.heuristic.placed(rating, tiers)
         return RouteDecision(tiers.names[place], f"complexity {rating:.1f} as rated by a model", score=rating, rejected=rejected)
 
     def _rating(self, request: RouteRequest) -> tuple[float | None, str]:

@@ -167,21 +167,25 @@ class Complexity(RoutingPolicy):
             return given[: tiers - 1]
         return tuple((index + 1) / tiers for index in range(tiers - 1))
 
+    def placed(self, score: float, tiers: Tiers) -> tuple[int, tuple[tuple[str, str], ...]]:
+        """The place of the first tier whose threshold is above a score, and the other tiers, each with why not."""
+        place = sum(score >= limit for limit in self.limits(len(tiers.names)))
+        others = ((index, name) for index, name in enumerate(tiers.names) if index != place)
+        return place, tuple((name, "stronger than needed" if index > place else "too weak") for index, name in others)
+
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
         """The first tier whose threshold is above the score."""
         signals = self.explain(request)
         score = min(max(sum(signals.values()), 0.0), 1.0)
         limits = self.limits(len(tiers.names))
-        place = sum(score >= limit for limit in limits)
+        place, rejected = self.placed(score, tiers)
         why = ", ".join(name for name in signals if name != "base") or "no signal"
         limit = f">= {limits[place - 1]:.2f}" if place else f"< {limits[0]:.2f}" if limits else "one tier"
         return RouteDecision(
             tiers.names[place],
             f"complexity {score:.2f} {limit}: {why}",
             score=score,
-            rejected=tuple(
-                (name, "stronger than needed" if index > place else "too weak") for index, name in enumerate(tiers.names) if index != place
-            ),
+            rejected=rejected,
         )
 
 

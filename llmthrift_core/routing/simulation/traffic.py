@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FEWEST_PROMPTS: Final = 40
 """With every model's label. With fewer, no difference between two policies would be above the noise."""
-_ANSWER_TOKENS: Final = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +81,10 @@ class Traffic:
         texts = {(each.prompt, each.call_site, each.model): each.answer for each in given if each.answer is not None}
         answers = tuple(tuple(texts.get((*row, model)) for model in models) for row in rows)
         lengths = {(each.prompt, each.call_site, each.model): each.length for each in given}
-        usual = np.where(np.isnan(seen.answer_tokens), _mean(seen.answer_tokens), seen.answer_tokens)
         usd = [
             [
                 prices.usd(model, tokens_of(len(row[0])), float(tokens) if (length := lengths.get((*row, model))) is None else length)
-                for model, tokens in zip(models, usual, strict=True)
+                for model, tokens in zip(models, seen.usual_answer_tokens, strict=True)
             ]
             for row in rows
         ]
@@ -129,7 +127,3 @@ class Traffic:
 
     def _rows(self, groups: Sequence[int] | Rows) -> Rows:
         return np.array([row for group in groups for row in self.distinct[group]], dtype=np.intp)
-
-
-def _mean(tokens: Floats) -> float:
-    return _ANSWER_TOKENS if np.isnan(tokens).all() else float(np.nanmean(tokens))
