@@ -36,6 +36,15 @@ LEXICAL: Final = _NUMBER_OF_KINDS + 8
 _STORED: Final = struct.Struct(f"<{LEXICAL}e")
 
 
+def two_ends(text: str, most: int) -> str:
+    """A text of up to so many characters as it is; the two ends of a longer one, a line apart.
+
+    >>> two_ends("abcdef", 6), two_ends("abcdefg", 6)
+    ('abcdef', 'abc\\nefg')
+    """
+    return text if len(text) <= most else f"{text[: most // 2]}\n{text[-most // 2 :]}"
+
+
 class Excerpt(NamedTuple):
     """What the counts of a text are made of.
 
@@ -50,10 +59,7 @@ class Excerpt(NamedTuple):
     @classmethod
     def of(cls, text: str) -> Excerpt:
         """The excerpt of a whole text."""
-        chars = len(text)
-        if chars > MOST_CHARS:
-            text = f"{text[: MOST_CHARS // 2]}\n{text[-MOST_CHARS // 2 :]}"
-        return cls(text, chars)
+        return cls(two_ends(text, MOST_CHARS), len(text))
 
     def counts(self) -> tuple[float, ...]:
         """The LEXICAL counts: square roots of the shares of kinds of characters, then lengths, most of them as logarithms."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.lexical import two_ends
 
 _MOST_CHARS = 8_000  # enough to judge by; a pasted book is judged by its beginning and its end
 
@@ -42,5 +43,4 @@ class RouteRequest:
     @property
     def head_and_tail(self) -> str:
         """The question, without the middle of a very long one."""
-        text = self.question
-        return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS // 2]}\n{text[-_MOST_CHARS // 2 :]}"
+        return two_ends(self.question, _MOST_CHARS)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.lexical import two_ends
 from llmthrift_core.routing.checks.verifier import Finding, Verifier
 
 Check = Callable[..., "float | Sequence[float] | Mapping[str, float]"]
@@ -61,7 +62,7 @@ class CheckList:
         Raises:
             ConfigurationError: a check gave something that is not one or more finite floats.
         """
-        prompt, answer = shortened(prompt), shortened(answer)
+        prompt, answer = two_ends(prompt, MOST_CHARS), two_ends(answer, MOST_CHARS)
         return tuple(
             _floats(check, check(prompt, answer, context=context) if wants else check(prompt, answer))
             for check, wants in zip(self._checks, self._with_context, strict=True)
@@ -79,11 +80,6 @@ class CheckList:
                 if found is not None and not found.score >= verifier.accepts_from:
                     return found
         return None
-
-
-def shortened(text: str) -> str:
-    """The text without the middle of a very long one."""
-    return text if len(text) <= MOST_CHARS else f"{text[: MOST_CHARS // 2]}\n{text[-MOST_CHARS // 2 :]}"
 
 
 def name_of(check: Callable[..., Any]) -> str:

@@ -12,6 +12,7 @@ from llmthrift_core.asking import asker, model_name
 from llmthrift_core.cache.judgements import Memory
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.lexical import two_ends
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.limited_asking import LimitedAsking
 from llmthrift_core.routing.policies.complexity import Complexity
@@ -91,10 +92,7 @@ class AskedComplexity(RoutingPolicy):
         return RouteDecision(tiers.names[place], f"complexity {rating:.1f} as rated by a model", score=rating, rejected=rejected)
 
     def _rating(self, request: RouteRequest) -> tuple[float | None, str]:
-        text = request.head_and_tail
-        if len(text) > _MOST_CHARS:
-            text = f"{text[: _MOST_CHARS // 2]}\n{text[-_MOST_CHARS // 2 :]}"
-        question = PROMPT.format(question=text)
+        question = PROMPT.format(question=two_ends(request.head_and_tail, _MOST_CHARS))
         key = digest("rating", (self._model or "").encode("utf-8", "replace"), question.encode("utf-8", "replace"))
         if (known := self._ratings.recent(key)) is not None:
             return known.value, ""
