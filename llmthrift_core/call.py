@@ -21,6 +21,7 @@ from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
+from llmthrift_core.pricing.served import price_of_answer
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import compare_routing, fill_hit
@@ -197,7 +198,7 @@ class Call:
         request = self.request
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
-            "provider": provider,
+            "provider": self._thrift.prices.seller(model, provider),
             "input_tokens": request.input_tokens,
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
@@ -370,7 +371,7 @@ class Call:
             cache.note_uncacheable(str(error))
             return
         attribution = self.request.attribution
-        model, provider = response.model or self._model, response.provider or self._provider
+        model, provider = self._answered(response)
         who = {"user": attribution.user, "feature": attribution.feature}
         cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, **who)
         semantic = use.semantic
@@ -389,13 +390,10 @@ class Call:
     # --- rows ---
 
     def _record(self, usage: Usage, response: Response) -> CallRecord:
-        model = response.model or self._model
-        provider = response.provider or self._provider
         thrift = self._thrift
-        priced = thrift.prices.price(usage, model, provider, self._started_us)
-        if priced is None and model != self._model and self._model:
-            # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
-            priced = thrift.prices.price(usage, self._model, provider, self._started_us)
+        model, provider = self._answered(response)
+        asked = self._model, thrift.prices.seller(self._model, self._provider)
+        priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
         record = self._attempted(model, provider)
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
@@ -432,6 +430,11 @@ class Call:
         self._settle(record.cost_nano_usd, tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+
+    def _answered(self, response: Response) -> tuple[str, str | None]:
+        """The model that answered, and whose price it has."""
+        model = response.model or self._model
+        return model, self._thrift.prices.seller(model, response.provider or self._provider)
 
     def _attempted(self, model: str, provider: str | None) -> CallRecord:
         record = self._blank(model, provider, CallRecord)
