@@ -18,9 +18,10 @@ import llmthrift_langchain
 import llmthrift_llamaindex
 from llmthrift_langchain import ThriftCallbackHandler
 
-_OURS = tuple(str(Path(str(package.__file__)).parent) for package in (llmthrift_core, llmthrift_langchain, llmthrift_llamaindex))
+_PACKAGES = (llmthrift_core, llmthrift_langchain, llmthrift_llamaindex)
+_OURS = tuple(str(Path(str(package.__file__)).parent) for package in _PACKAGES)
 # What a call of ours may drive on the loop: its own blocking is not ours.
-_DRIVEN = ("langchain", "langchain_core", "langgraph", "llama_index", "llama_index_instrumentation", "openai", "anthropic", "httpx", "httpcore")
+_DRIVEN = ("langchain", "langchain_core", "langgraph", "llama_index", "llama_index_instrumentation", "openai", "anthropic", "httpx")
 _TESTS = str(Path(__file__).parent)
 
 
@@ -28,8 +29,8 @@ _TESTS = str(Path(__file__).parent)
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail where code of ours blocks a running event loop, also if the error that stops it there is swallowed.
 
-    A synchronous method that a test calls is the test's own affair. So are the budgets of a `ThriftCallbackHandler(enforce=True)`: LangChain
-    gives it no place to wait in.
+    A synchronous method that a test calls is the test's own affair. So are the budgets of a `ThriftCallbackHandler(enforce=True)`:
+    LangChain gives it no place to wait in.
     """
     found: list[str] = []
 
@@ -40,7 +41,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             found.append(f"{function} in " + " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames[::-1]))
 
     monkeypatch.setattr("blockbuster.blockbuster.BlockingError", Noted)
-    guard = blockbuster.BlockBuster(["llmthrift_core", "llmthrift_langchain", "llmthrift_llamaindex"], excluded_modules=["llmthrift_core.testing"])
+    guard = blockbuster.BlockBuster(_PACKAGES, excluded_modules=["llmthrift_core.testing"])
     for function in guard.functions.values():
         function.can_block_predicate = _or_is_driven(function.can_block_predicate)
     guard.activate()

@@ -15,7 +15,6 @@ import llmthrift_core
 from llmthrift_core import Budget, BudgetExceededError, PriceCatalog, Thrift, Usage, attribute
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.errors import ConfigurationError, LLMThriftError, StorageError
-from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 DAY = 86_400
 
@@ -168,7 +167,7 @@ def test_a_trouble_is_logged_once_a_minute_without_its_text(thrift: Thrift, capl
     assert "RuntimeError at" in caplog.text
 
 
-def test_budgets_and_answers_on_a_server_and_the_ledger_in_the_database(valkey_url, tmp_path, monkeypatch):  # noqa: F811
+def test_budgets_and_answers_on_a_server_and_the_ledger_in_the_database(valkey_url, tmp_path, monkeypatch):
     place = {"url": tmp_path / "l.db", "valkey_url": valkey_url}
     policy, usage = CachePolicy(), Usage(input_tokens=1)
     with Thrift(**place) as one, Thrift(tmp_path / "other.db", valkey_url=valkey_url) as two:

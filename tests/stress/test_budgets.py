@@ -12,12 +12,6 @@ from typing import Any
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift
-from tests.core.storage.backends import (  # noqa: F401 - fixtures
-    postgresql_server,
-    postgresql_url,
-    valkey_server,
-    valkey_url,
-)
 
 _PROCESSES = 4
 _ROUNDS = 5 if os.environ.get("LLMTHRIFT_STRESS") else 1

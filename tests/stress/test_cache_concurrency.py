@@ -23,7 +23,6 @@ from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.usage import Usage
-from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[2]
 THREADS, PROCESSES = 50, 4
@@ -84,7 +83,6 @@ from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.usage import Usage
-from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 path, seed = sys.argv[1], int(sys.argv[2])
 policy, chance = CachePolicy(max_entries=50), random.Random(seed)
