@@ -33,7 +33,7 @@ with blockbuster.blockbuster_ctx(["langchain_core", "llmthrift_core", "llmthrift
 def test_nothing_is_opened_on_the_event_loop_of_a_metered_process(tmp_path: Path) -> None:
     path = tmp_path / "process.db"
     environment = {**os.environ, "LLMTHRIFT_METER": "1", "LLMTHRIFT_URL": str(path)}
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, "Blocking" in done.stderr, "bypassed" in done.stderr) == (0, False, False), done.stderr
     with Thrift(path) as thrift:
         rows = thrift.ledger.calls(order="oldest")

@@ -52,7 +52,7 @@ class Store:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "did not happen"
         time.sleep(0.005)
