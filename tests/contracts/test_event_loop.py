@@ -5,7 +5,6 @@ That nothing blocks is what the fixture of this folder asserts; here are the sit
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,17 +102,10 @@ def test_a_stream_whose_reader_leaves(thrift: Thrift, provider: LoopbackProvider
         stream = door.model.astream("Hello?") if is_chain else await door.model.astream_chat([ChatMessage("Hello?")])
         await anext(stream)
         await stream.aclose()
-        if not is_chain:
-            await door.model.astream_chat([ChatMessage("Nobody reads this.")])
 
     _LOOP.run(leave())
-    for _ in range(2400):
-        if not thrift.budgets.holds():
-            break
-        _LOOP.run(asyncio.sleep(0.05))
     assert thrift.budgets.holds() == []
-    assert set(errors(thrift)) <= {"abandoned", "RuntimeError"}
-    assert errors(thrift)
+    assert errors(thrift) == ["abandoned"]
 
 
 @HOW
