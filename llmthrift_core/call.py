@@ -18,10 +18,10 @@ from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import at_hand, request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.money import to_usd
-from llmthrift_core.pricing.served import price_of_answer
+from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import compare_routing, fill_hit
@@ -275,6 +275,10 @@ class Call:
         """Whether ending this call will write to the budgets."""
         return self._hold is not None
 
+    def is_outgrown(self, output_tokens: int) -> bool:
+        """Whether `extend` will write to the budgets."""
+        return self._hold is not None and not self._hold.covers(output_tokens)
+
     def extend(self, output_tokens: int) -> None:
         """A stream has given so many tokens in all: grow its hold if they are more than was set aside for them.
 
@@ -299,8 +303,7 @@ class Call:
             return
         self.is_open = False
         try:
-            usage = response.taken()
-            record = self._record(usage, response)
+            record, usage = self._taken(response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
@@ -371,7 +374,7 @@ class Call:
             cache.note_uncacheable(str(error))
             return
         attribution = self.request.attribution
-        model, provider = self._answered(response)
+        model, provider = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
         who = {"user": attribution.user, "feature": attribution.feature}
         cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, **who)
         semantic = use.semantic
@@ -389,12 +392,24 @@ class Call:
 
     # --- rows ---
 
-    def _record(self, usage: Usage, response: Response) -> CallRecord:
+    def _taken(self, response: Response, *, may_wait: bool = True) -> tuple[CallRecord, Usage]:
+        """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
+        request, served = self.request, (response.model or self._model, response.provider or self._provider)
+        models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
+        is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+            return late, Usage(estimated=True)
+        usage = response.taken()
+        return self._record(usage, response), usage
+
+    def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
         thrift = self._thrift
-        model, provider = self._answered(response)
-        asked = self._model, thrift.prices.seller(self._model, self._provider)
+        asked = self._model, self._provider
+        model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
         priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
-        record = self._attempted(model, provider)
+        record = record or self._attempted(model, provider)
+        record.provider = provider  # a row that waited was begun before the price lists were read
         record.set_usage(usage)
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
@@ -418,8 +433,7 @@ class Call:
             record = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            usage = response.taken()
-            record = self._record(usage, response)
+            record, usage = self._taken(response, may_wait=not is_rejected)
             tokens = usage.input_tokens + usage.output_tokens
         if not is_rejected:
             record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
@@ -431,13 +445,8 @@ class Call:
         self._thrift.ledger.append(record)
         self._capture(record, response)
 
-    def _answered(self, response: Response) -> tuple[str, str | None]:
-        """The model that answered, and whose price it has."""
-        model = response.model or self._model
-        return model, self._thrift.prices.seller(model, response.provider or self._provider)
-
-    def _attempted(self, model: str, provider: str | None) -> CallRecord:
-        record = self._blank(model, provider, CallRecord)
+    def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
+        record = self._blank(model, provider, kind)
         if (route := self.request.route) is not None:
             explain(record, route, self.tier, None if self._observed_hit else self.decision, self.confidence)
         return record

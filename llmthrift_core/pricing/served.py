@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from llmthrift_core.usage import Usage
 
 Model = tuple[str, str | None]
-"""A model's name, and whose price it has, as `PriceCatalog.seller` says."""
+"""A model's name and its provider."""
+
+
+def who_answered(prices: PriceCatalog, model: str | None, provider: str | None, asked: Model) -> Model:
+    """The model that answered, as far as the answer says, and whose price it has."""
+    name = model or asked[0]
+    return name, prices.seller(name, provider or asked[1])
 
 
 def price_of_answer(prices: PriceCatalog, usage: Usage, served: Model, asked: Model, at_us: int) -> Priced | None:
@@ -22,10 +28,10 @@ def price_of_answer(prices: PriceCatalog, usage: Usage, served: Model, asked: Mo
     list knows, such as a deployment's or a file's. The name of another model never costs what was asked for.
     """
     priced = prices.price(usage, *served, at_us)
-    if priced is not None or not asked[0] or served == asked:
+    if priced is not None or not asked[0] or served[0] == asked[0]:
         return priced
     if is_same_model(served[0], asked[0]) or not prices.knows(served[0]):
-        return prices.price(usage, *asked, at_us)
+        return prices.price(usage, asked[0], prices.seller(*asked), at_us)
     return None
 
 
