@@ -294,7 +294,8 @@ class ThriftCache(BaseCache):
         use = self._use(question)
         if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
             use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
-        response = response_of_generations(generations, question.fields, question.model or "unknown")
+        chunks = None if question.run is None else question.run.chunks
+        response = response_of_generations(generations, question.fields, question.model or "unknown", chunks)
         call: Call | None = None
         if question.run is not None:
             call = question.run.call
