@@ -316,11 +316,7 @@ class ThriftCache(BaseCache):
             return
         if call is None:  # an update without a lookup: stored, and not a call that anybody made
             call = Call(self.thrift, Request(model=question.model or "unknown", attribution=question.attribution))
-        usage = response.usage
-        if usage is None and response.estimate is not None:
-            usage = response.estimate()
-        assert usage is not None  # noqa: S101 - response_of_generations always gives an estimate
-        call.store(use, response, usage)
+        call.store(use, response, response.taken())
 
     def _use(self, question: _Question) -> CacheUse | None:
         return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode, semantic=question.semantic)

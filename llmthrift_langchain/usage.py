@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
-from llmthrift_core.usage.block import billed_tier, completed, read_usage
+from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.searches import grounding_searches, searches_in
 
@@ -48,7 +48,7 @@ def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -
     model = model if isinstance(model, str) else None
     provider = metadata.get("model_provider")
     usage = _counted(message, chunks)
-    reported = metadata.get("token_usage") or metadata.get("usage")
+    reported = body_of(metadata.get("token_usage") or metadata.get("usage"))
     if reported and (told := read_usage(reported, provider=provider)) is not None:
         usage = told if usage is None else completed(usage, told)
     if usage is not None:
@@ -123,7 +123,7 @@ def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
     return replace(usage, service_tier=tier, web_searches=searches)
 
 
-def _provider_cost_usd(metadata: Mapping[str, Any], reported: Any) -> float | None:
+def _provider_cost_usd(metadata: Mapping[str, Any], reported: Mapping[str, Any] | None) -> float | None:
     for told in (metadata.get("response_cost"), metadata.get("cost")):  # langchain-litellm, langchain-openrouter
         if isinstance(told, int | float) and not isinstance(told, bool):
             return told
