@@ -238,6 +238,7 @@ class ThriftCallbackHandler(RunFollower):
             if self._runs.pop(started.run_id, None) is not None:
                 started.unwatch()
                 started.call.abandon()
+                self._leave_request(started)
         raise error
 
     def _start(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
 
 from llmthrift_core.payloads import payload_cost_usd
@@ -58,10 +59,11 @@ def served_by(
     usage = None if block is None else read_usage(block, provider=provider)
     if usage is not None:
         usage = _with_fees(usage, raw, grounding or _field(raw, "grounding_metadata"), answered or model)
-    cost = None if block is None else payload_cost_usd(block)
+    cost: Any = None if block is None else payload_cost_usd(block)
     if cost is None:  # LiteLLM's
         cost = _field(_field(raw, "_hidden_params"), "response_cost")
-    return Served(usage, answered, float(cost) if cost is not None else None)
+    is_amount = isinstance(cost, int | float | Decimal) and not isinstance(cost, bool)
+    return Served(usage, answered, float(cost) if is_amount else None)
 
 
 def usage_block(response: Any) -> Mapping[str, Any] | None:
