@@ -180,7 +180,7 @@ class Call:
         self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True)
 
     def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool) -> Hold | None:
-        if self.request.input_tokens is None or is_observing():
+        if self.request.outgoing is None or is_observing():
             return None
         needed = self._needed(tier, model, provider)
         try:
@@ -195,10 +195,11 @@ class Call:
 
     def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
         request = self.request
+        assert request.outgoing is not None  # noqa: S101 - callers check it
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
             "provider": provider,
-            "input_tokens": request.input_tokens,
+            "outgoing": partial(request.outgoing, tier),
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
 

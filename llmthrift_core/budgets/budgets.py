@@ -9,19 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import lru_cache
+from math import ceil
 from typing import Any, Final, Protocol
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
+from llmthrift_core.budgets.expecting import Limits, expected_of, usage_of
 from llmthrift_core.budgets.hold import Expected, Hold
 from llmthrift_core.budgets.scopes import Scope, scope_of
 from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
 from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptBudget, Moved, Part, RefusedError
 from llmthrift_core.budgets.windows import window_at
-from llmthrift_core.errors import BudgetExceededError, ConfigurationError, HoldEndedError, StorageError, UnknownModelError
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError, HoldEndedError, StorageError
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.usage import Usage
 
 logger = logging.getLogger("llmthrift")
@@ -33,7 +36,6 @@ _FORGET_EVERY_SECONDS: Final = 300.0
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 _LEAST_OUTPUT: Final = 16  # a shorter answer than that is worth no call
-_UNKNOWN_OUTPUT: Final = 4_096  # where neither a limit, nor experience, nor the catalog says how long an answer may be
 _STORED_APART: Final = ("name", "limit_usd", "limit_tokens", "limit_requests")
 
 
@@ -44,19 +46,10 @@ class Priced(Protocol):
     def nano_usd(self) -> int: ...
 
 
-class ModelLimits(Protocol):
-    """What a catalog knows of a model."""
-
-    @property
-    def max_output_tokens(self) -> int | None: ...
-
-
-class Prices(Protocol):
+class Prices(Limits, Protocol):
     """What budgets need of a price catalog."""
 
     def price(self, usage: Usage, model: str, provider: str | None, at_us: int) -> Priced | None: ...
-
-    def find(self, model: str, *, provider: str | None = None) -> ModelLimits: ...
 
 
 class Budgets:
@@ -162,16 +155,16 @@ class Budgets:
         scope: Scope,
         *,
         provider: str | None,
-        input_tokens: Callable[[], int],
+        outgoing: Callable[[], Outgoing],
         max_output_tokens: int | None,
         ttl_seconds: float = _TTL_SECONDS,
     ) -> Hold:
         """Set aside what a call of `scope.model` is likely to take.
 
         Args:
-            input_tokens: counts the input; asked only if a budget applies.
-            max_output_tokens: the limit that the call itself sets; None takes what such calls answered before, and for the first of
-                them the model's own limit, within what budgets of a single request allow.
+            outgoing: counts what is sent; asked only if a budget applies.
+            max_output_tokens: the limit that the call itself sets for each answer; None takes what such calls answered before, and for
+                the first of them the model's own limit, within what budgets of a single request allow.
 
         Raises:
             BudgetExceededError: a budget has no room, or limits money and the model has no price.
@@ -180,13 +173,13 @@ class Budgets:
         applying = self._applying(scope)
         if not applying:
             return Hold(self, None, (), 0)
-        expected, taken = self._expected(scope, applying, provider, input_tokens(), max_output_tokens)
-        amounts = self._amounts(expected, taken)
+        expected = self._expected(scope, applying, provider, outgoing(), max_output_tokens)
+        amounts = self._amounts(expected)
         if amounts is None:
             for budget in applying:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
                     raise self._unpriced(budget, scope)
-            amounts = Amounts(0, taken + expected.output_tokens, 1)
+            amounts = Amounts(0, expected.input_tokens + expected.output_tokens, 1)
         return self._hold(scope, applying, amounts, ttl_seconds, expected)
 
     def hold_for_shorter(
@@ -194,7 +187,7 @@ class Budgets:
         scope: Scope,
         *,
         provider: str | None,
-        input_tokens: Callable[[], int],
+        outgoing: Callable[[], Outgoing],
         max_output_tokens: int | None,
         ttl_seconds: float = _TTL_SECONDS,
     ) -> Hold | None:
@@ -205,12 +198,12 @@ class Budgets:
         applying = self._applying(scope)
         if not any(budget.clamp_output for budget in applying):
             return None
-        expected, taken = self._expected(scope, applying, provider, input_tokens(), max_output_tokens)
-        room = self._room_for_output(scope, applying, expected, taken)
+        expected = self._expected(scope, applying, provider, outgoing(), max_output_tokens)
+        room = self._room_for_output(scope, applying, expected) // expected.choices
         if room < _LEAST_OUTPUT:
             return None
-        expected.output_tokens, expected.is_limited = room, True
-        amounts = self._amounts(expected, taken) or Amounts(0, taken + room, 1)
+        expected.output_tokens, expected.is_limited = room * expected.choices, True
+        amounts = self._amounts(expected) or Amounts(0, expected.input_tokens + expected.output_tokens, 1)
         hold = self._hold(scope, applying, amounts, ttl_seconds, expected, may_wait=False)
         hold.max_output_tokens = room
         return hold
@@ -235,8 +228,10 @@ class Budgets:
 
     def learn(self, expected: Expected, usage: Usage) -> None:
         """For `Hold`."""
-        self.outputs.learn(expected.model, expected.feature, usage.output_tokens)
-        self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
+        self.outputs.learn(expected.model, expected.feature, ceil(usage.output_tokens / expected.choices))
+        # A prompt cache, searches and media are billed by rules of their own, and say nothing of how text is counted.
+        if expected.is_plain and not (usage.cache_read_tokens or usage.cache_write_tokens or usage.web_searches or usage.other):
+            self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
 
     def price_of_output(self, expected: Expected, tokens: int) -> int:
         """For `Hold`: nano-USD; 0 where the price is not known."""
@@ -316,7 +311,7 @@ class Budgets:
                     budget = next(each for each in applying if each.name == refused.part.budget)
                     left = deadline - time.monotonic()
                     if budget.on_exceed != "queue" or left <= 0 or _never_fits(budget, amounts):
-                        raise self._exceeded(budget, refused.part, amounts) from None
+                        raise self._exceeded(budget, refused.part, amounts, "" if expected is None else expected.remark) from None
                     time.sleep(min(pause, left))
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 else:
@@ -358,25 +353,18 @@ class Budgets:
         return sorted(parts)
 
     def _expected(
-        self, scope: Scope, applying: Sequence[Budget], provider: str | None, counted: int, max_output_tokens: int | None
-    ) -> tuple[Expected, int]:
-        """What a call is expected to take, and its input tokens by experience."""
-        model, feature = scope.model or "", scope.attribution.feature
-        taken = self.inputs.estimate(model, counted)
-        output = self.outputs.estimate(model, feature) if max_output_tokens is None else max_output_tokens
-        if output is None:
-            single = [budget.limit_tokens for budget in applying if budget.window == "request" and budget.limit_tokens is not None]
-            output = min([self._longest_answer(model, provider), *(max(limit - taken, 0) for limit in single)])
-        return Expected(model, provider, feature, counted, output, is_limited=max_output_tokens is not None), taken
+        self, scope: Scope, applying: Sequence[Budget], provider: str | None, outgoing: Outgoing, max_output_tokens: int | None
+    ) -> Expected:
+        return expected_of(scope, applying, provider, outgoing, max_output_tokens, self.inputs, self.outputs, self._prices)
 
-    def _amounts(self, expected: Expected, input_tokens: int) -> Amounts | None:
+    def _amounts(self, expected: Expected) -> Amounts | None:
         """What a call takes; None if its price is not known."""
-        usage = Usage(input_tokens=input_tokens, output_tokens=expected.output_tokens)
+        usage = usage_of(expected)
         priced = self._prices.price(usage, expected.model, expected.provider, self._now_us())
         return None if priced is None else Amounts(priced.nano_usd, usage.input_tokens + usage.output_tokens, 1)
 
-    def _room_for_output(self, scope: Scope, applying: Sequence[Budget], expected: Expected, input_tokens: int) -> int:
-        """The longest answer, shorter than expected, that every budget has room for now; 0 if there is none."""
+    def _room_for_output(self, scope: Scope, applying: Sequence[Budget], expected: Expected) -> int:
+        """The longest output, shorter than expected, that every budget has room for now; 0 if there is none."""
         kept = {budget.name: budget for budget in self.all()}
         room = expected.output_tokens - 1
         for part in self._parts(applying, scope):
@@ -385,28 +373,22 @@ class Budgets:
                 continue
             spent, reserved = self._store.window(part)
             if budget.limit_tokens is not None:
-                room = min(room, budget.limit_tokens - spent.tokens - reserved.tokens - input_tokens)
+                room = min(room, budget.limit_tokens - spent.tokens - reserved.tokens - expected.input_tokens)
             if budget.limit_nano_usd is not None:
-                room = self._affordable(expected, input_tokens, room, budget.limit_nano_usd - spent.nano_usd - reserved.nano_usd)
+                room = self._affordable(expected, room, budget.limit_nano_usd - spent.nano_usd - reserved.nano_usd)
         return max(room, 0)
 
-    def _affordable(self, expected: Expected, input_tokens: int, most: int, nano_usd: int) -> int:
-        """The longest answer of up to `most` tokens that costs no more than `nano_usd`: prices only rise with the tokens."""
+    def _affordable(self, expected: Expected, most: int, nano_usd: int) -> int:
+        """The longest output of up to `most` tokens that costs no more than `nano_usd`: prices only rise with the tokens."""
         low, high = 0, max(most, 0)
         while low < high:
             middle = (low + high + 1) // 2
-            amounts = self._amounts(replace(expected, output_tokens=middle), input_tokens)
+            amounts = self._amounts(replace(expected, output_tokens=middle))
             if amounts is None or amounts.nano_usd <= nano_usd:
                 low = middle
             else:
                 high = middle - 1
         return low
-
-    def _longest_answer(self, model: str, provider: str | None) -> int:
-        try:
-            return self._prices.find(model, provider=provider).max_output_tokens or _UNKNOWN_OUTPUT
-        except UnknownModelError:
-            return _UNKNOWN_OUTPUT
 
     def _unpriced(self, budget: Budget, scope: Scope) -> BudgetExceededError:
         return BudgetExceededError(
@@ -418,9 +400,9 @@ class Budgets:
             on_exceed=budget.on_exceed,
         )
 
-    def _exceeded(self, budget: Budget, part: Part, wanted: Amounts) -> BudgetExceededError:
+    def _exceeded(self, budget: Budget, part: Part, wanted: Amounts, remark: str = "") -> BudgetExceededError:
         now = next((each for each in self.all() if each.name == budget.name), budget)  # with the limit that refused
-        return exceeded(now, part, wanted, *self._store.window(part))
+        return exceeded(now, part, wanted, *self._store.window(part), remark)
 
     def _alert(self, moved: Moved) -> None:
         budget = next((each for each in self._known if each.name == moved.budget), None)
