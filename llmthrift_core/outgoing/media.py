@@ -37,9 +37,11 @@ _CLAUDE_TOKENS, _CLAUDE_TOKENS_LARGE = 1_600, 4_784
 # Google, "Understand and count tokens": 258 up to 384 x 384 pixels, larger ones 258 for each tile, scaled into 3072 x 3072 pixels.
 _GEMINI_TILE: Final = 258
 _GEMINI_MOST_TILES: Final = 24
-# Google, "Media resolution": Gemini 3 takes 1120 by default and 2240 at most for a picture, 560 for a page and up to 1120.
+# Google, "Media resolution": Gemini 3 takes 1120 by default and 2240 at most for a picture; for a page, whose text is free, 560 by
+# default and 1120 at most. Before, a page took 258.
 _GEMINI_3: Final = re.compile(r"gemini-(?:[3-9]|\d\d)")
 _GEMINI_3_IMAGE, _GEMINI_3_IMAGE_MOST = 1_120, 2_240
+_GEMINI_PAGE: Final = 1_120
 # Other makers: Qwen2-VL's technical report has patches of 28 x 28 pixels, at most 16,384; Pixtral, Llama 4 and Grok stay below that.
 _OTHER_PATCH, _OTHER_MOST = 28, 16_384
 # Bytes that are no picture we can read (HEIC, AVIF, a damaged file): the most that any maker above documents for one picture.
@@ -101,7 +103,8 @@ def tokens_of_media(media: Media, model: str) -> int | None:
         return ceil(len(data) * _PACKED_TOKENS_PER_BYTE)
     if "pdf" in media.mime or data[:5] == b"%PDF-" or not media.mime:
         pages = pdf_pages(data)
-        return None if pages is None else pages * (_PAGE_TEXT + tokens_of_image(_PAGE_SIZE, None, name))
+        page = _GEMINI_PAGE if "gemini" in name else _PAGE_TEXT + tokens_of_image(_PAGE_SIZE, None, name)
+        return None if pages is None else pages * page
     return ceil(len(data) * _TOKENS_PER_BYTE)
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from llmthrift_core import Budget, BudgetExceededError
@@ -106,8 +107,6 @@ def test_what_has_no_bound_is_refused_with_a_name_and_a_remedy(thrift, bounded, 
 def test_search_fees_are_set_aside(thrift, client, provider):
     thrift.budgets.add(Budget(limit_usd="0.02"))
     tool = {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}
-    from langchain_anthropic import ChatAnthropic
-
     model = thrifty(
         ChatAnthropic(
             model="claude-haiku-4-5-20251001", base_url=provider.anthropic_url, api_key="sk-very-secret", max_tokens=10, max_retries=0

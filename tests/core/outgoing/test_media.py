@@ -12,7 +12,7 @@ from tests.core.outgoing.pictures import gif, jpeg, mp4, pdf, png, wav, webp
 @pytest.mark.parametrize("make", [png, jpeg, gif, webp])
 def test_the_size_of_a_picture_is_read_from_its_header(make):
     assert image_size(make(640, 481)) == (640, 481)
-    assert image_size(make(640, 481)[:12]) is None
+    assert image_size(make(640, 481)[:8]) is None
     assert image_size(b"") is None
 
 
@@ -64,6 +64,7 @@ def test_documents_recordings_and_videos():
     assert page is not None
     assert 3_000 < page < 5_000
     assert tokens_of_media(Media("document", pdf(7), "application/pdf"), "claude-sonnet-4-5") == 7 * page
+    assert tokens_of_media(Media("document", pdf(7), "application/pdf"), "gemini-2.5-flash") == 7 * 1120
     assert tokens_of_media(Media("audio", wav(10), "audio/wav"), "gemini-2.5-flash") == pytest.approx(320, abs=1)
     video = tokens_of_media(Media("video", mp4(10), "video/mp4"), "gemini-2.5-flash")
     assert video is not None
