@@ -74,7 +74,7 @@ class Parameters:
     @property
     def choices(self) -> int:
         """How many answers are asked for; best_of counts those that are thrown away too."""
-        return max(1, *(value for name in _CHOICES for value in self._all(name) if isinstance(value, int)))
+        return max((1, *(value for name in _CHOICES for value in self._all(name) if isinstance(value, int))))
 
     @property
     def texts(self) -> list[str]:
