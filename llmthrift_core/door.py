@@ -228,7 +228,8 @@ def begin(driven: DoorCall[Any]) -> None:
 
 
 async def abegin(driven: DoorCall[Any]) -> None:
-    """As `begin`; the database is used off the event loop."""
+    """As `begin`; the database is used off the event loop, and what is waited for takes no thread."""
+    driven.request.waits = "outside"
     while True:
         if driven.is_quick:
             driven.begin()

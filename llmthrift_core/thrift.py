@@ -189,7 +189,7 @@ class Thrift:
             self.prices,
             clock=self._clock,
             new_id=lambda: request_ids.new_request_id(),
-            recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
+            recall=lambda model, features, most: self.ledger.output_sizes(model, features=features, most=most),
         )
 
     @cached_property

@@ -115,6 +115,16 @@ class ValkeyBudgets:
         """Remember that a share of the limit was told. False where another process has told it."""
         return bool(self._server.run(lua.MARK_ALERTED, moved.budget, moved.scope, moved.start_us, per_mille))
 
+    def renew(self, hold_ids: Sequence[str], expires_us: int) -> None:
+        """Let holds last until then."""
+        for batch in _batches(hold_ids):
+            self._server.run(lua.RENEW, expires_us, *batch)
+
+    def newest_us(self, before_us: int) -> int | None:
+        """The newest moment before a given one that open holds tell of: what ended, the server itself forgets."""
+        found = self._server.ask("ZREVRANGEBYSCORE", f"{lua.PREFIX}held", f"({before_us}", "-inf", "WITHSCORES", "LIMIT", 0, 1)
+        return int(float(found[1])) if found else None
+
     def end(self, hold_id: str) -> bool:
         """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
         return bool(self._server.run(lua.END, _ENDED_KEPT_MS, hold_id))

@@ -260,14 +260,14 @@ class Ledger:
                 equal={name: value for name, value in given.items() if value is not None},
             )
 
-    def output_sizes(self, model: str, *, feature: str | None, most: int) -> list[int]:
-        """The output tokens of the last answers of a model, or of its dated versions, for a feature; oldest first.
+    def output_sizes(self, model: str, *, features: tuple[str | None] | None, most: int) -> list[int]:
+        """The output tokens of the last answers of a model, or of its dated versions, for a feature or (None) for all; oldest first.
 
         Empty where the database cannot be read: nothing is known then.
         """
         try:
             with self._database.read() as connection:
-                return read_output_sizes(connection, model, feature, most)
+                return read_output_sizes(connection, model, features, most)
         except StorageError:
             return []
 

@@ -187,6 +187,20 @@ if state ~= 'held' and state ~= 'expired' then return false end
 return finish(ARGV[1], ARGV[2], {ARGV[3], ARGV[4], ARGV[5]}, ARGV[6])
 """,
 )
+# expires_us, then ids of holds: those that are held last until then.
+RENEW: Final = Script(
+    _WORDS,
+    """
+for i = 2, #ARGV do
+  local key = P .. 'hold:' .. ARGV[i]
+  if redis.call('HGET', key, 'state') == 'held' then
+    redis.call('HSET', key, 'expires_us', ARGV[1])
+    redis.call('ZADD', P .. 'held', ARGV[1], ARGV[i])
+  end
+end
+return 0
+""",
+)
 # kept_ms, then ids of holds. Returns how many of them were held.
 END: Final = Script(
     _WORDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, delete, literal_column, or_, select, update
+from sqlalchemy import BigInteger, Text, bindparam, cast, delete, func, literal_column, or_, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import budget_holds, budget_windows, budgets
@@ -111,7 +111,7 @@ ADD_HOLD: Final = Statement(
         tokens=bindparam("tokens"),
         created_us=bindparam("created_us"),
         expires_us=bindparam("expires_us"),
-    )
+    ).on_conflict_do_nothing(index_elements=["id"])
 )
 
 
@@ -139,6 +139,18 @@ GROW_HOLD: Final = Statement(
         expires_us=bindparam("expires_us"),
     )
     .where(_hold.id == bindparam("of_id"))
+)
+RENEW_HOLD: Final = Statement(
+    update(budget_holds).values(expires_us=bindparam("until_us")).where(_hold.id == bindparam("of_id"), _hold.state == _text("held"))
+)
+NEWEST_HOLD: Final = Statement(
+    select(_hold.expires_us)
+    .where(_hold.state == bindparam("state"), _hold.expires_us < bindparam("before_us"))
+    .order_by(_hold.expires_us.desc())
+    .limit(literal_column("1"))
+)
+NEWEST_WINDOW: Final = Statement(
+    select(func.max(_window.start_us)).where(_window.start_us < bindparam("before_us"), _window.start_us > _zero)
 )
 FIND_EXPIRED: Final = Statement(
     select(_hold.id)
