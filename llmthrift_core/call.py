@@ -29,8 +29,8 @@ from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
-    from llmthrift_core.budgets.budgets import Waits
     from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.budgets.holding import Waits
     from llmthrift_core.budgets.output import StreamedText
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.semantic.hit import SemanticHit
@@ -330,6 +330,7 @@ class Call:
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
+            self._note(record)
             self._thrift.ledger.append(record)
             self._capture(record, response)
             use = self.request.cache
@@ -456,6 +457,7 @@ class Call:
             if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
                 record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
         self._settle(record.cost_nano_usd, tokens)
+        self._note(record)
         self._thrift.ledger.append(record)
         self._capture(record, response)
 
@@ -501,6 +503,14 @@ class Call:
             self._settle(None, 0)
         except Exception as error:  # the database: the hold expires
             self._thrift.note_failure("budgets", error)
+
+    def _note(self, record: CallRecord) -> None:
+        """Tell budgets that only warn what a call took, through a door that asks no budget."""
+        request = self.request
+        if request.input_tokens is None and not is_observing():
+            cost, tokens = record.cost_nano_usd or 0, record.input_tokens + record.output_tokens
+            scope = Scope(request.attribution, self._model, request.trace_id)
+            self._thrift.budgets.note(scope, nano_usd=cost, tokens=tokens, at_us=record.at_us)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
         hold, self._hold = self._hold, None

@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any, Final, Literal
-from weakref import WeakValueDictionary
+from typing import Any, Final
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
-from llmthrift_core.budgets.expectation import LEAST_OUTPUT, USUAL_OUTPUT, Asked, Expectations, Prices
-from llmthrift_core.budgets.hold import Expected, Hold
-from llmthrift_core.budgets.renewing import renewer
+from llmthrift_core.budgets.expectation import LEAST_OUTPUT, USUAL_OUTPUT, Asked, Prices
+from llmthrift_core.budgets.hold import Hold
+from llmthrift_core.budgets.holding import Holding, Waits
+from llmthrift_core.budgets.kept import kept_of
+from llmthrift_core.budgets.parts import parts_of
+from llmthrift_core.budgets.past import Past, windows_of_past
 from llmthrift_core.budgets.scopes import Scope, scope_of
-from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
-from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
-from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptBudget, Moved, Part, RefusedError
-from llmthrift_core.budgets.waiting import Lines, RoomAwaited, Turn
-from llmthrift_core.budgets.windows import window_at
-from llmthrift_core.errors import BudgetExceededError, ConfigurationError, HoldEndedError, StorageError
-from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.budgets.sizes import Recall
+from llmthrift_core.budgets.spending import Noted, Noting, spend
+from llmthrift_core.budgets.status import Alert, status
+from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, Part
+from llmthrift_core.budgets.waiting import Turn
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError, StorageError
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
-from llmthrift_core.storage.clock import Sanity
-from llmthrift_core.usage import Usage
-
-logger = logging.getLogger("llmthrift")
 
 _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
-_EXPIRE_EVERY_SECONDS: Final = 1.0
-_FORGET_EVERY_SECONDS: Final = 300.0
-_STORED_APART: Final = ("name", "limit_usd", "limit_tokens", "limit_requests")
+_READ_EVERY_SECONDS: Final = 5.0  # by those who only meter
 _NO_HOLD: Final[tuple[Part, ...]] = ()
 
-Waits = Literal["here", "outside", "no"]
 
-
-class Budgets:
+class Budgets(Holding):
     """What may be spent, by all processes that share a store. Safe to share between threads.
 
     Args:
@@ -52,6 +41,7 @@ class Budgets:
         clock: the store's clock: seconds since the epoch.
         new_id: makes the ids of holds.
         recall: the output tokens of the last answers of a model for a feature, from before this process began.
+        past: what was recorded before a budget was added; None: nothing.
     """
 
     def __init__(
@@ -62,53 +52,72 @@ class Budgets:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str],
         recall: Recall | None = None,
+        past: Past | None = None,
     ) -> None:
-        self.outputs = OutputSizes(recall)
-        self.inputs = InputRatios()
-        self._store = store
-        self._clock = clock
-        self._sanity = Sanity(clock, store.newest_us)
-        self._expectations = Expectations(prices, self.outputs, self.inputs, self._now_us)
-        self._lines = Lines()
-        self._new_id = new_id
-        self._listeners: list[Callable[[Alert], None]] = []
-        self._expired_at = self._forgot_at = float("-inf")
+        self._noting = Noting(self._count)
+        super().__init__(store, prices, clock=clock, new_id=new_id, recall=recall)
+        self._past = past
         self._read_at = float("-inf")
-        self._known: tuple[Budget, ...] = ()
         self._known = self.all()
-        self.after_fork()
-        renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """The parent's calls are not this process's: it neither waits for them nor keeps their holds alive."""
-        self._lines.after_fork()
-        self._live: WeakValueDictionary[str, Hold] = WeakValueDictionary()
+        """As `Holding.after_fork`; the parent counts what it noted."""
+        super().after_fork()
+        self._noting.after_fork()
 
     # --- keeping ---
 
-    def add(self, budget: Budget) -> Budget:
+    def add(self, budget: Budget, *, count_past: bool = True) -> Budget:
         """Keep a budget, or replace the one of the same name. What was spent in its windows stays. Returns it.
 
+        Args:
+            count_past: a budget that is new, or counts something else than before, begins with what the ledger has of its windows. Calls
+                under way are counted in no budget that was added after they began.
+
         Raises:
-            StorageError: the store cannot be written.
+            StorageError: the store cannot be written, or the ledger cannot be read.
         """
         if not isinstance(budget, Budget):
             raise ConfigurationError(f"a Budget is needed, not {type(budget).__name__}")
-        settings = {name: value for name, value in asdict(budget).items() if name not in _STORED_APART}
-        limits = budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests
-        self._store.put(KeptBudget(budget.name, *limits, json.dumps(settings, sort_keys=True)))
+        if count_past and self._past is not None and not any(_counts_alike(budget, kept) for kept in self.all()):
+            # Before the budget is there: from then on its windows are kept by the calls themselves, and nothing is counted twice.
+            now_us = self._now_us()
+            start_us, resets_us, windows = windows_of_past(budget, self._past, now_us)
+            self._store.begin_windows(budget.name, start_us, resets_us, windows, now_us=now_us)
+        self._store.put(kept_of(budget))
         self._read_at = float("-inf")
         return budget
+
+    def add_limits(
+        self,
+        *,
+        daily_usd: Decimal | float | str | None = None,
+        monthly_usd: Decimal | float | str | None = None,
+        per_request_usd: Decimal | float | str | None = None,
+        count_past: bool = True,
+        **options: Any,
+    ) -> list[Budget]:
+        """Keep a budget in US dollars for each limit that is given: a day, a month, a single request. Returns them.
+
+        Args:
+            count_past: as for `add`.
+            options: as for `Budget`, the same for all: per, match, on_exceed, tz and so on.
+
+        Raises:
+            ConfigurationError: no limit, or an option that cannot be used.
+            StorageError: as `add`.
+        """
+        limits = {"day": daily_usd, "month": monthly_usd, "request": per_request_usd}
+        budgets = [Budget(limit_usd=usd, window=window, **options) for window, usd in limits.items() if usd is not None]  # type: ignore[arg-type]
+        if not budgets:
+            raise ConfigurationError("give at least one of daily_usd=, monthly_usd= and per_request_usd=")
+        return [self.add(budget, count_past=count_past) for budget in budgets]
 
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         removed = self._store.remove(name)
         self._read_at = float("-inf")
         return removed
-
-    def all(self) -> tuple[Budget, ...]:
-        """Every budget, by name."""
-        return tuple(map(_budget_of, self._store.budgets()))
 
     def on_alert(self, listener: Callable[[Alert], None]) -> None:
         """Call `listener` when a share of a limit is reached: once per window, in the process whose settlement reached it."""
@@ -213,49 +222,43 @@ class Budgets:
             return None
         return self._hold_the_rest(asked, LEAST_OUTPUT if clamps else USUAL_OUTPUT, may_clamp=may_clamp)
 
-    # --- what holds ask for ---
+    # --- what was spent without a hold ---
 
-    def extend_hold(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
-        """For `Hold`. Raises BudgetExceededError, HoldEndedError and, unless all budgets allow it, StorageError."""
-        try:
-            if not self._store.extend(hold_id, parts, more, now_us=self._now_us(), ttl_us=ttl_us):
-                raise HoldEndedError("the hold was settled or released, and cannot grow any more; reserve a new one")
-        except RefusedError as refused:
-            budget = next((each for each in self.all() if each.name == refused.part.budget), None)
-            if budget is None:  # removed meanwhile: it limits nothing any more
-                return
-            raise self._exceeded(budget, refused.part, more) from None
-        except StorageError as error:
-            names = {part.budget for part in parts}
-            self._go_on_uncounted([budget for budget in self._known if budget.name in names], error)
+    def spend(self, scope: Scope, *, nano_usd: int, spending_id: str, at_us: int | None = None) -> None:
+        """Count a cost as spent in every budget that applies, whether it has room or not. The same id again changes nothing.
 
-    def settle_hold(self, hold_id: str, spent: Amounts | None) -> None:
-        """For `Hold`."""
-        self._live.pop(hold_id, None)
-        try:
-            for moved in self._store.settle(hold_id, spent):
-                self._alert(moved)
-        finally:
-            self._lines.stir()
+        Args:
+            at_us: when it arose; None is now.
 
-    def learn(self, expected: Expected, usage: Usage) -> None:
-        """For `Hold`."""
-        self.outputs.learn(expected.model, expected.feature, usage.output_tokens)
-        self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
-
-    def price_of_output(self, expected: Expected, tokens: int) -> int:
-        """For `Hold`: nano-USD; 0 where the price is not known."""
-        return self._expectations.price_of_output(expected, tokens)
-
-    def renew_holds(self) -> None:
-        """Let the holds of calls that are under way here last longer. Happens by itself, once a minute."""
+        Raises:
+            StorageError: the store cannot be written.
+        """
         now_us = self._now_us()
-        due = [hold for hold in list(self._live.values()) if hold.id is not None and hold.expires_us - now_us < hold.ttl_us * 2 // 3]
-        if due:
-            until_us = now_us + max(hold.ttl_us for hold in due)
-            self._store.renew([hold.id for hold in due if hold.id is not None], until_us)
-            for hold in due:
-                hold.expires_us = until_us
+        parts = parts_of(self._applying(scope), scope, now_us if at_us is None else at_us)
+        for moved in spend(self._store, parts, spending_id, Amounts(nano_usd), now_us):
+            self._alert(moved)
+
+    def note(self, scope: Scope, *, nano_usd: int, tokens: int, at_us: int) -> None:
+        """A call through a door that only meters took so much: budgets that only warn count it, soon. Touches no database."""
+        if self._known or time.monotonic() - self._read_at >= _READ_EVERY_SECONDS:
+            self._noting.note(Noted(scope, Amounts(nano_usd, tokens, 1), at_us))
+
+    def flush(self) -> None:
+        """Count what was noted so far."""
+        self._noting.flush()
+
+    def _count(self, batch: Sequence[Noted]) -> None:
+        sums: dict[Part, Amounts] = {}
+        for scope, amounts, at_us in batch:
+            applying = self._applying(scope)
+            for budget in applying:
+                if budget.on_exceed != "warn":
+                    self._noting.warn_of(budget)
+            for part in parts_of([budget for budget in applying if budget.on_exceed == "warn"], scope, at_us):
+                sums[part] = Amounts(*map(sum, zip(sums.get(part, Amounts()), amounts, strict=True)))
+        for part, amounts in sums.items():
+            for moved in spend(self._store, [part], self._new_id(), amounts, self._now_us()):
+                self._alert(moved)
 
     # --- looking ---
 
@@ -298,15 +301,10 @@ class Budgets:
 
     # --- steps ---
 
-    def _now_us(self) -> int:
-        return int(self._clock() * 1e6)
-
     def _applying(self, scope: Scope) -> list[Budget]:
         return [budget for budget in self._current() if scope.fits(budget)]
 
-    def _asked(
-        self, scope: Scope, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None
-    ) -> Asked | None:
+    def _asked(self, scope: Scope, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Asked | None:
         """What a call asks for; None where no budget applies."""
         applying = self._applying(scope)
         if not applying:
@@ -320,124 +318,6 @@ class Budgets:
             amounts = Amounts(0, taken + expected.output_tokens, 1)
         return Asked(scope, applying, amounts, int(_TTL_SECONDS * 1e6), True, expected, taken)
 
-    def _hold(self, asked: Asked, *, turn: Turn | None = None, waits: Waits = "here") -> Hold:
-        if not asked.applying:
-            return Hold(self, None, _NO_HOLD, 0)
-        is_to_come_again = False
-        try:
-            self._expire(at_most_every=_EXPIRE_EVERY_SECONDS)
-            if turn is None:
-                turn = self._turn(asked, waits)
-            while True:
-                if turn is None or turn.may_try():
-                    try:
-                        return self._reserve(asked)
-                    except RefusedError as refused:
-                        if self._expire():
-                            continue  # money came back from holds that nobody settled
-                        part = refused.part
-                    if turn is not None and asked.is_guess and (hold := self._hold_the_rest(asked, USUAL_OUTPUT)) is not None:
-                        return hold
-                    budget = next(each for each in asked.applying if each.name == part.budget)
-                    least = self._expectations.least(asked)
-                    if turn is None or turn.is_over or budget.on_exceed != "queue" or _never_fits(budget, least):
-                        raise self._exceeded(budget, part, asked.amounts, asked.why())
-                    turn.stay(part, helps=not self._is_spent(budget, part, least))
-                elif turn.is_over and (blocking := turn.part) is not None:
-                    budget = next(each for each in asked.applying if each.name == blocking.budget)
-                    raise self._exceeded(budget, blocking, asked.amounts, f"earlier calls still wait for room; {asked.why()}")
-                if waits == "outside":
-                    is_to_come_again = True
-                    raise RoomAwaited(turn)
-                turn.wait()
-        except StorageError as error:
-            self._go_on_uncounted(asked.applying, error)
-            return Hold(self, None, _NO_HOLD, 0)
-        finally:
-            if turn is not None and not is_to_come_again:
-                turn.leave()
-
-    def _turn(self, asked: Asked, waits: Waits) -> Turn | None:
-        """A place in the lines of the budgets that queue; None where the call is not to wait."""
-        queues = {budget.name: budget for budget in asked.applying if budget.on_exceed == "queue"}
-        if not queues or waits == "no" or (waits == "here" and asyncio._get_running_loop() is not None):
-            return None
-        seconds = min(budget.max_wait_seconds for budget in queues.values())
-        return self._lines.turn([part for part in self._parts(asked) if part.budget in queues], seconds)
-
-    def _reserve(self, asked: Asked) -> Hold:
-        """Set aside what is asked for or, where nobody knows how long the answer will be, what is likely. Raises RefusedError."""
-        parts = self._parts(asked)
-        try:
-            return self._take(asked, parts)
-        except RefusedError:
-            likely = self._expectations.usual(asked)
-            if likely is None:
-                raise
-            return self._take(likely, parts)
-
-    def _take(self, asked: Asked, parts: Sequence[Part]) -> Hold:
-        hold_id, now_us = self._new_id(), self._now_us()
-        self._store.reserve(hold_id, parts, asked.amounts, now_us=now_us, ttl_us=asked.ttl_us)
-        hold = Hold(self, hold_id, parts, asked.ttl_us, asked.expected)
-        if asked.renews:
-            hold.expires_us = now_us + asked.ttl_us
-            self._live[hold_id] = hold
-            renewer.follow(self)
-        return hold
-
-    def _hold_the_rest(self, asked: Asked, least_output: int, *, may_clamp: bool = False) -> Hold | None:
-        """Set aside all that is left for the call; None where that is not enough for so short an answer."""
-        if asked.expected is None:
-            return None
-        try:
-            room = self._room_for_output(asked, asked.expected)
-            if room < least_output:
-                return None
-            expected = replace(asked.expected, output_tokens=room, is_limited=may_clamp, is_guess=False)
-            amounts = self._expectations.amounts(expected, asked.input_tokens) or Amounts(0, asked.input_tokens + room, 1)
-            less = replace(asked, amounts=amounts, expected=expected)
-            hold = self._take(less, self._parts(less))
-        except RefusedError:  # somebody else took it meanwhile
-            return None
-        except StorageError as error:
-            self._go_on_uncounted(asked.applying, error)
-            return Hold(self, None, _NO_HOLD, 0)
-        if may_clamp:
-            hold.max_output_tokens = room
-        return hold
-
-    def _go_on_uncounted(self, applying: Sequence[Budget], error: StorageError) -> None:
-        """The store is in trouble. Raises the error, unless all budgets say that calls go on then."""
-        if not applying or any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
-            raise error
-        logger.error("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says: %s", error)
-
-    def _expire(self, *, at_most_every: float = 0.0) -> int:
-        now = time.monotonic()
-        if now - self._expired_at < at_most_every:
-            return 0
-        self._expired_at = now
-        self.renew_holds()  # before anything expires: a call may take longer than its hold was made for
-        now_us = self._sanity.now_us()
-        if now_us is None:
-            return 0
-        if now - self._forgot_at >= _FORGET_EVERY_SECONDS:
-            self._forgot_at = now
-            self._store.forget(now_us)
-        expired = self._store.expire(now_us)
-        if expired:
-            self._lines.stir()
-        return expired
-
-    def _is_spent(self, budget: Budget, part: Part, least: Amounts) -> bool:
-        """Whether so much is spent in a window that no settlement can make room for a call."""
-        spent, _ = self._store.window(part)
-        limits = (budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests)
-        return any(
-            limit is not None and amount and used + amount > limit for limit, used, amount in zip(limits, spent, least, strict=True)
-        )
-
     def _current(self) -> tuple[Budget, ...]:
         now = time.monotonic()
         if now - self._read_at >= self._store.coherence_seconds:
@@ -449,25 +329,6 @@ class Budgets:
                     return ()
         return self._known
 
-    def _parts(self, asked: Asked) -> list[Part]:
-        return parts_of(asked.applying, asked.scope, self._now_us())
-
-    def _room_for_output(self, asked: Asked, expected: Expected) -> int:
-        """The longest answer, shorter than expected, that every budget has room for now; 0 if there is none."""
-        kept = {budget.name: budget for budget in self.all()}
-        room = expected.output_tokens - 1
-        for part in self._parts(asked):
-            budget = kept.get(part.budget)
-            if budget is None or part.mode == "warn":
-                continue
-            spent, reserved = self._store.window(part)
-            if budget.limit_tokens is not None:
-                room = min(room, budget.limit_tokens - spent.tokens - reserved.tokens - asked.input_tokens)
-            if budget.limit_nano_usd is not None:
-                left = budget.limit_nano_usd - spent.nano_usd - reserved.nano_usd
-                room = self._expectations.affordable(expected, asked.input_tokens, room, left)
-        return max(room, 0)
-
     def _unpriced(self, budget: Budget, scope: Scope) -> BudgetExceededError:
         return BudgetExceededError(
             f"budget {budget.name!r} limits money, and model {scope.model!r} has no price; set one with thrift.prices.override(...), "
@@ -478,49 +339,7 @@ class Budgets:
             on_exceed=budget.on_exceed,
         )
 
-    def _exceeded(self, budget: Budget, part: Part, wanted: Amounts, why: str = "") -> BudgetExceededError:
-        now = next((each for each in self.all() if each.name == budget.name), budget)  # with the limit that refused
-        return exceeded(now, part, wanted, *self._store.window(part), why)
 
-    def _alert(self, moved: Moved) -> None:
-        budget = next((each for each in self._known if each.name == moved.budget), None)
-        if budget is None:
-            return
-        found = alert_of(budget, moved)
-        if found is None or not self._store.mark_alerted(moved, round(found.share * 1000)):
-            return
-        logger.warning(
-            "budget %r has reached %.0f%% of its limit for %s", found.budget, found.share * 100, dict(found.scope) or "everybody"
-        )
-        for listener in self._listeners:
-            try:
-                listener(found)
-            except Exception as error:
-                logger.error("a budget listener failed: %s", type(error).__name__)
-
-
-def parts_of(applying: Sequence[Budget], scope: Scope, now_us: int) -> list[Part]:
-    """The windows of a moment that a call counts in, in the order in which they are taken."""
-    parts = []
-    for budget in applying:
-        start_us, resets_us = window_at(budget.window, budget.tz, now_us)
-        mode = "warn" if budget.on_exceed == "warn" else "request" if budget.window == "request" else "limit"
-        parts.append(Part(budget.name, scope.key(budget), start_us, resets_us, mode))  # type: ignore[arg-type]
-    return sorted(parts)
-
-
-def _never_fits(budget: Budget, amounts: Amounts) -> bool:
-    limits = (budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests)
-    return budget.window == "request" or any(limit is not None and amount > limit for limit, amount in zip(limits, amounts, strict=True))
-
-
-@lru_cache(maxsize=1024)
-def _budget_of(kept: KeptBudget) -> Budget:
-    name, limit_nano_usd, limit_tokens, limit_requests, settings = kept
-    try:
-        values = json.loads(settings)
-        limit_usd = None if limit_nano_usd is None else to_usd(limit_nano_usd)
-        return Budget(limit_usd=limit_usd, limit_tokens=limit_tokens, limit_requests=limit_requests, name=name, **values)
-    except (ValueError, TypeError) as error:
-        # A budget that cannot be read must not be taken for none.
-        raise StorageError(f"budget {name!r} cannot be read ({type(error).__name__}); remove it and add it again") from None
+def _counts_alike(budget: Budget, kept: Budget) -> bool:
+    """Whether a budget goes on where the one of the same name was."""
+    return all(getattr(budget, name) == getattr(kept, name) for name in ("name", "window", "tz", "per", "match"))

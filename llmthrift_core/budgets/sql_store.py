@@ -47,6 +47,12 @@ class SqlBudgets:
         with self._database.transaction() as transaction:
             transaction.execute(sql.PUT_BUDGET, budget)
 
+    def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
+        """Keep windows that begin with what was spent before. Those that are open already stay."""
+        with self._database.transaction() as transaction:
+            for scope, spent, _, overrun in windows:
+                transaction.execute(sql.BEGIN_WINDOW, (budget, scope, start_us, resets_us, *spent, overrun.nano_usd, overrun.tokens))
+
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         with self._database.transaction() as transaction:

@@ -98,6 +98,10 @@ class BudgetStore(Protocol):
         """
         ...
 
+    def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
+        """Keep windows of a budget that begin with what was spent before it was there. Those that are open already stay."""
+        ...
+
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         ...

@@ -136,6 +136,29 @@ local function finish(id, state, spent, kept_ms)
 end
 """
 
+# budget, start_us, resets_us, kept_ms, scope, what is spent in each unit, and what of it is overrun in the first two: a window that
+# begins with what was spent before its budget was there, unless it is open already.
+BEGIN_WINDOW: Final = Script(
+    _WORDS,
+    """
+local budget, start, resets, kept_ms, scope = unpack(ARGV, 1, 5)
+local window = window_of(budget, start, scope)
+if redis.call('EXISTS', window) == 1 then return 0 end
+redis.call('HSET', window, 'resets_us', resets)
+for u, unit in ipairs(UNITS) do
+  redis.call('HSET', window, 'spent_' .. unit, ARGV[5 + u], 'used_' .. unit, ARGV[5 + u])
+  if u < 3 then redis.call('HSET', window, 'overrun_' .. unit, ARGV[8 + u]) end
+end
+local spenders = key_of('spenders', budget, start)
+redis.call('SADD', spenders, scope)
+redis.call('ZADD', P .. 'starts:' .. budget, resets == '' and '+inf' or resets, start)
+if kept_ms ~= '' then
+  redis.call('PEXPIRE', window, kept_ms)
+  redis.call('PEXPIRE', spenders, kept_ms)
+end
+return 1
+""",
+)
 # hold id, parts as JSON, now_us, expires_us, nano_usd, tokens, requests, then each part. Returns the number of the part without room.
 RESERVE: Final = Script(
     _WORDS,

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import BigInteger, cast, func, select
 
@@ -19,9 +19,13 @@ from llmthrift_core.errors import StorageError
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage.statements import Statement
 
+if TYPE_CHECKING:
+    from llmthrift_core.storage.database import Database
+    from llmthrift_core.storage.valkey import ValkeyServer
+
 logger = logging.getLogger("llmthrift")
 
-POSTGRESQL_NOW_US: Final = Statement(select(cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)))
+_POSTGRESQL_NOW_US: Final = Statement(select(cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)))
 
 _ASK_EVERY_SECONDS: Final = 60.0
 _LEAP_US: Final = DAY_US
@@ -59,6 +63,23 @@ class StoreClock:
             finally:
                 self._lock.release()
         return time.time() if known is None else known[0] + time.monotonic() - known[1]
+
+
+def clock_of(database: Database, valkey: ValkeyServer | None = None) -> StoreClock:
+    """The clock of the server that keeps something, or of the database."""
+    if valkey is not None:
+        return StoreClock(lambda: _valkey_now_us(valkey))
+    return StoreClock(lambda: _postgresql_now_us(database)) if database.dialect == "postgresql" else StoreClock()
+
+
+def _valkey_now_us(valkey: ValkeyServer) -> int:
+    seconds, microseconds = valkey.ask("TIME")
+    return int(seconds) * 1_000_000 + int(microseconds)
+
+
+def _postgresql_now_us(database: Database) -> int:
+    row = database.fetch_one(_POSTGRESQL_NOW_US, ())
+    return int(row[0]) if row is not None else int(time.time() * 1e6)
 
 
 class Sanity:
