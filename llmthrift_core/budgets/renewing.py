@@ -24,17 +24,25 @@ class Renewing(Protocol):
 
 
 class Renewer:
-    """Renews the holds of all that it was told of, once a minute."""
+    """Renews the holds of all that it was told of.
 
-    def __init__(self) -> None:
+    Args:
+        every_seconds: how often it looks.
+    """
+
+    def __init__(self, *, every_seconds: float = _EVERY_SECONDS) -> None:
         self._followed: weakref.WeakSet[Renewing] = weakref.WeakSet()
-        self._repeating = Repeating(self._renew, seconds=_EVERY_SECONDS, name="llmthrift-holds")
+        self._repeating = Repeating(self._renew, seconds=every_seconds, name="llmthrift-holds")
 
     def follow(self, owner: Renewing) -> None:
         """From now on, renew its holds too. Costs little where it is followed already."""
         if owner not in self._followed:
             self._followed.add(owner)
         self._repeating.start()
+
+    def close(self) -> None:
+        """Renew no more."""
+        self._repeating.close()
 
     def _renew(self, stopping: threading.Event) -> None:
         for owner in list(self._followed):
