@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from sqlalchemy import Delete, Table, bindparam, case, delete, func, select
@@ -91,9 +92,10 @@ class Retention:
             raise ConfigurationError(f"retention_days must be a positive number of days, not {days!r}")
         self._database = database
         self._kept_us = round(days * DAY_US)
-        begun_us = int(clock() * 1e6)  # what is recorded from now on may be of this process, and proves nothing
-        self._sanity = Sanity(clock, lambda before_us: _newest_us(database, min(before_us, begun_us)))
+        self._sanity = Sanity(clock, lambda before_us: _newest_us(database, before_us))
         self._due_us = 0
+        with suppress(StorageError):
+            self._sanity.now_us()  # before this process records anything, which would prove nothing
 
     def prune_if_due(self) -> None:
         """Prune, unless that happened within the hour. A database that cannot be written now is pruned another time."""

@@ -164,6 +164,7 @@ NEWEST_HOLD: Final = Statement(
     .where(_hold.state == bindparam("state"), _hold.expires_us < bindparam("before_us"))
     .order_by(_hold.expires_us.desc())
     .limit(literal_column("1"))
+    .offset(_zero)
 )
 NEWEST_WINDOW: Final = Statement(
     select(func.max(_window.start_us)).where(_window.start_us < bindparam("before_us"), _window.start_us > _zero)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import BigInteger, cast, func, select
+from sqlalchemy import literal_column, select
 
 from llmthrift_core.errors import StorageError
 from llmthrift_core.moments import DAY_US
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmthrift")
 
-_POSTGRESQL_NOW_US: Final = Statement(select(cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)))
+_POSTGRESQL_NOW_US: Final = Statement(select(literal_column("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS bigint)")))
 
 _ASK_EVERY_SECONDS: Final = 60.0
 _LEAP_US: Final = DAY_US
