@@ -139,6 +139,7 @@ class Request:
             enforce budgets.
         max_output_tokens: the longest of the answers that the call itself allows with a tier's model, or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
+        waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
     """
 
     model: str = ""
@@ -158,6 +159,7 @@ class Request:
     outgoing: Callable[[str | None], Outgoing] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
+    waits: Literal["here", "outside"] = "here"
 
 
 @dataclass(slots=True)

@@ -39,7 +39,7 @@ class Recorder:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
 
-    def hold(self, scope: Scope, *, provider: str | None, outgoing: Callable[[], Outgoing], max_output_tokens: int | None) -> Recorder:
+    def hold(self, scope: Scope, *, outgoing: Callable[[], Outgoing], max_output_tokens: int | None, **options: Any) -> Recorder:
         self.steps.append(("hold", scope.model, outgoing().text_tokens, max_output_tokens))
         if self._refuse:
             raise BudgetExceededError("no money is left")

@@ -98,7 +98,7 @@ def test_a_clamped_answer_is_shared_among_the_choices_and_nested_options_do_not_
 def test_what_has_no_bound_is_refused_with_a_name_and_a_remedy(thrift, bounded, provider):
     thrift.budgets.add(Budget(limit_usd="0.10"))
     block = {"type": "file", "file": {"file_id": "file-7"}}
-    with pytest.raises(BudgetExceededError, match=r"whole context .*128,000 tokens.*file-7.*give its bytes"):
+    with pytest.raises(BudgetExceededError, match=r"whole context of 128,000 tokens.*file-7.*give its bytes"):
         bounded(max_tokens=10).invoke([HumanMessage([{"type": "text", "text": "Read."}, block])])
     thrift.budgets.add(Budget(limit_usd="1.00"))
     bounded(max_tokens=10).invoke("Read.")
