@@ -93,7 +93,7 @@ class InputRatios:
     >>> ratios.learn("claude-sonnet-4-5", counted=1_000, actual=1_250)
     >>> ratios.learn("gpt-4o", counted=10, actual=40)
     >>> ratios.estimate("claude-sonnet-4-5", 2_000), ratios.estimate("gpt-4o", 8_000), ratios.estimate("gpt-5", 8_000)
-    (2500, 8187, 8000)
+    (2500, 8186, 8000)
     """
 
     def __init__(self) -> None:
