@@ -526,8 +526,7 @@ class Call:
         """Let budgets that only warn know what a call took, through a door that asks no budget."""
         if self.request.input_tokens is not None or is_observing():
             return
-        if isinstance(record, LateRecord):
-            fill = record.fill
+        if isinstance(record, LateRecord) and (fill := record.fill) is not None:
             record.fill = lambda late: (fill(late), self._tell(late))  # what it took is known when it is written
         else:
             self._tell(record)
