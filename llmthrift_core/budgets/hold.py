@@ -101,6 +101,10 @@ class Hold:
         # A count of ours is no proof that a model exceeds what it was told.
         return self._expected.output_tokens * (2 if self._expected.is_limited else 1)
 
+    def covers(self, output_tokens: int) -> bool:
+        """Whether so many tokens of a stream are within what was set aside for its output: nothing is written for them."""
+        return self._expected is None or self._counted(output_tokens, self._expected) <= self._expected.output_tokens
+
     def cover(self, output_tokens: int) -> None:
         """A stream has given so many tokens: if they are more than was set aside for its output, set aside up to a quarter more than that.
 
@@ -108,9 +112,9 @@ class Hold:
             BudgetExceededError: there is no room for more.
         """
         expected = self._expected
-        if expected is None or output_tokens <= self.covered_tokens:
+        if expected is None or self.covers(output_tokens):
             return
-        needed = output_tokens // (2 if expected.is_limited else 1) - expected.output_tokens
+        needed = self._counted(output_tokens, expected) - expected.output_tokens
         more = max(needed, expected.output_tokens // 4, _LEAST_EXTENSION_TOKENS)
         while True:
             try:
@@ -121,6 +125,10 @@ class Hold:
                     raise
                 more = max(needed, more // 4)  # near the end of the room in ever smaller steps, so that all of it is used
         expected.output_tokens += more
+
+    def _counted(self, output_tokens: int, expected: Expected) -> int:
+        # A cautious count of characters is no proof that a model exceeds what it was told.
+        return output_tokens // 2 if expected.is_limited else output_tokens
 
     def learn(self, usage: Usage) -> None:
         """What the call really used: the next reservations for such calls go by it."""

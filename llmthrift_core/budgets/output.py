@@ -38,6 +38,10 @@ class StreamedText:
         """No fewer tokens than have come: none of them is shorter than a byte."""
         return self._counted + self._bytes
 
+    def tokens_if_over(self, covered: int) -> int:
+        """The tokens that have come; as long as these are surely no more than `covered`, at most so many, and nothing is counted."""
+        return most if (most := self.at_most) <= covered else self.tokens()
+
     def tokens(self) -> int:
         """The tokens that have come."""
         if self._pieces:
