@@ -29,6 +29,11 @@ def awaits_whole(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_name == "agenerate"
 
 
+def streams(frame: FrameType | None) -> bool:
+    """Whether the frame is that of a stream."""
+    return frame is not None and frame.f_code.co_name in ("stream", "astream")
+
+
 def is_under_way(frame_id: int) -> bool:
     """Whether the frame of this id is among the callers of this code."""
     frame: FrameType | None = sys._getframe(1)

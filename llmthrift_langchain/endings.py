@@ -30,7 +30,7 @@ class Watch:
         ended: told at most once, on the event loop, of the exception that stands for the end.
     """
 
-    __slots__ = ("_callback", "_caller", "_gone", "_task")
+    __slots__ = ("_callback", "_caller", "_ended", "_gone", "_task")
 
     def __init__(self, task: asyncio.Task[Any], run_id: UUID, caller: FrameType | None, ended: Callable[[BaseException], None]) -> None:
         is_whole = awaits_whole(caller)
@@ -45,7 +45,8 @@ class Watch:
             with suppress(RuntimeError):  # the loop is closed, and with it every task that was cancelled
                 loop.call_soon_threadsafe(ended, asyncio.CancelledError() if is_whole else GeneratorExit())
 
-        self._task, self._callback = task, done
+        self._callback, self._ended = done, ended
+        self._task: asyncio.Task[Any] | None = task
         self._gone: weakref.ref[UUID] | None = None
         with suppress(TypeError):  # an id of a class that cannot be looked out for
             self._gone = weakref.ref(run_id, gone)
@@ -53,10 +54,18 @@ class Watch:
         task.add_done_callback(done)
 
     def stop(self) -> None:
-        """The run has ended by itself."""
-        self._task.remove_done_callback(self._callback)
-        self._gone = None
+        """The run has ended."""
+        task, self._task = self._task, None
+        self._gone = self._caller = None
+        if task is not None:
+            task.remove_done_callback(self._callback)
 
-    def is_over_in(self, task: asyncio.Task[Any] | None) -> bool:
-        """Whether a task that is about to call a model cannot be waiting for this run any more."""
-        return task is self._task and self._caller is not None and not is_under_way(self._caller)
+    @property
+    def is_awaited(self) -> bool:
+        """Whether this is a run of `ainvoke` that has not ended."""
+        return self._caller is not None
+
+    def end_if_over(self) -> None:
+        """End the run if its task does something else: it is about to call a model, and not from inside of this run."""
+        if self._caller is not None and not is_under_way(self._caller):
+            self._ended(asyncio.CancelledError())

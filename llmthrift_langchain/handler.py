@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
@@ -20,7 +21,7 @@ from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
-from llmthrift_langchain.callers import calling_frame
+from llmthrift_langchain.callers import calling_frame, streams
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
@@ -34,6 +35,8 @@ from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from langchain_core.messages import BaseMessage
 
     from llmthrift_core.thrift import Thrift
@@ -99,6 +102,7 @@ class ThriftCallbackHandler(RunFollower):
             call_site=call_site,
         )
         self._runs: dict[int, OpenRun] = {}  # by the number of the run's id, which itself must not be kept: see `endings`
+        self._awaited: WeakKeyDictionary[asyncio.Task[Any], list[Watch]] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     # --- model runs ---
@@ -272,8 +276,7 @@ class ThriftCallbackHandler(RunFollower):
         )
         task = asyncio.current_task() if asyncio._get_running_loop() is not None else None
         caller = calling_frame() if task is not None or self._enforce else None
-        if task is not None:
-            self._end_what_is_over_in(task)
+        request.stream = streams(caller)
         asks_cache = self._enforce and messages is not None and will_ask_cache(caller, thrift)
         limits = options.get("invocation_params") or {}
         bounds = None
@@ -306,14 +309,16 @@ class ThriftCallbackHandler(RunFollower):
                 self._fail(self._runs[next(iter(self._runs))], GeneratorExit(), [])
         self._runs[run.run_id] = run
         if task is not None:
-            run.watch = Watch(task, run_id, caller, partial(self._fail, run, generations=()))
+            self._watch(run, task, run_id, caller)
         announce(run, options.get("batch_size") or 1)
 
-    def _end_what_is_over_in(self, task: asyncio.Task[Any]) -> None:
-        """A task that calls a model waits for no other: what it still seems to wait for was cancelled."""
-        for earlier in announced(self.thrift):
-            if earlier.watch is not None and self._runs.get(earlier.run_id) is earlier and earlier.watch.is_over_in(task):
-                self._fail(earlier, asyncio.CancelledError(), [])
+    def _watch(self, run: OpenRun, task: asyncio.Task[Any], run_id: UUID, caller: FrameType | None) -> None:
+        earlier = self._awaited.get(task, ())
+        for watch in earlier:  # a task that calls a model waits for no other: what it still seems to wait for was given up
+            watch.end_if_over()
+        run.watch = Watch(task, run_id, caller, partial(self._fail, run, generations=()))
+        if run.watch.is_awaited:
+            self._awaited[task] = [*(watch for watch in earlier if watch.is_awaited), run.watch]
 
     def _fail(self, run: OpenRun, error: BaseException, generations: Sequence[Generation], *, was_sent: bool | None = None) -> None:
         """End a run without a whole answer. Does nothing where it has ended."""
