@@ -34,6 +34,11 @@ def streams(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_name in ("stream", "astream")
 
 
+def waits_in_thread(frame: FrameType | None) -> bool:
+    """Whether the frame is that of a synchronous method, which tells handlers of every end."""
+    return frame is not None and frame.f_code.co_name in ("generate", "stream")
+
+
 def is_under_way(frame_id: int) -> bool:
     """Whether the frame of this id is among the callers of this code."""
     frame: FrameType | None = sys._getframe(1)

@@ -21,7 +21,7 @@ from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
-from llmthrift_langchain.callers import calling_frame, streams
+from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
@@ -308,7 +308,7 @@ class ThriftCallbackHandler(RunFollower):
             with suppress(StopIteration, KeyError, RuntimeError):
                 self._fail(self._runs[next(iter(self._runs))], GeneratorExit(), [])
         self._runs[run.run_id] = run
-        if task is not None:
+        if task is not None and not waits_in_thread(caller):
             self._watch(run, task, run_id, caller)
         announce(run, options.get("batch_size") or 1)
 
