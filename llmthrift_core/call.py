@@ -349,7 +349,7 @@ class Call:
         self.is_open = False
         self._leave_flight()
         try:
-            self._record_ended(error, response, was_sent=was_sent)
+            self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
         except Exception as failure:
             self._give_up(failure)
 
