@@ -12,10 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Budgets
+    from llmthrift_core.budgets.hold import Hold
 
 _DEEPEST: Final = 16  # links of a chain of causes
 _WAITED_TOO_LONG: Final = frozenset({408, 499, 504, 524, 598, 599})
@@ -79,6 +84,25 @@ def may_be_billed(error: BaseException) -> bool:
         # A plain ConnectionError is how some clients say that there is no server.
         broke = broke or (bool(_WRAPPING_NAMES & _names(each)) and type(each) is not ConnectionError)
     return broke
+
+
+class HasBudgets(Protocol):
+    """A Thrift: its budgets are opened when they are asked for."""
+
+    @property
+    def budgets(self) -> Budgets: ...
+
+
+def may_have_taken(host: HasBudgets, hold: Hold | None, count: Callable[[], int] | None, needed: Mapping[str, Any]) -> Usage:
+    """What an attempt may have used that was sent, and of whose answer nothing came: as much as was, or would be, set aside for it.
+
+    Args:
+        count: counts the input; None where the door cannot.
+        needed: the arguments of `Budgets.may_take`.
+    """
+    if hold is not None and (usage := hold.expected_usage) is not None:
+        return usage
+    return Usage(estimated=True) if count is None else host.budgets.may_take(**{**needed, "input_tokens": count()})
 
 
 def _told_by(error: BaseException) -> bool | None:
