@@ -297,20 +297,21 @@ class Call:
         if not self.is_open:
             return
         self.is_open = False
+        record = None
         try:
             usage = response.taken()
             record = self._record(usage, response)
+            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
+            self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            self._thrift.ledger.append(record)
-            self._capture(record, response)
             use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._give_up(error)
+            self._give_up(error, is_recorded=record is not None)
         finally:
             self._leave_flight()
 
@@ -350,7 +351,7 @@ class Call:
         try:
             self._record_ended(error, response)
         except Exception as failure:
-            self._give_up(failure)
+            self._give_up(failure, error=error)
 
     def abandon(self) -> None:
         """End the call without a row: somebody else has recorded it, or it never began."""
@@ -429,9 +430,9 @@ class Call:
             record.escalated = 1
             if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
                 record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
-        self._settle(record.cost_nano_usd, tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+        self._settle(record.cost_nano_usd, tokens)
 
     def _attempted(self, model: str, provider: str | None) -> CallRecord:
         record = self._blank(model, provider, CallRecord)
@@ -468,13 +469,17 @@ class Call:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, failure: Exception, *, error: BaseException | None = None, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
+            if not is_recorded:  # a row of unknown cost, which changes nothing where there is one already
+                record = self._blank(self._model, self._provider, CallRecord)
+                record.error = None if error is None else type(error).__name__
+                self._thrift.ledger.append(record)
             self._settle(None, 0)
-        except Exception as error:  # the database: the hold expires
-            self._thrift.note_failure("budgets", error)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
         hold, self._hold = self._hold, None
