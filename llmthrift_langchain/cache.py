@@ -157,7 +157,7 @@ class ThriftCache(BaseCache):
         try:
             found = None
             question = self._question(prompt, llm_string)
-            if question is not None and question.key is not None and self.thrift.cache.holds(question.key):
+            if question is not None and question.key is not None and self.thrift.cache.answers_at_once(question.key):
                 found = self._look_up(question)
             elif question is not None:
                 found = await asyncio.to_thread(self._look_up, question)

@@ -299,6 +299,7 @@ class Budgets:
 
     def release_expired(self) -> int:
         """Give back what holds past their time have set aside. Also happens by itself. Returns how many there were."""
+        self._settlements.catch_up()  # what a call took must not come back as unspent before it is settled
         return self._store.expire(self._now_us())
 
     # --- steps ---

@@ -93,6 +93,12 @@ class ExactCache:
         """Whether memory has the entry, live or not."""
         return key in self._memory
 
+    def answers_at_once(self, key: bytes) -> bool:
+        """Whether memory has the entry, and need not ask a server whether it was removed meanwhile."""
+        if key not in self._memory:
+            return False
+        return not self._coherence_seconds or time.monotonic() - self._checked_at < self._coherence_seconds
+
     def lookup(self, key: bytes, policy: CachePolicy) -> Entry | None:
         """The live entry with this key that the policy accepts, or None."""
         expired = False
