@@ -1,0 +1,5 @@
+"""What a model call consumed, and how an answer tells it."""
+
+from llmthrift_core.usage.usage import UNIT_OF_FIELD, Usage, counts_of
+
+__all__ = ["UNIT_OF_FIELD", "Usage", "counts_of"]
