@@ -13,8 +13,6 @@ from llmthrift_core.storage.faults import UnavailableError
 
 logger = logging.getLogger("llmthrift.storage")
 
-# For how long a call waits for a server that says nothing. Locks of others are waited for as long as `busy_timeout_seconds`.
-ANSWER_SECONDS: Final = 2.0
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -27,11 +25,13 @@ class Circuit:
 
     Args:
         name: where the server is, without its password.
+        answer_seconds: how long an attempt may wait for the server.
         clock: seconds that never go back.
     """
 
-    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, name: str, *, answer_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
+        self._answer_seconds = answer_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._pause = _FIRST_PAUSE_SECONDS
@@ -44,22 +44,23 @@ class Circuit:
         """Whether the server did not answer the last attempt."""
         return self._until is not None
 
-    def enter(self) -> None:
-        """Go on if the server answers, or if this is the attempt that finds out.
+    def enter(self) -> bool:
+        """Go on if the server answers, or if this is the attempt that finds out: True then.
 
         Raises:
             UnavailableError: it does not, and it is too early to try again.
         """
         if self._until is None:
-            return
+            return False
         with self._lock:
             now = self._clock()
             if self._until is None:
-                return
+                return False
             if now < self._until:
                 raise UnavailableError(f"{self._reason}; it is tried again in {self._until - now:.1f} s")
             # Others keep out while this attempt waits. If nobody ever tells how it ended, the next one comes then.
-            self._until = now + self._pause + ANSWER_SECONDS
+            self._until = now + self._pause + self._answer_seconds
+            return True
 
     def failed(self, error: UnavailableError) -> None:
         """The server did not answer."""

@@ -65,7 +65,7 @@ class Database:
         self._opening = threading.Lock()
         self._connected: Backend | None = None
         self._closed = False
-        self._circuit = Circuit(str(location))
+        self._circuit = Circuit(str(location), answer_seconds=busy_timeout_seconds + 1.0)
         _open_databases.add(self)
 
     @classmethod
@@ -80,8 +80,8 @@ class Database:
 
         Args:
             url: a path, ":memory:", a SQLAlchemy URL, or None for $LLMTHRIFT_URL, else ./llmthrift.db.
-            busy_timeout_seconds: how long to wait for other writers, and for PostgreSQL's first connection. After that a PostgreSQL that
-                says nothing is waited for two seconds, and then not at all until one attempt has shown that it answers again.
+            busy_timeout_seconds: how long to wait for other writers. A PostgreSQL that says nothing is waited for a second longer, and then
+                not at all until one attempt has shown that it answers again.
             synchronous: of SQLite: "NORMAL" survives the death of the process, "FULL" also the loss of power.
 
         Raises:
@@ -192,8 +192,6 @@ class Database:
         except BaseException:
             backend.close()
             raise
-        if isinstance(backend, PostgreSQLBackend):
-            backend.is_patient = False
         return backend
 
     def _before_fork(self) -> None:

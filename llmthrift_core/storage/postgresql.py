@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from llmthrift_core.errors import MissingExtraError, StorageError
 from llmthrift_core.storage.backend import Row
 from llmthrift_core.storage.bounded_connection import connection_class
-from llmthrift_core.storage.circuit import ANSWER_SECONDS, Circuit
+from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.storage.faults import ClosedError, UnavailableError, storage_error
 from llmthrift_core.storage.half_vectors import teach_psycopg
 from llmthrift_core.storage.location import Location
@@ -27,7 +27,6 @@ _POOL_OVERFLOW: Final = 10
 _TURN_SECONDS: Final = 30.0
 # A report, a migration or an erasure may keep the server busy for so long.
 _LONG_ANSWER_SECONDS: Final = 300.0
-_LEAST_ANSWER_SECONDS: Final = 0.5
 # Where there is a network, the kernel notices that nobody is there any more.
 _KEEPALIVE: Final = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -100,15 +99,12 @@ class PostgreSQLBackend:
     """Two small pools: one in autocommit for hot statements, one for SQLAlchemy connections.
 
     What goes wrong on a connection, or while one is made, leaves this class as StorageError: `failure` is the one place. Hot statements
-    wait two seconds for a server that says nothing (`busy_timeout_seconds` longer than others hold a lock), then the circuit is open.
+    wait a second longer than `busy_timeout_seconds` for a server that says nothing, then the circuit is open.
 
     Args:
         location: where the database is.
-        busy_timeout_seconds: how long to wait for locks of others, and for the first connection.
+        busy_timeout_seconds: how long to wait for a connection, and for locks of others.
         circuit: of this server; connections that are made anew share it.
-
-    Attributes:
-        is_patient: the first connection is being made: a server that is just starting gets the whole busy timeout.
 
     Raises:
         MissingExtraError: psycopg is not installed.
@@ -125,20 +121,20 @@ class PostgreSQLBackend:
         self.driver_errors: tuple[type[Exception], ...] = (psycopg.Error, UnicodeError, OverflowError, OSError)
         self._reported_errors: tuple[type[Exception], ...] = (SQLAlchemyError, psycopg.Error)
         self._disconnects: Final = (psycopg.OperationalError, psycopg.InterfaceError)
-        self.is_patient = True
         self._name = str(location)
         self._closed = False
         self._circuit = circuit
         self._turns = Turns(_POOL_CONNECTIONS + _POOL_OVERFLOW)
-        self._answer_seconds = max(_LEAST_ANSWER_SECONDS, min(ANSWER_SECONDS, busy_timeout_seconds))
-        self._lock_seconds = busy_timeout_seconds + 1.0
+        self._answer_seconds = busy_timeout_seconds + 1.0
         lock_ms = max(1, int(busy_timeout_seconds * 1000))  # 0 would mean "for ever"
-        read_ms = int(self._answer_seconds * 900)
         connect_args = {name: value for name, value in _KEEPALIVE.items() if name not in location.url.query}
-        connect_args.setdefault("tcp_user_timeout", int(self._lock_seconds * 1000))
-        patience = max(2, math.ceil(busy_timeout_seconds))
+        connect_args.setdefault("tcp_user_timeout", int(self._answer_seconds * 1000))
+        connect_args.setdefault("connect_timeout", max(1, math.ceil(busy_timeout_seconds)))
 
-        def engine(*, silence_seconds: float, statement_ms: int, **options: Any) -> Engine:
+        def engine(*, longest_seconds: float, **options: Any) -> Engine:
+            # The server gives up a little earlier, so that a statement that is only slow does not count as silence.
+            statement_ms = int(longest_seconds * 1000) - 500
+
             made = create_engine(
                 location.url,
                 connect_args=connect_args,
@@ -150,9 +146,8 @@ class PostgreSQLBackend:
             )
 
             def connect(_dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
-                parameters.setdefault("connect_timeout", patience if self.is_patient else math.ceil(ANSWER_SECONDS))
                 connection = connection_class().connect(*arguments, **parameters)
-                connection.silence_seconds = self._lock_seconds
+                connection.silence_seconds = self._answer_seconds
                 return connection
 
             def set_limits(connection: Any, _: Any) -> None:
@@ -160,14 +155,13 @@ class PostgreSQLBackend:
                 connection.execute(f"SET statement_timeout = {statement_ms}")
                 if not connection.autocommit:
                     connection.commit()
-                connection.silence_seconds = silence_seconds
 
             event.listen(made, "do_connect", connect)
             event.listen(made, "connect", set_limits)
             return made
 
-        self._hot = engine(silence_seconds=self._answer_seconds, statement_ms=read_ms, isolation_level="AUTOCOMMIT")
-        self._cold = engine(silence_seconds=self._answer_seconds, statement_ms=int(_LONG_ANSWER_SECONDS * 1000), pool_pre_ping=True)
+        self._hot = engine(longest_seconds=self._answer_seconds, isolation_level="AUTOCOMMIT")
+        self._cold = engine(longest_seconds=_LONG_ANSWER_SECONDS, pool_pre_ping=True)
 
         def allow_long_answers(connection: Any, *_: Any) -> None:
             connection.silence_seconds = _LONG_ANSWER_SECONDS
@@ -181,12 +175,11 @@ class PostgreSQLBackend:
 
     def begin(self, *, upkeep: bool) -> tuple[PoolProxiedConnection, Any]:
         """A connection inside a transaction, and its cursor. Raises StorageError."""
-        seconds = _LONG_ANSWER_SECONDS if upkeep else self._lock_seconds
-        # The server gives up a little earlier, so that a statement that is only slow does not count as silence.
-        text = f"BEGIN; SET LOCAL statement_timeout = {int(seconds * 1000) - 500}"
+        text = f"BEGIN; SET LOCAL statement_timeout = {int(_LONG_ANSWER_SECONDS * 1000) - 500}" if upkeep else "BEGIN"
         borrowed, cursor, _ = self._on_live_connection("cannot write", lambda cursor: cursor.execute(text, prepare=False))
-        driver: Any = borrowed.driver_connection
-        driver.silence_seconds = seconds
+        if upkeep:
+            driver: Any = borrowed.driver_connection
+            driver.silence_seconds = _LONG_ANSWER_SECONDS
         return borrowed, cursor
 
     def give_back(self, borrowed: PoolProxiedConnection) -> None:
@@ -204,6 +197,8 @@ class PostgreSQLBackend:
         found = storage_error(error, f"{doing}: {self._name}")
         if isinstance(found, UnavailableError):
             self._circuit.failed(found)
+        elif getattr(error, "sqlstate", None) is not None:
+            self._circuit.answered()  # if only to refuse
         return found
 
     def transaction(self, *, upkeep: bool = False) -> PostgreSQLTransaction:
@@ -259,14 +254,15 @@ class PostgreSQLBackend:
     def _on_live_connection(self, doing: str, action: Callable[[Any], T]) -> tuple[PoolProxiedConnection, Any, T]:
         """Run on a pooled connection; once more on a new one if the server had closed it while it lay in the pool."""
         self._require_open()
-        self._circuit.enter()
+        finds_out = self._circuit.enter()
         if not self._turns.take(_TURN_SECONDS):
             raise StorageError(
                 f"{doing}: {self._name}: none of {_POOL_CONNECTIONS + _POOL_OVERFLOW} connections came free within {_TURN_SECONDS:g} s; "
                 "run fewer threads at once, or look for what keeps the server busy"
             )
         try:
-            self._circuit.enter()  # those who waited for a silent server have told meanwhile
+            if not finds_out:
+                self._circuit.enter()  # those who waited for a silent server have told meanwhile
             return self._borrowed(doing, action)
         except BaseException:
             self._turns.give_back()
@@ -283,7 +279,7 @@ class PostgreSQLBackend:
                 result = action(cursor)
             except BaseException as error:
                 driver = borrowed.driver_connection
-                was_lost = isinstance(error, self._disconnects) and getattr(driver, "broken", True)
+                was_lost = isinstance(error, self._disconnects) and getattr(driver, "closed", True)
                 is_silent = was_lost and getattr(driver, "is_silent", False)
                 if was_lost or not isinstance(error, self.driver_errors):
                     borrowed.invalidate()

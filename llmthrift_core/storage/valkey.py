@@ -9,7 +9,7 @@ from hashlib import sha1
 from typing import Any, Final, Self
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
-from llmthrift_core.storage.circuit import ANSWER_SECONDS, Circuit
+from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.storage.faults import UnavailableError
 
 _SCHEMES: Final = ("valkey://", "valkeys://", "redis://", "rediss://", "unix://")
@@ -34,7 +34,7 @@ class ValkeyServer:
 
     Args:
         url: "valkey://[user:password@]host:port/0", "redis://...", with "s" for TLS, or "unix:///path".
-        timeout_seconds: how long to wait for a connection, and for an answer: two seconds at most.
+        timeout_seconds: how long to wait for a connection, and for an answer.
 
     Raises:
         ConfigurationError: a URL that cannot be used.
@@ -53,8 +53,8 @@ class ValkeyServer:
         if not isinstance(url, str) or not url.startswith(_SCHEMES):
             raise ConfigurationError(f"not the URL of a Valkey or Redis server: {shown!r}; accepted are {', '.join(_SCHEMES)}")
         self.url = shown
-        self._circuit = Circuit(shown)
-        answer_seconds = max(_LEAST_ANSWER_SECONDS, min(timeout_seconds, ANSWER_SECONDS))
+        answer_seconds = max(_LEAST_ANSWER_SECONDS, timeout_seconds)
+        self._circuit = Circuit(shown, answer_seconds=answer_seconds)
         # Typed as Any: the client's annotations leave open whether its answers are to be awaited.
         self._error = valkey.ValkeyError
         self._unreachable = (valkey.ConnectionError, valkey.TimeoutError)

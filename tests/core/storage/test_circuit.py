@@ -29,7 +29,7 @@ def clock() -> Seconds:
 
 @pytest.fixture
 def circuit(clock: Seconds) -> Circuit:
-    return Circuit("a server", clock=clock)
+    return Circuit("a server", answer_seconds=2.0, clock=clock)
 
 
 def is_refused(circuit: Circuit) -> bool:
