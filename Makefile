@@ -1,19 +1,23 @@
 # Every target creates the virtual environment that it needs. Nothing but Python 3.11+ and a package index is required.
+# constraints.txt holds the versions that were tested; `make newest` renews it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= auto
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test stress lint typecheck notebooks bench clean
+.PHONY: demo test stress lint typecheck notebooks bench newest peers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmthrift demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 stress: $(VENV)/.dev
-	LLMTHRIFT_STRESS=long $(BIN)/python -m pytest tests/stress
+	LLMTHRIFT_STRESS=long $(PYTEST) tests/stress
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -29,20 +33,29 @@ notebooks: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
+# Renew constraints.txt with the newest releases that pyproject.toml allows, run the suite with them, and say what is held back.
+newest:
+	PYTHON=$(PYTHON) bash .ci/newest
+
+# Run the unit tests of langchain-core and langchain without and with metering: nothing may differ.
+peers: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement .ci/peers.txt
+	$(BIN)/python .ci/peers.py
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[demo]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[dev]'
 	touch $@
 
-$(VENV)/.bench: pyproject.toml benchmarks/requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' -r benchmarks/requirements.txt
+$(VENV)/.bench: pyproject.toml constraints.txt benchmarks/requirements.txt | $(BIN)/python
+	$(INSTALL) '.[dev]' --requirement benchmarks/requirements.txt
 	touch $@
