@@ -430,7 +430,8 @@ class Thrift:
             "routing": [part.health() for part in others],
             "failures": dict(self._failures),
         }
-        alerts = [*(("cache", part.alerts) for part in (self.cache, *kept)), *(("ledger", part.alerts) for part in others)]
+        alerts: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
+        alerts += [("cache", part.alerts) for part in kept] + [("ledger", part.alerts) for part in others]
         valkey_url = None if self.valkey is None else self.valkey.url
         return {"observing": is_observing(), "valkey": valkey_url, **health_of(self.database, parts, alerts, now_us=self.now_us())}
 
