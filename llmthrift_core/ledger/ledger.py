@@ -172,7 +172,7 @@ class Ledger:
         """Store the text of a call, redacted. Never raises."""
         prompt, answer = self._redacted(prompt), self._redacted(answer)
         if prompt is not None or answer is not None:
-            self._writer.put(Capture(request_id, at_us, user, prompt, answer))
+            self._writer.put(Capture(request_id, at_us, None if user is None else clean_name(user), prompt, answer))
 
     def record_cost(
         self,

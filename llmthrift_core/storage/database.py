@@ -70,6 +70,7 @@ class Database:
         self._holding_opening = False
         self._connected: Backend | None = None
         self._file: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None
         self._replaced = 0
         self._closed = False
         _open_databases.add(self)
@@ -221,12 +222,13 @@ class Database:
             if isinstance(self._connected, SQLiteFile) and _file_at(path) != self._file:
                 logger.error("%s was deleted or replaced while it was open; it is opened anew, and what it held is gone", path)
                 self._replaced += 1
-                # Closed first, and its log taken away: shared by two databases in one process, it would be safe for neither.
+                # Closed first: with two logs of one name open in a process, SQLite's locks would not hold.
                 self._connected.retire()
                 self._connected = None
-                if _file_at(path) is None:
-                    for suffix in ("-wal", "-shm"):
-                        path.with_name(path.name + suffix).unlink(missing_ok=True)
+                # SQLite leaves the log of a file that has moved: beside another file of that name it would be taken for that one's.
+                if _file_at(path) is None or _file_at(_log_of(path)) == self._log:
+                    for log in (_log_of(path), path.with_name(path.name + "-shm")):
+                        log.unlink(missing_ok=True)
         return self._backend()
 
     def _connect(self) -> Backend:
@@ -243,7 +245,7 @@ class Database:
             backend.close()
             raise
         if location.path is not None:
-            self._file = _file_at(location.path)
+            self._file, self._log = _file_at(location.path), _file_at(_log_of(location.path))
         return backend
 
     def _before_fork(self) -> None:
@@ -266,6 +268,10 @@ class Database:
             self._connected = None
         self._opening = threading.Lock()
         self._holding_opening = False
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
