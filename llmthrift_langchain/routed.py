@@ -39,6 +39,7 @@ from llmthrift_langchain.semantic import semantic_use
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_langchain.router import ChatRouter
+    from llmthrift_langchain.structured import Asked
 
 
 class RoutedCall(DoorCall[AIMessage]):
@@ -60,6 +61,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._config = config
         self._run_id: UUID | None = config.get("run_id")
         bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
+        self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         mode = arguments.pop("cache", None)
         max_tier = arguments.pop("max_tier", None) or router.max_tier
         self._stop = stop if stop is not None else router.stop
@@ -125,6 +127,7 @@ class RoutedCall(DoorCall[AIMessage]):
         config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
         self._run_id = None
         if call.hit is not None:
+            self._tell(self._tier_of(call.hit.model, call.hit.provider))
             generation = marked_answer(call)[0]
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
@@ -133,13 +136,28 @@ class RoutedCall(DoorCall[AIMessage]):
         if self._rejected is not None and self._is_kept:
             from llmthrift_langchain.replay import CachedAnswer
 
-            _, name, message = self._rejected
+            tier_name, name, message = self._rejected
+            self._tell(tier_name)
             return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
+        self._tell(call.tier)
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
         return tier.model, config, arguments
+
+    def _tell(self, tier: str) -> None:
+        """Who parses the answer needs to know whose it is."""
+        if self._asked is not None:
+            self._asked.tier = tier
+
+    def _tier_of(self, model: str, provider: str | None) -> str:
+        """The tier whose model gave a cached answer: by its name, which may have become a snapshot's, then by its provider."""
+        tiers = self._router.tiers
+        named = [name for name, tier in tiers.items() if model == tier.name or model.startswith(f"{tier.name}-")]
+        alike = [name for name, tier in tiers.items() if provider is not None and provider == tier.provider]
+        longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
+        return next(iter([*longest, *alike]), self._router.baseline_within(self._tiers))
 
     def grew(self, content: str | list[Any]) -> None:
         """A piece of a stream has come: its hold grows with it.

@@ -32,7 +32,7 @@ from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.response import merge
 from llmthrift_langchain.routed import Finisher, RoutedCall, with_handler
 from llmthrift_langchain.run_follower import follow_runs
-from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare, structured_output
+from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -375,13 +375,10 @@ class ChatRouter(BaseChatModel):
         return cast("Runnable[LanguageModelInput, AIMessage]", self.bind(llmthrift_bound=bind_tools(self._tiers, tools, **kwargs)))
 
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
-        """Structured output through whichever model is chosen.
+        """Structured output through whichever model is chosen, parsed as that model's own integration parses it."""
+        from llmthrift_langchain.structured import routed_structure  # a pydantic class, which most programs never need
 
-        Raises:
-            ConfigurationError: the models parse this method differently.
-        """
-        bound, assemble = structured_output(self._tiers, schema, include_raw=include_raw, **kwargs)
-        return assemble(self.bind(llmthrift_bound=bound))
+        return routed_structure(self, self._tiers, schema, include_raw=include_raw, **kwargs)
 
     # --- description ---
 
@@ -436,6 +433,8 @@ class ChatRouter(BaseChatModel):
         tier = self._tiers[baseline := self.baseline_within(self._tier_names)]
         arguments = dict(kwargs)
         bound = arguments.pop("llmthrift_bound", None) or {}
+        if (asked := arguments.pop("llmthrift_asked", None)) is not None:
+            asked.tier = baseline
         for ours in ("cache", "max_tier"):
             arguments.pop(ours, None)
         if (stop := stop if stop is not None else self.stop) is not None:

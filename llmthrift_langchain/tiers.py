@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableBinding
 
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
@@ -78,37 +78,6 @@ def bind_tools(tiers: Mapping[str, Tier], tools: Sequence[Any], **kwargs: Any) -
     return {name: _bound_arguments(tier.model.bind_tools(tools, **kwargs)) for name, tier in tiers.items()}
 
 
-def structured_output(
-    tiers: Mapping[str, Tier], schema: Any, **kwargs: Any
-) -> tuple[dict[str, dict[str, Any]], Callable[[Runnable[Any, Any]], Runnable[Any, Any]]]:
-    """For each tier the keyword arguments of its own structured output, and how to parse what any of them answers.
-
-    Models of one class parse alike. A mixed set uses function calling, which every provider's adapter parses alike, unless the caller
-    names a method.
-
-    Raises:
-        ConfigurationError: the models cannot be parsed alike with the given method.
-    """
-    if len({type(tier.model) for tier in tiers.values()}) > 1 and "method" not in kwargs:
-        kwargs = {**kwargs, "method": "function_calling"}
-    pipelines = {name: tier.model.with_structured_output(schema, **kwargs) for name, tier in tiers.items()}
-    split = {name: _split(pipeline) for name, pipeline in pipelines.items()}
-    kinds = {tuple(type(step).__name__ for step in rest) for _, rest, _ in split.values()}
-    if len(kinds) > 1:
-        raise ConfigurationError(
-            f"the models of this router parse structured output differently ({sorted(kinds)}); pass method='function_calling'"
-        )
-    _, rest, has_raw = next(iter(split.values()))
-
-    def assemble(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
-        first: Runnable[Any, Any] = RunnableParallel(raw=model) if has_raw else model
-        for step in rest:
-            first = first | step
-        return first
-
-    return {name: bound for name, (bound, _, _) in split.items()}, assemble
-
-
 def common_profile(tiers: Mapping[str, Tier]) -> ModelProfile | None:
     """What every model can do: the lowest of their limits, and only capabilities that all of them have."""
     profiles = [tier.model.profile for tier in tiers.values()]
@@ -140,14 +109,3 @@ def _bound_arguments(bound: Runnable[Any, Any]) -> dict[str, Any]:
     if not isinstance(bound, RunnableBinding):
         raise ConfigurationError(f"cannot bind tools through a router to a model that returns {type(bound).__name__}")
     return dict(bound.kwargs)
-
-
-def _split(pipeline: Runnable[Any, Any]) -> tuple[dict[str, Any], list[Runnable[Any, Any]], bool]:
-    """A structured-output pipeline as (model's arguments, the steps after the model, whether the raw message is kept)."""
-    if isinstance(pipeline, RunnableSequence):
-        first, *rest = pipeline.steps
-        if isinstance(first, RunnableBinding):
-            return dict(first.kwargs), rest, False
-        if isinstance(first, RunnableParallel) and isinstance(raw := first.steps__.get("raw"), RunnableBinding):
-            return dict(raw.kwargs), rest, True
-    raise ConfigurationError(f"cannot route structured output of this shape: {type(pipeline).__name__}")
