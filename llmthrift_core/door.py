@@ -1,7 +1,8 @@
 """One call through a door that drives a model or a router: the steps that every framework's adapter takes, in their order.
 
 An adapter turns messages into a `Request` and answers into a `Response`, calls the model, and asks here what comes next. The steps are
-plain functions; what waits for them, in a thread or on an event loop, are the four functions at the end.
+plain functions; what waits for them, in a thread or on an event loop, are the functions at the end. Whatever touches a database on the
+way is done off the event loop.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ class DoorCall(ABC, Generic[Answer]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close(error)
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await aclose(self, error)
+
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
         if os.getpid() != self._process:
@@ -117,18 +124,23 @@ class DoorCall(ABC, Generic[Answer]):
 
     @property
     def is_quick(self) -> bool:
-        """Whether `begin` will find its answer in memory, and ask no model which one to call."""
+        """Whether `begin` touches no database, and asks no model which one to call."""
         use, route = self.request.cache, self.request.route
         if use is not None and use.mode == "on":
-            in_memory: bool = self._thrift.cache.holds(use.key)
-            return in_memory
-        return not self._thrift.budgets.are_kept and not (route is not None and route.policy.waits)
+            at_once: bool = self._thrift.cache.answers_at_once(use.key, use.policy)
+            return at_once
+        return self._thrift.budgets.are_known_to_be_none and not (route is not None and route.policy.waits)
 
     @property
     def writes(self) -> bool:
-        """Whether `finished` will write to the cache or the budgets."""
+        """Whether `finished` will write to the cache, the budgets or, since it must not return before, the ledger."""
         use = self.request.cache
-        return self.call.holds_money or (self.call.hit is None and use is not None and use.mode != "off")
+        return self.settles or (self.call.hit is None and use is not None and use.mode != "off")
+
+    @property
+    def settles(self) -> bool:
+        """Whether to end the call, however it ends, writes to a database."""
+        return self._call is not None and self._call.is_open and (self._call.holds_money or self._thrift.durability == "sync")
 
     # --- attempts ---
 
@@ -150,7 +162,36 @@ class DoorCall(ABC, Generic[Answer]):
         if call.tier is not None:
             self._tried.append(call.tier)
         call.attempt(following, *self._model_of(following), reason="fallback", error=error)
+        if self._is_closed:  # it was given up meanwhile
+            call.abandon()
+            return False
         return True
+
+    # --- streams ---
+
+    @abstractmethod
+    def _streamed_tokens(self) -> int:
+        """How many tokens of a stream have come, cautiously counted."""
+
+    @abstractmethod
+    def broken_off(self, error: BaseException) -> None:
+        """A stream ended early: what had come is settled and recorded, and not stored."""
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether more of a stream has come than was set aside for it."""
+        return self.call.holds_money and self.call.is_outgrown(self._streamed_tokens())
+
+    def grow(self) -> None:
+        """A piece of a stream has come: its hold grows with it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more; the stream is to be stopped.
+        """
+        if self.is_outgrown:
+            self.call.extend(self._streamed_tokens())
+
+    # --- answers ---
 
     @property
     def is_reviewed(self) -> bool:
@@ -251,6 +292,41 @@ async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out:
     if driven.review_waits:
         return await in_own_thread(partial(driven.escalated, answer, is_out=is_out))
     return await asyncio.to_thread(driven.escalated, answer, is_out=is_out)
+
+
+async def afailed(driven: DoorCall[Any], error: BaseException) -> bool:
+    """As `DoorCall.failed`, off the event loop."""
+    if not _may_wait(error):
+        return driven.failed(error)
+    return await asyncio.to_thread(driven.failed, error)
+
+
+async def agrow(driven: DoorCall[Any]) -> None:
+    """As `DoorCall.grow`, off the event loop."""
+    if driven.is_outgrown:
+        await asyncio.to_thread(driven.grow)
+
+
+async def abreak_off(driven: DoorCall[Any], error: BaseException) -> None:
+    """As `DoorCall.broken_off`, off the event loop. For asynchronous generators, which may wait when their reader leaves."""
+    if driven.settles and (_may_wait(error) or isinstance(error, GeneratorExit)):
+        await asyncio.to_thread(driven.broken_off, error)
+    else:
+        driven.broken_off(error)
+
+
+async def aclose(driven: DoorCall[Any], error: BaseException | None) -> None:
+    """As `DoorCall.close`, off the event loop."""
+    if driven.settles and (error is None or _may_wait(error)):
+        driven._is_closed = True  # for what is under way in other threads
+        await asyncio.to_thread(driven.close, error)
+    else:
+        driven.close(error)
+
+
+def _may_wait(error: BaseException) -> bool:
+    # A coroutine that is thrown away must not wait for anything any more, and nothing should hold up the end of the process.
+    return isinstance(error, Exception | asyncio.CancelledError)
 
 
 async def afinish(driven: DoorCall[Answer], answer: Answer | None) -> None:

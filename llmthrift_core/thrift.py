@@ -63,6 +63,7 @@ class Thrift:
         cache_memory_entries: cached answers that are kept in memory, in front of the database.
         valkey_url: a Valkey or Redis server that keeps budgets and cached answers instead of the database, such as
             "valkey://host:6379/0"; None for $LLMTHRIFT_VALKEY_URL, else the database keeps them.
+        open_now: False, where calls are only metered, leaves it to the thread that writes them, which logs what cannot be opened.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
@@ -90,6 +91,7 @@ class Thrift:
         busy_timeout_seconds: float = 5.0,
         cache_memory_entries: int = 10_000,
         valkey_url: str | None = None,
+        open_now: bool = True,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -108,23 +110,21 @@ class Thrift:
             "cache_memory_entries": cache_memory_entries,
             "valkey_url": valkey_url,
         }
-        self.capture = capture
-        self.durability = durability
+        self.capture, self.durability = capture, durability
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
         self._prices = prices
         self._clock = clock or time.time
         self._redact = redact
         self._retention_days = retention_days
-        self._synchronous = synchronous
-        self._busy_timeout_seconds = busy_timeout_seconds
+        self._synchronous, self._busy_timeout_seconds, self._opens = synchronous, busy_timeout_seconds, open_now
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
         self._closed = False
-        if not is_disabled():
+        if open_now and not is_disabled():
             # Open now: a wrong URL should fail here, not in the first call, and a budget should be known before the database can fail.
             _ = self.ledger, self.cache, self.budgets
 
@@ -135,7 +135,7 @@ class Thrift:
         """The engine and its connections."""
         from llmthrift_core.storage.database import Database
 
-        return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous)
+        return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous, now=self._opens)
 
     @cached_property
     def shared(self) -> Shared:

@@ -116,6 +116,11 @@ def tokenizer_status() -> list[TokenizerFile]:
     return [TokenizerFile(name, next((path for path, _ in _files(name)), None)) for name in _HASHES]
 
 
+def is_loaded(model: str | None = None) -> bool:
+    """Whether counting for this model reads no file any more."""
+    return bool(_loaded) and _vocabulary(model)[0] in _loaded
+
+
 _loaded: dict[str, Encoding | None] = {}
 _loading = ForkedLock()
 

@@ -146,8 +146,8 @@ class ThriftCache(BaseCache):
         except Exception as error:
             self.thrift.note_failure("cache", error)
             question = found = None
-        if found is None:
-            self._reserve(question)
+        if found is None and (run := self._unreserved(question)) is not None:
+            run.reserve()
         return found
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
@@ -157,15 +157,15 @@ class ThriftCache(BaseCache):
         try:
             found = None
             question = self._question(prompt, llm_string)
-            if question is not None and question.key is not None and self.thrift.cache.holds(question.key):
+            if question is not None and question.key is not None and self.thrift.cache.answers_at_once(question.key, self.policy):
                 found = self._look_up(question)
             elif question is not None:
                 found = await asyncio.to_thread(self._look_up, question)
         except Exception as error:
             self.thrift.note_failure("cache", error)
             question = found = None
-        if found is None:
-            self._reserve(question)
+        if found is None and (run := self._unreserved(question)) is not None:
+            await asyncio.to_thread(run.reserve)
         return found
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -261,11 +261,11 @@ class ThriftCache(BaseCache):
         mode = current_cache_mode() if mode is None else mode
         return _Question(hash((prompt, llm_string)), key, fields, identity.model, run, mode, attribution, semantic)
 
-    def _reserve(self, question: _Question | None) -> None:
-        """A miss under an enforcing handler. Its exception is the only one that leaves a lookup, and what stops LangChain's call."""
+    def _unreserved(self, question: _Question | None) -> OpenRun | None:
+        """After a miss: the run whose enforcing handler waited for that. What its reservation raises is the only exception that leaves a
+        lookup, and stops LangChain's call."""
         run = open_runs.next_unreserved(self.thrift) if question is None or question.run is None else question.run
-        if run is not None:
-            run.reserve()
+        return None if run is None or run.bounds is None else run
 
     def _look_up(self, question: _Question) -> list[Generation] | None:
         use = self._use(question)

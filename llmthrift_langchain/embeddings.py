@@ -114,10 +114,11 @@ class ThriftEmbeddings(Embeddings):
                 else:
                     vectors = await self.embeddings.aembed_documents(missing)
             except Exception as error:
-                self._record(0, started, error=error)
+                await asyncio.to_thread(self._record, 0, started, error=error)
                 raise
             await asyncio.to_thread(self._learn, missing, vectors, kind, found, started)
-        self._record_hits(saved)
+        if saved:
+            await asyncio.to_thread(self._record_hits, saved)
         return [found[text] for text in texts]
 
     def _call(self, texts: list[str], call: Any, started: float) -> list[Vector]:

@@ -51,8 +51,9 @@ class ThriftCallbackHandler(RunFollower):
         thrift: where to record.
         user, feature, session, request_type, prompt_version, config_version, call_site, tags: attribution for calls whose run
             metadata and surrounding `attribute(...)` do not give it.
-        enforce: reserve what a call may take in the budgets of `thrift`, and refuse the call where there is no room. The database is
-            written on the event loop then, some 100 us for a call; a router or `thrifty` does so off it.
+        enforce: reserve what a call may take in the budgets of `thrift`, and refuse the call where there is no room. LangChain gives a
+            handler no place to wait in, so that the budgets are written on the event loop then, some 100 us for a call; so are rows
+            with durability="sync". A router or `thrifty` does neither on it.
 
     >>> from llmthrift_core import Thrift
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -354,7 +355,9 @@ class _ProcessHandler(ThriftCallbackHandler):
         if not hasattr(self, "thrift"):
             from llmthrift_core.thrift import Thrift
 
-            super().__init__(Thrift())
+            super().__init__(thrift := Thrift(open_now=False))
+            if not is_disabled():
+                _ = thrift.ledger  # whose modules take a while to load
 
 
 @cache
@@ -368,6 +371,7 @@ def _hook() -> None:
 
 if os.environ.get(_METER):
     _hook()
+    _ProcessHandler()  # not when LangChain first asks for it: that may be on an event loop
 
 
 @contextmanager

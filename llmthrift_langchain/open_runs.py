@@ -92,6 +92,8 @@ class OpenRun:
         if bounds is not None:
             self.call.request.input_tokens, self.call.request.max_output_tokens = bounds
             self.call.reserve()
+            if not self.call.is_open:  # it was cancelled while this went on, off the event loop
+                self.call.abandon()
 
     def siblings(self) -> list[OpenRun]:
         """The other runs of the same `generate` call."""

@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
@@ -21,7 +21,7 @@ from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
-from llmthrift_core.door import DoorCall
+from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinish, agrow
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
@@ -117,6 +117,7 @@ class RoutedCall(DoorCall[AIMessage]):
             may_clamp=True,
         )
         self._streamed_chars = 0
+        self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
 
     # --- attempts ---
 
@@ -159,23 +160,21 @@ class RoutedCall(DoorCall[AIMessage]):
         longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
         return next(iter([*longest, *alike]), self._router.baseline_within(self._tiers))
 
-    def grew(self, content: str | list[Any]) -> None:
-        """A piece of a stream has come: its hold grows with it.
-
-        Raises:
-            BudgetExceededError: the budget has no room for more; the stream is to be stopped.
-        """
+    def came(self, content: str | list[Any]) -> None:
+        """A piece of a stream has come."""
         if self.call.holds_money:
             self._streamed_chars += len(content if isinstance(content, str) else str(content))
-            self.call.extend(tokens_of_stream(self._streamed_chars))
 
-    def broken_off(self, error: BaseException, chunks: Sequence[AIMessageChunk]) -> None:
+    def _streamed_tokens(self) -> int:
+        return tokens_of_stream(self._streamed_chars)
+
+    def broken_off(self, error: BaseException) -> None:
         """A stream ended early: what had arrived is settled and recorded, and not stored."""
         call = self.call
         if call.hit is not None:
             call.finish_hit()
             return
-        message = merge(chunks)
+        message = merge(self.chunks)
         partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
         call.fail(error, partial)
 
@@ -283,8 +282,8 @@ class RoutedCall(DoorCall[AIMessage]):
         return CacheUse(key, policy, decode, mode, caller=whoami(), semantic=semantic)
 
 
-class Finisher(BaseCallbackHandler):
-    """Ends a routed call whose model is driven by somebody else: an event stream that its reader pumps."""
+class _Pumped:
+    """A routed call whose model is driven by somebody else: an event stream that its reader pumps."""
 
     run_inline = True
     raise_error = True  # so that a budget stops the stream
@@ -294,30 +293,66 @@ class Finisher(BaseCallbackHandler):
         self._routed = routed
         self._text: list[str] = []
 
+    def _came(self, event: Any) -> None:
+        if text := text_of_event(event):
+            if not self._text:
+                self._routed.call.mark_first_token()
+            self._text.append(text)
+            self._routed.came(text)
+
+    def _answer(self, response: LLMResult) -> AIMessage | None:
+        message = getattr(response.generations[0][0], "message", None) if response.generations else None
+        return message if isinstance(message, AIMessage) else None
+
+    def _broke(self) -> RoutedCall:
+        self._routed.chunks = [AIMessageChunk(content="".join(self._text))] if self._text else []
+        return self._routed
+
+
+class Finisher(_Pumped, BaseCallbackHandler):
+    """Ends such a call."""
+
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
         """A piece of the answer has come: its hold grows with it.
 
         Raises:
             BudgetExceededError: the budget has no room for more.
         """
-        if text := text_of_event(event):
-            if not self._text:
-                self._routed.call.mark_first_token()
-            self._text.append(text)
-            self._routed.grew(text)
+        self._came(event)
+        self._routed.grow()
 
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""
-        message = getattr(response.generations[0][0], "message", None) if response.generations else None
-        answer = message if isinstance(message, AIMessage) else None
+        answer = self._answer(response)
         self._routed.escalated(answer, is_out=True)
         self._routed.finished(answer)
         self._routed.close()
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
-        self._routed.broken_off(error, [AIMessageChunk(content="".join(self._text))] if self._text else [])
+        self._broke().broken_off(error)
         self._routed.close()
+
+
+class AsyncFinisher(_Pumped, AsyncCallbackHandler):
+    """Ends such a call off the event loop."""
+
+    async def on_stream_event(self, event: Any, **kwargs: Any) -> None:
+        """As `Finisher.on_stream_event`."""
+        self._came(event)
+        await agrow(self._routed)
+
+    async def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        """As `Finisher.on_llm_end`."""
+        answer = self._answer(response)
+        await aescalated(self._routed, answer, is_out=True)
+        await afinish(self._routed, answer)
+        await aclose(self._routed, None)
+
+    async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        """As `Finisher.on_llm_error`."""
+        await abreak_off(self._broke(), error)
+        await aclose(self._routed, None)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

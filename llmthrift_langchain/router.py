@@ -23,14 +23,14 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import UncacheableError, digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.door import abegin, aescalated, afinish, begin
+from llmthrift_core.door import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.unfailing import policy_identity
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.response import merge
-from llmthrift_langchain.routed import Finisher, RoutedCall, with_handler
+from llmthrift_langchain.routed import AsyncFinisher, Finisher, RoutedCall, with_handler
 from llmthrift_langchain.run_follower import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
@@ -213,14 +213,14 @@ class ChatRouter(BaseChatModel):
         """As `invoke`."""
         if is_disabled():
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
-        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
+        async with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
             await abegin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
                 try:
                     message = await model.ainvoke(routed.messages, inner_config, **arguments)
                 except BaseException as error:
-                    if not routed.failed(error):
+                    if not await afailed(routed, error):
                         raise
                 else:
                     if await aescalated(routed, message):
@@ -239,19 +239,20 @@ class ChatRouter(BaseChatModel):
             begin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
-                chunks: list[AIMessageChunk] = []
+                routed.chunks = chunks = list[AIMessageChunk]()
                 is_held = routed.holds_stream
                 try:
                     for chunk in model.stream(routed.messages, inner_config, **arguments):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.grew(chunk.content)
+                        routed.came(chunk.content)
+                        routed.grow()
                         if not is_held:
                             yield chunk
                 except BaseException as error:
                     if chunks:
-                        routed.broken_off(error, chunks)
+                        routed.broken_off(error)
                         raise
                     if not routed.failed(error):
                         raise
@@ -272,25 +273,26 @@ class ChatRouter(BaseChatModel):
             async for chunk in self._plain(kwargs).astream(input, config, **self._plain_arguments(stop, kwargs)):
                 yield chunk
             return
-        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
+        async with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
             await abegin(routed)
             while True:
                 model, inner_config, arguments = routed.next()
-                chunks: list[AIMessageChunk] = []
+                routed.chunks = chunks = list[AIMessageChunk]()
                 is_held = routed.holds_stream
                 try:
                     async for chunk in model.astream(routed.messages, inner_config, **arguments):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.grew(chunk.content)
+                        routed.came(chunk.content)
+                        await agrow(routed)
                         if not is_held:
                             yield chunk
                 except BaseException as error:
                     if chunks:
-                        routed.broken_off(error, chunks)
+                        await abreak_off(routed, error)
                         raise
-                    if not routed.failed(error):
+                    if not await afailed(routed, error):
                         raise
                 else:
                     whole = merge(chunks)
@@ -322,7 +324,7 @@ class ChatRouter(BaseChatModel):
         routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
         await abegin(routed)
         model, inner_config, arguments = routed.next()
-        return await model.astream_events(routed.messages, with_handler(inner_config, Finisher(routed)), version=version, **arguments)
+        return await model.astream_events(routed.messages, with_handler(inner_config, AsyncFinisher(routed)), version=version, **arguments)
 
     def generate(
         self,

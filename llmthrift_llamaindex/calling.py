@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
-from llmthrift_core.door import abegin, aescalated, afinish, begin
+from llmthrift_core.door import abegin, abreak_off, aclose, aescalated, afailed, afinish, agrow, begin
 from llmthrift_llamaindex.behind import Behind
 from llmthrift_llamaindex.driven import DrivenCall
 from llmthrift_llamaindex.response import Asked
@@ -36,7 +36,7 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
 
 async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
     """As `answer`; the database is used off the event loop."""
-    with DrivenCall(behind, method, asked, arguments) as driven:
+    async with DrivenCall(behind, method, asked, arguments) as driven:
         await abegin(driven)
         while True:
             function, given, options = driven.next()
@@ -44,7 +44,7 @@ async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str
                 with driven.owning():
                     response = await function(given, **options)
             except BaseException as error:
-                if not driven.failed(error):
+                if not await afailed(driven, error):
                     raise
             else:
                 if await aescalated(driven, response):
@@ -76,7 +76,7 @@ async def astream(behind: Behind, method: str, asked: Asked, arguments: dict[str
         await abegin(driven)
         opened = await _aopen(driven)
     except BaseException as error:
-        driven.close(error)
+        await aclose(driven, error)
         raise
     return _aread(driven, opened)
 
@@ -102,7 +102,7 @@ async def _aopen(driven: DrivenCall) -> AsyncIterator[Any]:
             with driven.owning():
                 opened: AsyncIterator[Any] = aiter(await function(given, **options))
         except BaseException as error:
-            if not driven.failed(error):
+            if not await afailed(driven, error):
                 raise
         else:
             return opened
@@ -118,10 +118,12 @@ def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, Non
                         piece = next(opened, None)
                     if piece is None:
                         break
+                    driven.came(piece)
+                    driven.grow()
                     if is_held:
-                        held.append(driven.came(piece))
+                        held.append(piece)
                     else:
-                        yield driven.came(piece)
+                        yield piece
             except BaseException as error:
                 if (close := getattr(opened, "close", None)) is not None:
                     close()
@@ -141,7 +143,7 @@ def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, Non
 
 
 async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    with driven:
+    async with driven:
         while True:
             is_held, held = driven.holds_stream, list[Any]()
             try:
@@ -150,17 +152,19 @@ async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerat
                         piece = await anext(opened, None)
                     if piece is None:
                         break
+                    driven.came(piece)
+                    await agrow(driven)
                     if is_held:
-                        held.append(driven.came(piece))
+                        held.append(piece)
                     else:
-                        yield driven.came(piece)
+                        yield piece
             except BaseException as error:
                 if (close := getattr(opened, "aclose", None)) is not None:
                     await close()
                 if driven.has_begun:
-                    driven.broken_off(error)
+                    await abreak_off(driven, error)
                     raise
-                if not driven.failed(error):
+                if not await afailed(driven, error):
                     raise
                 opened = await _aopen(driven)
             else:

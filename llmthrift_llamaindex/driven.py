@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -93,7 +94,11 @@ class DrivenCall(DoorCall[Answer]):
 
     def __del__(self) -> None:
         # A stream that nobody began to read: its generator goes without running.
-        self.close(GeneratorExit())
+        loop = asyncio._get_running_loop()
+        if loop is not None and self.settles:
+            loop.call_soon(loop.run_in_executor, None, self.close, GeneratorExit())
+        else:
+            self.close(GeneratorExit())
 
     # --- attempts ---
 
@@ -123,18 +128,13 @@ class DrivenCall(DoorCall[Answer]):
 
     # --- streams ---
 
-    def came(self, piece: Answer) -> Answer:
-        """A piece of a stream has come: its hold grows with it.
-
-        Raises:
-            BudgetExceededError: the budget has no room for more; the stream is to be stopped.
-        """
-        call = self.call
-        call.mark_first_token()
+    def came(self, piece: Answer) -> None:
+        """A piece of a stream has come."""
+        self.call.mark_first_token()
         self._pieces.add(self.whole(piece))
-        if call.holds_money:
-            call.extend(tokens_of_stream(self._pieces.chars))
-        return piece
+
+    def _streamed_tokens(self) -> int:
+        return tokens_of_stream(self._pieces.chars)
 
     @property
     def has_begun(self) -> bool:

@@ -163,10 +163,14 @@ class ThriftEmbedding(BaseEmbedding):
                     await self.embedding.rate_limiter.async_acquire()
                 vectors = await embed(missing)
             except BaseException as error:
-                _fail(call, error)
+                if isinstance(error, Exception | asyncio.CancelledError):
+                    await asyncio.to_thread(_fail, call, error)
+                else:
+                    _fail(call, error)
                 raise
             await asyncio.to_thread(self._finish, call, missing, vectors, kind, found)
-        self._record_hits(saved)
+        if saved:
+            await asyncio.to_thread(self._record_hits, saved)
         return [found[text] for text in texts]
 
     def _look_up(self, texts: list[str], kind: bytes) -> tuple[dict[str, Vector], list[str], int]:

@@ -13,6 +13,17 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 from llmthrift_core import Thrift
 from llmthrift_core.testing import LoopbackProvider
 
+# Here alone: each file that names them would start servers of its own.
+from tests.core.storage.backends import (  # noqa: F401 - fixtures
+    any_database,
+    any_url,
+    file_database,
+    postgresql_server,
+    postgresql_url,
+    valkey_server,
+    valkey_url,
+)
+
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
 

@@ -11,7 +11,6 @@ from llama_index.core import Settings
 
 from llmthrift_core import PriceCatalog, Usage
 from tests.contracts.doors import uninstall_handlers
-from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 _VALKEY = "valkey://localhost:6379/0"
 README = Path(__file__).parent.parent / "README.md"

@@ -124,9 +124,10 @@ class Budgets:
     # --- reserving ---
 
     @property
-    def are_kept(self) -> bool:
-        """Whether there is any budget."""
-        return bool(self._current())
+    def are_known_to_be_none(self) -> bool:
+        """Whether there is no budget, as far as is known without asking the store, and may be gone by. Never so on SQLite."""
+        # A margin, so that it still holds when a call is begun.
+        return not self._known and time.monotonic() - self._read_at < self._store.coherence_seconds / 2
 
     def reserve(
         self,

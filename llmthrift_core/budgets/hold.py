@@ -70,6 +70,10 @@ class Hold:
             more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
             self._keeper.extend_hold(self.id, self._parts, more, self._ttl_us)
 
+    def covers(self, output_tokens: int) -> bool:
+        """Whether so many tokens of a stream are within what was set aside for its output: nothing is written for them."""
+        return self._expected is None or self._counted(output_tokens, self._expected) <= self._expected.output_tokens
+
     def cover(self, output_tokens: int) -> None:
         """A stream has given so many tokens: if they are more than was set aside for its output, set aside a quarter more than that.
 
@@ -77,13 +81,9 @@ class Hold:
             BudgetExceededError: there is no room for more.
         """
         expected = self._expected
-        if expected is None:
+        if expected is None or self.covers(output_tokens):
             return
-        if expected.is_limited:
-            output_tokens //= 2  # a cautious count of characters is no proof that a model exceeds what it was told
-        if output_tokens <= expected.output_tokens:
-            return
-        needed = output_tokens - expected.output_tokens
+        needed = self._counted(output_tokens, expected) - expected.output_tokens
         more = max(needed, expected.output_tokens // 4, _LEAST_EXTENSION_TOKENS)
         try:
             self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
@@ -93,6 +93,10 @@ class Hold:
             more = needed
             self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
         expected.output_tokens += more
+
+    def _counted(self, output_tokens: int, expected: Expected) -> int:
+        # A cautious count of characters is no proof that a model exceeds what it was told.
+        return output_tokens // 2 if expected.is_limited else output_tokens
 
     def learn(self, usage: Usage) -> None:
         """What the call really used: the next reservations for such calls go by it."""

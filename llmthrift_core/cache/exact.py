@@ -31,6 +31,7 @@ from llmthrift_core.usage import Usage
 
 _LAST_US: Final = 2**63 - 1
 _BATCH: Final = 1_000
+_MARGIN_SECONDS: Final = 1.0
 # After waiting in vain for the database, stores are passed over for so many times as long as the wait took.
 _REST_PER_WAIT: Final = 10.0
 _LONGEST_REST_SECONDS: Final = 60.0
@@ -92,6 +93,14 @@ class ExactCache:
     def holds(self, key: bytes) -> bool:
         """Whether memory has the entry, live or not."""
         return key in self._memory
+
+    def answers_at_once(self, key: bytes, policy: CachePolicy) -> bool:
+        """Whether `lookup` will answer from memory without asking the store, as an event loop must. Never on SQLite."""
+        # A margin, so that it still holds when `lookup` is called.
+        if time.monotonic() - self._checked_at >= self._coherence_seconds / 2:
+            return False
+        entry, now_us = self._memory.get(key), int((self._clock() + _MARGIN_SECONDS) * 1_000_000)
+        return entry is not None and entry.is_live(now_us) and entry.answers(policy, now_us)
 
     def lookup(self, key: bytes, policy: CachePolicy) -> Entry | None:
         """The live entry with this key that the policy accepts, or None."""

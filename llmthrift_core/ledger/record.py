@@ -174,7 +174,7 @@ class PlainRecord(CallRecord):
 class LateRecord(CallRecord):
     """A row whose amounts are worked out by the ledger's writer, so that the caller does not wait for them."""
 
-    fill: Callable[[CallRecord], None] | None = None
+    fill: Callable[[CallRecord], object] | None = None
 
     def complete(self) -> None:
         """Work out the amounts too. If that fails, the row is written without them: unknown is not zero."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -40,7 +41,7 @@ _LOG_EVERY_SECONDS: Final = 10.0
 
 class Writer:
     """Commits entries in groups. `put` never raises, and waits, up to 100 ms, only for a caller that is faster than the
-    database.
+    database, and never on an event loop.
 
     When the database cannot be written, entries stay queued and are tried again with growing pauses. They are dropped,
     counted and logged when the queue is full or the trouble lasts longer than `give_up_seconds`.
@@ -138,7 +139,8 @@ class Writer:
 
     def _wait_for_room(self) -> bool:
         """Pause, and say whether the queue takes another entry."""
-        if self._failing_since is not None:  # waiting would slow the application down for nothing
+        # Waiting would slow the application down for nothing, or hold up everything else that an event loop does.
+        if self._failing_since is not None or asyncio._get_running_loop() is not None:
             return len(self._queue) < self._capacity
         deadline = time.monotonic() + _ROOM_SECONDS
         while len(self._queue) > self._crowded // 2 and time.monotonic() < deadline:

@@ -107,6 +107,10 @@ class PriceCatalog:
         nano_usd = compiled.nano_usd(usage) if compiled is not None else None
         return Priced(*nano_usd, answer.version) if nano_usd is not None else None
 
+    def is_at_hand(self, model: str, provider: str | None, service_tier: str | None = None) -> bool:
+        """Whether `price` finds this model without looking into the price lists, which are files when they are first asked."""
+        return (model, provider, service_tier) in self._state.answers
+
     def cost(self, usage: Usage, model: str, *, provider: str | None = None, at: Moment | None = None) -> Cost:
         """The price of a call, with its parts.
 

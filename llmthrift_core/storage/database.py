@@ -82,6 +82,7 @@ class Database:
         *,
         busy_timeout_seconds: float = 5.0,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        now: bool = True,
     ) -> Self:
         """Open a database, create its tables if it is new, and migrate them if they are older.
 
@@ -89,6 +90,7 @@ class Database:
             url: a path, ":memory:", a SQLAlchemy URL, or None for $LLMTHRIFT_URL, else ./llmthrift.db.
             busy_timeout_seconds: how long to wait for other writers, and for PostgreSQL to answer.
             synchronous: of SQLite: "NORMAL" survives the death of the process, "FULL" also the loss of power.
+            now: False connects when it is first used, in the thread that uses it.
 
         Raises:
             ConfigurationError: a URL or option that cannot be used.
@@ -100,7 +102,8 @@ class Database:
         if not 0 <= busy_timeout_seconds <= 3600:
             raise ConfigurationError(f"busy_timeout_seconds must be from 0 to 3600, not {busy_timeout_seconds!r}")
         database = cls(locate(url), busy_timeout_seconds=busy_timeout_seconds, synchronous=synchronous)
-        database._backend()
+        if now:
+            database._backend()
         return database
 
     @property

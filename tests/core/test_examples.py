@@ -15,13 +15,12 @@ from llmthrift_core.quality import Evaluation
 from llmthrift_core.request import PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, Example, LearnedRouter, RouteRequest, Tiers
 from tests.core.routing.workload import labelled
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 USAGE = Usage(input_tokens=10, output_tokens=2)
 
 
 @pytest.fixture
-def any_thrift(any_url: str) -> Iterator[Thrift]:  # noqa: F811
+def any_thrift(any_url: str) -> Iterator[Thrift]:
     with Thrift(any_url, capture="text") as opened:
         yield opened
 

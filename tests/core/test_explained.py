@@ -15,14 +15,13 @@ from llmthrift_core.attribution import attribution_of
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import Bounded, Bounds, Capabilities, Profile, Profiles, RouteDecision, RouteRequest, Tiers
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 USAGE = Usage(input_tokens=1000, output_tokens=200)
 MODELS = {"weak": ("gpt-4o-mini", "openai"), "strong": ("gpt-4o", "openai")}
 
 
 @pytest.fixture
-def any_thrift(any_url: str) -> Iterator[Thrift]:  # noqa: F811
+def any_thrift(any_url: str) -> Iterator[Thrift]:
     with Thrift(any_url) as opened:
         yield opened
 

@@ -27,7 +27,6 @@ from llmthrift_core.routing import (
     ToolCall,
 )
 from tests.core.clock import Clock
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 USAGE = Usage(input_tokens=1000, output_tokens=200)
 SAVED, WEAK_COST = Decimal("0.00423"), Decimal("0.00027")
@@ -44,7 +43,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ledger(any_url: str, clock: Clock) -> Iterator[Thrift]:  # noqa: F811
+def ledger(any_url: str, clock: Clock) -> Iterator[Thrift]:
     with Thrift(any_url, clock=clock) as opened:
         yield opened
 

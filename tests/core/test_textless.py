@@ -22,14 +22,13 @@ from llmthrift_core.request import PromptFeatures, Request, Response
 from llmthrift_core.routing import Example, LearnedRouter
 from llmthrift_core.storage.migrations import upgrade as upgrading
 from tests.core.routing.workload import EASY, HARD, labelled
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 USAGE = Usage(input_tokens=10, output_tokens=2)
 MODELS = {"weak": 0.6, "strong": 12.0}
 
 
 @pytest.fixture
-def any_thrift(any_url: str) -> Iterator[Thrift]:  # noqa: F811
+def any_thrift(any_url: str) -> Iterator[Thrift]:
     with Thrift(any_url) as opened:
         yield opened
 

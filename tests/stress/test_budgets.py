@@ -12,12 +12,6 @@ from typing import Any
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift
-from tests.core.storage.backends import (  # noqa: F401 - fixtures
-    postgresql_server,
-    postgresql_url,
-    valkey_server,
-    valkey_url,
-)
 
 _PROCESSES = 4
 _ROUNDS = 5 if os.environ.get("LLMTHRIFT_STRESS") else 1
@@ -103,7 +97,7 @@ def test_the_money_of_killed_processes_comes_back(kind: str, request: pytest.Fix
             process.join(30)
             (row,) = thrift.budgets.status()
             assert row["spent"] + row["reserved"] <= 1_000
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while thrift.budgets.status()[0]["reserved"] and time.monotonic() < deadline:
             time.sleep(0.1)
         (row,) = thrift.budgets.status()

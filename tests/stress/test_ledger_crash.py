@@ -58,16 +58,17 @@ def test_a_killed_writer_leaves_a_whole_database(tmp_path: Path, durability: str
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "open\n"
+            if not promised:
+                promised[names[0]] = int(process.stdout.readline())  # however slow the machine is
         time.sleep(chance.uniform(0.05, 0.4))
         for process in processes:
             process.send_signal(signal.SIGKILL)
         for name, process in zip(names, processes, strict=True):
-            said = process.communicate(timeout=30)[0].splitlines()
+            said = process.communicate(timeout=120)[0].splitlines()
             assert process.returncode == -signal.SIGKILL
             if said and said[-1].isdigit():
                 promised[name] = int(said[-1])
         _check(path, promised)
-    assert promised, "no writer lived long enough to promise anything"
     with Database.open(path) as database:
         assert stored_sums(database) == sums_over_rows(database)
 

@@ -13,7 +13,6 @@ import pytest
 
 from llmthrift_core import Thrift
 from llmthrift_core.cache import CachePolicy, FixedThreshold, SemanticCache
-from tests.core.storage.backends import postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 PROCESSES = 4
 ROUNDS = 400 if os.environ.get("LLMTHRIFT_STRESS") else 120

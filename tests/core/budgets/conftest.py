@@ -16,13 +16,6 @@ from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 from tests.core.clock import Clock
-from tests.core.storage.backends import (  # noqa: F401 - fixtures
-    file_database,
-    postgresql_server,
-    postgresql_url,
-    valkey_server,
-    valkey_url,
-)
 
 
 @pytest.fixture

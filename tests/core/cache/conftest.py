@@ -15,12 +15,6 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 from tests.core.cache.gptcaches import nothing_is_installed, open_gptcache  # noqa: F401 - fixtures
 from tests.core.clock import Clock
-from tests.core.storage.backends import (  # noqa: F401 - fixtures
-    postgresql_server,
-    postgresql_url,
-    valkey_server,
-    valkey_url,
-)
 
 
 @pytest.fixture

@@ -88,11 +88,12 @@ def test_a_wait_is_bounded_and_the_caller_then_goes_alone() -> None:
     flight.done()
 
 
-def test_the_bound_is_on_all_waits_together_however_many_leaders_fail() -> None:
+def test_the_bound_is_on_all_waits_together_however_many_leaders_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("llmthrift_core.cache.flight.monotonic", lambda: now[0])
     flights = Flights(timeout_seconds=0.05)
     flight = leading(flights.join(b"k", ONE))
     last = waiting(flights.join(b"k", THREE))
-    deadline = time.monotonic() + 10
     leaders = 0
     while isinstance(joined := flights.join(b"k", THREE), Waiting):
         last = joined
@@ -100,10 +101,9 @@ def test_the_bound_is_on_all_waits_together_however_many_leaders_fail() -> None:
         flight.done()
         flight = leading(flights.join(b"k", TWO))
         leaders += 1
-        time.sleep(0.01)
-        assert time.monotonic() < deadline
+        now[0] += 0.02
     assert joined is None
-    assert leaders >= 2
+    assert leaders == 3
     flight.done()
 
 
@@ -171,13 +171,13 @@ async def test_a_cancelled_follower_leaves_the_others_waiting() -> None:
     await asyncio.sleep(0.005)
     assert not patient.done()
     flight.done()
-    await asyncio.wait_for(patient, 5)
+    await asyncio.wait_for(patient, 60)
 
 
 async def test_an_async_wait_is_bounded() -> None:
     flights = Flights(timeout_seconds=0.02)
     flight = leading(flights.join(b"k", ONE))
-    await asyncio.wait_for(waiting(flights.join(b"k", TWO)).wait_async(), 5)
+    await asyncio.wait_for(waiting(flights.join(b"k", TWO)).wait_async(), 60)
     await asyncio.sleep(0.005)
     assert flights.join(b"k", TWO) is None
     flight.done()
@@ -229,7 +229,7 @@ def test_of_fifty_threads_one_succeeds_for_all(fails: int) -> None:
         return cached[0]
 
     with ThreadPoolExecutor(50) as pool:
-        answers = [future.result(timeout=20) for future in [pool.submit(ask) for _ in range(50)]]
+        answers = [future.result(timeout=120) for future in [pool.submit(ask) for _ in range(50)]]
     assert answers == ["answer"] * 50
     assert len(attempts) == fails + 1
 

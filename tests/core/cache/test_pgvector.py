@@ -178,7 +178,7 @@ def test_another_process_finds_at_once_what_was_stored(thrift: Thrift, postgresq
         "    cache.store('hours please', 'Nine.')\n"
         "    cache.close()\n"
     )
-    subprocess.run([sys.executable, "-c", program, postgresql_url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, postgresql_url], check=True, timeout=600)
     assert cache.lookup("hours now").answer == "Nine."
     assert isinstance(scope_of(cache), PgvectorScope)
     cache.clear()

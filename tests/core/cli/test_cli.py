@@ -19,7 +19,6 @@ from llmthrift_core.cli.app import app
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import CallRecord
 from llmthrift_core.quality import Experiment
-from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 MILLION = Usage(input_tokens=1_000_000)
 
@@ -181,7 +180,7 @@ def test_budgets_are_kept_shown_and_removed(tmp_path):
     assert "there are: 'usd per user a day'" in run("budgets", "remove", "nope", "--url", url, code=2).replace("\n", " ").replace("│", "")
 
 
-def test_budgets_on_a_server(tmp_path, valkey_url):  # noqa: F811
+def test_budgets_on_a_server(tmp_path, valkey_url):
     place = ("--url", str(tmp_path / "b.db"), "--valkey-url", valkey_url)
     run("budgets", "set", "--usd", "10", "--name", "b", *place)
     with Thrift(tmp_path / "b.db", valkey_url=valkey_url) as thrift:

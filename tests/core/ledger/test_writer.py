@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -37,7 +38,7 @@ class Store:
 
     def commit(self, entries: Sequence[Entry]) -> Outcome:
         self.entered.set()
-        assert self.may_go_on.wait(10)
+        assert self.may_go_on.wait(60)
         if self.failing is not None:
             raise self.failing
         names = [entry.request_id for entry in entries]
@@ -52,7 +53,7 @@ class Store:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "did not happen"
         time.sleep(0.005)
@@ -80,9 +81,9 @@ def test_a_flush_commits_what_was_put_before_it() -> None:
     store = Store()
     writer = Writer(store.commit)
     writer.put(record("a"))
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert store.names == ["a"]
-    assert writer.flush(5)
+    assert writer.flush(60)
     writer.close(5)
 
 
@@ -91,10 +92,10 @@ def test_a_flush_waits_for_a_commit_under_way() -> None:
     store.may_go_on.clear()
     writer = Writer(store.commit)
     writer.put(record("a"))
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     assert not writer.flush(0.05)
     store.may_go_on.set()
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert store.names == ["a"]
     writer.close(5)
 
@@ -116,7 +117,7 @@ def test_sync_entries_are_committed_when_put_returns_and_threads_share_commits()
     eventually(lambda: writer.pending == 30)
     store.may_go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert missing == []
     assert sorted(store.names) == sorted(f"r{number}" for number in range(30))
     assert len(store.batches) < 30
@@ -168,20 +169,37 @@ def test_entries_are_given_up_after_a_while(caplog: pytest.LogCaptureFixture) ->
     writer.close(5)
 
 
-def test_a_full_queue_waits_a_little_for_room() -> None:
+def test_a_full_queue_waits_a_little_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_ROOM_SECONDS", 60.0)
     store = Store()
     store.may_go_on.clear()
     writer = Writer(store.commit, capacity=2)
     writer.put(record("a"))
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     writer.put(record("b"))
     writer.put(record("c"))
     threading.Timer(0.02, store.may_go_on.set).start()
     writer.put(record("d"))
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert store.names == ["a", "b", "c", "d"]
     assert writer.lost == 0
     writer.close(5)
+
+
+async def test_a_full_queue_never_holds_up_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_ROOM_SECONDS", 1000.0)
+    store = Store()
+    store.may_go_on.clear()
+    writer = Writer(store.commit, capacity=2)
+    writer.put(record("a"))
+    assert await asyncio.to_thread(store.entered.wait, 60)
+    for name in "bcd":
+        writer.put(record(name))
+    assert writer.lost == 1
+    store.may_go_on.set()
+    assert await asyncio.to_thread(writer.flush, 60)
+    assert store.names == ["a", "b", "c"]
+    await asyncio.to_thread(writer.close, 5)
 
 
 def test_a_queue_that_stays_full_loses_what_comes_and_counts_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -189,13 +207,13 @@ def test_a_queue_that_stays_full_loses_what_comes_and_counts_it(caplog: pytest.L
     store.may_go_on.clear()
     writer = Writer(store.commit, capacity=2)
     writer.put(record("a"))
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     for name in "bcde":
         writer.put(record(name))
     assert writer.lost == 2
     assert caplog.text.count("the queue is full") == 1
     store.may_go_on.set()
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert store.names == ["a", "b", "c"]
     writer.close(5)
 
@@ -222,7 +240,7 @@ def test_a_poisoned_entry_is_lost_alone(position: int, caplog: pytest.LogCapture
     writer = Writer(store.commit)
     for number in range(100):
         writer.put(record(f"r{number}"))
-    writer.flush(5)
+    writer.flush(60)
     assert sorted(store.names) == sorted(f"r{number}" for number in range(100) if number != position)
     assert (writer.lost, writer.written) == (1, 99)
     assert f"r{position}" not in caplog.text
@@ -234,7 +252,7 @@ def test_a_poisoned_entry_is_repaired_where_that_helps() -> None:
     store.refused = {"a\0b"}
     writer = Writer(store.commit)
     writer.put(record("a\0b"))
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert store.names == ["ab"]
     assert (writer.repaired, writer.lost) == (1, 0)
     writer.close(5)
@@ -252,7 +270,7 @@ def test_an_entry_that_cannot_even_be_read_is_lost_alone() -> None:
     writer = Writer(store.commit)
     for entry in (record("a"), bad, record("b")):
         writer.put(entry)
-    assert not writer.flush(5)
+    assert not writer.flush(60)
     assert store.names == ["a", "b"]
     assert writer.lost == 1
     writer.close(5)
@@ -274,7 +292,7 @@ def test_a_poisoned_entry_and_a_failure_together_lose_nothing_else() -> None:
     writer = Writer(commit)
     for number in range(10):
         writer.put(record("bad" if number == 4 else f"r{number}"))
-    writer.flush(5)
+    writer.flush(60)
     assert sorted(store.names) == [f"r{number}" for number in range(10) if number != 4]
     assert writer.lost == 1
     writer.close(5)
@@ -293,9 +311,9 @@ def test_an_unexpected_exception_does_not_end_the_writer() -> None:
 
     writer = Writer(commit)
     writer.put(record("a"))
-    writer.flush(5)
+    writer.flush(60)
     writer.put(record("b"))
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert "b" in store.names
     writer.close(5)
 
@@ -354,7 +372,7 @@ def test_a_child_starts_empty_and_the_parent_keeps_its_entries() -> None:
     store.may_go_on.clear()
     writer = Writer(store.commit)
     writer.put(record("parent"))
-    assert store.entered.wait(5)
+    assert store.entered.wait(60)
     child = os.fork()
     if child == 0:
         code = 1
@@ -362,13 +380,13 @@ def test_a_child_starts_empty_and_the_parent_keeps_its_entries() -> None:
             store.may_go_on = threading.Event()
             store.may_go_on.set()
             writer.put(record("child"))
-            if writer.flush(5) and store.names == ["child"] and writer.written == 1:
+            if writer.flush(60) and store.names == ["child"] and writer.written == 1:
                 code = 0
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.may_go_on.set()
-    assert writer.flush(5)
+    assert writer.flush(60)
     assert store.names == ["parent"]
     writer.close(5)
 
@@ -381,14 +399,14 @@ def test_many_threads_lose_nothing() -> None:
         for number in range(500):
             writer.put(record(f"{thread}-{number}"))
             if number % 100 == 0:
-                writer.flush(5)
+                writer.flush(60)
 
     threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert writer.flush(10)
+    assert writer.flush(60)
     assert len(store.names) == len(set(store.names)) == 4000
     assert writer.written == 4000
     writer.close(5)

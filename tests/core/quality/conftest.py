@@ -10,7 +10,6 @@ import pytest
 
 from llmthrift_core import Thrift
 from tests.core.clock import Clock
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def any_thrift(any_url: str, clock: Clock) -> Iterator[Thrift]:  # noqa: F811
+def any_thrift(any_url: str, clock: Clock) -> Iterator[Thrift]:
     with Thrift(any_url, clock=clock, capture="text") as opened:
         yield opened
 

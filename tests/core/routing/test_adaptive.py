@@ -20,7 +20,6 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers
 from tests.core.clock import Clock
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 
 MODELS = {"small": "gpt-4.1-nano", "medium": "gpt-4.1-mini", "large": "gpt-4.1"}
 TIERS = Tiers(tuple(MODELS))
@@ -118,7 +117,7 @@ def test_contradictions_meet_in_the_middle_and_unknown_calls_are_nothing(thrift:
     assert (score.quality, score.judged) == (pytest.approx(0.75), pytest.approx(30))
 
 
-def test_scores_are_the_same_on_every_database(any_url: str) -> None:  # noqa: F811
+def test_scores_are_the_same_on_every_database(any_url: str) -> None:
     with Thrift(any_url) as thrift:
         ids = judge(thrift, MODELS["small"], 0.5, 30, call_site="chat")
         scores = Adaptive(thrift, MODELS).scores

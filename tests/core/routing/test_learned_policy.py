@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.attribution import attribution_of
@@ -59,8 +59,9 @@ def test_it_is_the_default_of_rules(policy: LearnedPolicy) -> None:
 
 
 @settings(max_examples=40)
+@example(question="a" * 1_000_000, site="support", most="strong")
 @given(
-    question=st.one_of(st.text(max_size=200), st.sampled_from(["", "\ud800", "a" * 1_000_000])),
+    question=st.one_of(st.text(max_size=200), st.sampled_from(["", "\ud800"])),
     site=st.one_of(st.none(), st.sampled_from(["support", "research", "other"])),
     most=st.sampled_from(["weak", "strong"]),
 )

@@ -13,7 +13,6 @@ from llmthrift_core.budgets.valkey_store import ValkeyBudgets
 from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.valkey import Script, ValkeyServer
-from tests.core.storage.backends import valkey_server, valkey_url  # noqa: F401 - fixtures
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://u:hidden@h", "", "postgresql://u:hidden@h/d", "valkey://u:hidden@h:notaport"])
@@ -37,14 +36,14 @@ def test_the_extra_is_named(monkeypatch):
         ValkeyServer("valkey://localhost")
 
 
-def test_errors_of_the_server_repeat_no_values(valkey_url):  # noqa: F811
+def test_errors_of_the_server_repeat_no_values(valkey_url):
     with ValkeyServer(valkey_url) as server:
         with pytest.raises(StorageError) as caught:
             server.run(Script("return redis.call('INCRBY', 'k', ARGV[1])"), "a-secret")
         assert "a-secret" not in str(caught.value)
 
 
-def test_scripts_outlive_a_server_that_forgot_them(valkey_url):  # noqa: F811
+def test_scripts_outlive_a_server_that_forgot_them(valkey_url):
     script = Script("return ARGV[1]")
     with ValkeyServer(valkey_url) as server:
         assert server.run(script, "a") == b"a"
@@ -52,7 +51,7 @@ def test_scripts_outlive_a_server_that_forgot_them(valkey_url):  # noqa: F811
         assert server.run(script, "b") == b"b"
 
 
-def test_a_server_that_drops_keys_keeps_no_budgets(valkey_url):  # noqa: F811
+def test_a_server_that_drops_keys_keeps_no_budgets(valkey_url):
     with ValkeyServer(valkey_url) as server:
         budgets = Budgets(ValkeyBudgets(server), PriceCatalog(), new_id=lambda: "1")
         server.ask_many([("CONFIG", "SET", "maxmemory", "100mb"), ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")])
@@ -65,7 +64,7 @@ def test_a_server_that_drops_keys_keeps_no_budgets(valkey_url):  # noqa: F811
             server.ask("CONFIG", "SET", "maxmemory", "0")
 
 
-def test_windows_expire_by_themselves_after_the_last_hold_that_can_settle_in_them(valkey_url):  # noqa: F811
+def test_windows_expire_by_themselves_after_the_last_hold_that_can_settle_in_them(valkey_url):
     with ValkeyServer(valkey_url) as server:
         budgets = Budgets(ValkeyBudgets(server), PriceCatalog(), new_id=lambda: "1")
         budgets.add(Budget(limit_usd=1, window="minute", name="m"))
@@ -77,7 +76,7 @@ def test_windows_expire_by_themselves_after_the_last_hold_that_can_settle_in_the
     assert 0 < times["hold"] <= 86_400
 
 
-def test_a_forked_child_opens_connections_of_its_own(valkey_url):  # noqa: F811
+def test_a_forked_child_opens_connections_of_its_own(valkey_url):
     script = Script("return ARGV[1]")
     with ValkeyServer(valkey_url) as server:
         assert server.run(script, "parent") == b"parent"

@@ -19,7 +19,6 @@ from llmthrift_core.versions import RollBack
 from llmthrift_core.versions.comparison import BackgroundRollBack, _sums, last_look
 from llmthrift_core.versions.routers import RouterVersions
 from tests.core.clock import Clock
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 from tests.core.versions.judged import answer
 
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC).timestamp()
@@ -31,7 +30,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def thrift(any_url: str, clock: Clock) -> Iterator[Thrift]:  # noqa: F811
+def thrift(any_url: str, clock: Clock) -> Iterator[Thrift]:
     with Thrift(any_url, clock=clock) as opened:
         yield opened
 

@@ -11,12 +11,11 @@ from llmthrift_core import Thrift, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.routing import LearnedRouter
 from llmthrift_core.storage.tables import versions
-from tests.core.storage.backends import any_url, postgresql_server, postgresql_url  # noqa: F401 - fixtures
 from tests.core.versions.judged import answer
 
 
 @pytest.fixture
-def thrift(any_url: str) -> Iterator[Thrift]:  # noqa: F811
+def thrift(any_url: str) -> Iterator[Thrift]:
     with Thrift(any_url) as opened:
         yield opened
 

@@ -1,0 +1,171 @@
+"""Budgets, fallbacks, rows that are durable at once and streams that end early: an asynchronous door does none of it on the event loop.
+
+That nothing blocks is what the fixture of this folder asserts; here are the situations, and that they come out right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from llama_index.core import MockEmbedding
+from llama_index.core.llms import ChatMessage, MockLLM
+
+import llmthrift_langchain as lc
+import llmthrift_llamaindex as li
+from llmthrift_core import Budget, BudgetExceededError, Thrift
+from llmthrift_core.testing import LoopbackProvider
+from tests.contracts.doors import _LOOP, AnyDoor, Door, client, uninstall_handlers
+from tests.contracts.test_faulty_policies import MODELS, Policy, in_langchain, in_llamaindex
+
+pytestmark = pytest.mark.loopback
+ROUTERS = pytest.mark.parametrize("router", [in_langchain, in_llamaindex])
+HOW = pytest.mark.parametrize("how", ["ainvoke", "astream"])
+Make = Callable[..., AnyDoor]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    yield
+    set_llm_cache(None)
+    uninstall_handlers()
+
+
+def errors(thrift: Thrift) -> list[str | None]:
+    thrift.flush()
+    return [row.error for row in sorted(thrift.ledger.calls(), key=lambda row: (row.at_us, row.attempt))]
+
+
+@ROUTERS
+@HOW
+def test_a_model_that_fails_and_one_that_answers(thrift: Thrift, provider: LoopbackProvider, router: Make, how: str) -> None:
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    provider.fail_next(status=503, model=MODELS["weak"])
+    door = router(thrift, provider, Policy())
+    assert door.ask("Hello?", how) == door.ask("Hello?", how)  # and a hit
+    first, *rest = errors(thrift)
+    assert (first is None, rest) == (False, [None, None])
+    assert thrift.budgets.holds() == []
+    (status,) = thrift.budgets.status()
+    assert status["spent"] * 10**9 == sum(row.cost_nano_usd for row in thrift.ledger.calls()) > 0
+    assert thrift.health()["failures"] == {}
+
+
+@ROUTERS
+@HOW
+def test_every_model_fails(thrift: Thrift, provider: LoopbackProvider, router: Make, how: str) -> None:
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    provider.fail_next(status=503, times=len(MODELS))
+    with pytest.raises(Exception, match="503"):
+        router(thrift, provider, Policy()).ask("Hello?", how)
+    assert len(errors(thrift)) == len(MODELS)
+    assert None not in errors(thrift)
+    assert thrift.budgets.holds() == []
+
+
+@ROUTERS
+@HOW
+def test_a_budget_without_room(thrift: Thrift, provider: LoopbackProvider, router: Make, how: str) -> None:
+    thrift.budgets.add(Budget(limit_requests=1, window="day"))
+    door = router(thrift, provider, Policy())
+    assert door.ask("Hello?", how)
+    with pytest.raises(BudgetExceededError):
+        door.ask("And you?", how)
+    assert len(provider.requests) == 1
+    assert thrift.budgets.holds() == []
+
+
+@ROUTERS
+def test_a_stream_that_outgrows_its_budget(thrift: Thrift, provider: LoopbackProvider, router: Make) -> None:
+    thrift.budgets.add(Budget(limit_tokens=700))
+    provider.answerer = lambda question: "word " * 2000
+    for _ in range(5):
+        thrift.budgets.outputs.learn(MODELS["weak"], None, 20)
+    with pytest.raises(BudgetExceededError):
+        router(thrift, provider, Policy()).ask("Tell me everything.", "astream")
+    assert errors(thrift) == ["BudgetExceededError"]
+    assert thrift.budgets.holds() == []
+
+
+@ROUTERS
+def test_a_stream_whose_reader_leaves(thrift: Thrift, provider: LoopbackProvider, router: Make) -> None:
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    door = router(thrift, provider, Policy())
+
+    async def leave() -> None:
+        is_chain = isinstance(door, Door)
+        stream = door.model.astream("Hello?") if is_chain else await door.model.astream_chat([ChatMessage("Hello?")])
+        await anext(stream)
+        await stream.aclose()
+
+    _LOOP.run(leave())
+    assert thrift.budgets.holds() == []
+    assert errors(thrift) == ["abandoned"]
+
+
+@HOW
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
+def test_an_enforcing_handler_reserves_after_the_lookup(thrift: Thrift, provider: LoopbackProvider, how: str, cached: bool) -> None:
+    thrift.budgets.add(Budget(limit_requests=1, window="day"))
+    if cached:
+        set_llm_cache(lc.ThriftCache(thrift))
+    door = Door(client(provider), [lc.ThriftCallbackHandler(thrift, enforce=True)])
+    assert door.ask("Hello?", "ainvoke")
+    with pytest.raises(BudgetExceededError):
+        door.ask("And you?", how)
+    if cached:
+        assert door.ask("Hello?", "ainvoke")
+    assert len(provider.requests) == 1
+
+
+@ROUTERS
+@HOW
+def test_rows_are_durable_when_the_call_returns(tmp_path: Path, provider: LoopbackProvider, router: Make, how: str) -> None:
+    with Thrift(tmp_path / "sync.db", durability="sync") as thrift, Thrift(tmp_path / "sync.db") as other:
+        door = router(thrift, provider, Policy())
+        for asked in range(1, 3):
+            door.ask("Hello?", how)
+            assert len(other.ledger.calls()) == asked
+
+
+def test_a_model_without_a_price_or_usage_is_counted_by_the_ledgers_thread(thrift: Thrift, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read from files for that has not been loaded yet, as in the first call of a process."""
+    monkeypatch.setattr("llmthrift_core.tokens._loaded", {})
+    monkeypatch.setattr(thrift, "prices", type(thrift.prices)())
+    answer = "Twelve words are more than one and less than a hundred of them."
+
+    async def ask() -> None:
+        chain = FakeListChatModel(responses=[answer])
+        await chain.ainvoke("Hello?", {"callbacks": [lc.ThriftCallbackHandler(thrift)]})
+        await lc.thrifty(chain, thrift, cache=False).ainvoke("Hello?")
+        await li.thrifty(MockLLM(max_tokens=3), thrift, cache=False).achat([ChatMessage("Hello?")])
+        with li.ThriftEventHandler(thrift):
+            await MockLLM(max_tokens=3).achat([ChatMessage("Hello?")])
+
+    _LOOP.run(ask())
+    thrift.flush()
+    rows = thrift.ledger.calls(order="oldest")
+    assert [(row.estimated, row.error, row.cost_nano_usd) for row in rows] == [(1, None, None)] * 4
+    assert all(row.input_tokens > 0 and row.output_tokens > 1 for row in rows)
+    assert thrift.health()["failures"] == {}
+
+
+@pytest.mark.parametrize(
+    "embed",
+    [
+        lambda thrift: lc.ThriftEmbeddings(thrift, DeterministicFakeEmbedding(size=4)).aembed_documents,
+        lambda thrift: li.ThriftEmbedding(thrift, MockEmbedding(embed_dim=4)).aget_text_embedding_batch,
+    ],
+    ids=["langchain", "llamaindex"],
+)
+def test_embeddings(thrift: Thrift, embed: Callable[[Thrift], Any]) -> None:
+    thrift.budgets.add(Budget(limit_tokens=1_000))
+    for _ in range(2):
+        assert len(_LOOP.run(embed(thrift)(["one", "two"]))) == 2
+    assert thrift.budgets.holds() == []
+    assert {row.cache for row in thrift.ledger.calls()} == {None, "exact"}
