@@ -109,6 +109,7 @@ class Thrift:
             "busy_timeout_seconds": busy_timeout_seconds,
             "cache_memory_entries": cache_memory_entries,
             "valkey_url": valkey_url,
+            "open_now": open_now,
         }
         self.capture, self.durability = capture, durability
         self.recorded = RecordedResults()

@@ -1,4 +1,4 @@
-"""What is counted and priced at once, and what is left to the ledger's writer: an event loop must not wait for files."""
+"""A check whether an answer is counted and priced at once or by the ledger's writer: an event loop must not wait for files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model call consumed, and how an answer tells it."""
+"""Usage of a model call, and how an answer tells it."""
 
 from llmthrift_core.usage.usage import UNIT_OF_FIELD, Usage, counts_of
 
