@@ -7,7 +7,6 @@ leaves its announcement behind in its reader's context, so a lookup takes a run 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from uuid import UUID
 
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
+from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.messages import fields_of, text_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class OpenRun:
     """One model run between its start and its end.
 
     Attributes:
+        run_id: the number of the run's id. The id itself must not be kept: see `endings`.
         messages: the chat messages; None for a completion model.
         prompt: a completion model's prompt.
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
@@ -37,10 +38,11 @@ class OpenRun:
         bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
         streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
         pieces: the answer so far, by its events.
+        watch: looks out for an end that is not reported; None where every end is, or it has come.
     """
 
     thrift: Thrift
-    run_id: UUID
+    run_id: int
     parent_id: UUID | None
     call: Call
     messages: list[BaseMessage] | None
@@ -53,7 +55,7 @@ class OpenRun:
     event_chars: int = 0
     pieces: list[str] = field(default_factory=list)
     batch: _Batch | None = field(default=None, repr=False)
-    _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
+    watch: Watch | None = field(default=None, repr=False)
 
     @property
     def is_chat(self) -> bool:
@@ -65,22 +67,11 @@ class OpenRun:
         """The fields of the messages."""
         return [fields_of(message) for message in self.messages or ()]
 
-    def watch(self, task: asyncio.Task[Any], ended: Callable[[OpenRun], None]) -> None:
-        """Call `ended` if the task is cancelled before the run ends."""
-
-        def callback(done: asyncio.Task[Any]) -> None:
-            if done.cancelled():
-                ended(self)
-
-        self._watched = (task, callback)
-        task.add_done_callback(callback)
-
     def unwatch(self) -> None:
-        """The run has ended by itself."""
-        if self._watched is not None:
-            task, callback = self._watched
-            self._watched = None
-            task.remove_done_callback(callback)
+        """The run has ended."""
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.stop()
 
     def reserve(self) -> None:
         """The cache has no answer: make the reservation that was waiting for that.
@@ -95,9 +86,11 @@ class OpenRun:
             if not self.call.is_open:  # it was cancelled while this went on, off the event loop
                 self.call.abandon()
 
-    def siblings(self) -> list[OpenRun]:
-        """The other runs of the same `generate` call."""
-        return [run for run in self.batch.runs if run is not self] if self.batch is not None and len(self.batch.runs) > 1 else []
+    def siblings(self) -> list[tuple[OpenRun, bool]]:
+        """The other runs of the same `generate` call, and whether each came before this one."""
+        runs = self.batch.runs if self.batch is not None and len(self.batch.runs) > 1 else []
+        place = next((place for place, run in enumerate(runs) if run is self), 0)
+        return [(run, number < place) for number, run in enumerate(runs) if run is not self]
 
 
 class _Batch:
