@@ -39,11 +39,23 @@ def waits_in_thread(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code.co_name in ("generate", "stream")
 
 
-def is_under_way(frame_id: int) -> bool:
-    """Whether the frame of this id is among the callers of this code."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if id(frame) == frame_id:
-            return True
-        frame = frame.f_back
-    return False
+class Caller:
+    """A frame to be found again, without being kept: what it holds must be free to go.
+
+    Another frame may get its address once it has gone, so that what it was asked is compared too.
+    """
+
+    __slots__ = ("_asked", "_frame_id")
+
+    def __init__(self, frame: FrameType) -> None:
+        self._frame_id, self._asked = id(frame), frame.f_locals.get("messages")
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the frame is among the callers of this code."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if id(frame) == self._frame_id and frame.f_locals.get("messages") is self._asked:
+                return True
+            frame = frame.f_back
+        return False

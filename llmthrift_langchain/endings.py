@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
-from llmthrift_langchain.callers import awaits_whole, is_under_way
+from llmthrift_langchain.callers import Caller, awaits_whole
 
 
 class Watch:
@@ -50,7 +50,7 @@ class Watch:
         self._gone: weakref.ref[UUID] | None = None
         with suppress(TypeError):  # an id of a class that cannot be looked out for
             self._gone = weakref.ref(run_id, gone)
-        self._caller = id(caller) if is_whole else None
+        self._caller = Caller(caller) if caller is not None and is_whole else None
         task.add_done_callback(done)
 
     def stop(self) -> None:
@@ -67,5 +67,5 @@ class Watch:
 
     def end_if_over(self) -> None:
         """End the run if its task does something else: it is about to call a model, and not from inside of this run."""
-        if self._caller is not None and not is_under_way(self._caller):
+        if self._caller is not None and not self._caller.is_under_way:
             self._ended(asyncio.CancelledError())

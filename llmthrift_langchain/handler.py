@@ -27,7 +27,7 @@ from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
 from llmthrift_langchain.lineage import Attempt, continued, note_answered, note_failed, root_of
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
+from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
 from llmthrift_langchain.response import count_input, response_of_result
 from llmthrift_langchain.run_follower import RunFollower
@@ -226,7 +226,7 @@ class ThriftCallbackHandler(RunFollower):
             self.thrift.note_failure("handler", error)
             return
         # LangChain starts every prompt of a `generate` call before the first is answered, and ends none when one is refused.
-        for started in announced(self.thrift):
+        for started in withdraw(self.thrift):
             if self._runs.pop(started.run_id, None) is not None:
                 started.unwatch()
                 started.call.abandon()

@@ -100,6 +100,11 @@ class _Batch:
         self.size = size
         self.runs: list[OpenRun] = []
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run of the `generate` call was announced."""
+        return len(self.runs) >= self.size
+
 
 _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", default=None)
 
@@ -107,7 +112,7 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    if batch is None or batch.is_whole or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)
@@ -141,6 +146,16 @@ def announced(thrift: Thrift) -> list[OpenRun]:
     """The announced runs that have not ended."""
     batch = _announced.get()
     return [] if batch is None else [run for run in batch.runs if run.thrift is thrift and run.call.is_open]
+
+
+def withdraw(thrift: Thrift) -> list[OpenRun]:
+    """The runs of a `generate` call that ends before all of its runs were announced. No later run is taken for one of them."""
+    batch = _announced.get()
+    if batch is None or batch.is_whole:  # a stream, or another call, around this one
+        return []
+    runs = announced(thrift)
+    _announced.set(None)
+    return runs
 
 
 def next_unreserved(thrift: Thrift) -> OpenRun | None:

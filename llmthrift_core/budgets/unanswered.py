@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 16  # links of a chain of causes
 _WAITED_TOO_LONG: Final = frozenset({408, 499, 504, 524, 598, 599})
 
-_UNSENT: Final = (ConnectionRefusedError, BrokenPipeError, socket.gaierror)
+_FREE: Final = (LLMThriftError, ConnectionRefusedError, BrokenPipeError, socket.gaierror)
 _SENT: Final = (
     asyncio.CancelledError,
     GeneratorExit,
@@ -107,7 +107,7 @@ def may_have_taken(host: HasBudgets, hold: Hold | None, count: Callable[[], int]
 
 def _told_by(error: BaseException) -> bool | None:
     """What one exception of a chain says; None if nothing."""
-    if isinstance(error, LLMThriftError | _UNSENT):
+    if isinstance(error, _FREE):
         return False
     names = _names(error)
     if names & _UNSENT_NAMES:

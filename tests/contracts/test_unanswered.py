@@ -59,12 +59,12 @@ async def ask(door: AnyDoor) -> None:
         await door.model.achat([ChatMessage(PROMPT)])
 
 
-def check_billed(thrift: Thrift, door: MakeDoor, *errors: str, stream: bool = False) -> None:
-    """One row that costs what may have been billed, and a budget that knows."""
+def check_billed(thrift: Thrift, door: MakeDoor, error: str, *, stream: bool = False) -> None:
+    """One row that costs what may have been billed, and a budget that knows. `error` is in the name of what the client raised."""
     thrift.flush()
     (row,) = thrift.ledger.calls()
     assert row.model == MODEL
-    assert row.error in errors
+    assert error in row.error
     assert (row.cache, bool(row.stream), row.estimated) == (None, stream, True)
     assert 5 < row.input_tokens < 50
     assert row.output_tokens == LONGEST
@@ -84,7 +84,7 @@ def test_a_client_that_stops_waiting(thrift, provider, silence, door, how):
     made = door(thrift, provider)
     with pytest.raises(Exception, match="timed out"):
         made.ask(PROMPT, how, timeout=IMPATIENT)
-    check_billed(thrift, door, "APITimeoutError", "OpenAIAPITimeoutError", stream=how == "astream")
+    check_billed(thrift, door, "Timeout", stream=how == "astream")
 
 
 @named(ALL)
@@ -149,7 +149,7 @@ def test_a_gateway_that_stops_waiting_is_no_refusal(thrift, provider, door):
     provider.fail_next(status=504, times=1)
     with pytest.raises(Exception, match="504"):
         made.ask(PROMPT)
-    check_billed(thrift, door, "InternalServerError")
+    check_billed(thrift, door, "Error")
 
 
 @named(ENFORCING)
