@@ -298,7 +298,7 @@ class Call:
             return
         self.is_open = False
         try:
-            usage = response.taken()
+            usage = response.taken(self._is_free)
             record = self._record(usage, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
@@ -414,13 +414,20 @@ class Call:
             compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
         return record
 
+    def _is_free(self, response: Response) -> bool:
+        """Whether what the answering model takes costs nothing."""
+        usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+        model, provider = response.model or self._model, response.provider or self._provider
+        priced = self._thrift.prices.price(usage, model, provider, self._started_us)
+        return priced is not None and priced.nano_usd == 0
+
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
             record = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            usage = response.taken()
+            usage = response.taken(self._is_free)
             record = self._record(usage, response)
             tokens = usage.input_tokens + usage.output_tokens
         if not is_rejected:

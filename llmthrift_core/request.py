@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -179,13 +179,27 @@ class Response:
     payload: Callable[[], bytes] | None = None
     text: Callable[[], str] | None = None
 
-    def taken(self) -> Usage:
-        """The usage that the provider reported, or an estimate."""
-        if self.usage is not None:
-            return self.usage
-        from llmthrift_core.usage import Usage
+    def taken(self, is_free: Callable[[Response], bool] | None = None) -> Usage:
+        """The usage that the provider reported, with an estimate of what it left out or reported as nothing where there is an answer.
 
-        return self.estimate() if self.estimate is not None else Usage(estimated=True)
+        Args:
+            is_free: whether the model costs nothing: what such a model reports as nothing stays so.
+        """
+        usage = self.usage
+        if usage is None:
+            from llmthrift_core.usage import Usage
+
+            return self.estimate() if self.estimate is not None else Usage(estimated=True)
+        if (usage.input_tokens and usage.output_tokens) or self.estimate is None:
+            return usage
+        is_mute = not usage.output_tokens and self.text is not None and bool(self.text())
+        if not is_mute and (usage.input_tokens or not usage.output_tokens):
+            return usage
+        if is_free is not None and is_free(self):
+            return usage
+        counted = self.estimate()
+        sent, made = usage.input_tokens or counted.input_tokens, usage.output_tokens or counted.output_tokens
+        return replace(usage, input_tokens=sent, output_tokens=made, estimated=True)
 
 
 def _asked(messages: Sequence[tuple[str, str]]) -> str:

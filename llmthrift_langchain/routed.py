@@ -25,6 +25,7 @@ from llmthrift_core.door import DoorCall
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
@@ -32,6 +33,7 @@ from llmthrift_langchain.enforcement import text_of_event
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
+from llmthrift_langchain.reported import ChunkListener, take_report
 from llmthrift_langchain.response import count_input, merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
@@ -117,6 +119,7 @@ class RoutedCall(DoorCall[AIMessage]):
             may_clamp=True,
         )
         self._streamed_chars = 0
+        self._chunks = UsageOfChunks()
 
     # --- attempts ---
 
@@ -126,6 +129,7 @@ class RoutedCall(DoorCall[AIMessage]):
         metadata = {**(self._config.get("metadata") or {}), "llmthrift_call": call.call_id}
         config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
         self._run_id = None
+        self._chunks = UsageOfChunks()
         if call.hit is not None:
             self._tell(self._tier_of(call.hit.model, call.hit.provider))
             generation = marked_answer(call)[0]
@@ -144,7 +148,22 @@ class RoutedCall(DoorCall[AIMessage]):
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
+        if not self.request.stream and self._may_stream_inside(tier.model, arguments):
+            config = with_handler(config, ChunkListener(self._chunks))
         return tier.model, config, arguments
+
+    def came(self, chunk: AIMessageChunk) -> None:
+        """A chunk of a stream has come.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more; the stream is to be stopped.
+        """
+        self.reported(chunk)
+        self.grew(chunk.content)
+
+    def reported(self, chunk: Any) -> None:
+        """What a chunk says of the usage is kept."""
+        take_report(self._chunks, chunk)
 
     def _tell(self, tier: str) -> None:
         """Who parses the answer needs to know whose it is."""
@@ -176,7 +195,10 @@ class RoutedCall(DoorCall[AIMessage]):
             call.finish_hit()
             return
         message = merge(chunks)
-        partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
+        partial = None
+        if message is not None:
+            model, reported = call.model, self._chunks
+            partial = response_of_message(message, self._fields, model, storable=False, chunks=reported, is_broken=True)
         call.fail(error, partial)
 
     # --- what the steps ask for ---
@@ -195,7 +217,12 @@ class RoutedCall(DoorCall[AIMessage]):
         return bool(answer.tool_calls)
 
     def _response_of(self, answer: AIMessage, *, storable: bool) -> Response:
-        return response_of_message(answer, self._fields, self.call.model, storable=storable)
+        return response_of_message(answer, self._fields, self.call.model, storable=storable, chunks=self._chunks)
+
+    def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
+        """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""
+        callbacks = self._config.get("callbacks") or model.callbacks
+        return bool(callbacks or getattr(model, "streaming", False) or arguments.get("stream"))
 
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
@@ -305,6 +332,10 @@ class Finisher(BaseCallbackHandler):
                 self._routed.call.mark_first_token()
             self._text.append(text)
             self._routed.grew(text)
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """A chunk, from models that tell of chunks too: what it reports is kept."""
+        self._routed.reported(chunk)
 
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""

@@ -246,7 +246,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.grew(chunk.content)
+                        routed.came(chunk)
                         if not is_held:
                             yield chunk
                 except BaseException as error:
@@ -283,7 +283,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.grew(chunk.content)
+                        routed.came(chunk)
                         if not is_held:
                             yield chunk
                 except BaseException as error:
