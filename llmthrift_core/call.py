@@ -396,10 +396,12 @@ class Call:
         request, served = self.request, (response.model or self._model, response.provider or self._provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
         is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(
+                response.taken(self._is_free), response, record
+            )
             return late, Usage(estimated=True)
-        usage = response.taken()
+        usage = response.taken(self._is_free)
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
@@ -427,6 +429,13 @@ class Call:
             # A hit in observe mode would have been answered before anything was routed.
             compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
         return record
+
+    def _is_free(self, response: Response) -> bool:
+        """Whether what the answering model takes costs nothing."""
+        usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+        model, provider = response.model or self._model, response.provider or self._provider
+        priced = self._thrift.prices.price(usage, model, provider, self._started_us)
+        return priced is not None and priced.nano_usd == 0
 
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
