@@ -209,8 +209,8 @@ class RoutedCall(DoorCall[AIMessage]):
         return bool(answer.tool_calls)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
-        told = {"chunks": self._reported, "is_broken": is_broken}
-        return response_of_message(answer, self._fields, self.call.model, storable=storable, **told)
+        asked, model = self._fields, self.call.model
+        return response_of_message(answer, asked, model, storable=storable, chunks=self._reported, is_broken=is_broken)
 
     def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
         """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""

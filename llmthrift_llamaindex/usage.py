@@ -52,7 +52,7 @@ def served_by(
         grounding: what a chunk of a stream told of Google's searches.
     """
     raw = response.raw
-    block = None if chunks is None else chunks.together()
+    block: Mapping[str, Any] | None = None if chunks is None else chunks.together()
     if block is None:
         block = usage_block(response)
     answered = _model(raw)

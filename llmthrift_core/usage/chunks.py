@@ -108,7 +108,8 @@ def _leaves(block: Mapping[str, Any], above: _Leaf = ()) -> Iterator[tuple[_Leaf
 
 
 def _first(leaves: Mapping[_Leaf, Any], names: tuple[str, ...]) -> int | None:
-    return next((int(value) for name in names if type(value := leaves.get((name,))) in (int, float)), None)
+    counts = (leaves.get((name,)) for name in names)
+    return next((int(count) for count in counts if isinstance(count, int | float) and not isinstance(count, bool)), None)
 
 
 def _nested(leaves: Mapping[_Leaf, Any]) -> dict[str, Any]:

@@ -237,7 +237,8 @@ class Usage:
         """
         if not isinstance(usage_metadata, Mapping):
             return cls(service_tier=service_tier, estimated=True)
-        sent, made = usage_metadata.get("input_tokens"), usage_metadata.get("output_tokens")
+        sent: Any = usage_metadata.get("input_tokens")
+        made: Any = usage_metadata.get("output_tokens")
         inputs, outputs = usage_metadata.get("input_token_details"), usage_metadata.get("output_token_details")
         total = usage_metadata.get("total_tokens")
         is_counted = type(sent) is int and type(made) is int and sent >= 0 and made >= 0
