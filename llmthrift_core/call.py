@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmthrift_core.attribution import EXPLORED, Attribution
+from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken
 from llmthrift_core.cache.flight import Flight, Waiting
@@ -21,7 +22,6 @@ from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import at_hand, request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
@@ -396,11 +396,12 @@ class Call:
         """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
         request, served = self.request, (response.model or self._model, response.provider or self._provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
+        used = partial(taken, response, self._thrift.prices, (self._model, self._provider), self._started_us)
         is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(used(), response, record)
             return late, Usage(estimated=True)
-        usage = response.taken()
+        usage = used()
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
@@ -410,16 +411,11 @@ class Call:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
         record = record or self._attempted(model, provider)
-        record.set_usage(usage)
-        if response.provider_cost_usd is not None:
-            record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+        tell(record, usage, response)
         if priced is None:
             thrift.ledger.note_unpriced(model, provider)
             return record
-        record.cost_nano_usd = priced.nano_usd
-        record.input_cost_nano_usd = priced.input_nano_usd
-        record.output_cost_nano_usd = priced.output_nano_usd
-        record.price_version = priced.price_version
+        bill(record, priced)
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
@@ -438,7 +434,7 @@ class Call:
             needed = self._needed(self.tier, self._model, self._provider)
             response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, count, needed))
         if response is None:
-            record = self._attempted(self._model, self._provider)
+            record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
             record, usage = self._taken(response, may_wait=not is_followed and not (is_unseen and self.request.route is not None))
@@ -471,13 +467,11 @@ class Call:
             attribution=request.attribution,
         )
         record.attempt, record.attempt_reason = self._attempt, self._reason
-        record.run_id, record.trace_id, record.parent_id = request.run_id, request.trace_id, request.parent_id
         record.stream = request.stream or self.first_token is not None
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
-        if request.prompt is not None:
-            request.prompt.describe(record)
+        request.describe(record)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:
@@ -497,8 +491,7 @@ class Call:
     def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            cost_usd = None if cost_nano_usd is None else to_usd(cost_nano_usd)
-            (hold.settle_unanswered if is_unanswered else hold.settle)(cost_usd=cost_usd, tokens=tokens)
+            hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _leave_flight(self) -> None:
         if self._flight is not None:

@@ -15,13 +15,16 @@ from uuid import UUID
 
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.messages import fields_of, text_of
+from llmthrift_langchain.reported import take_report
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.one_request import RunsOfRequest
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class OpenRun:
         bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
         streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
         pieces: the answer so far, by its events.
+        chunks: what the chunks of a stream reported of their usage; None where none came.
+        together: the runs of one request, if it carries several prompts; they share its usage.
         watch: looks out for an end that is not reported; None where every end is, or it has come.
     """
 
@@ -54,6 +59,8 @@ class OpenRun:
     streamed_chars: int = 0
     event_chars: int = 0
     pieces: list[str] = field(default_factory=list)
+    chunks: UsageOfChunks | None = None
+    together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
     watch: Watch | None = field(default=None, repr=False)
 
@@ -66,6 +73,12 @@ class OpenRun:
     def fields(self) -> list[Mapping[str, Any]]:
         """The fields of the messages."""
         return [fields_of(message) for message in self.messages or ()]
+
+    def came(self, chunk: Any) -> None:
+        """A chunk of the stream: what it reports of its usage is kept."""
+        if self.chunks is None:
+            self.chunks = UsageOfChunks()
+        take_report(self.chunks, chunk)
 
     def unwatch(self) -> None:
         """The run has ended."""

@@ -256,7 +256,8 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            entry.call.finish(response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False))
+            model, provider = entry.call.model, entry.provider
+            entry.call.finish(response_of(answer, entry.asked, model, provider, storable=False, pieces=entry.pieces))
         self._leave()
 
     def _fail(self, span: str | None, error: BaseException | None, *, was_sent: bool | None = None) -> None:
@@ -267,7 +268,8 @@ class ThriftEventHandler(BaseEventHandler):
         answer = entry.pieces.together()
         come = None
         if answer is not None:
-            come = response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False, broken_off=True)
+            model, provider = entry.call.model, entry.provider
+            come = response_of(answer, entry.asked, model, provider, storable=False, pieces=entry.pieces, is_broken=True)
         entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), come, was_sent=was_sent)
         self._leave()
 

@@ -125,11 +125,17 @@ class Hold:
             return None
         return Usage(input_tokens=expected.counted_tokens, output_tokens=expected.output_tokens, estimated=True)
 
-    def settle_unanswered(self, *, cost_usd: Decimal | None, tokens: int) -> None:
-        """Settle a call whose answer nobody saw to its end: what was set aside may have been billed, or more, if more had come."""
-        held = self._held
-        cost = None if cost_usd is None else max(cost_usd, to_usd(held.nano_usd))
-        self.settle(cost_usd=cost, tokens=max(tokens, held.tokens))
+    def end(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
+        """As `settle`, in nano-USD.
+
+        Args:
+            is_unanswered: nobody saw the answer to its end. What was set aside may have been billed, or more, if more had come.
+        """
+        cost = None if cost_nano_usd is None else to_usd(cost_nano_usd)
+        if is_unanswered:
+            cost = None if cost is None else max(cost, to_usd(self._held.nano_usd))
+            tokens = max(tokens, self._held.tokens)
+        self.settle(cost_usd=cost, tokens=tokens)
 
     def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
         """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.usage import Usage
@@ -146,12 +146,12 @@ def _status_of(error: BaseException) -> int | str | None:
     for holder, name in ((error, "status_code"), (response, "status_code"), (error, "code"), (error, "status"), (response, "status")):
         status = getattr(holder, name, None)
         if _is_status(status):
-            return int(status)
+            return status
     code = getattr(error, "code", None)
     return str(getattr(code(), "name", "")) if callable(code) else None
 
 
-def _is_status(value: Any) -> bool:
+def _is_status(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600
 
 

@@ -15,6 +15,7 @@ from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.money import to_usd
 from llmthrift_core.request import CacheUse, PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, RouteRequest, Tiers
 
@@ -62,11 +63,9 @@ class Recorder:
     def expected_usage(self) -> Usage:
         return EXPECTED
 
-    def settle_unanswered(self, *, cost_usd: Decimal | None, tokens: int) -> None:
-        self.steps.append(("settle unanswered", cost_usd, tokens))
-
-    def settle(self, *, cost_usd: Decimal | None, tokens: int) -> None:
-        self.steps.append(("settle", cost_usd, tokens))
+    def end(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
+        cost = None if cost_nano_usd is None else to_usd(cost_nano_usd)
+        self.steps.append(("settle unanswered" if is_unanswered else "settle", cost, tokens))
 
     def release(self) -> None:
         self.steps.append(("release",))
