@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cached_property
@@ -17,6 +16,7 @@ from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import RecordedResults
+from llmthrift_core.reopening import reopened
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -486,16 +486,4 @@ class Thrift:
     def __reduce__(self) -> tuple[Any, ...]:
         if (address := self.address) is None:
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (address, self._options)
-
-
-_reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()
-
-
-def _reopened(url: str, options: dict[str, Any]) -> Thrift:
-    """The Thrift of a pickle: one for each database and process, however many pickles name it."""
-    place = os.getpid(), url
-    found = _reopened_here.get(place)
-    if found is None or found._closed:
-        _reopened_here[place] = found = Thrift(**{**options, "url": url})
-    return found
+        return reopened, (type(self), address, self._options)
