@@ -65,7 +65,8 @@ class Thrift:
             "valkey://host:6379/0"; None for $LLMTHRIFT_VALKEY_URL, else the database keeps them.
         open_now: False, where calls are only metered, leaves it to the thread that writes them, which logs what cannot be opened.
         spool: a local file for rows that the database does not take, one JSON object per line, synced to the disk; they are written when
-            the database is back, or when the next process opens the spool. None keeps them in memory, and for 30 seconds.
+            the database is back, or when the next process opens the spool. So are settlements of budgets, in a file beside it whose name
+            ends with ".settlements". None keeps both in memory, and rows for 30 seconds.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
@@ -197,6 +198,7 @@ class Thrift:
             clock=self._clock,
             new_id=lambda: request_ids.new_request_id(),
             recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
+            spool=None if self._spool is None else f"{self._spool}.settlements",
         )
 
     @cached_property
@@ -286,7 +288,7 @@ class Thrift:
         """
         from llmthrift_core.insight.report import report
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return report(self.database, by=by, since=since, until=until, tz=tz)
 
     def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
@@ -297,7 +299,7 @@ class Thrift:
         """
         from llmthrift_core.insight.savings import savings
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
 
     def quality(
@@ -356,7 +358,7 @@ class Thrift:
         """
         from llmthrift_core.examples import examples_of_ledger
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from llmthrift_core.attribution import current_attribution
@@ -70,6 +71,7 @@ class Budgets:
         clock: seconds since the epoch.
         new_id: makes the ids of holds.
         recall: the output tokens of the last answers of a model for a feature, from before this process began.
+        spool: a local file for settlements that the store does not take.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Budgets:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str],
         recall: Recall | None = None,
+        spool: str | Path | None = None,
     ) -> None:
         self.outputs = OutputSizes(recall)
         self.inputs = InputRatios()
@@ -88,7 +91,7 @@ class Budgets:
         self._clock = clock
         self._new_id = new_id
         self._listeners: list[Callable[[Alert], None]] = []
-        self._settlements = Settlements(self._settle)
+        self._settlements = Settlements(self._settle, spool=spool)
         self._expired_at = self._forgot_at = self._allowed_at = float("-inf")
         self._read_at = float("-inf")
         self._known: tuple[Budget, ...] = ()

@@ -7,16 +7,19 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from llmthrift_core.budgets.store import Amounts
 from llmthrift_core.errors import RowRejectedError, StorageError
 from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.storage.spool_file import SpoolFile
 
 logger = logging.getLogger("llmthrift")
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 2.0
+_REPLAYED_AT_ONCE: Final = 500
 
 Settle = Callable[[str, Amounts | None], None]
 
@@ -26,17 +29,22 @@ class Settlements:
 
     A settlement that the store could not take waits in memory, and its hold stays; a thread tries again, with pauses of up to two
     seconds, until it is taken, after the hold's time as well: it counts then as more than was set aside. Of a hold only the first
-    settlement counts, so that trying again changes nothing.
+    settlement counts, so that trying again changes nothing. With a spool it waits in a local file too, and outlives the process: the next
+    one that opens the spool settles it.
 
     Args:
         settle: tells the store, or raises StorageError.
+        spool: a local file for what waits.
     """
 
-    def __init__(self, settle: Settle) -> None:
+    def __init__(self, settle: Settle, *, spool: str | Path | None = None) -> None:
         self._settle = settle
+        self._spool = None if spool is None else SpoolFile(spool)
         self._start_empty()
         _all.add(self)
         renew_after_fork(self)
+        if self._spool is not None and self._spool.waits:
+            self._begin_trying()
 
     def _start_empty(self) -> None:
         self._waiting: dict[str, Amounts | None] = {}
@@ -84,7 +92,27 @@ class Settlements:
                     logger.error("a settlement cannot be stored, and its hold expires (%s)", type(error).__name__)
                 with self._lock:
                     self._waiting.pop(hold_id, None)
+            return self._spool is None or not self._spool.waits or self._replay(self._spool)
+
+    def _replay(self, spool: SpoolFile) -> bool:
+        """Settle what the spool has: of this process nothing new, and what others left. False if some of it cannot be."""
+        try:
+            for batch in spool.batches(_REPLAYED_AT_ONCE):
+                for values in batch:
+                    self._settle_kept(values)
+        except StorageError:
+            return False
+        except OSError as error:
+            logger.error("the spool of settlements cannot be replayed: %s", error.strerror or type(error).__name__)
+            return False
         return True
+
+    def _settle_kept(self, values: Mapping[str, Any]) -> None:
+        try:
+            spent = values["spent"]
+            self._settle(values["hold"], None if spent is None else Amounts(*spent))
+        except (KeyError, TypeError, RowRejectedError) as error:
+            logger.error("a settlement of the spool cannot be read, and its hold expires (%s)", type(error).__name__)
 
     def close(self) -> bool:
         """Try a last time, and end the thread. False if something could not be settled: it is logged."""
@@ -94,16 +122,29 @@ class Settlements:
             thread.join()
         if self.catch_up():
             return True
-        logger.error("%d holds of budgets could not be settled before the end: what is set aside for them expires", self.pending)
+        what_then = "what is set aside for them expires" if self._spool is None else "they wait in the spool for the next process"
+        logger.error("%d holds of budgets could not be settled before the end: %s", self.pending, what_then)
         return False
 
     def after_fork(self) -> None:
         """In a forked child: the parent has what waits, and the thread."""
+        if self._spool is not None:
+            self._spool.after_fork()
         self._start_empty()
 
     def _keep(self, hold_id: str, spent: Amounts | None) -> None:
         with self._lock:
+            is_new = hold_id not in self._waiting
             self._waiting.setdefault(hold_id, spent)
+        if is_new and self._spool is not None:
+            try:
+                self._spool.add([{"hold": hold_id, "spent": spent}])
+            except OSError as error:
+                logger.error("the spool of settlements cannot be written: %s", error.strerror or type(error).__name__)
+        self._begin_trying()
+
+    def _begin_trying(self) -> None:
+        with self._lock:
             if self._thread is None and not self._stopping.is_set():
                 thread = threading.Thread(target=_try_again, args=(weakref.ref(self), self._stopping), name="llmthrift-settle", daemon=True)
                 try:
@@ -115,7 +156,7 @@ class Settlements:
     def _is_done(self) -> bool:
         """In the thread: whether it may end, since nothing waits."""
         with self._lock:
-            if self._waiting:
+            if self._waiting or (self._spool is not None and self._spool.waits):
                 return False
             self._thread = None
             return True

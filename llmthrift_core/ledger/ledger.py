@@ -339,6 +339,10 @@ class Ledger:
         """Commit what was recorded so far. False when that was not possible in time."""
         return self._writer.flush(timeout_seconds)
 
+    def catch_up(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
+        """As `flush`, for who reads next: a database that does not take rows is not waited for."""
+        return self._writer.catch_up(timeout_seconds)
+
     def close(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
         """Flush and stop. Later records are counted as lost. Returns whether everything was written."""
         return self._writer.close(timeout_seconds)

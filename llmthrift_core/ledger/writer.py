@@ -124,15 +124,11 @@ class Writer:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Commit what was put before. False when that was not possible in time, or entries were lost meanwhile."""
-        deadline = time.monotonic() + timeout_seconds
-        lost = self.lost
-        pause = _SHORTEST_PAUSE_SECONDS
-        while not self._drain(max(0.0, deadline - time.monotonic())):
-            if time.monotonic() + pause > deadline or (self.is_spooling and not self.pending):
-                return False
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-        return self.lost == lost
+        return self._flush(timeout_seconds, once=False)
+
+    def catch_up(self, timeout_seconds: float) -> bool:
+        """As `flush`, but one attempt is enough: a database that does not take entries is not waited for."""
+        return self._flush(timeout_seconds, once=True)
 
     def close(self, timeout_seconds: float) -> bool:
         """Flush, end the thread and refuse further entries. Returns what `flush` returns."""
@@ -151,6 +147,17 @@ class Writer:
         return flushed
 
     # --- the queue ---
+
+    def _flush(self, timeout_seconds: float, *, once: bool) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        lost = self.lost
+        pause = _SHORTEST_PAUSE_SECONDS
+        while not self._drain(max(0.0, deadline - time.monotonic())):
+            if once or time.monotonic() + pause > deadline or (self.is_spooling and not self.pending):
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return self.lost == lost
 
     def _wait_for_room(self) -> bool:
         """Pause, and say whether the queue takes another entry."""
@@ -264,6 +271,8 @@ class Writer:
             try:
                 outcome = self._commit(part)
             except ClosedError:
+                if is_replay:
+                    return False
                 self._held = []
                 self._lose(len(part) + sum(map(len, parts)), "the database is closed")
                 return True

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 _numbers = itertools.count(1)
-BUSY_SECONDS = 0.5
+BUSY_SECONDS = 0.2
 
 
 @dataclass

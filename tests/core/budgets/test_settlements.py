@@ -12,6 +12,7 @@ from llmthrift_core import Budget, BudgetExceededError
 from llmthrift_core.budgets import Budgets, settlements
 from llmthrift_core.budgets.sql_store import SqlBudgets
 from llmthrift_core.errors import StorageError
+from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from tests.core.clock import Clock
 
@@ -111,3 +112,29 @@ def test_the_thread_ends_when_nothing_waits_and_begins_again(kept, faulty):
         eventually(lambda: kept._settlements._thread is None)
     assert amounts(kept) == (2, 0)
     assert kept.close()
+
+
+def test_a_settlement_in_a_spool_outlives_its_process(faulty, clock: Clock, tmp_path):
+    def opened(spool) -> Budgets:
+        return Budgets(faulty, PriceCatalog(), clock=clock, new_id=lambda: "h1", spool=spool)
+
+    spool = tmp_path / "rows.settlements"
+    first = opened(spool)
+    first.add(Budget(limit_usd=10, name="b"))
+    hold = first.reserve(estimate_usd=4, scope={})
+    faulty.is_away = True
+    hold.settle(cost_usd=3)
+    hold.settle(cost_usd=1)
+    assert not first.close()
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_text().count("hold") == 1
+    clock.now += 7200  # long after its time
+    faulty.is_away = False
+    second = opened(spool)
+    eventually(lambda: not list(tmp_path.iterdir()))
+    assert amounts(second) == (3, 0)
+    # Once more, and what nobody can read.
+    spool.write_text('{"hold":"h1","spent":[5,5,1]}\n{"hold":"x"}\n{"hold":"y","spent":[1,2,3,4]}\n')
+    third = opened(spool)
+    eventually(lambda: not list(tmp_path.iterdir()))
+    assert amounts(third) == (3, 0)
