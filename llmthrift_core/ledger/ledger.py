@@ -258,7 +258,7 @@ class Ledger:
             ConfigurationError: an argument that cannot be used.
             StorageError: the database cannot be read.
         """
-        self.flush()
+        self.catch_up()
         given = {"request_id": request_id, "model": model, "user": user, "feature": feature, "session": session, "run": run}
         with self._database.read() as connection:
             return read_calls(

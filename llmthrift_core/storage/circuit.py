@@ -50,14 +50,14 @@ class Circuit:
         Raises:
             UnavailableError: it does not, and it is too early to try again.
         """
-        if self._until is None:
+        if not self.is_open:
             return False
         with self._lock:
-            now = self._clock()
-            if self._until is None:
+            now, until = self._clock(), self._until
+            if until is None:
                 return False
-            if now < self._until:
-                raise UnavailableError(f"{self._reason}; it is tried again in {self._until - now:.1f} s")
+            if now < until:
+                raise UnavailableError(f"{self._reason}; it is tried again in {until - now:.1f} s")
             # Others keep out while this attempt waits. If nobody ever tells how it ended, the next one comes then.
             self._until = now + self._pause + self._answer_seconds
             return True
