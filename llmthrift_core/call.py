@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
@@ -289,10 +289,9 @@ class Call:
 
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
-        request = self.request
-        request.attribution = request.attribution.over(attribution)
+        self.request.attribution = self.request.attribution.over(attribution)
         if trace_id is not None:
-            request.trace_id = trace_id
+            self.request.trace_id = trace_id
 
     # --- after the model ---
 
@@ -301,19 +300,20 @@ class Call:
         if not self.is_open:
             return
         self.is_open = False
+        record = None
         try:
             record, usage = self._taken(response)
+            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
+            self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            self._thrift.ledger.append(record)
-            self._capture(record, response)
             use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._give_up(error)
+            self._give_up(error, is_recorded=record is not None)
         finally:
             self._leave_flight()
 
@@ -440,15 +440,12 @@ class Call:
             record, usage = self._taken(response, may_wait=not is_followed and not (is_unseen and self.request.route is not None))
             tokens = usage.input_tokens + usage.output_tokens
             is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
-        if is_rejected:
-            record.escalated = 1
-        else:
-            record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
+        record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
-        self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+        self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
@@ -480,13 +477,15 @@ class Call:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
+            if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
+                self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
             self._settle(None, 0)
-        except Exception as error:  # the database: the hold expires
-            self._thrift.note_failure("budgets", error)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         hold, self._hold = self._hold, None

@@ -125,7 +125,8 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    if batch is None or batch.is_whole or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    is_over = batch is None or batch.is_whole or not any(each.call.is_open for each in batch.runs)
+    if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)

@@ -86,6 +86,13 @@ def may_be_billed(error: BaseException) -> bool:
     return broke
 
 
+def name_of_end(error: BaseException | None) -> str:
+    """What a row says of a call that gave no whole answer: the error's class, or that its reader left."""
+    if error is None:
+        return "unknown"
+    return "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__
+
+
 class HasBudgets(Protocol):
     """A Thrift: its budgets are opened when they are asked for."""
 

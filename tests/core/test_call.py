@@ -59,6 +59,11 @@ class Recorder:
     def cover(self, output_tokens: int) -> None:
         self.steps.append(("cover", output_tokens))
 
+    def flush(self) -> bool:
+        return True
+
+    close = flush
+
     @property
     def expected_usage(self) -> Usage:
         return EXPECTED
