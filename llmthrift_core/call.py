@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
@@ -432,7 +432,7 @@ class Call:
         if is_unseen := is_unanswered and response is None:
             count = self.request.input_tokens or self.request.counted_input
             needed = self._needed(self.tier, self._model, self._provider)
-            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, count, needed))
+            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, count, needed, times_sent(error)))
         if response is None:
             record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0

@@ -171,3 +171,19 @@ def test_an_attempt_that_timed_out_is_billed_before_its_retry(thrift, client, pr
     first, second = rows(thrift)
     assert (first.output_tokens, second.output_tokens, second.attempt_reason) == (50, 50, "retry")
     assert first.call_id == second.call_id
+
+
+@pytest.mark.parametrize("how", ["handler", "thrifty"])
+def test_what_a_client_sent_again_by_itself_is_billed_as_often(thrift, client, provider, how):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    model = client(max_tokens=50, timeout=IMPATIENT, max_retries=1)
+    config: dict[str, Any] = {}
+    if how == "handler":
+        config["callbacks"] = [ThriftCallbackHandler(thrift, enforce=True)]
+    else:
+        model = thrifty(model, thrift, cache=False)
+    with silent(provider), pytest.raises(Exception, match="timed out"):
+        model.invoke("Hello", config)
+    (row,) = rows(thrift)
+    assert (row.output_tokens, row.estimated, len(provider.requests)) == (100, True, 2)
+    assert thrift.budgets.status()[0]["spent"] == row.cost_usd
