@@ -295,7 +295,7 @@ class ThriftEventHandler(BaseEventHandler):
     def _start_embedding(self, event: EmbeddingStartEvent) -> None:
         if is_disabled() or not self._is_installed or event.span_id is None:
             return
-        model = embedding_of_event()
+        model, texts = embedding_of_event()
         if getattr(model, "llmthrift_thrift", None) is self.thrift:
             return  # a ThriftEmbedding records itself
         attribution = self._attribution(event.tags)
@@ -311,6 +311,8 @@ class ThriftEventHandler(BaseEventHandler):
             run_id=event.id_,
             trace_id=trace or event.id_,
             parent_id=parent,
+            counted_input=lambda: embedding_usage(texts, name).input_tokens,
+            max_output_tokens=lambda tier: 0,
         )
         # The batches of a call share its span, and end in the order in which they began.
         self._embedding.setdefault(event.span_id, []).append((self.thrift.begin(request), name))
