@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.embeddings import Embeddings
 
 from llmthrift_core.asking import EMBEDDING
+from llmthrift_core.budgets.unanswered import may_be_billed, times_sent
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
@@ -113,8 +114,8 @@ class ThriftEmbeddings(Embeddings):
                     vectors = [await self.embeddings.aembed_query(missing[0])]
                 else:
                     vectors = await self.embeddings.aembed_documents(missing)
-            except Exception as error:
-                await asyncio.to_thread(self._record, 0, started, error=error)
+            except (Exception, asyncio.CancelledError) as error:
+                await asyncio.to_thread(self._record_failed, missing, started, error)
                 raise
             await asyncio.to_thread(self._learn, missing, vectors, kind, found, started)
         if saved:
@@ -124,8 +125,8 @@ class ThriftEmbeddings(Embeddings):
     def _call(self, texts: list[str], call: Any, started: float) -> list[Vector]:
         try:
             vectors: list[Vector] = call(texts)
-        except Exception as error:
-            self._record(0, started, error=error)
+        except BaseException as error:
+            self._record_failed(texts, started, error)
             raise
         return vectors
 
@@ -142,11 +143,16 @@ class ThriftEmbeddings(Embeddings):
         if self._cached:
             self._vectors.learn(texts, vectors, kind, tokens)
 
-    def _record(self, tokens: int, started: float, *, error: Exception | None = None) -> None:
+    def _record_failed(self, texts: list[str], started: float, error: BaseException) -> None:
+        """What was sent and not answered may have been billed, as often as it was sent."""
+        tokens = sum(self._tokens(text) for text in texts) * times_sent(error) if may_be_billed(error) else 0
+        self._record(tokens, started, error=error)
+
+    def _record(self, tokens: int, started: float, *, error: BaseException | None = None) -> None:
         if is_disabled():
             return
         try:
-            usage = Usage() if error is not None else Usage(input_tokens=tokens, estimated=True)
+            usage = Usage() if error is not None and not tokens else Usage(input_tokens=tokens, estimated=True)
             seconds = time.perf_counter() - started
             self.thrift.ledger.record(self.model, usage, request_type=EMBEDDING, latency_seconds=seconds, error=error)
         except Exception as failure:
