@@ -187,3 +187,25 @@ def test_what_a_client_sent_again_by_itself_is_billed_as_often(thrift, client, p
     (row,) = rows(thrift)
     assert (row.output_tokens, row.estimated, len(provider.requests)) == (100, True, 2)
     assert thrift.budgets.status()[0]["spent"] == row.cost_usd
+
+
+async def test_of_a_stream_whose_reader_is_cancelled_the_row_says_what_had_come(thrift, client, handler):
+    come = asyncio.Event()
+
+    async def read() -> None:
+        async for chunk in client(max_tokens=50).astream("Tell me a story.", {"callbacks": [handler]}):
+            if chunk.content:
+                come.set()
+                await asyncio.Event().wait()
+
+    reading = asyncio.create_task(read())
+    await come.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    del reading
+    for _ in range(20):
+        await asyncio.sleep(0)
+    (row,) = rows(thrift)
+    assert (row.error, row.estimated, 0 < row.output_tokens < 20) == ("abandoned", True, True)
+    assert handler._runs == {}
