@@ -8,15 +8,15 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
-from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.parts import Part, Parts
-from llmthrift_core.recorded_results import RecordedResults
+from llmthrift_core.recorded_results import Shared, shared_by
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -112,7 +112,6 @@ class Thrift:
             "open_now": open_now,
         }
         self.capture, self.durability = capture, durability
-        self.recorded = RecordedResults()
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
         self._prices = prices
@@ -122,7 +121,6 @@ class Thrift:
         self._synchronous, self._busy_timeout_seconds, self._opens = synchronous, busy_timeout_seconds, open_now
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
-        self._owned: dict[str, Call] = {}
         self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
@@ -139,6 +137,11 @@ class Thrift:
         from llmthrift_core.storage.database import Database
 
         return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous, now=self._opens)
+
+    @cached_property
+    def shared(self) -> Shared:
+        """What it has in common with every other `Thrift` on this database in this process."""
+        return shared_by(self.database.place)
 
     @cached_property
     def valkey(self) -> ValkeyServer | None:
@@ -241,15 +244,16 @@ class Thrift:
 
     def own(self, call: Call) -> None:
         """Until `disown`, doors inside this call add attribution to it and record nothing themselves."""
-        self._owned[call.call_id] = call
+        self.shared.owned[call.call_id] = call
 
     def disown(self, call: Call) -> None:
         """The call has ended."""
-        self._owned.pop(call.call_id, None)
+        self.shared.owned.pop(call.call_id, None)
 
     def open_call(self, call_id: str) -> Call | None:
-        """The owned call with this id."""
-        return self._owned.get(call_id)
+        """The owned call with this id, of any `Thrift` on this database."""
+        call: Call | None = self.shared.owned.get(call_id)
+        return call
 
     @property
     def address(self) -> str | None:
@@ -393,9 +397,20 @@ class Thrift:
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
-        """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
+        """Forget a user: names, sessions, tags, captured text, cached answers, and who it was in budgets. Amounts stay.
+
+        An SQLite file is written anew, so that neither it nor its log holds what was deleted; other writers wait meanwhile, about a second
+        for 100 MB. PostgreSQL's files hold it until the tables are vacuumed, Valkey's until it rewrites them, and backups until you
+        delete them. A call that is under way is recorded when it ends, with the name. Returns how many rows changed, by kind.
+
+        Raises:
+            StorageError: the database or the server cannot be written. Erasing again goes on where it stopped.
+        """
         erased = self.ledger.erase(user=user)
+        erased["budget_windows"] = self.budgets.erase(user=user)
         erased["cache_entries"] = self.invalidate(scope={"user": user})
+        if not self.database.overwrite_deleted():
+            logger.warning("another process reads %s: what was erased is in its write-ahead log until that is reset", self.database.url)
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:
@@ -406,36 +421,20 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache = self.ledger.health(), self.cache.health()
-        semantic, routing = [part.health() for part in self._parts.keepers], [part.health() for part in self._parts.others]
-        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic, *routing)) or self._failures
-        return {
-            "status": "degraded" if troubled else "ok",
-            "observing": is_observing(),
-            "database": self.database.url,
-            "valkey": None if self.valkey is None else self.valkey.url,
-            "ledger": ledger,
-            "cache": cache,
-            "semantic": semantic,
-            "routing": routing,
-            "alerts": self._alerts(),
+        from llmthrift_core.insight.health import health_of
+
+        kept, others = self._parts.keepers, self._parts.others
+        parts: dict[str, Any] = {
+            "ledger": self.ledger.health(),
+            "cache": self.cache.health(),
+            "semantic": [part.health() for part in kept],
+            "routing": [part.health() for part in others],
             "failures": dict(self._failures),
         }
-
-    def _alerts(self) -> list[str]:
-        from llmthrift_core.insight.escalations import escalation_alerts
-
-        found: list[str] = []
-        sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
-        sources += [("cache", part.alerts) for part in self._parts.keepers]
-        sources += [("ledger", part.alerts) for part in self._parts.others]
-        sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
-        for what, alerts in sources:
-            try:
-                found += alerts()
-            except StorageError as error:
-                found.append(f"the {what} cannot be read: {error}")
-        return found
+        alerts: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
+        alerts += [("cache", part.alerts) for part in kept] + [("ledger", part.alerts) for part in others]
+        valkey_url = None if self.valkey is None else self.valkey.url
+        return {"observing": is_observing(), "valkey": valkey_url, **health_of(self.database, parts, alerts, now_us=self.now_us())}
 
     # --- life ---
 

@@ -17,7 +17,7 @@ _CHAT_MODELS: Final = "language_models/chat_models.py"
 
 
 def will_ask_cache(thrift: Thrift) -> bool:
-    """Whether the run that is starting will look into a ThriftCache of this Thrift, so that a free hit must not be refused.
+    """Whether the run that is starting will look into a ThriftCache of this database, so that a free hit must not be refused.
 
     LangChain gives a handler the same arguments for streams, which ask no cache. Only the caller's frame tells them apart; in doubt
     the answer is no, and the call is refused at its start.
@@ -28,7 +28,7 @@ def will_ask_cache(thrift: Thrift) -> bool:
         if code.co_filename.replace("\\", "/").endswith(_CHAT_MODELS):
             if code.co_name in ("generate", "agenerate"):
                 cache = _cache_of(frame.f_locals.get("self"))
-                return isinstance(cache, ThriftCache) and cache.thrift is thrift
+                return isinstance(cache, ThriftCache) and cache.thrift.shared is thrift.shared
             if code.co_name in ("stream", "astream"):
                 return False
     return False

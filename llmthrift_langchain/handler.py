@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
 from llmthrift_core.errors import BudgetError, StorageError
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.codec import mark_of
@@ -45,7 +45,7 @@ class ThriftCallbackHandler(RunFollower):
     One call is one row, in every combination of handler, cache and router. Works with invoke, batch, streams and their async forms.
     It never raises into a run: what goes wrong is logged and counted in `thrift.health()`. Only with `enforce` it raises
     BudgetExceededError, and StorageError where budgets cannot be reached: before the model is called, and in a stream that outgrows
-    its budget. Under a ThriftCache of the same Thrift a cached answer is still served; a stream asks no cache, so it is refused.
+    its budget. Under a ThriftCache of the same database a cached answer is still served; a stream asks no cache, so it is refused.
 
     Args:
         thrift: where to record.
@@ -98,7 +98,7 @@ class ThriftCallbackHandler(RunFollower):
             call_site=call_site,
         )
         self._runs: dict[UUID, OpenRun] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
 
     # --- model runs ---
 
@@ -319,11 +319,11 @@ class ThriftCallbackHandler(RunFollower):
         call = run.call
         if call.hit is not None:
             call.finish_hit()
-        elif generations and (mark_of(generations[0]) is not None or self.thrift.recorded.take(generations[0])):
+        elif generations and (mark_of(generations[0]) is not None or self.thrift.shared.recorded.take(generations[0])):
             call.abandon()  # a cache that could not see this run has recorded the call
         else:
             if not run.is_chat and generations:
-                self.thrift.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
+                self.thrift.shared.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
             call.finish(response_of_result(run, generations, response.llm_output))
 
 
@@ -343,7 +343,7 @@ class _ProcessHandler(ThriftCallbackHandler):
     """The one handler of a process that was started with LLMTHRIFT_METER=1."""
 
     _instance: _ProcessHandler | None = None
-    _creation = threading.Lock()
+    _creation = ForkedLock()
 
     def __new__(cls) -> _ProcessHandler:
         with cls._creation:

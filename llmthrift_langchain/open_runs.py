@@ -114,7 +114,7 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift.shared is not run.thrift.shared:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)
@@ -127,7 +127,7 @@ def take(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | None:
     if batch is None:
         return None
     for run in batch.runs:
-        if run.thrift is thrift and not run.looked_up and run.messages is not None and _same(run.messages, fields):
+        if run.thrift.shared is thrift.shared and not run.looked_up and run.messages is not None and _same(run.messages, fields):
             run.looked_up = True
             return run
     return None
@@ -139,7 +139,13 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
     if batch is None:
         return None
     for run in batch.runs:
-        if run.thrift is thrift and run.looked_up and run.call.is_open and run.messages is not None and _same(run.messages, fields):
+        if (
+            run.thrift.shared is thrift.shared
+            and run.looked_up
+            and run.call.is_open
+            and run.messages is not None
+            and _same(run.messages, fields)
+        ):
             return run
     return None
 
@@ -147,7 +153,7 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
 def announced(thrift: Thrift) -> list[OpenRun]:
     """The announced runs that have not ended."""
     batch = _announced.get()
-    return [] if batch is None else [run for run in batch.runs if run.thrift is thrift and run.call.is_open]
+    return [] if batch is None else [run for run in batch.runs if run.thrift.shared is thrift.shared and run.call.is_open]
 
 
 def next_unreserved(thrift: Thrift) -> OpenRun | None:

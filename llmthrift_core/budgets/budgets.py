@@ -246,6 +246,14 @@ class Budgets:
 
     # --- looking ---
 
+    def erase(self, *, user: str) -> int:
+        """Forget a user's name, sessions and tags in windows and holds, where the amounts stay. Returns how many windows there were.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        return self._store.erase(user)
+
     def status(self, scope: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """What is left: one row per budget, spender and unit in the windows of now.
 

@@ -146,6 +146,10 @@ class BudgetStore(Protocol):
         """Drop what nobody can ask for any more: holds that ended a day ago, and windows that closed a day before those."""
         ...
 
+    def erase(self, user: str) -> int:
+        """Rename what names a user in windows and holds, once and for all; amounts stay. Returns how many windows there were."""
+        ...
+
     def window(self, part: Part) -> tuple[Amounts, Amounts]:
         """What is spent and what is reserved in a window."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ ACCEPTED: Final = (
 )
 _POSTGRESQL: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+_POSTGRESQL_PORT: Final = 5432
+_ADDRESS_PARAMETERS: Final = frozenset({"host", "hostaddr", "port", "dbname", "service"})
 _SECRET_PARAMETERS: Final = frozenset({"password", "sslpassword"})
 # "sqlite:file.db" or "postgres:/host" is a mistyped URL and no path; one letter is a Windows drive.
 _LOOKS_LIKE_URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.]+:")
@@ -44,6 +47,17 @@ class Location:
     @property
     def in_memory(self) -> bool:
         return self.dialect == "sqlite" and self.path is None and self.uri is None
+
+    @property
+    def place(self) -> tuple[str, ...] | None:
+        """What is equal for two locations of one database: the file behind every link, or the server's address; None in memory."""
+        if self.path is not None:
+            return "sqlite", os.path.realpath(self.path)
+        if self.in_memory:
+            return None
+        url = self.url
+        query = [f"{name}={url.query[name]}" for name in sorted(url.query) if name in _ADDRESS_PARAMETERS]
+        return "postgresql", url.host or "", str(url.port or _POSTGRESQL_PORT), url.database or url.username or "", *query
 
     def __str__(self) -> str:
         """The URL without its password."""
