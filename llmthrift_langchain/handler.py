@@ -20,14 +20,14 @@ from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
+from llmthrift_langchain import lineage
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
-from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
 from llmthrift_langchain.response import count_input, response_of_result
-from llmthrift_langchain.run_follower import RunFollower
+from llmthrift_langchain.run_follower import RunFollower, follow_runs
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
@@ -99,6 +99,7 @@ class ThriftCallbackHandler(RunFollower):
         )
         self._runs: dict[UUID, OpenRun] = {}
         self._lock = ForkedLock()
+        follow_runs()  # given to a model alone, this handler hears of no run around it
 
     # --- model runs ---
 
@@ -196,7 +197,8 @@ class ThriftCallbackHandler(RunFollower):
         try:
             run.unwatch()
             forget(run)
-            self._lineage.failed(run.call, run.parent_id)
+            attempt = lineage.Attempt(run_id, run.call.call_id, run.call.attempts, run.call.model)
+            lineage.failed(self.thrift.shared, attempt, run.parent_id)
             partial: LLMResult | None = kwargs.get("response")
             generations = partial.generations[0] if partial is not None and partial.generations else []
             if not generations and run.pieces:
@@ -248,8 +250,8 @@ class ThriftCallbackHandler(RunFollower):
         thrift = self.thrift
         metadata = metadata or {}
         if parent_run_id is None:
-            parent_run_id = self._lineage.surrounding()
-        trace_id = root_of(parent_run_id)
+            parent_run_id = lineage.surrounding()
+        trace_id = lineage.root_of(parent_run_id)
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
             outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)
@@ -286,7 +288,7 @@ class ThriftCallbackHandler(RunFollower):
             bounds = partial(count_input, asked, request.model, limits), lambda tier: max_output_tokens(limits)
             if not asks_cache:
                 request.input_tokens, request.max_output_tokens = bounds
-        if parent is not None and (earlier := self._lineage.continues(parent_run_id)) is not None:
+        if (earlier := lineage.continues(thrift.shared, run_id, parent_run_id)) is not None:
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
             request.attempt_reason = "retry" if earlier.model == request.model else "fallback"
         run = OpenRun(

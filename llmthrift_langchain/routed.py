@@ -25,11 +25,11 @@ from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinis
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
+from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
-from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.response import count_input, merge, response_of_message
@@ -93,13 +93,15 @@ class RoutedCall(DoorCall[AIMessage]):
         tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
-        self._run_id = run_id
+        self._run_id = self._first_run_id = run_id
         parent = _parent_of(config)
+        self._beside = parent or lineage.surrounding()  # the run under which the call may be repeated
+        self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
             request_id=str(run_id),
             run_id=str(run_id),
-            trace_id=str(root_of(parent) or parent or run_id),
+            trace_id=str(lineage.root_of(parent) or parent or run_id),
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
@@ -118,6 +120,27 @@ class RoutedCall(DoorCall[AIMessage]):
         )
         self._streamed_chars = 0
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
+
+    # --- life ---
+
+    def begin(self) -> None:
+        """As `DoorCall.begin`; what repeats a call that has failed is its next attempt."""
+        if self._call is None and (earlier := lineage.continues(self._thrift.shared, self._first_run_id, self._beside)) is not None:
+            self._earlier, request = earlier, self.request
+            request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
+            request.attempt_reason = "retry" if earlier.model in (self._model_of(tier)[0] for tier in self._tiers.names) else "fallback"
+        super().begin()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """As `DoorCall.close`; a call that failed may be repeated by what runs beside it."""
+        super().close(error)
+        if error is None or isinstance(error, GeneratorExit) or (self._call is not None and self._call.hit is not None):
+            return
+        ended = self._earlier
+        if self._call is not None:  # else it was refused
+            ended = lineage.Attempt(self._first_run_id, self._call.call_id, self._call.attempts, self._call.model)
+        if ended is not None:
+            lineage.failed(self._thrift.shared, ended, self._beside)
 
     # --- attempts ---
 
@@ -331,7 +354,7 @@ class Finisher(_Pumped, BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
         self._broke().broken_off(error)
-        self._routed.close()
+        self._routed.close(error)
 
 
 class AsyncFinisher(_Pumped, AsyncCallbackHandler):
@@ -352,7 +375,7 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
     async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """As `Finisher.on_llm_error`."""
         await abreak_off(self._broke(), error)
-        await aclose(self._routed, None)
+        await aclose(self._routed, error)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

@@ -60,10 +60,15 @@ class Database:
     An SQLite file has one writing connection per process, under a lock, and readers that never wait for it. `:memory:` is
     one connection under one lock, and a forked child starts with an empty one. Transactions do not nest in a thread: use
     the transaction's own `fetch_one` inside of it.
+
+    Attributes:
+        place: equal for all objects of one database, whoever logs in; None in memory. Found out when the object is made, since links are
+            followed in the file system.
     """
 
     def __init__(self, location: Location, *, busy_timeout_seconds: float, synchronous: Synchronous) -> None:
         self._location = location
+        self.place = location.place
         self._busy_timeout_seconds = busy_timeout_seconds
         self._synchronous: Synchronous = synchronous
         self._opening = threading.Lock()
@@ -115,11 +120,6 @@ class Database:
     def url(self) -> str:
         """Where the database is, without its password."""
         return str(self._location)
-
-    @property
-    def place(self) -> tuple[str, ...] | None:
-        """What is equal for two objects that opened one database, whoever logs in; None in memory."""
-        return self._location.place
 
     @property
     def path(self) -> Path | None:

@@ -177,7 +177,7 @@ class _Reader:
 
     def __del__(self) -> None:
         # The thread has ended, or this is a forked child, in which Python drops what other threads had before anything of ours runs:
-        # to close a connection there that was in use means to wait for ever. So whoever opens the next one closes it.
+        # to close a connection there that was in use means to wait for ever. So whoever writes or opens the next one closes it.
         self._ended.append(self.connection)
 
 
@@ -218,6 +218,10 @@ class SQLiteFile(SQLiteBackend):
             except ERRORS as error:
                 raise self._read_error(error) from error
             return rows
+
+    def end(self) -> None:
+        self._close_ended()  # while this thread has the write lock, which a fork waits for
+        super().end()
 
     def hold_writes(self) -> None:
         super().hold_writes()
@@ -262,7 +266,11 @@ class SQLiteFile(SQLiteBackend):
 
     def _close_ended(self) -> None:
         while self._ended:
-            self._ended.popleft().close()
+            try:
+                ended = self._ended.popleft()
+            except IndexError:  # another thread took it
+                return
+            ended.close()
 
     def _reading_engine(self) -> Engine:
         with self._opening:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -87,15 +88,32 @@ def test_children_that_are_forked_under_traffic_run_and_use_the_database(tmp_pat
         ledger.close()
 
 
-def test_the_connection_of_a_thread_that_ended_is_closed_by_whoever_opens_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [False, True])
+def test_the_connection_of_a_thread_that_ended_is_closed_by_whoever_reads_in_a_new_thread_or_writes(tmp_path: Path, write: bool) -> None:
+    def work(what: Callable[[], object]) -> None:
+        thread = threading.Thread(target=what)
+        thread.start()
+        thread.join()
+
     with Database.open(tmp_path / "a.db") as database:
+        ended = database._connected._ended  # type: ignore[union-attr]
         for _ in range(5):
-            thread = threading.Thread(target=database.fetch_all, args=(_ONE,))
+            work(lambda: database.fetch_all(_ONE))
+        (left,) = ended  # the others were closed by their followers
+        if write:
+            with database.transaction():
+                pass
+        else:
+            reading, read = threading.Event(), threading.Event()
+            thread = threading.Thread(target=lambda: (database.fetch_all(_ONE), reading.set(), read.wait(_SECONDS)))
             thread.start()
+            assert reading.wait(_SECONDS)
+        assert not ended
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            left.execute("SELECT 1")
+        if not write:
+            read.set()
             thread.join()
-        assert len(database._connected._ended) == 1  # type: ignore[union-attr]
-        assert database.fetch_all(_ONE) == [(1,)]
-        assert not database._connected._ended  # type: ignore[union-attr]
 
 
 def test_a_child_finds_a_lock_free_that_another_thread_of_the_parent_holds() -> None:
