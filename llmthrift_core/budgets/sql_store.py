@@ -6,7 +6,7 @@ Windows are taken in a fixed order, so that two processes cannot wait for each o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from sqlalchemy import select
@@ -136,9 +136,9 @@ class SqlBudgets:
                 transaction.execute(sql.FORGET_ENDED, (state, now_us - ENDED_KEPT_US))
             transaction.execute(sql.FORGET_WINDOWS, (now_us - WINDOW_KEPT_US,))
 
-    def erase(self, user: str) -> int:
-        """Rename what names a user in windows and holds; amounts stay. Returns how many windows there were."""
-        erasure = Erasure(user)
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds; amounts stay. Returns how many windows there were."""
+        erasure = Erasure(user, names)
         with self._database.transaction() as transaction:
             for hold_id, parts in transaction.fetch_all(sql.PARTS_OF_HOLDS):
                 if (renamed := erasure.of_parts(json.loads(parts))) is not None:

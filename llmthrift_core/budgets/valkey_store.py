@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, TypeVar
 
 from llmthrift_core.budgets.erasure import Erasure
@@ -137,9 +137,9 @@ class ValkeyBudgets:
         if names:
             self._server.ask_many(("ZREMRANGEBYSCORE", f"{lua.PREFIX}starts:{name}", "-inf", before) for name in names)
 
-    def erase(self, user: str) -> int:
-        """Rename what names a user in windows and holds; amounts stay. Returns how many windows there were."""
-        erasure = Erasure(user)
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds; amounts stay. Returns how many windows there were."""
+        erasure = Erasure(user, names)
         scopes: set[str] = set()
         for name in self._server.members(f"{lua.PREFIX}budgets"):
             for start in self._server.ask("ZRANGE", f"{lua.PREFIX}starts:{name.decode()}", 0, -1):

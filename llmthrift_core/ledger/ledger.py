@@ -14,6 +14,7 @@ from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, curr
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
+from llmthrift_core.ledger.belonging import Names, names_only_of
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
@@ -317,6 +318,15 @@ class Ledger:
         """
         self.flush()
         return retention.prune(self._database, before_us=to_us(older_than))
+
+    def names_only_of(self, *, user: str) -> Names:
+        """The sessions, runs and tags of a user's rows that nobody else's row has, by attribute or tag. Reads all rows.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        return names_only_of(self._database, clean_name(user))
 
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, runs, tags and captured text go, amounts stay.

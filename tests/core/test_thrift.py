@@ -120,7 +120,9 @@ def test_no_file_tells_of_a_user_who_was_erased(tmp_path: Path):
     name, session, tag, run, asked, told, thinks, stored = marks
     with Thrift(path, capture="text") as thrift:
         thrift.budgets.add(Budget(limit_usd=1, window="total", per=("user", "session", "team", "feature"), name="b"))
-        scope = {"user": name, "session": session, "team": tag, "feature": "chat"}
+        for per in ("session", "run", "team"):
+            thrift.budgets.add(Budget(limit_usd=1, window="total", per=per, name=f"by {per}"))
+        scope = {"user": name, "session": session, "run": run, "team": tag, "feature": "chat"}
         settled, held = (thrift.budgets.reserve(estimate_usd="0.5", scope=scope) for _ in range(2))
         settled.settle(cost_usd="0.25")
         policy = CachePolicy()
@@ -138,17 +140,17 @@ def test_no_file_tells_of_a_user_who_was_erased(tmp_path: Path):
         assert {kind: erased[kind] for kind in ("calls", "captures", "budget_windows", "cache_entries")} == {
             "calls": 200,
             "captures": 200,
-            "budget_windows": 1,
+            "budget_windows": 4,
             "cache_entries": 1,
         }
         assert _found_in_files(path, *marks) == set()
         assert thrift.cache.lookup(policy.key(b"q"), policy) is None
         # The amounts stay, and a hold that was open finds its window.
-        (row,) = thrift.budgets.status()
-        assert (row["spent"], row["reserved"], row["scope"]["feature"]) == (Decimal("0.25"), Decimal("0.5"), "chat")
+        status = thrift.budgets.status()
+        assert [(row["spent"], row["reserved"]) for row in status] == [(Decimal("0.25"), Decimal("0.5"))] * 4
+        assert [row["scope"]["feature"] for row in status if row["name"] == "b"] == ["chat"]
         held.settle(cost_usd="0.5")
-        (row,) = thrift.budgets.status()
-        assert (row["spent"], row["reserved"], row["overrun"]) == (Decimal("0.75"), 0, 0)
+        assert [(row["spent"], row["reserved"], row["overrun"]) for row in thrift.budgets.status()] == [(Decimal("0.75"), 0, 0)] * 4
         assert thrift.report().total["attempts"] == 400
     assert _found_in_files(path, *marks) == set()
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from llmthrift_core.attribution import attribute
+from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.insight.report import report
 from llmthrift_core.ledger import CallRecord, Ledger
@@ -343,6 +343,37 @@ def test_a_name_that_is_stored_in_another_form_is_found_and_erased(ledger: Ledge
     assert len(ledger.calls(user=user)) == 1
     assert ledger.erase(user=user) == {"calls": 1, "other_costs": 0, "captures": 1, "feedback": 0}
     assert (ledger.calls(user=user), ledger.health()["lost"]) == ([], 0)
+
+
+def test_names_that_only_one_user_has_are_found(ledger: Ledger) -> None:
+    def record(user: str | None, session: str, run: str, tag: str, trace: str | None = None) -> None:
+        row = CallRecord(request_id=f"{user}{session}{run}{tag}{trace}", call_id="c", at_us=1_767_225_600_000_000, model="m")
+        row.attribution, row.trace_id = Attribution(user=user, session=session, run=run, tags=(("team", tag),)), trace
+        ledger.append(row)
+
+    record("ada", "own", "own-run", "own-team", "own-trace")
+    record("ada", "own", "own-run", "team", "trace")
+    record("ada", "bobs", "bobs-run", "team", "bobs-trace")
+    record("ada", "nobodys", "own-run", "pruned")
+    record("bob", "bobs", "bobs-run", "team", "bobs-trace")
+    record(None, "nobodys", "trace", "team")  # a run of somebody else under the name of her trace
+    ledger.record_cost("tool", 1, user="ada", session="of-cost", run="run-of-cost", tags={"team": "of-cost"})
+    ledger.record_cost("tool", 1, user="ada", session="bobs-cost", run="bobs-run-of-cost")
+    ledger.record_cost("tool", 1, user="bob", session="bobs-cost", run="bobs-run-of-cost")
+    found = ledger.names_only_of(user="ada")
+    assert found == {
+        "session": {"own", "of-cost"},
+        "run": {"own-run", "own-trace", "run-of-cost"},
+        "team": {"own-team", "pruned", "of-cost"},
+    }
+    assert ledger.names_only_of(user="nobody") == {}
+
+
+def test_a_name_that_somebody_had_whose_rows_are_deleted_is_not_hers_alone(ledger: Ledger) -> None:
+    for user, at in (("bob", "2026-01-01"), ("ada", "2026-03-01")):
+        ledger.record("m", USAGE, user=user, at=at, session="s", tags={"team": "t"})
+    ledger.prune(older_than="2026-02-01")
+    assert ledger.names_only_of(user="ada") == {}
 
 
 def test_erasing_a_user_keeps_the_amounts_and_forgets_the_rest(any_database: Database) -> None:
