@@ -34,7 +34,8 @@ def health_of(
 
 def _alerts(database: Database, sources: Sequence[tuple[str, Callable[[], list[str]]]], now_us: int) -> list[str]:
     found: list[str] = []
-    for what, alerts in (*sources, ("ledger", partial(escalation_alerts, database, now_us=now_us))):
+    of_escalations: tuple[str, Callable[[], list[str]]] = ("ledger", partial(escalation_alerts, database, now_us=now_us))
+    for what, alerts in (*sources, of_escalations):
         try:
             found += alerts()
         except StorageError as error:
