@@ -67,7 +67,7 @@ def _attempts(connection: Connection, dimension: str, values: Sequence[str]) -> 
 
 def _of_others(connection: Connection, user: str, columns: Sequence[ColumnElement[str]], values: set[str]) -> Iterator[str]:
     for column in columns:
-        theirs = column.table.c.user  # type: ignore[attr-defined]
+        theirs = column.table.c.user
         for some in _some(sorted(values)):
             query = select(column).distinct().where(column.in_(some), or_(theirs.is_(None), theirs != user))
             yield from connection.execute(query).scalars()
