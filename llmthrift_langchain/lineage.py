@@ -9,22 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
+if TYPE_CHECKING:
+    from llmthrift_core.request import AttemptReason
+
 _MOST_RUNS = 50_000
 
 
 class Attempt(NamedTuple):
-    """A failed attempt that a sibling run may continue."""
+    """A failed attempt that a sibling run may continue.
 
-    run_id: UUID
+    Attributes:
+        run_id: the number of its run's id. The id itself must not be kept, see `endings`.
+        model: its name; of a router the names of all its models.
+    """
+
+    run_id: int
     call_id: str
     attempt: int
     model: str
+
+    def followed_by(self, model: str) -> AttemptReason:
+        """Why another attempt with this model follows."""
+        return "retry" if model == self.model else "fallback"
 
 
 @dataclass(slots=True)
@@ -37,7 +49,7 @@ class _Scope:
     root: UUID
     failed: dict[Hashable, Attempt] = field(default_factory=dict)
     continued: dict[Hashable, Attempt] = field(default_factory=dict)
-    given: dict[Hashable, tuple[UUID, Attempt]] = field(default_factory=dict)
+    given: dict[Hashable, tuple[int, Attempt]] = field(default_factory=dict)
 
     def take(self, database: Hashable) -> Attempt | None:
         """What failed here last, once."""
@@ -90,7 +102,7 @@ def surrounding() -> UUID | None:
     return run_id if run_id in _scopes else None
 
 
-def continues(database: Hashable, run_id: UUID, parent_run_id: UUID | None) -> Attempt | None:
+def continues(database: Hashable, run_id: int, parent_run_id: UUID | None) -> Attempt | None:
     """The failed attempt that a model run under this parent continues."""
     scope = _scope_of(parent_run_id)
     if scope is None:
@@ -107,6 +119,13 @@ def failed(database: Hashable, attempt: Attempt, parent_run_id: UUID | None) -> 
     scope = _scope_of(parent_run_id)
     if scope is not None and ((known := scope.failed.get(database)) is None or known.run_id != attempt.run_id):
         scope.failed[database] = attempt
+
+
+def answered(database: Hashable, parent_run_id: UUID | None) -> None:
+    """A model run under this parent gave an answer: what runs next there is another call."""
+    scope = _scope_of(parent_run_id)
+    if scope is not None:
+        scope.take(database)
 
 
 def _scope_of(run_id: UUID | None) -> _Scope | None:

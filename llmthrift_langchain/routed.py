@@ -95,9 +95,10 @@ class RoutedCall(DoorCall[AIMessage]):
         tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
-        self._run_id = self._first_run_id = run_id
+        self._run_id, self._first_run_id = run_id, run_id.int
         parent = _parent_of(config)
-        self._beside = parent or lineage.surrounding()  # the run under which the call may be repeated
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in router.tiers.values())
         self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
@@ -131,7 +132,7 @@ class RoutedCall(DoorCall[AIMessage]):
         if self._call is None and (earlier := lineage.continues(self._thrift.shared, self._first_run_id, self._beside)) is not None:
             self._earlier, request = earlier, self.request
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
-            request.attempt_reason = "retry" if earlier.model in (self._model_of(tier)[0] for tier in self._tiers.names) else "fallback"
+            request.attempt_reason = earlier.followed_by(self._asks)
         super().begin()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -141,7 +142,7 @@ class RoutedCall(DoorCall[AIMessage]):
             return
         ended = self._earlier
         if self._call is not None:  # else it was refused
-            ended = lineage.Attempt(self._first_run_id, self._call.call_id, self._call.attempts, self._call.model)
+            ended = lineage.Attempt(self._first_run_id, self._call.call_id, self._call.attempts, self._asks)
         if ended is not None:
             lineage.failed(self._thrift.shared, ended, self._beside)
 
@@ -217,6 +218,9 @@ class RoutedCall(DoorCall[AIMessage]):
         call.fail(error, partial)
 
     # --- what the steps ask for ---
+
+    def _is_answered(self) -> None:
+        lineage.answered(self._thrift.shared, self._beside)
 
     def _after(self, error: BaseException) -> str | None:
         return self._router.model_after(error, self.call.tier, self._tiers, self._tried)

@@ -1,4 +1,4 @@
-"""Whether everything is recorded and served, and what somebody should look at."""
+"""What `Thrift.health` says: how each part does, whether something went wrong, and what somebody should look at."""
 
 from __future__ import annotations
 
@@ -6,36 +6,57 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.errors import StorageError
 from llmthrift_core.insight.escalations import escalation_alerts
+from llmthrift_core.parts import Parts
 from llmthrift_core.storage.database import Database
+
+Alerts = Callable[[], list[str]]
 
 
 def health_of(
-    database: Database, parts: Mapping[str, Any], alerts: Sequence[tuple[str, Callable[[], list[str]]]], *, now_us: int
+    database: Database,
+    parts: Parts,
+    cache: ExactCache,
+    *,
+    ledger: Mapping[str, Any],
+    budgets: Mapping[str, Any],
+    failures: Mapping[str, int],
+    now_us: int,
 ) -> dict[str, Any]:
-    """The parts, with what becomes of the whole: "degraded" where something was lost, cannot be written now, or failed and was bypassed.
+    """The parts' own reports, with a status: "degraded" where a row was lost, something waits for its store, a failure was swallowed, or
+    the database's file is not the one that was opened; else "ok".
 
     Args:
-        parts: what the ledger, the cache, the semantic caches and the routers say of themselves, and failures by place.
-        alerts: who has something to say, and from where.
+        ledger, budgets: what they say of themselves.
+        failures: how many were swallowed, by place.
     """
-    ledger, trouble = parts["ledger"], database.trouble()
-    others = (parts["cache"], *parts["semantic"], *parts["routing"])
-    troubled = trouble or ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in others) or parts["failures"]
+    trouble, kept = database.trouble(), cache.health()
+    semantic, routing = [part.health() for part in parts.keepers], [part.health() for part in parts.others]
+    waits = ledger["last_error"] or ledger.get("spooled") or budgets["pending_settlements"]
+    failed = failures or any(part["errors"] for part in (kept, *semantic, *routing))
+    sources: list[tuple[str, Alerts]] = [("cache", cache.alerts)]
+    sources += [("cache", part.alerts) for part in parts.keepers] + [("ledger", part.alerts) for part in parts.others]
+    sources.append(("ledger", partial(escalation_alerts, database, now_us=now_us)))
     return {
-        "status": "degraded" if troubled else "ok",
+        "status": "degraded" if ledger["lost"] or waits or failed or trouble else "ok",
         "database": database.url,
         "database_trouble": trouble,
-        **parts,
-        "alerts": _alerts(database, alerts, now_us),
+        "ledger": ledger,
+        "budgets": budgets,
+        "cache": kept,
+        "semantic": semantic,
+        "routing": routing,
+        "alerts": _alerts(sources),
+        "failures": dict(failures),
     }
 
 
-def _alerts(database: Database, sources: Sequence[tuple[str, Callable[[], list[str]]]], now_us: int) -> list[str]:
+def _alerts(sources: Sequence[tuple[str, Alerts]]) -> list[str]:
+    """The alerts of all sources, each with what it is read from. What cannot be read is an alert itself."""
     found: list[str] = []
-    of_escalations: tuple[str, Callable[[], list[str]]] = ("ledger", partial(escalation_alerts, database, now_us=now_us))
-    for what, alerts in (*sources, of_escalations):
+    for what, alerts in sources:
         try:
             found += alerts()
         except StorageError as error:
