@@ -414,7 +414,7 @@ class Call:
         if response.provider_cost_usd is not None:
             record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
         if priced is None:
-            thrift.ledger.note_unpriced(model, provider)
+            thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
             return record
         record.cost_nano_usd = priced.nano_usd
         record.input_cost_nano_usd = priced.input_nano_usd
@@ -430,7 +430,7 @@ class Call:
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
-            record = self._attempted(self._model, self._provider)
+            record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
             record, usage = self._taken(response, may_wait=not is_rejected)

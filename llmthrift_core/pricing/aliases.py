@@ -23,7 +23,8 @@ class Alias:
         name: the undated name.
         snapshot: what it stood for.
         until: the first day (UTC) of what followed.
-        source: where the provider says so.
+        source: where the provider's announcement of that day can be read. Its own page has moved on, so these are copies of it; a day
+            is the one that was announced, since no provider publishes the hour at which the name moved.
     """
 
     provider: str
@@ -37,11 +38,13 @@ class Alias:
 ALIASES: tuple[Alias, ...] = (
     Alias(
         "openai", "gpt-3.5-turbo", "gpt-3.5-turbo-0613", date(2024, 2, 16),
-        "https://openai.com/index/new-embedding-models-and-api-updates/ (January 2024: 0613 becomes 0125; day: models page)",
+        # OpenAI's announcement, quoted: gpt-3.5-turbo "will start pointing to gpt-3.5-turbo-0125 on Feb 16".
+        "https://github.com/yello-xyz/playfetch/pull/152",
     ),
     Alias(
         "openai", "gpt-4o", "gpt-4o-2024-05-13", date(2024, 10, 2),
-        "https://platform.openai.com/docs/changelog (2 October 2024: gpt-4o points to gpt-4o-2024-08-06)",
+        # OpenAI's letter to its customers: "it will automatically update on October 2nd".
+        "https://github.com/ogkalu2/comic-translate/issues/138",
     ),
 )  # fmt: skip
 

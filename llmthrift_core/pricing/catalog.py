@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from llmthrift_core.pricing.aliases import snapshot_of
 from llmthrift_core.pricing.compiled import CompiledPrice
 from llmthrift_core.pricing.conflicts import Conflict, conflicts_between
 from llmthrift_core.pricing.cost import Cost, ModelPrice, Priced, Tier, tier_of
-from llmthrift_core.pricing.names import Reading, is_fine_tune, readings
+from llmthrift_core.pricing.names import Reading, is_fine_tune, is_variant, readings, resold
 from llmthrift_core.pricing.overrides import OverrideBook, Price, When, load_overrides, parse_override
 from llmthrift_core.pricing.sheet import decimal_of
 from llmthrift_core.pricing.source import Listing, Source
@@ -156,6 +157,16 @@ class PriceCatalog:
             return True
         name = model.strip().lower()
         return is_fine_tune(name) or any(source.knows(name) for source in self._sources)
+
+    def maker(self, model: str) -> str | None:
+        """Who makes a model, by the way its name begins, also where it has no price yet: `claude-opus-9` is Anthropic's."""
+        name = model.strip().lower().rpartition("/")[2]
+        return next((maker for source in self._sources if (maker := source.maker(name)) is not None), None)
+
+    def missing(self, usage: Usage, model: str, provider: str | None, at_us: int) -> list[str]:
+        """The units of a usage that have no price, where the model has one; empty for a model without any."""
+        compiled = self._answer(self._state, model, provider, usage.service_tier, at_us).compiled
+        return [] if compiled is None else compiled.unpriced_units(usage)
 
     # --- the prices themselves ---
 
@@ -337,7 +348,7 @@ class PriceCatalog:
         names = self._names(model, provider)
         listing, from_us, until_us = state.book.find(names, service_tier, at_us)
         if listing is None:
-            for _, found in self._listings(names, service_tier, at_us):
+            for _, found in chain(self._listings(names, service_tier, at_us), self._resold(model, provider, service_tier, at_us)):
                 listing = found
                 from_us, until_us = max(from_us, found.from_us), min(until_us, found.until_us)
                 break
@@ -353,11 +364,18 @@ class PriceCatalog:
 
     def _names(self, model: str, provider: str | None) -> list[Reading]:
         if provider is None or not provider.strip():
-            return readings(model, None, self._is_provider)
+            reading = resold(model) if is_variant(model) else None
+            return [*([reading] if reading is not None else []), *readings(model, None, self._is_provider)]
         identifier = provider_id(provider)
         if self._is_provider(identifier):
             return readings(model, identifier, self._is_provider)
-        return [(identifier, model.strip()), *readings(model, None, self._is_provider)]
+        return [(identifier, model.strip()), *self._names(model, None)]
+
+    def _resold(self, model: str, provider: str | None, service_tier: str | None, at_us: int) -> Iterator[tuple[Source, Listing]]:
+        """OpenRouter's price of a name that no maker has a price for, where no other provider is known to have served it."""
+        reading = resold(model)
+        if reading is not None and not (provider and provider.strip() and self._is_provider(provider_id(provider))):
+            yield from self._listings([reading], service_tier, at_us)
 
     def _is_provider(self, identifier: str) -> bool:
         return identifier in LOCAL_PROVIDERS or any(source.has_provider(identifier) for source in self._sources)

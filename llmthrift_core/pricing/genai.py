@@ -105,6 +105,12 @@ class GenaiPrices:
     def _names(self) -> frozenset[str]:
         return frozenset(model.id.lower() for _, model in self.models())
 
+    def maker(self, name: str) -> str | None:
+        try:
+            return self._snapshot.find_provider(name, None, None).id
+        except LookupError:
+            return None
+
     def names(self, provider: str | None) -> Iterable[str]:
         return [model.id for seller, model in self.models() if provider is None or seller == provider]
 

@@ -96,6 +96,9 @@ class LitellmPrices:
     def _names(self) -> frozenset[str]:
         return frozenset(name for _, name in self._by_provider)
 
+    def maker(self, name: str) -> str | None:
+        return None
+
     def names(self, provider: str | None) -> Iterable[str]:
         return [name for seller, name in self._by_provider if provider is None or seller == provider]
 

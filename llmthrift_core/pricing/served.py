@@ -25,14 +25,20 @@ def price_of_answer(prices: PriceCatalog, usage: Usage, served: Model, asked: Mo
     """The price of the model that answered; None where it has none.
 
     The price of the model that was asked for holds where the provider answers with another spelling of it, or with a name that no price
-    list knows, such as a deployment's or a file's. The name of another model never costs what was asked for.
+    list knows, such as a deployment's or a file's. The name of another model never costs what was asked for, nor does a new model of
+    another maker.
     """
     priced = prices.price(usage, *served, at_us)
     if priced is not None or not asked[0] or served[0] == asked[0]:
         return priced
-    if is_same_model(served[0], asked[0]) or not prices.knows(served[0]):
+    if is_same_model(served[0], asked[0]) or not (prices.knows(served[0]) or _is_of_another_maker(prices, served[0], asked[0])):
         return prices.price(usage, asked[0], prices.seller(*asked), at_us)
     return None
+
+
+def _is_of_another_maker(prices: PriceCatalog, served: str, asked: str) -> bool:
+    one, other = prices.maker(served), prices.maker(asked)
+    return one is not None and other is not None and one != other
 
 
 def is_same_model(served: str, asked: str) -> bool:

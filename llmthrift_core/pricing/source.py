@@ -56,5 +56,8 @@ class Source(Protocol):
     def knows(self, name: str) -> bool:
         """Does anybody sell a model of exactly this name, in lower case?"""
 
+    def maker(self, name: str) -> str | None:
+        """Whose names begin like this one, in lower case; None where the list cannot tell."""
+
     def names(self, provider: str | None) -> Iterable[str]:
         """The names that the list knows, of one provider or of all."""

@@ -38,7 +38,7 @@ max_output_tokens = 4096
 
 [["gpt-4o"]]
 valid_from = 2024-05-13
-input_usd_per_million = 5
+input_usd_per_million = 4.5
 output_usd_per_million = 15
 [["gpt-4o"]]
 valid_from = 2024-08-06
@@ -53,9 +53,9 @@ def test_a_toml_file(tmp_path: Path) -> None:
     for overrides in (path, str(path)):
         catalog = catalog_of(overrides)
         assert usd(catalog, "my-model") == Decimal("1.25")
-        assert usd(catalog, "gpt-4o", at="2024-06-01") == Decimal(5)
+        assert usd(catalog, "gpt-4o", at="2024-06-01") == Decimal("4.5")
         assert usd(catalog, "gpt-4o", at="2025-06-01") == Decimal("2.6")
-        assert usd(catalog, "gpt-4o", at="2024-05-12") == Decimal("2.5")  # before the first period the price list holds
+        assert usd(catalog, "gpt-4o", at="2024-05-12") == Decimal(5)  # before the first period the price list holds
         price = catalog.find("my-model")
         assert (price.source, price.tier, price.max_output_tokens) == ("override", "standard", 4096)
         period = catalog.find("gpt-4o", at="2024-06-01")
