@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmthrift_core.attribution import EXPLORED, Attribution
+from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
@@ -290,10 +291,9 @@ class Call:
 
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
-        request = self.request
-        request.attribution = request.attribution.over(attribution)
+        self.request.attribution = self.request.attribution.over(attribution)
         if trace_id is not None:
-            request.trace_id = trace_id
+            self.request.trace_id = trace_id
 
     # --- after the model ---
 
@@ -302,19 +302,20 @@ class Call:
         if not self.is_open:
             return
         self.is_open = False
+        record = None
         try:
             record, usage = self._taken(response)
+            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
+            self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            self._thrift.ledger.append(record)
-            self._capture(record, response)
             use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._give_up(error)
+            self._give_up(error, is_recorded=record is not None)
         finally:
             self._leave_flight()
 
@@ -396,30 +397,25 @@ class Call:
         """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
         request, served = self.request, (response.model or self._model, response.provider or self._provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
+        used = partial(taken, response, self._thrift.prices, (self._model, self._provider), self._started_us)
         is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(used(), response, record)
             return late, Usage(estimated=True)
-        usage = response.taken()
+        usage = used()
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        thrift = self._thrift
-        asked = self._model, self._provider
+        thrift, asked = self._thrift, (self._model, self._provider)
         model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
         priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
         record = record or self._attempted(model, provider)
         record.provider = provider  # a row that waited was begun before the price lists were read
-        record.set_usage(usage)
-        if response.provider_cost_usd is not None:
-            record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+        tell(record, usage, response)
         if priced is None:
             thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
             return record
-        record.cost_nano_usd = priced.nano_usd
-        record.input_cost_nano_usd = priced.input_nano_usd
-        record.output_cost_nano_usd = priced.output_nano_usd
-        record.price_version = priced.price_version
+        bill(record, priced)
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
@@ -441,9 +437,9 @@ class Call:
             record.escalated = 1
             if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
                 record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
-        self._settle(record.cost_nano_usd, tokens)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+        self._settle(record.cost_nano_usd, tokens)
 
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
@@ -480,13 +476,15 @@ class Call:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
+            if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
+                self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
             self._settle(None, 0)
-        except Exception as error:  # the database: the hold expires
-            self._thrift.note_failure("budgets", error)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
         hold, self._hold = self._hold, None

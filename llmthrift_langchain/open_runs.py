@@ -16,12 +16,15 @@ from uuid import UUID
 
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.messages import fields_of, text_of
+from llmthrift_langchain.reported import take_report
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.one_request import RunsOfRequest
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class OpenRun:
         bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
         streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
         pieces: the answer so far, by its events.
+        chunks: what the chunks of a stream reported of their usage; None where none came.
+        together: the runs of one request, if it carries several prompts; they share its usage.
     """
 
     thrift: Thrift
@@ -52,6 +57,8 @@ class OpenRun:
     streamed_chars: int = 0
     event_chars: int = 0
     pieces: list[str] = field(default_factory=list)
+    chunks: UsageOfChunks | None = None
+    together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
     _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
 
@@ -64,6 +71,12 @@ class OpenRun:
     def fields(self) -> list[Mapping[str, Any]]:
         """The fields of the messages."""
         return [fields_of(message) for message in self.messages or ()]
+
+    def came(self, chunk: Any) -> None:
+        """A chunk of the stream: what it reports of its usage is kept."""
+        if self.chunks is None:
+            self.chunks = UsageOfChunks()
+        take_report(self.chunks, chunk)
 
     def watch(self, task: asyncio.Task[Any], ended: Callable[[OpenRun], None]) -> None:
         """Call `ended` if the task is cancelled before the run ends."""
@@ -114,7 +127,8 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    is_over = batch is None or len(batch.runs) >= batch.size or not any(each.call.is_open for each in batch.runs)
+    if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)

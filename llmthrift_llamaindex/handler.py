@@ -251,7 +251,8 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            entry.call.finish(response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False))
+            model, provider = entry.call.model, entry.provider
+            entry.call.finish(response_of(answer, entry.asked, model, provider, storable=False, pieces=entry.pieces))
         self._leave()
 
     def _fail(self, span: str | None, error: BaseException | None) -> None:
@@ -262,7 +263,8 @@ class ThriftEventHandler(BaseEventHandler):
         answer = entry.pieces.together()
         partial = None
         if answer is not None:
-            partial = response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False, broken_off=True)
+            model, provider = entry.call.model, entry.provider
+            partial = response_of(answer, entry.asked, model, provider, storable=False, pieces=entry.pieces, is_broken=True)
         entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), partial)
         self._leave()
 
