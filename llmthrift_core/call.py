@@ -14,16 +14,17 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmthrift_core.attribution import EXPLORED, Attribution
+from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import at_hand, request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.money import to_usd
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
-from llmthrift_core.saved import compare_routing, fill_hit
+from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
@@ -72,8 +73,7 @@ class Call:
         self._started_us, self._started = thrift.now_us(), perf_counter()
         self._attempt = request.attempt
         self._reason: AttemptReason | None = request.attempt_reason
-        self._model = request.model
-        self._provider = request.provider
+        self._model, self._provider = request.model, request.provider
         self._observed_hit = False
         self._flight: Flight | None = None
         self._hold: Hold | None = None
@@ -249,7 +249,7 @@ class Call:
             BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
         following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False)
-        self._record_ended(error, rejected, is_rejected=rejected is not None)
+        self._record_ended(error, rejected, is_followed=True)
         self._hold = following
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
@@ -289,10 +289,9 @@ class Call:
 
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
-        request = self.request
-        request.attribution = request.attribution.over(attribution)
+        self.request.attribution = self.request.attribution.over(attribution)
         if trace_id is not None:
-            request.trace_id = trace_id
+            self.request.trace_id = trace_id
 
     # --- after the model ---
 
@@ -301,19 +300,20 @@ class Call:
         if not self.is_open:
             return
         self.is_open = False
+        record = None
         try:
             record, usage = self._taken(response)
+            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
+            self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            self._thrift.ledger.append(record)
-            self._capture(record, response)
             use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._give_up(error)
+            self._give_up(error, is_recorded=record is not None)
         finally:
             self._leave_flight()
 
@@ -339,19 +339,20 @@ class Call:
         self._thrift.ledger.append(record)
         self._capture(record, None)
 
-    def fail(self, error: BaseException, response: Response | None = None) -> None:
-        """The call ended without a whole answer: settle what was used, record, let waiting requests go on.
+    def fail(self, error: BaseException, response: Response | None = None, *, was_sent: bool | None = None) -> None:
+        """The call ended without a whole answer: settle what may have been billed, record, let waiting requests go on.
 
         Args:
             error: what ended it. GeneratorExit means that a stream was abandoned by its reader.
             response: what had arrived; None for a call that was refused or never answered.
+            was_sent: the provider worked on it, or cannot have; None goes by the error.
         """
         if not self.is_open:
             return
         self.is_open = False
         self._leave_flight()
         try:
-            self._record_ended(error, response)
+            self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
         except Exception as failure:
             self._give_up(failure)
 
@@ -374,8 +375,8 @@ class Call:
             return
         attribution = self.request.attribution
         model, provider = response.model or self._model, response.provider or self._provider
-        who = {"user": attribution.user, "feature": attribution.feature}
-        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, **who)
+        user, feature = attribution.user, attribution.feature
+        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
         semantic = use.semantic
         if semantic is not None and response.text is not None and (text := response.text()):
             semantic.cache.store(
@@ -395,32 +396,26 @@ class Call:
         """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
         request, served = self.request, (response.model or self._model, response.provider or self._provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
+        used = partial(taken, response, self._thrift.prices, (self._model, self._provider), self._started_us)
         is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(used(), response, record)
             return late, Usage(estimated=True)
-        usage = response.taken()
+        usage = used()
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        model = response.model or self._model
-        provider = response.provider or self._provider
-        thrift = self._thrift
+        model, provider, thrift = response.model or self._model, response.provider or self._provider, self._thrift
         priced = thrift.prices.price(usage, model, provider, self._started_us)
         if priced is None and model != self._model and self._model:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
         record = record or self._attempted(model, provider)
-        record.set_usage(usage)
-        if response.provider_cost_usd is not None:
-            record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+        tell(record, usage, response)
         if priced is None:
             thrift.ledger.note_unpriced(model, provider)
             return record
-        record.cost_nano_usd = priced.nano_usd
-        record.input_cost_nano_usd = priced.input_nano_usd
-        record.output_cost_nano_usd = priced.output_nano_usd
-        record.price_version = priced.price_version
+        bill(record, priced)
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
@@ -428,23 +423,29 @@ class Call:
             compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
         return record
 
-    def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
+    def _record_ended(
+        self, error: BaseException | None, response: Response | None, *, is_followed: bool = False, was_sent: bool | None = None
+    ) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
+        is_rejected = is_followed and response is not None
+        is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
+        if is_unseen := is_unanswered and response is None:
+            count = self.request.input_tokens or self.request.counted_input
+            needed = self._needed(self.tier, self._model, self._provider)
+            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, count, needed))
         if response is None:
-            record = self._attempted(self._model, self._provider)
+            record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            record, usage = self._taken(response, may_wait=not is_rejected)
+            record, usage = self._taken(response, may_wait=not is_followed and not (is_unseen and self.request.route is not None))
             tokens = usage.input_tokens + usage.output_tokens
-        if not is_rejected:
-            record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
-        else:
-            record.escalated = 1
-            if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
-                record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
-        self._settle(record.cost_nano_usd, tokens)
+            is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
+        record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
+        if is_rejected or is_unseen:
+            count_as_lost(record, is_followed=is_followed)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+        self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
@@ -462,17 +463,12 @@ class Call:
             provider=provider,
             attribution=request.attribution,
         )
-        record.attempt = self._attempt
-        record.attempt_reason = self._reason
-        record.run_id = request.run_id
-        record.trace_id = request.trace_id
-        record.parent_id = request.parent_id
+        record.attempt, record.attempt_reason = self._attempt, self._reason
         record.stream = request.stream or self.first_token is not None
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
-        if request.prompt is not None:
-            request.prompt.describe(record)
+        request.describe(record)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:
@@ -481,18 +477,20 @@ class Call:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
+            if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
+                self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
             self._settle(None, 0)
-        except Exception as error:  # the database: the hold expires
-            self._thrift.note_failure("budgets", error)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
 
-    def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
+    def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            hold.settle(cost_usd=None if cost_nano_usd is None else to_usd(cost_nano_usd), tokens=tokens)
+            hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _leave_flight(self) -> None:
         if self._flight is not None:

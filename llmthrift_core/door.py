@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
 from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.routing.unfailing import reviewed
@@ -95,7 +95,8 @@ class DoorCall(ABC, Generic[Answer]):
         if self._call is not None:
             if self._call.is_open:
                 paid = None if self._answer is None else self._response_of(self._answer, storable=False)
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
+                # While a model is asked, `failed` and `broken_off` end the call: here that was before, or its answer was whole.
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid, was_sent=False)
             self._thrift.disown(self._call)
 
     def begin(self) -> None:
@@ -236,6 +237,9 @@ class DoorCall(ABC, Generic[Answer]):
             call.attempt(decision.tier, *self._model_of(decision.tier), reason="escalation", rejected=response)
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        except StorageError:
+            call.note_route(f"{decision.reason}, and the budgets of {decision.tier} cannot be reached")
             return False
         if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
-from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import RecordedResults
+from llmthrift_core.reopening import reopened
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -64,6 +64,9 @@ class Thrift:
         valkey_url: a Valkey or Redis server that keeps budgets and cached answers instead of the database, such as
             "valkey://host:6379/0"; None for $LLMTHRIFT_VALKEY_URL, else the database keeps them.
         open_now: False, where calls are only metered, leaves it to the thread that writes them, which logs what cannot be opened.
+        spool: a local file for rows that the database does not take, one JSON object per line, synced to the disk; they are written when
+            the database is back, or when the next process opens the spool. So are settlements of budgets, in a file beside it whose name
+            ends with ".settlements". None keeps both in memory, and rows for 30 seconds.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
@@ -92,6 +95,7 @@ class Thrift:
         cache_memory_entries: int = 10_000,
         valkey_url: str | None = None,
         open_now: bool = True,
+        spool: str | Path | None = None,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -110,6 +114,7 @@ class Thrift:
             "cache_memory_entries": cache_memory_entries,
             "valkey_url": valkey_url,
             "open_now": open_now,
+            "spool": spool,
         }
         self.capture, self.durability = capture, durability
         self.recorded = RecordedResults()
@@ -122,6 +127,7 @@ class Thrift:
         self._synchronous, self._busy_timeout_seconds, self._opens = synchronous, busy_timeout_seconds, open_now
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
+        self._spool = spool
         self._owned: dict[str, Call] = {}
         self._parts = Parts()
         self._failures: dict[str, int] = {}
@@ -170,6 +176,7 @@ class Thrift:
             clock=self._clock,
             redact=self._redact,
             retention_days=self._retention_days,
+            spool=self._spool,
         )
 
     @cached_property
@@ -191,6 +198,7 @@ class Thrift:
             clock=self._clock,
             new_id=lambda: request_ids.new_request_id(),
             recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
+            spool=None if self._spool is None else f"{self._spool}.settlements",
         )
 
     @cached_property
@@ -280,7 +288,7 @@ class Thrift:
         """
         from llmthrift_core.insight.report import report
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return report(self.database, by=by, since=since, until=until, tz=tz)
 
     def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
@@ -291,7 +299,7 @@ class Thrift:
         """
         from llmthrift_core.insight.savings import savings
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
 
     def quality(
@@ -350,7 +358,7 @@ class Thrift:
         """
         from llmthrift_core.examples import examples_of_ledger
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
@@ -406,36 +414,29 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache = self.ledger.health(), self.cache.health()
-        semantic, routing = [part.health() for part in self._parts.keepers], [part.health() for part in self._parts.others]
-        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic, *routing)) or self._failures
+        from llmthrift_core.insight.health import all_alerts, status_of
+
+        ledger, budgets, cache = self.ledger.health(), self.budgets.health(), self.cache.health()
+        keepers, others = self._parts.keepers, self._parts.others
+        semantic, routing = [part.health() for part in keepers], [part.health() for part in others]
+        sources = [
+            ("cache", self.cache.alerts),
+            *(("cache", part.alerts) for part in keepers),
+            *(("ledger", part.alerts) for part in others),
+        ]
         return {
-            "status": "degraded" if troubled else "ok",
+            "status": status_of(ledger, budgets, (cache, *semantic, *routing), self._failures),
             "observing": is_observing(),
             "database": self.database.url,
             "valkey": None if self.valkey is None else self.valkey.url,
             "ledger": ledger,
+            "budgets": budgets,
             "cache": cache,
             "semantic": semantic,
             "routing": routing,
-            "alerts": self._alerts(),
+            "alerts": all_alerts(sources, self.database, now_us=self.now_us()),
             "failures": dict(self._failures),
         }
-
-    def _alerts(self) -> list[str]:
-        from llmthrift_core.insight.escalations import escalation_alerts
-
-        found: list[str] = []
-        sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
-        sources += [("cache", part.alerts) for part in self._parts.keepers]
-        sources += [("ledger", part.alerts) for part in self._parts.others]
-        sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
-        for what, alerts in sources:
-            try:
-                found += alerts()
-            except StorageError as error:
-                found.append(f"the {what} cannot be read: {error}")
-        return found
 
     # --- life ---
 
@@ -449,9 +450,9 @@ class Thrift:
             logger.error("%s failed and was bypassed: %s (%d so far)", where, place_of(error), self._failures[where])
 
     def flush(self) -> bool:
-        """Commit everything recorded so far. False if that was not possible."""
-        flushed: bool = self.ledger.flush()
-        return flushed
+        """Commit everything recorded so far, and settle what the store could not take before. False if that was not possible."""
+        settled = "budgets" not in self.__dict__ or self.budgets.flush()
+        return bool(self.ledger.flush()) and settled
 
     def close(self) -> None:
         """Flush and close the database. Closing twice does nothing."""
@@ -461,6 +462,8 @@ class Thrift:
         self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()
+        if "budgets" in self.__dict__:
+            self.budgets.close()
         if "ledger" in self.__dict__:
             self.ledger.close()
         if "database" in self.__dict__:
@@ -485,16 +488,4 @@ class Thrift:
     def __reduce__(self) -> tuple[Any, ...]:
         if (address := self.address) is None:
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (address, self._options)
-
-
-_reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()
-
-
-def _reopened(url: str, options: dict[str, Any]) -> Thrift:
-    """The Thrift of a pickle: one for each database and process, however many pickles name it."""
-    place = os.getpid(), url
-    found = _reopened_here.get(place)
-    if found is None or found._closed:
-        _reopened_here[place] = found = Thrift(**{**options, "url": url})
-    return found
+        return reopened, (type(self), address, self._options)

@@ -25,13 +25,15 @@ from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinis
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
-from llmthrift_langchain.lineage import root_of
+from llmthrift_langchain.lineage import Attempt, continued, note_answered, note_failed, root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
+from llmthrift_langchain.reported import ChunkListener, take_report
 from llmthrift_langchain.response import count_input, merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
@@ -117,7 +119,13 @@ class RoutedCall(DoorCall[AIMessage]):
             may_clamp=True,
         )
         self._streamed_chars = 0
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._parent, self._asks = parent, ", ".join(tier.name for tier in router.tiers.values())
+        if (earlier := continued(self._thrift, parent, run_id.int)) is not None:
+            self.request.call_id, self.request.attempt = earlier.call_id, earlier.attempt + 1
+            self.request.attempt_reason = earlier.followed_by(self._asks)
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
+        self._reported = UsageOfChunks()
 
     # --- attempts ---
 
@@ -127,6 +135,7 @@ class RoutedCall(DoorCall[AIMessage]):
         metadata = {**(self._config.get("metadata") or {}), "llmthrift_call": call.call_id}
         config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
         self._run_id = None
+        self._reported = UsageOfChunks()
         if call.hit is not None:
             self._tell(self._tier_of(call.hit.model, call.hit.provider))
             generation = marked_answer(call)[0]
@@ -145,6 +154,8 @@ class RoutedCall(DoorCall[AIMessage]):
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
+        if not self.request.stream and self._may_stream_inside(tier.model, arguments):
+            config = with_handler(config, ChunkListener(self._reported))
         return tier.model, config, arguments
 
     def _tell(self, tier: str) -> None:
@@ -160,8 +171,17 @@ class RoutedCall(DoorCall[AIMessage]):
         longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
         return next(iter([*longest, *alike]), self._router.baseline_within(self._tiers))
 
-    def came(self, content: str | list[Any]) -> None:
-        """A piece of a stream has come."""
+    def reported(self, chunk: Any) -> None:
+        """Keep what a chunk says of the usage."""
+        take_report(self._reported, chunk)
+
+    def came(self, chunk: AIMessageChunk) -> None:
+        """A chunk of a stream has come."""
+        self.reported(chunk)
+        self.came_text(chunk.content)
+
+    def came_text(self, content: str | list[Any]) -> None:
+        """A piece of a stream's text has come."""
         if self.call.holds_money:
             self._streamed_chars += len(content if isinstance(content, str) else str(content))
 
@@ -175,10 +195,20 @@ class RoutedCall(DoorCall[AIMessage]):
             call.finish_hit()
             return
         message = merge(self.chunks)
-        partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
+        partial = None if message is None else self._response_of(message, storable=False, is_broken=True)
         call.fail(error, partial)
 
+    def failed(self, error: BaseException) -> bool:
+        """As DoorCall's. Where no model is left to try, a runnable around this one may try again."""
+        goes_on = super().failed(error)
+        if not goes_on:
+            note_failed(self._thrift, self._parent, Attempt(self.call.call_id, self.call.attempts, self._asks))
+        return goes_on
+
     # --- what the steps ask for ---
+
+    def _is_answered(self) -> None:
+        note_answered(self._thrift, self._parent)
 
     def _after(self, error: BaseException) -> str | None:
         return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
@@ -193,8 +223,14 @@ class RoutedCall(DoorCall[AIMessage]):
     def _calls_tools(self, answer: AIMessage) -> bool:
         return bool(answer.tool_calls)
 
-    def _response_of(self, answer: AIMessage, *, storable: bool) -> Response:
-        return response_of_message(answer, self._fields, self.call.model, storable=storable)
+    def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
+        asked, model = self._fields, self.call.model
+        return response_of_message(answer, asked, model, storable=storable, chunks=self._reported, is_broken=is_broken)
+
+    def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
+        """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""
+        callbacks = self._config.get("callbacks") or model.callbacks
+        return bool(callbacks or getattr(model, "streaming", False) or arguments.get("stream"))
 
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
@@ -298,7 +334,7 @@ class _Pumped:
             if not self._text:
                 self._routed.call.mark_first_token()
             self._text.append(text)
-            self._routed.came(text)
+            self._routed.came_text(text)
 
     def _answer(self, response: LLMResult) -> AIMessage | None:
         message = getattr(response.generations[0][0], "message", None) if response.generations else None
@@ -321,6 +357,10 @@ class Finisher(_Pumped, BaseCallbackHandler):
         self._came(event)
         self._routed.grow()
 
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """A chunk, from models that tell of chunks too: what it reports is kept."""
+        self._routed.reported(chunk)
+
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""
         answer = self._answer(response)
@@ -341,6 +381,10 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
         """As `Finisher.on_stream_event`."""
         self._came(event)
         await agrow(self._routed)
+
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """As `Finisher.on_llm_new_token`."""
+        self._routed.reported(chunk)
 
     async def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """As `Finisher.on_llm_end`."""

@@ -153,7 +153,8 @@ class DrivenCall(DoorCall[Answer]):
             return
         partial = None
         if answer is not None:
-            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True)
+            pieces = self._pieces
+            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, pieces=pieces, is_broken=True)
         call.fail(error, partial)
 
     # --- what the steps ask for ---
@@ -172,7 +173,7 @@ class DrivenCall(DoorCall[Answer]):
         return has_tool_calls(answer)
 
     def _response_of(self, answer: Answer, *, storable: bool) -> Response:
-        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable)
+        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable, pieces=self._pieces)
 
     def _begins_again(self) -> None:
         self._pieces = Pieces(keeps_raw=self.is_reviewed)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
-from llmthrift_llamaindex.usage import served_by, usage_block
+from llmthrift_llamaindex.usage import grounding_of, served_by, usage_block
 
 Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
@@ -24,15 +24,22 @@ class Pieces:
 
     Args:
         keeps_raw: keep what the provider sent, for checks that read log-probabilities.
+
+    Attributes:
+        chunks: what the pieces reported of their usage.
+        grounding: what a piece told of Google's searches.
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
         self.chars = 0
         self.raws: list[Any] = []
+        self.chunks = UsageOfChunks()
+        self.grounding: Any = None
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
         self._last: Answer | None = None
         self._billed: Answer | None = None
+        self._block: Mapping[str, Any] | None = None
 
     def add(self, piece: Answer) -> None:
         """Take the next piece."""
@@ -40,8 +47,12 @@ class Pieces:
         if delta := piece.delta:
             self._deltas.append(delta)
             self.chars += len(delta)
-        if usage_block(piece) is not None:
+        if (block := usage_block(piece)) is not None:
             self._billed = piece
+            if block != self._block:  # some integrations repeat it with every piece
+                self._block = block
+                self.chunks.add(block)
+        self.grounding = grounding_of(piece) or self.grounding
         if self._keeps_raw:
             self.raws.append(piece.raw)
 
@@ -70,24 +81,34 @@ class Pieces:
         return last.model_copy(update=update) if update else last
 
 
-def response_of(answer: Answer, asked: Asked, model: str, provider: str | None, *, storable: bool, broken_off: bool = False) -> Response:
+def response_of(
+    answer: Answer,
+    asked: Asked,
+    model: str,
+    provider: str | None,
+    *,
+    storable: bool,
+    pieces: Pieces | None = None,
+    is_broken: bool = False,
+) -> Response:
     """The response of a call.
 
     Args:
         storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
-        broken_off: the stream ended early: what its provider had reported by then are the first counts, not the last.
+        pieces: the stream that the answer came in; None where it came whole.
+        is_broken: the stream ended early.
     """
-    served = served_by(answer, provider)
-    if broken_off and served.usage is not None:
-        counted = estimate_usage(asked, answer, served.model or model)
-        said = max(served.usage.output_tokens, counted.output_tokens)
-        served.usage = replace(served.usage, output_tokens=said, estimated=True)
+    if pieces is not None and pieces.have_come:
+        served = served_by(answer, provider, model=model, chunks=pieces.chunks, grounding=pieces.grounding)
+    else:
+        served = served_by(answer, provider, model=model)
     response = Response(
         usage=served.usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
+        is_broken=is_broken,
     )
     if storable and answer_text(answer):
         response.payload = lambda: encode(answer)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
 from llmthrift_core.budgets.hold import Expected, Hold
 from llmthrift_core.budgets.scopes import Scope, scope_of
+from llmthrift_core.budgets.settlements import Settlements
 from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded, status
 from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptBudget, Moved, Part, RefusedError
@@ -30,6 +32,7 @@ _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
 _EXPIRE_EVERY_SECONDS: Final = 1.0
 _FORGET_EVERY_SECONDS: Final = 300.0
+_LOG_EVERY_SECONDS: Final = 10.0
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 _LEAST_OUTPUT: Final = 16  # a shorter answer than that is worth no call
@@ -68,6 +71,7 @@ class Budgets:
         clock: seconds since the epoch.
         new_id: makes the ids of holds.
         recall: the output tokens of the last answers of a model for a feature, from before this process began.
+        spool: a local file for settlements that the store does not take.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Budgets:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str],
         recall: Recall | None = None,
+        spool: str | Path | None = None,
     ) -> None:
         self.outputs = OutputSizes(recall)
         self.inputs = InputRatios()
@@ -86,7 +91,8 @@ class Budgets:
         self._clock = clock
         self._new_id = new_id
         self._listeners: list[Callable[[Alert], None]] = []
-        self._expired_at = self._forgot_at = float("-inf")
+        self._settlements = Settlements(self._settle, spool=spool)
+        self._expired_at = self._forgot_at = self._allowed_at = float("-inf")
         self._read_at = float("-inf")
         self._known: tuple[Budget, ...] = ()
         self._known = self.all()
@@ -216,6 +222,11 @@ class Budgets:
         hold.max_output_tokens = room
         return hold
 
+    def may_take(self, scope: Scope, *, provider: str | None, input_tokens: int, max_output_tokens: int | None) -> Usage:
+        """What a call may have used of which nothing is known but that it was sent: as much as would be set aside for it."""
+        expected, _ = self._expected(scope, (), provider, input_tokens, max_output_tokens)
+        return Usage(input_tokens=input_tokens, output_tokens=expected.output_tokens, estimated=True)
+
     # --- what holds ask for ---
 
     def extend_hold(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
@@ -223,6 +234,9 @@ class Budgets:
         try:
             if not self._store.extend(hold_id, parts, more, now_us=self._now_us(), ttl_us=ttl_us):
                 raise HoldEndedError("the hold was settled or released, and cannot grow any more; reserve a new one")
+        except StorageError as error:
+            names = {part.budget for part in parts}
+            self._refuse_or_allow([budget for budget in self._known if budget.name in names], error)
         except RefusedError as refused:
             budget = next((each for each in self.all() if each.name == refused.part.budget), None)
             if budget is None:  # removed meanwhile: it limits nothing any more
@@ -230,9 +244,8 @@ class Budgets:
             raise self._exceeded(budget, refused.part, more) from None
 
     def settle_hold(self, hold_id: str, spent: Amounts | None) -> None:
-        """For `Hold`."""
-        for moved in self._store.settle(hold_id, spent):
-            self._alert(moved)
+        """For `Hold`: at once, or as soon as the store can be written again."""
+        self._settlements.end(hold_id, spent)
 
     def learn(self, expected: Expected, usage: Usage) -> None:
         """For `Hold`."""
@@ -243,6 +256,20 @@ class Budgets:
         """For `Hold`: nano-USD; 0 where the price is not known."""
         priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._now_us())
         return 0 if priced is None else priced.nano_usd
+
+    # --- life ---
+
+    def health(self) -> dict[str, Any]:
+        """For `Thrift.health`: the holds that ended and could not be settled yet."""
+        return {"pending_settlements": self._settlements.pending}
+
+    def flush(self) -> bool:
+        """Settle what the store could not take before. False if it still cannot."""
+        return self._settlements.catch_up()
+
+    def close(self) -> bool:
+        """Settle what waits, a last time. False if that was not possible."""
+        return self._settlements.close()
 
     # --- looking ---
 
@@ -279,6 +306,7 @@ class Budgets:
 
     def release_expired(self) -> int:
         """Give back what holds past their time have set aside. Also happens by itself. Returns how many there were."""
+        self._settlements.catch_up()  # what a call took must not come back as unspent before it is settled
         return self._store.expire(self._now_us())
 
     # --- steps ---
@@ -321,17 +349,32 @@ class Budgets:
                     time.sleep(min(pause, left))
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 else:
-                    return Hold(self, hold_id, parts, ttl_us, expected)
+                    return Hold(self, hold_id, parts, ttl_us, expected, amounts)
         except StorageError as error:
-            if any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
-                raise
-            logger.error("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says: %s", error)
+            self._refuse_or_allow(applying, error)
             return Hold(self, None, (), 0)
+
+    def _refuse_or_allow(self, applying: Sequence[Budget], error: StorageError) -> None:
+        if any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
+            raise error
+        now = time.monotonic()
+        if now - self._allowed_at >= _LOG_EVERY_SECONDS:
+            self._allowed_at = now
+            logger.error("the budgets cannot be reached, and calls go on uncounted, as on_store_error=allow says: %s", error)
+
+    def _settle(self, hold_id: str, spent: Amounts | None) -> None:
+        for moved in self._store.settle(hold_id, spent):
+            try:
+                self._alert(moved)
+            except StorageError as error:  # it is settled; only who tells about it is not known
+                logger.error("a share of budget %r may have been reached and is not told: %s", moved.budget, error)
 
     def _expire(self, *, at_most_every: float = 0.0) -> int:
         now = time.monotonic()
         if now - self._expired_at < at_most_every:
             return 0
+        if not self._settlements.catch_up():
+            return 0  # what a call took must not come back as unspent before it is settled
         self._expired_at = now
         if now - self._forgot_at >= _FORGET_EVERY_SECONDS:
             self._forgot_at = now
