@@ -1,11 +1,12 @@
 """Reservations under kill -9: the same requests on one budget of dollars, by llmthrift and by LiteLLM 1.110's own reservation.
 
     python -m benchmarks.reservations [--processes 8] [--at-once 8] [--requests 100] [--answer 0.25] [--lease 10] [--killed 2]
+        [--only NAME]
 
 Every process sends its requests, several at once. A request to a model of known price sets aside what it may cost at most
 (`max_tokens`), takes 20 ms, and costs less (`--answer`, a share of `max_tokens`). The limit has room for half of what all requests
 cost. Each subject counts and prices the request itself. When a quarter of the limit is spent, those that got the most are killed
-with SIGKILL.
+with SIGKILL. `--only` measures the subjects whose name contains it.
 
 Every process notes each step in a file as it happens, by the clock that all share, and those notes are the truth:
 
@@ -294,6 +295,7 @@ def main() -> None:
     options.add_argument("--answer", type=float, default=0.25)
     options.add_argument("--lease", type=int, default=10)
     options.add_argument("--killed", type=int, default=2)
+    options.add_argument("--only", default="")
     given = options.parse_args()
     with Thrift(":memory:") as thrift:
         taken = count_message_tokens(REQUEST["messages"], MODEL).tokens
@@ -313,7 +315,7 @@ def main() -> None:
             )
         places = {"Valkey": server, "PostgreSQL": database, "SQLite": f"{folder}/budgets.db"}
         subjects += [(f"llmthrift, {place}", "llmthrift", {"url": url}) for place, url in places.items() if url is not None]
-        ends = [_measure(stack, *subject, work) for subject in subjects]
+        ends = [_measure(stack, *subject, work) for subject in subjects if given.only in subject[0]]
         _print([end() for end in ends], work, given.answer)
 
 
