@@ -137,6 +137,7 @@ class Request:
         input_tokens: counts the input for a budget's reservation. None: this door does not enforce budgets.
         max_output_tokens: the longest answer that the call itself allows with a tier's model (None without routing), or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
+        waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
     """
 
     model: str = ""
@@ -156,6 +157,7 @@ class Request:
     input_tokens: Callable[[], int] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
+    waits: Literal["here", "outside"] = "here"
 
 
 @dataclass(slots=True)

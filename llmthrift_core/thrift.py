@@ -13,8 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.moments import to_us
+from llmthrift_core.money import to_nano_usd
 from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import RecordedResults
 from llmthrift_core.request import Request
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from llmthrift_core.budgets.budgets import Budgets
-    from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.cache.store import EntryStore
@@ -168,6 +170,7 @@ class Thrift:
             self.prices,
             durability=self.durability,
             clock=self._clock,
+            store_clock=self._store_clock(None),
             redact=self._redact,
             retention_days=self._retention_days,
         )
@@ -182,15 +185,18 @@ class Thrift:
     @cached_property
     def budgets(self) -> Budgets:
         """What may be spent."""
-        from llmthrift_core.budgets.budgets import Budgets
+        from llmthrift_core.budgets.opening import open_budgets
+        from llmthrift_core.budgets.past import Spent
         from llmthrift_core.ledger import request_ids
 
-        return Budgets(
-            self._budget_store(),
+        return open_budgets(
+            lambda: self.database,
+            self.valkey,
             self.prices,
-            clock=self._clock,
+            clock=self._store_clock(self.valkey),
             new_id=lambda: request_ids.new_request_id(),
-            recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
+            recall=lambda model, features, most: self.ledger.output_sizes(model, features=features, most=most),
+            past=lambda names, since_us: [Spent(*sums) for sums in self.ledger.spent(names, since_us)],
         )
 
     @cached_property
@@ -216,14 +222,11 @@ class Thrift:
 
         return SqlEntries(self.database)
 
-    def _budget_store(self) -> BudgetStore:
-        if self.valkey is not None:
-            from llmthrift_core.budgets.valkey_store import ValkeyBudgets
+    def _store_clock(self, valkey: ValkeyServer | None) -> Callable[[], float]:
+        """The clock that was given, else that of the server or the database."""
+        from llmthrift_core.storage.clock import clock_of
 
-            return ValkeyBudgets(self.valkey)
-        from llmthrift_core.budgets.sql_store import SqlBudgets
-
-        return SqlBudgets(self.database)
+        return self._clock if self._options["clock"] is not None else clock_of(self.database, valkey)
 
     def attach(self, part: Part) -> None:
         """A part that was made for this object, such as a semantic cache: it reports in `health`, and is closed with it."""
@@ -354,8 +357,26 @@ class Thrift:
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
-        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""
-        return self.ledger.record_cost(kind, usd, at=at, **attribution)
+        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id.
+
+        Budgets that apply count it as spent, even if it exceeds them.
+        """
+        request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
+        if not is_disabled() and not is_observing():
+            try:
+                self._spend(request_id, usd, at, attribution)
+            except Exception as error:  # it is recorded
+                self.note_failure("budgets", error)
+        return request_id
+
+    def _spend(self, request_id: str, usd: Decimal | float | str, at: Moment | None, attribution: Mapping[str, Any]) -> None:
+        from llmthrift_core.budgets.scopes import Scope
+
+        if (nano_usd := to_nano_usd(usd)) > 0:
+            given = {name: value for name, value in attribution.items() if name not in ("request_id", "tags")}
+            who = attribution_of(attribution.get("tags"), **given).over(current_attribution())
+            at_us = None if at is None else to_us(at)
+            self.budgets.spend(Scope(who), nano_usd=nano_usd, spending_id=f"cost:{request_id}", at_us=at_us)
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
         """Judge an answer: quality from 0 (useless) to 1 (right)."""
@@ -451,6 +472,8 @@ class Thrift:
     def flush(self) -> bool:
         """Commit everything recorded so far. False if that was not possible."""
         flushed: bool = self.ledger.flush()
+        if "budgets" in self.__dict__:
+            self.budgets.flush()
         return flushed
 
     def close(self) -> None:
@@ -459,6 +482,8 @@ class Thrift:
             return
         self._closed = True
         self._parts.close()
+        if "budgets" in self.__dict__:
+            self.budgets.flush()
         if "cache" in self.__dict__:
             self.cache.close()
         if "ledger" in self.__dict__:

@@ -16,12 +16,12 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
+from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.codec import mark_of
-from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
+from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
@@ -158,8 +158,8 @@ class ThriftCallbackHandler(RunFollower):
             run.call.mark_first_token()
             warn_of_unserved_stream(run)
         if run.call.holds_money:
-            run.streamed_chars += len(token) if isinstance(token, str) else len(str(token))
-            run.call.extend(tokens_of_stream(run.streamed_chars))
+            run.streamed.add(token if isinstance(token, str) else text_of_blocks(token))
+            run.call.grew(run.streamed)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """As `on_llm_new_token`, for streams of version "v3".
@@ -173,8 +173,8 @@ class ThriftCallbackHandler(RunFollower):
         run.call.mark_first_token()
         run.pieces.append(text)  # if the stream breaks off, nobody else tells what had come
         if run.call.holds_money:
-            run.event_chars += len(text)  # many models report the same piece as a token too
-            run.call.extend(tokens_of_stream(run.event_chars))
+            run.events.add(text)  # many models report the same piece as a token too
+            run.call.grew(run.events)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run ended with an answer, from the model or from a cache."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
 from llmthrift_langchain.messages import fields_of, text_of
@@ -35,7 +36,7 @@ class OpenRun:
         cache_mode: the run metadata's "cache".
         looked_up: a cache has been asked.
         bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
-        streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
+        streamed: how much of a stream has come, by its tokens. events: by its events, in version "v3".
         pieces: the answer so far, by its events.
     """
 
@@ -49,11 +50,14 @@ class OpenRun:
     cache_mode: CacheMode | None = None
     looked_up: bool = False
     bounds: tuple[Callable[[], int], Callable[[str | None], int | None]] | None = None
-    streamed_chars: int = 0
-    event_chars: int = 0
+    streamed: StreamedText = field(init=False, repr=False)
+    events: StreamedText = field(init=False, repr=False)
     pieces: list[str] = field(default_factory=list)
     batch: _Batch | None = field(default=None, repr=False)
     _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.streamed, self.events = StreamedText(self.call.model), StreamedText(self.call.model)
 
     @property
     def is_chat(self) -> bool:
@@ -114,7 +118,9 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    # All prompts of a `generate` call begin before the first of them ends: where one has ended, what is announced is of another call.
+    is_over = batch is None or len(batch.runs) >= batch.size or not all(other.call.is_open for other in batch.runs)
+    if batch is None or is_over or batch_size == 1 or batch.size != batch_size or batch.runs[0].thrift is not run.thrift:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)

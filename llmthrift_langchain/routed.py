@@ -16,7 +16,7 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens, name_of_output_limit, tokens_of_stream
+from llmthrift_core.budgets.output import StreamedText, max_output_tokens, name_of_output_limit
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
@@ -28,7 +28,7 @@ from llmthrift_core.routing.unfailing import allowed_tiers
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
-from llmthrift_langchain.enforcement import text_of_event
+from llmthrift_langchain.enforcement import text_of_blocks, text_of_event
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
@@ -63,7 +63,7 @@ class RoutedCall(DoorCall[AIMessage]):
         bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         mode = arguments.pop("cache", None)
-        max_tier = arguments.pop("max_tier", None) or router.max_tier
+        asked_tier = arguments.pop("max_tier", None)
         self._stop = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
@@ -86,11 +86,11 @@ class RoutedCall(DoorCall[AIMessage]):
             has_images=has_images(self._fields),
             structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
             attribution=attribution,
-            max_tier=max_tier,
+            max_tier=router.max_tier if asked_tier is None else asked_tier,
             metadata=metadata,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
+        tiers = allowed_tiers(self._policy, described, router.tier_names.within(router.max_tier, asked_tier))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
         self._run_id = run_id
@@ -103,7 +103,7 @@ class RoutedCall(DoorCall[AIMessage]):
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
-            cache=self._cache_use(checked_cache_mode(mode), max_tier, attribution),
+            cache=self._cache_use(checked_cache_mode(mode), _limits(router.max_tier, asked_tier), attribution),
             route=RouteUse(
                 policy=self._policy,
                 tiers=tiers,
@@ -116,7 +116,7 @@ class RoutedCall(DoorCall[AIMessage]):
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
         )
-        self._streamed_chars = 0
+        self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
 
     # --- attempts ---
@@ -163,10 +163,12 @@ class RoutedCall(DoorCall[AIMessage]):
     def came(self, content: str | list[Any]) -> None:
         """A piece of a stream has come."""
         if self.call.holds_money:
-            self._streamed_chars += len(content if isinstance(content, str) else str(content))
+            if self._streamed is None:
+                self._streamed = StreamedText(self.call.model)
+            self._streamed.add(content if isinstance(content, str) else text_of_blocks(content))
 
     def _streamed_tokens(self) -> int:
-        return tokens_of_stream(self._streamed_chars)
+        return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
 
     def broken_off(self, error: BaseException) -> None:
         """A stream ended early: what had arrived is settled and recorded, and not stored."""
@@ -202,6 +204,9 @@ class RoutedCall(DoorCall[AIMessage]):
         if self._stop is not None:
             arguments["stop"] = self._stop
         return arguments
+
+    def _begins_again(self) -> None:
+        self._streamed = None
 
     def _context(self, answer: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
         call = self.call
@@ -239,7 +244,7 @@ class RoutedCall(DoorCall[AIMessage]):
         chosen = self._router.tiers[tier]
         return max_output_tokens(self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model))
 
-    def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+    def _cache_use(self, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
         policy = self._router.cache_policy()
         if policy is None or mode == "off":
             return None
@@ -251,7 +256,9 @@ class RoutedCall(DoorCall[AIMessage]):
             self._thrift.note_failure("cache", error)
         return None
 
-    def _keyed(self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse:
+    def _keyed(
+        self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution
+    ) -> CacheUse:
         parameters = {
             "bound": {name: relevant(values) for name, values in self._bound.items()},
             "arguments": relevant(self._arguments),
@@ -358,6 +365,13 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
     """The config with one more callback handler."""
     return merge_configs(config, {"callbacks": [handler]})
+
+
+def _limits(own: str | None, asked: str | None) -> str | list[str] | None:
+    """What a cache key says of the highest tiers that the router and the call allow."""
+    if own is None or asked is None or own == asked:
+        return asked if own is None else own
+    return [own, asked]
 
 
 def _parent_of(config: RunnableConfig) -> UUID | None:

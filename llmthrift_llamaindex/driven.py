@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import tokens_of_stream
+from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
@@ -91,6 +91,7 @@ class DrivenCall(DoorCall[Answer]):
         if route is not None:
             self._tiers = route.tiers  # which the policy may have narrowed
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
+        self._streamed: StreamedText | None = None
 
     def __del__(self) -> None:
         # A stream that nobody began to read: its generator goes without running.
@@ -132,9 +133,13 @@ class DrivenCall(DoorCall[Answer]):
         """A piece of a stream has come."""
         self.call.mark_first_token()
         self._pieces.add(self.whole(piece))
+        if self.call.holds_money:
+            if self._streamed is None:
+                self._streamed = StreamedText(self.call.model)
+            self._streamed.add(piece.delta or "")
 
     def _streamed_tokens(self) -> int:
-        return tokens_of_stream(self._pieces.chars)
+        return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
 
     @property
     def has_begun(self) -> bool:
@@ -176,6 +181,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def _begins_again(self) -> None:
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
+        self._streamed = None
 
     def _is_answered(self) -> None:
         self._behind.answered(self.call.tier, self._pin)

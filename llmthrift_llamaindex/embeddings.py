@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -13,6 +14,7 @@ from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
 from llmthrift_core.cache.mode import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
+from llmthrift_core.door import begin_off_loop
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.request import Request, Response
@@ -157,7 +159,7 @@ class ThriftEmbedding(BaseEmbedding):
             return plain
         found, missing, saved = await asyncio.to_thread(self._look_up, texts, kind)
         if missing:
-            call = await asyncio.to_thread(self._begin, missing)
+            call = await begin_off_loop(self.thrift, partial(self._begin, missing))
             try:
                 if self.embedding.rate_limiter is not None:
                     await self.embedding.rate_limiter.async_acquire()

@@ -27,7 +27,6 @@ class Pieces:
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
-        self.chars = 0
         self.raws: list[Any] = []
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
@@ -39,7 +38,6 @@ class Pieces:
         self._last = piece
         if delta := piece.delta:
             self._deltas.append(delta)
-            self.chars += len(delta)
         if usage_block(piece) is not None:
             self._billed = piece
         if self._keeps_raw:

@@ -14,6 +14,7 @@ from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.usage import Usage
 
+_MOST: Final = 2**62
 _LEAST_EXTENSION_TOKENS: Final = 64  # so that a stream does not write to the database for every piece
 
 
@@ -27,6 +28,7 @@ class Expected:
     counted_tokens: int
     output_tokens: int
     is_limited: bool = False  # the model was told to answer within output_tokens
+    is_guess: bool = False  # nobody knows how long such answers are: the longest one of the model is assumed
 
 
 class Keeper(Protocol):
@@ -46,10 +48,11 @@ class Hold:
 
     Attributes:
         id: identifies the hold in the store; None where no budget applies.
+        ttl_us: for how long it is made, and renewed while its call runs. expires_us: when it would expire, if it is renewed.
         max_output_tokens: the model is to answer within so many tokens, because there is no room for a longer answer; else None.
     """
 
-    __slots__ = ("_expected", "_keeper", "_parts", "_ttl_us", "id", "max_output_tokens")
+    __slots__ = ("__weakref__", "_expected", "_keeper", "_parts", "expires_us", "id", "max_output_tokens", "ttl_us")
 
     def __init__(self, keeper: Keeper, hold_id: str | None, parts: Sequence[Part], ttl_us: int, expected: Expected | None = None) -> None:
         self.id = hold_id
@@ -57,7 +60,8 @@ class Hold:
         self._expected = expected
         self._keeper = keeper
         self._parts = parts
-        self._ttl_us = ttl_us
+        self.ttl_us = ttl_us
+        self.expires_us = 0
 
     def extend(self, *, usd: Decimal | float | str = 0, tokens: int = 0) -> None:
         """Set more aside, and renew the hold's time. An expired hold is set aside again as a whole.
@@ -68,14 +72,22 @@ class Hold:
         """
         if self.id is not None:
             more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
-            self._keeper.extend_hold(self.id, self._parts, more, self._ttl_us)
+            self._keeper.extend_hold(self.id, self._parts, more, self.ttl_us)
+
+    @property
+    def covered_tokens(self) -> int:
+        """A stream of so many tokens needs nothing more."""
+        if self._expected is None:
+            return _MOST
+        # A count of ours is no proof that a model exceeds what it was told.
+        return self._expected.output_tokens * (2 if self._expected.is_limited else 1)
 
     def covers(self, output_tokens: int) -> bool:
         """Whether so many tokens of a stream are within what was set aside for its output: nothing is written for them."""
         return self._expected is None or self._counted(output_tokens, self._expected) <= self._expected.output_tokens
 
     def cover(self, output_tokens: int) -> None:
-        """A stream has given so many tokens: if they are more than was set aside for its output, set aside a quarter more than that.
+        """A stream has given so many tokens: if they are more than was set aside for its output, set aside up to a quarter more than that.
 
         Raises:
             BudgetExceededError: there is no room for more.
@@ -85,13 +97,14 @@ class Hold:
             return
         needed = self._counted(output_tokens, expected) - expected.output_tokens
         more = max(needed, expected.output_tokens // 4, _LEAST_EXTENSION_TOKENS)
-        try:
-            self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
-        except BudgetExceededError:
-            if more == needed:
-                raise
-            more = needed
-            self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
+        while True:
+            try:
+                self.extend(usd=to_usd(self._keeper.price_of_output(expected, more)), tokens=more)
+                break
+            except BudgetExceededError:
+                if more == needed:
+                    raise
+                more = max(needed, more // 4)  # near the end of the room in ever smaller steps, so that all of it is used
         expected.output_tokens += more
 
     def _counted(self, output_tokens: int, expected: Expected) -> int:

@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
-
-_CHARS_PER_TOKEN: Final = 3  # of a stream under way: cautious, since its hold should grow rather too early
+from typing import Any
 
 
-def tokens_of_stream(chars: int) -> int:
-    """About how many tokens so many characters of a stream are."""
-    return chars // _CHARS_PER_TOKEN
+class StreamedText:
+    """How much of a stream has come. Its bytes are known at once; its tokens are counted where somebody has to know.
+
+    >>> streamed = StreamedText("gpt-4o")
+    >>> for piece in ("Hello, ", "world"):
+    ...     streamed.add(piece)
+    >>> streamed.at_most, streamed.tokens() <= 4
+    (12, True)
+    """
+
+    __slots__ = ("_bytes", "_counted", "_model", "_pieces")
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._pieces: list[str] = []
+        self._bytes = 0  # of the pieces that are not counted yet
+        self._counted = 0
+
+    def add(self, piece: str) -> None:
+        """A piece has come."""
+        self._pieces.append(piece)
+        self._bytes += len(piece) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
+
+    @property
+    def at_most(self) -> int:
+        """No fewer tokens than have come: none of them is shorter than a byte."""
+        return self._counted + self._bytes
+
+    def tokens_if_over(self, covered: int) -> int:
+        """The tokens that have come; as long as these are surely no more than `covered`, at most so many, and nothing is counted."""
+        return most if (most := self.at_most) <= covered else self.tokens()
+
+    def tokens(self) -> int:
+        """The tokens that have come."""
+        if self._pieces:
+            from llmthrift_core.tokens import count_tokens
+
+            self._counted += count_tokens("".join(self._pieces), self._model).tokens
+            self._pieces.clear()
+            self._bytes = 0
+        return self._counted
 
 
 def max_output_tokens(*parameters: Mapping[str, Any]) -> int | None:

@@ -5,61 +5,79 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Final
 
 _REMEMBERED: Final = 200
-_ENOUGH: Final = 5
+ENOUGH: Final = 5
 _SHARE: Final = 0.99
 _MARGIN_PERCENT: Final = 10
 _MOST_KEYS: Final = 10_000
+_RECALL_SECONDS: Final = 1.0
 _HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, such as images, and says nothing about the next prompt
 
 
-Recall = Callable[[str, str | None, int], Sequence[int]]  # (model, feature, most): output tokens of the last answers, oldest first
+Features = tuple[str | None] | None  # one feature, which may be none; or None for all of them
+Recall = Callable[[str, Features, int], Sequence[int]]  # (model, features, most): output tokens of the last answers, oldest first
 
 
 class OutputSizes:
     """The last output sizes per model and feature. Safe to share between threads.
 
     Args:
-        recall: what is known from before this process began; asked once per model and feature.
+        recall: what is known from before this process began, and from others; asked until enough is known.
 
     The estimate is the 99th percentile of the last 200 with a margin of a tenth; None before there are five.
 
     >>> sizes = OutputSizes()
     >>> for tokens in (90, 100, 80, 95, 85):
     ...     sizes.learn("gpt-4o", "chat", tokens)
-    >>> sizes.estimate("gpt-4o", "chat"), sizes.estimate("gpt-4o", "search")
-    (110, None)
+    >>> sizes.estimate("gpt-4o", "chat"), sizes.estimate("gpt-4o", "search"), sizes.estimate_of_model("gpt-4o")
+    (110, None, 110)
     """
 
     def __init__(self, recall: Recall | None = None) -> None:
         self._recall = recall
-        self._sizes: OrderedDict[tuple[str, str | None], deque[int]] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, Features], deque[int]] = OrderedDict()
+        self._asked: dict[tuple[str, Features], float] = {}
         self._lock = threading.Lock()
 
     def learn(self, model: str, feature: str | None, tokens: int) -> None:
         """An answer had so many tokens."""
         with self._lock:
-            self._seen(model, feature).append(tokens)
+            self._seen(model, (feature,)).append(tokens)
+            self._seen(model, None).append(tokens)
 
     def estimate(self, model: str, feature: str | None) -> int | None:
-        """Tokens that the next answer will hardly exceed."""
+        """Tokens that the next answer for a feature will hardly exceed."""
         with self._lock:
-            seen = sorted(self._seen(model, feature))
-        if len(seen) < _ENOUGH:
-            return None
-        return math.ceil(seen[math.ceil(len(seen) * _SHARE) - 1] * (100 + _MARGIN_PERCENT) / 100)
+            return _hardly_exceeded(self._seen(model, (feature,)))
 
-    def _seen(self, model: str, feature: str | None) -> deque[int]:
-        key = (model, feature)
+    def estimate_of_model(self, model: str) -> int | None:
+        """Tokens that an answer of the model hardly exceeds, whatever it is for."""
+        with self._lock:
+            return _hardly_exceeded(self._seen(model, None))
+
+    def _seen(self, model: str, features: Features) -> deque[int]:
+        key = (model, features)
         if (seen := self._sizes.get(key)) is None:
-            before = () if self._recall is None else self._recall(model, feature, _REMEMBERED)
-            self._sizes[key] = seen = deque(before, maxlen=_REMEMBERED)
+            self._sizes[key] = seen = deque(maxlen=_REMEMBERED)
             if len(self._sizes) > _MOST_KEYS:
-                self._sizes.popitem(last=False)
+                self._asked.pop(self._sizes.popitem(last=False)[0], None)
+        if self._recall is not None and len(seen) < ENOUGH and monotonic() - self._asked.get(key, -math.inf) >= _RECALL_SECONDS:
+            self._asked[key] = monotonic()
+            if len(before := self._recall(model, features, _REMEMBERED)) > len(seen):  # what this process learned is recorded, too
+                seen.clear()
+                seen.extend(before)
         return seen
+
+
+def _hardly_exceeded(sizes: Iterable[int]) -> int | None:
+    seen = sorted(sizes)
+    if len(seen) < ENOUGH:
+        return None
+    return math.ceil(seen[math.ceil(len(seen) * _SHARE) - 1] * (100 + _MARGIN_PERCENT) / 100)
 
 
 class InputRatios:
