@@ -194,7 +194,7 @@ class Call:
         self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True, waits=waits)
 
     def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
-        if self.request.input_tokens is None or is_observing():
+        if self.request.outgoing is None or is_observing():
             return None
         needed = self._needed(tier, model, provider)
         budgets, turn = self._thrift.budgets, self._turn
@@ -211,10 +211,11 @@ class Call:
 
     def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
         request = self.request
+        assert request.outgoing is not None  # noqa: S101 - callers check it
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
             "provider": provider,
-            "input_tokens": request.input_tokens,
+            "outgoing": partial(request.outgoing, tier),
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
 
@@ -524,7 +525,7 @@ class Call:
 
     def _note(self, record: CallRecord) -> None:
         """Let budgets that only warn know what a call took, through a door that asks no budget."""
-        if self.request.input_tokens is not None or is_observing():
+        if self.request.outgoing is not None or is_observing():
             return
         if isinstance(record, LateRecord) and (fill := record.fill) is not None:
             record.fill = lambda late: (fill(late), self._tell(late))  # what it took is known when it is written

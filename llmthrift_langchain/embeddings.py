@@ -16,6 +16,7 @@ from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.door import begin_off_loop
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
@@ -143,7 +144,7 @@ class ThriftEmbeddings(Embeddings):
         request = Request(
             model=self.model,
             attribution=Attribution(request_type=EMBEDDING).over(current_attribution()),
-            input_tokens=lambda: sum(tokens),
+            outgoing=lambda tier: Outgoing(sum(tokens)),
             max_output_tokens=lambda tier: 0,
         )
         try:

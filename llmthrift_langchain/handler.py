@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -25,8 +25,9 @@ from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
+from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import count_input, response_of_result
+from llmthrift_langchain.response import response_of_result
 from llmthrift_langchain.run_follower import RunFollower
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
@@ -280,12 +281,12 @@ class ThriftCallbackHandler(RunFollower):
         )
         asks_cache = self._enforce and messages is not None and will_ask_cache(thrift)
         bounds = None
+        limits = options.get("invocation_params") or {}
         if self._enforce:
-            limits = options.get("invocation_params") or {}
             asked = [fields_of(message) for message in messages] if messages is not None else prompt or ""
-            bounds = partial(count_input, asked, request.model, limits), lambda tier: max_output_tokens(limits)
+            bounds = (lambda tier: count_outgoing(asked, request.model, limits)), (lambda tier: max_output_tokens(limits))
             if not asks_cache:
-                request.input_tokens, request.max_output_tokens = bounds
+                request.outgoing, request.max_output_tokens = bounds
         if parent is not None and (earlier := self._lineage.continues(parent_run_id)) is not None:
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
             request.attempt_reason = "retry" if earlier.model == request.model else "fallback"
@@ -299,6 +300,7 @@ class ThriftCallbackHandler(RunFollower):
             schema=(options.get("options") or {}).get("ls_structured_output_format"),
             cache_mode=cache_mode_of_metadata(metadata),
             bounds=bounds if asks_cache else None,
+            parameters=limits,
         )
         if len(self._runs) >= _MOST_OPEN_RUNS:
             with self._lock:  # runs whose end LangChain never reported

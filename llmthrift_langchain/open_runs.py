@@ -22,6 +22,7 @@ from llmthrift_langchain.messages import fields_of, text_of
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
 
 
@@ -35,7 +36,8 @@ class OpenRun:
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
         cache_mode: the run metadata's "cache".
         looked_up: a cache has been asked.
-        bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
+        parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
+        bounds: counts of what is sent and the longest answer, for a reservation that waits for the cache to miss; None where it is made.
         streamed: how much of a stream has come, by its tokens. events: by its events, in version "v3".
         pieces: the answer so far, by its events.
     """
@@ -49,7 +51,8 @@ class OpenRun:
     schema: Any = None
     cache_mode: CacheMode | None = None
     looked_up: bool = False
-    bounds: tuple[Callable[[], int], Callable[[str | None], int | None]] | None = None
+    bounds: tuple[Callable[[str | None], Outgoing], Callable[[str | None], int | None]] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     streamed: StreamedText = field(init=False, repr=False)
     events: StreamedText = field(init=False, repr=False)
     pieces: list[str] = field(default_factory=list)
@@ -94,7 +97,7 @@ class OpenRun:
         """
         bounds, self.bounds = self.bounds, None
         if bounds is not None:
-            self.call.request.input_tokens, self.call.request.max_output_tokens = bounds
+            self.call.request.outgoing, self.call.request.max_output_tokens = bounds
             self.call.reserve()
             if not self.call.is_open:  # it was cancelled while this went on, off the event loop
                 self.call.abandon()

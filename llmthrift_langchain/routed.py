@@ -16,7 +16,7 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import StreamedText, max_output_tokens, name_of_output_limit
+from llmthrift_core.budgets.output import StreamedText, limit_output, max_output_tokens
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
@@ -31,13 +31,15 @@ from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_blocks, text_of_event
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
+from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.response import count_input, merge, response_of_message
+from llmthrift_langchain.response import merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_langchain.router import ChatRouter
     from llmthrift_langchain.structured import Asked
 
@@ -112,7 +114,7 @@ class RoutedCall(DoorCall[AIMessage]):
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
                 baseline=router.baseline_within(tiers),
             ),
-            input_tokens=cache(self._input_tokens),  # a refused call asks twice
+            outgoing=cache(self._outgoing),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
         )
@@ -144,7 +146,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._tell(call.tier)
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
-            arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
+            limit_output(arguments, call.max_output_tokens, vars(tier.model))
         return tier.model, config, arguments
 
     def _tell(self, tier: str) -> None:
@@ -177,7 +179,7 @@ class RoutedCall(DoorCall[AIMessage]):
             call.finish_hit()
             return
         message = merge(self.chunks)
-        partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
+        partial = None if message is None else self._response_of(message, storable=False)
         call.fail(error, partial)
 
     # --- what the steps ask for ---
@@ -196,7 +198,8 @@ class RoutedCall(DoorCall[AIMessage]):
         return bool(answer.tool_calls)
 
     def _response_of(self, answer: AIMessage, *, storable: bool) -> Response:
-        return response_of_message(answer, self._fields, self.call.model, storable=storable)
+        parameters = self._parameters_of(self.call.tier)
+        return response_of_message(answer, self._fields, self.call.model, storable=storable, parameters=parameters)
 
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
@@ -233,16 +236,19 @@ class RoutedCall(DoorCall[AIMessage]):
         model = thrifty(self._router.tiers[tier].model, self._thrift, cache=False, fallbacks=False)
         return text_of(model.invoke(self.messages, **arguments).content)
 
-    def _input_tokens(self) -> int:
-        baseline = self._router.baseline_within(self._tiers)
-        parameters = {**self._bound.get(baseline, {}), **self._arguments}
-        return count_input(self._fields, self._router.tiers[baseline].name, parameters)
+    def _outgoing(self, tier: str | None) -> Outgoing:
+        name = self._router.baseline_within(self._tiers) if tier is None else tier
+        return count_outgoing(self._fields, self._model_of(name)[0], *self._parameters_of(name))
 
     def _max_output_tokens(self, tier: str | None) -> int | None:
+        return None if tier is None else max_output_tokens(*self._parameters_of(tier))
+
+    def _parameters_of(self, tier: str | None) -> tuple[Mapping[str, Any], ...]:
+        """What decides the call of a tier's model, in the order of precedence."""
         if tier is None:
-            return None
+            return (self._arguments,)
         chosen = self._router.tiers[tier]
-        return max_output_tokens(self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model))
+        return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
     def _cache_use(self, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
         policy = self._router.cache_policy()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
@@ -25,10 +25,11 @@ from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import canonical_messages, system_of
+from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.ownership import owned_by
 from llmthrift_llamaindex.prompt import asked_question, features_of
 from llmthrift_llamaindex.replay import CachedAnswer
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_input, has_tool_calls, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, has_tool_calls, response_of
 from llmthrift_llamaindex.runs import current_run
 from llmthrift_llamaindex.semantic import semantic_use
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
@@ -36,6 +37,7 @@ from llmthrift_llamaindex.tools import TOOLS
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.outgoing import Outgoing
 
 
 class DrivenCall(DoorCall[Answer]):
@@ -83,7 +85,7 @@ class DrivenCall(DoorCall[Answer]):
             cache=self._cache_use(current_cache_mode() if mode is None else checked_cache_mode(mode), max_tier, attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
-            input_tokens=partial(count_input, self._asked, model_of(behind.model(None)), self._said),
+            outgoing=cache(partial(_outgoing, behind, self._asked, self._said)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
         )
@@ -158,7 +160,8 @@ class DrivenCall(DoorCall[Answer]):
             return
         partial = None
         if answer is not None:
-            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True)
+            parameters = _parameters_of(self._behind, self._said, call.tier)
+            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True, parameters=parameters)
         call.fail(error, partial)
 
     # --- what the steps ask for ---
@@ -177,7 +180,8 @@ class DrivenCall(DoorCall[Answer]):
         return has_tool_calls(answer)
 
     def _response_of(self, answer: Answer, *, storable: bool) -> Response:
-        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable)
+        parameters = _parameters_of(self._behind, self._said, self.call.tier)
+        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable, parameters=parameters)
 
     def _begins_again(self) -> None:
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
@@ -256,6 +260,16 @@ class DrivenCall(DoorCall[Answer]):
                 extract_question=answers.extract_question,
             )
         return CacheUse(key, policy, partial(decode, is_chat=is_chat), mode, caller=whoami(), semantic=semantic)
+
+
+def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], tier: str | None) -> Outgoing:
+    model = str(said.get("model") or model_of(behind.model(tier)))
+    return count_outgoing(asked, model, *_parameters_of(behind, said, tier))
+
+
+def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> tuple[Mapping[str, Any], ...]:
+    """What decides the call of a tier's model, in the order of precedence."""
+    return said, vars(behind.model(tier))
 
 
 def _output_limit(behind: Behind, arguments: Mapping[str, Any], tier: str | None) -> int | None:

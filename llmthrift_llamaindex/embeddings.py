@@ -17,6 +17,7 @@ from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.door import begin_off_loop
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
@@ -202,7 +203,7 @@ class ThriftEmbedding(BaseEmbedding):
             run_id=identity,
             trace_id=trace or identity,
             parent_id=parent,
-            input_tokens=lambda: embedding_usage(texts, self.model_name).input_tokens,
+            outgoing=lambda tier: Outgoing(embedding_usage(texts, self.model_name).input_tokens),
             max_output_tokens=lambda tier: 0,
         )
         try:

@@ -39,7 +39,7 @@ from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import system_of
 from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.prompt import asked_question, features_of
-from llmthrift_llamaindex.response import Asked, Pieces, embedding_usage, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, embedding_usage, response_of
 from llmthrift_llamaindex.runs import around, follow_runs, listeners, run_of
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
 
@@ -61,8 +61,14 @@ class _Open:
     asked: Asked
     provider: str | None
     is_stream: bool
+    parameters: tuple[Mapping[str, Any], ...] = ()
     pieces: Pieces = field(default_factory=Pieces)
     started: float = field(default_factory=time.monotonic)
+
+    def response_of(self, answer: Answer, *, broken_off: bool) -> Response:
+        """The response of this call; nothing of it is stored in a cache."""
+        model, provider = self.call.model, self.provider
+        return response_of(answer, self.asked, model, provider, storable=False, broken_off=broken_off, parameters=self.parameters)
 
 
 class ThriftEventHandler(BaseEventHandler):
@@ -218,7 +224,8 @@ class ThriftEventHandler(BaseEventHandler):
         request.trace_id = request.trace_id or event.id_
         request.stream = is_stream
         self._expire()
-        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream)
+        parameters = (event.additional_kwargs, event.model_dict)
+        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream, parameters)
         _inside.set(span)
 
     def _begin_direct(self, llm: Any, asked: Asked, span: str) -> Call:
@@ -251,7 +258,7 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            entry.call.finish(response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False))
+            entry.call.finish(entry.response_of(answer, broken_off=False))
         self._leave()
 
     def _fail(self, span: str | None, error: BaseException | None) -> None:
@@ -262,7 +269,7 @@ class ThriftEventHandler(BaseEventHandler):
         answer = entry.pieces.together()
         partial = None
         if answer is not None:
-            partial = response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False, broken_off=True)
+            partial = entry.response_of(answer, broken_off=True)
         entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), partial)
         self._leave()
 

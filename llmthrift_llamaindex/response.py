@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
+from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.usage import served_by, usage_block
 
 Asked = Sequence[ChatMessage] | str
@@ -68,21 +68,31 @@ class Pieces:
         return last.model_copy(update=update) if update else last
 
 
-def response_of(answer: Answer, asked: Asked, model: str, provider: str | None, *, storable: bool, broken_off: bool = False) -> Response:
+def response_of(
+    answer: Answer,
+    asked: Asked,
+    model: str,
+    provider: str | None,
+    *,
+    storable: bool,
+    broken_off: bool = False,
+    parameters: Sequence[Mapping[str, Any]] = (),
+) -> Response:
     """The response of a call.
 
     Args:
+        parameters: of the call, in the order of precedence.
         storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
         broken_off: the stream ended early: what its provider had reported by then are the first counts, not the last.
     """
     served = served_by(answer, provider)
     if broken_off and served.usage is not None:
-        counted = estimate_usage(asked, answer, served.model or model)
+        counted = estimate_usage(asked, answer, served.model or model, *parameters)
         said = max(served.usage.output_tokens, counted.output_tokens)
         served.usage = replace(served.usage, output_tokens=said, estimated=True)
     response = Response(
         usage=served.usage,
-        estimate=lambda: estimate_usage(asked, answer, served.model or model),
+        estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
@@ -117,33 +127,14 @@ def answer_text(answer: Answer) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def estimate_usage(asked: Asked, answer: Answer, model: str) -> Usage:
+def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
     from llmthrift_core.tokens import count_tokens
 
     text = answer_text(answer)
     received = count_tokens(text, model).tokens if text else 0
-    return Usage(input_tokens=count_prompt(asked, model), output_tokens=received, estimated=True)
-
-
-def count_input(asked: Asked, model: str, arguments: Mapping[str, Any]) -> int:
-    """The input tokens of a prompt and of the tools and schemas that go with it. JSON is longer than what providers make of it."""
-    from llmthrift_core.tokens import count_tokens
-
-    tokens = count_prompt(asked, model)
-    for name in ("tools", "functions", "response_format"):
-        if given := arguments.get(name):
-            tokens += count_tokens(json.dumps(given, default=str), model).tokens
-    return tokens
-
-
-def count_prompt(asked: Asked, model: str) -> int:
-    """The input tokens of a prompt, counted offline."""
-    from llmthrift_core.tokens import count_message_tokens, count_tokens
-
-    if isinstance(asked, str):
-        return count_tokens(asked, model).tokens
-    return count_message_tokens([{"role": message.role.value, "content": text_of(message)} for message in asked], model).tokens
+    sent = count_outgoing(asked, model, *parameters).likely_tokens
+    return Usage(input_tokens=sent, output_tokens=received, estimated=True)
 
 
 def embedding_usage(texts: Sequence[str], model: str) -> Usage:

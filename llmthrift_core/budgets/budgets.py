@@ -25,6 +25,7 @@ from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, StorageError
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.outgoing import Outgoing
 
 _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
@@ -173,7 +174,7 @@ class Budgets(Holding):
         scope: Scope,
         *,
         provider: str | None,
-        input_tokens: Callable[[], int],
+        outgoing: Callable[[], Outgoing],
         max_output_tokens: int | None,
         turn: Turn | None = None,
         waits: Waits = "here",
@@ -181,9 +182,9 @@ class Budgets(Holding):
         """Set aside what a call of `scope.model` is likely to take.
 
         Args:
-            input_tokens: counts the input; asked only if a budget applies.
-            max_output_tokens: the limit that the call itself sets; None takes what such calls answered before, and for the first of
-                them the model's own limit, within what budgets of a single request allow.
+            outgoing: counts what is sent; asked only if a budget applies.
+            max_output_tokens: the limit that the call itself sets for each answer; None takes what such calls answered before, and for
+                the first of them the model's own limit, within what budgets of a single request allow.
             turn: the call's place in the line, if it waited for room already.
             waits: how it waits for room: "here" blocks the thread, if no event loop runs in it; "outside" raises RoomAwaited; "no".
 
@@ -192,7 +193,7 @@ class Budgets(Holding):
             RoomAwaited: the call is to be made again when its turn says so.
             StorageError: as `reserve`.
         """
-        asked = self._asked(scope, provider, input_tokens, max_output_tokens)
+        asked = self._asked(scope, provider, outgoing, max_output_tokens)
         if asked is None:
             return Hold(self, None, _NO_HOLD, 0)
         return self._hold(asked, turn=turn, waits=waits)
@@ -202,7 +203,7 @@ class Budgets(Holding):
         scope: Scope,
         *,
         provider: str | None,
-        input_tokens: Callable[[], int],
+        outgoing: Callable[[], Outgoing],
         max_output_tokens: int | None,
         may_clamp: bool = True,
     ) -> Hold | None:
@@ -215,7 +216,7 @@ class Budgets(Holding):
         Args:
             may_clamp: the model is told of `Hold.max_output_tokens`.
         """
-        asked = self._asked(scope, provider, input_tokens, max_output_tokens)
+        asked = self._asked(scope, provider, outgoing, max_output_tokens)
         if asked is None or asked.expected is None:
             return None
         clamps = may_clamp and any(budget.clamp_output for budget in asked.applying)
@@ -305,19 +306,19 @@ class Budgets(Holding):
     def _applying(self, scope: Scope) -> list[Budget]:
         return [budget for budget in self._current() if scope.fits(budget)]
 
-    def _asked(self, scope: Scope, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Asked | None:
+    def _asked(self, scope: Scope, provider: str | None, outgoing: Callable[[], Outgoing], max_output_tokens: int | None) -> Asked | None:
         """What a call asks for; None where no budget applies."""
         applying = self._applying(scope)
         if not applying:
             return None
-        expected, taken = self._expectations.of_call(scope, applying, provider, input_tokens(), max_output_tokens)
-        amounts = self._expectations.amounts(expected, taken)
+        expected = self._expectations.of_call(scope, applying, provider, outgoing(), max_output_tokens)
+        amounts = self._expectations.amounts(expected)
         if amounts is None:
             for budget in applying:
                 if budget.limit_usd is not None and budget.unpriced == "refuse" and budget.on_exceed != "warn":
                     raise self._unpriced(budget, scope)
-            amounts = Amounts(0, taken + expected.output_tokens, 1)
-        return Asked(scope, applying, amounts, int(_TTL_SECONDS * 1e6), True, expected, taken)
+            amounts = Amounts(0, expected.input_tokens + expected.output_tokens, 1)
+        return Asked(scope, applying, amounts, int(_TTL_SECONDS * 1e6), True, expected)
 
     def _current(self) -> tuple[Budget, ...]:
         now = time.monotonic()

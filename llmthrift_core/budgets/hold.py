@@ -20,15 +20,34 @@ _LEAST_EXTENSION_TOKENS: Final = 64  # so that a stream does not write to the da
 
 @dataclass(slots=True)
 class Expected:
-    """What a call was expected to take, so that it can grow and be learned from."""
+    """What a call was expected to take, so that it can grow and be learned from.
+
+    Attributes:
+        counted_tokens: text, as it was counted here.
+        output_tokens: of all choices together.
+        input_tokens: everything that is sent, by experience and by the makers' documentation.
+        audio_tokens: part of input_tokens.
+        searches: billed beside the tokens.
+        choices: answers that were asked for.
+        is_limited: the model was told to answer within output_tokens.
+        is_guess: nobody knows how long such answers are: the longest one of the model is assumed.
+        is_plain: nothing but text was sent, so that the provider's count says how far ours is off.
+        remark: what a refusal adds: what could not be bounded, and the remedy.
+    """
 
     model: str
     provider: str | None
     feature: str | None
     counted_tokens: int
     output_tokens: int
-    is_limited: bool = False  # the model was told to answer within output_tokens
-    is_guess: bool = False  # nobody knows how long such answers are: the longest one of the model is assumed
+    input_tokens: int = 0
+    audio_tokens: int = 0
+    searches: int = 0
+    choices: int = 1
+    is_limited: bool = False
+    is_guess: bool = False
+    is_plain: bool = True
+    remark: str = ""
 
 
 class Keeper(Protocol):

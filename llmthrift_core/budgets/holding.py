@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
@@ -90,8 +91,10 @@ class Holding:
 
     def learn(self, expected: Expected, usage: Usage) -> None:
         """For `Hold`."""
-        self.outputs.learn(expected.model, expected.feature, usage.output_tokens)
-        self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
+        self.outputs.learn(expected.model, expected.feature, ceil(usage.output_tokens / expected.choices))
+        # A prompt cache, searches and media are billed by rules of their own, and say nothing of how text is counted.
+        if expected.is_plain and not (usage.cache_read_tokens or usage.cache_write_tokens or usage.web_searches or usage.other):
+            self.inputs.learn(expected.model, counted=expected.counted_tokens, actual=usage.input_tokens)
 
     def price_of_output(self, expected: Expected, tokens: int) -> int:
         """For `Hold`: nano-USD; 0 where the price is not known."""
@@ -183,11 +186,12 @@ class Holding:
         if asked.expected is None:
             return None
         try:
-            room = self._room_for_output(asked, asked.expected)
-            if room < least_output:
+            choices = asked.expected.choices
+            each = self._room_for_output(asked, asked.expected) // choices
+            if each < least_output:
                 return None
-            expected = replace(asked.expected, output_tokens=room, is_limited=may_clamp, is_guess=False)
-            amounts = self._expectations.amounts(expected, asked.input_tokens) or Amounts(0, asked.input_tokens + room, 1)
+            expected = replace(asked.expected, output_tokens=each * choices, is_limited=may_clamp, is_guess=False)
+            amounts = self._expectations.amounts(expected) or Amounts(0, asked.input_tokens + expected.output_tokens, 1)
             less = replace(asked, amounts=amounts, expected=expected)
             hold = self._take(less, self._parts(less))
         except RefusedError:  # somebody else took it meanwhile
@@ -196,7 +200,7 @@ class Holding:
             self._go_on_uncounted(asked.applying, error)
             return Hold(self, None, _NO_HOLD, 0)
         if may_clamp:
-            hold.max_output_tokens = room
+            hold.max_output_tokens = each
         return hold
 
     def _go_on_uncounted(self, applying: Sequence[Budget], error: StorageError) -> None:
@@ -232,7 +236,7 @@ class Holding:
         return parts_of(asked.applying, asked.scope, self._now_us())
 
     def _room_for_output(self, asked: Asked, expected: Expected) -> int:
-        """The longest answer, shorter than expected, that every budget has room for now; 0 if there is none."""
+        """The longest output, shorter than expected, that every budget has room for now; 0 if there is none."""
         kept = {budget.name: budget for budget in self.all()}
         room = expected.output_tokens - 1
         for part in self._parts(asked):
@@ -244,7 +248,7 @@ class Holding:
                 room = min(room, budget.limit_tokens - spent.tokens - reserved.tokens - asked.input_tokens)
             if budget.limit_nano_usd is not None:
                 left = budget.limit_nano_usd - spent.nano_usd - reserved.nano_usd
-                room = self._expectations.affordable(expected, asked.input_tokens, room, left)
+                room = self._expectations.affordable(expected, room, left)
         return max(room, 0)
 
     def _exceeded(self, budget: Budget, part: Part, wanted: Amounts, why: str = "") -> BudgetExceededError:

@@ -15,7 +15,9 @@ _SHARE: Final = 0.99
 _MARGIN_PERCENT: Final = 10
 _MOST_KEYS: Final = 10_000
 _RECALL_SECONDS: Final = 1.0
-_HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, such as images, and says nothing about the next prompt
+_HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, and says nothing about the next prompt
+_RATIO_GROWS_EVERY: Final = 512  # tokens: a prompt of so many can double the ratio, one of a few words says nothing of it
+_MOST_OVERHEAD: Final = 8_192  # tokens that a gateway's own system prompt may have; more is an odd bill
 
 
 Features = tuple[str | None] | None  # one feature, which may be none; or None for all of them
@@ -83,17 +85,20 @@ def _hardly_exceeded(sizes: Iterable[int]) -> int | None:
 class InputRatios:
     """By how much a model's own count of the input exceeds ours. Safe to share between threads.
 
-    Tokenizers of other providers differ from the one that counts here. The estimate takes the highest of a model's last 200 ratios, at
-    least 1 and at most 4.
+    Two things make it exceed: other tokenizers, in proportion to the prompt, and what a gateway or framework adds to every prompt alike.
+    A short prompt cannot tell them apart, so its excess is taken as added, and only longer ones move the ratio: a prompt of 512
+    tokens up to 2, one of 1,536 and more up to 4. The estimate covers a model's last 200 calls.
 
     >>> ratios = InputRatios()
-    >>> ratios.learn("claude-sonnet-4-5", counted=100, actual=125)
-    >>> ratios.estimate("claude-sonnet-4-5", 1000), ratios.estimate("gpt-4o", 1000)
-    (1250, 1000)
+    >>> ratios.learn("claude-sonnet-4-5", counted=1_000, actual=1_250)
+    >>> ratios.learn("gpt-4o", counted=10, actual=40)
+    >>> ratios.estimate("claude-sonnet-4-5", 2_000), ratios.estimate("gpt-4o", 8_000), ratios.estimate("gpt-5", 8_000)
+    (2500, 8186, 8000)
     """
 
     def __init__(self) -> None:
-        self._ratios: OrderedDict[str, deque[float]] = OrderedDict()
+        self._seen: OrderedDict[str, deque[tuple[int, int]]] = OrderedDict()
+        self._fits: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def learn(self, model: str, *, counted: int, actual: int) -> None:
@@ -101,13 +106,26 @@ class InputRatios:
         if counted <= 0:
             return
         with self._lock:
-            if (seen := self._ratios.get(model)) is None:
-                self._ratios[model] = seen = deque(maxlen=_REMEMBERED)
-                if len(self._ratios) > _MOST_KEYS:
-                    self._ratios.popitem(last=False)
-            seen.append(min(max(actual / counted, 1.0), _HIGHEST_RATIO))
+            if (seen := self._seen.get(model)) is None:
+                self._seen[model] = seen = deque(maxlen=_REMEMBERED)
+                if len(self._seen) > _MOST_KEYS:
+                    self._fits.pop(self._seen.popitem(last=False)[0], None)
+            seen.append((counted, actual))
+            self._fits.pop(model, None)
 
     def estimate(self, model: str, counted: int) -> int:
         """What the provider is likely to count at most."""
         with self._lock:
-            return math.ceil(counted * max(self._ratios.get(model, ()), default=1.0))
+            if (seen := self._seen.get(model)) is None:
+                return counted
+            if (fit := self._fits.get(model)) is None:
+                self._fits[model] = fit = _fit(seen)
+        ratio, added = fit
+        return math.ceil(counted * ratio) + added
+
+
+def _fit(seen: Iterable[tuple[int, int]]) -> tuple[float, int]:
+    """The ratio and the number of added tokens that cover all pairs of counted and actual tokens."""
+    ratio = max(min(max(actual / counted, 1.0), 1.0 + counted / _RATIO_GROWS_EVERY, _HIGHEST_RATIO) for counted, actual in seen)
+    added = max(actual - math.ceil(counted * ratio) for counted, actual in seen)
+    return ratio, min(max(added, 0), _MOST_OVERHEAD)

@@ -81,19 +81,21 @@ RESERVE_ANYWAY: Final = Statement(_reserve_anyway)
 FITS_ONE_REQUEST: Final = Statement(select(literal_column("1")).where(_budget.name == bindparam("of_name"), *_fits_now(window=False)))
 # A window that begins with what was spent before its budget was there.
 BEGIN_WINDOW: Final = Statement(
-    lambda insert: insert(budget_windows)
-    .values(
-        budget=bindparam("budget"),
-        scope=bindparam("scope"),
-        start_us=bindparam("start_us"),
-        resets_us=bindparam("resets_us"),
-        **{f"spent_{unit}": bindparam(f"spent_{unit}") for unit in UNITS},
-        **{f"reserved_{unit}": _zero for unit in UNITS},
-        overrun_nano_usd=bindparam("overrun_nano_usd"),
-        overrun_tokens=bindparam("overrun_tokens"),
-        alerted=_zero,
+    lambda insert: (
+        insert(budget_windows)
+        .values(
+            budget=bindparam("budget"),
+            scope=bindparam("scope"),
+            start_us=bindparam("start_us"),
+            resets_us=bindparam("resets_us"),
+            **{f"spent_{unit}": bindparam(f"spent_{unit}") for unit in UNITS},
+            **{f"reserved_{unit}": _zero for unit in UNITS},
+            overrun_nano_usd=bindparam("overrun_nano_usd"),
+            overrun_tokens=bindparam("overrun_tokens"),
+            alerted=_zero,
+        )
+        .on_conflict_do_nothing(index_elements=["budget", "scope", "start_us"])
     )
-    .on_conflict_do_nothing(index_elements=["budget", "scope", "start_us"])
 )
 # Settle and release: what was set aside goes, what was used comes.
 MOVE: Final = Statement(
@@ -119,15 +121,19 @@ MARK_ALERTED: Final = Statement(
 )
 
 ADD_HOLD: Final = Statement(
-    lambda insert: insert(budget_holds).values(
-        id=bindparam("id"),
-        state=_text("held"),
-        parts=bindparam("parts"),
-        nano_usd=bindparam("nano_usd"),
-        tokens=bindparam("tokens"),
-        created_us=bindparam("created_us"),
-        expires_us=bindparam("expires_us"),
-    ).on_conflict_do_nothing(index_elements=["id"])
+    lambda insert: (
+        insert(budget_holds)
+        .values(
+            id=bindparam("id"),
+            state=_text("held"),
+            parts=bindparam("parts"),
+            nano_usd=bindparam("nano_usd"),
+            tokens=bindparam("tokens"),
+            created_us=bindparam("created_us"),
+            expires_us=bindparam("expires_us"),
+        )
+        .on_conflict_do_nothing(index_elements=["id"])
+    )
 )
 
 

@@ -15,6 +15,7 @@ from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import CacheUse, PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, RouteRequest, Tiers
 
@@ -38,8 +39,8 @@ class Recorder:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
 
-    def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
-        self.steps.append(("hold", scope.model, input_tokens(), max_output_tokens))
+    def hold(self, scope: Scope, *, outgoing: Callable[[], Outgoing], max_output_tokens: int | None, **options: Any) -> Recorder:
+        self.steps.append(("hold", scope.model, outgoing().text_tokens, max_output_tokens))
         if self._refuse:
             raise BudgetExceededError("no money is left")
         return self
@@ -66,7 +67,7 @@ class Recorder:
 
 def bounded(**options: Any) -> Request:
     """A request of a door that enforces budgets."""
-    return Request(MODEL, input_tokens=lambda: 1000, max_output_tokens=lambda tier: 500, **options)
+    return Request(MODEL, outgoing=lambda tier: Outgoing(1000), max_output_tokens=lambda tier: 500, **options)
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_an_answer_is_kept_if_no_budget_has_room_for_another(thrift: Thrift):
     thrift.budgets.add(Budget(limit_usd=0.001, window="day"))
     models = {"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")}
     route = RouteUse(CallablePolicy(lambda request: "cheap"), Tiers(("cheap", "strong")), RouteRequest("Hello"), models, "strong")
-    call = thrift.begin(Request(route=route, input_tokens=lambda: 1_000, max_output_tokens=lambda tier: 200))
+    call = thrift.begin(Request(route=route, outgoing=lambda tier: Outgoing(1_000), max_output_tokens=lambda tier: 200))
     with pytest.raises(BudgetExceededError):
         call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=answered("maybe"))
     assert (call.tier, call.model, call.attempts) == ("cheap", MODEL, 1)

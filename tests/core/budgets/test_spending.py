@@ -14,6 +14,7 @@ from llmthrift_core.budgets import Budgets
 from llmthrift_core.budgets.past import Spent
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.request import Request, Response
 
@@ -94,7 +95,7 @@ def test_a_budget_knows_what_the_ledger_has_of_its_window():
 def test_what_is_settled_after_a_budget_was_added_counts_once():
     with Thrift(":memory:") as thrift:
         thrift.budgets.add(Budget(limit_usd=9, name="before"))
-        request = Request(model="gpt-4o-mini", provider="openai", input_tokens=lambda: 10, max_output_tokens=lambda tier: 10)
+        request = Request(model="gpt-4o-mini", provider="openai", outgoing=lambda tier: Outgoing(10), max_output_tokens=lambda tier: 10)
         for name in ("a", "b"):
             thrift.begin(request).finish(Response(usage=Usage(input_tokens=1_000_000)))
             thrift.budgets.add(Budget(limit_usd=9, name=name))

@@ -8,11 +8,12 @@ from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.tokens import count_tokens
 
 GPT_4O = Scope(model="gpt-4o")
-NEEDED = {"provider": "openai", "input_tokens": lambda: 9, "max_output_tokens": None}
+NEEDED = {"provider": "openai", "outgoing": lambda: Outgoing(9), "max_output_tokens": None}
 
 
 def _begin(thrift: Thrift, *, may_clamp: bool = True, feature: str | None = None) -> object:
@@ -20,7 +21,7 @@ def _begin(thrift: Thrift, *, may_clamp: bool = True, feature: str | None = None
         model="gpt-4o",
         provider="openai",
         attribution=Attribution(feature=feature),
-        input_tokens=lambda: 9,
+        outgoing=lambda tier: Outgoing(9),
         max_output_tokens=lambda tier: None,
         may_clamp=may_clamp,
     )

@@ -11,6 +11,7 @@ import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
 from llmthrift_core.call import Call
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 
 
@@ -98,7 +99,7 @@ async def test_an_event_loop_is_never_blocked(budgets):
 
 
 def _request() -> Request:
-    return Request(model="gpt-4o-mini", input_tokens=lambda: 10, max_output_tokens=lambda tier: 100, waits="outside")
+    return Request(model="gpt-4o-mini", outgoing=lambda tier: Outgoing(10), max_output_tokens=lambda tier: 100, waits="outside")
 
 
 async def _begin(thrift: Thrift) -> Call:
@@ -130,7 +131,7 @@ async def test_a_cancelled_task_leaves_the_line():
     with Thrift(":memory:") as thrift:
         thrift.budgets.add(Budget(limit_tokens=300, on_exceed="queue", max_wait_seconds=60))
         under_way = await _begin(thrift)
-        large = Request(model="gpt-4o-mini", input_tokens=lambda: 10, max_output_tokens=lambda tier: 280, waits="outside")
+        large = Request(model="gpt-4o-mini", outgoing=lambda tier: Outgoing(10), max_output_tokens=lambda tier: 280, waits="outside")
         call = await asyncio.to_thread(thrift.begin, large)
         assert call.waiting is not None
         waiting = asyncio.create_task(call.waiting.wait_async())
