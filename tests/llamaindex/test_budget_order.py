@@ -27,8 +27,8 @@ def test_a_first_budget_of_five_cents_lets_an_unlimited_model_answer(thrift, ope
 
 
 async def test_waiting_tasks_are_served_and_none_is_refused(thrift, openai, provider):
-    thrift.budgets.add(Budget(limit_tokens=800, on_exceed="queue", max_wait_seconds=120))
-    llm = thrifty(openai(max_tokens=300), thrift, cache=False)  # two at a time
+    thrift.budgets.add(Budget(limit_tokens=1_300, on_exceed="queue", max_wait_seconds=120))
+    llm = thrifty(openai(max_tokens=300), thrift, cache=False)  # four at a time, and all ten take about 600
     await asyncio.gather(*(llm.achat([ChatMessage(f"Question {number}")]) for number in range(10)))
     assert len(provider.requests) == 10
     assert thrift.budgets.status()[0]["reserved"] == 0

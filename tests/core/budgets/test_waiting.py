@@ -135,7 +135,7 @@ async def test_a_cancelled_task_leaves_the_line():
         call = await asyncio.to_thread(thrift.begin, large)
         assert call.waiting is not None
         waiting = asyncio.create_task(call.waiting.wait_async())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # it has begun to wait
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
