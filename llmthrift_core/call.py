@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llmthrift_core.attribution import EXPLORED, Attribution
+from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.cache.flight import Flight, Waiting
@@ -428,11 +429,12 @@ class Call:
         """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
         request, served = self.request, (response.model or self._model, response.provider or self._provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
+        used = partial(taken, response, self._thrift.prices, (self._model, self._provider), self._started_us)
         is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(used(), response, record)
             return late, Usage(estimated=True)
-        usage = response.taken()
+        usage = used()
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
@@ -444,16 +446,11 @@ class Call:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
             priced = thrift.prices.price(usage, self._model, provider, self._started_us)
         record = record or self._attempted(model, provider)
-        record.set_usage(usage)
-        if response.provider_cost_usd is not None:
-            record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+        tell(record, usage, response)
         if priced is None:
             thrift.ledger.note_unpriced(model, provider)
             return record
-        record.cost_nano_usd = priced.nano_usd
-        record.input_cost_nano_usd = priced.input_nano_usd
-        record.output_cost_nano_usd = priced.output_nano_usd
-        record.price_version = priced.price_version
+        bill(record, priced)
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
@@ -464,7 +461,7 @@ class Call:
     def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
         if response is None:
-            record = self._attempted(self._model, self._provider)
+            record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
             record, usage = self._taken(response, may_wait=not is_rejected)
@@ -528,7 +525,12 @@ class Call:
         if self.request.outgoing is not None or is_observing():
             return
         if isinstance(record, LateRecord) and (fill := record.fill) is not None:
-            record.fill = lambda late: (fill(late), self._tell(late))  # what it took is known when it is written
+
+            def fill_and_tell(late: CallRecord) -> None:
+                fill(late)  # what it took is known when it is written
+                self._tell(late)
+
+            record.fill = fill_and_tell
         else:
             self._tell(record)
 

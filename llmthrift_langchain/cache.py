@@ -294,7 +294,8 @@ class ThriftCache(BaseCache):
         use = self._use(question)
         if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
             use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
-        response = response_of_generations(generations, question.fields, question.model or "unknown")
+        chunks = None if question.run is None else question.run.chunks
+        response = response_of_generations(generations, question.fields, question.model or "unknown", chunks)
         call: Call | None = None
         if question.run is not None:
             call = question.run.call
@@ -315,11 +316,7 @@ class ThriftCache(BaseCache):
             return
         if call is None:  # an update without a lookup: stored, and not a call that anybody made
             call = Call(self.thrift, Request(model=question.model or "unknown", attribution=question.attribution))
-        usage = response.usage
-        if usage is None and response.estimate is not None:
-            usage = response.estimate()
-        assert usage is not None  # noqa: S101 - response_of_generations always gives an estimate
-        call.store(use, response, usage)
+        call.store(use, response, response.taken())
 
     def _use(self, question: _Question) -> CacheUse | None:
         return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode, semantic=question.semantic)

@@ -24,6 +24,7 @@ from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import fields_of, text_of
+from llmthrift_langchain.one_request import RunsOfRequest
 from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _MOST_OPEN_RUNS = 50_000
+_MOST_OPEN_REQUESTS = 1_000
 
 
 class ThriftCallbackHandler(RunFollower):
@@ -99,6 +101,7 @@ class ThriftCallbackHandler(RunFollower):
             call_site=call_site,
         )
         self._runs: dict[UUID, OpenRun] = {}
+        self._requests: dict[int, RunsOfRequest] = {}
         self._lock = threading.Lock()
 
     # --- model runs ---
@@ -147,7 +150,7 @@ class ThriftCallbackHandler(RunFollower):
         run_id: UUID,
         **kwargs: Any,
     ) -> None:
-        """A piece of a stream arrived: the first one is timed, and what is set aside grows with the answer.
+        """A piece of a stream arrived: the first one is timed, what it reports is kept, and what is set aside grows with the answer.
 
         Raises:
             BudgetExceededError: with `enforce`, the budget ends here.
@@ -158,6 +161,7 @@ class ThriftCallbackHandler(RunFollower):
         if run.call.first_token is None:
             run.call.mark_first_token()
             warn_of_unserved_stream(run)
+        run.came(chunk)
         if run.call.holds_money:
             run.streamed.add(token if isinstance(token, str) else text_of_blocks(token))
             run.call.grew(run.streamed)
@@ -203,11 +207,13 @@ class ThriftCallbackHandler(RunFollower):
             if not generations and run.pieces:
                 generations = [ChatGeneration(message=AIMessage("".join(run.pieces)))]
             answered = generations and (run.call.first_token is not None or generations[0].text)
-            run.call.fail(error, response_of_result(run, generations, None) if answered else None)
+            run.call.fail(error, response_of_result(run, generations, None, is_broken=True) if answered else None)
+            self._leave_request(run)
             for sibling in run.siblings():
                 # LangChain ends neither the earlier nor the later prompts of a `generate` call that failed in one of them.
                 if self._runs.pop(sibling.run_id, None) is not None:
                     sibling.call.fail(error)
+                    self._leave_request(sibling)
         except Exception as failure:
             self.thrift.note_failure("handler", failure)
 
@@ -234,6 +240,7 @@ class ThriftCallbackHandler(RunFollower):
             if self._runs.pop(started.run_id, None) is not None:
                 started.unwatch()
                 started.call.abandon()
+                self._leave_request(started)
         raise error
 
     def _start(
@@ -309,12 +316,31 @@ class ThriftCallbackHandler(RunFollower):
         if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
             # LangChain reports nothing of a call whose task was cancelled.
             run.watch(task, self._task_cancelled)
-        announce(run, options.get("batch_size") or 1)
+        batch_size = options.get("batch_size") or 1
+        if messages is None and batch_size > 1:
+            self._join_request(run, options.get("invocation_params"))
+        announce(run, batch_size)
 
     def _task_cancelled(self, run: OpenRun) -> None:
         if self._runs.pop(run.run_id, None) is not None:
             forget(run)
             run.call.fail(asyncio.CancelledError())
+            self._leave_request(run)
+
+    def _join_request(self, run: OpenRun, parameters: Any) -> None:
+        with self._lock:
+            if len(self._requests) >= _MOST_OPEN_REQUESTS:  # requests whose end LangChain never reported
+                self._requests.pop(next(iter(self._requests)))
+            run.together = self._requests.setdefault(id(parameters), RunsOfRequest(parameters))
+            run.together.add(run)
+
+    def _leave_request(self, run: OpenRun) -> None:
+        if run.together is not None:
+            with self._lock:
+                self._requests.pop(id(run.together.parameters), None)
+                finished = run.together.leave(run)
+            for other, response in finished:
+                other.call.finish(response)
 
     def _end(self, run: OpenRun, response: LLMResult) -> None:
         generations = response.generations[0] if response.generations else []
@@ -323,10 +349,18 @@ class ThriftCallbackHandler(RunFollower):
             call.finish_hit()
         elif generations and (mark_of(generations[0]) is not None or self.thrift.recorded.take(generations[0])):
             call.abandon()  # a cache that could not see this run has recorded the call
+            self._leave_request(run)
         else:
             if not run.is_chat and generations:
                 self.thrift.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
-            call.finish(response_of_result(run, generations, response.llm_output))
+            if run.together is None:
+                call.finish(response_of_result(run, generations, response.llm_output))
+                return
+            with self._lock:
+                self._requests.pop(id(run.together.parameters), None)
+                finished = run.together.end(run, generations, response.llm_output)
+            for other, share in finished:
+                other.call.finish(share)
 
 
 def _site_of(messages: Sequence[BaseMessage] | None) -> str | None:

@@ -17,13 +17,16 @@ from uuid import UUID
 from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.messages import fields_of, text_of
+from llmthrift_langchain.reported import take_report
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.one_request import RunsOfRequest
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class OpenRun:
         bounds: counts of what is sent and the longest answer, for a reservation that waits for the cache to miss; None where it is made.
         streamed: how much of a stream has come, by its tokens. events: by its events, in version "v3".
         pieces: the answer so far, by its events.
+        chunks: what the chunks of a stream reported of their usage; None where none came.
+        together: the runs of one request, if it carries several prompts; they share its usage.
     """
 
     thrift: Thrift
@@ -56,6 +61,8 @@ class OpenRun:
     streamed: StreamedText = field(init=False, repr=False)
     events: StreamedText = field(init=False, repr=False)
     pieces: list[str] = field(default_factory=list)
+    chunks: UsageOfChunks | None = None
+    together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
     _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
 
@@ -71,6 +78,12 @@ class OpenRun:
     def fields(self) -> list[Mapping[str, Any]]:
         """The fields of the messages."""
         return [fields_of(message) for message in self.messages or ()]
+
+    def came(self, chunk: Any) -> None:
+        """A chunk of the stream: what it reports of its usage is kept."""
+        if self.chunks is None:
+            self.chunks = UsageOfChunks()
+        take_report(self.chunks, chunk)
 
     def watch(self, task: asyncio.Task[Any], ended: Callable[[OpenRun], None]) -> None:
         """Call `ended` if the task is cancelled before the run ends."""

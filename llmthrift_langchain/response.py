@@ -11,38 +11,56 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
 from llmthrift_langchain.open_runs import OpenRun
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
 
 
-def response_of_result(run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Response:
-    """The response of a run that a handler metered. Nothing of it is stored in a cache."""
-    served = served_by_generations(generations, llm_output)
-    return _response(served, generations, lambda: _prompt_of(run), served.model or run.call.model, (run.parameters,))
+def response_of_result(
+    run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, *, is_broken: bool = False
+) -> Response:
+    """The response of a run that a handler metered. Nothing of it is stored in a cache.
+
+    Args:
+        is_broken: a stream ended early.
+    """
+    served = served_by_generations(generations, llm_output, run.chunks)
+    return _response(served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken)
 
 
-def response_of_generations(generations: Sequence[Generation], fields: Sequence[Mapping[str, Any]] | str, model: str) -> Response:
+def response_of_generations(
+    generations: Sequence[Generation], fields: Sequence[Mapping[str, Any]] | str, model: str, chunks: UsageOfChunks | None = None
+) -> Response:
     """The response that a cache is told of, to be stored."""
-    served = served_by_generations(generations, None)
+    served = served_by_generations(generations, None, chunks)
     response = _response(served, generations, lambda: fields, served.model or model)
     response.payload = lambda: encode(generations)
     return response
 
 
 def response_of_message(
-    message: AIMessage, fields: Sequence[Mapping[str, Any]], model: str, *, storable: bool, parameters: Sequence[Mapping[str, Any]] = ()
+    message: AIMessage,
+    fields: Sequence[Mapping[str, Any]],
+    model: str,
+    *,
+    storable: bool,
+    parameters: Sequence[Mapping[str, Any]] = (),
+    chunks: UsageOfChunks | None = None,
+    is_broken: bool = False,
 ) -> Response:
     """The response of a routed call.
 
     Args:
         parameters: of the call, in the order of precedence.
         storable: the answer is whole and may be stored. An answer without content or tool calls is never stored.
+        chunks: what the chunks reported that the message was made of.
+        is_broken: the stream ended early.
     """
-    served = served_by_message(message)
+    served = served_by_message(message, chunks)
     generations = [ChatGeneration(message=message)]
-    response = _response(served, generations, lambda: fields, served.model or model, parameters)
+    response = _response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
     if storable and (message.content or message.tool_calls):
         response.payload = lambda: encode(generations)
     return response
@@ -59,6 +77,8 @@ def _response(
     prompt: Callable[[], Sequence[Mapping[str, Any]] | str],
     model: str,
     parameters: Sequence[Mapping[str, Any]] = (),
+    *,
+    is_broken: bool = False,
 ) -> Response:
     return Response(
         usage=served.usage,
@@ -67,6 +87,7 @@ def _response(
         provider=served.provider,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(generations),
+        is_broken=is_broken,
     )
 
 
@@ -79,5 +100,6 @@ def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model
     return Usage(input_tokens=sent, output_tokens=received, estimated=True)
 
 
-def _prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+    """What a run was asked, as it is counted."""
     return run.fields if run.is_chat else run.prompt or ""

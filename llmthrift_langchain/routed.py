@@ -25,6 +25,7 @@ from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinis
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
@@ -33,6 +34,7 @@ from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages
+from llmthrift_langchain.reported import ChunkListener, take_report
 from llmthrift_langchain.response import merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
@@ -120,6 +122,7 @@ class RoutedCall(DoorCall[AIMessage]):
         )
         self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
+        self._reported = UsageOfChunks()
 
     # --- attempts ---
 
@@ -129,6 +132,7 @@ class RoutedCall(DoorCall[AIMessage]):
         metadata = {**(self._config.get("metadata") or {}), "llmthrift_call": call.call_id}
         config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
         self._run_id = None
+        self._reported = UsageOfChunks()
         if call.hit is not None:
             self._tell(self._tier_of(call.hit.model, call.hit.provider))
             generation = marked_answer(call)[0]
@@ -147,6 +151,8 @@ class RoutedCall(DoorCall[AIMessage]):
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
+        if not self.request.stream and self._may_stream_inside(tier.model, arguments):
+            config = with_handler(config, ChunkListener(self._reported))
         return tier.model, config, arguments
 
     def _tell(self, tier: str) -> None:
@@ -162,8 +168,17 @@ class RoutedCall(DoorCall[AIMessage]):
         longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
         return next(iter([*longest, *alike]), self._router.baseline_within(self._tiers))
 
-    def came(self, content: str | list[Any]) -> None:
-        """A piece of a stream has come."""
+    def reported(self, chunk: Any) -> None:
+        """Keep what a chunk says of the usage."""
+        take_report(self._reported, chunk)
+
+    def came(self, chunk: AIMessageChunk) -> None:
+        """A chunk of a stream has come."""
+        self.reported(chunk)
+        self.came_text(chunk.content)
+
+    def came_text(self, content: str | list[Any]) -> None:
+        """A piece of a stream's text has come."""
         if self.call.holds_money:
             if self._streamed is None:
                 self._streamed = StreamedText(self.call.model)
@@ -179,7 +194,7 @@ class RoutedCall(DoorCall[AIMessage]):
             call.finish_hit()
             return
         message = merge(self.chunks)
-        partial = None if message is None else self._response_of(message, storable=False)
+        partial = None if message is None else self._response_of(message, storable=False, is_broken=True)
         call.fail(error, partial)
 
     # --- what the steps ask for ---
@@ -197,9 +212,16 @@ class RoutedCall(DoorCall[AIMessage]):
     def _calls_tools(self, answer: AIMessage) -> bool:
         return bool(answer.tool_calls)
 
-    def _response_of(self, answer: AIMessage, *, storable: bool) -> Response:
-        parameters = self._parameters_of(self.call.tier)
-        return response_of_message(answer, self._fields, self.call.model, storable=storable, parameters=parameters)
+    def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
+        asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
+        return response_of_message(
+            answer, asked, model, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
+        )
+
+    def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
+        """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""
+        callbacks = self._config.get("callbacks") or model.callbacks
+        return bool(callbacks or getattr(model, "streaming", False) or arguments.get("stream"))
 
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
@@ -311,7 +333,7 @@ class _Pumped:
             if not self._text:
                 self._routed.call.mark_first_token()
             self._text.append(text)
-            self._routed.came(text)
+            self._routed.came_text(text)
 
     def _answer(self, response: LLMResult) -> AIMessage | None:
         message = getattr(response.generations[0][0], "message", None) if response.generations else None
@@ -334,6 +356,10 @@ class Finisher(_Pumped, BaseCallbackHandler):
         self._came(event)
         self._routed.grow()
 
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """A chunk, from models that tell of chunks too: what it reports is kept."""
+        self._routed.reported(chunk)
+
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""
         answer = self._answer(response)
@@ -354,6 +380,10 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
         """As `Finisher.on_stream_event`."""
         self._came(event)
         await agrow(self._routed)
+
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """As `Finisher.on_llm_new_token`."""
+        self._routed.reported(chunk)
 
     async def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """As `Finisher.on_llm_end`."""

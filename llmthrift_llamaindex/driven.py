@@ -158,11 +158,7 @@ class DrivenCall(DoorCall[Answer]):
         if call.hit is not None:
             call.finish_hit()
             return
-        partial = None
-        if answer is not None:
-            parameters = _parameters_of(self._behind, self._said, call.tier)
-            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True, parameters=parameters)
-        call.fail(error, partial)
+        call.fail(error, None if answer is None else self._response_of(answer, storable=False, is_broken=True))
 
     # --- what the steps ask for ---
 
@@ -179,9 +175,12 @@ class DrivenCall(DoorCall[Answer]):
     def _calls_tools(self, answer: Answer) -> bool:
         return has_tool_calls(answer)
 
-    def _response_of(self, answer: Answer, *, storable: bool) -> Response:
+    def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
         parameters = _parameters_of(self._behind, self._said, self.call.tier)
-        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable, parameters=parameters)
+        asked, model, pieces = self._asked, self.call.model, self._pieces
+        return response_of(
+            answer, asked, model, self._provider, storable=storable, parameters=parameters, pieces=pieces, is_broken=is_broken
+        )
 
     def _begins_again(self) -> None:
         self._pieces = Pieces(keeps_raw=self.is_reviewed)

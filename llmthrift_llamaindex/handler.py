@@ -65,10 +65,12 @@ class _Open:
     pieces: Pieces = field(default_factory=Pieces)
     started: float = field(default_factory=time.monotonic)
 
-    def response_of(self, answer: Answer, *, broken_off: bool) -> Response:
+    def response_of(self, answer: Answer, *, is_broken: bool = False) -> Response:
         """The response of this call; nothing of it is stored in a cache."""
-        model, provider = self.call.model, self.provider
-        return response_of(answer, self.asked, model, provider, storable=False, broken_off=broken_off, parameters=self.parameters)
+        said, pieces = self.parameters, self.pieces
+        return response_of(
+            answer, self.asked, self.call.model, self.provider, storable=False, parameters=said, pieces=pieces, is_broken=is_broken
+        )
 
 
 class ThriftEventHandler(BaseEventHandler):
@@ -258,7 +260,7 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            entry.call.finish(entry.response_of(answer, broken_off=False))
+            entry.call.finish(entry.response_of(answer))
         self._leave()
 
     def _fail(self, span: str | None, error: BaseException | None) -> None:
@@ -269,7 +271,7 @@ class ThriftEventHandler(BaseEventHandler):
         answer = entry.pieces.together()
         partial = None
         if answer is not None:
-            partial = entry.response_of(answer, broken_off=True)
+            partial = entry.response_of(answer, is_broken=True)
         entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), partial)
         self._leave()
 

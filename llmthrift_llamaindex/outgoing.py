@@ -73,7 +73,7 @@ def _plain(block: Any) -> Any:
     """A block as plain data, of a shape that the core knows."""
     if isinstance(block, ThinkingBlock):
         return block.content or ""
-    kind = getattr(block, "block_type", None)
+    kind = str(getattr(block, "block_type", ""))
     if kind not in _FIELDS:
         if isinstance(nested := getattr(block, "content", None), list):  # a source that may be cited
             return [getattr(block, "title", None) or "", *map(_plain, nested)]

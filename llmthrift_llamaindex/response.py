@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.usage import served_by, usage_block
+from llmthrift_llamaindex.usage import grounding_of, served_by, usage_block
 
 Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
@@ -24,22 +24,33 @@ class Pieces:
 
     Args:
         keeps_raw: keep what the provider sent, for checks that read log-probabilities.
+
+    Attributes:
+        chunks: what the pieces reported of their usage.
+        grounding: what a piece told of Google's searches.
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
         self.raws: list[Any] = []
+        self.chunks = UsageOfChunks()
+        self.grounding: Any = None
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
         self._last: Answer | None = None
         self._billed: Answer | None = None
+        self._block: Mapping[str, Any] | None = None
 
     def add(self, piece: Answer) -> None:
         """Take the next piece."""
         self._last = piece
         if delta := piece.delta:
             self._deltas.append(delta)
-        if usage_block(piece) is not None:
+        if (block := usage_block(piece)) is not None:
             self._billed = piece
+            if block != self._block:  # some integrations repeat it with every piece
+                self._block = block
+                self.chunks.add(block)
+        self.grounding = grounding_of(piece) or self.grounding
         if self._keeps_raw:
             self.raws.append(piece.raw)
 
@@ -75,27 +86,29 @@ def response_of(
     provider: str | None,
     *,
     storable: bool,
-    broken_off: bool = False,
     parameters: Sequence[Mapping[str, Any]] = (),
+    pieces: Pieces | None = None,
+    is_broken: bool = False,
 ) -> Response:
     """The response of a call.
 
     Args:
         parameters: of the call, in the order of precedence.
         storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
-        broken_off: the stream ended early: what its provider had reported by then are the first counts, not the last.
+        pieces: the stream that the answer came in; None where it came whole.
+        is_broken: the stream ended early.
     """
-    served = served_by(answer, provider)
-    if broken_off and served.usage is not None:
-        counted = estimate_usage(asked, answer, served.model or model, *parameters)
-        said = max(served.usage.output_tokens, counted.output_tokens)
-        served.usage = replace(served.usage, output_tokens=said, estimated=True)
+    if pieces is not None and pieces.have_come:
+        served = served_by(answer, provider, model=model, chunks=pieces.chunks, grounding=pieces.grounding)
+    else:
+        served = served_by(answer, provider, model=model)
     response = Response(
         usage=served.usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
+        is_broken=is_broken,
     )
     if storable and answer_text(answer):
         response.payload = lambda: encode(answer)

@@ -87,14 +87,15 @@ def _output_limit(parameters: Sequence[Mapping[str, Any]]) -> tuple[str, int | N
 
 def _limit_in(given: Mapping[str, Any]) -> tuple[str, int | None]:
     """The largest limit that is stated, and under which name."""
-    found = "max_tokens", None
+    stated: dict[str, int] = {}
     for name in _NAMES:
         value = given.get(name)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0 and (found[1] is None or value > found[1]):
-            found = name, value
-    return found
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            stated[name] = value
+    largest = max(stated, key=stated.__getitem__, default=None)
+    return ("max_tokens", None) if largest is None else (largest, stated[largest])
 
 
 def _nested(parameters: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -26,16 +26,14 @@ def read_spent(connection: Connection, names: Sequence[str], since_us: int) -> I
         columns: list[Any] = [_column(table, name).label(f"of_{name}") for name in fields]
         if has_tags:
             columns.append(table.c.tags.label("of_tags"))
-        cost = table.c.cost_nano_usd
         if table is calls:
-            cost = func.coalesce(cost, adjustments.c.cost_nano_usd)
-            tokens, count = func.sum(calls.c.input_tokens + calls.c.output_tokens), func.count()
-            source = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
-            where = [calls.c.cache.is_(None)]
+            cost = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
+            columns_of_sums = [func.sum(cost), func.sum(calls.c.input_tokens + calls.c.output_tokens), func.count()]
+            adjusted = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
+            query = select(*columns, *columns_of_sums).select_from(adjusted).where(calls.c.cache.is_(None))
         else:
-            tokens, count, source, where = literal(0), literal(0), other_costs, []
-        query = select(*columns, func.coalesce(func.sum(cost), 0), tokens, count).select_from(source)
-        query = query.where(table.c.at_us >= since_us, *where)
+            query = select(*columns, func.sum(other_costs.c.cost_nano_usd), literal(0), literal(0))
+        query = query.where(table.c.at_us >= since_us)
         for row in connection.execute(query.group_by(*columns) if columns else query):
             *values, cost_sum, token_sum, attempts = row
             tags = json.loads(values.pop() or "{}") if has_tags else {}

@@ -51,7 +51,7 @@ def audio_seconds(data: bytes) -> float:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE" and len(data) >= 32:
         (rate,) = struct.unpack_from("<I", data, 28)
         if rate:
-            return len(data) / rate
+            return len(data) / int(rate)
     frame = data.find(b"\xff\xfb", 0, 65_536)
     if data[:3] == b"ID3" or frame == 0:
         if (
