@@ -322,10 +322,9 @@ class Call:
 
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
-        request = self.request
-        request.attribution = request.attribution.over(attribution)
+        self.request.attribution = self.request.attribution.over(attribution)
         if trace_id is not None:
-            request.trace_id = trace_id
+            self.request.trace_id = trace_id
 
     # --- after the model ---
 
@@ -334,20 +333,21 @@ class Call:
         if not self.is_open:
             return
         self.is_open = False
+        record = None
         try:
             record, usage = self._taken(response)
+            self._note(record)
+            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
+            self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            self._note(record)
-            self._thrift.ledger.append(record)
-            self._capture(record, response)
             use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._give_up(error)
+            self._give_up(error, is_recorded=record is not None)
         finally:
             self._leave_flight()
 
@@ -438,9 +438,7 @@ class Call:
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        model = response.model or self._model
-        provider = response.provider or self._provider
-        thrift = self._thrift
+        model, provider, thrift = response.model or self._model, response.provider or self._provider, self._thrift
         priced = thrift.prices.price(usage, model, provider, self._started_us)
         if priced is None and model != self._model and self._model:
             # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
@@ -472,10 +470,10 @@ class Call:
             record.escalated = 1
             if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
                 record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
-        self._settle(record.cost_nano_usd, tokens)
         self._note(record)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+        self._settle(record.cost_nano_usd, tokens)
 
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
@@ -512,13 +510,15 @@ class Call:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
+            if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
+                self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
             self._settle(None, 0)
-        except Exception as error:  # the database: the hold expires
-            self._thrift.note_failure("budgets", error)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
 
     def _note(self, record: CallRecord) -> None:
         """Let budgets that only warn know what a call took, through a door that asks no budget."""

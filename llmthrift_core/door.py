@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
 from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.routing.unfailing import reviewed
@@ -238,6 +238,9 @@ class DoorCall(ABC, Generic[Answer]):
             call.attempt(decision.tier, *self._model_of(decision.tier), reason="escalation", rejected=response)
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            return False
+        except StorageError:
+            call.note_route(f"{decision.reason}, and the budgets of {decision.tier} cannot be reached")
             return False
         if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()

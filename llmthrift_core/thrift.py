@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.call import Call
-from llmthrift_core.errors import ConfigurationError, StorageError, place_of
-from llmthrift_core.moments import to_us
-from llmthrift_core.money import to_nano_usd
+from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import RecordedResults
+from llmthrift_core.reopening import reopened
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -66,6 +63,9 @@ class Thrift:
         valkey_url: a Valkey or Redis server that keeps budgets and cached answers instead of the database, such as
             "valkey://host:6379/0"; None for $LLMTHRIFT_VALKEY_URL, else the database keeps them.
         open_now: False, where calls are only metered, leaves it to the thread that writes them, which logs what cannot be opened.
+        spool: a local file for rows that the database does not take, one JSON object per line, synced to the disk; they are written when
+            the database is back, or when the next process opens the spool. So are settlements of budgets, in a file beside it whose name
+            ends with ".settlements". None keeps both in memory, and rows for 30 seconds.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
@@ -94,6 +94,7 @@ class Thrift:
         cache_memory_entries: int = 10_000,
         valkey_url: str | None = None,
         open_now: bool = True,
+        spool: str | Path | None = None,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -112,6 +113,7 @@ class Thrift:
             "cache_memory_entries": cache_memory_entries,
             "valkey_url": valkey_url,
             "open_now": open_now,
+            "spool": spool,
         }
         self.capture, self.durability = capture, durability
         self.recorded = RecordedResults()
@@ -124,6 +126,7 @@ class Thrift:
         self._synchronous, self._busy_timeout_seconds, self._opens = synchronous, busy_timeout_seconds, open_now
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
+        self._spool = spool
         self._owned: dict[str, Call] = {}
         self._parts = Parts()
         self._failures: dict[str, int] = {}
@@ -173,6 +176,7 @@ class Thrift:
             store_clock=self._store_clock(None),
             redact=self._redact,
             retention_days=self._retention_days,
+            spool=self._spool,
         )
 
     @cached_property
@@ -186,17 +190,16 @@ class Thrift:
     def budgets(self) -> Budgets:
         """What may be spent."""
         from llmthrift_core.budgets.opening import open_budgets
-        from llmthrift_core.budgets.past import Spent
-        from llmthrift_core.ledger import request_ids
+        from llmthrift_core.ledger.request_ids import new_request_id
 
         return open_budgets(
             lambda: self.database,
             self.valkey,
             self.prices,
+            lambda: self.ledger,
             clock=self._store_clock(self.valkey),
-            new_id=lambda: request_ids.new_request_id(),
-            recall=lambda model, features, most: self.ledger.output_sizes(model, features=features, most=most),
-            past=lambda names, since_us: [Spent(*sums) for sums in self.ledger.spent(names, since_us)],
+            new_id=new_request_id,
+            spool=self._spool,
         )
 
     @cached_property
@@ -283,7 +286,7 @@ class Thrift:
         """
         from llmthrift_core.insight.report import report
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return report(self.database, by=by, since=since, until=until, tz=tz)
 
     def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
@@ -294,7 +297,7 @@ class Thrift:
         """
         from llmthrift_core.insight.savings import savings
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
 
     def quality(
@@ -353,7 +356,7 @@ class Thrift:
         """
         from llmthrift_core.examples import examples_of_ledger
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
@@ -364,19 +367,10 @@ class Thrift:
         request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
         if not is_disabled() and not is_observing():
             try:
-                self._spend(request_id, usd, at, attribution)
+                self.budgets.spend_cost(request_id, usd, at, attribution)
             except Exception as error:  # it is recorded
                 self.note_failure("budgets", error)
         return request_id
-
-    def _spend(self, request_id: str, usd: Decimal | float | str, at: Moment | None, attribution: Mapping[str, Any]) -> None:
-        from llmthrift_core.budgets.scopes import Scope
-
-        if (nano_usd := to_nano_usd(usd)) > 0:
-            given = {name: value for name, value in attribution.items() if name not in ("request_id", "tags")}
-            who = attribution_of(attribution.get("tags"), **given).over(current_attribution())
-            at_us = None if at is None else to_us(at)
-            self.budgets.spend(Scope(who), nano_usd=nano_usd, spending_id=f"cost:{request_id}", at_us=at_us)
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
         """Judge an answer: quality from 0 (useless) to 1 (right)."""
@@ -427,36 +421,29 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache = self.ledger.health(), self.cache.health()
-        semantic, routing = [part.health() for part in self._parts.keepers], [part.health() for part in self._parts.others]
-        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic, *routing)) or self._failures
+        from llmthrift_core.insight.health import all_alerts, status_of
+
+        ledger, budgets, cache = self.ledger.health(), self.budgets.health(), self.cache.health()
+        keepers, others = self._parts.keepers, self._parts.others
+        semantic, routing = [part.health() for part in keepers], [part.health() for part in others]
+        sources = [
+            ("cache", self.cache.alerts),
+            *(("cache", part.alerts) for part in keepers),
+            *(("ledger", part.alerts) for part in others),
+        ]
         return {
-            "status": "degraded" if troubled else "ok",
+            "status": status_of(ledger, budgets, (cache, *semantic, *routing), self._failures),
             "observing": is_observing(),
             "database": self.database.url,
             "valkey": None if self.valkey is None else self.valkey.url,
             "ledger": ledger,
+            "budgets": budgets,
             "cache": cache,
             "semantic": semantic,
             "routing": routing,
-            "alerts": self._alerts(),
+            "alerts": all_alerts(sources, self.database, now_us=self.now_us()),
             "failures": dict(self._failures),
         }
-
-    def _alerts(self) -> list[str]:
-        from llmthrift_core.insight.escalations import escalation_alerts
-
-        found: list[str] = []
-        sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
-        sources += [("cache", part.alerts) for part in self._parts.keepers]
-        sources += [("ledger", part.alerts) for part in self._parts.others]
-        sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
-        for what, alerts in sources:
-            try:
-                found += alerts()
-            except StorageError as error:
-                found.append(f"the {what} cannot be read: {error}")
-        return found
 
     # --- life ---
 
@@ -470,11 +457,9 @@ class Thrift:
             logger.error("%s failed and was bypassed: %s (%d so far)", where, place_of(error), self._failures[where])
 
     def flush(self) -> bool:
-        """Commit everything recorded so far. False if that was not possible."""
-        flushed: bool = self.ledger.flush()
-        if "budgets" in self.__dict__:
-            self.budgets.flush()
-        return flushed
+        """Commit everything recorded so far, and settle what the store could not take before. False if that was not possible."""
+        settled = "budgets" not in self.__dict__ or self.budgets.flush()
+        return bool(self.ledger.flush()) and settled
 
     def close(self) -> None:
         """Flush and close the database. Closing twice does nothing."""
@@ -482,10 +467,10 @@ class Thrift:
             return
         self._closed = True
         self._parts.close()
-        if "budgets" in self.__dict__:
-            self.budgets.flush()
         if "cache" in self.__dict__:
             self.cache.close()
+        if "budgets" in self.__dict__:
+            self.budgets.close()
         if "ledger" in self.__dict__:
             self.ledger.close()
         if "database" in self.__dict__:
@@ -510,16 +495,4 @@ class Thrift:
     def __reduce__(self) -> tuple[Any, ...]:
         if (address := self.address) is None:
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (address, self._options)
-
-
-_reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()
-
-
-def _reopened(url: str, options: dict[str, Any]) -> Thrift:
-    """The Thrift of a pickle: one for each database and process, however many pickles name it."""
-    place = os.getpid(), url
-    found = _reopened_here.get(place)
-    if found is None or found._closed:
-        _reopened_here[place] = found = Thrift(**{**options, "url": url})
-    return found
+        return reopened, (type(self), address, self._options)

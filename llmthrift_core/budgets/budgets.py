@@ -6,9 +6,10 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
-from llmthrift_core.attribution import current_attribution
+from llmthrift_core.attribution import attribution_of, current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount
 from llmthrift_core.budgets.expectation import LEAST_OUTPUT, USUAL_OUTPUT, Asked, Prices
 from llmthrift_core.budgets.hold import Hold
@@ -23,7 +24,7 @@ from llmthrift_core.budgets.status import Alert, status
 from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, Part
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, StorageError
-from llmthrift_core.moments import from_us
+from llmthrift_core.moments import Moment, from_us, to_us
 from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.outgoing import Outgoing
 
@@ -43,6 +44,7 @@ class Budgets(Holding):
         new_id: makes the ids of holds.
         recall: the output tokens of the last answers of a model for a feature, from before this process began.
         past: what was recorded before a budget was added; None: nothing.
+        spool: a local file for settlements that the store does not take.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class Budgets(Holding):
         new_id: Callable[[], str],
         recall: Recall | None = None,
         past: Past | None = None,
+        spool: str | Path | None = None,
     ) -> None:
         self._noting = Noting(self._count)
-        super().__init__(store, prices, clock=clock, new_id=new_id, recall=recall)
+        super().__init__(store, prices, clock=clock, new_id=new_id, recall=recall, spool=spool)
         self._past = past
         self._read_at = float("-inf")
         self._known = self.all()
@@ -240,14 +243,17 @@ class Budgets(Holding):
         for moved in spend(self._store, parts, spending_id, Amounts(nano_usd), now_us):
             self._alert(moved)
 
+    def spend_cost(self, cost_id: str, usd: Decimal | float | str, at: Moment | None, attribution: Mapping[str, Any]) -> None:
+        """Count a cost that was recorded beside the calls: as `spend`, for whom it was recorded and the surrounding attribution."""
+        if (nano_usd := to_nano_usd(usd)) > 0:
+            given = {name: value for name, value in attribution.items() if name not in ("request_id", "tags")}
+            who = attribution_of(attribution.get("tags"), **given).over(current_attribution())
+            self.spend(Scope(who), nano_usd=nano_usd, spending_id=f"cost:{cost_id}", at_us=None if at is None else to_us(at))
+
     def note(self, scope: Scope, *, nano_usd: int, tokens: int, at_us: int) -> None:
         """A call through a door that only meters took so much: budgets that only warn count it, soon. Touches no database."""
         if self._known or time.monotonic() - self._read_at >= _READ_EVERY_SECONDS:
             self._noting.note(Noted(scope, Amounts(nano_usd, tokens, 1), at_us))
-
-    def flush(self) -> None:
-        """Count what was noted so far."""
-        self._noting.flush()
 
     def _count(self, batch: Sequence[Noted]) -> None:
         sums: dict[Part, Amounts] = {}
@@ -261,6 +267,22 @@ class Budgets(Holding):
         for part, amounts in sums.items():
             for moved in spend(self._store, [part], self._new_id(), amounts, self._now_us()):
                 self._alert(moved)
+
+    # --- life ---
+
+    def health(self) -> dict[str, Any]:
+        """For `Thrift.health`: the holds that ended and could not be settled yet."""
+        return {"pending_settlements": self._settlements.pending}
+
+    def flush(self) -> bool:
+        """Count what was noted so far, and settle what the store could not take before. False if it still cannot."""
+        self._noting.flush()
+        return self._settlements.catch_up()
+
+    def close(self) -> bool:
+        """Count what was noted and settle what waits, a last time. False if that was not possible."""
+        self._noting.flush()
+        return self._settlements.close()
 
     # --- looking ---
 

@@ -142,6 +142,8 @@ class Hold:
     def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
         """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.
 
+        Where the store cannot be reached, the settlement waits and is tried again in the background; the hold stays meanwhile.
+
         Args:
             cost_usd: None where the price is not known: what was held then counts as spent.
             tokens: input and output.

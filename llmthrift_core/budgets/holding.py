@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
+from pathlib import Path
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ from llmthrift_core.budgets.hold import Expected, Hold
 from llmthrift_core.budgets.kept import budget_of
 from llmthrift_core.budgets.parts import never_fits, parts_of
 from llmthrift_core.budgets.renewing import renewer
+from llmthrift_core.budgets.settlements import Settlements
 from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
@@ -30,6 +32,7 @@ logger = logging.getLogger("llmthrift")
 
 _EXPIRE_EVERY_SECONDS: Final = 1.0
 _FORGET_EVERY_SECONDS: Final = 300.0
+_LOG_EVERY_SECONDS: Final = 10.0
 _NO_HOLD: Final[tuple[Part, ...]] = ()
 
 Waits = Literal["here", "outside", "no"]
@@ -39,7 +42,14 @@ class Holding:
     """The part of `Budgets` that moves money. Arguments as for `Budgets`."""
 
     def __init__(
-        self, store: BudgetStore, prices: Prices, *, clock: Callable[[], float], new_id: Callable[[], str], recall: Recall | None
+        self,
+        store: BudgetStore,
+        prices: Prices,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        recall: Recall | None,
+        spool: str | Path | None,
     ) -> None:
         self.outputs = OutputSizes(recall)
         self.inputs = InputRatios()
@@ -50,7 +60,8 @@ class Holding:
         self._lines = Lines()
         self._new_id = new_id
         self._listeners: list[Callable[[Alert], None]] = []
-        self._expired_at = self._forgot_at = float("-inf")
+        self._settlements = Settlements(self._settle, spool=spool)
+        self._expired_at = self._forgot_at = self._allowed_at = float("-inf")
         self._known: tuple[Budget, ...] = ()
         self.after_fork()
         renew_after_fork(self)
@@ -81,13 +92,9 @@ class Holding:
             self._go_on_uncounted([budget for budget in self._known if budget.name in names], error)
 
     def settle_hold(self, hold_id: str, spent: Amounts | None) -> None:
-        """For `Hold`."""
+        """For `Hold`: at once, or as soon as the store can be written again."""
         self._live.pop(hold_id, None)
-        try:
-            for moved in self._store.settle(hold_id, spent):
-                self._alert(moved)
-        finally:
-            self._lines.stir()
+        self._settlements.end(hold_id, spent)
 
     def learn(self, expected: Expected, usage: Usage) -> None:
         """For `Hold`."""
@@ -111,6 +118,15 @@ class Holding:
                 hold.expires_us = until_us
 
     # --- steps ---
+
+    def _settle(self, hold_id: str, spent: Amounts | None) -> None:
+        moves = self._store.settle(hold_id, spent)
+        self._lines.stir()
+        for moved in moves:
+            try:
+                self._alert(moved)
+            except StorageError as error:  # it is settled; only who tells about it is not known
+                logger.error("a share of budget %r may have been reached and is not told: %s", moved.budget, error)
 
     def _now_us(self) -> int:
         return int(self._clock() * 1e6)
@@ -207,12 +223,17 @@ class Holding:
         """The store is in trouble. Raises the error, unless all budgets say that calls go on then."""
         if not applying or any(budget.on_store_error == "block" and budget.on_exceed != "warn" for budget in applying):
             raise error
-        logger.error("the budgets cannot be reached, and the call goes on uncounted, as on_store_error=allow says: %s", error)
+        now = time.monotonic()
+        if now - self._allowed_at >= _LOG_EVERY_SECONDS:
+            self._allowed_at = now
+            logger.error("the budgets cannot be reached, and calls go on uncounted, as on_store_error=allow says: %s", error)
 
     def _expire(self, *, at_most_every: float = 0.0) -> int:
         now = time.monotonic()
         if now - self._expired_at < at_most_every:
             return 0
+        if not self._settlements.catch_up():
+            return 0  # what a call took must not come back as unspent before it is settled
         self._expired_at = now
         self.renew_holds()  # before anything expires: a call may take longer than its hold was made for
         now_us = self._sanity.now_us()

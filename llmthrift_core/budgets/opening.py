@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmthrift_core.budgets.budgets import Budgets
-from llmthrift_core.budgets.past import Past
-from llmthrift_core.budgets.sizes import Recall
+from llmthrift_core.budgets.past import Spent
+from llmthrift_core.budgets.sizes import Features
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.expectation import Prices
@@ -16,17 +17,30 @@ if TYPE_CHECKING:
     from llmthrift_core.storage.valkey import ValkeyServer
 
 
+class Recorded(Protocol):
+    """What budgets ask of the ledger."""
+
+    def output_sizes(self, model: str, *, features: Features, most: int) -> Sequence[int]: ...
+
+    def spent(self, names: Sequence[str], since_us: int) -> Sequence[tuple[Any, ...]]: ...
+
+
 def open_budgets(
     database: Callable[[], Database],
     valkey: ValkeyServer | None,
     prices: Prices,
+    recorded: Callable[[], Recorded],
     *,
     clock: Callable[[], float],
     new_id: Callable[[], str],
-    recall: Recall,
-    past: Past,
+    spool: str | Path | None,
 ) -> Budgets:
-    """The budgets in a Valkey server or, where there is none, in the database. Arguments as for `Budgets`."""
+    """The budgets in a Valkey server or, where there is none, in the database. Arguments as for `Budgets`.
+
+    Args:
+        recorded: the ledger.
+        spool: the ledger's spool: that of settlements lies beside it.
+    """
     store: BudgetStore
     if valkey is not None:
         from llmthrift_core.budgets.valkey_store import ValkeyBudgets
@@ -36,4 +50,12 @@ def open_budgets(
         from llmthrift_core.budgets.sql_store import SqlBudgets
 
         store = SqlBudgets(database())
-    return Budgets(store, prices, clock=clock, new_id=new_id, recall=recall, past=past)
+    return Budgets(
+        store,
+        prices,
+        clock=clock,
+        new_id=new_id,
+        recall=lambda model, features, most: recorded().output_sizes(model, features=features, most=most),
+        past=lambda names, since_us: [Spent(*sums) for sums in recorded().spent(names, since_us)],
+        spool=None if spool is None else f"{spool}.settlements",
+    )

@@ -64,12 +64,12 @@ def erase(database: Database, *, user: str) -> dict[str, int]:
     """
     erased = {"calls": 0, "other_costs": 0, "captures": 0, "feedback": 0}
     for ids in _ids(database, calls, user):
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             _erase_calls(transaction, ids, user, erased)
     for ids in _ids(database, other_costs, user):
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             _erase_costs(transaction, ids, user, erased)
-    with database.transaction() as transaction:
+    with database.transaction(upkeep=True) as transaction:
         erased["captures"] += transaction.execute(_DELETE_CAPTURES, (user,))
         transaction.execute(_DELETE_SUMS, (user,))
     return erased

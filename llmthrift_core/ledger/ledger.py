@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
@@ -19,6 +20,7 @@ from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
 from llmthrift_core.ledger.spent import Sums, read_spent
+from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_nano_usd
@@ -48,6 +50,7 @@ class Ledger:
         retention_days: single calls older than this are deleted, sums stay; None keeps them.
         queue_rows: rows that may wait for the database; a full queue makes `record` wait up to 100 ms, then drops the row.
         give_up_seconds: how long rows are tried again while the database cannot be written.
+        spool: a file that takes the rows then instead, and from which they are replayed.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Ledger:
         retention_days: float | None = None,
         queue_rows: int = 100_000,
         give_up_seconds: float = 30.0,
+        spool: str | Path | None = None,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -76,7 +80,13 @@ class Ledger:
         write = partial(commit, database)
         if retention_days is not None:
             write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=store_clock or clock))
-        self._writer = Writer(write, sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds)
+        self._writer = Writer(
+            write,
+            sync=durability == "sync",
+            capacity=queue_rows,
+            give_up_seconds=give_up_seconds,
+            spool=None if spool is None else Spool(spool),
+        )
 
     # --- recording ---
 
@@ -251,7 +261,7 @@ class Ledger:
             ConfigurationError: an argument that cannot be used.
             StorageError: the database cannot be read.
         """
-        self.flush()
+        self.catch_up()
         given = {"request_id": request_id, "model": model, "user": user, "feature": feature, "session": session, "run": run}
         with self._database.read() as connection:
             return read_calls(
@@ -285,12 +295,13 @@ class Ledger:
             return list(read_spent(connection, names, since_us))
 
     def health(self) -> dict[str, Any]:
-        """Counters of this process: entries written, pending, lost, duplicates, repaired; texts that could not be redacted;
+        """Counters of this process: entries written, pending, spooled, lost, duplicates, repaired; texts that could not be redacted;
         models without a price; and what keeps the database from being written now, or None."""
         writer = self._writer
         return {
             "written": writer.written,
             "pending": writer.pending,
+            "spooled": writer.spooled,
             "lost": writer.lost,
             "duplicates": writer.duplicates,
             "repaired": writer.repaired,
@@ -340,6 +351,10 @@ class Ledger:
     def flush(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
         """Commit what was recorded so far. False when that was not possible in time."""
         return self._writer.flush(timeout_seconds)
+
+    def catch_up(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
+        """As `flush`, for who reads next: a database that does not take rows is not waited for."""
+        return self._writer.catch_up(timeout_seconds)
 
     def close(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
         """Flush and stop. Later records are counted as lost. Returns whether everything was written."""

@@ -62,12 +62,12 @@ def prune(database: Database, *, before_us: int) -> dict[str, int]:
     Raises:
         StorageError: the database cannot be written.
     """
-    with database.transaction() as transaction:
+    with database.transaction(upkeep=True) as transaction:
         # First: a report that begins or ends inside a pruned hour must not miss the rows that are about to go.
         transaction.execute(_RAISE_STATE, (_PRUNED, before_us))
     deleted = {"calls": 0}
     while True:
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             for statement in _DELETE_CALLS:
                 count = transaction.execute(statement, (before_us,))
         deleted["calls"] += count
@@ -123,7 +123,7 @@ def _newest_us(database: Database, before_us: int) -> int | None:
 def _delete_all(database: Database, statement: Statement, before_us: int) -> int:
     total = 0
     while True:
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             count = transaction.execute(statement, (before_us,))
         total += count
         if count < _BATCH:

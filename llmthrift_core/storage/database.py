@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage import schema
 from llmthrift_core.storage.backend import Backend, Row, Transaction
+from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.storage.location import Dialect, Location, locate
 from llmthrift_core.storage.postgresql import PostgreSQLBackend
 from llmthrift_core.storage.sqlite import SQLiteFile, SQLiteMemory
@@ -64,6 +65,7 @@ class Database:
         self._opening = threading.Lock()
         self._connected: Backend | None = None
         self._closed = False
+        self._circuit = Circuit(str(location), answer_seconds=busy_timeout_seconds + 1.0)
         _open_databases.add(self)
 
     @classmethod
@@ -79,7 +81,8 @@ class Database:
 
         Args:
             url: a path, ":memory:", a SQLAlchemy URL, or None for $LLMTHRIFT_URL, else ./llmthrift.db.
-            busy_timeout_seconds: how long to wait for other writers, and for PostgreSQL to answer.
+            busy_timeout_seconds: how long to wait for other writers. A PostgreSQL that says nothing is waited for a second longer, and then
+                not at all until one attempt has shown that it answers again.
             synchronous: of SQLite: "NORMAL" survives the death of the process, "FULL" also the loss of power.
             now: False connects when it is first used, in the thread that uses it.
 
@@ -125,9 +128,13 @@ class Database:
         """A SQLAlchemy connection in a write transaction, committed when the block ends well. Raises StorageError."""
         return self._backend().write()
 
-    def transaction(self) -> Transaction:
-        """A write transaction on the driver connection: `with database.transaction() as transaction`. Raises StorageError."""
-        return self._backend().transaction()
+    def transaction(self, *, upkeep: bool = False) -> Transaction:
+        """A write transaction on the driver connection: `with database.transaction() as transaction`. Raises StorageError.
+
+        Args:
+            upkeep: no call waits for it: on PostgreSQL its statements may take minutes instead of the busy timeout and a second.
+        """
+        return self._backend().transaction(upkeep=upkeep)
 
     def fetch_one(self, statement: Statement, parameters: Sequence[Any] = ()) -> Row | None:
         """The first row, on this thread's reading connection. Parameters in the order of `statement.names`."""
@@ -179,7 +186,7 @@ class Database:
         location = self._location
         backend: Backend
         if location.dialect == "postgresql":
-            backend = PostgreSQLBackend(location, busy_timeout_seconds=self._busy_timeout_seconds)
+            backend = PostgreSQLBackend(location, busy_timeout_seconds=self._busy_timeout_seconds, circuit=self._circuit)
         else:
             opener = SQLiteOpener(location, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous)
             backend = SQLiteMemory(opener) if location.in_memory else SQLiteFile(opener)

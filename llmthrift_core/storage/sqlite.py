@@ -65,7 +65,7 @@ class SQLiteBackend(ABC):
             self._writing = False
             self._lock.release()
 
-    def transaction(self) -> SQLiteTransaction:
+    def transaction(self, *, upkeep: bool = False) -> SQLiteTransaction:
         return SQLiteTransaction(self)
 
     @contextmanager

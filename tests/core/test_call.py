@@ -58,6 +58,11 @@ class Recorder:
     def cover(self, output_tokens: int) -> None:
         self.steps.append(("cover", output_tokens))
 
+    def flush(self) -> bool:
+        return True
+
+    close = flush
+
     def settle(self, *, cost_usd: Decimal | None, tokens: int) -> None:
         self.steps.append(("settle", cost_usd, tokens))
 
