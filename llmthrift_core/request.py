@@ -137,6 +137,7 @@ class Request:
         request_id: identifies the call for ever: the same id is recorded once.
         outgoing: counts what is sent to a tier's model (None without routing), for a budget's reservation. None: this door does not
             enforce budgets.
+        metered: the same for the row of a call that was sent and not answered, where `outgoing` is None.
         max_output_tokens: the longest of the answers that the call itself allows with a tier's model, or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
         waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
@@ -157,9 +158,16 @@ class Request:
     cache: CacheUse | None = None
     route: RouteUse | None = None
     outgoing: Callable[[str | None], Outgoing] | None = None
+    metered: Callable[[str | None], Outgoing] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
     waits: Literal["here", "outside"] = "here"
+
+    def describe(self, record: CallRecord) -> None:
+        """Let the call's row say which runs it belongs to, and what was asked."""
+        record.run_id, record.trace_id, record.parent_id = self.run_id, self.trace_id, self.parent_id
+        if self.prompt is not None:
+            self.prompt.describe(record)
 
 
 @dataclass(slots=True)

@@ -46,3 +46,9 @@ def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage
     baseline = prices.price(usage, model, provider, record.at_us)
     if baseline is not None and paid is not None:
         record.routing_saved_nano_usd = baseline.nano_usd - paid
+
+
+def count_as_lost(record: CallRecord, *, is_followed: bool) -> None:
+    """What was paid for an answer that is not kept is lost, since that which is kept is compared with the baseline."""
+    if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
+        record.routing_saved_nano_usd = -record.cost_nano_usd if is_followed else 0

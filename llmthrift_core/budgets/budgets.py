@@ -27,6 +27,7 @@ from llmthrift_core.errors import BudgetExceededError, ConfigurationError, Stora
 from llmthrift_core.moments import Moment, from_us, to_us
 from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.outgoing import Outgoing
+from llmthrift_core.usage import Usage
 
 _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
@@ -226,6 +227,10 @@ class Budgets(Holding):
         if not clamps and not asked.is_guess:
             return None
         return self._hold_the_rest(asked, LEAST_OUTPUT if clamps else USUAL_OUTPUT, may_clamp=may_clamp)
+
+    def may_take(self, scope: Scope, *, provider: str | None, outgoing: Callable[[], Outgoing], max_output_tokens: int | None) -> Usage:
+        """What a call may have used of which nothing is known but that it was sent: an answer as long as would be set aside for it."""
+        return self._expectations.of_call(scope, (), provider, outgoing(), max_output_tokens).usage
 
     # --- what was spent without a hold ---
 

@@ -148,6 +148,7 @@ class Expectations:
             is_guess=is_guess,
             is_plain=outgoing.is_plain,
             remark=remark,
+            likely_tokens=outgoing.likely_tokens,
         )
 
     def usual(self, asked: Asked) -> Asked | None:

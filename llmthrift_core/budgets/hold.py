@@ -23,7 +23,7 @@ class Expected:
     """What a call was expected to take, so that it can grow and be learned from.
 
     Attributes:
-        counted_tokens: text, as it was counted here.
+        counted_tokens: text, as it was counted here. likely_tokens: everything that is sent, less cautiously.
         output_tokens: of all choices together.
         input_tokens: everything that is sent, by experience and by the makers' documentation.
         audio_tokens: part of input_tokens.
@@ -48,6 +48,13 @@ class Expected:
     is_guess: bool = False
     is_plain: bool = True
     remark: str = ""
+    likely_tokens: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        """For the row of a call that was sent, and of whose answer nothing came."""
+        audio = min(self.audio_tokens, self.likely_tokens)
+        return Usage(input_tokens=self.likely_tokens, output_tokens=self.output_tokens, input_audio_tokens=audio, estimated=True)
 
 
 class Keeper(Protocol):
@@ -71,12 +78,21 @@ class Hold:
         max_output_tokens: the model is to answer within so many tokens, because there is no room for a longer answer; else None.
     """
 
-    __slots__ = ("__weakref__", "_expected", "_keeper", "_parts", "expires_us", "id", "max_output_tokens", "ttl_us")
+    __slots__ = ("__weakref__", "_expected", "_held", "_keeper", "_parts", "expires_us", "id", "max_output_tokens", "ttl_us")
 
-    def __init__(self, keeper: Keeper, hold_id: str | None, parts: Sequence[Part], ttl_us: int, expected: Expected | None = None) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        hold_id: str | None,
+        parts: Sequence[Part],
+        ttl_us: int,
+        expected: Expected | None = None,
+        held: Amounts | None = None,
+    ) -> None:
         self.id = hold_id
         self.max_output_tokens: int | None = None
         self._expected = expected
+        self._held = held or Amounts()
         self._keeper = keeper
         self._parts = parts
         self.ttl_us = ttl_us
@@ -92,6 +108,7 @@ class Hold:
         if self.id is not None:
             more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
             self._keeper.extend_hold(self.id, self._parts, more, self.ttl_us)
+            self._held = Amounts(self._held.nano_usd + more.nano_usd, self._held.tokens + more.tokens, self._held.requests)
 
     @property
     def covered_tokens(self) -> int:
@@ -138,6 +155,23 @@ class Hold:
     def cut_short(self, usage: Usage) -> bool:
         """Whether the answer is only as long as there was room for, and says nothing about how long it would have been."""
         return self.max_output_tokens is not None and usage.output_tokens >= self.max_output_tokens
+
+    @property
+    def expected_usage(self) -> Usage | None:
+        """What was set aside for, by the counted input; None where no budget applies."""
+        return None if self._expected is None else self._expected.usage
+
+    def end(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
+        """As `settle`, in nano-USD.
+
+        Args:
+            is_unanswered: nobody saw the answer to its end. What was set aside may have been billed, or more, if more had come.
+        """
+        cost = None if cost_nano_usd is None else to_usd(cost_nano_usd)
+        if is_unanswered:
+            cost = None if cost is None else max(cost, to_usd(self._held.nano_usd))
+            tokens = max(tokens, self._held.tokens)
+        self.settle(cost_usd=cost, tokens=tokens)
 
     def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
         """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.

@@ -190,7 +190,7 @@ class Holding:
     def _take(self, asked: Asked, parts: Sequence[Part]) -> Hold:
         hold_id, now_us = self._new_id(), self._now_us()
         self._store.reserve(hold_id, parts, asked.amounts, now_us=now_us, ttl_us=asked.ttl_us)
-        hold = Hold(self, hold_id, parts, asked.ttl_us, asked.expected)
+        hold = Hold(self, hold_id, parts, asked.ttl_us, asked.expected, asked.amounts)
         if asked.renews:
             hold.expires_us = now_us + asked.ttl_us
             self._live[hold_id] = hold
