@@ -23,6 +23,7 @@ from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import at_hand, request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
@@ -214,7 +215,7 @@ class Call:
         count = request.outgoing or request.metered
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
-            "provider": provider,
+            "provider": self._thrift.prices.seller(model, provider),
             "outgoing": None if count is None else partial(count, tier),
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
@@ -407,7 +408,7 @@ class Call:
             cache.note_uncacheable(str(error))
             return
         attribution = self.request.attribution
-        model, provider = response.model or self._model, response.provider or self._provider
+        model, provider = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
         user, feature = attribution.user, attribution.feature
         cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
         semantic = use.semantic
@@ -438,15 +439,14 @@ class Call:
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        model, provider, thrift = response.model or self._model, response.provider or self._provider, self._thrift
-        priced = thrift.prices.price(usage, model, provider, self._started_us)
-        if priced is None and model != self._model and self._model:
-            # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
-            priced = thrift.prices.price(usage, self._model, provider, self._started_us)
+        thrift, asked = self._thrift, (self._model, self._provider)
+        model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
+        priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
         record = record or self._attempted(model, provider)
+        record.provider = provider  # a row that waited was begun before the price lists were read
         tell(record, usage, response)
         if priced is None:
-            thrift.ledger.note_unpriced(model, provider)
+            thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
             return record
         bill(record, priced)
         if self._observed_hit:
