@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.globals import get_llm_cache
 
@@ -13,9 +13,11 @@ from llmthrift_langchain.cache import ThriftCache
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
+_SAID: Final = ("text", "reasoning", "thinking", "args", "partial_json")
+
 
 def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
-    """Whether the run that is starting will look into a ThriftCache of this Thrift, so that a free hit must not be refused.
+    """Whether the run that is starting will look into a ThriftCache of this database, so that a free hit must not be refused.
 
     Args:
         caller: the frame that starts it. A stream asks no cache; in doubt the answer is no, and the call is refused at its start.
@@ -23,7 +25,7 @@ def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
     if caller is None or caller.f_code.co_name not in ("generate", "agenerate"):
         return False
     cache = _cache_of(caller.f_locals.get("self"))
-    return isinstance(cache, ThriftCache) and cache.thrift is thrift
+    return isinstance(cache, ThriftCache) and cache.thrift.shared is thrift.shared
 
 
 def text_of_event(event: Mapping[str, Any]) -> str:
@@ -31,6 +33,15 @@ def text_of_event(event: Mapping[str, Any]) -> str:
     delta = event.get("delta") if event.get("event") == "content-block-delta" else None
     values = delta.get("fields", delta) if isinstance(delta, Mapping) else {}
     return "".join(value for name in ("text", "reasoning", "args") if isinstance(value := values.get(name), str))
+
+
+def text_of_blocks(content: Sequence[Any]) -> str:
+    """What a piece of a stream that comes as blocks adds to the answer: text, reasoning, or arguments of a tool call."""
+    return "".join(
+        block if isinstance(block, str) else "".join(value for name in _SAID if isinstance(value := block.get(name), str))
+        for block in content
+        if isinstance(block, str | Mapping)
+    )
 
 
 def _cache_of(model: Any) -> Any:
