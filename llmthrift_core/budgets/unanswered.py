@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
 from traceback import walk_tb
@@ -70,6 +70,7 @@ _WRAPPING_NAMES: Final = frozenset(
         "TimeoutException",
     }
 )
+_ASKED_AGAIN: Final = ("input_tokens", "output_tokens", "input_audio_tokens", "web_searches")
 _RETRIES: Final = "x-stainless-retry-count"
 _RPC_SENT: Final = frozenset({"DEADLINE_EXCEEDED", "CANCELLED"})
 
@@ -138,20 +139,17 @@ class HasBudgets(Protocol):
     def budgets(self) -> Budgets: ...
 
 
-def may_have_taken(
-    host: HasBudgets, hold: Hold | None, count: Callable[[], int] | None, needed: Mapping[str, Any], times: int = 1
-) -> Usage:
+def may_have_taken(host: HasBudgets, hold: Hold | None, needed: Mapping[str, Any], times: int = 1) -> Usage:
     """What an attempt may have used that was sent, and of whose answer nothing came: as much as was, or would be, set aside for it.
 
     Args:
-        count: counts the input; None where the door cannot.
-        needed: the arguments of `Budgets.may_take`.
+        needed: the arguments of `Budgets.may_take`; "outgoing" is None where the door cannot count.
         times: how often it was sent.
     """
     usage = None if hold is None else hold.expected_usage
     if usage is None:
-        usage = Usage(estimated=True) if count is None else host.budgets.may_take(**{**needed, "input_tokens": count()})
-    return replace(usage, input_tokens=usage.input_tokens * times, output_tokens=usage.output_tokens * times)
+        usage = Usage(estimated=True) if needed["outgoing"] is None else host.budgets.may_take(**needed)
+    return usage if times == 1 else replace(usage, **{name: getattr(usage, name) * times for name in _ASKED_AGAIN})
 
 
 def _told_by(error: BaseException) -> bool | None:
