@@ -19,7 +19,7 @@ from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
-from llmthrift_core.cache.flight import Flight, Waiting
+from llmthrift_core.cache.inquiry import BY_ANOTHER, CLAMPED, Inquiry
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import request_ids
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.holding import Waits
     from llmthrift_core.budgets.output import StreamedText
     from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.cache.flight import Waiting
+    from llmthrift_core.cache.leases import Elsewhere
     from llmthrift_core.cache.semantic.hit import SemanticHit
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
@@ -48,9 +50,6 @@ class Call:
 
     Attributes:
         call_id: groups the attempts of this call in the ledger.
-        hit: the cached entry that answers, or None.
-        answer: what the adapter decoded of the hit: its own objects, made for this call alone.
-        semantic_hit: how the hit was found by meaning; None for an exact one.
         decision: what the routing policy decided, or None.
         waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
         tier: the tier whose model is to be called; None without routing.
@@ -58,8 +57,8 @@ class Call:
     """
 
     __slots__ = (
-        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift", "_turn",
-        "answer", "call_id", "confidence", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
+        "_attempt", "_hold", "_inquiry", "_is_by_another", "_model", "_provider", "_reason", "_started", "_started_us", "_thrift", "_turn",
+        "call_id", "confidence", "decision", "first_token", "is_open", "request", "tier", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: Thrift, request: Request) -> None:
@@ -67,11 +66,8 @@ class Call:
         self.request = request
         self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
         self.is_open = True
-        self.hit: Entry | None = None
-        self.answer: Any = None
-        self.semantic_hit: SemanticHit | None = None
         self.decision: RouteDecision | None = None
-        self.waiting: Waiting | Turn | None = None
+        self.waiting: Waiting | Elsewhere | Turn | None = None
         self.tier: str | None = None
         self.confidence: float | None = None
         self.first_token: float | None = None
@@ -79,10 +75,25 @@ class Call:
         self._attempt = request.attempt
         self._reason: AttemptReason | None = request.attempt_reason
         self._model, self._provider = request.model, request.provider
-        self._observed_hit = False
-        self._flight: Flight | None = None
+        self._inquiry: Inquiry | None = None
+        self._is_by_another = False
         self._hold: Hold | None = None
         self._turn: Turn | None = None
+
+    @property
+    def hit(self) -> Entry | None:
+        """The cached entry that answers, or None."""
+        return None if self._inquiry is None else self._inquiry.hit
+
+    @property
+    def answer(self) -> Any:
+        """What the adapter decoded of the hit: its own objects, made for this call alone."""
+        return None if self._inquiry is None else self._inquiry.answer
+
+    @property
+    def semantic_hit(self) -> SemanticHit | None:
+        """How the hit was found by meaning; None for an exact one."""
+        return None if self._inquiry is None else self._inquiry.semantic_hit
 
     @property
     def hit_kind(self) -> Literal["exact", "semantic"]:
@@ -139,44 +150,16 @@ class Call:
     def _may_call(self) -> bool:
         """Whether a model is to be called: the cache has no answer, and no identical request is waited for."""
         use = self.request.cache
-        if use is not None and use.mode == "on" and self.look_up(use) is not None:
-            self._leave_flight()
-            return False
-        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
-            joined = self._thrift.cache.flights.join(use.key, use.caller)
-            if isinstance(joined, Waiting):
-                self.waiting = joined
-                return False
-            self._flight = joined
-            # The leader before us may have stored its answer since we looked.
-            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
-                self._leave_flight()
-                return False
-        return True
+        return use is None or (self.ask_cache(use) is None and self.waiting is None)
 
-    def look_up(self, use: CacheUse) -> Entry | None:
-        """The live entry for this request, or None. In observe mode a hit is noted for the ledger and not served."""
-        cache = self._thrift.cache
-        entry = cache.lookup(use.key, use.policy)
-        self.semantic_hit = None
-        if entry is None and use.semantic is not None:
-            self.semantic_hit = use.semantic.cache.find(use.semantic.question, use.semantic.scope, attribution=self.request.attribution)
-            entry = None if self.semantic_hit is None else self.semantic_hit.entry
-        if entry is None:
-            return None
-        try:
-            self.answer = use.decode(entry.payload)
-        except ValueError:  # a hostile, truncated or foreign row
-            if self.semantic_hit is None or use.semantic is None:
-                cache.discard(use.key)
-            else:
-                use.semantic.cache.discard(self.semantic_hit)
-            return None
-        if is_observing():
-            self._observed_hit = True
-            return None
-        self.hit = entry
-        return entry
+    def ask_cache(self, use: CacheUse) -> Entry | None:
+        """The live entry for this request. None: a model is to be called, unless `waiting` says that somebody makes the same call already:
+        wait for that, and ask again."""
+        if self._inquiry is None:
+            self._inquiry = Inquiry(self._thrift.cache)
+        found = self._inquiry.ask(use, self.request.attribution)
+        self.waiting = self._inquiry.waiting
+        return found
 
     def _route(self) -> None:
         route = self.request.route
@@ -234,6 +217,7 @@ class Call:
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
+            self._is_by_another = True
             if self.decision is not None:
                 self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {tier}")
             return hold
@@ -274,10 +258,16 @@ class Call:
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
         self._reason = reason
+        self._is_by_another = reason == "fallback" or (self._is_by_another and reason == "retry")
         self._started_us, self._started = self._thrift.now_us(), perf_counter()
         self.first_token = self.confidence = None
         if rejected is None:
             self.reserve(waits=waits)
+
+    def stand_in(self, reason: str) -> None:
+        """The answer is kept by the caller, though the policy asked for another model's: say why. It is not stored as the answer."""
+        self._is_by_another = True
+        self.note_route(reason)
 
     def note_route(self, reason: str) -> None:
         """Say more of why this model answers."""
@@ -340,17 +330,17 @@ class Call:
             self._note(record)
             self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
             self._capture(record, response)
-            is_whole = self._hold is None or not self._hold.cut_short(usage)
+            is_clamped = self.max_output_tokens is not None
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
             use = self.request.cache
-            if use is not None and use.mode != "off" and response.payload is not None and is_whole:
-                self.store(use, response, usage)
+            if use is not None and use.mode != "off" and response.payload is not None:
+                self.store(use, response, usage, is_clamped=is_clamped)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
             self._give_up(error, is_recorded=record is not None)
         finally:
-            self._leave_flight()
+            self._leave_flight(is_answered=True)
 
     def finish_hit(self) -> None:
         """The cache answered: record the hit and what it saved."""
@@ -399,31 +389,14 @@ class Call:
             self._hold.release()
             self._hold = None
 
-    def store(self, use: CacheUse, response: Response, usage: Usage) -> None:
-        """Store an answer. An answer that cannot be encoded is counted and not stored."""
+    def store(self, use: CacheUse, response: Response, usage: Usage, *, is_clamped: bool = False) -> bool:
+        """Store an answer, if it is whole and good and of the model that was chosen. False if it is not stored, which is counted."""
         cache = self._thrift.cache
-        assert response.payload is not None  # noqa: S101 - callers check it
-        try:
-            payload = response.payload()
-        except ValueError as error:
-            cache.note_uncacheable(str(error))
-            return
-        attribution = self.request.attribution
-        model, provider = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
-        user, feature = attribution.user, attribution.feature
-        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
-        semantic = use.semantic
-        if semantic is not None and response.text is not None and (text := response.text()):
-            semantic.cache.store(
-                semantic.question,
-                text,
-                semantic.scope,
-                payload=payload,
-                model=model,
-                provider=provider,
-                usage=usage,
-                attribution=attribution,
-            )
+        if is_clamped or self._is_by_another:
+            cache.note_not_kept(CLAMPED if is_clamped else BY_ANOTHER)
+            return False
+        served = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
+        return (self._inquiry or Inquiry(cache)).keep(use, response, usage, served, self.request.attribution)
 
     # --- rows ---
 
@@ -450,11 +423,11 @@ class Call:
             thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
             return record
         bill(record, priced)
-        if self._observed_hit:
+        if self._was_observed:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
             # A hit in observe mode would have been answered before anything was routed.
-            compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
+            compare_routing(record, thrift.prices, usage, route, None if self._was_observed else self.decision)
         return record
 
     def _record_ended(
@@ -484,7 +457,7 @@ class Call:
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
         if (route := self.request.route) is not None:
-            explain(record, route, self.tier, None if self._observed_hit else self.decision, self.confidence)
+            explain(record, route, self.tier, None if self._was_observed else self.decision, self.confidence)
         return record
 
     def _blank(self, model: str, provider: str | None, kind: type[Record]) -> Record:
@@ -544,10 +517,14 @@ class Call:
         if hold is not None:
             hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
-    def _leave_flight(self) -> None:
+    @property
+    def _was_observed(self) -> bool:
+        """Whether observe mode has found a hit."""
+        return self._inquiry is not None and self._inquiry.was_observed
+
+    def _leave_flight(self, *, is_answered: bool = False) -> None:
         if self._turn is not None:
             self._turn.leave()
             self._turn = None
-        if self._flight is not None:
-            self._flight.done()
-            self._flight = None
+        if self._inquiry is not None:
+            self._inquiry.leave(is_answered=is_answered)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from llmthrift_core.budgets.output import StreamedText
-from llmthrift_core.cache.mode import CacheMode
+from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.endings import Watch
@@ -38,7 +38,7 @@ class OpenRun:
         messages: the chat messages; None for a completion model.
         prompt: a completion model's prompt.
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
-        cache_mode: the run metadata's "cache".
+        cache: the run metadata's "cache".
         looked_up: a cache has been asked.
         parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
         bounds: counts what is sent, for a reservation that waits for the cache to miss; None where it is made.
@@ -56,7 +56,7 @@ class OpenRun:
     messages: list[BaseMessage] | None
     prompt: str | None
     schema: Any = None
-    cache_mode: CacheMode | None = None
+    cache: CacheRules = NO_RULES
     looked_up: bool = False
     bounds: Callable[[str | None], Outgoing] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)

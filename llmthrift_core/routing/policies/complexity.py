@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.texts import as_texts
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
@@ -91,6 +92,8 @@ class Complexity(RoutingPolicy):
     complex: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for name in ("simple", "complex"):
+            object.__setattr__(self, name, as_texts(name, getattr(self, name)))
         unknown = set(self.weights) - set(WEIGHTS)
         if unknown:
             raise ConfigurationError(f"no such signal: {', '.join(sorted(unknown))}; signals are {', '.join(WEIGHTS)}")
