@@ -330,11 +330,11 @@ class Call:
             self._note(record)
             self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
             self._capture(record, response)
-            is_clamped = self.max_output_tokens is not None
+            use = self.request.cache
+            is_clamped = use is not None and self.max_output_tokens is not None
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None:
                 self.store(use, response, usage, is_clamped=is_clamped)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away

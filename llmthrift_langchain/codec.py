@@ -184,7 +184,7 @@ def _decode_item(item: Mapping[str, Any]) -> Generation:
     ):
         raise CodecError("tool_calls are not tool calls")
     if type(broken) is not list or not all(
-        _BROKEN_CALL <= call.keys() and all(type(value) in _TEXT_OR_NONE for value in call.values()) for call in broken
+        call.keys() >= _BROKEN_CALL and all(type(value) in _TEXT_OR_NONE for value in call.values()) for call in broken
     ):
         raise CodecError("invalid_tool_calls are not invalid tool calls")
     additional, metadata, name = fields.get("additional_kwargs", {}), fields.get("response_metadata", {}), fields.get("name")

@@ -27,11 +27,13 @@ def _flaw(generation: Generation) -> str | None:
     ends += ends_in(message.response_metadata)
     if more.get("refusal") or _has_refusal(message.content):
         ends.append("refusal")
-    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    arguments = [function.get("arguments")] if isinstance(function, Mapping) else []
+    # Of a stream, LangChain reads as much of the arguments as can be read of them.
+    arguments += [call.get("args") for call in getattr(message, "tool_call_chunks", None) or ()]
     return flaw_of(
         ends,
         says=_says(message) or function is not None,
-        calls_are_whole=not getattr(message, "invalid_tool_calls", None) and are_arguments(arguments),
+        calls_are_whole=not getattr(message, "invalid_tool_calls", None) and all(map(are_arguments, arguments)),
     )
 
 

@@ -246,9 +246,8 @@ class DrivenCall(DoorCall[Answer]):
         parameters = canonical_json({"arguments": relevant(self._said), "max_tier": max_tier})
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
-        key = policy.key(
-            identity, rules.conversation(digest("chat" if is_chat else "complete", what)), digest("parameters", parameters), attribution=attribution
-        )
+        conversation = rules.conversation(digest("chat" if is_chat else "complete", what))
+        key = policy.key(identity, conversation, digest("parameters", parameters), attribution=attribution)
         semantic = None
         if answers.semantic is not None:
             semantic = semantic_use(

@@ -7,6 +7,7 @@ until its lease expires. A lease saves calls and guards nothing: without the sto
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -53,13 +54,18 @@ class LeaseStore(Protocol):
 
 
 class Lent:
-    """A lease of this process: the duty to call the model, and to end it."""
+    """A lease of this process: the duty to call the model, and to end it. Whoever drops the last reference has gone without a word."""
 
-    __slots__ = ("_key", "_leases")
+    __slots__ = ("_key", "_leases", "_process")
 
     def __init__(self, leases: CallLeases, key: bytes) -> None:
         self._leases = leases
         self._key = key
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() == self._process:
+            self._leases.drop(self._key)
 
     def end(self) -> None:
         """The call is over, and its answer is stored if there is one to store."""
@@ -133,6 +139,7 @@ class CallLeases:
         self._may_write = may_write
         self._holder = uuid4().hex
         self._keys: dict[bytes, Callable[[], bool] | None] = {}
+        self._dropped: set[bytes] = set()
         self._lock = threading.Lock()
         self._repeating = Repeating(self._renew, seconds=_RENEW_SECONDS, name="llmthrift-leases")
 
@@ -145,9 +152,11 @@ class CallLeases:
         if not self._store.has_others or not self._may_write():
             return None
         started = monotonic()
+        is_ours = key in self._dropped
+        self._dropped.discard(key)
         try:
             now_us = self._now_us()
-            if not self._store.take_lease(key, self._holder, now_us, now_us + int(LEASE_SECONDS * 1e6)):
+            if not is_ours and not self._store.take_lease(key, self._holder, now_us, now_us + int(LEASE_SECONDS * 1e6)):
                 return Elsewhere(self, key)
         except Exception as error:
             self._note(error, started)
@@ -157,12 +166,24 @@ class CallLeases:
         self._repeating.start()
         return Lent(self, key)
 
+    def drop(self, key: bytes) -> None:
+        """A lease that nobody has any more. Called by the garbage collector, where nothing may be waited for: it is given back later."""
+        if key in self._keys:
+            self._keys.pop(key, None)
+            self._dropped.add(key)
+
     def end(self, key: bytes) -> None:
-        """Give a lease back."""
+        """Give a lease back: in a thread where this one runs an event loop."""
         with self._lock:
             if key not in self._keys:
                 return
             del self._keys[key]
+        if runs_event_loop():
+            asyncio.get_running_loop().run_in_executor(None, self._end, key)
+        else:
+            self._end(key)
+
+    def _end(self, key: bytes) -> None:
         started = monotonic()
         try:
             self._store.end_lease(key, self._holder)
@@ -183,14 +204,15 @@ class CallLeases:
     def close(self) -> None:
         """Give everything back."""
         self._repeating.close()
-        for key in list(self._keys):
+        for key in [*self._keys, *self._dropped]:
+            self._keys.setdefault(key)
             self.end(key)
 
     def after_fork(self) -> None:
         """The parent's leases are the parent's."""
         self._lock = threading.Lock()
         self._holder = uuid4().hex
-        self._keys = {}
+        self._keys, self._dropped = {}, set()
 
     def _now_us(self) -> int:
         return int(self._clock() * 1e6)
@@ -198,6 +220,8 @@ class CallLeases:
     def _renew(self, stopping: threading.Event) -> None:
         with self._lock:
             held = dict(self._keys)
+        while self._dropped:
+            self._end(self._dropped.pop())
         keys: list[bytes] = []
         for key, is_under_way in held.items():
             if is_under_way is None or is_under_way():

@@ -412,7 +412,9 @@ class SemanticCache:
         self._upkeep.wake()
         return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
 
-    def _try_to_store(self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made, limits: CachePolicy | None) -> None:
+    def _try_to_store(
+        self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made, limits: CachePolicy | None
+    ) -> None:
         try:
             if is_storable(question) and is_storable(answer):
                 asked = self._search.read(question, scope, who, limits)
