@@ -421,10 +421,8 @@ class Thrift:
         Raises:
             StorageError: the database or the server cannot be written. Erasing again goes on where it stopped.
         """
-        erased = {
-            "budget_windows": self.budgets.erase(user=user, names=self.ledger.names_only_of(user=user)),
-            **self.ledger.erase(user=user),
-        }
+        names = self.ledger.names_only_of(user=user)
+        erased = {"budget_windows": self.budgets.erase(user=user, names=names), **self.ledger.erase(user=user)}
         erased["cache_entries"] = self.invalidate(scope={"user": user})
         self.database.overwrite_deleted()
         return erased
