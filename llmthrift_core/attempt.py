@@ -13,8 +13,8 @@ from llmthrift_core.explained import explain
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, Request, Response
+from llmthrift_core.reserving import note_metered
 from llmthrift_core.saved import compare_routing
-from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class Attempt:
         """Of the row of this attempt."""
         base = self.request.request_id or self.call_id
         return base if self.number == self.request.attempt else f"{base}:{self.number}"
+
+    @property
+    def scope(self) -> Scope:
+        """Who spends, for budgets."""
+        return Scope(self.request.attribution, self.model, self.request.trace_id)
 
     def mark_first_token(self) -> None:
         """The first piece of a stream has arrived."""
@@ -145,26 +150,10 @@ class Attempt:
 
     def append(self, record: CallRecord, response: Response | None = None) -> None:
         """Hand the row to the ledger, the texts where they are captured, and what it took to the budgets that only warn."""
-        self._note(record)
+        if record.cache is None:  # a hit takes nothing
+            note_metered(self._thrift, self.scope, self.request, record)
         self._thrift.ledger.append(record)
         prompt = self.request.prompt
         if prompt is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
-
-    def _note(self, record: CallRecord) -> None:
-        if self.request.outgoing is not None or record.cache is not None or is_observing():
-            return  # a door that asks the budgets settles with them, and a hit takes nothing
-        if isinstance(record, LateRecord) and (fill := record.fill) is not None:
-
-            def fill_and_tell(late: CallRecord) -> None:
-                fill(late)  # what it took is known when it is written
-                self._tell_budgets(late)
-
-            record.fill = fill_and_tell
-        else:
-            self._tell_budgets(record)
-
-    def _tell_budgets(self, record: CallRecord) -> None:
-        scope, tokens = Scope(self.request.attribution, self.model, self.request.trace_id), record.input_tokens + record.output_tokens
-        self._thrift.budgets.note(scope, nano_usd=record.cost_nano_usd or 0, tokens=tokens, at_us=record.at_us)

@@ -24,9 +24,11 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
+from llmthrift_core.reserving import hold_for_cheaper, needed_for
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
+from llmthrift_core.storing import store_answer
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -110,6 +112,11 @@ class Call:
     def attribution(self) -> Attribution:
         """Whom the call is made for. A run that was not named is the trace, as for budgets: what is asked for the call's sake shares it."""
         return self.request.attribution.over(Attribution(run=self.request.trace_id))
+
+    @property
+    def scope(self) -> Scope:
+        """Who spends, for budgets."""
+        return self._attempt.scope
 
     @property
     def request_id(self) -> str:
@@ -215,46 +222,26 @@ class Call:
     def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
         if self.request.outgoing is None or is_observing():
             return None
-        needed = self._needed(tier, model, provider)
-        budgets, turn = self._thrift.budgets, self._turn
-        self._turn = None
+        needed = needed_for(self._thrift, self.request, tier, model, provider)
+        budgets, turn, self._turn = self._thrift.budgets, self._turn, None
         try:
             return budgets.hold(**needed, turn=turn, waits=waits)
         except BudgetExceededError as refused:
             hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
-            if hold is None:
-                hold = budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)
-            if hold is None:
+            if hold is None and (hold := budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)) is None:
                 raise
             return hold
 
-    def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
-        request = self.request
-        count = request.outgoing or request.metered
-        return {
-            "scope": Scope(request.attribution, model, request.trace_id),
-            "provider": self._thrift.prices.seller(model, provider),
-            "outgoing": None if count is None else partial(count, tier),
-            "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
-        }
-
     def _downgraded(self, refused: BudgetExceededError) -> Hold | None:
         """Take the best cheaper tier that the budgets have room for. None if there is none."""
-        route, tier = self.request.route, self.tier
-        if route is None or tier is None:
+        found = hold_for_cheaper(self._thrift, self.request, self.tier)
+        if found is None:
             return None
-        names = route.tiers.names
-        for cheaper in reversed(names[: names.index(tier)]):
-            model, provider = route.models[cheaper]
-            try:
-                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider), waits="no")
-            except BudgetExceededError:
-                continue
-            self._ask(cheaper)
-            if self.decision is not None:
-                self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {tier}")
-            return hold
-        return None
+        dear, (cheaper, hold) = self.tier, found
+        self._ask(cheaper)
+        if self.decision is not None:
+            self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {dear}")
+        return hold
 
     # --- while the model works ---
 
@@ -336,8 +323,7 @@ class Call:
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
         self.request.attribution = self.request.attribution.over(attribution)
-        if trace_id is not None:
-            self.request.trace_id = trace_id
+        self.request.trace_id = trace_id or self.request.trace_id
 
     # --- after the model ---
 
@@ -410,31 +396,9 @@ class Call:
 
     def store(self, use: CacheUse, response: Response, usage: Usage) -> None:
         """Store an answer. An answer that cannot be encoded is counted and not stored."""
-        cache = self._thrift.cache
-        assert response.payload is not None  # noqa: S101 - callers check it
-        try:
-            payload = response.payload()
-        except ValueError as error:
-            cache.note_uncacheable(str(error))
-            return
-        attribution = self.request.attribution
-        model, provider = who_answered(
-            self._thrift.prices, response.model, response.provider, (self._attempt.model, self._attempt.provider)
-        )
-        user, feature = attribution.user, attribution.feature
-        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
-        semantic = use.semantic
-        if semantic is not None and response.text is not None and (text := response.text()):
-            semantic.cache.store(
-                semantic.question,
-                text,
-                semantic.scope,
-                payload=payload,
-                model=model,
-                provider=provider,
-                usage=usage,
-                attribution=attribution,
-            )
+        asked = self._attempt.model, self._attempt.provider
+        served = who_answered(self._thrift.prices, response.model, response.provider, asked)
+        store_answer(self._thrift.cache, use, response, usage, *served, self.request.attribution)
 
     # --- the end of an attempt ---
 
@@ -445,8 +409,9 @@ class Call:
         now, is_rejected = self._attempt, is_followed and response is not None
         is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
         if is_unseen := is_unanswered and response is None:
-            needed = self._needed(now.tier, now.model, now.provider)
-            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, needed, times_sent(error)))
+            needed = needed_for(self._thrift, self.request, now.tier, now.model, now.provider)
+            used = partial(may_have_taken, self._thrift, self._hold, needed, times_sent(error))
+            response = Response(estimate=used, reads_ledger=self._hold is None)
         if response is None:
             record: CallRecord = now.explained_row(now.model, now.provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
