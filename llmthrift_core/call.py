@@ -487,9 +487,9 @@ class Call:
             self._thrift.note_failure("budgets", second)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            hold.settle(cost_usd=None if cost_nano_usd is None else to_usd(cost_nano_usd), tokens=tokens)
+        if self._hold is not None:
+            self._hold.settle(cost_usd=None if cost_nano_usd is None else to_usd(cost_nano_usd), tokens=tokens)
+            self._hold = None
 
     def _leave_flight(self) -> None:
         if self._flight is not None:

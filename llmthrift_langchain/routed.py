@@ -34,7 +34,7 @@ from llmthrift_langchain.lineage import root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.reported import ChunkListener, take_report
-from llmthrift_langchain.response import count_input, merge, response_of_message
+from llmthrift_langchain.response import count_input, merge, response_of_message, tool_calls_of
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
 
@@ -206,7 +206,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return text_of(answer.content)
 
     def _calls_tools(self, answer: AIMessage) -> bool:
-        return bool(answer.tool_calls)
+        return bool(tool_calls_of(answer))
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
         asked, model = self._fields, self.call.model
