@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None
 
     def is_free(of: Response) -> bool:
         usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
-        priced = prices.price(usage, of.model or asked[0], of.provider or asked[1], at_us)
+        priced = prices.price(usage, *who_answered(prices, of.model, of.provider, asked), at_us)
         return priced is not None and priced.nano_usd == 0
 
     return response.taken(is_free)

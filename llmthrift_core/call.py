@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
 from llmthrift_core.ledger import at_hand, request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.money import to_usd
+from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
-from llmthrift_core.saved import compare_routing, fill_hit
+from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
@@ -73,8 +74,7 @@ class Call:
         self._started_us, self._started = thrift.now_us(), perf_counter()
         self._attempt = request.attempt
         self._reason: AttemptReason | None = request.attempt_reason
-        self._model = request.model
-        self._provider = request.provider
+        self._model, self._provider = request.model, request.provider
         self._observed_hit = False
         self._flight: Flight | None = None
         self._hold: Hold | None = None
@@ -198,7 +198,7 @@ class Call:
         request = self.request
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
-            "provider": provider,
+            "provider": self._thrift.prices.seller(model, provider),
             "input_tokens": request.input_tokens,
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
@@ -250,7 +250,7 @@ class Call:
             BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
         following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False)
-        self._record_ended(error, rejected, is_rejected=rejected is not None)
+        self._record_ended(error, rejected, is_followed=True)
         self._hold = following
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
@@ -340,19 +340,20 @@ class Call:
         self._thrift.ledger.append(record)
         self._capture(record, None)
 
-    def fail(self, error: BaseException, response: Response | None = None) -> None:
-        """The call ended without a whole answer: settle what was used, record, let waiting requests go on.
+    def fail(self, error: BaseException, response: Response | None = None, *, was_sent: bool | None = None) -> None:
+        """The call ended without a whole answer: settle what may have been billed, record, let waiting requests go on.
 
         Args:
             error: what ended it. GeneratorExit means that a stream was abandoned by its reader.
             response: what had arrived; None for a call that was refused or never answered.
+            was_sent: the provider worked on it, or cannot have; None goes by the error.
         """
         if not self.is_open:
             return
         self.is_open = False
         self._leave_flight()
         try:
-            self._record_ended(error, response)
+            self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
         except Exception as failure:
             self._give_up(failure)
 
@@ -374,9 +375,9 @@ class Call:
             cache.note_uncacheable(str(error))
             return
         attribution = self.request.attribution
-        model, provider = response.model or self._model, response.provider or self._provider
-        who = {"user": attribution.user, "feature": attribution.feature}
-        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, **who)
+        model, provider = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
+        user, feature = attribution.user, attribution.feature
+        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
         semantic = use.semantic
         if semantic is not None and response.text is not None and (text := response.text()):
             semantic.cache.store(
@@ -405,15 +406,14 @@ class Call:
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        model, provider, thrift = response.model or self._model, response.provider or self._provider, self._thrift
-        priced = thrift.prices.price(usage, model, provider, self._started_us)
-        if priced is None and model != self._model and self._model:
-            # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
-            priced = thrift.prices.price(usage, self._model, provider, self._started_us)
+        thrift, asked = self._thrift, (self._model, self._provider)
+        model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
+        priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
         record = record or self._attempted(model, provider)
+        record.provider = provider  # a row that waited was begun before the price lists were read
         tell(record, usage, response)
         if priced is None:
-            thrift.ledger.note_unpriced(model, provider)
+            thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
             return record
         bill(record, priced)
         if self._observed_hit:
@@ -423,23 +423,29 @@ class Call:
             compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
         return record
 
-    def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
+    def _record_ended(
+        self, error: BaseException | None, response: Response | None, *, is_followed: bool = False, was_sent: bool | None = None
+    ) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
+        is_rejected = is_followed and response is not None
+        is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
+        if is_unseen := is_unanswered and response is None:
+            count = self.request.input_tokens or self.request.counted_input
+            needed = self._needed(self.tier, self._model, self._provider)
+            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, count, needed))
         if response is None:
             record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            record, usage = self._taken(response, may_wait=not is_rejected)
+            record, usage = self._taken(response, may_wait=not is_followed and not (is_unseen and self.request.route is not None))
             tokens = usage.input_tokens + usage.output_tokens
-        if not is_rejected:
-            record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
-        else:
-            record.escalated = 1
-            if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
-                record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
+            is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
+        record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
+        if is_rejected or is_unseen:
+            count_as_lost(record, is_followed=is_followed)
         self._thrift.ledger.append(record)
         self._capture(record, response)
-        self._settle(record.cost_nano_usd, tokens)
+        self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
@@ -457,17 +463,12 @@ class Call:
             provider=provider,
             attribution=request.attribution,
         )
-        record.attempt = self._attempt
-        record.attempt_reason = self._reason
-        record.run_id = request.run_id
-        record.trace_id = request.trace_id
-        record.parent_id = request.parent_id
+        record.attempt, record.attempt_reason = self._attempt, self._reason
         record.stream = request.stream or self.first_token is not None
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
-        if request.prompt is not None:
-            request.prompt.describe(record)
+        request.describe(record)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:
@@ -482,13 +483,13 @@ class Call:
         try:
             if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
                 self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
-            self._settle(None, 0)
+            self._settle(None, 0, is_unanswered=True)
         except Exception as second:
             self._thrift.note_failure("budgets", second)
 
-    def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
+    def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         if self._hold is not None:
-            self._hold.settle(cost_usd=None if cost_nano_usd is None else to_usd(cost_nano_usd), tokens=tokens)
+            self._hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
             self._hold = None
 
     def _leave_flight(self) -> None:

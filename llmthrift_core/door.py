@@ -95,7 +95,8 @@ class DoorCall(ABC, Generic[Answer]):
         if self._call is not None:
             if self._call.is_open:
                 paid = None if self._answer is None else self._response_of(self._answer, storable=False)
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
+                # While a model is asked, `failed` and `broken_off` end the call: here that was before, or its answer was whole.
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid, was_sent=False)
             self._thrift.disown(self._call)
 
     def begin(self) -> None:

@@ -135,6 +135,7 @@ class Request:
         provider: who serves it, or None.
         request_id: identifies the call for ever: the same id is recorded once.
         input_tokens: counts the input for a budget's reservation. None: this door does not enforce budgets.
+        counted_input: counts the input for the row of a call that was sent and not answered, where `input_tokens` is None.
         max_output_tokens: the longest answer that the call itself allows with a tier's model (None without routing), or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
     """
@@ -154,8 +155,15 @@ class Request:
     cache: CacheUse | None = None
     route: RouteUse | None = None
     input_tokens: Callable[[], int] | None = None
+    counted_input: Callable[[], int] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
+
+    def describe(self, record: CallRecord) -> None:
+        """Let the call's row say which runs it belongs to, and what was asked."""
+        record.run_id, record.trace_id, record.parent_id = self.run_id, self.trace_id, self.parent_id
+        if self.prompt is not None:
+            self.prompt.describe(record)
 
 
 @dataclass(slots=True)

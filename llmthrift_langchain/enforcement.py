@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.globals import get_llm_cache
 
@@ -13,25 +13,17 @@ from llmthrift_langchain.cache import ThriftCache
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
-_CHAT_MODELS: Final = "language_models/chat_models.py"
 
-
-def will_ask_cache(thrift: Thrift) -> bool:
+def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
     """Whether the run that is starting will look into a ThriftCache of this Thrift, so that a free hit must not be refused.
 
-    LangChain gives a handler the same arguments for streams, which ask no cache. Only the caller's frame tells them apart; in doubt
-    the answer is no, and the call is refused at its start.
+    Args:
+        caller: the frame that starts it. A stream asks no cache; in doubt the answer is no, and the call is refused at its start.
     """
-    frame = sys._getframe(1)
-    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
-        code = frame.f_code
-        if code.co_filename.replace("\\", "/").endswith(_CHAT_MODELS):
-            if code.co_name in ("generate", "agenerate"):
-                cache = _cache_of(frame.f_locals.get("self"))
-                return isinstance(cache, ThriftCache) and cache.thrift is thrift
-            if code.co_name in ("stream", "astream"):
-                return False
-    return False
+    if caller is None or caller.f_code.co_name not in ("generate", "agenerate"):
+        return False
+    cache = _cache_of(caller.f_locals.get("self"))
+    return isinstance(cache, ThriftCache) and cache.thrift is thrift
 
 
 def text_of_event(event: Mapping[str, Any]) -> str:

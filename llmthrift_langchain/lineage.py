@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
-from llmthrift_core.call import Call
+if TYPE_CHECKING:
+    from llmthrift_core.request import AttemptReason
+    from llmthrift_core.thrift import Thrift
 
 _MOST_RUNS = 50_000
+_MOST_LEFT = 10_000
 
 
 class Attempt(NamedTuple):
-    """A failed attempt that a sibling run may continue."""
+    """A failed attempt that a sibling run may continue.
+
+    Attributes:
+        model: its name; of a router the names of all its models.
+    """
 
     call_id: str
     attempt: int
     model: str
+
+    def followed_by(self, model: str) -> AttemptReason:
+        """Why another attempt with this model follows."""
+        return "retry" if model == self.model else "fallback"
 
 
 @dataclass(slots=True)
@@ -28,6 +39,42 @@ class _Scope:
 
     failed: Attempt | None = None
     continued: Attempt | None = None
+
+
+@dataclass(slots=True)
+class _Left:
+    """A failed attempt under a run that nobody follows."""
+
+    attempt: Attempt
+    taken_by: int | None = None
+
+
+# What failed under each parent, by Thrift. With a handler in a model's constructor, or a router's runs, nobody is told of the parents.
+_left: dict[tuple[int, UUID], _Left] = {}
+
+
+def note_failed(thrift: Thrift, parent_run_id: UUID | None, attempt: Attempt) -> None:
+    """A model run, or a routed call, failed for good."""
+    if parent_run_id is not None:
+        _left.pop(key := (id(thrift), parent_run_id), None)
+        if len(_left) >= _MOST_LEFT:  # which nothing has continued
+            _left.pop(next(iter(_left)), None)
+        _left[key] = _Left(attempt)
+
+
+def note_answered(thrift: Thrift, parent_run_id: UUID | None) -> None:
+    """A model run, or a routed call, gave an answer: what runs next under its parent is another call."""
+    if _left and parent_run_id is not None:
+        _left.pop((id(thrift), parent_run_id), None)
+
+
+def continued(thrift: Thrift, parent_run_id: UUID | None, run_id: int) -> Attempt | None:
+    """The failed attempt under this parent that a run continues; the same for every handler that is told of the run."""
+    left = _left.get((id(thrift), parent_run_id)) if _left and parent_run_id is not None else None
+    if left is None or left.taken_by not in (None, run_id):
+        return None
+    left.taken_by = run_id
+    return left.attempt
 
 
 # The outermost run of each open one. One for the process: each handler that follows a run would find the same.
@@ -83,11 +130,11 @@ class Lineage:
         scope = self._scopes.get(parent_run_id) if parent_run_id is not None else None
         return None if scope is None else _taken(scope)
 
-    def failed(self, call: Call, parent_run_id: UUID | None) -> None:
+    def failed(self, attempt: Attempt, parent_run_id: UUID | None) -> None:
         """A model run failed."""
         scope = self._scopes.get(parent_run_id) if parent_run_id is not None else None
         if scope is not None:
-            scope.failed = Attempt(call.call_id, call.attempts, call.model)
+            scope.failed = attempt
 
 
 def _taken(scope: _Scope) -> Attempt | None:

@@ -7,7 +7,6 @@ leaves its announcement behind in its reader's context, so a lookup takes a run 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from uuid import UUID
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.reported import take_report
 
@@ -32,6 +32,7 @@ class OpenRun:
     """One model run between its start and its end.
 
     Attributes:
+        run_id: the number of the run's id. The id itself must not be kept: see `endings`.
         messages: the chat messages; None for a completion model.
         prompt: a completion model's prompt.
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
@@ -42,10 +43,11 @@ class OpenRun:
         pieces: the answer so far, by its events.
         chunks: what the chunks of a stream reported of their usage; None where none came.
         together: the runs of one request, if it carries several prompts; they share its usage.
+        watch: looks out for an end that is not reported; None where every end is, or it has come.
     """
 
     thrift: Thrift
-    run_id: UUID
+    run_id: int
     parent_id: UUID | None
     call: Call
     messages: list[BaseMessage] | None
@@ -60,7 +62,7 @@ class OpenRun:
     chunks: UsageOfChunks | None = None
     together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
-    _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
+    watch: Watch | None = field(default=None, repr=False)
 
     @property
     def is_chat(self) -> bool:
@@ -78,22 +80,11 @@ class OpenRun:
             self.chunks = UsageOfChunks()
         take_report(self.chunks, chunk)
 
-    def watch(self, task: asyncio.Task[Any], ended: Callable[[OpenRun], None]) -> None:
-        """Call `ended` if the task is cancelled before the run ends."""
-
-        def callback(done: asyncio.Task[Any]) -> None:
-            if done.cancelled():
-                ended(self)
-
-        self._watched = (task, callback)
-        task.add_done_callback(callback)
-
     def unwatch(self) -> None:
-        """The run has ended by itself."""
-        if self._watched is not None:
-            task, callback = self._watched
-            self._watched = None
-            task.remove_done_callback(callback)
+        """The run has ended."""
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.stop()
 
     def reserve(self) -> None:
         """The cache has no answer: make the reservation that was waiting for that.
@@ -108,9 +99,11 @@ class OpenRun:
             if not self.call.is_open:  # it was cancelled while this went on, off the event loop
                 self.call.abandon()
 
-    def siblings(self) -> list[OpenRun]:
-        """The other runs of the same `generate` call."""
-        return [run for run in self.batch.runs if run is not self] if self.batch is not None and len(self.batch.runs) > 1 else []
+    def siblings(self) -> list[tuple[OpenRun, bool]]:
+        """The other runs of the same `generate` call, and whether each came before this one."""
+        runs = self.batch.runs if self.batch is not None and len(self.batch.runs) > 1 else []
+        place = next((place for place, run in enumerate(runs) if run is self), 0)
+        return [(run, number < place) for number, run in enumerate(runs) if run is not self]
 
 
 class _Batch:
@@ -120,6 +113,11 @@ class _Batch:
         self.size = size
         self.runs: list[OpenRun] = []
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run of the `generate` call was announced."""
+        return len(self.runs) >= self.size
+
 
 _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", default=None)
 
@@ -127,7 +125,7 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    is_over = batch is None or len(batch.runs) >= batch.size or not any(each.call.is_open for each in batch.runs)
+    is_over = batch is None or batch.is_whole or not any(each.call.is_open for each in batch.runs)
     if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
         batch = _Batch(batch_size)
         _announced.set(batch)
@@ -162,6 +160,16 @@ def announced(thrift: Thrift) -> list[OpenRun]:
     """The announced runs that have not ended."""
     batch = _announced.get()
     return [] if batch is None else [run for run in batch.runs if run.thrift is thrift and run.call.is_open]
+
+
+def withdraw(thrift: Thrift) -> list[OpenRun]:
+    """The runs of a `generate` call that ends before all of its runs were announced. No later run is taken for one of them."""
+    batch = _announced.get()
+    if batch is None or batch.is_whole:  # a stream, or another call, around this one
+        return []
+    runs = announced(thrift)
+    _announced.set(None)
+    return runs
 
 
 def next_unreserved(thrift: Thrift) -> OpenRun | None:

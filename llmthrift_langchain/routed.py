@@ -30,7 +30,7 @@ from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of,
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
-from llmthrift_langchain.lineage import root_of
+from llmthrift_langchain.lineage import Attempt, continued, note_answered, note_failed, root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.reported import ChunkListener, take_report
@@ -119,6 +119,11 @@ class RoutedCall(DoorCall[AIMessage]):
             may_clamp=True,
         )
         self._streamed_chars = 0
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._parent, self._asks = parent, ", ".join(tier.name for tier in router.tiers.values())
+        if (earlier := continued(self._thrift, parent, run_id.int)) is not None:
+            self.request.call_id, self.request.attempt = earlier.call_id, earlier.attempt + 1
+            self.request.attempt_reason = earlier.followed_by(self._asks)
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
         self._reported = UsageOfChunks()
 
@@ -193,7 +198,17 @@ class RoutedCall(DoorCall[AIMessage]):
         partial = None if message is None else self._response_of(message, storable=False, is_broken=True)
         call.fail(error, partial)
 
+    def failed(self, error: BaseException) -> bool:
+        """As DoorCall's. Where no model is left to try, a runnable around this one may try again."""
+        goes_on = super().failed(error)
+        if not goes_on:
+            note_failed(self._thrift, self._parent, Attempt(self.call.call_id, self.call.attempts, self._asks))
+        return goes_on
+
     # --- what the steps ask for ---
+
+    def _is_answered(self) -> None:
+        note_answered(self._thrift, self._parent)
 
     def _after(self, error: BaseException) -> str | None:
         return self._router.model_after(error, self.call.tier, self._tiers, self._tried)

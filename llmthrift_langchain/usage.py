@@ -132,6 +132,8 @@ def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
             searches = grounding_searches(grounding, model)
         elif not isinstance(message.content, str):
             searches = searches_in(message.content)
+        if not searches and type(queries := metadata.get("num_search_queries")) is int:  # Perplexity
+            searches = queries
         if not searches and (outputs := message.additional_kwargs.get("tool_outputs")):
             searches = searches_in(outputs)
     if tier == usage.service_tier and searches == usage.web_searches:

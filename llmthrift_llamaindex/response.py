@@ -15,7 +15,7 @@ from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
-from llmthrift_llamaindex.usage import grounding_of, served_by, usage_block
+from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
 
 logger = logging.getLogger("llmthrift")
 
@@ -31,6 +31,7 @@ class Pieces:
 
     Attributes:
         chunks: what the pieces reported of their usage.
+        tier: the service tier that a piece told.
         grounding: what a piece told of Google's searches.
     """
 
@@ -38,6 +39,7 @@ class Pieces:
         self.chars = 0
         self.raws: list[Any] = []
         self.chunks = UsageOfChunks()
+        self.tier: str | None = None
         self.grounding: Any = None
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
@@ -64,6 +66,7 @@ class Pieces:
             if block != self._block:  # some integrations repeat it with every piece
                 self._block = block
                 self.chunks.add(block)
+        self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
 
     @property
@@ -109,7 +112,8 @@ def response_of(
         is_broken: the stream ended early.
     """
     if pieces is not None and pieces.have_come:
-        served = served_by(answer, provider, model=model, chunks=pieces.chunks, grounding=pieces.grounding)
+        chunks, tier, grounding = pieces.chunks, pieces.tier, pieces.grounding
+        served = served_by(answer, provider, model=model, chunks=chunks, tier=tier, grounding=grounding)
     else:
         served = served_by(answer, provider, model=model)
     response = Response(

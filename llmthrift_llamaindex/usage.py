@@ -45,7 +45,13 @@ class Served:
 
 
 def served_by(
-    response: Any, provider: str | None, *, model: str | None = None, chunks: UsageOfChunks | None = None, grounding: Any = None
+    response: Any,
+    provider: str | None,
+    *,
+    model: str | None = None,
+    chunks: UsageOfChunks | None = None,
+    tier: str | None = None,
+    grounding: Any = None,
 ) -> Served:
     """Read a ChatResponse or CompletionResponse. Never raises: what cannot be read is not reported.
 
@@ -53,6 +59,7 @@ def served_by(
         provider: as `provider_of` names it; it decides between shapes that look alike.
         model: the model that was asked.
         chunks: what the chunks of a stream reported; None of a whole answer.
+        tier: the service tier that a chunk of a stream told.
         grounding: what a chunk of a stream told of Google's searches.
     """
     try:
@@ -70,7 +77,7 @@ def _served_by(response: Any, provider: str | None, model: str | None, chunks: U
     answered = _model(raw)
     usage = None if block is None else read_usage(block, provider=provider)
     if usage is not None:
-        usage = _with_fees(usage, raw, grounding or _field(raw, "grounding_metadata"), answered or model)
+        usage = _with_fees(usage, raw, tier or tier_of(response), grounding or _field(raw, "grounding_metadata"), answered or model)
     cost: Any = None if block is None else payload_cost_usd(block)
     if cost is None:  # LiteLLM's
         cost = _field(_field(raw, "_hidden_params"), "response_cost")
@@ -105,14 +112,23 @@ def grounding_of(response: Any) -> Any:
     return raw.get("grounding_metadata") if isinstance(raw, Mapping) else None
 
 
-def _with_fees(usage: Usage, raw: Any, grounding: Any, model: str | None) -> Usage:
+def tier_of(response: Any) -> str | None:
+    """The service tier that a response or a chunk of a stream says that it is billed by; None for the standard one."""
+    raw = response.raw
+    for place in (raw, _field(raw, "response"), _field(raw, "metadata")):
+        told = {name: value for name in _TIERS if (value := _field(place, name)) is not None}
+        if told and (tier := billed_tier(told)) is not None:
+            return tier
+    return None
+
+
+def _with_fees(usage: Usage, raw: Any, tier: str | None, grounding: Any, model: str | None) -> Usage:
     """With the tier that bills the tokens, and the searches that are billed beside them."""
-    tier, searches = usage.service_tier, usage.web_searches
+    tier, searches = usage.service_tier or tier, usage.web_searches
     for place in (raw, _field(raw, "response")):
-        if tier is None:
-            tier = billed_tier({name: value for name in _TIERS if (value := _field(place, name)) is not None})
-        if not searches and isinstance(output := _field(place, "output"), list):
-            searches = searches_in(output)
+        for name in ("output", "content"):  # OpenAI's Responses API, Anthropic
+            if not searches and isinstance(blocks := _field(place, name), list):
+                searches = searches_in(blocks)
     if not searches and grounding:
         searches = grounding_searches(grounding, model)
     if tier == usage.service_tier and searches == usage.web_searches:

@@ -222,6 +222,11 @@ class Budgets:
         hold.max_output_tokens = room
         return hold
 
+    def may_take(self, scope: Scope, *, provider: str | None, input_tokens: int, max_output_tokens: int | None) -> Usage:
+        """What a call may have used of which nothing is known but that it was sent: as much as would be set aside for it."""
+        expected, _ = self._expected(scope, (), provider, input_tokens, max_output_tokens)
+        return Usage(input_tokens=input_tokens, output_tokens=expected.output_tokens, estimated=True)
+
     # --- what holds ask for ---
 
     def extend_hold(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None:
@@ -344,7 +349,7 @@ class Budgets:
                     time.sleep(min(pause, left))
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 else:
-                    return Hold(self, hold_id, parts, ttl_us, expected)
+                    return Hold(self, hold_id, parts, ttl_us, expected, amounts)
         except StorageError as error:
             self._refuse_or_allow(applying, error)
             return Hold(self, None, (), 0)

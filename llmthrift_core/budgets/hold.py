@@ -49,12 +49,21 @@ class Hold:
         max_output_tokens: the model is to answer within so many tokens, because there is no room for a longer answer; else None.
     """
 
-    __slots__ = ("_expected", "_keeper", "_parts", "_ttl_us", "id", "max_output_tokens")
+    __slots__ = ("_expected", "_held", "_keeper", "_parts", "_ttl_us", "id", "max_output_tokens")
 
-    def __init__(self, keeper: Keeper, hold_id: str | None, parts: Sequence[Part], ttl_us: int, expected: Expected | None = None) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        hold_id: str | None,
+        parts: Sequence[Part],
+        ttl_us: int,
+        expected: Expected | None = None,
+        held: Amounts | None = None,
+    ) -> None:
         self.id = hold_id
         self.max_output_tokens: int | None = None
         self._expected = expected
+        self._held = held or Amounts()
         self._keeper = keeper
         self._parts = parts
         self._ttl_us = ttl_us
@@ -69,6 +78,7 @@ class Hold:
         if self.id is not None:
             more = Amounts(checked_amount("usd", to_nano_usd(usd)), checked_amount("tokens", tokens))
             self._keeper.extend_hold(self.id, self._parts, more, self._ttl_us)
+            self._held = Amounts(self._held.nano_usd + more.nano_usd, self._held.tokens + more.tokens, self._held.requests)
 
     def covers(self, output_tokens: int) -> bool:
         """Whether so many tokens of a stream are within what was set aside for its output: nothing is written for them."""
@@ -106,6 +116,26 @@ class Hold:
     def cut_short(self, usage: Usage) -> bool:
         """Whether the answer is only as long as there was room for, and says nothing about how long it would have been."""
         return self.max_output_tokens is not None and usage.output_tokens >= self.max_output_tokens
+
+    @property
+    def expected_usage(self) -> Usage | None:
+        """What was set aside for, by the counted input; None where no budget applies."""
+        expected = self._expected
+        if expected is None:
+            return None
+        return Usage(input_tokens=expected.counted_tokens, output_tokens=expected.output_tokens, estimated=True)
+
+    def end(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
+        """As `settle`, in nano-USD.
+
+        Args:
+            is_unanswered: nobody saw the answer to its end. What was set aside may have been billed, or more, if more had come.
+        """
+        cost = None if cost_nano_usd is None else to_usd(cost_nano_usd)
+        if is_unanswered:
+            cost = None if cost is None else max(cost, to_usd(self._held.nano_usd))
+            tokens = max(tokens, self._held.tokens)
+        self.settle(cost_usd=cost, tokens=tokens)
 
     def settle(self, *, cost_usd: Decimal | float | str | None, tokens: int = 0) -> None:
         """What the call really took. Only the first settlement or release counts; a late one lands in the window it was held in.

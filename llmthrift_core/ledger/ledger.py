@@ -73,7 +73,7 @@ class Ledger:
         self._clock = clock
         self._redact = redact
         self._redaction_failures = 0
-        self._noted: set[tuple[str, str | None]] = set()
+        self._noted: set[tuple[str | None, ...]] = set()  # model, provider, and the units without a price
         write = partial(commit, database)
         if retention_days is not None:
             write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=clock))
@@ -143,7 +143,7 @@ class Ledger:
             record.error = error if isinstance(error, str) else type(error).__name__
         priced = self._prices.price(usage, model, provider, at_us)
         if priced is None:
-            self.note_unpriced(model, provider)
+            self.note_unpriced(model, provider, self._prices.missing(usage, model, provider, at_us))
         else:
             record.price_version = priced.price_version
         if cache is not None:
@@ -165,15 +165,18 @@ class Ledger:
         """Write a record as it is. Never raises: what cannot be written is counted and logged."""
         self._writer.put(record)
 
-    def note_unpriced(self, model: str, provider: str | None) -> None:
-        """Warn, once for each model, that its calls have no price."""
-        if (model, provider) not in self._noted and len(self._noted) < _MOST_NOTED_MODELS:
-            self._noted.add((model, provider))
+    def note_unpriced(self, model: str, provider: str | None, units: Sequence[str] = ()) -> None:
+        """Warn, once for each model, that its calls have no price; or those that used units without a price of their own."""
+        noted: tuple[str | None, ...] = (model, provider, *units)
+        if noted not in self._noted and len(self._noted) < _MOST_NOTED_MODELS:
+            self._noted.add(noted)
             logger.warning(
-                "no price is known for model %r (provider %r): its calls are recorded as unpriced. Set a price with "
+                "no price is known for %smodel %r (provider %r): its calls%s are recorded as unpriced. Set a price with "
                 "thrift.prices.override(%r, ...), and price what is recorded with `llmthrift prices backfill`",
+                f"the {' and the '.join(units)} of " if units else "",
                 model,
                 provider,
+                " that use them" if units else "",
                 model,
             )
 
@@ -293,7 +296,7 @@ class Ledger:
             "duplicates": writer.duplicates,
             "repaired": writer.repaired,
             "redaction_failures": self._redaction_failures,
-            "unpriced_models": sorted({model for model, _ in self._noted}),
+            "unpriced_models": sorted({str(model) for model, *_ in self._noted}),
             "last_error": writer.last_error,
         }
 

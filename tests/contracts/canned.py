@@ -133,10 +133,14 @@ def web_search(number: int) -> dict[str, Any]:
 # --- Anthropic ---
 
 
-def messages(usage: Any, model: str) -> Reply:
-    """A whole answer of Anthropic's."""
+def messages(usage: Any, model: str, *, blocks: Sequence[Any] = ()) -> Reply:
+    """A whole answer of Anthropic's.
+
+    Args:
+        blocks: content before the text.
+    """
     head = {"id": "m", "type": "message", "role": "assistant", "model": model, "stop_sequence": None}
-    return whole({**head, "content": [{"type": "text", "text": "All is fine."}], "stop_reason": "end_turn", "usage": usage})
+    return whole({**head, "content": [*blocks, {"type": "text", "text": "All is fine."}], "stop_reason": "end_turn", "usage": usage})
 
 
 def messages_stream(start: Any, delta: Any, model: str) -> Reply:
@@ -156,6 +160,15 @@ def messages_stream(start: Any, delta: Any, model: str) -> Reply:
         ],
         named=True,
     )
+
+
+def anthropic_search(number: int) -> list[dict[str, Any]]:
+    """A search among the content of an Anthropic answer, with what it found."""
+    found = {"type": "web_search_result", "title": "t", "url": "http://a", "encrypted_content": "e", "page_age": None}
+    return [
+        {"type": "server_tool_use", "id": f"srvtoolu_{number}", "name": "web_search", "input": {"query": "x"}},
+        {"type": "web_search_tool_result", "tool_use_id": f"srvtoolu_{number}", "content": [found]},
+    ]
 
 
 # --- Google ---

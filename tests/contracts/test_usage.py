@@ -92,6 +92,11 @@ def llama_bedrock(url: str, model: str) -> Any:
     return converse(model=model, client=_aws(url), region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
 
 
+def llama_google(url: str, model: str) -> Any:
+    genai = pytest.importorskip("llama_index.llms.google_genai").GoogleGenAI
+    return genai(model=model, api_key="k", context_window=100_000, max_tokens=1_000, http_options={"base_url": url})
+
+
 def _aws(url: str) -> Any:
     boto3 = pytest.importorskip("boto3")
     credentials = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "us-east-1"}
@@ -179,6 +184,7 @@ BOTH = ((openai, LANGCHAIN), (llama_openai, LLAMAINDEX))
 RESPONSES = ((openai_responses, LANGCHAIN), (llama_responses, LLAMAINDEX))
 ANTHROPIC = ((anthropic, LANGCHAIN), (llama_anthropic, LLAMAINDEX))
 MISTRAL = ((mistral, LANGCHAIN), (llama_mistral, LLAMAINDEX))
+GOOGLE = ((google, LANGCHAIN), (llama_google, LLAMAINDEX))
 BEDROCK = ((bedrock, LANGCHAIN), (llama_bedrock, LLAMAINDEX))
 
 SONNET, OPUS = "claude-sonnet-4-5-20250929", "claude-opus-4-8"
@@ -196,6 +202,11 @@ GPT5 = {
     "input_tokens": 328, "input_tokens_details": {"cached_tokens": 128},
     "output_tokens": 520, "output_tokens_details": {"reasoning_tokens": 448}, "total_tokens": 848,
 }  # fmt: skip
+KEPT = {
+    "input_tokens": 10, "output_tokens": 200, "cache_read_input_tokens": 4_000, "cache_creation_input_tokens": 1_000,
+    "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600},
+}  # fmt: skip
+LIFETIMES = [{"ttl": "1h", "inputTokens": 600}, {"ttl": "5m", "inputTokens": 400}]
 SEARCHES = [canned.web_search(1), canned.web_search(2)]
 HELD = {"inputTokens": 12, "outputTokens": 200, "totalTokens": 5_212, "cacheReadInputTokens": 4_000, "cacheWriteInputTokens": 1_000}
 
@@ -226,6 +237,14 @@ CASES = {
     "a total that fits nothing": Case(
         BOTH, "whole", "gpt-4o", canned.chat(counted(2_000, 60) | {"total_tokens": 9_999}, "gpt-4o"), (2_000, 60), estimated=True
     ),
+    # half of 2,000 x 0.25 + 60 x 2
+    "flex": Case(BOTH, "whole", "gpt-5-mini", canned.chat(counted(2_000, 60), "gpt-5-mini", service_tier="flex"), (2_000, 60), "0.00031",
+        tier="flex",
+    ),
+    "priority, told by another chunk than the usage": Case(
+        ((llama_openai, LLAMAINDEX),), "astream", "gpt-5-mini",
+        canned.chat_stream("gpt-5-mini", last=counted(2_000, 60), service_tier="priority"), (2_000, 60), "0.001116", tier="priority",
+    ),
     "the provider's bill": Case(
         BOTH, "whole", "gpt-4o", canned.chat(counted(2_000, 60, cost=0.0123), "gpt-4o"), (2_000, 60), "0.0056", bill_usd="0.0123"
     ),
@@ -233,6 +252,12 @@ CASES = {
     "anthropic, two searches": Case(
         ANTHROPIC, "whole", SONNET, canned.messages(SEARCHED, SONNET), (2_679, 460), "0.034937", searches=2
     ),
+    "anthropic, two searches that only the content tells": Case(
+        ANTHROPIC, "whole", SONNET, canned.messages(CLAUDE, SONNET, blocks=[*canned.anthropic_search(1), *canned.anthropic_search(2)]),
+        (1_000, 1_000), "0.038", searches=2,
+    ),
+    # 10 x 3 + 4,000 x 0.3 + 400 x 3.75 + 600 x 6 + 200 x 15
+    "anthropic, one hour": Case(ANTHROPIC, "awhole", SONNET, canned.messages(KEPT, SONNET), (5_010, 200), "0.00933", cached=4_000),
     # 1,000 x 10 + 1,000 x 50
     "anthropic, fast": Case(
         ANTHROPIC, "whole", OPUS, canned.messages(CLAUDE | {"speed": "fast"}, OPUS), (1_000, 1_000), "0.06", tier="fast"
@@ -265,11 +290,11 @@ CASES = {
     ),
     # 5 x 0.3 + 15 x 2.5, and one grounded prompt at $35 for a thousand
     "gemini, grounded": Case(
-        ((google, LANGCHAIN),), "whole", "gemini-2.5-flash",
+        GOOGLE, "whole", "gemini-2.5-flash",
         canned.gemini(google_counts(5, 15), "gemini-2.5-flash", queries=["a", "b"]), (5, 15), "0.035039", searches=1,
     ),
     "gemini, grounded, stream": Case(
-        ((google, LANGCHAIN),), "stream", "gemini-2.5-flash",
+        GOOGLE, "stream", "gemini-2.5-flash",
         canned.gemini_stream([google_counts(5, 4), google_counts(5, 9), google_counts(5, 15)], "gemini-2.5-flash", queries=["a"]),
         (5, 15), "0.035039", searches=1,
     ),
@@ -290,6 +315,11 @@ CASES = {
     # 1.1 times 12 x 3 + 4,000 x 0.3 + 1,000 x 3.75 + 200 x 15: the regional price
     "bedrock": Case(
         BEDROCK, "whole", f"us.anthropic.{SONNET}-v1:0", canned.converse(HELD), (5_012, 200), "0.0087846", cached=4_000
+    ),
+    # 1.1 times 12 x 3 + 4,000 x 0.3 + 400 x 3.75 + 600 x 6 + 200 x 15
+    "bedrock, one hour, stream": Case(
+        BEDROCK, "stream", f"us.anthropic.{SONNET}-v1:0", canned.converse_stream(HELD | {"cacheDetails": LIFETIMES}), (5_012, 200),
+        "0.0102696", cached=4_000,
     ),
     "bedrock, stream": Case(
         BEDROCK, "stream", f"us.anthropic.{SONNET}-v1:0", canned.converse_stream(HELD), (5_012, 200), "0.0087846", cached=4_000

@@ -193,14 +193,14 @@ def test_a_failed_call_gives_its_money_back(thrift, bounded, provider):
     assert spent(thrift) == 0
 
 
-def test_an_abandoned_stream_settles_what_it_used(thrift, bounded, provider):
+def test_an_abandoned_stream_settles_what_may_have_been_billed(thrift, bounded, provider):
     thrift.budgets.add(Budget(limit_tokens=100_000))
     provider.answerer = lambda question: "word " * 500
     stream = bounded(max_tokens=1000).stream("Tell me everything.")
     for _ in range(20):
         next(stream)
     stream.close()
-    assert 0 < spent(thrift) < 500
+    assert 1000 < spent(thrift) < 1100  # the provider may have gone on to the limit
 
 
 def test_cached_answers_are_served_when_the_budget_is_gone(thrift, client, provider):
