@@ -63,13 +63,15 @@ def served_by(
         grounding: what a chunk of a stream told of Google's searches.
     """
     try:
-        return _served_by(response, provider, model, chunks, grounding)
+        return _served_by(response, provider, model, chunks, grounding, tier)
     except Exception as error:
         logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
         return Served()
 
 
-def _served_by(response: Any, provider: str | None, model: str | None, chunks: UsageOfChunks | None, grounding: Any) -> Served:
+def _served_by(
+    response: Any, provider: str | None, model: str | None, chunks: UsageOfChunks | None, grounding: Any, tier: str | None
+) -> Served:
     raw = response.raw
     block: Mapping[str, Any] | None = None if chunks is None else chunks.together()
     if block is None:
