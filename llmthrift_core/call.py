@@ -13,6 +13,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from llmthrift_core import at_hand
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
@@ -20,7 +21,7 @@ from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, nam
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
-from llmthrift_core.ledger import at_hand, request_ids
+from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response

@@ -8,6 +8,7 @@ way is done off the event loop.
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
 from functools import partial
 from types import TracebackType
@@ -41,6 +42,7 @@ class DoorCall(ABC, Generic[Answer]):
         self._thrift = thrift
         self._call: Call | None = None
         self._is_closed = False
+        self._process = os.getpid()
         self._tried: list[str] = []
         self._answer: Answer | None = None  # which is whole, and not kept yet
         self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
@@ -91,6 +93,8 @@ class DoorCall(ABC, Generic[Answer]):
 
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
+        if os.getpid() != self._process:
+            return  # a forked child drops its copy of a call that the parent ends
         self._is_closed = True
         if self._call is not None:
             if self._call.is_open:

@@ -2,6 +2,7 @@
 
     LLMThriftError
     ├── ConfigurationError        a URL, option, overrides file or environment variable that cannot be used
+    │   └── MomentTypeError       what is neither a date, nor a time, nor a text of one (also a TypeError)
     ├── MissingExtraError         an optional dependency is not installed (also an ImportError)
     ├── UnknownModelError         no price for this model (also a LookupError)
     ├── UsageError                token counts that cannot be right (also a ValueError)
@@ -33,6 +34,10 @@ class LLMThriftError(Exception):
 
 class ConfigurationError(LLMThriftError, ValueError):
     """A URL, option, overrides file or environment variable that cannot be used."""
+
+
+class MomentTypeError(ConfigurationError, TypeError):
+    """What is neither a date, nor a time, nor a text of one."""
 
 
 class MissingExtraError(LLMThriftError, ImportError):

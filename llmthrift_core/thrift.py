@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from llmthrift_core.call import Call
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.parts import Part, Parts
-from llmthrift_core.recorded_results import RecordedResults
+from llmthrift_core.recorded_results import Shared, shared_by
 from llmthrift_core.reopening import reopened
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
@@ -117,7 +117,6 @@ class Thrift:
             "spool": spool,
         }
         self.capture, self.durability = capture, durability
-        self.recorded = RecordedResults()
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
         self._prices = prices
@@ -128,7 +127,6 @@ class Thrift:
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._spool = spool
-        self._owned: dict[str, Call] = {}
         self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
@@ -145,6 +143,11 @@ class Thrift:
         from llmthrift_core.storage.database import Database
 
         return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous, now=self._opens)
+
+    @cached_property
+    def shared(self) -> Shared:
+        """What it has in common with every other `Thrift` on this database in this process."""
+        return shared_by(self.database.place)
 
     @cached_property
     def valkey(self) -> ValkeyServer | None:
@@ -249,15 +252,16 @@ class Thrift:
 
     def own(self, call: Call) -> None:
         """Until `disown`, doors inside this call add attribution to it and record nothing themselves."""
-        self._owned[call.call_id] = call
+        self.shared.owned[call.call_id] = call
 
     def disown(self, call: Call) -> None:
         """The call has ended."""
-        self._owned.pop(call.call_id, None)
+        self.shared.owned.pop(call.call_id, None)
 
     def open_call(self, call_id: str) -> Call | None:
-        """The owned call with this id."""
-        return self._owned.get(call_id)
+        """The owned call with this id, of any `Thrift` on this database."""
+        call: Call | None = self.shared.owned.get(call_id)
+        return call
 
     @property
     def address(self) -> str | None:
@@ -401,9 +405,20 @@ class Thrift:
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
-        """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
-        erased = self.ledger.erase(user=user)
+        """Forget a user: names, sessions, tags, captured text, cached answers, and who it was in budgets. Amounts stay.
+
+        An SQLite file is written anew, so that neither it nor its log holds what was deleted; other writers wait meanwhile, about a second
+        for 100 MB. PostgreSQL's files hold it until the tables are vacuumed, Valkey's until it rewrites them, and backups until you
+        delete them. A call that is under way is recorded when it ends, with the name. Returns how many rows changed, by kind.
+
+        Raises:
+            StorageError: the database or the server cannot be written. Erasing again goes on where it stopped.
+        """
+        windows = self.budgets.erase(user=user, names=self.ledger.names_only_of(user=user))
+        erased = {**self.ledger.erase(user=user), "budget_windows": windows}
         erased["cache_entries"] = self.invalidate(scope={"user": user})
+        if not self.database.overwrite_deleted():
+            logger.warning("another process reads %s: what was erased is in its write-ahead log until that is reset", self.database.url)
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:
@@ -414,29 +429,18 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        from llmthrift_core.insight.health import all_alerts, status_of
+        from llmthrift_core.insight.health import health_of
 
-        ledger, budgets, cache = self.ledger.health(), self.budgets.health(), self.cache.health()
-        keepers, others = self._parts.keepers, self._parts.others
-        semantic, routing = [part.health() for part in keepers], [part.health() for part in others]
-        sources = [
-            ("cache", self.cache.alerts),
-            *(("cache", part.alerts) for part in keepers),
-            *(("ledger", part.alerts) for part in others),
-        ]
-        return {
-            "status": status_of(ledger, budgets, (cache, *semantic, *routing), self._failures),
-            "observing": is_observing(),
-            "database": self.database.url,
-            "valkey": None if self.valkey is None else self.valkey.url,
-            "ledger": ledger,
-            "budgets": budgets,
-            "cache": cache,
-            "semantic": semantic,
-            "routing": routing,
-            "alerts": all_alerts(sources, self.database, now_us=self.now_us()),
-            "failures": dict(self._failures),
-        }
+        found = health_of(
+            self.database,
+            self._parts,
+            self.cache,
+            ledger=self.ledger.health(),
+            budgets=self.budgets.health(),
+            failures=self._failures,
+            now_us=self.now_us(),
+        )
+        return {**found, "observing": is_observing(), "valkey": None if self.valkey is None else self.valkey.url}
 
     # --- life ---
 

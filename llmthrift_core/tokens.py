@@ -11,13 +11,14 @@ import logging
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llmthrift_core.forks import ForkedLock
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -121,7 +122,7 @@ def is_loaded(model: str | None = None) -> bool:
 
 
 _loaded: dict[str, Encoding | None] = {}
-_loading = threading.Lock()
+_loading = ForkedLock()
 
 
 def _encoding(name: str) -> Encoding | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
-    """Whether the run that is starting will look into a ThriftCache of this Thrift, so that a free hit must not be refused.
+    """Whether the run that is starting will look into a ThriftCache of this database, so that a free hit must not be refused.
 
     Args:
         caller: the frame that starts it. A stream asks no cache; in doubt the answer is no, and the call is refused at its start.
@@ -23,7 +23,7 @@ def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
     if caller is None or caller.f_code.co_name not in ("generate", "agenerate"):
         return False
     cache = _cache_of(caller.f_locals.get("self"))
-    return isinstance(cache, ThriftCache) and cache.thrift is thrift
+    return isinstance(cache, ThriftCache) and cache.thrift.shared is thrift.shared
 
 
 def text_of_event(event: Mapping[str, Any]) -> str:

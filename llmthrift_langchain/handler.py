@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -19,19 +18,20 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
 from llmthrift_core.errors import BudgetError, StorageError
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
+from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
-from llmthrift_langchain.lineage import Attempt, continued, note_answered, note_failed, root_of
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.one_request import RunsOfRequest
 from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
 from llmthrift_langchain.response import count_input, response_of_result
-from llmthrift_langchain.run_follower import RunFollower
+from llmthrift_langchain.run_follower import RunFollower, follow_runs
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
@@ -52,7 +52,7 @@ class ThriftCallbackHandler(RunFollower):
     One call is one row, in every combination of handler, cache and router. Works with invoke, batch, streams and their async forms.
     It never raises into a run: what goes wrong is logged and counted in `thrift.health()`. Only with `enforce` it raises
     BudgetExceededError, and StorageError where budgets cannot be reached: before the model is called, and in a stream that outgrows
-    its budget. Under a ThriftCache of the same Thrift a cached answer is still served; a stream asks no cache, so it is refused.
+    its budget. Under a ThriftCache of the same database a cached answer is still served; a stream asks no cache, so it is refused.
 
     Args:
         thrift: where to record.
@@ -107,7 +107,8 @@ class ThriftCallbackHandler(RunFollower):
         self._runs: dict[int, OpenRun] = {}  # by the number of the run's id, which itself must not be kept: see `endings`
         self._awaited: WeakKeyDictionary[asyncio.Task[Any], list[Watch]] = WeakKeyDictionary()
         self._requests: dict[int, RunsOfRequest] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
+        follow_runs()  # given to a model alone, this handler hears of no run around it
 
     # --- model runs ---
 
@@ -251,8 +252,8 @@ class ThriftCallbackHandler(RunFollower):
         thrift = self.thrift
         metadata = metadata or {}
         if parent_run_id is None:
-            parent_run_id = self._lineage.surrounding()
-        trace_id = root_of(parent_run_id)
+            parent_run_id = lineage.surrounding()
+        trace_id = lineage.root_of(parent_run_id)
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
             outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)
@@ -294,12 +295,9 @@ class ThriftCallbackHandler(RunFollower):
         if bounds is None or asks_cache:
             request.counted_input = partial(_counted, messages, prompt, request.model, limits)
             request.max_output_tokens = lambda tier: max_output_tokens(limits)
-        if parent is not None:
-            earlier = self._lineage.continues(parent_run_id)
-            elsewhere = continued(thrift, parent_run_id, run_id.int)
-            if (earlier := earlier or elsewhere) is not None:
-                request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
-                request.attempt_reason = earlier.followed_by(request.model)
+        if (earlier := lineage.continues(thrift.shared, run_id.int, parent_run_id)) is not None:
+            request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
+            request.attempt_reason = earlier.followed_by(request.model)
         run = OpenRun(
             thrift=thrift,
             run_id=run_id.int,
@@ -337,9 +335,8 @@ class ThriftCallbackHandler(RunFollower):
         try:
             run.unwatch()
             forget(run)
-            attempt = Attempt(run.call.call_id, run.call.attempts, run.call.model)
-            self._lineage.failed(attempt, run.parent_id)
-            note_failed(self.thrift, run.parent_id, attempt)
+            attempt = lineage.Attempt(run.run_id, run.call.call_id, run.call.attempts, run.call.model)
+            lineage.failed(self.thrift.shared, attempt, run.parent_id)
             if not generations and run.pieces:
                 generations = [ChatGeneration(message=AIMessage("".join(run.pieces)))]
             answered = generations and (run.call.first_token is not None or generations[0].text)
@@ -366,15 +363,15 @@ class ThriftCallbackHandler(RunFollower):
     def _end(self, run: OpenRun, response: LLMResult) -> None:
         generations = response.generations[0] if response.generations else []
         call = run.call
-        note_answered(self.thrift, run.parent_id)
+        lineage.answered(self.thrift.shared, run.parent_id)
         if call.hit is not None:
             call.finish_hit()
-        elif generations and (mark_of(generations[0]) is not None or self.thrift.recorded.take(generations[0])):
+        elif generations and (mark_of(generations[0]) is not None or self.thrift.shared.recorded.take(generations[0])):
             call.abandon()  # a cache that could not see this run has recorded the call
             self._leave_request(run)
         else:
             if not run.is_chat and generations:
-                self.thrift.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
+                self.thrift.shared.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
             if run.together is None:
                 call.finish(response_of_result(run, generations, response.llm_output))
                 return
@@ -406,7 +403,7 @@ class _ProcessHandler(ThriftCallbackHandler):
     """The one handler of a process that was started with LLMTHRIFT_METER=1."""
 
     _instance: _ProcessHandler | None = None
-    _creation = threading.Lock()
+    _creation = ForkedLock()
 
     def __new__(cls) -> _ProcessHandler:
         with cls._creation:

@@ -126,7 +126,7 @@ def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
     is_over = batch is None or batch.is_whole or not any(each.call.is_open for each in batch.runs)
-    if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift.shared is not run.thrift.shared:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)
@@ -139,7 +139,7 @@ def take(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | None:
     if batch is None:
         return None
     for run in batch.runs:
-        if run.thrift is thrift and not run.looked_up and run.messages is not None and _same(run.messages, fields):
+        if run.thrift.shared is thrift.shared and not run.looked_up and run.messages is not None and _same(run.messages, fields):
             run.looked_up = True
             return run
     return None
@@ -151,7 +151,13 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
     if batch is None:
         return None
     for run in batch.runs:
-        if run.thrift is thrift and run.looked_up and run.call.is_open and run.messages is not None and _same(run.messages, fields):
+        if (
+            run.thrift.shared is thrift.shared
+            and run.looked_up
+            and run.call.is_open
+            and run.messages is not None
+            and _same(run.messages, fields)
+        ):
             return run
     return None
 
@@ -159,7 +165,7 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
 def announced(thrift: Thrift) -> list[OpenRun]:
     """The announced runs that have not ended."""
     batch = _announced.get()
-    return [] if batch is None else [run for run in batch.runs if run.thrift is thrift and run.call.is_open]
+    return [] if batch is None else [run for run in batch.runs if run.thrift.shared is thrift.shared and run.call.is_open]
 
 
 def withdraw(thrift: Thrift) -> list[OpenRun]:

@@ -26,11 +26,11 @@ from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.enforcement import text_of_event
-from llmthrift_langchain.lineage import Attempt, continued, note_answered, note_failed, root_of
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.reported import ChunkListener, take_report
@@ -95,13 +95,16 @@ class RoutedCall(DoorCall[AIMessage]):
         tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
-        self._run_id = run_id
+        self._run_id, self._first_run_id = run_id, run_id.int
         parent = _parent_of(config)
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in router.tiers.values())
+        self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
             request_id=str(run_id),
             run_id=str(run_id),
-            trace_id=str(root_of(parent) or parent or run_id),
+            trace_id=str(lineage.root_of(parent) or parent or run_id),
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
@@ -119,13 +122,29 @@ class RoutedCall(DoorCall[AIMessage]):
             may_clamp=True,
         )
         self._streamed_chars = 0
-        # `with_retry` and `with_fallbacks` call again under the same parent.
-        self._parent, self._asks = parent, ", ".join(tier.name for tier in router.tiers.values())
-        if (earlier := continued(self._thrift, parent, run_id.int)) is not None:
-            self.request.call_id, self.request.attempt = earlier.call_id, earlier.attempt + 1
-            self.request.attempt_reason = earlier.followed_by(self._asks)
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
         self._reported = UsageOfChunks()
+
+    # --- life ---
+
+    def begin(self) -> None:
+        """As `DoorCall.begin`; what repeats a call that has failed is its next attempt."""
+        if self._call is None and (earlier := lineage.continues(self._thrift.shared, self._first_run_id, self._beside)) is not None:
+            self._earlier, request = earlier, self.request
+            request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
+            request.attempt_reason = earlier.followed_by(self._asks)
+        super().begin()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """As `DoorCall.close`; a call that failed may be repeated by what runs beside it."""
+        super().close(error)
+        if error is None or isinstance(error, GeneratorExit) or (self._call is not None and self._call.hit is not None):
+            return
+        ended = self._earlier
+        if self._call is not None:  # else it was refused
+            ended = lineage.Attempt(self._first_run_id, self._call.call_id, self._call.attempts, self._asks)
+        if ended is not None:
+            lineage.failed(self._thrift.shared, ended, self._beside)
 
     # --- attempts ---
 
@@ -198,17 +217,10 @@ class RoutedCall(DoorCall[AIMessage]):
         partial = None if message is None else self._response_of(message, storable=False, is_broken=True)
         call.fail(error, partial)
 
-    def failed(self, error: BaseException) -> bool:
-        """As DoorCall's. Where no model is left to try, a runnable around this one may try again."""
-        goes_on = super().failed(error)
-        if not goes_on:
-            note_failed(self._thrift, self._parent, Attempt(self.call.call_id, self.call.attempts, self._asks))
-        return goes_on
-
     # --- what the steps ask for ---
 
     def _is_answered(self) -> None:
-        note_answered(self._thrift, self._parent)
+        lineage.answered(self._thrift.shared, self._beside)
 
     def _after(self, error: BaseException) -> str | None:
         return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
@@ -371,7 +383,7 @@ class Finisher(_Pumped, BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
         self._broke().broken_off(error)
-        self._routed.close()
+        self._routed.close(error)
 
 
 class AsyncFinisher(_Pumped, AsyncCallbackHandler):
@@ -396,7 +408,7 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
     async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """As `Finisher.on_llm_error`."""
         await abreak_off(self._broke(), error)
-        await aclose(self._routed, None)
+        await aclose(self._routed, error)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from decimal import Decimal
 from functools import lru_cache
@@ -272,6 +272,19 @@ class Budgets:
         return self._settlements.close()
 
     # --- looking ---
+
+    def erase(self, *, user: str, names: Mapping[str, Set[str]] | None = None) -> int:
+        """Forget a user's name, sessions and tags in windows and holds, where the amounts stay. Returns how many windows there were.
+
+        A budget that names the user itself, as match={"user": ...} does, is configuration, and stays until it is removed.
+
+        Args:
+            names: values that are nobody else's, by attribute or tag, to be forgotten where no user is named, such as {"session": {"s1"}}.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        return self._store.erase(user, names or {})
 
     def status(self, scope: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """What is left: one row per budget, spender and unit in the windows of now.

@@ -6,11 +6,12 @@ Windows are taken in a fixed order, so that two processes cannot wait for each o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from sqlalchemy import select
 
+from llmthrift_core.budgets.erasure import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,
@@ -134,6 +135,18 @@ class SqlBudgets:
             for state in ("settled", "released", "expired"):
                 transaction.execute(sql.FORGET_ENDED, (state, now_us - ENDED_KEPT_US))
             transaction.execute(sql.FORGET_WINDOWS, (now_us - WINDOW_KEPT_US,))
+
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds; amounts stay. Returns how many windows there were."""
+        erasure = Erasure(user, names)
+        with self._database.transaction() as transaction:
+            for hold_id, parts in transaction.fetch_all(sql.PARTS_OF_HOLDS):
+                if (renamed := erasure.of_parts(json.loads(parts))) is not None:
+                    transaction.execute(sql.RENAME_PARTS, (_encode(renamed), hold_id))
+            keys = transaction.fetch_all(sql.KEYS_OF_WINDOWS)
+            found = [(name, *key) for key in keys if (name := erasure.of_scope(key[1])) is not None]
+            transaction.executemany(sql.RENAME_WINDOW, found)
+        return len(found)
 
     # --- looking ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final, Literal, NamedTuple, Protocol
 
 from llmthrift_core.moments import DAY_US
@@ -144,6 +144,13 @@ class BudgetStore(Protocol):
 
     def forget(self, now_us: int) -> None:
         """Drop what nobody can ask for any more: holds that ended a day ago, and windows that closed a day before those."""
+        ...
+
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds, once and for all; amounts stay. Returns how many windows there were.
+
+        `names` are further values that tell of nobody else, by attribute or tag.
+        """
         ...
 
     def window(self, part: Part) -> tuple[Amounts, Amounts]:

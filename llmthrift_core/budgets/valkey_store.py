@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, TypeVar
 
+from llmthrift_core.budgets.erasure import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,
@@ -135,6 +136,24 @@ class ValkeyBudgets:
         names = [name.decode() for name in self._server.members(f"{lua.PREFIX}budgets")]
         if names:
             self._server.ask_many(("ZREMRANGEBYSCORE", f"{lua.PREFIX}starts:{name}", "-inf", before) for name in names)
+
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds; amounts stay. Returns how many windows there were."""
+        erasure = Erasure(user, names)
+        scopes: set[str] = set()
+        for name in self._server.members(f"{lua.PREFIX}budgets"):
+            for start in self._server.ask("ZRANGE", f"{lua.PREFIX}starts:{name.decode()}", 0, -1):
+                scopes.update(scope.decode() for scope in self._server.members(_key("spenders", name.decode(), start.decode())))
+        ended: list[str] = []  # of which there is no list
+        prefix = f"{lua.PREFIX}hold:"
+        for batch in _batches(self._server.keys(f"{prefix}*")):
+            ids = [key.decode().removeprefix(prefix) for key in batch]
+            for hold_id, parts in zip(ids, self._server.ask_many(("HGET", prefix + hold_id, "parts") for hold_id in ids), strict=True):
+                if parts is not None and erasure.of_parts(found := json.loads(parts)) is not None:
+                    ended.append(hold_id)
+                    scopes.update(scope for _, scope, _ in found)
+        renamed = [name for scope in scopes if (new := erasure.of_scope(scope)) is not None for name in (scope, new)]
+        return int(self._server.run(lua.RENAME, _encode(ended), *renamed)) if renamed else 0
 
     # --- looking ---
 

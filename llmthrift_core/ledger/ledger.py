@@ -15,14 +15,16 @@ from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, curr
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
+from llmthrift_core.ledger.belonging import Names, names_only_of
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
+from llmthrift_core.ledger.repair import MOST, clean_name
 from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
-from llmthrift_core.money import to_nano_usd
+from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 
@@ -184,7 +186,7 @@ class Ledger:
         """Store the text of a call, redacted. Never raises."""
         prompt, answer = self._redacted(prompt), self._redacted(answer)
         if prompt is not None or answer is not None:
-            self._writer.put(Capture(request_id, at_us, user, prompt, answer))
+            self._writer.put(Capture(request_id, at_us, None if user is None else clean_name(user), prompt, answer))
 
     def record_cost(
         self,
@@ -214,7 +216,7 @@ class Ledger:
             The request id.
 
         Raises:
-            ConfigurationError: `usd` is not a finite amount, or `at` no time.
+            ConfigurationError: `usd` is not a finite amount, or more than an entry can hold, or `at` no time.
             TypeError: `kind` is missing.
         """
         if not isinstance(kind, str) or not kind:
@@ -222,7 +224,10 @@ class Ledger:
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
         who = _attribution(given, tags)
         request_id = request_id or request_ids.new_request_id()
-        self._writer.put(OtherCost(request_id, self._at_us(at), kind, to_nano_usd(usd), who))
+        nano_usd = to_nano_usd(usd)
+        if abs(nano_usd) > MOST:
+            raise ConfigurationError(f"{usd} US dollars are more than one entry can hold, {to_usd(MOST):,.0f}; record it in parts")
+        self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who))
         return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
@@ -235,7 +240,11 @@ class Ledger:
         Raises:
             ConfigurationError: quality is not from 0 to 1.
         """
-        if not 0 <= quality <= 1:
+        try:
+            is_share = 0 <= quality <= 1
+        except TypeError:
+            is_share = False
+        if not is_share:
             raise ConfigurationError(f"quality must be from 0 to 1, not {quality!r}")
         self._writer.put(Feedback(request_id, self._at_us(None), round(quality * 1_000_000), source, self._redacted(comment)))
 
@@ -263,6 +272,7 @@ class Ledger:
         """
         self.catch_up()
         given = {"request_id": request_id, "model": model, "user": user, "feature": feature, "session": session, "run": run}
+        stored = {name: clean_name(value) for name, value in given.items() if value is not None}
         with self._database.read() as connection:
             return read_calls(
                 connection,
@@ -270,7 +280,7 @@ class Ledger:
                 until_us=None if until is None else to_us(until),
                 limit=limit,
                 order=order,
-                equal={name: value for name, value in given.items() if value is not None},
+                equal=stored,
             )
 
     def output_sizes(self, model: str, *, feature: str | None, most: int) -> list[int]:
@@ -323,6 +333,15 @@ class Ledger:
         self.flush()
         return retention.prune(self._database, before_us=to_us(older_than))
 
+    def names_only_of(self, *, user: str) -> Names:
+        """The sessions, runs and tags of a user's rows that nobody else's row has, by attribute or tag. Reads all rows.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        return names_only_of(self._database, clean_name(user))
+
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, runs, tags and captured text go, amounts stay.
 
@@ -336,7 +355,7 @@ class Ledger:
         if not isinstance(user, str) or not user:
             raise ConfigurationError(f"user must be a non-empty string, not {user!r}")
         self.flush()
-        return erasure.erase(self._database, user=user)
+        return erasure.erase(self._database, user=clean_name(user))
 
     def flush(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
         """Commit what was recorded so far. False when that was not possible in time."""

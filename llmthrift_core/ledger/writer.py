@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import threading
 import time
@@ -16,6 +15,7 @@ from llmthrift_core.errors import RowRejectedError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.ledger.batch import Outcome
 from llmthrift_core.ledger.entries import Entry
+from llmthrift_core.ledger.exits import Exits
 from llmthrift_core.ledger.repair import repair
 from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.storage.faults import ClosedError
@@ -37,7 +37,6 @@ _ROOM_SECONDS: Final = 0.1
 _TURN_SECONDS: Final = 10.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
-_EXIT_SECONDS: Final = 10.0
 _LOG_EVERY_SECONDS: Final = 10.0
 
 
@@ -75,6 +74,7 @@ class Writer:
         self._closed = False
         self._start_empty()
         _writers.add(self)
+        _exits.watch()
         renew_after_fork(self)
         if spool is not None and spool.waits:
             self._wake_up()
@@ -184,6 +184,7 @@ class Writer:
     # --- the thread ---
 
     def _wake_up(self) -> None:
+        _exits.watch()
         with self._starting:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="llmthrift-ledger", daemon=True)
@@ -327,17 +328,19 @@ class Writer:
             self._spool.after_fork()
         self._start_empty()
 
-    def _at_exit(self) -> None:
-        self.flush(_EXIT_SECONDS)
-        self._sync = True  # what other exit handlers record has no thread any more
+    def finish(self, timeout_seconds: float) -> None:
+        """The process ends: commit what is queued, and from now on whatever is put, since no thread may be left to do so."""
+        self.flush(timeout_seconds)
+        self._sync = True
 
 
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
-def _at_exit() -> None:
+def _finish_all(timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
     for writer in list(_writers):
-        writer._at_exit()
+        writer.finish(max(0.0, deadline - time.monotonic()))
 
 
-atexit.register(_at_exit)
+_exits = Exits(_finish_all)

@@ -8,7 +8,6 @@ no price but an override.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.pricing.aliases import snapshot_of
 from llmthrift_core.pricing.compiled import CompiledPrice
@@ -89,7 +89,7 @@ class PriceCatalog:
             raise ConfigurationError(f'sources may hold "genai-prices" and "litellm", not {unknown[0]!r}')
         self._clock = clock or time.time
         self._source_names = tuple(sources)
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
         self._overrides = load_overrides(overrides) if overrides is not None else []
         self._state = _State(OverrideBook(self._overrides))
 

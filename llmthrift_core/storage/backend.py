@@ -68,4 +68,9 @@ class Backend(Protocol):
         """After a fork, in the parent."""
         ...
 
+    def overwrite_deleted(self) -> bool:
+        """Leave nothing of what was deleted in the database's files, as far as that can be done from here. False where others kept it
+        from being done."""
+        ...
+
     def close(self) -> None: ...

@@ -202,6 +202,43 @@ end
 return ended
 """,
 )
+# kept ids of holds as JSON, then old and new scope, in turn. Renames them in holds and windows. Returns how many windows there were.
+RENAME: Final = Script(
+    _WORDS,
+    """
+local new = {}
+for i = 2, #ARGV, 2 do new[ARGV[i]] = ARGV[i + 1] end
+local ids = redis.call('ZRANGE', P .. 'held', 0, -1)
+for _, id in ipairs(cjson.decode(ARGV[1])) do ids[#ids + 1] = id end
+for _, id in ipairs(ids) do
+  local key = P .. 'hold:' .. id
+  local parts = redis.call('HGET', key, 'parts')
+  if parts then
+    local found, changed = cjson.decode(parts), false
+    for _, part in ipairs(found) do
+      if new[part[2]] then part[2], changed = new[part[2]], true end
+    end
+    if changed then redis.call('HSET', key, 'parts', cjson.encode(found)) end
+  end
+end
+local renamed = 0
+for _, budget in ipairs(redis.call('SMEMBERS', P .. 'budgets')) do
+  for _, start in ipairs(redis.call('ZRANGE', P .. 'starts:' .. budget, 0, -1)) do
+    local spenders = key_of('spenders', budget, start)
+    for old, name in pairs(new) do
+      if redis.call('SREM', spenders, old) == 1 then
+        redis.call('SADD', spenders, name)
+        if redis.call('EXISTS', window_of(budget, start, old)) == 1 then
+          redis.call('RENAME', window_of(budget, start, old), window_of(budget, start, name))
+          renamed = renamed + 1
+        end
+      end
+    end
+  end
+end
+return renamed
+""",
+)
 # budget, scope, start_us, per mille. Returns 1 if that is more than was told before.
 MARK_ALERTED: Final = Script(
     _WORDS,

@@ -165,6 +165,15 @@ PUT_BUDGET: Final = Statement(
 )
 REMOVE_BUDGET: Final = Statement(delete(budgets).where(_budget.name == bindparam("name")))
 REMOVE_WINDOWS: Final = Statement(delete(budget_windows).where(_window.budget == bindparam("name")))
+# Forgetting a user. Holds are locked first, so that no settlement looks for a window under its old name.
+PARTS_OF_HOLDS: Final = Statement(select(_hold.id, _hold.parts).with_for_update())
+RENAME_PARTS: Final = Statement(update(budget_holds).values(parts=bindparam("parts")).where(_hold.id == bindparam("of_id")))
+KEYS_OF_WINDOWS: Final = Statement(select(_window.budget, _window.scope, _window.start_us))
+RENAME_WINDOW: Final = Statement(
+    update(budget_windows)
+    .values(scope=bindparam("scope"))
+    .where(_window.budget == bindparam("of_budget"), _window.scope == bindparam("of_scope"), _window.start_us == bindparam("of_start_us"))
+)
 GET_WINDOW: Final = Statement(
     select(
         _window.spent_nano_usd,

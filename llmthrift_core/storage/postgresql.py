@@ -231,6 +231,10 @@ class PostgreSQLBackend:
     def release_writes(self) -> None:
         """Nothing."""
 
+    def overwrite_deleted(self) -> bool:
+        """Nothing: what was deleted is the server's to overwrite, by (auto)vacuum, and its archived log's owner's to delete."""
+        return True
+
     def close(self) -> None:
         self._closed = True
         self._hot.dispose()

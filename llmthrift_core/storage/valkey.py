@@ -100,6 +100,11 @@ class ValkeyServer:
         with self._as_storage_errors():
             yield from self._client.sscan_iter(key, count=1000)
 
+    def keys(self, pattern: str) -> Iterator[bytes]:
+        """The keys that fit a pattern, a batch at a time; one that is there all the while comes at least once."""
+        with self._as_storage_errors():
+            yield from self._client.scan_iter(pattern, count=1000)
+
     def scored(self, key: str) -> Iterator[tuple[bytes, float]]:
         """The members of a sorted set with their scores, in no order, a batch at a time."""
         seen: set[bytes] = set()
