@@ -18,6 +18,7 @@ from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
+from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
@@ -32,6 +33,8 @@ from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.budgets.holding import Waits
+    from llmthrift_core.budgets.output import StreamedText
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.semantic.hit import SemanticHit
     from llmthrift_core.routing import RouteDecision
@@ -49,13 +52,13 @@ class Call:
         answer: what the adapter decoded of the hit: its own objects, made for this call alone.
         semantic_hit: how the hit was found by meaning; None for an exact one.
         decision: what the routing policy decided, or None.
-        waiting: an identical request is under way; wait for its end, then `resume`.
+        waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
         tier: the tier whose model is to be called; None without routing.
         confidence: of the routing policy in the answer of the attempt under way, 0 to 1; None where it did not look at it.
     """
 
     __slots__ = (
-        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift",
+        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift", "_turn",
         "answer", "call_id", "confidence", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
     )  # fmt: skip
 
@@ -68,7 +71,7 @@ class Call:
         self.answer: Any = None
         self.semantic_hit: SemanticHit | None = None
         self.decision: RouteDecision | None = None
-        self.waiting: Waiting | None = None
+        self.waiting: Waiting | Turn | None = None
         self.tier: str | None = None
         self.confidence: float | None = None
         self.first_token: float | None = None
@@ -79,6 +82,7 @@ class Call:
         self._observed_hit = False
         self._flight: Flight | None = None
         self._hold: Hold | None = None
+        self._turn: Turn | None = None
 
     @property
     def hit_kind(self) -> Literal["exact", "semantic"]:
@@ -115,23 +119,15 @@ class Call:
             BudgetExceededError: a budget refuses the call.
         """
         self.waiting = None
-        use = self.request.cache
-        if use is not None and use.mode == "on" and self.look_up(use) is not None:
-            self._leave_flight()
+        if self._turn is None and not self._may_call():
             return self
-        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
-            joined = self._thrift.cache.flights.join(use.key, use.caller)
-            if isinstance(joined, Waiting):
-                self.waiting = joined
-                return self
-            self._flight = joined
-            # The leader before us may have stored its answer since we looked.
-            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
-                self._leave_flight()
-                return self
         try:
-            self._route()
-            self.reserve()
+            if self._turn is None:
+                self._route()
+            self.reserve(waits=self.request.waits)
+        except RoomAwaited as full:
+            self.waiting = self._turn = full.turn
+            return self
         except BaseException:
             self._leave_flight()
             self.is_open = False
@@ -139,6 +135,24 @@ class Call:
         if self.decision is not None and self.decision.explored:  # and no budget has taken another tier
             self.request.attribution = EXPLORED.over(self.request.attribution)
         return self
+
+    def _may_call(self) -> bool:
+        """Whether a model is to be called: the cache has no answer, and no identical request is waited for."""
+        use = self.request.cache
+        if use is not None and use.mode == "on" and self.look_up(use) is not None:
+            self._leave_flight()
+            return False
+        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
+            joined = self._thrift.cache.flights.join(use.key, use.caller)
+            if isinstance(joined, Waiting):
+                self.waiting = joined
+                return False
+            self._flight = joined
+            # The leader before us may have stored its answer since we looked.
+            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
+                self._leave_flight()
+                return False
+        return True
 
     def look_up(self, use: CacheUse) -> Entry | None:
         """The live entry for this request, or None. In observe mode a hit is noted for the ledger and not served."""
@@ -173,34 +187,37 @@ class Call:
         self._model, self._provider = route.models[self.tier]
         self.request.attribution = with_configuration(self.request.attribution, route)
 
-    def reserve(self) -> None:
+    def reserve(self, *, waits: Waits = "here") -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
 
         Raises:
             BudgetExceededError: a budget refuses it.
         """
-        self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True)
+        self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True, waits=waits)
 
-    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool) -> Hold | None:
-        if self.request.input_tokens is None or is_observing():
+    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
+        if self.request.outgoing is None or is_observing():
             return None
         needed = self._needed(tier, model, provider)
+        budgets, turn = self._thrift.budgets, self._turn
+        self._turn = None
         try:
-            return self._thrift.budgets.hold(**needed)
+            return budgets.hold(**needed, turn=turn, waits=waits)
         except BudgetExceededError as refused:
             hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
-            if hold is None and self.request.may_clamp:
-                hold = self._thrift.budgets.hold_for_shorter(**needed)
+            if hold is None:
+                hold = budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)
             if hold is None:
                 raise
             return hold
 
     def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
         request = self.request
+        count = request.outgoing or request.metered
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
             "provider": self._thrift.prices.seller(model, provider),
-            "input_tokens": request.input_tokens,
+            "outgoing": None if count is None else partial(count, tier),
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
 
@@ -213,7 +230,7 @@ class Call:
         for cheaper in reversed(names[: names.index(tier)]):
             model, provider = route.models[cheaper]
             try:
-                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider))
+                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider), waits="no")
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
@@ -250,7 +267,8 @@ class Call:
         Raises:
             BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
-        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False)
+        waits: Waits = "here" if self.request.waits == "here" else "no"  # whoever waits outside does so before the first attempt
+        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False, waits=waits)
         self._record_ended(error, rejected, is_followed=True)
         self._hold = following
         self.tier, self._model, self._provider = tier, model, provider
@@ -259,7 +277,7 @@ class Call:
         self._started_us, self._started = self._thrift.now_us(), perf_counter()
         self.first_token = self.confidence = None
         if rejected is None:
-            self.reserve()
+            self.reserve(waits=waits)
 
     def note_route(self, reason: str) -> None:
         """Say more of why this model answers."""
@@ -289,6 +307,20 @@ class Call:
         if self._hold is not None:
             self._hold.cover(output_tokens)
 
+    @property
+    def covered_tokens(self) -> int:
+        """A stream of so many tokens needs no more than was set aside."""
+        return 0 if self._hold is None else self._hold.covered_tokens
+
+    def grew(self, streamed: StreamedText) -> None:
+        """A stream goes on: grow its hold if more has come than was set aside for it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self._hold is not None and streamed.at_most > self._hold.covered_tokens:
+            self.extend(streamed.tokens())
+
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
         self.request.attribution = self.request.attribution.over(attribution)
@@ -305,6 +337,7 @@ class Call:
         record = None
         try:
             record, usage = self._taken(response)
+            self._note(record)
             self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
             self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
@@ -431,9 +464,8 @@ class Call:
         is_rejected = is_followed and response is not None
         is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
         if is_unseen := is_unanswered and response is None:
-            count = self.request.input_tokens or self.request.counted_input
             needed = self._needed(self.tier, self._model, self._provider)
-            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, count, needed))
+            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, needed))
         if response is None:
             record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
@@ -444,6 +476,7 @@ class Call:
         record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
+        self._note(record)
         self._thrift.ledger.append(record)
         self._capture(record, response)
         self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
@@ -488,12 +521,33 @@ class Call:
         except Exception as second:
             self._thrift.note_failure("budgets", second)
 
+    def _note(self, record: CallRecord) -> None:
+        """Let budgets that only warn know what a call took, through a door that asks no budget."""
+        if self.request.outgoing is not None or is_observing():
+            return
+        if isinstance(record, LateRecord) and (fill := record.fill) is not None:
+
+            def fill_and_tell(late: CallRecord) -> None:
+                fill(late)  # what it took is known when it is written
+                self._tell(late)
+
+            record.fill = fill_and_tell
+        else:
+            self._tell(record)
+
+    def _tell(self, record: CallRecord) -> None:
+        scope, tokens = Scope(self.request.attribution, self._model, self.request.trace_id), record.input_tokens + record.output_tokens
+        self._thrift.budgets.note(scope, nano_usd=record.cost_nano_usd or 0, tokens=tokens, at_us=record.at_us)
+
     def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         if self._hold is not None:
             self._hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
             self._hold = None
 
     def _leave_flight(self) -> None:
+        if self._turn is not None:
+            self._turn.leave()
+            self._turn = None
         if self._flight is not None:
             self._flight.done()
             self._flight = None

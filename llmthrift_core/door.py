@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -18,7 +19,7 @@ from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
 from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.routing.unfailing import reviewed
-from llmthrift_core.settings import is_observing
+from llmthrift_core.settings import is_disabled, is_observing
 
 if TYPE_CHECKING:
     from llmthrift_core.call import Call
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 """An answer as the framework has it."""
+Begun = TypeVar("Begun")
 
 
 class DoorCall(ABC, Generic[Answer]):
@@ -277,7 +279,8 @@ def begin(driven: DoorCall[Any]) -> None:
 
 
 async def abegin(driven: DoorCall[Any]) -> None:
-    """As `begin`; the database is used off the event loop."""
+    """As `begin`; the database is used off the event loop, and what is waited for takes no thread."""
+    driven.request.waits = "outside"
     while True:
         if driven.is_quick:
             driven.begin()
@@ -287,6 +290,13 @@ async def abegin(driven: DoorCall[Any]) -> None:
         if waiting is None:
             return
         await waiting.wait_async()
+
+
+async def begin_off_loop(thrift: Thrift, begin_call: Callable[[], Begun]) -> Begun:
+    """What begins a call by itself, off the event loop: in a thread of its own where it may wait there for room in a budget."""
+    if not is_disabled() and thrift.budgets.may_wait:
+        return await in_own_thread(begin_call)
+    return await asyncio.to_thread(begin_call)
 
 
 async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out: bool = False) -> bool:

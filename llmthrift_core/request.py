@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.ledger.record import CallRecord
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
     from llmthrift_core.usage import Usage
 
@@ -134,10 +135,12 @@ class Request:
         model: the model's name as the application gave it; "" while only a router knows.
         provider: who serves it, or None.
         request_id: identifies the call for ever: the same id is recorded once.
-        input_tokens: counts the input for a budget's reservation. None: this door does not enforce budgets.
-        counted_input: counts the input for the row of a call that was sent and not answered, where `input_tokens` is None.
-        max_output_tokens: the longest answer that the call itself allows with a tier's model (None without routing), or None.
+        outgoing: counts what is sent to a tier's model (None without routing), for a budget's reservation. None: this door does not
+            enforce budgets.
+        metered: the same for the row of a call that was sent and not answered, where `outgoing` is None.
+        max_output_tokens: the longest of the answers that the call itself allows with a tier's model, or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
+        waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
     """
 
     model: str = ""
@@ -154,10 +157,11 @@ class Request:
     prompt: PromptFeatures | None = None
     cache: CacheUse | None = None
     route: RouteUse | None = None
-    input_tokens: Callable[[], int] | None = None
-    counted_input: Callable[[], int] | None = None
+    outgoing: Callable[[str | None], Outgoing] | None = None
+    metered: Callable[[str | None], Outgoing] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
+    waits: Literal["here", "outside"] = "here"
 
     def describe(self, record: CallRecord) -> None:
         """Let the call's row say which runs it belongs to, and what was asked."""

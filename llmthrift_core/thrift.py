@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from llmthrift_core.budgets.budgets import Budgets
-    from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.cache.store import EntryStore
@@ -177,6 +176,7 @@ class Thrift:
             self.prices,
             durability=self.durability,
             clock=self._clock,
+            store_clock=self._store_clock(None),
             redact=self._redact,
             retention_days=self._retention_days,
             spool=self._spool,
@@ -192,16 +192,17 @@ class Thrift:
     @cached_property
     def budgets(self) -> Budgets:
         """What may be spent."""
-        from llmthrift_core.budgets.budgets import Budgets
-        from llmthrift_core.ledger import request_ids
+        from llmthrift_core.budgets.opening import open_budgets
+        from llmthrift_core.ledger.request_ids import new_request_id
 
-        return Budgets(
-            self._budget_store(),
+        return open_budgets(
+            lambda: self.database,
+            self.valkey,
             self.prices,
-            clock=self._clock,
-            new_id=lambda: request_ids.new_request_id(),
-            recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
-            spool=None if self._spool is None else f"{self._spool}.settlements",
+            lambda: self.ledger,
+            clock=self._store_clock(self.valkey),
+            new_id=new_request_id,
+            spool=self._spool,
         )
 
     @cached_property
@@ -227,14 +228,11 @@ class Thrift:
 
         return SqlEntries(self.database)
 
-    def _budget_store(self) -> BudgetStore:
-        if self.valkey is not None:
-            from llmthrift_core.budgets.valkey_store import ValkeyBudgets
+    def _store_clock(self, valkey: ValkeyServer | None) -> Callable[[], float]:
+        """The clock that was given, else that of the server or the database."""
+        from llmthrift_core.storage.clock import clock_of
 
-            return ValkeyBudgets(self.valkey)
-        from llmthrift_core.budgets.sql_store import SqlBudgets
-
-        return SqlBudgets(self.database)
+        return self._clock if self._options["clock"] is not None else clock_of(self.database, valkey)
 
     def attach(self, part: Part) -> None:
         """A part that was made for this object, such as a semantic cache: it reports in `health`, and is closed with it."""
@@ -366,8 +364,17 @@ class Thrift:
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
-        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""
-        return self.ledger.record_cost(kind, usd, at=at, **attribution)
+        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id.
+
+        Budgets that apply count it as spent, even if it exceeds them.
+        """
+        request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
+        if not is_disabled() and not is_observing():
+            try:
+                self.budgets.spend_cost(request_id, usd, at, attribution)
+            except Exception as error:  # it is recorded
+                self.note_failure("budgets", error)
+        return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
         """Judge an answer: quality from 0 (useless) to 1 (right)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.globals import get_llm_cache
 
@@ -12,6 +12,8 @@ from llmthrift_langchain.cache import ThriftCache
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
+
+_SAID: Final = ("text", "reasoning", "thinking", "args", "partial_json")
 
 
 def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
@@ -31,6 +33,15 @@ def text_of_event(event: Mapping[str, Any]) -> str:
     delta = event.get("delta") if event.get("event") == "content-block-delta" else None
     values = delta.get("fields", delta) if isinstance(delta, Mapping) else {}
     return "".join(value for name in ("text", "reasoning", "args") if isinstance(value := values.get(name), str))
+
+
+def text_of_blocks(content: Sequence[Any]) -> str:
+    """What a piece of a stream that comes as blocks adds to the answer: text, reasoning, or arguments of a tool call."""
+    return "".join(
+        block if isinstance(block, str) else "".join(value for name in _SAID if isinstance(value := block.get(name), str))
+        for block in content
+        if isinstance(block, str | Mapping)
+    )
 
 
 def _cache_of(model: Any) -> Any:

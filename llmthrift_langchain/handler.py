@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, partial
@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
+from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
@@ -25,12 +25,13 @@ from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.endings import Watch
-from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
+from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.one_request import RunsOfRequest
 from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
+from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import count_input, response_of_result
+from llmthrift_langchain.response import response_of_result
 from llmthrift_langchain.run_follower import RunFollower, follow_runs
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
 
 _MOST_OPEN_RUNS = 50_000
@@ -169,8 +171,8 @@ class ThriftCallbackHandler(RunFollower):
             warn_of_unserved_stream(run)
         run.came(chunk)
         if run.call.holds_money:
-            run.streamed_chars += len(token) if isinstance(token, str) else len(str(token))
-            run.call.extend(tokens_of_stream(run.streamed_chars))
+            run.streamed.add(token if isinstance(token, str) else text_of_blocks(token))
+            run.call.grew(run.streamed)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """As `on_llm_new_token`, for streams of version "v3".
@@ -184,8 +186,8 @@ class ThriftCallbackHandler(RunFollower):
         run.call.mark_first_token()
         run.pieces.append(text)  # if the stream breaks off, nobody else tells what had come
         if run.call.holds_money:
-            run.event_chars += len(text)  # many models report the same piece as a token too
-            run.call.extend(tokens_of_stream(run.event_chars))
+            run.events.add(text)  # many models report the same piece as a token too
+            run.call.grew(run.events)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run ended with an answer, from the model or from a cache."""
@@ -287,14 +289,12 @@ class ThriftCallbackHandler(RunFollower):
         request.stream = streams(caller)
         asks_cache = self._enforce and messages is not None and will_ask_cache(caller, thrift)
         limits = options.get("invocation_params") or {}
-        bounds = None
-        if self._enforce:
-            bounds = partial(_counted, messages, prompt, request.model, limits), lambda tier: max_output_tokens(limits)
-            if not asks_cache:
-                request.input_tokens, request.max_output_tokens = bounds
-        if bounds is None or asks_cache:
-            request.counted_input = partial(_counted, messages, prompt, request.model, limits)
-            request.max_output_tokens = lambda tier: max_output_tokens(limits)
+        counted: Callable[[str | None], Outgoing] = partial(_counted, messages, prompt, request.model, limits)
+        if self._enforce and not asks_cache:
+            request.outgoing = counted
+        else:
+            request.metered = counted
+        request.max_output_tokens = lambda tier: max_output_tokens(limits)
         if (earlier := lineage.continues(thrift.shared, run_id.int, parent_run_id)) is not None:
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
             request.attempt_reason = earlier.followed_by(request.model)
@@ -307,7 +307,8 @@ class ThriftCallbackHandler(RunFollower):
             prompt=prompt,
             schema=(options.get("options") or {}).get("ls_structured_output_format"),
             cache_mode=cache_mode_of_metadata(metadata),
-            bounds=bounds if asks_cache else None,
+            bounds=counted if asks_cache else None,
+            parameters=limits,
         )
         if len(self._runs) >= _MOST_OPEN_RUNS:  # the oldest, whose end LangChain never reported
             with suppress(StopIteration, KeyError, RuntimeError):
@@ -382,9 +383,11 @@ class ThriftCallbackHandler(RunFollower):
                 other.call.finish(share)
 
 
-def _counted(messages: Sequence[BaseMessage] | None, prompt: str | None, model: str, limits: Mapping[str, Any]) -> int:
+def _counted(
+    messages: Sequence[BaseMessage] | None, prompt: str | None, model: str, limits: Mapping[str, Any], tier: str | None
+) -> Outgoing:
     asked = (prompt or "") if messages is None else [fields_of(message) for message in messages]
-    return count_input(asked, model, limits)
+    return count_outgoing(asked, model, limits)
 
 
 def _site_of(messages: Sequence[BaseMessage] | None) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -23,6 +24,7 @@ from llmthrift_langchain.reported import take_report
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.one_request import RunsOfRequest
 
@@ -38,8 +40,9 @@ class OpenRun:
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
         cache_mode: the run metadata's "cache".
         looked_up: a cache has been asked.
-        bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
-        streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
+        parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
+        bounds: counts what is sent, for a reservation that waits for the cache to miss; None where it is made.
+        streamed: how much of a stream has come, by its tokens. events: by its events, in version "v3".
         pieces: the answer so far, by its events.
         chunks: what the chunks of a stream reported of their usage; None where none came.
         together: the runs of one request, if it carries several prompts; they share its usage.
@@ -55,14 +58,18 @@ class OpenRun:
     schema: Any = None
     cache_mode: CacheMode | None = None
     looked_up: bool = False
-    bounds: tuple[Callable[[], int], Callable[[str | None], int | None]] | None = None
-    streamed_chars: int = 0
-    event_chars: int = 0
+    bounds: Callable[[str | None], Outgoing] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    streamed: StreamedText = field(init=False, repr=False)
+    events: StreamedText = field(init=False, repr=False)
     pieces: list[str] = field(default_factory=list)
     chunks: UsageOfChunks | None = None
     together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
     watch: Watch | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.streamed, self.events = StreamedText(self.call.model), StreamedText(self.call.model)
 
     @property
     def is_chat(self) -> bool:
@@ -94,7 +101,7 @@ class OpenRun:
         """
         bounds, self.bounds = self.bounds, None
         if bounds is not None:
-            self.call.request.input_tokens, self.call.request.max_output_tokens = bounds
+            self.call.request.outgoing = bounds
             self.call.reserve()
             if not self.call.is_open:  # it was cancelled while this went on, off the event loop
                 self.call.abandon()
@@ -125,7 +132,8 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    is_over = batch is None or batch.is_whole or not any(each.call.is_open for each in batch.runs)
+    # All prompts of a `generate` call begin before the first of them ends: where one has ended, what is announced is of another call.
+    is_over = batch is None or batch.is_whole or not all(each.call.is_open for each in batch.runs)
     if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift.shared is not run.thrift.shared:
         batch = _Batch(batch_size)
         _announced.set(batch)

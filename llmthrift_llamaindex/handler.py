@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -40,9 +39,10 @@ from llmthrift_llamaindex.direct import DirectPredictions
 from llmthrift_llamaindex.emitter import embedding_of_event, llm_of_event
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import system_of
+from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.prompt import asked_question, features_of
-from llmthrift_llamaindex.response import Asked, Pieces, count_input, embedding_usage, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, embedding_usage, response_of
 from llmthrift_llamaindex.runs import around, follow_runs, listeners, run_of
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
 
@@ -64,8 +64,16 @@ class _Open:
     asked: Asked
     provider: str | None
     is_stream: bool
+    parameters: tuple[Mapping[str, Any], ...] = ()
     pieces: Pieces = field(default_factory=Pieces)
     started: float = field(default_factory=time.monotonic)
+
+    def response_of(self, answer: Answer, *, is_broken: bool = False) -> Response:
+        """The response of this call; nothing of it is stored in a cache."""
+        said, pieces = self.parameters, self.pieces
+        return response_of(
+            answer, self.asked, self.call.model, self.provider, storable=False, parameters=said, pieces=pieces, is_broken=is_broken
+        )
 
 
 class ThriftEventHandler(BaseEventHandler):
@@ -221,7 +229,8 @@ class ThriftEventHandler(BaseEventHandler):
         request.trace_id = request.trace_id or event.id_
         request.stream = is_stream
         self._expire()
-        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream)
+        parameters = (event.additional_kwargs, event.model_dict)
+        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream, parameters)
         _inside.set(span)
 
     def _begin_direct(self, llm: Any, asked: Asked, span: str) -> Call:
@@ -242,7 +251,7 @@ class ThriftEventHandler(BaseEventHandler):
             trace_id=trace,
             parent_id=parent,
             prompt=features_of(asked, self.thrift.capture, asked_question(asked)),
-            counted_input=partial(count_input, asked, model, arguments),
+            metered=lambda tier: count_outgoing(asked, model, arguments),
             max_output_tokens=lambda tier: max_output_tokens(arguments) if llm is None else output_limit(llm, arguments),
         )
 
@@ -256,8 +265,7 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            model, provider = entry.call.model, entry.provider
-            entry.call.finish(response_of(answer, entry.asked, model, provider, storable=False, pieces=entry.pieces))
+            entry.call.finish(entry.response_of(answer))
         self._leave()
 
     def _fail(self, span: str | None, error: BaseException | None, *, was_sent: bool | None = None) -> None:
@@ -268,8 +276,7 @@ class ThriftEventHandler(BaseEventHandler):
         answer = entry.pieces.together()
         come = None
         if answer is not None:
-            model, provider = entry.call.model, entry.provider
-            come = response_of(answer, entry.asked, model, provider, storable=False, pieces=entry.pieces, is_broken=True)
+            come = entry.response_of(answer, is_broken=True)
         entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), come, was_sent=was_sent)
         self._leave()
 

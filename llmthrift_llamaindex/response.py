@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
+from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
 
 logger = logging.getLogger("llmthrift")
@@ -36,7 +36,6 @@ class Pieces:
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
-        self.chars = 0
         self.raws: list[Any] = []
         self.chunks = UsageOfChunks()
         self.tier: str | None = None
@@ -52,7 +51,6 @@ class Pieces:
         self._last = piece
         if delta := piece.delta:
             self._deltas.append(delta)
-            self.chars += len(delta)
         try:
             self._read(piece)
         except Exception as error:  # it is given on all the same, and counted
@@ -88,10 +86,16 @@ class Pieces:
         if isinstance(last, CompletionResponse):
             if len(said) > len(last.text):
                 update["text"] = said
-        elif len(said) > len(text_of(last.message)):
+        elif len(said) > len(text_of(last.message)) or _repeats(last.message, said):
             others = [block for block in last.message.blocks if not isinstance(block, TextBlock)]
             update["message"] = last.message.model_copy(update={"blocks": [TextBlock(text=said), *others]})
         return last.model_copy(update=update) if update else last
+
+
+def _repeats(message: ChatMessage, said: str) -> bool:
+    """Whether the text is there several times, each time with more of it: Mistral's integration adds a block for each piece."""
+    texts = [block.text for block in message.blocks if isinstance(block, TextBlock)]
+    return len(texts) > 1 and bool(said) and all(said.startswith(text) for text in texts)
 
 
 def response_of(
@@ -101,12 +105,14 @@ def response_of(
     provider: str | None,
     *,
     storable: bool,
+    parameters: Sequence[Mapping[str, Any]] = (),
     pieces: Pieces | None = None,
     is_broken: bool = False,
 ) -> Response:
     """The response of a call.
 
     Args:
+        parameters: of the call, in the order of precedence.
         storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
         pieces: the stream that the answer came in; None where it came whole.
         is_broken: the stream ended early.
@@ -118,7 +124,7 @@ def response_of(
         served = served_by(answer, provider, model=model)
     response = Response(
         usage=served.usage,
-        estimate=lambda: estimate_usage(asked, answer, served.model or model),
+        estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
@@ -154,33 +160,14 @@ def answer_text(answer: Answer) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def estimate_usage(asked: Asked, answer: Answer, model: str) -> Usage:
+def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
     from llmthrift_core.tokens import count_tokens
 
     text = answer_text(answer)
     received = count_tokens(text, model).tokens if text else 0
-    return Usage(input_tokens=count_prompt(asked, model), output_tokens=received, estimated=True)
-
-
-def count_input(asked: Asked, model: str, arguments: Mapping[str, Any]) -> int:
-    """The input tokens of a prompt and of the tools and schemas that go with it. JSON is longer than what providers make of it."""
-    from llmthrift_core.tokens import count_tokens
-
-    tokens = count_prompt(asked, model)
-    for name in ("tools", "functions", "response_format"):
-        if given := arguments.get(name):
-            tokens += count_tokens(json.dumps(given, default=str), model).tokens
-    return tokens
-
-
-def count_prompt(asked: Asked, model: str) -> int:
-    """The input tokens of a prompt, counted offline."""
-    from llmthrift_core.tokens import count_message_tokens, count_tokens
-
-    if isinstance(asked, str):
-        return count_tokens(asked, model).tokens
-    return count_message_tokens([{"role": message.role.value, "content": text_of(message)} for message in asked], model).tokens
+    sent = count_outgoing(asked, model, *parameters).likely_tokens
+    return Usage(input_tokens=sent, output_tokens=received, estimated=True)
 
 
 def embedding_usage(texts: Sequence[str], model: str) -> Usage:

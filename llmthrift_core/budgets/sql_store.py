@@ -29,6 +29,7 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import budget_windows
 
 _BATCH: Final = 500
+_ENDED: Final = ("settled", "released", "expired")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -47,6 +48,12 @@ class SqlBudgets:
         with self._database.transaction() as transaction:
             transaction.execute(sql.PUT_BUDGET, budget)
 
+    def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
+        """Keep windows that begin with what was spent before. Those that are open already stay."""
+        with self._database.transaction() as transaction:
+            for scope, spent, _, overrun in windows:
+                transaction.execute(sql.BEGIN_WINDOW, (budget, scope, start_us, resets_us, *spent, overrun.nano_usd, overrun.tokens))
+
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         with self._database.transaction() as transaction:
@@ -63,10 +70,11 @@ class SqlBudgets:
     def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
         """Set amounts aside in all windows, or in none. Raises RefusedError."""
         with self._database.transaction() as transaction:
+            windows = _encode([part[:3] for part in parts if part.mode != "request"])
+            if not transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us)):
+                return
             for part in parts:
                 _take(transaction, part, amounts, amounts)
-            windows = _encode([part[:3] for part in parts if part.mode != "request"])
-            transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us))
 
     def extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, *, now_us: int, ttl_us: int) -> bool:
         """Set more aside, and renew the hold. An expired hold is set aside again as a whole. Raises RefusedError."""
@@ -110,6 +118,19 @@ class SqlBudgets:
             changed = transaction.execute(sql.MARK_ALERTED, (per_mille, moved.budget, moved.scope, moved.start_us, per_mille))
         return changed == 1
 
+    def renew(self, hold_ids: Sequence[str], expires_us: int) -> None:
+        """Let holds last until then."""
+        with self._database.transaction() as transaction:
+            for hold_id in sorted(hold_ids):
+                transaction.execute(sql.RENEW_HOLD, (expires_us, hold_id))
+
+    def newest_us(self, before_us: int) -> int | None:
+        """The newest moment before a given one that holds and windows tell of."""
+        rows = [self._database.fetch_one(sql.NEWEST_HOLD, (state, before_us)) for state in ("held", *_ENDED)]
+        if not any(rows):
+            rows = [self._database.fetch_one(sql.NEWEST_WINDOW, (before_us,))]
+        return max((int(row[0]) for row in rows if row is not None and row[0] is not None), default=None)
+
     def end(self, hold_id: str) -> bool:
         """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
         with self._database.transaction() as transaction:
@@ -132,7 +153,7 @@ class SqlBudgets:
     def forget(self, now_us: int) -> None:
         """Drop holds and windows that nobody can ask for any more."""
         with self._database.transaction() as transaction:
-            for state in ("settled", "released", "expired"):
+            for state in _ENDED:
                 transaction.execute(sql.FORGET_ENDED, (state, now_us - ENDED_KEPT_US))
             transaction.execute(sql.FORGET_WINDOWS, (now_us - WINDOW_KEPT_US,))
 

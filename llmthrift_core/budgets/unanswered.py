@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
 from llmthrift_core.errors import LLMThriftError
@@ -100,16 +100,15 @@ class HasBudgets(Protocol):
     def budgets(self) -> Budgets: ...
 
 
-def may_have_taken(host: HasBudgets, hold: Hold | None, count: Callable[[], int] | None, needed: Mapping[str, Any]) -> Usage:
+def may_have_taken(host: HasBudgets, hold: Hold | None, needed: Mapping[str, Any]) -> Usage:
     """What an attempt may have used that was sent, and of whose answer nothing came: as much as was, or would be, set aside for it.
 
     Args:
-        count: counts the input; None where the door cannot.
-        needed: the arguments of `Budgets.may_take`.
+        needed: the arguments of `Budgets.may_take`; "outgoing" is None where the door cannot count.
     """
     if hold is not None and (usage := hold.expected_usage) is not None:
         return usage
-    return Usage(estimated=True) if count is None else host.budgets.may_take(**{**needed, "input_tokens": count()})
+    return Usage(estimated=True) if needed["outgoing"] is None else host.budgets.may_take(**needed)
 
 
 def _told_by(error: BaseException) -> bool | None:

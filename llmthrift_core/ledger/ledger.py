@@ -21,6 +21,7 @@ from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
 from llmthrift_core.ledger.repair import MOST, clean_name
+from llmthrift_core.ledger.spent import Sums, read_spent
 from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
@@ -46,6 +47,7 @@ class Ledger:
         prices: prices a call at its time.
         durability: "batched" commits within 200 ms, "sync" before `record` and `append` return.
         clock: seconds since the epoch.
+        store_clock: the same by the database's clock, by which rows are old; None takes `clock`.
         redact: applied to every captured text before it is stored. If it fails, the text is not stored.
         retention_days: single calls older than this are deleted, sums stay; None keeps them.
         queue_rows: rows that may wait for the database; a full queue makes `record` wait up to 100 ms, then drops the row.
@@ -60,6 +62,7 @@ class Ledger:
         *,
         durability: Durability = "batched",
         clock: Callable[[], float] = time.time,
+        store_clock: Callable[[], float] | None = None,
         redact: Callable[[str], str] | None = None,
         retention_days: float | None = None,
         queue_rows: int = 100_000,
@@ -78,7 +81,7 @@ class Ledger:
         self._noted: set[tuple[str | None, ...]] = set()  # model, provider, and the units without a price
         write = partial(commit, database)
         if retention_days is not None:
-            write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=clock))
+            write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=store_clock or clock))
         self._writer = Writer(
             write,
             sync=durability == "sync",
@@ -283,16 +286,26 @@ class Ledger:
                 equal=stored,
             )
 
-    def output_sizes(self, model: str, *, feature: str | None, most: int) -> list[int]:
-        """The output tokens of the last answers of a model, or of its dated versions, for a feature; oldest first.
+    def output_sizes(self, model: str, *, features: tuple[str | None] | None, most: int) -> list[int]:
+        """The output tokens of the last answers of a model, or of its dated versions, for a feature or (None) for all; oldest first.
 
         Empty where the database cannot be read: nothing is known then.
         """
         try:
             with self._database.read() as connection:
-                return read_output_sizes(connection, model, feature, most)
+                return read_output_sizes(connection, model, features, most)
         except StorageError:
             return []
+
+    def spent(self, names: Sequence[str], since_us: int) -> list[Sums]:
+        """What was recorded since a time, by attributes: as `read_spent`. Flushed first.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        with self._database.read() as connection:
+            return list(read_spent(connection, names, since_us))
 
     def health(self) -> dict[str, Any]:
         """Counters of this process: entries written, pending, spooled, lost, duplicates, repaired; texts that could not be redacted;

@@ -136,6 +136,29 @@ local function finish(id, state, spent, kept_ms)
 end
 """
 
+# budget, start_us, resets_us, kept_ms, scope, what is spent in each unit, and what of it is overrun in the first two: a window that
+# begins with what was spent before its budget was there, unless it is open already.
+BEGIN_WINDOW: Final = Script(
+    _WORDS,
+    """
+local budget, start, resets, kept_ms, scope = unpack(ARGV, 1, 5)
+local window = window_of(budget, start, scope)
+if redis.call('EXISTS', window) == 1 then return 0 end
+redis.call('HSET', window, 'resets_us', resets)
+for u, unit in ipairs(UNITS) do
+  redis.call('HSET', window, 'spent_' .. unit, ARGV[5 + u], 'used_' .. unit, ARGV[5 + u])
+  if u < 3 then redis.call('HSET', window, 'overrun_' .. unit, ARGV[8 + u]) end
+end
+local spenders = key_of('spenders', budget, start)
+redis.call('SADD', spenders, scope)
+redis.call('ZADD', P .. 'starts:' .. budget, resets == '' and '+inf' or resets, start)
+if kept_ms ~= '' then
+  redis.call('PEXPIRE', window, kept_ms)
+  redis.call('PEXPIRE', spenders, kept_ms)
+end
+return 1
+""",
+)
 # hold id, parts as JSON, now_us, expires_us, nano_usd, tokens, requests, then each part. Returns the number of the part without room.
 RESERVE: Final = Script(
     _WORDS,
@@ -185,6 +208,20 @@ SETTLE: Final = Script(
 local state = redis.call('HGET', P .. 'hold:' .. ARGV[1], 'state')
 if state ~= 'held' and state ~= 'expired' then return false end
 return finish(ARGV[1], ARGV[2], {ARGV[3], ARGV[4], ARGV[5]}, ARGV[6])
+""",
+)
+# expires_us, then ids of holds: those that are held last until then.
+RENEW: Final = Script(
+    _WORDS,
+    """
+for i = 2, #ARGV do
+  local key = P .. 'hold:' .. ARGV[i]
+  if redis.call('HGET', key, 'state') == 'held' then
+    redis.call('HSET', key, 'expires_us', ARGV[1])
+    redis.call('ZADD', P .. 'held', ARGV[1], ARGV[i])
+  end
+end
+return 0
 """,
 )
 # kept_ms, then ids of holds. Returns how many of them were held.

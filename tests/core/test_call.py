@@ -16,6 +16,7 @@ from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.mode import current_cache_mode
 from llmthrift_core.money import to_usd
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import CacheUse, PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, RouteRequest, Tiers
 
@@ -40,8 +41,8 @@ class Recorder:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
 
-    def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
-        self.steps.append(("hold", scope.model, input_tokens(), max_output_tokens))
+    def hold(self, scope: Scope, *, outgoing: Callable[[], Outgoing], max_output_tokens: int | None, **options: Any) -> Recorder:
+        self.steps.append(("hold", scope.model, outgoing().text_tokens, max_output_tokens))
         if self._refuse:
             raise BudgetExceededError("no money is left")
         return self
@@ -75,10 +76,16 @@ class Recorder:
     def release(self) -> None:
         self.steps.append(("release",))
 
+    def note(self, scope: Scope, **taken: int) -> None:
+        self.steps.append(("note", scope.model))
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
 
 def bounded(**options: Any) -> Request:
     """A request of a door that enforces budgets."""
-    return Request(MODEL, input_tokens=lambda: 1000, max_output_tokens=lambda tier: 500, **options)
+    return Request(MODEL, outgoing=lambda tier: Outgoing(1000), max_output_tokens=lambda tier: 500, **options)
 
 
 @pytest.fixture
@@ -120,7 +127,7 @@ def test_budgets_are_asked_before_and_told_after(thrift: Thrift, recorder: Recor
 
 def test_a_door_that_only_measures_asks_no_budget(thrift: Thrift, recorder: Recorder):
     thrift.begin(Request(MODEL)).finish(answered())
-    assert recorder.steps == []
+    assert recorder.steps == [("note", MODEL)]  # for budgets that only warn
 
 
 def test_a_hit_asks_no_budget(thrift: Thrift):
@@ -186,7 +193,7 @@ def test_what_a_broken_stream_had_brought_is_its_row_and_what_was_set_aside_is_s
 
 
 def test_without_a_budget_the_row_says_what_would_have_been_set_aside(thrift: Thrift):
-    thrift.begin(Request(MODEL, counted_input=lambda: 30, max_output_tokens=lambda tier: 70)).fail(TimeoutError())
+    thrift.begin(Request(MODEL, metered=lambda tier: Outgoing(30), max_output_tokens=lambda tier: 70)).fail(TimeoutError())
     (row,) = thrift.ledger.calls()
     assert (row.input_tokens, row.output_tokens, row.estimated, row.cost_nano_usd) == (30, 70, True, 30 * 150 + 70 * 600)
 
@@ -300,7 +307,7 @@ def test_an_answer_is_kept_if_no_budget_has_room_for_another(thrift: Thrift):
     thrift.budgets.add(Budget(limit_usd=0.001, window="day"))
     models = {"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")}
     route = RouteUse(CallablePolicy(lambda request: "cheap"), Tiers(("cheap", "strong")), RouteRequest("Hello"), models, "strong")
-    call = thrift.begin(Request(route=route, input_tokens=lambda: 1_000, max_output_tokens=lambda tier: 200))
+    call = thrift.begin(Request(route=route, outgoing=lambda tier: Outgoing(1_000), max_output_tokens=lambda tier: 200))
     with pytest.raises(BudgetExceededError):
         call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=answered("maybe"))
     assert (call.tier, call.model, call.attempts) == ("cheap", MODEL, 1)

@@ -391,6 +391,6 @@ def test_tools_are_part_of_what_is_set_aside_and_input_counts_are_corrected_by_e
     model.invoke("Hi")
     model.bind_tools([search]).invoke("Hi")
     assert held[1] > held[0] + 20
-    thrift.budgets.inputs.learn(MINI, counted=100, actual=250)
+    thrift.budgets.inputs.learn(MINI, counted=2_000, actual=5_000)
     model.invoke("Hi")
     assert held[2] - 10 == pytest.approx(2.5 * (held[0] - 10), abs=1)
