@@ -17,7 +17,7 @@ from llmthrift_core import at_hand
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
@@ -465,7 +465,7 @@ class Call:
         is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
         if is_unseen := is_unanswered and response is None:
             needed = self._needed(self.tier, self._model, self._provider)
-            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, needed))
+            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, needed, times_sent(error)))
         if response is None:
             record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0

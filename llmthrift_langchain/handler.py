@@ -325,9 +325,15 @@ class ThriftCallbackHandler(RunFollower):
         earlier = self._awaited.get(task, ())
         for watch in earlier:  # a task that calls a model waits for no other: what it still seems to wait for was given up
             watch.end_if_over()
-        run.watch = Watch(task, run_id, caller, partial(self._fail, run, generations=()))
+        run.watch = Watch(task, run_id, caller, partial(self._end_unreported, run))
         if run.watch.is_awaited:
             self._awaited[task] = [*(watch for watch in earlier if watch.is_awaited), run.watch]
+
+    def _end_unreported(self, run: OpenRun, error: BaseException) -> None:
+        # A stream whose reader was cancelled is closed next, and LangChain tells then what had come.
+        is_read = run.call.request.stream and run.call.first_token is not None
+        if not (is_read and isinstance(error, asyncio.CancelledError)):
+            self._fail(run, error, ())
 
     def _fail(self, run: OpenRun, error: BaseException, generations: Sequence[Generation], *, was_sent: bool | None = None) -> None:
         """End a run without a whole answer. Does nothing where it has ended."""
