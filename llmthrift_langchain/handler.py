@@ -24,7 +24,7 @@ from llmthrift_core.settings import is_disabled
 from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
-from llmthrift_langchain.endings import Watch
+from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.one_request import RunsOfRequest
@@ -207,7 +207,7 @@ class ThriftCallbackHandler(RunFollower):
         if run is None:
             return
         come: LLMResult | None = kwargs.get("response")
-        is_in_order = run.is_chat and run.watch is None
+        is_in_order = run.is_chat and not isinstance(run.watch, Watch)
         self._fail(run, error, come.generations[0] if come is not None and come.generations else [])
         # Of a completion model, and of an asynchronous call, LangChain ends each prompt; of a synchronous call to a chat model neither
         # the earlier ones, which have been answered, nor the later ones, which were not sent.
@@ -314,7 +314,9 @@ class ThriftCallbackHandler(RunFollower):
             with suppress(StopIteration, KeyError, RuntimeError):
                 self._fail(self._runs[next(iter(self._runs))], GeneratorExit(), [])
         self._runs[run.run_id] = run
-        if task is not None and not waits_in_thread(caller):
+        if task is None:
+            run.watch = Loss(run_id, partial(self._end_unreported, run))
+        elif not waits_in_thread(caller):
             self._watch(run, task, run_id, caller)
         batch_size = options.get("batch_size") or 1
         if messages is None and batch_size > 1:
@@ -325,9 +327,9 @@ class ThriftCallbackHandler(RunFollower):
         earlier = self._awaited.get(task, ())
         for watch in earlier:  # a task that calls a model waits for no other: what it still seems to wait for was given up
             watch.end_if_over()
-        run.watch = Watch(task, run_id, caller, partial(self._end_unreported, run))
-        if run.watch.is_awaited:
-            self._awaited[task] = [*(watch for watch in earlier if watch.is_awaited), run.watch]
+        run.watch = watch = Watch(task, run_id, caller, partial(self._end_unreported, run))
+        if watch.is_awaited:
+            self._awaited[task] = [*(each for each in earlier if each.is_awaited), watch]
 
     def _end_unreported(self, run: OpenRun, error: BaseException) -> None:
         # A stream whose reader was cancelled is closed next, and LangChain tells then what had come.

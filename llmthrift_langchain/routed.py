@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -30,6 +32,7 @@ from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
+from llmthrift_langchain.endings import call_in_thread
 from llmthrift_langchain.enforcement import text_of_blocks, text_of_event
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
@@ -373,6 +376,26 @@ class _Pumped:
 
 class Finisher(_Pumped, BaseCallbackHandler):
     """Ends such a call."""
+
+    _is_sent = False
+
+    def follow(self, stream: Any) -> None:
+        """End the call when its stream is gone: that its reader left is told to nobody."""
+        with suppress(TypeError):  # a stream of a class that cannot be looked out for
+            weakref.finalize(stream, self._gone).atexit = False
+
+    def _gone(self) -> None:
+        if self._routed.call.is_open:
+            call_in_thread(self._left)
+
+    def _left(self) -> None:
+        if self._is_sent:
+            self._broke().broken_off(GeneratorExit())
+        self._routed.close(GeneratorExit())
+
+    def on_chat_model_start(self, *given: Any, **kwargs: Any) -> None:
+        """The reader has begun to read: the model is asked now."""
+        self._is_sent = True
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
         """A piece of the answer has come: its hold grows with it.
