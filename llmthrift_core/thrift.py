@@ -354,10 +354,7 @@ class Thrift:
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
-        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id.
-
-        Budgets that apply count it as spent, even if it exceeds them.
-        """
+        """Record a cost that is not a model call: a tool, a vector store, a GPU. Budgets count it as spent. Returns its request id."""
         request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
         if not is_disabled() and not is_observing():
             try:

@@ -20,12 +20,12 @@ from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
-from llmthrift_core.settings import is_disabled
+from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.endings import Loss, Watch
-from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.one_request import RunsOfRequest
 from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
@@ -190,7 +190,11 @@ class ThriftCallbackHandler(RunFollower):
             run.call.grew(run.events)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """A model run ended with an answer, from the model or from a cache."""
+        """A model run ended with an answer, from the model or from a cache.
+
+        Raises:
+            BudgetExceededError: with `enforce`, where it asks for more tool calls than a budget has left.
+        """
         run = self._runs.pop(run_id.int, None)
         if run is None:
             return
@@ -200,6 +204,9 @@ class ThriftCallbackHandler(RunFollower):
             self._end(run, response)
         except Exception as error:
             self.thrift.note_failure("handler", error)
+        if self._enforce and not is_observing() and self.thrift.budgets.limit_tool_calls:
+            answer = response.generations[0][0] if response.generations and response.generations[0] else None
+            self.thrift.budgets.take_tool_calls(run.call.scope, count_tool_calls(getattr(answer, "message", None)))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run failed, or its stream was abandoned."""

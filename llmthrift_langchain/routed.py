@@ -33,12 +33,12 @@ from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of,
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
 from llmthrift_langchain.endings import call_in_thread
-from llmthrift_langchain.enforcement import text_of_blocks, text_of_event
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.reported import ChunkListener, take_report
-from llmthrift_langchain.response import merge, response_of_message, tool_calls_of
+from llmthrift_langchain.response import merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
 
@@ -239,8 +239,8 @@ class RoutedCall(DoorCall[AIMessage]):
     def _text_of(self, answer: AIMessage) -> str:
         return text_of(answer.content)
 
-    def _calls_tools(self, answer: AIMessage) -> bool:
-        return bool(tool_calls_of(answer))
+    def _tool_calls(self, answer: AIMessage) -> int:
+        return count_tool_calls(answer)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
         asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
@@ -414,8 +414,10 @@ class Finisher(_Pumped, BaseCallbackHandler):
         """The answer is whole."""
         answer = self._answer(response)
         self._routed.escalated(answer, is_out=True)
-        self._routed.finished(answer)
-        self._routed.close()
+        try:
+            self._routed.finished(answer)
+        finally:
+            self._routed.close()
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
@@ -439,8 +441,10 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
         """As `Finisher.on_llm_end`."""
         answer = self._answer(response)
         await aescalated(self._routed, answer, is_out=True)
-        await afinish(self._routed, answer)
-        await aclose(self._routed, None)
+        try:
+            await afinish(self._routed, answer)
+        finally:
+            await aclose(self._routed, None)
 
     async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """As `Finisher.on_llm_error`."""

@@ -135,12 +135,12 @@ def response_of(
     return response
 
 
-def has_tool_calls(answer: Answer) -> bool:
-    """Whether the model asks for a tool."""
+def count_tool_calls(answer: Answer) -> int:
+    """How many tool calls the model asks for. Integrations say them in blocks, in the message's arguments, or in both."""
     if isinstance(answer, CompletionResponse):
-        return False
+        return 0
     message = answer.message
-    return bool(message.additional_kwargs.get("tool_calls")) or any(isinstance(block, ToolCallBlock) for block in message.blocks)
+    return max(len(message.additional_kwargs.get("tool_calls") or ()), sum(isinstance(block, ToolCallBlock) for block in message.blocks))
 
 
 def answer_text(answer: Answer) -> str:
