@@ -85,6 +85,10 @@ class Call:
         """The tier whose model is to be called; None without routing."""
         return self._attempt.tier
 
+    @tier.setter
+    def tier(self, tier: str | None) -> None:
+        self._attempt.tier = tier
+
     @property
     def first_token(self) -> float | None:
         """The moment of the first piece of the stream under way, or None."""
@@ -437,14 +441,14 @@ class Call:
         try:
             if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
                 self._thrift.ledger.append(self._attempt.row(self._attempt.model, self._attempt.provider))
-            self._settle(None, 0)
+            self._settle(None, 0, is_unanswered=True)
         except Exception as second:
             self._thrift.note_failure("budgets", second)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
+        if self._hold is not None:
+            self._hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
+            self._hold = None
 
     def _leave_flight(self) -> None:
         if self._turn is not None:
