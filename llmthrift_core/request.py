@@ -189,6 +189,7 @@ class Response:
         flaw: why the answer must not be stored; None from it where it is whole and good, as `cache.wholeness` says.
         text: the answer as text, built only where capture="text" or to see whether there is an answer.
         is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
+        reads_ledger: `estimate` asks the ledger how long such answers are.
     """
 
     usage: Usage | None = None
@@ -200,6 +201,7 @@ class Response:
     flaw: Callable[[], str | None] | None = None
     text: Callable[[], str] | None = None
     is_broken: bool = False
+    reads_ledger: bool = False
 
     @property
     def is_reported(self) -> bool:

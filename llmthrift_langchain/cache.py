@@ -8,11 +8,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
+from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.flight import whoami
@@ -26,14 +28,14 @@ from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import as_texts
 from llmthrift_langchain import open_runs
-from llmthrift_langchain.bare_runs import follow_bare_runs, metadata_of_run
 from llmthrift_langchain.callers import Inside
 from llmthrift_langchain.codec import decode_chat, decode_text, mark
-from llmthrift_langchain.llm_string import identify
+from llmthrift_langchain.llm_string import Identity, identity_behind
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
-from llmthrift_langchain.semantic import semantic_use
+from llmthrift_langchain.semantic import asked_texts, semantic_use
+from llmthrift_langchain.sending import Sending, UnreadableCallError, sending
 from llmthrift_langchain.time_limits import time_limit_in
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ class ThriftCache(BaseCache):
         max_age_seconds: entries older than this do not answer here, whatever their own lifetime; None is no limit.
         max_entries, max_bytes: limits of the namespace; None is no limit.
         eviction: "lru" or "lfu".
-        share: "namespace", "feature" or "user": who may share an entry.
+        share: who may share an entry: "namespace", "feature" or "user". With the first two, a question in the first person, or in a
+            language that the guard does not read, stays with its user where the user is known; "global" is the way to share these too.
         prompt_version: entries of another version never answer.
         tags, sources: labels for `thrift.invalidate(tag=..., source=...)`.
         metadata: stored with each entry.
@@ -139,8 +142,6 @@ class ThriftCache(BaseCache):
             require=dict(require or {}),
         )
         self.semantic = _semantic_cache(thrift, semantic, replace(self.policy, ttl_seconds=semantic_ttl_seconds, max_bytes=None))
-        if not is_disabled():
-            follow_bare_runs()
         self._pending: OrderedDict[int, list[Call]] = OrderedDict()
         self._lock = ForkedLock()
 
@@ -235,37 +236,38 @@ class ThriftCache(BaseCache):
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
                 return None
+        sent: Sending | None = None
+        try:
+            sent = sending()
+            identity = identity_behind(sent, llm_string)
+        except UnreadableCallError as error:
+            identity = Identity(None, problem=str(error))
         if run is not None:
-            attribution, own = run.call.request.attribution, run.cache
+            attribution, own = run.call.request.attribution, run.rules
         else:
-            metadata = metadata_of_run(fields)
+            config = var_child_runnable_config.get()
+            metadata = {**((config.get("metadata") if config else None) or {}), **({} if sent is None else sent.metadata)}
             attribution, own = attribution_of_metadata(metadata).over(current_attribution()), cache_rules_of_metadata(metadata)
         rules = rules_in_force(own)
-        identity = identify(llm_string)
         key, semantic = None, None
         if identity.digest is None:
             self.thrift.cache.note_uncacheable(identity.problem or "unidentified parameters")
-        elif identity.needs_schema and (run is None or not run.schema):
-            self.thrift.cache.note_uncacheable(
-                "a class stands where a schema should, and another class could share its name; attach a ThriftCallbackHandler, "
-                "which sees the schema, or use thrifty(model, thrift)"
-            )
         else:
             try:
-                schema = canonical_json(run.schema) if identity.needs_schema and run is not None else b""
-                key = self.policy.key(identity.digest, rules.conversation(conversation), schema, attribution=attribution)
+                asked = partial(asked_texts, fields, self.extract_question)
+                key = self.policy.key(identity.digest, rules.conversation(conversation), attribution=attribution, asked=asked)
                 semantic = semantic_use(
                     self.semantic,
                     fields,
                     canonical,
                     identity.digest,
-                    schema,
+                    owner=None if self.semantic is None else self.policy.owner(asked, attribution),
                     temperature=identity.temperature,
                     extract_question=self.extract_question,
                 )
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
-        token, wait_seconds = hash((prompt, llm_string)), time_limit_in(llm_string)
+        token, wait_seconds = hash((prompt, llm_string, None if sent is None else sent.call)), time_limit_in(llm_string)
         return _Question(token, key, fields, identity.model, run, rules, attribution, semantic, wait_seconds)
 
     def _unreserved(self, question: _Question | None) -> OpenRun | None:
@@ -301,8 +303,11 @@ class ThriftCache(BaseCache):
         if use is not None:
             use.caller, use.is_under_way = whoami(), Inside(frame)
         if question.run is not None:
+            question.run.cache = use
             return question.run.call, use if use is not None and use.mode == "on" else None
-        return self.thrift.begin(Request(model=question.model or "unknown", attribution=question.attribution)), use
+        call = self.thrift.begin(Request(model=question.model or "unknown", attribution=question.attribution))
+        call.request.cache = use
+        return call, use
 
     def _looked_up(self, question: _Question, call: Call) -> list[Generation] | None:
         if call.hit is not None:
@@ -318,13 +323,11 @@ class ThriftCache(BaseCache):
 
     def _update(self, question: _Question, generations: Sequence[Generation]) -> None:
         use = self._use(question)
-        if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
-            use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
         chunks = None if question.run is None else question.run.chunks
         response = response_of_generations(generations, question.fields, question.model or "unknown", chunks)
         call: Call | None = None
         if question.run is not None:
-            call = question.run.call
+            call, use = question.run.call, question.run.cache or use
         else:
             with self._lock:
                 waiting = self._pending.get(question.token)
@@ -332,12 +335,14 @@ class ThriftCache(BaseCache):
                     call = waiting.pop()
                     if not waiting:
                         del self._pending[question.token]
-            if call is not None and not (generations and self.thrift.shared.recorded.take(generations[0])):
-                call.request.cache = use
-                call.finish(response)
-                if generations:
-                    self.thrift.shared.recorded.add(generations[0])
-                return
+            use = use if call is None else call.request.cache  # the key of what was sent, whatever has become of the model since
+        if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
+            use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
+        if question.run is None and call is not None and not (generations and self.thrift.shared.recorded.take(generations[0])):
+            call.finish(response)
+            if generations:
+                self.thrift.shared.recorded.add(generations[0])
+            return
         if use is None or use.mode == "off":
             return
         if call is None:  # an update without a lookup: stored, and not a call that anybody made

@@ -51,6 +51,10 @@ _METADATA: Mapping[str, tuple[type, ...]] = dict.fromkeys(("model_name", "model"
 }
 
 
+class Mark(dict[str, Any]):
+    """What is said of a hit. A kind of its own: what a model puts under the same name is none."""
+
+
 class CodecError(ValueError):
     """Bytes that are not a stored answer, or an answer that cannot be stored."""
 
@@ -127,15 +131,15 @@ def mark(generations: Sequence[Generation], signs: dict[str, Any]) -> None:
     """
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            generation.message.response_metadata[_MARK] = signs.copy()
+            generation.message.response_metadata[_MARK] = Mark(signs)
             assert generation.generation_info is not None  # noqa: S101 - `decode` gives every chat answer one
-            generation.generation_info[_MARK] = signs.copy()
+            generation.generation_info[_MARK] = Mark(signs)
 
 
 def mark_of(generation: Generation) -> Mapping[str, Any] | None:
     """The mark that `mark` left, or None for an answer that did not come from the cache."""
     info = generation.generation_info
-    if info and isinstance(mark := info.get(_MARK), dict):
+    if info and isinstance(mark := info.get(_MARK), Mark):
         return mark
     return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
 from llmthrift_core.cache.wholeness import are_arguments, ends_in, flaw_of
+from llmthrift_core.errors import place_of
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -15,6 +17,8 @@ from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
+
+logger = logging.getLogger("llmthrift")
 
 Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
@@ -50,6 +54,14 @@ class Pieces:
         self._last = piece
         if delta := piece.delta:
             self._deltas.append(delta)
+        try:
+            self._read(piece)
+        except Exception as error:  # it is given on all the same, and counted
+            logger.error("the usage of a piece of a stream cannot be read: %s", place_of(error))
+        if self._keeps_raw:
+            self.raws.append(piece.raw)
+
+    def _read(self, piece: Answer) -> None:
         if (block := usage_block(piece)) is not None:
             self._billed = piece
             if block != self._block:  # some integrations repeat it with every piece
@@ -58,8 +70,6 @@ class Pieces:
         self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
         self.ends += ends_in(piece.raw)
-        if self._keeps_raw:
-            self.raws.append(piece.raw)
 
     @property
     def have_come(self) -> bool:
@@ -149,12 +159,12 @@ def _field(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
-def has_tool_calls(answer: Answer) -> bool:
-    """Whether the model asks for a tool."""
+def count_tool_calls(answer: Answer) -> int:
+    """How many tool calls the model asks for. Integrations say them in blocks, in the message's arguments, or in both."""
     if isinstance(answer, CompletionResponse):
-        return False
+        return 0
     message = answer.message
-    return bool(message.additional_kwargs.get("tool_calls")) or any(isinstance(block, ToolCallBlock) for block in message.blocks)
+    return max(len(message.additional_kwargs.get("tool_calls") or ()), sum(isinstance(block, ToolCallBlock) for block in message.blocks))
 
 
 def answer_text(answer: Answer) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -17,6 +16,7 @@ import llmthrift_langchain as lc
 import llmthrift_llamaindex as li
 from llmthrift_core import Thrift, cache_rules
 from llmthrift_core.testing import LoopbackProvider
+from tests.contracts.doors import _run
 
 pytestmark = pytest.mark.loopback
 
@@ -45,7 +45,7 @@ def _door(name: str, thrift: Thrift, provider: LoopbackProvider, **options: Any)
         config: Any = {} if rules is None else {"metadata": {"cache": rules}}
         if "stream" in name:
             return "".join(str(chunk.content) for chunk in model.stream(question, config))
-        return asyncio.run(model.ainvoke(question, config)) if "async" in name else model.invoke(question, config)
+        return _run(model.ainvoke(question, config)) if "async" in name else model.invoke(question, config)
 
     return ask
 
@@ -126,7 +126,7 @@ def test_a_bare_models_metadata_says_who_asks(thrift: Thrift, provider: Loopback
         model = lc.thrifty(model, thrift, cache=cache) if door == "thrifty" else model
     for user in ("ada", "ben", "ada", "ben"):
         config: Any = {"metadata": {"user": user}}
-        asyncio.run(model.ainvoke("Hi", config)) if "async" in door else model.invoke("Hi", config)
+        _run(model.ainvoke("Hi", config)) if "async" in door else model.invoke("Hi", config)
     assert len(provider.requests) == 2
     report = {row["user"]: (row["requests"], row["cache_hits"]) for row in thrift.report(by="user").to_dicts()}
     assert report == {"ada": (2, 1), "ben": (2, 1)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -209,3 +211,27 @@ async def test_of_a_stream_whose_reader_is_cancelled_the_row_says_what_had_come(
     (row,) = rows(thrift)
     assert (row.error, row.estimated, 0 < row.output_tokens < 20) == ("abandoned", True, True)
     assert handler._runs == {}
+
+
+@pytest.mark.parametrize("how", ["handler", "enforcing handler", "thrifty"])
+def test_an_event_stream_that_is_left_is_a_row_and_holds_nothing(thrift, client, how):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    model, config = client(max_tokens=50), dict[str, Any]()
+    if how == "thrifty":
+        model = thrifty(model, thrift, cache=False)
+    else:
+        config["callbacks"] = [ThriftCallbackHandler(thrift, enforce=how != "handler")]
+
+    def leave() -> None:
+        events = iter(model.stream_events("Tell me a story.", config, version="v3"))
+        assert [next(events) for _ in range(4)]
+
+    leave()
+    gc.collect()
+    until = time.monotonic() + 60
+    while not rows(thrift) or thrift.budgets.holds():  # in a thread
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    (row,) = rows(thrift)
+    assert (row.error, row.estimated, row.output_tokens < 20) == ("abandoned", True, True)
+    assert thrift.budgets.status()[0]["spent"] >= (0 if how == "handler" else row.cost_usd)
