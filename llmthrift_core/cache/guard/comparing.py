@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.denial import prefixed, stem
+from llmthrift_core.cache.guard.framed import apart, left_over
 from llmthrift_core.cache.guard.opposing import clash, spelled
 from llmthrift_core.cache.guard.roles import other_focus, swapped
 from llmthrift_core.cache.guard.tables import word_set
@@ -40,6 +41,12 @@ def _exact(left: Facts, right: Facts) -> str | None:
         return _apart("units", left.units, right.units)
     if left.formula != right.formula:
         return f"formulas differ: {' '.join(left.formula) or 'none'}, {' '.join(right.formula) or 'none'}"
+    if left.signs != right.signs and left.signs and right.signs:
+        return _apart("signs", left.signs, right.signs)
+    if left.cased and right.cased:
+        for word in left.cased.keys() & right.cased.keys():
+            if left.cased[word] != right.cased[word]:
+                return f"capitals differ: {left.cased[word]}, {right.cased[word]}"
     if left.quotes != right.quotes:
         reason = _quotes(left, right)
         if reason:
@@ -84,7 +91,7 @@ def _worded(left: Facts, right: Facts) -> str | None:
             return f"one side denies: {word}"
     if left.spans != right.spans and left.spans - right.spans and right.spans - left.spans:
         return _apart("spans of time", left.spans, right.spans)
-    return _arranged(left, right)
+    return _arranged(left, right) or apart(left, right) or left_over(left, right)
 
 
 def _arranged(left: Facts, right: Facts) -> str | None:

@@ -8,6 +8,8 @@ import unicodedata
 from itertools import pairwise
 from typing import Final
 
+from llmthrift_core.cache.guard.alignment import content_of
+from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS, in_one_spelling
 from llmthrift_core.cache.guard.comparing import difference
 from llmthrift_core.cache.guard.denial import denied
 from llmthrift_core.cache.guard.language import FOREIGN, is_foreign
@@ -34,6 +36,7 @@ _PUNCTUATION: Final = re.compile(r"[\W_]+")
 _LETTERED: Final = word_set(
     "vitamin option plan type class grade group hepatitis section part team point variant appendix gate terminal exhibit"
 )
+_SHOUTED: Final = frozenset({"and", "or", "not"})
 _LONE: Final = frozenset("bcefghjlopqvwxz")
 
 
@@ -41,13 +44,15 @@ class Facts:
     """What must be equal in two texts for them to be the same question. Made by `Facts.of`; never changed."""
 
     __slots__ = (
-        "bound", "caseless", "codes", "currencies", "dates", "denies", "focus", "foreign", "formula", "goals", "key", "known", "loose",
-        "names", "numbers", "openers", "opposing", "origins", "quotes", "scope", "spans", "tokens", "trouble", "troubled", "units", "words",
+        "bound", "caseless", "codes", "content", "currencies", "dates", "denies", "focus", "foreign", "formula", "goals", "key", "known", "loose",
+        "cased", "names", "numbers", "openers", "opposing", "origins", "quotes", "scope", "signs", "spans", "tokens", "trouble", "troubled", "units", "words",
     )  # fmt: skip
 
     bound: dict[str, set[str]]
+    cased: dict[str, str]
     caseless: bool
     codes: frozenset[str]
+    content: tuple[str, ...]
     currencies: frozenset[str]
     dates: frozenset[str]
     denies: bool
@@ -65,6 +70,7 @@ class Facts:
     origins: frozenset[str]
     quotes: tuple[str, ...]
     scope: frozenset[str] | None
+    signs: frozenset[str]
     spans: frozenset[str]
     tokens: tuple[str, ...]
     trouble: str
@@ -92,6 +98,9 @@ class Facts:
             tokens = [token for token in tokens if token]
         if not _MERGING.isdisjoint(tokens):
             tokens, self.loose = merged(tokens)
+        if not AMOUNT_WORDS.isdisjoint(tokens):
+            tokens, is_loose = in_one_spelling(tokens)
+            self.loose = self.loose or is_loose
         words = frozenset(tokens)
         self.key, self.tokens, self.words = key, tuple(tokens), words
         self.foreign = not text or ((not text.isascii() or not words.isdisjoint(FOREIGN)) and is_foreign(text, words))
@@ -103,6 +112,8 @@ class Facts:
         self.caseless = reading.capitals > 2 and reading.capitals > 2 * reading.lowered
         self._count(tokens, words)
         self.quotes = reading.quotes
+        self.cased = {} if self.caseless else reading.cased
+        self.signs = frozenset(reading.signs - _SHOUTED if self.caseless else reading.signs) if reading.signs else _NOTHING
         self.dates = dates_of(tokens, words, reading)
         self.units = units_of(tokens, words, bool(self.numbers))
         self.spans = spans_of(words)
@@ -113,6 +124,7 @@ class Facts:
         self.troubled = not words.isdisjoint(TROUBLES)
         self.origins, self.goals = sides(tokens) if words & PIVOTS else (_NOTHING, _NOTHING)
         self.focus = focus_of(tokens) if words & QUESTION_WORDS else ""
+        self.content = () if self.foreign else content_of(tokens)
 
     def _count(self, tokens: list[str], words: frozenset[str]) -> None:
         self.numbers = frozenset(word for word in words if word[-1] in _DIGITS and is_number(word))
