@@ -9,7 +9,7 @@ from llmthrift_core.cache.guard.everyday import LIGHT
 from llmthrift_core.cache.guard.lexicon import Relation, lemma, relation
 from llmthrift_core.cache.guard.words import STOP_WORDS
 
-_SKIPPED: Final = STOP_WORDS | {",", ".", "-", "?", "not"}
+_SKIPPED: Final = STOP_WORDS | {",", ".", "-", "?", "not", "howmuch"}
 _MOST_COMPARED: Final = 24  # words left over on one side; longer texts are not laid side by side
 
 
@@ -35,6 +35,11 @@ class Leftover(NamedTuple):
 def content_of(tokens: Sequence[str]) -> tuple[str, ...]:
     """The lemmas of a text that carry something, in order. Numbers are compared elsewhere."""
     return tuple(lemma(token) for token in tokens if token not in _SKIPPED and token[0].isalpha())
+
+
+def foreign_content(tokens: Sequence[str]) -> tuple[str, ...]:
+    """The words of a translated text that carry something, in order."""
+    return tuple(token for token in tokens if token not in _SKIPPED and token[0].isalpha())
 
 
 def leftover(left: Sequence[str], right: Sequence[str]) -> Leftover | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.denial import prefixed, stem
-from llmthrift_core.cache.guard.framed import apart, left_over
+from llmthrift_core.cache.guard.framed import apart, left_over, unsaid
 from llmthrift_core.cache.guard.opposing import clash, spelled
 from llmthrift_core.cache.guard.roles import other_focus, swapped
 from llmthrift_core.cache.guard.tables import word_set
@@ -15,7 +15,7 @@ from llmthrift_core.cache.guard.words import GENERIC_CAPITALS, STARTERS, STOP_WO
 if TYPE_CHECKING:
     from llmthrift_core.cache.guard.facts import Facts
 
-_NOT_ENGLISH: Final = "not English: only equal texts match"
+_NOT_READ: Final = "not a language that is read: only equal texts match"
 _LASTING: Final = frozenset({"still", "yet"})
 _SHOWN: Final = 6
 _ASKING: Final = word_set("time year date come much many long far old often tall big fast high deep soon")
@@ -59,8 +59,8 @@ def _exact(left: Facts, right: Facts) -> str | None:
         for noun in left.bound.keys() & right.bound.keys():
             if left.bound[noun].isdisjoint(right.bound[noun]):
                 return f"numbers of {noun!r} differ: {', '.join(sorted(left.bound[noun]))}, {', '.join(sorted(right.bound[noun]))}"
-    if left.foreign or right.foreign:
-        return None if left.key == right.key else _NOT_ENGLISH
+    if left.language != right.language or left.foreign:
+        return None if left.key == right.key else _NOT_READ
     if left.key != right.key and not (left.tokens and right.tokens):
         return "one text has no words"
     return None
@@ -91,6 +91,8 @@ def _worded(left: Facts, right: Facts) -> str | None:
             return f"one side denies: {word}"
     if left.spans != right.spans and left.spans - right.spans and right.spans - left.spans:
         return _apart("spans of time", left.spans, right.spans)
+    if left.language:
+        return _arranged(left, right) or unsaid(left, right)
     return _arranged(left, right) or apart(left, right) or left_over(left, right)
 
 
@@ -104,7 +106,7 @@ def _arranged(left: Facts, right: Facts) -> str | None:
             return f"the direction is turned round: from {place}, to {place}"
     if left.focus != right.focus and other_focus(left.focus, right.focus) and _content(left) == _content(right):
         return f"another question: {left.focus}, {right.focus}"
-    if len(left.tokens) == len(right.tokens):
+    if len(left.tokens) == len(right.tokens) and not left.language:
         exchanged = swapped(left.tokens, right.tokens)
         if exchanged:
             return f"words change places: {', '.join(exchanged)}"

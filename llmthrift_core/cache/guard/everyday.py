@@ -31,7 +31,7 @@ leave resign; fire dismiss; hire recruit employ; firm company business employer;
 closest nearest; swap exchange change; divide split; combine merge join; connect link pair; display show screen monitor; turn switch;
 enable activate; enable allow; disable deactivate; mute silence; volume sound; create make build set; setup set; website site page; web
 internet online; wifi wireless wi-fi internet; app application program software; folder directory; picture painting; paint painter;
-compose composer; song track; sum total; amount number quantity; raise increase boost grow; lower reduce decrease cut; avoid prevent
+compose composer; song track; sum total; amount number quantity; raise increase boost grow turn; start create; enable turn set; set arrange create; book make; appointment booking;live population; hear sound; lower reduce decrease cut; avoid prevent
 stop; treat cure remedy; beautiful pretty; safe secure; dangerous harmful unsafe risky; smart intelligent; funny amusing; good best great
 top ideal; bad poor; right correct proper; wrong incorrect; new replacement another; lost missing; forget forgot remember; late delay
 overdue delayed; purchase transaction payment; payment pay; account profile; code pin number; voucher coupon code promo; password
@@ -68,7 +68,7 @@ COURTEOUS: Final = word_set(
     "dumb quick question advance basically just quickly urgent urgently asap guys folks team dear really actually exactly currently now "
     "please kindly tell me know wondering help simply ever way best proper properly correctly possible possibly anyway there today "
     "file code page number name button website site app account thing things stuff lol btw ok okay right even again still already "
-    "own whole entire new exact actual specific usual normal normally usually typically generally good"
+    "own whole entire new exact actual specific usual normal normally usually typically generally good one ones"
 )
 
 

@@ -107,3 +107,19 @@ def is_misspelt(one: str, other: str) -> bool:
             one[place + 2 :] == other[place + 2 :] and one[place : place + 2] == other[place : place + 2][::-1]
         )
     return one[place:] == other[place + 1 :]
+
+
+def are_akin(one: str, other: str) -> bool:
+    """Whether two words of a language that is read only in part may be forms of one word: they begin alike, and end with little else."""
+    if one == other:
+        return True
+    if negates(one, other):
+        return False
+    if is_misspelt(one, other) and min(len(one), len(other)) > 5:
+        return True
+    same = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        same += 1
+    return same > 3 and max(len(one), len(other)) - same <= 2

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.alignment import Leftover, leftover, slot
+from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS
 from llmthrift_core.cache.guard.everyday import COURTEOUS, LIGHT
+from llmthrift_core.cache.guard.forms import are_akin
 from llmthrift_core.cache.guard.lexicon import lemma, relation
+from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS
+from llmthrift_core.cache.guard.names import NAME_WORDS
+from llmthrift_core.cache.guard.numbers import NUMBER_WORDS
 from llmthrift_core.cache.guard.roles import QUESTION_WORDS
 from llmthrift_core.cache.guard.tables import word_set
 from llmthrift_core.cache.guard.words import STOP_WORDS
@@ -47,15 +52,33 @@ _APART: Final = (
     frozenset({"until", "before"}), frozenset({"most", "few"}), frozenset({"many", "few"}), frozenset({"half", "most"}),
     frozenset({"since", "after"}), frozenset({"few", "half"}), frozenset({"from", "after"}),
 )  # fmt: skip
+# Function words, and those which are compared as facts.
+_COMPARED: Final = (
+    STOP_WORDS | CALENDAR_WORDS | MONEY_WORDS | UNIT_WORDS | AMOUNT_WORDS | NUMBER_WORDS | NAME_WORDS | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
+)
 _QUIET: Final = word_set("and or if with only just any by from over")
 _MARKERS: Final = word_set("self non ex pre post anti semi sub multi co half part full")
 
 
 def apart(left: Facts, right: Facts) -> str | None:
     """What stands in the one place where two texts differ, if that makes them different questions."""
+    if left.denies != right.denies:
+        return None
     one, other = slot(left.tokens, right.tokens)
     if len(one) <= _WIDEST and len(other) <= _WIDEST and len(left.tokens) - len(one) >= 2:
         return _one_place(left, right, one, other)
+    return None
+
+
+def unsaid(left: Facts, right: Facts) -> str | None:
+    """What only one of two texts in German, Spanish or French says."""
+    functions = [word for word in left.tokens if word in _TELLING], [word for word in right.tokens if word in _TELLING]
+    if functions[0] != functions[1] and functions[0] and functions[1] and {*map(_TELLING.get, functions[0])} != {*map(_TELLING.get, functions[1])}:
+        return f"words differ: {' '.join(functions[0])}, {' '.join(functions[1])}"
+    mine = [word for word in left.content if not any(are_akin(word, other) for other in right.content)]
+    theirs = [word for word in right.content if not any(are_akin(word, other) for other in left.content)]
+    if mine or theirs:
+        return f"words differ: {' '.join(mine) or 'none'}, {' '.join(theirs) or 'none'}"
     return None
 
 
@@ -75,7 +98,7 @@ def left_over(left: Facts, right: Facts) -> str | None:
 
 
 def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
-    mine, theirs = [word for word in one if word not in STOP_WORDS], [word for word in other if word not in STOP_WORDS]
+    mine, theirs = [word for word in one if word not in _COMPARED], [word for word in other if word not in _COMPARED]
     if not mine and not theirs:
         return _functions(one, other)
     if not mine or not theirs:
