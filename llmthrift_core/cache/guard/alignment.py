@@ -71,8 +71,8 @@ def leftover(left: Sequence[str], right: Sequence[str]) -> Leftover | None:
             done_right.add(where)
     kept_left = [place for place in range(len(mine)) if place not in done_left and mine[place] not in LIGHT]
     kept_right = [where for where in range(len(theirs)) if where not in done_right and theirs[where] not in LIGHT]
-    best = [_best(table[place]) for place in kept_left]
-    best += [_best([row[where] for row in table]) for where in kept_right]
+    best = [_best([relation(mine[place], other) for other in others]) for place in kept_left]
+    best += [_best([relation(theirs[where], one) for one in ours]) for where in kept_right]
     return Leftover(
         both + min(len(done_left), len(done_right)),
         tuple(mine[place] for place in kept_left),

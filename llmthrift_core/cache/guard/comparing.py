@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.denial import prefixed, stem
 from llmthrift_core.cache.guard.framed import apart, left_over, unsaid
+from llmthrift_core.cache.guard.measuring import same_dates
 from llmthrift_core.cache.guard.opposing import clash, spelled
 from llmthrift_core.cache.guard.roles import other_focus, swapped
 from llmthrift_core.cache.guard.tables import word_set
@@ -33,7 +34,7 @@ def _exact(left: Facts, right: Facts) -> str | None:
         reason = _numbers(left, right)
         if reason:
             return reason
-    if left.dates != right.dates:
+    if left.dates != right.dates and not same_dates(left.dates, right.dates):
         return _apart("dates", left.dates, right.dates)
     if left.currencies != right.currencies:
         return _apart("currencies", left.currencies, right.currencies)
@@ -169,7 +170,14 @@ def _unshared(owner: Facts, other: Facts) -> list[str]:
         name
         for name in owner.names - other.words
         if name + "s" not in other.words and name.removesuffix("s") not in other.words and name not in owner.known and name not in other.key
+        and not _abbreviates(name, other.tokens)
     ]
+
+
+def _abbreviates(name: str, tokens: tuple[str, ...]) -> bool:
+    """Whether a name is made of the first letters of words that follow each other."""
+    initials = "".join(token[0] for token in tokens)
+    return 1 < len(name) < 6 and name in initials
 
 
 def _one_word(left: Facts, right: Facts) -> str | None:

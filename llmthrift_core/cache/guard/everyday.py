@@ -31,7 +31,7 @@ leave resign; fire dismiss; hire recruit employ; firm company business employer;
 closest nearest; swap exchange change; divide split; combine merge join; connect link pair; display show screen monitor; turn switch;
 enable activate; enable allow; disable deactivate; mute silence; volume sound; create make build set; setup set; website site page; web
 internet online; wifi wireless wi-fi internet; app application program software; folder directory; picture painting; paint painter;
-compose composer; song track; sum total; amount number quantity; raise increase boost grow turn; start create; enable turn set; set arrange create; book make; appointment booking;live population; hear sound; lower reduce decrease cut; avoid prevent
+compose composer; song track; sum total; amount number quantity; raise increase boost grow turn; start create; enable turn set; set arrange create; book make; appointment booking;live population; hear sound; send return submit; make submit; score rating rate; agency agent office; wedding marriage; electric ev; high tall; enter go come; buy book; look see watch view; state say; evening night; weekday week; lower reduce decrease cut; avoid prevent
 stop; treat cure remedy; beautiful pretty; safe secure; dangerous harmful unsafe risky; smart intelligent; funny amusing; good best great
 top ideal; bad poor; right correct proper; wrong incorrect; new replacement another; lost missing; forget forgot remember; late delay
 overdue delayed; purchase transaction payment; payment pay; account profile; code pin number; voucher coupon code promo; password

@@ -12,7 +12,7 @@ from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS, in_one_spelling
 from llmthrift_core.cache.guard.comparing import difference
 from llmthrift_core.cache.guard.denial import denied
 from llmthrift_core.cache.guard.language import FOREIGN, is_beyond_latin, is_foreign
-from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS, currencies_of, dates_of, spans_of, units_of
+from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS, currencies_of, dates_of, spans_of, units_of, with_calendar_spelt
 from llmthrift_core.cache.guard.names import ABBREVIATED, NAME_WORDS, known_names
 from llmthrift_core.cache.guard.numbers import NUMBER_WORDS, SCALE_WORDS, is_number, merged
 from llmthrift_core.cache.guard.opposing import sides_of
@@ -108,6 +108,8 @@ class Facts:
             if not text.isascii():
                 tokens = [without_accents(token) for token in tokens]
                 reading.names = {without_accents(name) for name in reading.names}
+            if not self.language:
+                tokens = with_calendar_spelt(tokens)
             if not _MERGING.isdisjoint(tokens):
                 tokens, self.loose = merged(tokens)
             if not AMOUNT_WORDS.isdisjoint(tokens):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.guard.facts import Facts
 
 _WIDEST: Final = 4  # words in the place where two texts differ
+_FEW: Final = 3
 # Words that say how many, how often or when, by what they leave open. In the same place, words of different rows differ.
 _TELLING: Final[dict[str, int]] = {
     word: row
@@ -32,7 +33,7 @@ _TELLING: Final[dict[str, int]] = {
             "no none neither nobody never nothing without not",
             "only just",
             "rarely seldom hardly barely",
-            "before until till by",
+            "before until till",
             "after since from following behind",
             "during within while inside throughout",
             "outside beyond",
@@ -43,10 +44,14 @@ _TELLING: Final[dict[str, int]] = {
             "with",
             "above over more",
             "below under less fewer",
+            "can could may might",
+            "must should ought shall",
+            "do does did",
         )
     )
     for word in words.split()
 }
+_DOING: Final = frozenset({_TELLING["can"], _TELLING["do"]})
 # Of one row above, and still not the same.
 _APART: Final = (
     frozenset({"until", "before"}), frozenset({"most", "few"}), frozenset({"many", "few"}), frozenset({"half", "most"}),
@@ -56,7 +61,9 @@ _APART: Final = (
 _COMPARED: Final = (
     STOP_WORDS | CALENDAR_WORDS | MONEY_WORDS | UNIT_WORDS | AMOUNT_WORDS | NUMBER_WORDS | NAME_WORDS | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
 )
-_QUIET: Final = word_set("and or if with only just any by from over")
+_QUIET: Final = word_set("and or if with only just any by from over can could may might must should ought shall do does did")
+_WHY: Final = frozenset({"why", "who", "when", "where"})
+_EITHER: Final = frozenset({"what", "which"})
 _MARKERS: Final = word_set("self non ex pre post anti semi sub multi co half part full")
 
 
@@ -99,9 +106,13 @@ def left_over(left: Facts, right: Facts) -> str | None:
 
 def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
     mine, theirs = [word for word in one if word not in _COMPARED], [word for word in other if word not in _COMPARED]
+    if not (one and other) and len(one or other) == 1 and (one or other)[0] in _WHY:
+        return f"another question: {(one or other)[0]}"
     if not mine and not theirs:
         return _functions(one, other)
     if not mine or not theirs:
+        if one and other and len(one) == len(other) == 1 and not LIGHT.issuperset(mine or theirs) and not COURTEOUS.issuperset(mine or theirs):
+            return f"words differ: {one[0]}, {other[0]}"
         if (one and other) or not any(word.isalpha() for word in (*one, *other)):
             return _functions(one, other) if one and other else None
         added = [word for word in (mine or theirs) if word not in COURTEOUS and word.isalpha()]
@@ -124,18 +135,20 @@ def _is_said(added: Sequence[str], left: Facts, right: Facts) -> bool:
 
 def _functions(one: Sequence[str], other: Sequence[str]) -> str | None:
     """Words in the same place that say how many, how often, when or both ("all", "until", "or")."""
+    if len(one) > _FEW or len(other) > _FEW:
+        return None
     mine = [word for word in one if word in _TELLING]
     theirs = [word for word in other if word in _TELLING]
     if mine and theirs:
         rows, others = {_TELLING[word] for word in mine}, {_TELLING[word] for word in theirs}
-        if rows != others or frozenset((mine[0], theirs[0])) in _APART:
+        if (rows != others and not rows | others <= _DOING) or frozenset((mine[0], theirs[0])) in _APART:
             return f"words differ: {' '.join(one)}, {' '.join(other)}"
         return None
     lone = [word for word in (*mine, *theirs) if word not in _QUIET]
     if lone and len(one) == len(other):
         return f"words differ: {' '.join(one)}, {' '.join(other)}"
     asked = [word for word in one if word in QUESTION_WORDS], [word for word in other if word in QUESTION_WORDS]
-    if len(one) == len(other) == 1 and asked[0] and asked[1]:
+    if len(one) == len(other) == 1 and asked[0] and asked[1] and {one[0], other[0]} != _EITHER:
         return f"another question: {one[0]}, {other[0]}"
     return None
 

@@ -35,6 +35,8 @@ _CLOSE: Final = frozenset(
         ("how big", "how much"),
         ("how fast", "how long"),
         ("how far", "how long"),
+        ("how high", "how tall"),
+        ("how big", "how long"),
     )
 )
 
