@@ -17,6 +17,7 @@ from llmthrift_core.cache.guard.forms import base_forms, is_misspelt, negates, r
 Kind = Literal["same", "opposite", "kinds", "wider", "other"]
 
 _COMPONENTS: Final = 48
+_SHORTEST_SLIP: Final = 4
 _UNIT: Final = 127 * 127
 _REMEMBERED: Final = 65_536
 
@@ -87,13 +88,19 @@ def _kind(one: str, other: str, left: _Entry | None, right: _Entry | None) -> Ki
     if not ALIKE.get(one, frozenset()).isdisjoint(ALIKE.get(other, frozenset())) or root(one) == root(other):
         return "same"
     if left is None or right is None:
-        known = is_misspelt(one, other) and len(one) > 3
-        return "same" if known else "other"
+        return "same" if _is_slip(one, other) else "other"
     if left.meanings & right.meanings:
         return "same"
     if left.meanings & right.wider or right.meanings & left.wider:
         return "wider"
     return "kinds" if left.wider & right.wider else "other"
+
+
+def _is_slip(one: str, other: str) -> bool:
+    """Whether one of two words, of which one is in no lexicon, is the other with a slip of the keyboard."""
+    if min(len(one), len(other)) < _SHORTEST_SLIP:
+        return False
+    return is_misspelt(one, other) or (len(one) > _SHORTEST_SLIP and len(other) > _SHORTEST_SLIP and is_misspelt(root(one), root(other)))
 
 
 def _nearness(left: _Entry, right: _Entry) -> float:

@@ -1,7 +1,7 @@
 """A small learned verifier: how likely two questions that the guard lets pass are one, by how their words lie side by side.
 
-It corrects the cosine of their embeddings: `score` is on the scale of the cosine, so that thresholds keep their sense. The weights in
-`data/verifier.json` are made by `tools/pair_verifier.py`, of pairs that were written or generated for it.
+The cosine of their embeddings is one feature among others. The weights in `data/verifier.json` are made by `tools/pair_verifier.py`, of
+pairs that were written or generated for it, so that at a score of 0.8 about one in a hundred near misses that pass the guard is let through.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from llmthrift_core.cache.guard.alignment import leftover
+from llmthrift_core.cache.guard.alignment import Leftover, leftover
 from llmthrift_core.cache.guard.everyday import LIGHT
 from llmthrift_core.cache.guard.lexicon import is_word, lemma
 from llmthrift_core.cache.guard.words import STOP_WORDS
@@ -34,9 +34,13 @@ _ASKS_HOW: Final = frozenset({"how", "what", "which", "where", "when", "who", "w
 
 def features(left: Facts, right: Facts) -> tuple[float, ...] | None:
     """How the words of two texts lie side by side, in the order of `NAMES`; None for texts that are not laid side by side."""
-    found = leftover(left.content, right.content)
-    if found is None or left.foreign:
+    if left.foreign or right.foreign or left.language != right.language:
         return None
+    found = leftover(left.content, right.content)
+    if found is None:
+        return None
+    if left.language:  # the guard lets pass only what is said in forms of the same words
+        found = Leftover(max(len(left.content), len(right.content)), (), (), (), None, 0)
     mine, theirs = len(found.mine), len(found.theirs)
     few, many = min(mine, theirs), max(mine, theirs)
     far = sum(1 - max(each.nearness, 0.0) for each in found.best)
@@ -67,18 +71,19 @@ def features(left: Facts, right: Facts) -> tuple[float, ...] | None:
 
 
 def score(left: Facts, right: Facts, cosine: float) -> float:
-    """The cosine of two questions, more or less what their words say, from 0 to 1."""
+    """How sure it is that two questions are one, from 0 to 1: their cosine and how their words lie side by side."""
     found = features(left, right)
     if found is None:
         return min(max(cosine, 0.0), 1.0)
-    weights, offset = _weights()
-    return min(max(cosine + offset + sum(weight * value for weight, value in zip(weights, found, strict=True)), 0.0), 1.0)
+    weights, share, offset = _weights()
+    total = offset + share * cosine + sum(weight * value for weight, value in zip(weights, found, strict=True))
+    return min(max(total, 0.0), 1.0)
 
 
 @cache
-def _weights() -> tuple[Sequence[float], float]:
+def _weights() -> tuple[Sequence[float], float, float]:
     made = json.loads(files(__package__).joinpath("data", "verifier.json").read_text(encoding="utf-8"))
-    return tuple(made["weights"][name] for name in NAMES), float(made["offset"])
+    return tuple(made["weights"][name] for name in NAMES), float(made["cosine"]), float(made["offset"])
 
 
 def _kind(facts: Facts) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.guard import Facts, score
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.embedder import Embedder, embedded
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
@@ -55,7 +55,7 @@ class Asked:
 
 
 class Match(NamedTuple):
-    """The entry that would answer, and the cosine of its question and the one that is asked."""
+    """The entry that would answer, and how sure it is that its question is the one that is asked (`guard.score`)."""
 
     stored: StoredAnswer
     candidate: Candidate
@@ -150,17 +150,17 @@ class Search:
         self._scopes = OrderedDict()
 
     def _passing(self, asked: Asked, candidate: Candidate, scope: Scope) -> Match | None:
-        """The nearest entry with the shared answer that the guard lets pass and that still answers."""
+        """The entry with the shared answer that the guard lets pass, that still answers, and whose question is the surest to be the same."""
         facts = facts_of(asked.question)
-        same = [each for each in asked.neighbours if each.answer == candidate.answer]
-        for each in same[:_GUARDED]:
-            if facts.differs_from(facts_of(each.question)) is not None:
-                continue
-            stored = self._store.by_number(each.entry)
+        same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
+        passing = [(each, facts_of(each.question)) for each in same if facts.differs_from(facts_of(each.question)) is None]
+        scored = [(score(facts, other, each.similarity), each.entry) for each, other in passing]
+        for similarity, entry in sorted(scored, key=lambda found: -found[0]):
+            stored = self._store.by_number(entry)
             if stored is None:
-                scope.forget(each.entry)
+                scope.forget(entry)
             elif self._live(stored) is not None:
-                return Match(stored, candidate, each.similarity)
+                return Match(stored, candidate, similarity)
         return None
 
     def _scope(self, place: bytes, dimensions: int, *, catch_up: bool = True) -> Scope:
