@@ -15,6 +15,7 @@ BENCHMARKS = (
     "cache",
     "ledger",
     "budgets",
+    "reservations",
     "semantic",
     "near_misses",
     "routing",

@@ -13,22 +13,28 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from llmthrift_core import at_hand
 from llmthrift_core.attribution import EXPLORED, Attribution
+from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
+from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import explain, with_configuration
-from llmthrift_core.ledger import at_hand, request_ids
+from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.money import to_usd
+from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
 from llmthrift_core.routing.unfailing import decided
-from llmthrift_core.saved import compare_routing, fill_hit
+from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.budgets.holding import Waits
+    from llmthrift_core.budgets.output import StreamedText
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.semantic.hit import SemanticHit
     from llmthrift_core.routing import RouteDecision
@@ -46,13 +52,13 @@ class Call:
         answer: what the adapter decoded of the hit: its own objects, made for this call alone.
         semantic_hit: how the hit was found by meaning; None for an exact one.
         decision: what the routing policy decided, or None.
-        waiting: an identical request is under way; wait for its end, then `resume`.
+        waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
         tier: the tier whose model is to be called; None without routing.
         confidence: of the routing policy in the answer of the attempt under way, 0 to 1; None where it did not look at it.
     """
 
     __slots__ = (
-        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift",
+        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift", "_turn",
         "answer", "call_id", "confidence", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
     )  # fmt: skip
 
@@ -65,18 +71,18 @@ class Call:
         self.answer: Any = None
         self.semantic_hit: SemanticHit | None = None
         self.decision: RouteDecision | None = None
-        self.waiting: Waiting | None = None
+        self.waiting: Waiting | Turn | None = None
         self.tier: str | None = None
         self.confidence: float | None = None
         self.first_token: float | None = None
         self._started_us, self._started = thrift.now_us(), perf_counter()
         self._attempt = request.attempt
         self._reason: AttemptReason | None = request.attempt_reason
-        self._model = request.model
-        self._provider = request.provider
+        self._model, self._provider = request.model, request.provider
         self._observed_hit = False
         self._flight: Flight | None = None
         self._hold: Hold | None = None
+        self._turn: Turn | None = None
 
     @property
     def hit_kind(self) -> Literal["exact", "semantic"]:
@@ -113,23 +119,15 @@ class Call:
             BudgetExceededError: a budget refuses the call.
         """
         self.waiting = None
-        use = self.request.cache
-        if use is not None and use.mode == "on" and self.look_up(use) is not None:
-            self._leave_flight()
+        if self._turn is None and not self._may_call():
             return self
-        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
-            joined = self._thrift.cache.flights.join(use.key, use.caller)
-            if isinstance(joined, Waiting):
-                self.waiting = joined
-                return self
-            self._flight = joined
-            # The leader before us may have stored its answer since we looked.
-            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
-                self._leave_flight()
-                return self
         try:
-            self._route()
-            self.reserve()
+            if self._turn is None:
+                self._route()
+            self.reserve(waits=self.request.waits)
+        except RoomAwaited as full:
+            self.waiting = self._turn = full.turn
+            return self
         except BaseException:
             self._leave_flight()
             self.is_open = False
@@ -137,6 +135,24 @@ class Call:
         if self.decision is not None and self.decision.explored:  # and no budget has taken another tier
             self.request.attribution = EXPLORED.over(self.request.attribution)
         return self
+
+    def _may_call(self) -> bool:
+        """Whether a model is to be called: the cache has no answer, and no identical request is waited for."""
+        use = self.request.cache
+        if use is not None and use.mode == "on" and self.look_up(use) is not None:
+            self._leave_flight()
+            return False
+        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
+            joined = self._thrift.cache.flights.join(use.key, use.caller)
+            if isinstance(joined, Waiting):
+                self.waiting = joined
+                return False
+            self._flight = joined
+            # The leader before us may have stored its answer since we looked.
+            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
+                self._leave_flight()
+                return False
+        return True
 
     def look_up(self, use: CacheUse) -> Entry | None:
         """The live entry for this request, or None. In observe mode a hit is noted for the ledger and not served."""
@@ -171,34 +187,37 @@ class Call:
         self._model, self._provider = route.models[self.tier]
         self.request.attribution = with_configuration(self.request.attribution, route)
 
-    def reserve(self) -> None:
+    def reserve(self, *, waits: Waits = "here") -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
 
         Raises:
             BudgetExceededError: a budget refuses it.
         """
-        self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True)
+        self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True, waits=waits)
 
-    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool) -> Hold | None:
-        if self.request.input_tokens is None or is_observing():
+    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
+        if self.request.outgoing is None or is_observing():
             return None
         needed = self._needed(tier, model, provider)
+        budgets, turn = self._thrift.budgets, self._turn
+        self._turn = None
         try:
-            return self._thrift.budgets.hold(**needed)
+            return budgets.hold(**needed, turn=turn, waits=waits)
         except BudgetExceededError as refused:
             hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
-            if hold is None and self.request.may_clamp:
-                hold = self._thrift.budgets.hold_for_shorter(**needed)
+            if hold is None:
+                hold = budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)
             if hold is None:
                 raise
             return hold
 
     def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
         request = self.request
+        count = request.outgoing or request.metered
         return {
             "scope": Scope(request.attribution, model, request.trace_id),
-            "provider": provider,
-            "input_tokens": request.input_tokens,
+            "provider": self._thrift.prices.seller(model, provider),
+            "outgoing": None if count is None else partial(count, tier),
             "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
         }
 
@@ -211,7 +230,7 @@ class Call:
         for cheaper in reversed(names[: names.index(tier)]):
             model, provider = route.models[cheaper]
             try:
-                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider))
+                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider), waits="no")
             except BudgetExceededError:
                 continue
             self.tier, self._model, self._provider = cheaper, model, provider
@@ -248,8 +267,9 @@ class Call:
         Raises:
             BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
-        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False)
-        self._record_ended(error, rejected, is_rejected=rejected is not None)
+        waits: Waits = "here" if self.request.waits == "here" else "no"  # whoever waits outside does so before the first attempt
+        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False, waits=waits)
+        self._record_ended(error, rejected, is_followed=True)
         self._hold = following
         self.tier, self._model, self._provider = tier, model, provider
         self._attempt += 1
@@ -257,7 +277,7 @@ class Call:
         self._started_us, self._started = self._thrift.now_us(), perf_counter()
         self.first_token = self.confidence = None
         if rejected is None:
-            self.reserve()
+            self.reserve(waits=waits)
 
     def note_route(self, reason: str) -> None:
         """Say more of why this model answers."""
@@ -287,12 +307,25 @@ class Call:
         if self._hold is not None:
             self._hold.cover(output_tokens)
 
+    @property
+    def covered_tokens(self) -> int:
+        """A stream of so many tokens needs no more than was set aside."""
+        return 0 if self._hold is None else self._hold.covered_tokens
+
+    def grew(self, streamed: StreamedText) -> None:
+        """A stream goes on: grow its hold if more has come than was set aside for it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self._hold is not None and streamed.at_most > self._hold.covered_tokens:
+            self.extend(streamed.tokens())
+
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
-        request = self.request
-        request.attribution = request.attribution.over(attribution)
+        self.request.attribution = self.request.attribution.over(attribution)
         if trace_id is not None:
-            request.trace_id = trace_id
+            self.request.trace_id = trace_id
 
     # --- after the model ---
 
@@ -301,19 +334,21 @@ class Call:
         if not self.is_open:
             return
         self.is_open = False
+        record = None
         try:
             record, usage = self._taken(response)
+            self._note(record)
+            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
+            self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            self._thrift.ledger.append(record)
-            self._capture(record, response)
             use = self.request.cache
             if use is not None and use.mode != "off" and response.payload is not None and is_whole:
                 self.store(use, response, usage)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
-            self._give_up(error)
+            self._give_up(error, is_recorded=record is not None)
         finally:
             self._leave_flight()
 
@@ -339,19 +374,20 @@ class Call:
         self._thrift.ledger.append(record)
         self._capture(record, None)
 
-    def fail(self, error: BaseException, response: Response | None = None) -> None:
-        """The call ended without a whole answer: settle what was used, record, let waiting requests go on.
+    def fail(self, error: BaseException, response: Response | None = None, *, was_sent: bool | None = None) -> None:
+        """The call ended without a whole answer: settle what may have been billed, record, let waiting requests go on.
 
         Args:
             error: what ended it. GeneratorExit means that a stream was abandoned by its reader.
             response: what had arrived; None for a call that was refused or never answered.
+            was_sent: the provider worked on it, or cannot have; None goes by the error.
         """
         if not self.is_open:
             return
         self.is_open = False
         self._leave_flight()
         try:
-            self._record_ended(error, response)
+            self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
         except Exception as failure:
             self._give_up(failure)
 
@@ -373,9 +409,9 @@ class Call:
             cache.note_uncacheable(str(error))
             return
         attribution = self.request.attribution
-        model, provider = response.model or self._model, response.provider or self._provider
-        who = {"user": attribution.user, "feature": attribution.feature}
-        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, **who)
+        model, provider = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
+        user, feature = attribution.user, attribution.feature
+        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
         semantic = use.semantic
         if semantic is not None and response.text is not None and (text := response.text()):
             semantic.cache.store(
@@ -395,32 +431,25 @@ class Call:
         """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
         request, served = self.request, (response.model or self._model, response.provider or self._provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
+        used = partial(taken, response, self._thrift.prices, (self._model, self._provider), self._started_us)
         is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response.usage):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(response.taken(), response, record)
+        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
+            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(used(), response, record)
             return late, Usage(estimated=True)
-        usage = response.taken()
+        usage = used()
         return self._record(usage, response), usage
 
     def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        model = response.model or self._model
-        provider = response.provider or self._provider
-        thrift = self._thrift
-        priced = thrift.prices.price(usage, model, provider, self._started_us)
-        if priced is None and model != self._model and self._model:
-            # A provider may answer with a name of its own (a deployment, a file): the name that was asked for is known.
-            priced = thrift.prices.price(usage, self._model, provider, self._started_us)
+        thrift, asked = self._thrift, (self._model, self._provider)
+        model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
+        priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
         record = record or self._attempted(model, provider)
-        record.set_usage(usage)
-        if response.provider_cost_usd is not None:
-            record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+        record.provider = provider  # a row that waited was begun before the price lists were read
+        tell(record, usage, response)
         if priced is None:
-            thrift.ledger.note_unpriced(model, provider)
+            thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
             return record
-        record.cost_nano_usd = priced.nano_usd
-        record.input_cost_nano_usd = priced.input_nano_usd
-        record.output_cost_nano_usd = priced.output_nano_usd
-        record.price_version = priced.price_version
+        bill(record, priced)
         if self._observed_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
@@ -428,23 +457,29 @@ class Call:
             compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
         return record
 
-    def _record_ended(self, error: BaseException | None, response: Response | None, *, is_rejected: bool = False) -> None:
+    def _record_ended(
+        self, error: BaseException | None, response: Response | None, *, is_followed: bool = False, was_sent: bool | None = None
+    ) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
+        is_rejected = is_followed and response is not None
+        is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
+        if is_unseen := is_unanswered and response is None:
+            needed = self._needed(self.tier, self._model, self._provider)
+            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, needed))
         if response is None:
-            record = self._attempted(self._model, self._provider)
+            record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            record, usage = self._taken(response, may_wait=not is_rejected)
+            record, usage = self._taken(response, may_wait=not is_followed and not (is_unseen and self.request.route is not None))
             tokens = usage.input_tokens + usage.output_tokens
-        if not is_rejected:
-            record.error = "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__ if error is not None else "unknown"
-        else:
-            record.escalated = 1
-            if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
-                record.routing_saved_nano_usd = -record.cost_nano_usd  # the answer that is kept is compared with the baseline
-        self._settle(record.cost_nano_usd, tokens)
+            is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
+        record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
+        if is_rejected or is_unseen:
+            count_as_lost(record, is_followed=is_followed)
+        self._note(record)
         self._thrift.ledger.append(record)
         self._capture(record, response)
+        self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
         record = self._blank(model, provider, kind)
@@ -462,17 +497,12 @@ class Call:
             provider=provider,
             attribution=request.attribution,
         )
-        record.attempt = self._attempt
-        record.attempt_reason = self._reason
-        record.run_id = request.run_id
-        record.trace_id = request.trace_id
-        record.parent_id = request.parent_id
+        record.attempt, record.attempt_reason = self._attempt, self._reason
         record.stream = request.stream or self.first_token is not None
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
-        if request.prompt is not None:
-            request.prompt.describe(record)
+        request.describe(record)
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:
@@ -481,20 +511,43 @@ class Call:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
+            if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
+                self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
             self._settle(None, 0)
-        except Exception as error:  # the database: the hold expires
-            self._thrift.note_failure("budgets", error)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
 
-    def _settle(self, cost_nano_usd: int | None, tokens: int) -> None:
+    def _note(self, record: CallRecord) -> None:
+        """Let budgets that only warn know what a call took, through a door that asks no budget."""
+        if self.request.outgoing is not None or is_observing():
+            return
+        if isinstance(record, LateRecord) and (fill := record.fill) is not None:
+
+            def fill_and_tell(late: CallRecord) -> None:
+                fill(late)  # what it took is known when it is written
+                self._tell(late)
+
+            record.fill = fill_and_tell
+        else:
+            self._tell(record)
+
+    def _tell(self, record: CallRecord) -> None:
+        scope, tokens = Scope(self.request.attribution, self._model, self.request.trace_id), record.input_tokens + record.output_tokens
+        self._thrift.budgets.note(scope, nano_usd=record.cost_nano_usd or 0, tokens=tokens, at_us=record.at_us)
+
+    def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         hold, self._hold = self._hold, None
         if hold is not None:
-            hold.settle(cost_usd=None if cost_nano_usd is None else to_usd(cost_nano_usd), tokens=tokens)
+            hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _leave_flight(self) -> None:
+        if self._turn is not None:
+            self._turn.leave()
+            self._turn = None
         if self._flight is not None:
             self._flight.done()
             self._flight = None

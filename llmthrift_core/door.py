@@ -8,16 +8,18 @@ way is done off the event loop.
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
 from llmthrift_core.routing.off_loop import in_own_thread
 from llmthrift_core.routing.unfailing import reviewed
-from llmthrift_core.settings import is_observing
+from llmthrift_core.settings import is_disabled, is_observing
 
 if TYPE_CHECKING:
     from llmthrift_core.call import Call
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 """An answer as the framework has it."""
+Begun = TypeVar("Begun")
 
 
 class DoorCall(ABC, Generic[Answer]):
@@ -41,6 +44,7 @@ class DoorCall(ABC, Generic[Answer]):
         self._thrift = thrift
         self._call: Call | None = None
         self._is_closed = False
+        self._process = os.getpid()
         self._tried: list[str] = []
         self._answer: Answer | None = None  # which is whole, and not kept yet
         self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
@@ -91,11 +95,14 @@ class DoorCall(ABC, Generic[Answer]):
 
     def close(self, error: BaseException | None = None) -> None:
         """End the call if nothing else has, and stop owning what happens inside it. An answer under review was paid for."""
+        if os.getpid() != self._process:
+            return  # a forked child drops its copy of a call that the parent ends
         self._is_closed = True
         if self._call is not None:
             if self._call.is_open:
                 paid = None if self._answer is None else self._response_of(self._answer, storable=False)
-                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid)
+                # While a model is asked, `failed` and `broken_off` end the call: here that was before, or its answer was whole.
+                self._call.fail(error if error is not None else RuntimeError("the call was dropped"), paid, was_sent=False)
             self._thrift.disown(self._call)
 
     def begin(self) -> None:
@@ -237,6 +244,9 @@ class DoorCall(ABC, Generic[Answer]):
         except BudgetExceededError as refused:
             call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
+        except StorageError:
+            call.note_route(f"{decision.reason}, and the budgets of {decision.tier} cannot be reached")
+            return False
         if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()
             return False
@@ -269,7 +279,8 @@ def begin(driven: DoorCall[Any]) -> None:
 
 
 async def abegin(driven: DoorCall[Any]) -> None:
-    """As `begin`; the database is used off the event loop."""
+    """As `begin`; the database is used off the event loop, and what is waited for takes no thread."""
+    driven.request.waits = "outside"
     while True:
         if driven.is_quick:
             driven.begin()
@@ -279,6 +290,13 @@ async def abegin(driven: DoorCall[Any]) -> None:
         if waiting is None:
             return
         await waiting.wait_async()
+
+
+async def begin_off_loop(thrift: Thrift, begin_call: Callable[[], Begun]) -> Begun:
+    """What begins a call by itself, off the event loop: in a thread of its own where it may wait there for room in a budget."""
+    if not is_disabled() and thrift.budgets.may_wait:
+        return await in_own_thread(begin_call)
+    return await asyncio.to_thread(begin_call)
 
 
 async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out: bool = False) -> bool:

@@ -2,6 +2,7 @@
 
     LLMThriftError
     ├── ConfigurationError        a URL, option, overrides file or environment variable that cannot be used
+    │   └── MomentTypeError       what is neither a date, nor a time, nor a text of one (also a TypeError)
     ├── MissingExtraError         an optional dependency is not installed (also an ImportError)
     ├── UnknownModelError         no price for this model (also a LookupError)
     ├── UsageError                token counts that cannot be right (also a ValueError)
@@ -20,10 +21,11 @@ BudgetExceededError is deliberately neither a ValueError nor a TypeError: framew
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 
 class LLMThriftError(Exception):
@@ -32,6 +34,10 @@ class LLMThriftError(Exception):
 
 class ConfigurationError(LLMThriftError, ValueError):
     """A URL, option, overrides file or environment variable that cannot be used."""
+
+
+class MomentTypeError(ConfigurationError, TypeError):
+    """What is neither a date, nor a time, nor a text of one."""
 
 
 class MissingExtraError(LLMThriftError, ImportError):
@@ -54,19 +60,32 @@ class UnknownModelError(LLMThriftError, LookupError):
     Attributes:
         model: the name that was asked for.
         provider: the provider that was asked for, or None.
-        closest: the most similar known names, best first.
+        closest: the most similar known names, best first. They are looked for when they are first asked for, which takes a while: most
+            who catch the error never show it.
     """
 
-    def __init__(self, model: str, *, provider: str | None = None, closest: Sequence[str] = ()) -> None:
+    def __init__(self, model: str, *, provider: str | None = None, closest: Sequence[str] | Callable[[], Sequence[str]] = ()) -> None:
+        super().__init__(model)
         self.model = model
         self.provider = provider
-        self.closest = tuple(closest)
-        where = f" at provider {provider!r}" if provider else ""
+        self._closest = closest
+
+    @property
+    def closest(self) -> tuple[str, ...]:
+        found = self._closest() if callable(self._closest) else self._closest
+        self._closest = found
+        return tuple(found)
+
+    def __str__(self) -> str:
+        where = f" at provider {self.provider!r}" if self.provider else ""
         hint = f"; closest known names: {', '.join(self.closest)}" if self.closest else ""
-        super().__init__(
-            f"no price is known for model {model!r}{where}{hint}. "
-            f"Set one with thrift.prices.override({model!r}, input_usd_per_million=..., output_usd_per_million=...)"
+        return (
+            f"no price is known for model {self.model!r}{where}{hint}. "
+            f"Set one with thrift.prices.override({self.model!r}, input_usd_per_million=..., output_usd_per_million=...)"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), provider=self.provider, closest=self.closest), (self.model,)
 
 
 class UsageError(LLMThriftError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -21,6 +22,33 @@ _owners: weakref.WeakSet[Forked] = weakref.WeakSet()
 def renew_after_fork(owner: Forked) -> None:
     """Call `owner.after_fork()` in every child that is forked while the owner lives."""
     _owners.add(owner)
+
+
+class ForkedLock:
+    """A lock for short sections that a forked child finds free, whichever thread of the parent held it.
+
+    >>> lock = ForkedLock()
+    >>> with lock:
+    ...     pass
+    """
+
+    __slots__ = ("__weakref__", "_held", "_lock")
+
+    def __init__(self) -> None:
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The thread that held it does not run in the child."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        lock = self._lock
+        lock.acquire()
+        self._held = lock
+
+    def __exit__(self, *_: object) -> None:
+        self._held.release()  # in a child that was forked inside of the section: the lock of the parent, which it holds too
 
 
 def _after_fork_in_child() -> None:

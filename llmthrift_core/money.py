@@ -26,7 +26,9 @@ def to_nano_usd(usd: Decimal | int | float | str) -> int:
         amount = usd if isinstance(usd, Decimal) else Decimal(str(usd))
         return int((amount * _NANO).quantize(_ONE, rounding=ROUND_HALF_EVEN))
     except (InvalidOperation, ValueError, OverflowError):
-        raise ConfigurationError(f"not an amount in US dollars: {usd!r}") from None
+        raise ConfigurationError(
+            f"not an amount in US dollars: {usd!r}; give a finite number, such as Decimal('0.25') or \"0.25\""
+        ) from None
 
 
 def to_usd(nano_usd: int) -> Decimal:

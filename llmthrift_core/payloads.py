@@ -19,6 +19,7 @@ Count = int | float
 
 # Cache reads that genai-prices' extractor of the provider does not read: where they stand in the usage block.
 _CACHE_READS = {"mistral": "num_cached_tokens", "deepseek": "prompt_cache_hit_tokens"}
+_TICKS_PER_USD = 10**10  # xAI's
 
 
 def payload_counts(body: object, *, provider: str, api_flavor: str | None = None) -> dict[str, Count]:
@@ -82,13 +83,20 @@ def payload_model(body: object, *, provider: str) -> str | None:
 
 
 def payload_cost_usd(body: object) -> Decimal | None:
-    """The provider's own bill in US dollars, or None: OpenRouter's `usage.cost`, Perplexity's `usage.cost.total_cost`."""
+    """The provider's own bill in US dollars, or None: OpenRouter's `usage.cost`, Perplexity's `usage.cost.total_cost`, xAI's ticks.
+
+    Args:
+        body: a response, or its bare usage block.
+    """
     try:
         mapping = _as_mapping(body)
     except UsageError:
         return None
     usage = mapping.get("usage")
-    cost = usage.get("cost") if isinstance(usage, Mapping) else mapping.get("cost")
+    block = usage if isinstance(usage, Mapping) else mapping
+    cost = block.get("cost")
+    if cost is None and type(ticks := block.get("cost_in_usd_ticks")) is int and ticks >= 0:
+        return Decimal(ticks) / _TICKS_PER_USD
     if isinstance(cost, Mapping):
         cost = cost.get("total_cost")
     if isinstance(cost, bool) or not isinstance(cost, int | float | Decimal | str):

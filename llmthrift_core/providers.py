@@ -44,6 +44,9 @@ _ALIASES: dict[str, str] = {
     "z_ai": "zai",
 }
 
+# Whose clients also speak to other sellers' servers, by another base URL: that a call went through one does not say who was paid.
+OPEN_APIS = frozenset({"openai", "anthropic"})
+
 # Wherever these run a model, nobody bills tokens: the price is what the hardware costs, which only the user knows.
 LOCAL_PROVIDERS = frozenset({"gpt4all", "llamacpp", "llama_cpp", "lm_studio", "lmstudio", "mlx", "ollama", "vllm"})
 

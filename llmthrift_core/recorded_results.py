@@ -1,10 +1,13 @@
-"""What doors have recorded, so that nothing is recorded twice."""
+"""What the doors of one database have in common in this process, so that nothing is recorded twice."""
 
 from __future__ import annotations
 
-import threading
+import weakref
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Hashable
+from typing import Any, Final
+
+from llmthrift_core.forks import ForkedLock
 
 _MOST: Final = 1024
 
@@ -17,7 +20,7 @@ class RecordedResults:
 
     def __init__(self) -> None:
         self._results: OrderedDict[int, object] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
 
     def add(self, result: object) -> None:
         """Remember a recorded result."""
@@ -30,3 +33,23 @@ class RecordedResults:
         """Whether this very object was recorded; it is forgotten."""
         with self._lock:
             return self._results.pop(id(result), None) is not None
+
+
+class Shared:
+    """The calls under way and the results just recorded, of every `Thrift` on one database in this process.
+
+    Two of them may be open on one file, one for a handler and one for a cache: a call of theirs is one call all the same.
+    """
+
+    def __init__(self) -> None:
+        self.owned: dict[str, Any] = {}  # the calls that a door owns, by call id
+        self.recorded = RecordedResults()
+
+
+_shared: weakref.WeakValueDictionary[Hashable, Shared] = weakref.WeakValueDictionary()
+
+
+def shared_by(place: Hashable | None) -> Shared:
+    """What those share whose database is at this place. None, as in memory, is a place of its own each time."""
+    made = Shared()
+    return made if place is None else _shared.setdefault(place, made)

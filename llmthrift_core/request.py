@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.ledger.record import CallRecord
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
     from llmthrift_core.usage import Usage
 
@@ -134,9 +135,12 @@ class Request:
         model: the model's name as the application gave it; "" while only a router knows.
         provider: who serves it, or None.
         request_id: identifies the call for ever: the same id is recorded once.
-        input_tokens: counts the input for a budget's reservation. None: this door does not enforce budgets.
-        max_output_tokens: the longest answer that the call itself allows with a tier's model (None without routing), or None.
+        outgoing: counts what is sent to a tier's model (None without routing), for a budget's reservation. None: this door does not
+            enforce budgets.
+        metered: the same for the row of a call that was sent and not answered, where `outgoing` is None.
+        max_output_tokens: the longest of the answers that the call itself allows with a tier's model, or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
+        waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
     """
 
     model: str = ""
@@ -153,9 +157,17 @@ class Request:
     prompt: PromptFeatures | None = None
     cache: CacheUse | None = None
     route: RouteUse | None = None
-    input_tokens: Callable[[], int] | None = None
+    outgoing: Callable[[str | None], Outgoing] | None = None
+    metered: Callable[[str | None], Outgoing] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
+    waits: Literal["here", "outside"] = "here"
+
+    def describe(self, record: CallRecord) -> None:
+        """Let the call's row say which runs it belongs to, and what was asked."""
+        record.run_id, record.trace_id, record.parent_id = self.run_id, self.trace_id, self.parent_id
+        if self.prompt is not None:
+            self.prompt.describe(record)
 
 
 @dataclass(slots=True)
@@ -168,7 +180,8 @@ class Response:
         model: the model that answered, where it says so.
         provider_cost_usd: the provider's own bill.
         payload: encodes the answer for the cache; called only if it is stored. None: not to be stored.
-        text: the answer as text, built only where capture="text".
+        text: the answer as text, built only where capture="text" or to see whether there is an answer.
+        is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
     """
 
     usage: Usage | None = None
@@ -178,14 +191,40 @@ class Response:
     provider_cost_usd: float | None = None
     payload: Callable[[], bytes] | None = None
     text: Callable[[], str] | None = None
+    is_broken: bool = False
 
-    def taken(self) -> Usage:
-        """The usage that the provider reported, or an estimate."""
-        if self.usage is not None:
-            return self.usage
-        from llmthrift_core.usage import Usage
+    @property
+    def is_reported(self) -> bool:
+        """Whether the provider told all of the usage, so that nothing is counted."""
+        return self.usage is not None and (
+            self.estimate is None or bool(self.usage.input_tokens and self.usage.output_tokens and not self.is_broken)
+        )
 
-        return self.estimate() if self.estimate is not None else Usage(estimated=True)
+    def taken(self, is_free: Callable[[Response], bool] | None = None) -> Usage:
+        """The usage that the provider reported, with an estimate of what it left out or reported as nothing where there is an answer.
+
+        Args:
+            is_free: whether the model costs nothing: what such a model reports as nothing stays so.
+        """
+        usage = self.usage
+        if usage is None:
+            from llmthrift_core.usage import Usage
+
+            return self.estimate() if self.estimate is not None else Usage(estimated=True)
+        if self.is_reported or self.estimate is None:
+            return usage
+        if self.is_broken:
+            from llmthrift_core.usage.chunks import broken_off
+
+            return broken_off(usage, self.estimate())
+        is_mute = not usage.output_tokens and self.text is not None and bool(self.text())
+        if not is_mute and (usage.input_tokens or not usage.output_tokens):
+            return usage
+        if is_free is not None and is_free(self):
+            return usage
+        counted = self.estimate()
+        sent, made = usage.input_tokens or counted.input_tokens, usage.output_tokens or counted.output_tokens
+        return replace(usage, input_tokens=sent, output_tokens=made, estimated=True)
 
 
 def _asked(messages: Sequence[tuple[str, str]]) -> str:

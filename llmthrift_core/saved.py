@@ -34,7 +34,8 @@ def compare_routing(record: CallRecord, prices: PriceCatalog, usage: Usage, rout
     if not is_observing():
         compare_with_baseline(record, prices, usage, *route.models[route.baseline])
     elif decision is not None and record.cost_nano_usd is not None:
-        would = prices.price(usage, *route.models[decision.tier], record.at_us)
+        model, provider = route.models[decision.tier]
+        would = prices.price(usage, model, prices.seller(model, provider), record.at_us)
         if would is not None:
             record.observed_routing_nano_usd = record.cost_nano_usd - would.nano_usd
 
@@ -43,6 +44,12 @@ def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage
     """What routing saved: the baseline's price minus what the answering model cost, or had cost when it was cached."""
     record.baseline_model = model
     paid = record.cost_nano_usd if record.cache is None else record.cache_saved_nano_usd
-    baseline = prices.price(usage, model, provider, record.at_us)
+    baseline = prices.price(usage, model, prices.seller(model, provider), record.at_us)
     if baseline is not None and paid is not None:
         record.routing_saved_nano_usd = baseline.nano_usd - paid
+
+
+def count_as_lost(record: CallRecord, *, is_followed: bool) -> None:
+    """What was paid for an answer that is not kept is lost, since that which is kept is compared with the baseline."""
+    if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
+        record.routing_saved_nano_usd = -record.cost_nano_usd if is_followed else 0

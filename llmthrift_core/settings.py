@@ -24,6 +24,11 @@ def is_observing() -> bool:
     return os.environ.get("LLMTHRIFT_OBSERVE", "").lower() in _TRUE
 
 
+def flushes_on_sigterm() -> bool:
+    """LLMTHRIFT_FLUSH_ON_SIGTERM=0: the signal SIGTERM is left alone; what the ledger has queued is lost then."""
+    return os.environ.get("LLMTHRIFT_FLUSH_ON_SIGTERM", "1").lower() in _TRUE
+
+
 def default_url() -> str:
     """$LLMTHRIFT_URL, else ./llmthrift.db."""
     return os.environ.get("LLMTHRIFT_URL") or "llmthrift.db"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.call import Call
-from llmthrift_core.errors import ConfigurationError, StorageError, place_of
+from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.parts import Part, Parts
-from llmthrift_core.recorded_results import RecordedResults
+from llmthrift_core.recorded_results import Shared, shared_by
+from llmthrift_core.reopening import reopened
 from llmthrift_core.request import Request
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from llmthrift_core.budgets.budgets import Budgets
-    from llmthrift_core.budgets.store import BudgetStore
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.cache.store import EntryStore
@@ -64,6 +63,9 @@ class Thrift:
         valkey_url: a Valkey or Redis server that keeps budgets and cached answers instead of the database, such as
             "valkey://host:6379/0"; None for $LLMTHRIFT_VALKEY_URL, else the database keeps them.
         open_now: False, where calls are only metered, leaves it to the thread that writes them, which logs what cannot be opened.
+        spool: a local file for rows that the database does not take, one JSON object per line, synced to the disk; they are written when
+            the database is back, or when the next process opens the spool. So are settlements of budgets, in a file beside it whose name
+            ends with ".settlements". None keeps both in memory, and rows for 30 seconds.
 
     Raises:
         ConfigurationError: an option or URL that cannot be used.
@@ -92,6 +94,7 @@ class Thrift:
         cache_memory_entries: int = 10_000,
         valkey_url: str | None = None,
         open_now: bool = True,
+        spool: str | Path | None = None,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -110,9 +113,9 @@ class Thrift:
             "cache_memory_entries": cache_memory_entries,
             "valkey_url": valkey_url,
             "open_now": open_now,
+            "spool": spool,
         }
         self.capture, self.durability = capture, durability
-        self.recorded = RecordedResults()
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
         self._prices = prices
@@ -122,7 +125,7 @@ class Thrift:
         self._synchronous, self._busy_timeout_seconds, self._opens = synchronous, busy_timeout_seconds, open_now
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
-        self._owned: dict[str, Call] = {}
+        self._spool = spool
         self._parts = Parts()
         self._failures: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
@@ -139,6 +142,11 @@ class Thrift:
         from llmthrift_core.storage.database import Database
 
         return Database.open(self._url, busy_timeout_seconds=self._busy_timeout_seconds, synchronous=self._synchronous, now=self._opens)
+
+    @cached_property
+    def shared(self) -> Shared:
+        """What it has in common with every other `Thrift` on this database in this process."""
+        return shared_by(self.database.place)
 
     @cached_property
     def valkey(self) -> ValkeyServer | None:
@@ -168,8 +176,10 @@ class Thrift:
             self.prices,
             durability=self.durability,
             clock=self._clock,
+            store_clock=self._store_clock(None),
             redact=self._redact,
             retention_days=self._retention_days,
+            spool=self._spool,
         )
 
     @cached_property
@@ -182,15 +192,17 @@ class Thrift:
     @cached_property
     def budgets(self) -> Budgets:
         """What may be spent."""
-        from llmthrift_core.budgets.budgets import Budgets
-        from llmthrift_core.ledger import request_ids
+        from llmthrift_core.budgets.opening import open_budgets
+        from llmthrift_core.ledger.request_ids import new_request_id
 
-        return Budgets(
-            self._budget_store(),
+        return open_budgets(
+            lambda: self.database,
+            self.valkey,
             self.prices,
-            clock=self._clock,
-            new_id=lambda: request_ids.new_request_id(),
-            recall=lambda model, feature, most: self.ledger.output_sizes(model, feature=feature, most=most),
+            lambda: self.ledger,
+            clock=self._store_clock(self.valkey),
+            new_id=new_request_id,
+            spool=self._spool,
         )
 
     @cached_property
@@ -216,14 +228,11 @@ class Thrift:
 
         return SqlEntries(self.database)
 
-    def _budget_store(self) -> BudgetStore:
-        if self.valkey is not None:
-            from llmthrift_core.budgets.valkey_store import ValkeyBudgets
+    def _store_clock(self, valkey: ValkeyServer | None) -> Callable[[], float]:
+        """The clock that was given, else that of the server or the database."""
+        from llmthrift_core.storage.clock import clock_of
 
-            return ValkeyBudgets(self.valkey)
-        from llmthrift_core.budgets.sql_store import SqlBudgets
-
-        return SqlBudgets(self.database)
+        return self._clock if self._options["clock"] is not None else clock_of(self.database, valkey)
 
     def attach(self, part: Part) -> None:
         """A part that was made for this object, such as a semantic cache: it reports in `health`, and is closed with it."""
@@ -241,15 +250,16 @@ class Thrift:
 
     def own(self, call: Call) -> None:
         """Until `disown`, doors inside this call add attribution to it and record nothing themselves."""
-        self._owned[call.call_id] = call
+        self.shared.owned[call.call_id] = call
 
     def disown(self, call: Call) -> None:
         """The call has ended."""
-        self._owned.pop(call.call_id, None)
+        self.shared.owned.pop(call.call_id, None)
 
     def open_call(self, call_id: str) -> Call | None:
-        """The owned call with this id."""
-        return self._owned.get(call_id)
+        """The owned call with this id, of any `Thrift` on this database."""
+        call: Call | None = self.shared.owned.get(call_id)
+        return call
 
     @property
     def address(self) -> str | None:
@@ -280,7 +290,7 @@ class Thrift:
         """
         from llmthrift_core.insight.report import report
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return report(self.database, by=by, since=since, until=until, tz=tz)
 
     def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
@@ -291,7 +301,7 @@ class Thrift:
         """
         from llmthrift_core.insight.savings import savings
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
 
     def quality(
@@ -350,12 +360,21 @@ class Thrift:
         """
         from llmthrift_core.examples import examples_of_ledger
 
-        self.ledger.flush()
+        self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
-        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id."""
-        return self.ledger.record_cost(kind, usd, at=at, **attribution)
+        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id.
+
+        Budgets that apply count it as spent, even if it exceeds them.
+        """
+        request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
+        if not is_disabled() and not is_observing():
+            try:
+                self.budgets.spend_cost(request_id, usd, at, attribution)
+            except Exception as error:  # it is recorded
+                self.note_failure("budgets", error)
+        return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
         """Judge an answer: quality from 0 (useless) to 1 (right)."""
@@ -393,9 +412,20 @@ class Thrift:
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
-        """Forget a user: names, sessions, tags, captured text and cached answers. Amounts stay. Returns how many rows changed."""
-        erased = self.ledger.erase(user=user)
+        """Forget a user: names, sessions, tags, captured text, cached answers, and who it was in budgets. Amounts stay.
+
+        An SQLite file is written anew, so that neither it nor its log holds what was deleted; other writers wait meanwhile, about a second
+        for 100 MB. PostgreSQL's files hold it until the tables are vacuumed, Valkey's until it rewrites them, and backups until you
+        delete them. A call that is under way is recorded when it ends, with the name. Returns how many rows changed, by kind.
+
+        Raises:
+            StorageError: the database or the server cannot be written. Erasing again goes on where it stopped.
+        """
+        windows = self.budgets.erase(user=user, names=self.ledger.names_only_of(user=user))
+        erased = {**self.ledger.erase(user=user), "budget_windows": windows}
         erased["cache_entries"] = self.invalidate(scope={"user": user})
+        if not self.database.overwrite_deleted():
+            logger.warning("another process reads %s: what was erased is in its write-ahead log until that is reset", self.database.url)
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:
@@ -406,36 +436,18 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        ledger, cache = self.ledger.health(), self.cache.health()
-        semantic, routing = [part.health() for part in self._parts.keepers], [part.health() for part in self._parts.others]
-        troubled = ledger["lost"] or ledger["last_error"] or any(part["errors"] for part in (cache, *semantic, *routing)) or self._failures
-        return {
-            "status": "degraded" if troubled else "ok",
-            "observing": is_observing(),
-            "database": self.database.url,
-            "valkey": None if self.valkey is None else self.valkey.url,
-            "ledger": ledger,
-            "cache": cache,
-            "semantic": semantic,
-            "routing": routing,
-            "alerts": self._alerts(),
-            "failures": dict(self._failures),
-        }
+        from llmthrift_core.insight.health import health_of
 
-    def _alerts(self) -> list[str]:
-        from llmthrift_core.insight.escalations import escalation_alerts
-
-        found: list[str] = []
-        sources: list[tuple[str, Callable[[], list[str]]]] = [("cache", self.cache.alerts)]
-        sources += [("cache", part.alerts) for part in self._parts.keepers]
-        sources += [("ledger", part.alerts) for part in self._parts.others]
-        sources.append(("ledger", partial(escalation_alerts, self.database, now_us=self.now_us())))
-        for what, alerts in sources:
-            try:
-                found += alerts()
-            except StorageError as error:
-                found.append(f"the {what} cannot be read: {error}")
-        return found
+        found = health_of(
+            self.database,
+            self._parts,
+            self.cache,
+            ledger=self.ledger.health(),
+            budgets=self.budgets.health(),
+            failures=self._failures,
+            now_us=self.now_us(),
+        )
+        return {**found, "observing": is_observing(), "valkey": None if self.valkey is None else self.valkey.url}
 
     # --- life ---
 
@@ -449,9 +461,9 @@ class Thrift:
             logger.error("%s failed and was bypassed: %s (%d so far)", where, place_of(error), self._failures[where])
 
     def flush(self) -> bool:
-        """Commit everything recorded so far. False if that was not possible."""
-        flushed: bool = self.ledger.flush()
-        return flushed
+        """Commit everything recorded so far, and settle what the store could not take before. False if that was not possible."""
+        settled = "budgets" not in self.__dict__ or self.budgets.flush()
+        return bool(self.ledger.flush()) and settled
 
     def close(self) -> None:
         """Flush and close the database. Closing twice does nothing."""
@@ -461,6 +473,8 @@ class Thrift:
         self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()
+        if "budgets" in self.__dict__:
+            self.budgets.close()
         if "ledger" in self.__dict__:
             self.ledger.close()
         if "database" in self.__dict__:
@@ -485,16 +499,4 @@ class Thrift:
     def __reduce__(self) -> tuple[Any, ...]:
         if (address := self.address) is None:
             raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return _reopened, (address, self._options)
-
-
-_reopened_here: weakref.WeakValueDictionary[tuple[int, str], Thrift] = weakref.WeakValueDictionary()
-
-
-def _reopened(url: str, options: dict[str, Any]) -> Thrift:
-    """The Thrift of a pickle: one for each database and process, however many pickles name it."""
-    place = os.getpid(), url
-    found = _reopened_here.get(place)
-    if found is None or found._closed:
-        _reopened_here[place] = found = Thrift(**{**options, "url": url})
-    return found
+        return reopened, (type(self), address, self._options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from llmthrift_core.cache.mode import CacheMode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.turn import QuestionExtractor
 from llmthrift_core.call import Call
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain import open_runs
@@ -130,7 +130,7 @@ class ThriftCache(BaseCache):
         )
         self.semantic = _semantic_cache(thrift, semantic, replace(self.policy, ttl_seconds=semantic_ttl_seconds, max_bytes=None))
         self._pending: OrderedDict[int, list[Call]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """Fresh copies of the stored generations, or None.
@@ -294,7 +294,8 @@ class ThriftCache(BaseCache):
         use = self._use(question)
         if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
             use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
-        response = response_of_generations(generations, question.fields, question.model or "unknown")
+        chunks = None if question.run is None else question.run.chunks
+        response = response_of_generations(generations, question.fields, question.model or "unknown", chunks)
         call: Call | None = None
         if question.run is not None:
             call = question.run.call
@@ -305,21 +306,17 @@ class ThriftCache(BaseCache):
                     call = waiting.pop()
                     if not waiting:
                         del self._pending[question.token]
-            if call is not None and not (generations and self.thrift.recorded.take(generations[0])):
+            if call is not None and not (generations and self.thrift.shared.recorded.take(generations[0])):
                 call.request.cache = use
                 call.finish(response)
                 if generations:
-                    self.thrift.recorded.add(generations[0])
+                    self.thrift.shared.recorded.add(generations[0])
                 return
         if use is None or use.mode == "off":
             return
         if call is None:  # an update without a lookup: stored, and not a call that anybody made
             call = Call(self.thrift, Request(model=question.model or "unknown", attribution=question.attribution))
-        usage = response.usage
-        if usage is None and response.estimate is not None:
-            usage = response.estimate()
-        assert usage is not None  # noqa: S101 - response_of_generations always gives an estimate
-        call.store(use, response, usage)
+        call.store(use, response, response.taken())
 
     def _use(self, question: _Question) -> CacheUse | None:
         return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode, semantic=question.semantic)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
 from llmthrift_core.asking import EMBEDDING
+from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.door import begin_off_loop
+from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
+from llmthrift_core.outgoing import Outgoing
+from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from llmthrift_core.call import Call
     from llmthrift_core.thrift import Thrift
 
 _NAMES = ("model", "model_name", "deployment", "model_id")
@@ -28,10 +33,10 @@ class ThriftEmbeddings(Embeddings):
     """Embeddings of any LangChain model, recorded in the ledger and kept in the cache.
 
     LangChain's embeddings report no usage: tokens are counted offline and marked as estimated. A call that is answered from the cache in
-    part is billed for the rest. Trouble with cache or ledger is logged, counted, and the call goes on.
+    part is billed for the rest. Budgets are asked before a call. Trouble with cache or ledger is logged, counted, and the call goes on.
 
     Args:
-        thrift: prices, cache and ledger.
+        thrift: prices, cache, budgets and ledger.
         embeddings: the model.
         cache: whether vectors are kept; False only meters.
         namespace: of the vectors in the cache.
@@ -73,61 +78,82 @@ class ThriftEmbeddings(Embeddings):
             self._vectors = Vectors(thrift.cache, model=self.model, identity=identity, namespace=namespace, ttl_seconds=ttl_seconds)
 
     def embed_documents(self, texts: list[str]) -> list[Vector]:
-        """One vector for each text."""
-        found, saved = self._known(texts, _TEXT)
-        missing = _missing(texts, found)
-        if missing:
-            started = time.perf_counter()
-            self._learn(missing, self._call(missing, self.embeddings.embed_documents, started), _TEXT, found, started)
-        self._record_hits(saved)
-        return [found[text] for text in texts]
+        """One vector for each text.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        return self._answer(texts, _TEXT, self.embeddings.embed_documents)
 
     def embed_query(self, text: str) -> Vector:
-        """The vector of one text."""
-        found, saved = self._known([text], _QUERY)
-        missing = _missing([text], found)
-        if missing:
-            started = time.perf_counter()
-            vectors = self._call(missing, lambda texts: [self.embeddings.embed_query(texts[0])], started)
-            self._learn(missing, vectors, _QUERY, found, started)
-        self._record_hits(saved)
-        return found[text]
+        """The vector of one text. Raises as `embed_documents`."""
+        return self._answer([text], _QUERY, lambda texts: [self.embeddings.embed_query(texts[0])])[0]
 
     async def aembed_documents(self, texts: list[str]) -> list[Vector]:
         """As `embed_documents`."""
-        return await self._answer(texts, _TEXT)
+        return await self._aanswer(texts, _TEXT, self.embeddings.aembed_documents)
 
     async def aembed_query(self, text: str) -> Vector:
         """As `embed_query`."""
-        return (await self._answer([text], _QUERY))[0]
+
+        async def embed(texts: list[str]) -> list[Vector]:
+            return [await self.embeddings.aembed_query(texts[0])]
+
+        return (await self._aanswer([text], _QUERY, embed))[0]
 
     # --- steps ---
 
-    async def _answer(self, texts: list[str], kind: bytes) -> list[Vector]:
+    def _answer(self, texts: list[str], kind: bytes, embed: Callable[[list[str]], list[Vector]]) -> list[Vector]:
+        found, saved = self._known(texts, kind)
+        missing = _missing(texts, found)
+        if missing:
+            call, tokens = self._begin(missing)
+            try:
+                vectors = embed(missing)
+            except BaseException as error:
+                _fail(call, error)
+                raise
+            self._learn(call, missing, tokens, vectors, kind, found)
+        self._record_hits(saved)
+        return [found[text] for text in texts]
+
+    async def _aanswer(self, texts: list[str], kind: bytes, embed: Callable[[list[str]], Awaitable[list[Vector]]]) -> list[Vector]:
         found, saved = await asyncio.to_thread(self._known, texts, kind)
         missing = _missing(texts, found)
         if missing:
-            started = time.perf_counter()
+            call, tokens = await begin_off_loop(self.thrift, partial(self._begin, missing))
             try:
-                if kind == _QUERY:
-                    vectors = [await self.embeddings.aembed_query(missing[0])]
-                else:
-                    vectors = await self.embeddings.aembed_documents(missing)
-            except Exception as error:
-                await asyncio.to_thread(self._record, 0, started, error=error)
+                vectors = await embed(missing)
+            except (Exception, asyncio.CancelledError) as error:
+                await asyncio.to_thread(_fail, call, error)
                 raise
-            await asyncio.to_thread(self._learn, missing, vectors, kind, found, started)
+            await asyncio.to_thread(self._learn, call, missing, tokens, vectors, kind, found)
         if saved:
             await asyncio.to_thread(self._record_hits, saved)
         return [found[text] for text in texts]
 
-    def _call(self, texts: list[str], call: Any, started: float) -> list[Vector]:
+    def _begin(self, texts: list[str]) -> tuple[Call | None, list[int]]:
+        """Reserve for a call, and count its texts. No call where the ledger is in trouble, or nothing is recorded.
+
+        Raises:
+            BudgetExceededError: a budget refuses it. StorageError: the budgets cannot be reached.
+        """
+        if is_disabled():
+            return None, [0] * len(texts)
+        tokens = [self._tokens(text) for text in texts]
+        request = Request(
+            model=self.model,
+            attribution=Attribution(request_type=EMBEDDING).over(current_attribution()),
+            outgoing=lambda tier: Outgoing(sum(tokens)),
+            max_output_tokens=lambda tier: 0,
+        )
         try:
-            vectors: list[Vector] = call(texts)
-        except Exception as error:
-            self._record(0, started, error=error)
+            return self.thrift.begin(request), tokens
+        except (BudgetError, StorageError):
             raise
-        return vectors
+        except Exception as failure:
+            self.thrift.note_failure("embeddings", failure)
+            return None, tokens
 
     def _known(self, texts: Sequence[str], kind: bytes) -> tuple[dict[str, Vector], int]:
         """The cached vectors of texts, and how many tokens they save."""
@@ -135,22 +161,14 @@ class ThriftEmbeddings(Embeddings):
             return {}, 0
         return self._vectors.known(texts, kind)
 
-    def _learn(self, texts: list[str], vectors: list[Vector], kind: bytes, found: dict[str, Vector], started: float) -> None:
-        tokens = [self._tokens(text) for text in texts]
-        self._record(sum(tokens), started)
+    def _learn(
+        self, call: Call | None, texts: list[str], tokens: list[int], vectors: list[Vector], kind: bytes, found: dict[str, Vector]
+    ) -> None:
+        if call is not None:
+            call.finish(Response(usage=Usage(input_tokens=sum(tokens), estimated=True)))
         found.update(zip(texts, vectors, strict=True))
         if self._cached:
             self._vectors.learn(texts, vectors, kind, tokens)
-
-    def _record(self, tokens: int, started: float, *, error: Exception | None = None) -> None:
-        if is_disabled():
-            return
-        try:
-            usage = Usage() if error is not None else Usage(input_tokens=tokens, estimated=True)
-            seconds = time.perf_counter() - started
-            self.thrift.ledger.record(self.model, usage, request_type=EMBEDDING, latency_seconds=seconds, error=error)
-        except Exception as failure:
-            self.thrift.note_failure("embeddings", failure)
 
     def _record_hits(self, tokens: int) -> None:
         if not tokens or is_disabled():
@@ -173,3 +191,8 @@ class ThriftEmbeddings(Embeddings):
 
 def _missing(texts: Sequence[str], found: dict[str, Vector]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text not in found]
+
+
+def _fail(call: Call | None, error: BaseException) -> None:
+    if call is not None:
+        call.fail(error)

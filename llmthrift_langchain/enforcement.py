@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.globals import get_llm_cache
@@ -13,25 +13,19 @@ from llmthrift_langchain.cache import ThriftCache
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
-_CHAT_MODELS: Final = "language_models/chat_models.py"
+_SAID: Final = ("text", "reasoning", "thinking", "args", "partial_json")
 
 
-def will_ask_cache(thrift: Thrift) -> bool:
-    """Whether the run that is starting will look into a ThriftCache of this Thrift, so that a free hit must not be refused.
+def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
+    """Whether the run that is starting will look into a ThriftCache of this database, so that a free hit must not be refused.
 
-    LangChain gives a handler the same arguments for streams, which ask no cache. Only the caller's frame tells them apart; in doubt
-    the answer is no, and the call is refused at its start.
+    Args:
+        caller: the frame that starts it. A stream asks no cache; in doubt the answer is no, and the call is refused at its start.
     """
-    frame = sys._getframe(1)
-    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
-        code = frame.f_code
-        if code.co_filename.replace("\\", "/").endswith(_CHAT_MODELS):
-            if code.co_name in ("generate", "agenerate"):
-                cache = _cache_of(frame.f_locals.get("self"))
-                return isinstance(cache, ThriftCache) and cache.thrift is thrift
-            if code.co_name in ("stream", "astream"):
-                return False
-    return False
+    if caller is None or caller.f_code.co_name not in ("generate", "agenerate"):
+        return False
+    cache = _cache_of(caller.f_locals.get("self"))
+    return isinstance(cache, ThriftCache) and cache.thrift.shared is thrift.shared
 
 
 def text_of_event(event: Mapping[str, Any]) -> str:
@@ -39,6 +33,15 @@ def text_of_event(event: Mapping[str, Any]) -> str:
     delta = event.get("delta") if event.get("event") == "content-block-delta" else None
     values = delta.get("fields", delta) if isinstance(delta, Mapping) else {}
     return "".join(value for name in ("text", "reasoning", "args") if isinstance(value := values.get(name), str))
+
+
+def text_of_blocks(content: Sequence[Any]) -> str:
+    """What a piece of a stream that comes as blocks adds to the answer: text, reasoning, or arguments of a tool call."""
+    return "".join(
+        block if isinstance(block, str) else "".join(value for name in _SAID if isinstance(value := block.get(name), str))
+        for block in content
+        if isinstance(block, str | Mapping)
+    )
 
 
 def _cache_of(model: Any) -> Any:

@@ -4,39 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, GenerationChunk, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens, tokens_of_stream
+from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.errors import BudgetError, StorageError
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled
+from llmthrift_langchain import lineage
+from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
-from llmthrift_langchain.enforcement import text_of_event, will_ask_cache
-from llmthrift_langchain.lineage import root_of
+from llmthrift_langchain.endings import Watch
+from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.open_runs import OpenRun, announce, announced, forget
+from llmthrift_langchain.one_request import RunsOfRequest
+from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
+from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import count_input, response_of_result
-from llmthrift_langchain.run_follower import RunFollower
+from llmthrift_langchain.response import response_of_result
+from llmthrift_langchain.run_follower import RunFollower, follow_runs
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from langchain_core.messages import BaseMessage
 
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
 
 _MOST_OPEN_RUNS = 50_000
+_MOST_OPEN_REQUESTS = 1_000
 
 
 class ThriftCallbackHandler(RunFollower):
@@ -45,7 +54,7 @@ class ThriftCallbackHandler(RunFollower):
     One call is one row, in every combination of handler, cache and router. Works with invoke, batch, streams and their async forms.
     It never raises into a run: what goes wrong is logged and counted in `thrift.health()`. Only with `enforce` it raises
     BudgetExceededError, and StorageError where budgets cannot be reached: before the model is called, and in a stream that outgrows
-    its budget. Under a ThriftCache of the same Thrift a cached answer is still served; a stream asks no cache, so it is refused.
+    its budget. Under a ThriftCache of the same database a cached answer is still served; a stream asks no cache, so it is refused.
 
     Args:
         thrift: where to record.
@@ -97,8 +106,11 @@ class ThriftCallbackHandler(RunFollower):
             config_version=config_version,
             call_site=call_site,
         )
-        self._runs: dict[UUID, OpenRun] = {}
-        self._lock = threading.Lock()
+        self._runs: dict[int, OpenRun] = {}  # by the number of the run's id, which itself must not be kept: see `endings`
+        self._awaited: WeakKeyDictionary[asyncio.Task[Any], list[Watch]] = WeakKeyDictionary()
+        self._requests: dict[int, RunsOfRequest] = {}
+        self._lock = ForkedLock()
+        follow_runs()  # given to a model alone, this handler hears of no run around it
 
     # --- model runs ---
 
@@ -146,20 +158,21 @@ class ThriftCallbackHandler(RunFollower):
         run_id: UUID,
         **kwargs: Any,
     ) -> None:
-        """A piece of a stream arrived: the first one is timed, and what is set aside grows with the answer.
+        """A piece of a stream arrived: the first one is timed, what it reports is kept, and what is set aside grows with the answer.
 
         Raises:
             BudgetExceededError: with `enforce`, the budget ends here.
         """
-        run = self._runs.get(run_id)
+        run = self._runs.get(run_id.int)
         if run is None:
             return
         if run.call.first_token is None:
             run.call.mark_first_token()
             warn_of_unserved_stream(run)
+        run.came(chunk)
         if run.call.holds_money:
-            run.streamed_chars += len(token) if isinstance(token, str) else len(str(token))
-            run.call.extend(tokens_of_stream(run.streamed_chars))
+            run.streamed.add(token if isinstance(token, str) else text_of_blocks(token))
+            run.call.grew(run.streamed)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """As `on_llm_new_token`, for streams of version "v3".
@@ -167,18 +180,18 @@ class ThriftCallbackHandler(RunFollower):
         Raises:
             BudgetExceededError: with `enforce`, the budget ends here.
         """
-        run = self._runs.get(run_id)
+        run = self._runs.get(run_id.int)
         if run is None or not (text := text_of_event(event)):
             return
         run.call.mark_first_token()
         run.pieces.append(text)  # if the stream breaks off, nobody else tells what had come
         if run.call.holds_money:
-            run.event_chars += len(text)  # many models report the same piece as a token too
-            run.call.extend(tokens_of_stream(run.event_chars))
+            run.events.add(text)  # many models report the same piece as a token too
+            run.call.grew(run.events)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run ended with an answer, from the model or from a cache."""
-        run = self._runs.pop(run_id, None)
+        run = self._runs.pop(run_id.int, None)
         if run is None:
             return
         try:
@@ -190,25 +203,16 @@ class ThriftCallbackHandler(RunFollower):
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run failed, or its stream was abandoned."""
-        run = self._runs.pop(run_id, None)
+        run = self._runs.get(run_id.int)
         if run is None:
             return
-        try:
-            run.unwatch()
-            forget(run)
-            self._lineage.failed(run.call, run.parent_id)
-            partial: LLMResult | None = kwargs.get("response")
-            generations = partial.generations[0] if partial is not None and partial.generations else []
-            if not generations and run.pieces:
-                generations = [ChatGeneration(message=AIMessage("".join(run.pieces)))]
-            answered = generations and (run.call.first_token is not None or generations[0].text)
-            run.call.fail(error, response_of_result(run, generations, None) if answered else None)
-            for sibling in run.siblings():
-                # LangChain ends neither the earlier nor the later prompts of a `generate` call that failed in one of them.
-                if self._runs.pop(sibling.run_id, None) is not None:
-                    sibling.call.fail(error)
-        except Exception as failure:
-            self.thrift.note_failure("handler", failure)
+        come: LLMResult | None = kwargs.get("response")
+        is_in_order = run.is_chat and run.watch is None
+        self._fail(run, error, come.generations[0] if come is not None and come.generations else [])
+        # Of a completion model, and of an asynchronous call, LangChain ends each prompt; of a synchronous call to a chat model neither
+        # the earlier ones, which have been answered, nor the later ones, which were not sent.
+        for sibling, was_before in run.siblings() if is_in_order else ():
+            self._fail(sibling, error, [], was_sent=was_before)
 
     # --- steps ---
 
@@ -229,10 +233,12 @@ class ThriftCallbackHandler(RunFollower):
             self.thrift.note_failure("handler", error)
             return
         # LangChain starts every prompt of a `generate` call before the first is answered, and ends none when one is refused.
-        for started in announced(self.thrift):
+        for started in withdraw(self.thrift):
             if self._runs.pop(started.run_id, None) is not None:
                 started.unwatch()
                 started.call.abandon()
+                self._leave_request(started)
+                self._leave_request(started)
         raise error
 
     def _start(
@@ -248,8 +254,8 @@ class ThriftCallbackHandler(RunFollower):
         thrift = self.thrift
         metadata = metadata or {}
         if parent_run_id is None:
-            parent_run_id = self._lineage.surrounding()
-        trace_id = root_of(parent_run_id)
+            parent_run_id = lineage.surrounding()
+        trace_id = lineage.root_of(parent_run_id)
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
             outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)
@@ -278,53 +284,110 @@ class ThriftCallbackHandler(RunFollower):
             parent_id=parent,
             prompt=features,
         )
-        asks_cache = self._enforce and messages is not None and will_ask_cache(thrift)
-        bounds = None
-        if self._enforce:
-            limits = options.get("invocation_params") or {}
-            asked = [fields_of(message) for message in messages] if messages is not None else prompt or ""
-            bounds = partial(count_input, asked, request.model, limits), lambda tier: max_output_tokens(limits)
-            if not asks_cache:
-                request.input_tokens, request.max_output_tokens = bounds
-        if parent is not None and (earlier := self._lineage.continues(parent_run_id)) is not None:
+        task = asyncio.current_task() if asyncio._get_running_loop() is not None else None
+        caller = calling_frame() if task is not None or self._enforce else None
+        request.stream = streams(caller)
+        asks_cache = self._enforce and messages is not None and will_ask_cache(caller, thrift)
+        limits = options.get("invocation_params") or {}
+        counted: Callable[[str | None], Outgoing] = partial(_counted, messages, prompt, request.model, limits)
+        if self._enforce and not asks_cache:
+            request.outgoing = counted
+        else:
+            request.metered = counted
+        request.max_output_tokens = lambda tier: max_output_tokens(limits)
+        if (earlier := lineage.continues(thrift.shared, run_id.int, parent_run_id)) is not None:
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
-            request.attempt_reason = "retry" if earlier.model == request.model else "fallback"
+            request.attempt_reason = earlier.followed_by(request.model)
         run = OpenRun(
             thrift=thrift,
-            run_id=run_id,
+            run_id=run_id.int,
             parent_id=parent_run_id,
             call=thrift.begin(request),
             messages=messages,
             prompt=prompt,
             schema=(options.get("options") or {}).get("ls_structured_output_format"),
             cache_mode=cache_mode_of_metadata(metadata),
-            bounds=bounds if asks_cache else None,
+            bounds=counted if asks_cache else None,
+            parameters=limits,
         )
-        if len(self._runs) >= _MOST_OPEN_RUNS:
-            with self._lock:  # runs whose end LangChain never reported
-                self._runs.pop(next(iter(self._runs)), None)
-        self._runs[run_id] = run
-        if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
-            # LangChain reports nothing of a call whose task was cancelled.
-            run.watch(task, self._task_cancelled)
-        announce(run, options.get("batch_size") or 1)
+        if len(self._runs) >= _MOST_OPEN_RUNS:  # the oldest, whose end LangChain never reported
+            with suppress(StopIteration, KeyError, RuntimeError):
+                self._fail(self._runs[next(iter(self._runs))], GeneratorExit(), [])
+        self._runs[run.run_id] = run
+        if task is not None and not waits_in_thread(caller):
+            self._watch(run, task, run_id, caller)
+        batch_size = options.get("batch_size") or 1
+        if messages is None and batch_size > 1:
+            self._join_request(run, options.get("invocation_params"))
+        announce(run, batch_size)
 
-    def _task_cancelled(self, run: OpenRun) -> None:
-        if self._runs.pop(run.run_id, None) is not None:
+    def _watch(self, run: OpenRun, task: asyncio.Task[Any], run_id: UUID, caller: FrameType | None) -> None:
+        earlier = self._awaited.get(task, ())
+        for watch in earlier:  # a task that calls a model waits for no other: what it still seems to wait for was given up
+            watch.end_if_over()
+        run.watch = Watch(task, run_id, caller, partial(self._fail, run, generations=()))
+        if run.watch.is_awaited:
+            self._awaited[task] = [*(watch for watch in earlier if watch.is_awaited), run.watch]
+
+    def _fail(self, run: OpenRun, error: BaseException, generations: Sequence[Generation], *, was_sent: bool | None = None) -> None:
+        """End a run without a whole answer. Does nothing where it has ended."""
+        if self._runs.pop(run.run_id, None) is None:
+            return
+        try:
+            run.unwatch()
             forget(run)
-            run.call.fail(asyncio.CancelledError())
+            attempt = lineage.Attempt(run.run_id, run.call.call_id, run.call.attempts, run.call.model)
+            lineage.failed(self.thrift.shared, attempt, run.parent_id)
+            if not generations and run.pieces:
+                generations = [ChatGeneration(message=AIMessage("".join(run.pieces)))]
+            answered = generations and (run.call.first_token is not None or generations[0].text)
+            run.call.fail(error, response_of_result(run, generations, None, is_broken=True) if answered else None, was_sent=was_sent)
+            self._leave_request(run)
+        except Exception as failure:
+            self.thrift.note_failure("handler", failure)
+
+    def _join_request(self, run: OpenRun, parameters: Any) -> None:
+        with self._lock:
+            if len(self._requests) >= _MOST_OPEN_REQUESTS:  # requests whose end LangChain never reported
+                self._requests.pop(next(iter(self._requests)))
+            run.together = self._requests.setdefault(id(parameters), RunsOfRequest(parameters))
+            run.together.add(run)
+
+    def _leave_request(self, run: OpenRun) -> None:
+        if run.together is not None:
+            with self._lock:
+                self._requests.pop(id(run.together.parameters), None)
+                finished = run.together.leave(run)
+            for other, response in finished:
+                other.call.finish(response)
 
     def _end(self, run: OpenRun, response: LLMResult) -> None:
         generations = response.generations[0] if response.generations else []
         call = run.call
+        lineage.answered(self.thrift.shared, run.parent_id)
         if call.hit is not None:
             call.finish_hit()
-        elif generations and (mark_of(generations[0]) is not None or self.thrift.recorded.take(generations[0])):
+        elif generations and (mark_of(generations[0]) is not None or self.thrift.shared.recorded.take(generations[0])):
             call.abandon()  # a cache that could not see this run has recorded the call
+            self._leave_request(run)
         else:
             if not run.is_chat and generations:
-                self.thrift.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
-            call.finish(response_of_result(run, generations, response.llm_output))
+                self.thrift.shared.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
+            if run.together is None:
+                call.finish(response_of_result(run, generations, response.llm_output))
+                return
+            with self._lock:
+                self._requests.pop(id(run.together.parameters), None)
+                finished = run.together.end(run, generations, response.llm_output)
+            for other, share in finished:
+                other.call.finish(share)
+
+
+def _counted(
+    messages: Sequence[BaseMessage] | None, prompt: str | None, model: str, limits: Mapping[str, Any], tier: str | None
+) -> Outgoing:
+    asked = (prompt or "") if messages is None else [fields_of(message) for message in messages]
+    return count_outgoing(asked, model, limits)
 
 
 def _site_of(messages: Sequence[BaseMessage] | None) -> str | None:
@@ -343,7 +406,7 @@ class _ProcessHandler(ThriftCallbackHandler):
     """The one handler of a process that was started with LLMTHRIFT_METER=1."""
 
     _instance: _ProcessHandler | None = None
-    _creation = threading.Lock()
+    _creation = ForkedLock()
 
     def __new__(cls) -> _ProcessHandler:
         with cls._creation:

@@ -7,21 +7,26 @@ leaves its announcement behind in its reader's context, so a lookup takes a run 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
+from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_langchain.endings import Watch
 from llmthrift_langchain.messages import fields_of, text_of
+from llmthrift_langchain.reported import take_report
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.one_request import RunsOfRequest
 
 
 @dataclass(slots=True)
@@ -29,18 +34,23 @@ class OpenRun:
     """One model run between its start and its end.
 
     Attributes:
+        run_id: the number of the run's id. The id itself must not be kept: see `endings`.
         messages: the chat messages; None for a completion model.
         prompt: a completion model's prompt.
         schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
         cache_mode: the run metadata's "cache".
         looked_up: a cache has been asked.
-        bounds: counts of input and longest output, for a reservation that waits for the cache to miss; None where it is made.
-        streamed_chars: how much of a stream has come, by its tokens. event_chars: by its events, in version "v3".
+        parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
+        bounds: counts what is sent, for a reservation that waits for the cache to miss; None where it is made.
+        streamed: how much of a stream has come, by its tokens. events: by its events, in version "v3".
         pieces: the answer so far, by its events.
+        chunks: what the chunks of a stream reported of their usage; None where none came.
+        together: the runs of one request, if it carries several prompts; they share its usage.
+        watch: looks out for an end that is not reported; None where every end is, or it has come.
     """
 
     thrift: Thrift
-    run_id: UUID
+    run_id: int
     parent_id: UUID | None
     call: Call
     messages: list[BaseMessage] | None
@@ -48,12 +58,18 @@ class OpenRun:
     schema: Any = None
     cache_mode: CacheMode | None = None
     looked_up: bool = False
-    bounds: tuple[Callable[[], int], Callable[[str | None], int | None]] | None = None
-    streamed_chars: int = 0
-    event_chars: int = 0
+    bounds: Callable[[str | None], Outgoing] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    streamed: StreamedText = field(init=False, repr=False)
+    events: StreamedText = field(init=False, repr=False)
     pieces: list[str] = field(default_factory=list)
+    chunks: UsageOfChunks | None = None
+    together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
-    _watched: tuple[asyncio.Task[Any], Callable[[Any], None]] | None = field(default=None, repr=False)
+    watch: Watch | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.streamed, self.events = StreamedText(self.call.model), StreamedText(self.call.model)
 
     @property
     def is_chat(self) -> bool:
@@ -65,22 +81,17 @@ class OpenRun:
         """The fields of the messages."""
         return [fields_of(message) for message in self.messages or ()]
 
-    def watch(self, task: asyncio.Task[Any], ended: Callable[[OpenRun], None]) -> None:
-        """Call `ended` if the task is cancelled before the run ends."""
-
-        def callback(done: asyncio.Task[Any]) -> None:
-            if done.cancelled():
-                ended(self)
-
-        self._watched = (task, callback)
-        task.add_done_callback(callback)
+    def came(self, chunk: Any) -> None:
+        """A chunk of the stream: what it reports of its usage is kept."""
+        if self.chunks is None:
+            self.chunks = UsageOfChunks()
+        take_report(self.chunks, chunk)
 
     def unwatch(self) -> None:
-        """The run has ended by itself."""
-        if self._watched is not None:
-            task, callback = self._watched
-            self._watched = None
-            task.remove_done_callback(callback)
+        """The run has ended."""
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.stop()
 
     def reserve(self) -> None:
         """The cache has no answer: make the reservation that was waiting for that.
@@ -90,14 +101,16 @@ class OpenRun:
         """
         bounds, self.bounds = self.bounds, None
         if bounds is not None:
-            self.call.request.input_tokens, self.call.request.max_output_tokens = bounds
+            self.call.request.outgoing = bounds
             self.call.reserve()
             if not self.call.is_open:  # it was cancelled while this went on, off the event loop
                 self.call.abandon()
 
-    def siblings(self) -> list[OpenRun]:
-        """The other runs of the same `generate` call."""
-        return [run for run in self.batch.runs if run is not self] if self.batch is not None and len(self.batch.runs) > 1 else []
+    def siblings(self) -> list[tuple[OpenRun, bool]]:
+        """The other runs of the same `generate` call, and whether each came before this one."""
+        runs = self.batch.runs if self.batch is not None and len(self.batch.runs) > 1 else []
+        place = next((place for place, run in enumerate(runs) if run is self), 0)
+        return [(run, number < place) for number, run in enumerate(runs) if run is not self]
 
 
 class _Batch:
@@ -107,6 +120,11 @@ class _Batch:
         self.size = size
         self.runs: list[OpenRun] = []
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every run of the `generate` call was announced."""
+        return len(self.runs) >= self.size
+
 
 _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", default=None)
 
@@ -114,7 +132,9 @@ _announced: ContextVar[_Batch | None] = ContextVar("llmthrift_open_runs", defaul
 def announce(run: OpenRun, batch_size: int) -> None:
     """Let the lookup that follows in this context find the run."""
     batch = _announced.get()
-    if batch is None or len(batch.runs) >= batch.size or batch_size == 1 or batch.runs[0].thrift is not run.thrift:
+    # All prompts of a `generate` call begin before the first of them ends: where one has ended, what is announced is of another call.
+    is_over = batch is None or batch.is_whole or not all(each.call.is_open for each in batch.runs)
+    if batch is None or is_over or batch_size != batch.size or batch_size == 1 or batch.runs[0].thrift.shared is not run.thrift.shared:
         batch = _Batch(batch_size)
         _announced.set(batch)
     batch.runs.append(run)
@@ -127,7 +147,7 @@ def take(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | None:
     if batch is None:
         return None
     for run in batch.runs:
-        if run.thrift is thrift and not run.looked_up and run.messages is not None and _same(run.messages, fields):
+        if run.thrift.shared is thrift.shared and not run.looked_up and run.messages is not None and _same(run.messages, fields):
             run.looked_up = True
             return run
     return None
@@ -139,7 +159,13 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
     if batch is None:
         return None
     for run in batch.runs:
-        if run.thrift is thrift and run.looked_up and run.call.is_open and run.messages is not None and _same(run.messages, fields):
+        if (
+            run.thrift.shared is thrift.shared
+            and run.looked_up
+            and run.call.is_open
+            and run.messages is not None
+            and _same(run.messages, fields)
+        ):
             return run
     return None
 
@@ -147,7 +173,17 @@ def current(thrift: Thrift, fields: Sequence[Mapping[str, Any]]) -> OpenRun | No
 def announced(thrift: Thrift) -> list[OpenRun]:
     """The announced runs that have not ended."""
     batch = _announced.get()
-    return [] if batch is None else [run for run in batch.runs if run.thrift is thrift and run.call.is_open]
+    return [] if batch is None else [run for run in batch.runs if run.thrift.shared is thrift.shared and run.call.is_open]
+
+
+def withdraw(thrift: Thrift) -> list[OpenRun]:
+    """The runs of a `generate` call that ends before all of its runs were announced. No later run is taken for one of them."""
+    batch = _announced.get()
+    if batch is None or batch.is_whole:  # a stream, or another call, around this one
+        return []
+    runs = announced(thrift)
+    _announced.set(None)
+    return runs
 
 
 def next_unreserved(thrift: Thrift) -> OpenRun | None:

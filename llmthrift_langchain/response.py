@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,37 +11,56 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
-from llmthrift_langchain.messages import text_of
 from llmthrift_langchain.open_runs import OpenRun
+from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
 
-_ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+
+def response_of_result(
+    run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, *, is_broken: bool = False
+) -> Response:
+    """The response of a run that a handler metered. Nothing of it is stored in a cache.
+
+    Args:
+        is_broken: a stream ended early.
+    """
+    served = served_by_generations(generations, llm_output, run.chunks)
+    return _response(served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken)
 
 
-def response_of_result(run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Response:
-    """The response of a run that a handler metered. Nothing of it is stored in a cache."""
-    served = served_by_generations(generations, llm_output)
-    return _response(served, generations, lambda: _prompt_of(run), served.model or run.call.model)
-
-
-def response_of_generations(generations: Sequence[Generation], fields: Sequence[Mapping[str, Any]] | str, model: str) -> Response:
+def response_of_generations(
+    generations: Sequence[Generation], fields: Sequence[Mapping[str, Any]] | str, model: str, chunks: UsageOfChunks | None = None
+) -> Response:
     """The response that a cache is told of, to be stored."""
-    served = served_by_generations(generations, None)
+    served = served_by_generations(generations, None, chunks)
     response = _response(served, generations, lambda: fields, served.model or model)
     response.payload = lambda: encode(generations)
     return response
 
 
-def response_of_message(message: AIMessage, fields: Sequence[Mapping[str, Any]], model: str, *, storable: bool) -> Response:
+def response_of_message(
+    message: AIMessage,
+    fields: Sequence[Mapping[str, Any]],
+    model: str,
+    *,
+    storable: bool,
+    parameters: Sequence[Mapping[str, Any]] = (),
+    chunks: UsageOfChunks | None = None,
+    is_broken: bool = False,
+) -> Response:
     """The response of a routed call.
 
     Args:
+        parameters: of the call, in the order of precedence.
         storable: the answer is whole and may be stored. An answer without content or tool calls is never stored.
+        chunks: what the chunks reported that the message was made of.
+        is_broken: the stream ended early.
     """
-    served = served_by_message(message)
+    served = served_by_message(message, chunks)
     generations = [ChatGeneration(message=message)]
-    response = _response(served, generations, lambda: fields, served.model or model)
+    response = _response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
     if storable and (message.content or message.tool_calls):
         response.payload = lambda: encode(generations)
     return response
@@ -58,46 +76,30 @@ def _response(
     generations: Sequence[Generation],
     prompt: Callable[[], Sequence[Mapping[str, Any]] | str],
     model: str,
+    parameters: Sequence[Mapping[str, Any]] = (),
+    *,
+    is_broken: bool = False,
 ) -> Response:
     return Response(
         usage=served.usage,
-        estimate=lambda: estimate_usage(prompt(), answer_text(generations), model),
+        estimate=lambda: estimate_usage(prompt(), answer_text(generations), model, *parameters),
         model=served.model,
         provider=served.provider,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(generations),
+        is_broken=is_broken,
     )
 
 
-def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model: str) -> Usage:
+def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
     from llmthrift_core.tokens import count_tokens
 
-    sent = count_prompt(prompt, model)
+    sent = count_outgoing(prompt, model, *parameters).likely_tokens
     received = count_tokens(answer, model).tokens if answer else 0
     return Usage(input_tokens=sent, output_tokens=received, estimated=True)
 
 
-def count_input(prompt: Sequence[Mapping[str, Any]] | str, model: str, parameters: Mapping[str, Any]) -> int:
-    """The input tokens of a prompt and of the tools and schemas that go with it. JSON is longer than what providers make of it."""
-    from llmthrift_core.tokens import count_tokens
-
-    tokens = count_prompt(prompt, model)
-    for name in ("tools", "functions", "response_format"):
-        if given := parameters.get(name):
-            tokens += count_tokens(json.dumps(given, default=str), model).tokens
-    return tokens
-
-
-def count_prompt(prompt: Sequence[Mapping[str, Any]] | str, model: str) -> int:
-    """The input tokens of a prompt, counted offline."""
-    from llmthrift_core.tokens import count_message_tokens, count_tokens
-
-    if isinstance(prompt, str):
-        return count_tokens(prompt, model).tokens
-    messages = [{"role": _ROLES.get(m["type"], m["type"]), "content": text_of(m["content"])} for m in prompt]
-    return count_message_tokens(messages, model).tokens
-
-
-def _prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+    """What a run was asked, as it is counted."""
     return run.fields if run.is_chat else run.prompt or ""

@@ -16,7 +16,7 @@ from langchain_core.runnables.config import merge_configs
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens, name_of_output_limit, tokens_of_stream
+from llmthrift_core.budgets.output import StreamedText, limit_output, max_output_tokens
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
@@ -25,19 +25,23 @@ from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinis
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
+from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
-from llmthrift_langchain.enforcement import text_of_event
-from llmthrift_langchain.lineage import root_of
+from llmthrift_langchain.enforcement import text_of_blocks, text_of_event
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
+from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.response import count_input, merge, response_of_message
+from llmthrift_langchain.reported import ChunkListener, take_report
+from llmthrift_langchain.response import merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
 from llmthrift_langchain.semantic import semantic_use
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.outgoing import Outgoing
     from llmthrift_langchain.router import ChatRouter
     from llmthrift_langchain.structured import Asked
 
@@ -63,7 +67,7 @@ class RoutedCall(DoorCall[AIMessage]):
         bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         mode = arguments.pop("cache", None)
-        max_tier = arguments.pop("max_tier", None) or router.max_tier
+        asked_tier = arguments.pop("max_tier", None)
         self._stop = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
@@ -86,24 +90,27 @@ class RoutedCall(DoorCall[AIMessage]):
             has_images=has_images(self._fields),
             structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
             attribution=attribution,
-            max_tier=max_tier,
+            max_tier=router.max_tier if asked_tier is None else asked_tier,
             metadata=metadata,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, described, router.tier_names.at_most(max_tier))
+        tiers = allowed_tiers(self._policy, described, router.tier_names.within(router.max_tier, asked_tier))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
-        self._run_id = run_id
+        self._run_id, self._first_run_id = run_id, run_id.int
         parent = _parent_of(config)
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in router.tiers.values())
+        self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
             request_id=str(run_id),
             run_id=str(run_id),
-            trace_id=str(root_of(parent) or parent or run_id),
+            trace_id=str(lineage.root_of(parent) or parent or run_id),
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
-            cache=self._cache_use(checked_cache_mode(mode), max_tier, attribution),
+            cache=self._cache_use(checked_cache_mode(mode), _limits(router.max_tier, asked_tier), attribution),
             route=RouteUse(
                 policy=self._policy,
                 tiers=tiers,
@@ -112,12 +119,34 @@ class RoutedCall(DoorCall[AIMessage]):
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
                 baseline=router.baseline_within(tiers),
             ),
-            input_tokens=cache(self._input_tokens),  # a refused call asks twice
+            outgoing=cache(self._outgoing),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
         )
-        self._streamed_chars = 0
+        self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
+        self._reported = UsageOfChunks()
+
+    # --- life ---
+
+    def begin(self) -> None:
+        """As `DoorCall.begin`; what repeats a call that has failed is its next attempt."""
+        if self._call is None and (earlier := lineage.continues(self._thrift.shared, self._first_run_id, self._beside)) is not None:
+            self._earlier, request = earlier, self.request
+            request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
+            request.attempt_reason = earlier.followed_by(self._asks)
+        super().begin()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """As `DoorCall.close`; a call that failed may be repeated by what runs beside it."""
+        super().close(error)
+        if error is None or isinstance(error, GeneratorExit) or (self._call is not None and self._call.hit is not None):
+            return
+        ended = self._earlier
+        if self._call is not None:  # else it was refused
+            ended = lineage.Attempt(self._first_run_id, self._call.call_id, self._call.attempts, self._asks)
+        if ended is not None:
+            lineage.failed(self._thrift.shared, ended, self._beside)
 
     # --- attempts ---
 
@@ -127,6 +156,7 @@ class RoutedCall(DoorCall[AIMessage]):
         metadata = {**(self._config.get("metadata") or {}), "llmthrift_call": call.call_id}
         config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
         self._run_id = None
+        self._reported = UsageOfChunks()
         if call.hit is not None:
             self._tell(self._tier_of(call.hit.model, call.hit.provider))
             generation = marked_answer(call)[0]
@@ -144,7 +174,9 @@ class RoutedCall(DoorCall[AIMessage]):
         self._tell(call.tier)
         tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
-            arguments[name_of_output_limit(arguments, vars(tier.model))] = call.max_output_tokens
+            limit_output(arguments, call.max_output_tokens, vars(tier.model))
+        if not self.request.stream and self._may_stream_inside(tier.model, arguments):
+            config = with_handler(config, ChunkListener(self._reported))
         return tier.model, config, arguments
 
     def _tell(self, tier: str) -> None:
@@ -160,13 +192,24 @@ class RoutedCall(DoorCall[AIMessage]):
         longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
         return next(iter([*longest, *alike]), self._router.baseline_within(self._tiers))
 
-    def came(self, content: str | list[Any]) -> None:
-        """A piece of a stream has come."""
+    def reported(self, chunk: Any) -> None:
+        """Keep what a chunk says of the usage."""
+        take_report(self._reported, chunk)
+
+    def came(self, chunk: AIMessageChunk) -> None:
+        """A chunk of a stream has come."""
+        self.reported(chunk)
+        self.came_text(chunk.content)
+
+    def came_text(self, content: str | list[Any]) -> None:
+        """A piece of a stream's text has come."""
         if self.call.holds_money:
-            self._streamed_chars += len(content if isinstance(content, str) else str(content))
+            if self._streamed is None:
+                self._streamed = StreamedText(self.call.model)
+            self._streamed.add(content if isinstance(content, str) else text_of_blocks(content))
 
     def _streamed_tokens(self) -> int:
-        return tokens_of_stream(self._streamed_chars)
+        return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
 
     def broken_off(self, error: BaseException) -> None:
         """A stream ended early: what had arrived is settled and recorded, and not stored."""
@@ -175,10 +218,13 @@ class RoutedCall(DoorCall[AIMessage]):
             call.finish_hit()
             return
         message = merge(self.chunks)
-        partial = None if message is None else response_of_message(message, self._fields, self.call.model, storable=False)
+        partial = None if message is None else self._response_of(message, storable=False, is_broken=True)
         call.fail(error, partial)
 
     # --- what the steps ask for ---
+
+    def _is_answered(self) -> None:
+        lineage.answered(self._thrift.shared, self._beside)
 
     def _after(self, error: BaseException) -> str | None:
         return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
@@ -193,8 +239,16 @@ class RoutedCall(DoorCall[AIMessage]):
     def _calls_tools(self, answer: AIMessage) -> bool:
         return bool(answer.tool_calls)
 
-    def _response_of(self, answer: AIMessage, *, storable: bool) -> Response:
-        return response_of_message(answer, self._fields, self.call.model, storable=storable)
+    def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
+        asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
+        return response_of_message(
+            answer, asked, model, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
+        )
+
+    def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
+        """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""
+        callbacks = self._config.get("callbacks") or model.callbacks
+        return bool(callbacks or getattr(model, "streaming", False) or arguments.get("stream"))
 
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
@@ -202,6 +256,9 @@ class RoutedCall(DoorCall[AIMessage]):
         if self._stop is not None:
             arguments["stop"] = self._stop
         return arguments
+
+    def _begins_again(self) -> None:
+        self._streamed = None
 
     def _context(self, answer: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
         call = self.call
@@ -228,18 +285,21 @@ class RoutedCall(DoorCall[AIMessage]):
         model = thrifty(self._router.tiers[tier].model, self._thrift, cache=False, fallbacks=False)
         return text_of(model.invoke(self.messages, **arguments).content)
 
-    def _input_tokens(self) -> int:
-        baseline = self._router.baseline_within(self._tiers)
-        parameters = {**self._bound.get(baseline, {}), **self._arguments}
-        return count_input(self._fields, self._router.tiers[baseline].name, parameters)
+    def _outgoing(self, tier: str | None) -> Outgoing:
+        name = self._router.baseline_within(self._tiers) if tier is None else tier
+        return count_outgoing(self._fields, self._model_of(name)[0], *self._parameters_of(name))
 
     def _max_output_tokens(self, tier: str | None) -> int | None:
-        if tier is None:
-            return None
-        chosen = self._router.tiers[tier]
-        return max_output_tokens(self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model))
+        return None if tier is None else max_output_tokens(*self._parameters_of(tier))
 
-    def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+    def _parameters_of(self, tier: str | None) -> tuple[Mapping[str, Any], ...]:
+        """What decides the call of a tier's model, in the order of precedence."""
+        if tier is None:
+            return (self._arguments,)
+        chosen = self._router.tiers[tier]
+        return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
+
+    def _cache_use(self, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
         policy = self._router.cache_policy()
         if policy is None or mode == "off":
             return None
@@ -251,7 +311,9 @@ class RoutedCall(DoorCall[AIMessage]):
             self._thrift.note_failure("cache", error)
         return None
 
-    def _keyed(self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse:
+    def _keyed(
+        self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution
+    ) -> CacheUse:
         parameters = {
             "bound": {name: relevant(values) for name, values in self._bound.items()},
             "arguments": relevant(self._arguments),
@@ -298,7 +360,7 @@ class _Pumped:
             if not self._text:
                 self._routed.call.mark_first_token()
             self._text.append(text)
-            self._routed.came(text)
+            self._routed.came_text(text)
 
     def _answer(self, response: LLMResult) -> AIMessage | None:
         message = getattr(response.generations[0][0], "message", None) if response.generations else None
@@ -321,6 +383,10 @@ class Finisher(_Pumped, BaseCallbackHandler):
         self._came(event)
         self._routed.grow()
 
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """A chunk, from models that tell of chunks too: what it reports is kept."""
+        self._routed.reported(chunk)
+
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """The answer is whole."""
         answer = self._answer(response)
@@ -331,7 +397,7 @@ class Finisher(_Pumped, BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
         self._broke().broken_off(error)
-        self._routed.close()
+        self._routed.close(error)
 
 
 class AsyncFinisher(_Pumped, AsyncCallbackHandler):
@@ -341,6 +407,10 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
         """As `Finisher.on_stream_event`."""
         self._came(event)
         await agrow(self._routed)
+
+    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """As `Finisher.on_llm_new_token`."""
+        self._routed.reported(chunk)
 
     async def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
         """As `Finisher.on_llm_end`."""
@@ -352,12 +422,19 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
     async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """As `Finisher.on_llm_error`."""
         await abreak_off(self._broke(), error)
-        await aclose(self._routed, None)
+        await aclose(self._routed, error)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
     """The config with one more callback handler."""
     return merge_configs(config, {"callbacks": [handler]})
+
+
+def _limits(own: str | None, asked: str | None) -> str | list[str] | None:
+    """What a cache key says of the highest tiers that the router and the call allow."""
+    if own is None or asked is None or own == asked:
+        return asked if own is None else own
+    return [own, asked]
 
 
 def _parent_of(config: RunnableConfig) -> UUID | None:

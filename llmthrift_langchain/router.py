@@ -246,7 +246,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.came(chunk.content)
+                        routed.came(chunk)
                         routed.grow()
                         if not is_held:
                             yield chunk
@@ -284,7 +284,7 @@ class ChatRouter(BaseChatModel):
                         if not chunks:
                             routed.call.mark_first_token()
                         chunks.append(chunk)
-                        routed.came(chunk.content)
+                        routed.came(chunk)
                         await agrow(routed)
                         if not is_held:
                             yield chunk

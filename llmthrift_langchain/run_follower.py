@@ -1,7 +1,7 @@
 """Following the runs around model calls: which outermost run they belong to, and which of them continue a call that failed.
 
 A model is told its parent run only. Calls of one agent, and of the agents that its tools start, count as one run; so from the first
-router on, a small handler follows the runs of this process, and nobody has to put it into a config.
+router or handler on, a small handler follows the runs of this process, and nobody has to put it into a config.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from llmthrift_langchain.lineage import Lineage
+from llmthrift_langchain import lineage
 
 
 class RunFollower(BaseCallbackHandler):
@@ -21,21 +21,17 @@ class RunFollower(BaseCallbackHandler):
 
     run_inline = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._lineage = Lineage()
-
     def on_chain_start(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A run begins inside of which a model may be called."""
-        self._lineage.enter(run_id, parent_run_id)
+        lineage.enter(run_id, parent_run_id)
 
     def on_chain_end(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """It ended."""
-        self._lineage.leave(run_id, parent_run_id)
+        lineage.leave(run_id, parent_run_id)
 
     def on_chain_error(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """It failed: what runs next to it may be its next attempt."""
-        self._lineage.leave(run_id, parent_run_id, failed=True)
+        lineage.leave(run_id, parent_run_id, failed=True)
 
     on_tool_start = on_retriever_start = on_chain_start
     on_tool_end = on_tool_error = on_retriever_end = on_retriever_error = on_chain_end

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
+from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage
+from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.searches import grounding_searches, searches_in
+
+# Clients that read the usage of a whole answer and of a stream, and keep of a stream's less than decides the price: Mistral's cache reads.
+_LESS_OF_STREAMS = frozenset({"mistralai"})
 
 
 @dataclass(slots=True)
@@ -30,36 +37,38 @@ class Served:
     provider_cost_usd: float | None = None
 
 
-def served_by_message(message: AIMessage) -> Served:
-    """Read a chat message."""
+def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
+    """Read a chat message: LangChain's usage, completed by whatever of the provider's own answer the client has kept beside it.
+
+    Args:
+        chunks: what the chunks reported that the message was made of. LangChain adds up whatever they report.
+    """
     metadata = message.response_metadata
-    usage_metadata = message.usage_metadata
-    usage: Usage | None = None
-    if usage_metadata and usage_metadata.get("input_tokens") is not None:
-        usage = Usage.from_langchain(usage_metadata)
-    elif reported := metadata.get("token_usage") or metadata.get("usage"):
-        usage = _usage_of_mapping(reported)
     model = metadata.get("model_name") or metadata.get("model")
-    cost = metadata.get("response_cost")
-    if cost is None and isinstance(raw := metadata.get("token_usage"), Mapping):
-        cost = raw.get("cost")  # OpenRouter bills here
-    return Served(
-        usage,
-        model if isinstance(model, str) else None,
-        metadata.get("model_provider"),
-        cost if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
-    )
+    model = model if isinstance(model, str) else None
+    provider = metadata.get("model_provider")
+    usage = _counted(message, chunks)
+    reported = body_of(metadata.get("token_usage") or metadata.get("usage"))
+    if reported and (told := read_usage(reported, provider=provider)) is not None:
+        usage = told if usage is None else completed(usage, told)
+    if usage is not None:
+        usage = _with_fees(usage, message, model)
+        if provider in _LESS_OF_STREAMS and not reported and not usage.estimated:
+            usage = replace(usage, estimated=True)
+    return Served(usage, model, provider, _provider_cost_usd(metadata, reported))
 
 
-def served_by_generations(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Served:
+def served_by_generations(
+    generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None = None
+) -> Served:
     """Read the generations of one prompt. Candidates of one prompt share one usage, so only the first is read."""
     if generations and isinstance(first := generations[0], ChatGeneration) and isinstance(first.message, AIMessage):
-        served = served_by_message(first.message)
+        served = served_by_message(first.message, chunks)
     else:
         served = Served()
     if llm_output:
         if served.usage is None and (reported := llm_output.get("token_usage") or llm_output.get("usage")):
-            served.usage = _usage_of_mapping(reported)
+            served.usage = read_usage(reported, provider=served.provider)
         if served.model is None and isinstance(model := llm_output.get("model_name") or llm_output.get("model"), str):
             served.model = model
     return served
@@ -85,14 +94,40 @@ def answer_text(generations: Sequence[Generation]) -> str:
     return "\n".join(parts)
 
 
-def _usage_of_mapping(reported: Any) -> Usage | None:
-    """Token counts in the OpenAI or Anthropic spelling, as `llm_output` and `response_metadata` carry them."""
-    if not isinstance(reported, Mapping):
-        return None
-    prompt = reported.get("prompt_tokens", reported.get("input_tokens"))
-    completion = reported.get("completion_tokens", reported.get("output_tokens"))
-    if prompt is None and completion is None:
-        return None
-    details = reported.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    return Usage.clamped(input_tokens=prompt, output_tokens=completion, cache_read_tokens=cached or 0)
+def _counted(message: AIMessage, chunks: UsageOfChunks | None) -> Usage | None:
+    counted: Mapping[str, Any] | None = message.usage_metadata
+    # Only if these are the very chunks that LangChain added up: a client may keep some of them from its callbacks.
+    if (
+        chunks is not None
+        and chunks.reports
+        and (counted is None or (chunks.added_input, chunks.added_output) == (counted.get("input_tokens"), counted.get("output_tokens")))
+    ):
+        counted = chunks.together()
+    return Usage.from_langchain(counted) if counted and counted.get("input_tokens") is not None else None
+
+
+def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
+    """With the tier that bills the tokens, and the searches that are billed beside them."""
+    metadata = message.response_metadata
+    tier = usage.service_tier or billed_tier(metadata)
+    searches = usage.web_searches
+    if not searches:
+        if (grounding := metadata.get("grounding_metadata")) is not None:
+            searches = grounding_searches(grounding, model)
+        elif not isinstance(message.content, str):
+            searches = searches_in(message.content)
+        if not searches and type(queries := metadata.get("num_search_queries")) is int:  # Perplexity
+            searches = queries
+        if not searches and (outputs := message.additional_kwargs.get("tool_outputs")):
+            searches = searches_in(outputs)
+    if tier == usage.service_tier and searches == usage.web_searches:
+        return usage
+    return replace(usage, service_tier=tier, web_searches=searches)
+
+
+def _provider_cost_usd(metadata: Mapping[str, Any], reported: Mapping[str, Any] | None) -> float | None:
+    for told in (metadata.get("response_cost"), metadata.get("cost")):  # langchain-litellm, langchain-openrouter
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            return told
+    cost = payload_cost_usd(reported) if reported else None
+    return None if cost is None else float(cost)

@@ -135,9 +135,7 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
 
 def output_limit(model: Any, arguments: Mapping[str, Any]) -> int | None:
     """The longest answer that a model's fields, its extra arguments and the call's own allow. Integrations differ in which of them win."""
-    extra = getattr(model, "additional_kwargs", None)
-    given = (arguments, extra if isinstance(extra, Mapping) else {}, vars(model))
-    return max((limit for each in given if (limit := max_output_tokens(each)) is not None), default=None)
+    return max((limit for each in (arguments, vars(model)) if (limit := max_output_tokens(each)) is not None), default=None)
 
 
 def limited(model: Any, max_tokens: int) -> Any:

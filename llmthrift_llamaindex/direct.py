@@ -15,6 +15,7 @@ from llama_index.core.base.llms.types import CompletionResponse
 from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
+from llmthrift_core.budgets.unanswered import may_be_billed
 from llmthrift_core.errors import BudgetError
 from llmthrift_core.request import Response
 from llmthrift_core.settings import is_disabled
@@ -74,11 +75,11 @@ class DirectPredictions:
             prediction.call.abandon()
 
     def dropped(self, span: str, error: BaseException | None) -> None:
-        """A span failed. What a provider refused is a row; what failed before it was asked is none."""
+        """A span failed. What a provider refused, or did not answer, is a row; what failed before it was asked is none."""
         prediction = self._open.pop(span, None)
         if prediction is None:
             return
-        if error is None or isinstance(error, BudgetError) or not hasattr(error, "status_code"):
+        if error is None or isinstance(error, BudgetError) or not (hasattr(error, "status_code") or may_be_billed(error)):
             prediction.call.abandon()
         else:
             prediction.call.fail(error)

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import tokens_of_stream
+from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
@@ -25,10 +25,11 @@ from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import canonical_messages, system_of
+from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.ownership import owned_by
 from llmthrift_llamaindex.prompt import asked_question, features_of
 from llmthrift_llamaindex.replay import CachedAnswer
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_input, has_tool_calls, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, has_tool_calls, response_of
 from llmthrift_llamaindex.runs import current_run
 from llmthrift_llamaindex.semantic import semantic_use
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
@@ -36,6 +37,7 @@ from llmthrift_llamaindex.tools import TOOLS
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.outgoing import Outgoing
 
 
 class DrivenCall(DoorCall[Answer]):
@@ -83,7 +85,7 @@ class DrivenCall(DoorCall[Answer]):
             cache=self._cache_use(current_cache_mode() if mode is None else checked_cache_mode(mode), max_tier, attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
-            input_tokens=partial(count_input, self._asked, model_of(behind.model(None)), self._said),
+            outgoing=cache(partial(_outgoing, behind, self._asked, self._said)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
         )
@@ -91,6 +93,7 @@ class DrivenCall(DoorCall[Answer]):
         if route is not None:
             self._tiers = route.tiers  # which the policy may have narrowed
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
+        self._streamed: StreamedText | None = None
 
     def __del__(self) -> None:
         # A stream that nobody began to read: its generator goes without running.
@@ -132,9 +135,13 @@ class DrivenCall(DoorCall[Answer]):
         """A piece of a stream has come."""
         self.call.mark_first_token()
         self._pieces.add(self.whole(piece))
+        if self.call.holds_money:
+            if self._streamed is None:
+                self._streamed = StreamedText(self.call.model)
+            self._streamed.add(piece.delta or "")
 
     def _streamed_tokens(self) -> int:
-        return tokens_of_stream(self._pieces.chars)
+        return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
 
     @property
     def has_begun(self) -> bool:
@@ -151,10 +158,7 @@ class DrivenCall(DoorCall[Answer]):
         if call.hit is not None:
             call.finish_hit()
             return
-        partial = None
-        if answer is not None:
-            partial = response_of(answer, self._asked, call.model, self._provider, storable=False, broken_off=True)
-        call.fail(error, partial)
+        call.fail(error, None if answer is None else self._response_of(answer, storable=False, is_broken=True))
 
     # --- what the steps ask for ---
 
@@ -171,11 +175,16 @@ class DrivenCall(DoorCall[Answer]):
     def _calls_tools(self, answer: Answer) -> bool:
         return has_tool_calls(answer)
 
-    def _response_of(self, answer: Answer, *, storable: bool) -> Response:
-        return response_of(answer, self._asked, self.call.model, self._provider, storable=storable)
+    def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
+        parameters = _parameters_of(self._behind, self._said, self.call.tier)
+        asked, model, pieces = self._asked, self.call.model, self._pieces
+        return response_of(
+            answer, asked, model, self._provider, storable=storable, parameters=parameters, pieces=pieces, is_broken=is_broken
+        )
 
     def _begins_again(self) -> None:
         self._pieces = Pieces(keeps_raw=self.is_reviewed)
+        self._streamed = None
 
     def _is_answered(self) -> None:
         self._behind.answered(self.call.tier, self._pin)
@@ -250,6 +259,16 @@ class DrivenCall(DoorCall[Answer]):
                 extract_question=answers.extract_question,
             )
         return CacheUse(key, policy, partial(decode, is_chat=is_chat), mode, caller=whoami(), semantic=semantic)
+
+
+def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], tier: str | None) -> Outgoing:
+    model = str(said.get("model") or model_of(behind.model(tier)))
+    return count_outgoing(asked, model, *_parameters_of(behind, said, tier))
+
+
+def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> tuple[Mapping[str, Any], ...]:
+    """What decides the call of a tier's model, in the order of precedence."""
+    return said, vars(behind.model(tier))
 
 
 def _output_limit(behind: Behind, arguments: Mapping[str, Any], tier: str | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -13,8 +14,10 @@ from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
 from llmthrift_core.cache.mode import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
+from llmthrift_core.door import begin_off_loop
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
@@ -157,7 +160,7 @@ class ThriftEmbedding(BaseEmbedding):
             return plain
         found, missing, saved = await asyncio.to_thread(self._look_up, texts, kind)
         if missing:
-            call = await asyncio.to_thread(self._begin, missing)
+            call = await begin_off_loop(self.thrift, partial(self._begin, missing))
             try:
                 if self.embedding.rate_limiter is not None:
                     await self.embedding.rate_limiter.async_acquire()
@@ -200,7 +203,7 @@ class ThriftEmbedding(BaseEmbedding):
             run_id=identity,
             trace_id=trace or identity,
             parent_id=parent,
-            input_tokens=lambda: embedding_usage(texts, self.model_name).input_tokens,
+            outgoing=lambda tier: Outgoing(embedding_usage(texts, self.model_name).input_tokens),
             max_output_tokens=lambda tier: 0,
         )
         try:

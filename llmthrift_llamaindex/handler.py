@@ -29,17 +29,20 @@ from pydantic import Field, PrivateAttr
 
 from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.call import Call
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled
+from llmthrift_llamaindex.behind import output_limit
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.direct import DirectPredictions
 from llmthrift_llamaindex.emitter import embedding_of_event, llm_of_event
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import system_of
+from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.prompt import asked_question, features_of
-from llmthrift_llamaindex.response import Asked, Pieces, embedding_usage, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, embedding_usage, response_of
 from llmthrift_llamaindex.runs import around, follow_runs, listeners, run_of
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
 
@@ -61,8 +64,16 @@ class _Open:
     asked: Asked
     provider: str | None
     is_stream: bool
+    parameters: tuple[Mapping[str, Any], ...] = ()
     pieces: Pieces = field(default_factory=Pieces)
     started: float = field(default_factory=time.monotonic)
+
+    def response_of(self, answer: Answer, *, is_broken: bool = False) -> Response:
+        """The response of this call; nothing of it is stored in a cache."""
+        said, pieces = self.parameters, self.pieces
+        return response_of(
+            answer, self.asked, self.call.model, self.provider, storable=False, parameters=said, pieces=pieces, is_broken=is_broken
+        )
 
 
 class ThriftEventHandler(BaseEventHandler):
@@ -213,21 +224,22 @@ class ThriftEventHandler(BaseEventHandler):
         is_stream = span.partition(".")[2].startswith(("stream", "astream"))
         asked = asked if isinstance(asked, str) else list(asked)
         model = str(event.additional_kwargs.get("model") or _name(llm, event.model_dict))
-        request = self._request(llm, model, asked, span, event.tags)
+        request = self._request(llm, model, asked, span, event.tags, event.additional_kwargs)
         request.request_id = request.run_id = event.id_  # the same for every handler that sees the event
         request.trace_id = request.trace_id or event.id_
         request.stream = is_stream
         self._expire()
-        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream)
+        parameters = (event.additional_kwargs, event.model_dict)
+        self._open[span] = _Open(self.thrift.begin(request), asked, request.provider, is_stream, parameters)
         _inside.set(span)
 
     def _begin_direct(self, llm: Any, asked: Asked, span: str) -> Call:
-        request = self._request(llm, model_of(llm), asked, span, active_tags())
+        request = self._request(llm, model_of(llm), asked, span, active_tags(), {})
         request.request_id = request.run_id = span[-36:]  # a span's name ends with its own id
         call: Call = self.thrift.begin(request)
         return call
 
-    def _request(self, llm: Any, model: str, asked: Asked, span: str, tags: Mapping[str, Any]) -> Request:
+    def _request(self, llm: Any, model: str, asked: Asked, span: str, tags: Mapping[str, Any], arguments: Mapping[str, Any]) -> Request:
         attribution = self._attribution(tags)
         if attribution.call_site is None and not isinstance(asked, str) and (system := system_of(asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
@@ -239,6 +251,8 @@ class ThriftEventHandler(BaseEventHandler):
             trace_id=trace,
             parent_id=parent,
             prompt=features_of(asked, self.thrift.capture, asked_question(asked)),
+            metered=lambda tier: count_outgoing(asked, model, arguments),
+            max_output_tokens=lambda tier: max_output_tokens(arguments) if llm is None else output_limit(llm, arguments),
         )
 
     def _end(self, event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
@@ -251,19 +265,19 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            entry.call.finish(response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False))
+            entry.call.finish(entry.response_of(answer))
         self._leave()
 
-    def _fail(self, span: str | None, error: BaseException | None) -> None:
+    def _fail(self, span: str | None, error: BaseException | None, *, was_sent: bool | None = None) -> None:
         self._fail_embedding(span, error)
         entry = self._open.pop(span or "", None)
         if entry is None:
             return
         answer = entry.pieces.together()
-        partial = None
+        come = None
         if answer is not None:
-            partial = response_of(answer, entry.asked, entry.call.model, entry.provider, storable=False, broken_off=True)
-        entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), partial)
+            come = entry.response_of(answer, is_broken=True)
+        entry.call.fail(error if error is not None else RuntimeError("the call was dropped"), come, was_sent=was_sent)
         self._leave()
 
     def _expire(self) -> None:
@@ -276,7 +290,9 @@ class ThriftEventHandler(BaseEventHandler):
         for place, span in enumerate(spans):
             entry = self._open.get(span)
             if entry is not None and (entry.started < oldest or len(spans) - place > _MOST_OPEN - 1):
-                self._fail(span, GeneratorExit())
+                # Most integrations send nothing before a stream is read.
+                was_read = not entry.is_stream or entry.pieces.have_come
+                self._fail(span, GeneratorExit(), was_sent=None if was_read else False)
 
     def _attribution(self, tags: Mapping[str, Any]) -> Attribution:
         return attribution_of_tags(tags).over(current_attribution()).over(self._defaults)

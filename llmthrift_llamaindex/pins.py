@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from typing import Final
 
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
 
 _MOST_RUNS: Final = 10_000
@@ -16,7 +16,7 @@ class Pins:
 
     def __init__(self) -> None:
         self._tiers: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
 
     def of(self, run: str) -> str | None:
         """The tier that a run keeps; None before its first answer."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
-from llmthrift_llamaindex.usage import served_by, usage_block
+from llmthrift_llamaindex.outgoing import count_outgoing
+from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
 
 Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
@@ -24,24 +24,36 @@ class Pieces:
 
     Args:
         keeps_raw: keep what the provider sent, for checks that read log-probabilities.
+
+    Attributes:
+        chunks: what the pieces reported of their usage.
+        tier: the service tier that a piece told.
+        grounding: what a piece told of Google's searches.
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
-        self.chars = 0
         self.raws: list[Any] = []
+        self.chunks = UsageOfChunks()
+        self.tier: str | None = None
+        self.grounding: Any = None
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
         self._last: Answer | None = None
         self._billed: Answer | None = None
+        self._block: Mapping[str, Any] | None = None
 
     def add(self, piece: Answer) -> None:
         """Take the next piece."""
         self._last = piece
         if delta := piece.delta:
             self._deltas.append(delta)
-            self.chars += len(delta)
-        if usage_block(piece) is not None:
+        if (block := usage_block(piece)) is not None:
             self._billed = piece
+            if block != self._block:  # some integrations repeat it with every piece
+                self._block = block
+                self.chunks.add(block)
+        self.tier = tier_of(piece) or self.tier
+        self.grounding = grounding_of(piece) or self.grounding
         if self._keeps_raw:
             self.raws.append(piece.raw)
 
@@ -70,24 +82,37 @@ class Pieces:
         return last.model_copy(update=update) if update else last
 
 
-def response_of(answer: Answer, asked: Asked, model: str, provider: str | None, *, storable: bool, broken_off: bool = False) -> Response:
+def response_of(
+    answer: Answer,
+    asked: Asked,
+    model: str,
+    provider: str | None,
+    *,
+    storable: bool,
+    parameters: Sequence[Mapping[str, Any]] = (),
+    pieces: Pieces | None = None,
+    is_broken: bool = False,
+) -> Response:
     """The response of a call.
 
     Args:
+        parameters: of the call, in the order of precedence.
         storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
-        broken_off: the stream ended early: what its provider had reported by then are the first counts, not the last.
+        pieces: the stream that the answer came in; None where it came whole.
+        is_broken: the stream ended early.
     """
-    served = served_by(answer, provider)
-    if broken_off and served.usage is not None:
-        counted = estimate_usage(asked, answer, served.model or model)
-        said = max(served.usage.output_tokens, counted.output_tokens)
-        served.usage = replace(served.usage, output_tokens=said, estimated=True)
+    if pieces is not None and pieces.have_come:
+        chunks, tier, grounding = pieces.chunks, pieces.tier, pieces.grounding
+        served = served_by(answer, provider, model=model, chunks=chunks, tier=tier, grounding=grounding)
+    else:
+        served = served_by(answer, provider, model=model)
     response = Response(
         usage=served.usage,
-        estimate=lambda: estimate_usage(asked, answer, served.model or model),
+        estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
+        is_broken=is_broken,
     )
     if storable and answer_text(answer):
         response.payload = lambda: encode(answer)
@@ -119,33 +144,14 @@ def answer_text(answer: Answer) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def estimate_usage(asked: Asked, answer: Answer, model: str) -> Usage:
+def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
     from llmthrift_core.tokens import count_tokens
 
     text = answer_text(answer)
     received = count_tokens(text, model).tokens if text else 0
-    return Usage(input_tokens=count_prompt(asked, model), output_tokens=received, estimated=True)
-
-
-def count_input(asked: Asked, model: str, arguments: Mapping[str, Any]) -> int:
-    """The input tokens of a prompt and of the tools and schemas that go with it. JSON is longer than what providers make of it."""
-    from llmthrift_core.tokens import count_tokens
-
-    tokens = count_prompt(asked, model)
-    for name in ("tools", "functions", "response_format"):
-        if given := arguments.get(name):
-            tokens += count_tokens(json.dumps(given, default=str), model).tokens
-    return tokens
-
-
-def count_prompt(asked: Asked, model: str) -> int:
-    """The input tokens of a prompt, counted offline."""
-    from llmthrift_core.tokens import count_message_tokens, count_tokens
-
-    if isinstance(asked, str):
-        return count_tokens(asked, model).tokens
-    return count_message_tokens([{"role": message.role.value, "content": text_of(message)} for message in asked], model).tokens
+    sent = count_outgoing(asked, model, *parameters).likely_tokens
+    return Usage(input_tokens=sent, output_tokens=received, estimated=True)
 
 
 def embedding_usage(texts: Sequence[str], model: str) -> Usage:

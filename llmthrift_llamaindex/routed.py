@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.request import RouteUse
 from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
 from llmthrift_core.routing.unfailing import allowed_tiers, policy_identity
@@ -72,13 +71,7 @@ class ManyModels:
         Raises:
             ConfigurationError: no such tier, or none is left.
         """
-        own = self.tiers.at_most(self.max_tier)
-        if max_tier is None:
-            return own
-        names = tuple(name for name in self.tiers.at_most(max_tier).names if name in own.names)
-        if not names:
-            raise ConfigurationError(f"max_tier={max_tier!r} leaves none of the tiers that the router allows: {', '.join(own.names)}")
-        return Tiers(names, self.tiers.price_tier)
+        return self.tiers.within(self.max_tier, max_tier)
 
     def pin_of(self, asked: Asked, arguments: Mapping[str, Any]) -> str | None:
         """The run whose calls keep one tier: an agent's, or any workflow's loop of tools."""

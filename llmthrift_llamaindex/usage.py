@@ -1,26 +1,28 @@
-"""Usage and model of a LlamaIndex response, in the shapes that its integrations leave them in."""
+"""Usage and model of a LlamaIndex response, from the places that its integrations leave them in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final
 
-from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.block import billed_tier, body_of, read_usage
+from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.searches import grounding_searches, searches_in
 
-# A count that only one API's usage block has: which API that is, for genai-prices.
-_SHAPES: Final[tuple[tuple[str, str, str | None], ...]] = (
-    ("prompt_tokens", "openai", "chat"),
-    ("promptTokenCount", "google", None),
-    ("inputTokens", "aws", None),
-    ("cache_read_input_tokens", "anthropic", None),
-    ("cache_creation_input_tokens", "anthropic", None),
-    ("input_tokens", "openai", "responses"),
+# Where the provider's response, or a chunk of it, has its usage block.
+_PLACES: Final[tuple[tuple[str, ...], ...]] = (
+    ("usage",),
+    ("usage_metadata",),  # Google
+    ("response", "usage"),  # the last event of a Responses stream
+    ("metadata", "usage"),  # the last event of a Bedrock stream
+    ("data", "usage"),  # an event of a Mistral stream
+    ("x_groq", "usage"),
 )
-_ANTHROPIC: Final = frozenset({"anthropic"})
-_BILLED_TIERS: Final = frozenset({"flex", "priority", "batch"})
+_TIERS: Final = ("service_tier", "serviceTier")
 
 
 @dataclass(slots=True)
@@ -38,70 +40,92 @@ class Served:
     provider_cost_usd: float | None = None
 
 
-def served_by(response: Any, provider: str | None) -> Served:
+def served_by(
+    response: Any,
+    provider: str | None,
+    *,
+    model: str | None = None,
+    chunks: UsageOfChunks | None = None,
+    tier: str | None = None,
+    grounding: Any = None,
+) -> Served:
     """Read a ChatResponse or CompletionResponse. Never raises: what cannot be read is not reported.
 
     Args:
         provider: as `provider_of` names it; it decides between shapes that look alike.
+        model: the model that was asked.
+        chunks: what the chunks of a stream reported; None of a whole answer.
+        tier: the service tier that a chunk of a stream told.
+        grounding: what a chunk of a stream told of Google's searches.
     """
     raw = response.raw
-    block = usage_block(response)
-    usage = None if block is None else _read(block, provider)
-    tier = _field(raw, "service_tier")
-    if usage is not None and tier in _BILLED_TIERS:
-        usage = replace(usage, service_tier=tier)
-    cost = None if block is None else _cost(block)
-    return Served(usage, _model(raw), cost)
+    block: Mapping[str, Any] | None = None if chunks is None else chunks.together()
+    if block is None:
+        block = usage_block(response)
+    answered = _model(raw)
+    usage = None if block is None else read_usage(block, provider=provider)
+    if usage is not None:
+        usage = _with_fees(usage, raw, tier or tier_of(response), grounding or _field(raw, "grounding_metadata"), answered or model)
+    cost: Any = None if block is None else payload_cost_usd(block)
+    if cost is None:  # LiteLLM's
+        cost = _field(_field(raw, "_hidden_params"), "response_cost")
+    is_amount = isinstance(cost, int | float | Decimal) and not isinstance(cost, bool)
+    return Served(usage, answered, float(cost) if is_amount else None)
 
 
-def usage_block(response: Any) -> Any:
+def usage_block(response: Any) -> Mapping[str, Any] | None:
     """The provider's usage block in a response or in a chunk of a stream; None if there is none."""
     raw = response.raw
     if raw is not None:
-        found = _field(raw, "usage") or _field(raw, "usage_metadata") or _field(_field(raw, "response"), "usage")
-        if found:
-            return found
+        for path in _PLACES:
+            found = raw
+            for step in path:
+                found = _field(found, step)
+            if found and (body := body_of(found)):
+                return body
     more = response.additional_kwargs
     if more:
-        if found := more.get("usage"):
-            return found
+        if (found := more.get("usage")) and (body := body_of(found)):
+            return body
         if more.get("prompt_tokens") or more.get("completion_tokens"):
             return {name: more.get(name) or 0 for name in ("prompt_tokens", "completion_tokens")}
     message = getattr(response, "message", None)
-    return (message.additional_kwargs.get("usage") or None) if message is not None else None
+    found = message.additional_kwargs.get("usage") if message is not None else None
+    return body_of(found) or None if found else None
 
 
-def _read(block: Any, provider: str | None) -> Usage | None:
-    body = block if isinstance(block, Mapping) else block.model_dump() if hasattr(block, "model_dump") else None
-    if not isinstance(body, Mapping) or not any(body.values()):
-        return None
-    if "prompt_token_count" in body:  # Google's SDK in snake case, where its API has camel case
-        body = _camel(body)
-    for count, shape, flavor in _SHAPES:
-        if count in body:
-            if shape == "openai" and provider in _ANTHROPIC:
-                shape, flavor = "anthropic", None
-            try:
-                usage = Usage.from_payload(_without_none(body), provider=shape, api_flavor=flavor)
-            except LLMThriftError:
-                return _nearest(body)
-            return usage if usage.input_tokens or usage.output_tokens else None
+def grounding_of(response: Any) -> Any:
+    """What a chunk of a stream tells of Google's searches; None if nothing."""
+    raw = response.raw
+    return raw.get("grounding_metadata") if isinstance(raw, Mapping) else None
+
+
+def tier_of(response: Any) -> str | None:
+    """The service tier that a response or a chunk of a stream says that it is billed by; None for the standard one."""
+    raw = response.raw
+    for place in (raw, _field(raw, "response"), _field(raw, "metadata")):
+        told = {name: value for name in _TIERS if (value := _field(place, name)) is not None}
+        if told and (tier := billed_tier(told)) is not None:
+            return tier
     return None
 
 
-def _nearest(body: Mapping[str, Any]) -> Usage:
-    def count(*names: str) -> Any:
-        return next((body[name] for name in names if name in body), 0)
-
-    return Usage.clamped(
-        input_tokens=count("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens"),
-        output_tokens=count("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens"),
-        estimated=True,
-    )
+def _with_fees(usage: Usage, raw: Any, tier: str | None, grounding: Any, model: str | None) -> Usage:
+    """With the tier that bills the tokens, and the searches that are billed beside them."""
+    tier, searches = usage.service_tier or tier, usage.web_searches
+    for place in (raw, _field(raw, "response")):
+        for name in ("output", "content"):  # OpenAI's Responses API, Anthropic
+            if not searches and isinstance(blocks := _field(place, name), list):
+                searches = searches_in(blocks)
+    if not searches and grounding:
+        searches = grounding_searches(grounding, model)
+    if tier == usage.service_tier and searches == usage.web_searches:
+        return usage
+    return replace(usage, service_tier=tier, web_searches=searches)
 
 
 def _model(raw: Any) -> str | None:
-    for place in (raw, _field(raw, "response")):
+    for place in (raw, _field(raw, "response"), _field(raw, "data")):
         for name in ("model", "model_version", "modelVersion"):
             value = _field(place, name)
             if isinstance(value, str) and value:
@@ -109,31 +133,7 @@ def _model(raw: Any) -> str | None:
     return None
 
 
-def _cost(block: Any) -> float | None:
-    if _field(block, "cost") is None:
-        return None
-    cost = payload_cost_usd({"usage": block if isinstance(block, Mapping) else block.model_dump()})
-    return None if cost is None else float(cost)
-
-
 def _field(value: Any, name: str) -> Any:
     if value is None:
         return None
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-
-
-def _without_none(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def _camel(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {_camel_name(str(name)): _camel(inner) for name, inner in value.items() if inner is not None}
-    if isinstance(value, list):
-        return [_camel(inner) for inner in value]
-    return getattr(value, "value", value)  # Google's modalities are members of an enumeration
-
-
-def _camel_name(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(other.capitalize() for other in others)

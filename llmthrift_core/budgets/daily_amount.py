@@ -31,7 +31,7 @@ class DailyAmount:
     def __init__(self, budgets: Budgets, name: str, *, max_usd: Decimal | float | str, tag: str) -> None:
         self._budgets = budgets
         self._scope: dict[str, Any] = {tag: name}
-        self.budget = budgets.add(Budget(limit_usd=max_usd, window="day", match=self._scope, name=name, alert_at=()))
+        self.budget = budgets.add(Budget(limit_usd=max_usd, window="day", match=self._scope, name=name, alert_at=()), count_past=False)
 
     @property
     def limit_nano_usd(self) -> int:

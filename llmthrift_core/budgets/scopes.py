@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budget import Budget
 
 _FIELDS: Final = frozenset(FIELDS)
-_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+encode_scope = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Scope:
 
     def key(self, budget: Budget) -> str:
         """The spender as the budget tells it from others: a JSON object, keys sorted; null where an attribute is missing."""
-        return _encode({name: self.value(name) for name in budget.per or ()}) if budget.per else "{}"
+        return encode_scope({name: self.value(name) for name in budget.per or ()}) if budget.per else "{}"
 
 
 def scope_of(values: Mapping[str, Any]) -> Scope:

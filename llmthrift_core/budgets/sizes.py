@@ -5,77 +5,100 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Final
 
 _REMEMBERED: Final = 200
-_ENOUGH: Final = 5
+ENOUGH: Final = 5
 _SHARE: Final = 0.99
 _MARGIN_PERCENT: Final = 10
 _MOST_KEYS: Final = 10_000
-_HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, such as images, and says nothing about the next prompt
+_RECALL_SECONDS: Final = 1.0
+_HIGHEST_RATIO: Final = 4.0  # beyond it lies what is not counted at all, and says nothing about the next prompt
+_RATIO_GROWS_EVERY: Final = 512  # tokens: a prompt of so many can double the ratio, one of a few words says nothing of it
+_MOST_OVERHEAD: Final = 8_192  # tokens that a gateway's own system prompt may have; more is an odd bill
 
 
-Recall = Callable[[str, str | None, int], Sequence[int]]  # (model, feature, most): output tokens of the last answers, oldest first
+Features = tuple[str | None] | None  # one feature, which may be none; or None for all of them
+Recall = Callable[[str, Features, int], Sequence[int]]  # (model, features, most): output tokens of the last answers, oldest first
 
 
 class OutputSizes:
     """The last output sizes per model and feature. Safe to share between threads.
 
     Args:
-        recall: what is known from before this process began; asked once per model and feature.
+        recall: what is known from before this process began, and from others; asked until enough is known.
 
     The estimate is the 99th percentile of the last 200 with a margin of a tenth; None before there are five.
 
     >>> sizes = OutputSizes()
     >>> for tokens in (90, 100, 80, 95, 85):
     ...     sizes.learn("gpt-4o", "chat", tokens)
-    >>> sizes.estimate("gpt-4o", "chat"), sizes.estimate("gpt-4o", "search")
-    (110, None)
+    >>> sizes.estimate("gpt-4o", "chat"), sizes.estimate("gpt-4o", "search"), sizes.estimate_of_model("gpt-4o")
+    (110, None, 110)
     """
 
     def __init__(self, recall: Recall | None = None) -> None:
         self._recall = recall
-        self._sizes: OrderedDict[tuple[str, str | None], deque[int]] = OrderedDict()
+        self._sizes: OrderedDict[tuple[str, Features], deque[int]] = OrderedDict()
+        self._asked: dict[tuple[str, Features], float] = {}
         self._lock = threading.Lock()
 
     def learn(self, model: str, feature: str | None, tokens: int) -> None:
         """An answer had so many tokens."""
         with self._lock:
-            self._seen(model, feature).append(tokens)
+            self._seen(model, (feature,)).append(tokens)
+            self._seen(model, None).append(tokens)
 
     def estimate(self, model: str, feature: str | None) -> int | None:
-        """Tokens that the next answer will hardly exceed."""
+        """Tokens that the next answer for a feature will hardly exceed."""
         with self._lock:
-            seen = sorted(self._seen(model, feature))
-        if len(seen) < _ENOUGH:
-            return None
-        return math.ceil(seen[math.ceil(len(seen) * _SHARE) - 1] * (100 + _MARGIN_PERCENT) / 100)
+            return _hardly_exceeded(self._seen(model, (feature,)))
 
-    def _seen(self, model: str, feature: str | None) -> deque[int]:
-        key = (model, feature)
+    def estimate_of_model(self, model: str) -> int | None:
+        """Tokens that an answer of the model hardly exceeds, whatever it is for."""
+        with self._lock:
+            return _hardly_exceeded(self._seen(model, None))
+
+    def _seen(self, model: str, features: Features) -> deque[int]:
+        key = (model, features)
         if (seen := self._sizes.get(key)) is None:
-            before = () if self._recall is None else self._recall(model, feature, _REMEMBERED)
-            self._sizes[key] = seen = deque(before, maxlen=_REMEMBERED)
+            self._sizes[key] = seen = deque(maxlen=_REMEMBERED)
             if len(self._sizes) > _MOST_KEYS:
-                self._sizes.popitem(last=False)
+                self._asked.pop(self._sizes.popitem(last=False)[0], None)
+        if self._recall is not None and len(seen) < ENOUGH and monotonic() - self._asked.get(key, -math.inf) >= _RECALL_SECONDS:
+            self._asked[key] = monotonic()
+            if len(before := self._recall(model, features, _REMEMBERED)) > len(seen):  # what this process learned is recorded, too
+                seen.clear()
+                seen.extend(before)
         return seen
+
+
+def _hardly_exceeded(sizes: Iterable[int]) -> int | None:
+    seen = sorted(sizes)
+    if len(seen) < ENOUGH:
+        return None
+    return math.ceil(seen[math.ceil(len(seen) * _SHARE) - 1] * (100 + _MARGIN_PERCENT) / 100)
 
 
 class InputRatios:
     """By how much a model's own count of the input exceeds ours. Safe to share between threads.
 
-    Tokenizers of other providers differ from the one that counts here. The estimate takes the highest of a model's last 200 ratios, at
-    least 1 and at most 4.
+    Two things make it exceed: other tokenizers, in proportion to the prompt, and what a gateway or framework adds to every prompt alike.
+    A short prompt cannot tell them apart, so its excess is taken as added, and only longer ones move the ratio: a prompt of 512
+    tokens up to 2, one of 1,536 and more up to 4. The estimate covers a model's last 200 calls.
 
     >>> ratios = InputRatios()
-    >>> ratios.learn("claude-sonnet-4-5", counted=100, actual=125)
-    >>> ratios.estimate("claude-sonnet-4-5", 1000), ratios.estimate("gpt-4o", 1000)
-    (1250, 1000)
+    >>> ratios.learn("claude-sonnet-4-5", counted=1_000, actual=1_250)
+    >>> ratios.learn("gpt-4o", counted=10, actual=40)
+    >>> ratios.estimate("claude-sonnet-4-5", 2_000), ratios.estimate("gpt-4o", 8_000), ratios.estimate("gpt-5", 8_000)
+    (2500, 8186, 8000)
     """
 
     def __init__(self) -> None:
-        self._ratios: OrderedDict[str, deque[float]] = OrderedDict()
+        self._seen: OrderedDict[str, deque[tuple[int, int]]] = OrderedDict()
+        self._fits: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def learn(self, model: str, *, counted: int, actual: int) -> None:
@@ -83,13 +106,26 @@ class InputRatios:
         if counted <= 0:
             return
         with self._lock:
-            if (seen := self._ratios.get(model)) is None:
-                self._ratios[model] = seen = deque(maxlen=_REMEMBERED)
-                if len(self._ratios) > _MOST_KEYS:
-                    self._ratios.popitem(last=False)
-            seen.append(min(max(actual / counted, 1.0), _HIGHEST_RATIO))
+            if (seen := self._seen.get(model)) is None:
+                self._seen[model] = seen = deque(maxlen=_REMEMBERED)
+                if len(self._seen) > _MOST_KEYS:
+                    self._fits.pop(self._seen.popitem(last=False)[0], None)
+            seen.append((counted, actual))
+            self._fits.pop(model, None)
 
     def estimate(self, model: str, counted: int) -> int:
         """What the provider is likely to count at most."""
         with self._lock:
-            return math.ceil(counted * max(self._ratios.get(model, ()), default=1.0))
+            if (seen := self._seen.get(model)) is None:
+                return counted
+            if (fit := self._fits.get(model)) is None:
+                self._fits[model] = fit = _fit(seen)
+        ratio, added = fit
+        return math.ceil(counted * ratio) + added
+
+
+def _fit(seen: Iterable[tuple[int, int]]) -> tuple[float, int]:
+    """The ratio and the number of added tokens that cover all pairs of counted and actual tokens."""
+    ratio = max(min(max(actual / counted, 1.0), 1.0 + counted / _RATIO_GROWS_EVERY, _HIGHEST_RATIO) for counted, actual in seen)
+    added = max(actual - math.ceil(counted * ratio) for counted, actual in seen)
+    return ratio, min(max(added, 0), _MOST_OVERHEAD)

@@ -6,11 +6,12 @@ Windows are taken in a fixed order, so that two processes cannot wait for each o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from sqlalchemy import select
 
+from llmthrift_core.budgets.erasure import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,
@@ -28,6 +29,7 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import budget_windows
 
 _BATCH: Final = 500
+_ENDED: Final = ("settled", "released", "expired")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -46,6 +48,12 @@ class SqlBudgets:
         with self._database.transaction() as transaction:
             transaction.execute(sql.PUT_BUDGET, budget)
 
+    def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
+        """Keep windows that begin with what was spent before. Those that are open already stay."""
+        with self._database.transaction() as transaction:
+            for scope, spent, _, overrun in windows:
+                transaction.execute(sql.BEGIN_WINDOW, (budget, scope, start_us, resets_us, *spent, overrun.nano_usd, overrun.tokens))
+
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         with self._database.transaction() as transaction:
@@ -62,10 +70,11 @@ class SqlBudgets:
     def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
         """Set amounts aside in all windows, or in none. Raises RefusedError."""
         with self._database.transaction() as transaction:
+            windows = _encode([part[:3] for part in parts if part.mode != "request"])
+            if not transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us)):
+                return
             for part in parts:
                 _take(transaction, part, amounts, amounts)
-            windows = _encode([part[:3] for part in parts if part.mode != "request"])
-            transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us))
 
     def extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, *, now_us: int, ttl_us: int) -> bool:
         """Set more aside, and renew the hold. An expired hold is set aside again as a whole. Raises RefusedError."""
@@ -109,6 +118,19 @@ class SqlBudgets:
             changed = transaction.execute(sql.MARK_ALERTED, (per_mille, moved.budget, moved.scope, moved.start_us, per_mille))
         return changed == 1
 
+    def renew(self, hold_ids: Sequence[str], expires_us: int) -> None:
+        """Let holds last until then."""
+        with self._database.transaction() as transaction:
+            for hold_id in sorted(hold_ids):
+                transaction.execute(sql.RENEW_HOLD, (expires_us, hold_id))
+
+    def newest_us(self, before_us: int) -> int | None:
+        """The newest moment before a given one that holds and windows tell of."""
+        rows = [self._database.fetch_one(sql.NEWEST_HOLD, (state, before_us)) for state in ("held", *_ENDED)]
+        if not any(rows):
+            rows = [self._database.fetch_one(sql.NEWEST_WINDOW, (before_us,))]
+        return max((int(row[0]) for row in rows if row is not None and row[0] is not None), default=None)
+
     def end(self, hold_id: str) -> bool:
         """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
         with self._database.transaction() as transaction:
@@ -131,9 +153,21 @@ class SqlBudgets:
     def forget(self, now_us: int) -> None:
         """Drop holds and windows that nobody can ask for any more."""
         with self._database.transaction() as transaction:
-            for state in ("settled", "released", "expired"):
+            for state in _ENDED:
                 transaction.execute(sql.FORGET_ENDED, (state, now_us - ENDED_KEPT_US))
             transaction.execute(sql.FORGET_WINDOWS, (now_us - WINDOW_KEPT_US,))
+
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds; amounts stay. Returns how many windows there were."""
+        erasure = Erasure(user, names)
+        with self._database.transaction() as transaction:
+            for hold_id, parts in transaction.fetch_all(sql.PARTS_OF_HOLDS):
+                if (renamed := erasure.of_parts(json.loads(parts))) is not None:
+                    transaction.execute(sql.RENAME_PARTS, (_encode(renamed), hold_id))
+            keys = transaction.fetch_all(sql.KEYS_OF_WINDOWS)
+            found = [(name, *key) for key in keys if (name := erasure.of_scope(key[1])) is not None]
+            transaction.executemany(sql.RENAME_WINDOW, found)
+        return len(found)
 
     # --- looking ---
 

@@ -51,8 +51,12 @@ def status(store: BudgetStore, budgets: Sequence[Budget], now_us: int, scope: Ma
     return rows
 
 
-def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserved: Amounts) -> BudgetExceededError:
-    """The refusal of a budget, with its figures and what to do."""
+def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserved: Amounts, why: str = "") -> BudgetExceededError:
+    """The refusal of a budget, with its figures and what to do.
+
+    Args:
+        why: how the size of the request came about.
+    """
     scope = json.loads(part.scope)
     whose = ", ".join(f"{name}={value}" for name, value in scope.items()) or "everybody"
     resets_at = None if part.resets_us is None else from_us(part.resets_us)
@@ -66,7 +70,7 @@ def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserv
         text = f"made {spent.requests:,}, under way {reserved.requests:,} of {budget.limit_requests:,} requests"
     has_usd, has_tokens, has_requests = (getattr(budget, f"limit_{unit}") is not None for unit in ("usd", "tokens", "requests"))
     return BudgetExceededError(
-        f"budget {budget.name!r} refuses the call of {whose}: {text}{when}",
+        f"budget {budget.name!r} refuses the call of {whose}: {text}{when}{f'; {why}' if why else ''}",
         budget=budget.name,
         limit_usd=Decimal(budget.limit_usd) if budget.limit_usd is not None else None,
         spent_usd=to_usd(spent.nano_usd) if has_usd else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final, Literal, NamedTuple, Protocol
 
 from llmthrift_core.moments import DAY_US
@@ -98,6 +98,10 @@ class BudgetStore(Protocol):
         """
         ...
 
+    def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
+        """Keep windows of a budget that begin with what was spent before it was there. Those that are open already stay."""
+        ...
+
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         ...
@@ -107,7 +111,7 @@ class BudgetStore(Protocol):
         ...
 
     def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
-        """Set amounts aside in all windows, or in none.
+        """Set amounts aside in all windows, or in none. A hold that was made before is left as it is.
 
         Raises:
             RefusedError: a window has no room.
@@ -134,6 +138,14 @@ class BudgetStore(Protocol):
         """Remember that a share of the limit was told. False where another process has told it."""
         ...
 
+    def renew(self, hold_ids: Sequence[str], expires_us: int) -> None:
+        """Let holds last until then. Those that are not held any more stay what they are."""
+        ...
+
+    def newest_us(self, before_us: int) -> int | None:
+        """The newest moment before a given one that holds and windows tell of; None if there is none."""
+        ...
+
     def end(self, hold_id: str) -> bool:
         """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
         ...
@@ -144,6 +156,13 @@ class BudgetStore(Protocol):
 
     def forget(self, now_us: int) -> None:
         """Drop what nobody can ask for any more: holds that ended a day ago, and windows that closed a day before those."""
+        ...
+
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds, once and for all; amounts stay. Returns how many windows there were.
+
+        `names` are further values that tell of nobody else, by attribute or tag.
+        """
         ...
 
     def window(self, part: Part) -> tuple[Amounts, Amounts]:

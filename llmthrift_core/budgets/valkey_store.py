@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, TypeVar
 
+from llmthrift_core.budgets.erasure import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,
@@ -64,6 +65,12 @@ class ValkeyBudgets:
         commands = [("DEL", key), ("HSET", key, *limits, "settings", budget.settings), ("SADD", f"{lua.PREFIX}budgets", budget.name)]
         self._server.ask_many(commands, together=True)
 
+    def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
+        """Keep windows that begin with what was spent before. Those that are open already stay."""
+        ends = "" if resets_us is None else resets_us, _kept_ms(resets_us, now_us)
+        for scope, spent, _, overrun in windows:
+            self._server.run(lua.BEGIN_WINDOW, budget, start_us, *ends, scope, *spent, overrun.nano_usd, overrun.tokens)
+
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         starts = f"{lua.PREFIX}starts:{name}"
@@ -115,6 +122,16 @@ class ValkeyBudgets:
         """Remember that a share of the limit was told. False where another process has told it."""
         return bool(self._server.run(lua.MARK_ALERTED, moved.budget, moved.scope, moved.start_us, per_mille))
 
+    def renew(self, hold_ids: Sequence[str], expires_us: int) -> None:
+        """Let holds last until then."""
+        for batch in _batches(hold_ids):
+            self._server.run(lua.RENEW, expires_us, *batch)
+
+    def newest_us(self, before_us: int) -> int | None:
+        """The newest moment before a given one that open holds tell of: what ended, the server itself forgets."""
+        found = self._server.ask("ZREVRANGEBYSCORE", f"{lua.PREFIX}held", f"({before_us}", "-inf", "WITHSCORES", "LIMIT", 0, 1)
+        return int(float(found[1])) if found else None
+
     def end(self, hold_id: str) -> bool:
         """Give back what a hold has set aside; a settlement may still come. False if it has ended."""
         return bool(self._server.run(lua.END, _ENDED_KEPT_MS, hold_id))
@@ -135,6 +152,24 @@ class ValkeyBudgets:
         names = [name.decode() for name in self._server.members(f"{lua.PREFIX}budgets")]
         if names:
             self._server.ask_many(("ZREMRANGEBYSCORE", f"{lua.PREFIX}starts:{name}", "-inf", before) for name in names)
+
+    def erase(self, user: str, names: Mapping[str, Set[str]]) -> int:
+        """Rename what tells of a user in windows and holds; amounts stay. Returns how many windows there were."""
+        erasure = Erasure(user, names)
+        scopes: set[str] = set()
+        for name in self._server.members(f"{lua.PREFIX}budgets"):
+            for start in self._server.ask("ZRANGE", f"{lua.PREFIX}starts:{name.decode()}", 0, -1):
+                scopes.update(scope.decode() for scope in self._server.members(_key("spenders", name.decode(), start.decode())))
+        ended: list[str] = []  # of which there is no list
+        prefix = f"{lua.PREFIX}hold:"
+        for batch in _batches(self._server.keys(f"{prefix}*")):
+            ids = [key.decode().removeprefix(prefix) for key in batch]
+            for hold_id, parts in zip(ids, self._server.ask_many(("HGET", prefix + hold_id, "parts") for hold_id in ids), strict=True):
+                if parts is not None and erasure.of_parts(found := json.loads(parts)) is not None:
+                    ended.append(hold_id)
+                    scopes.update(scope for _, scope, _ in found)
+        renamed = [name for scope in scopes if (new := erasure.of_scope(scope)) is not None for name in (scope, new)]
+        return int(self._server.run(lua.RENAME, _encode(ended), *renamed)) if renamed else 0
 
     # --- looking ---
 
@@ -175,9 +210,13 @@ def _arguments(parts: Sequence[Part], now_us: int) -> list[Any]:
     """The parts as the scripts read them: `budget_scripts.PART_ARGUMENTS` of each."""
     flat: list[Any] = []
     for budget, scope, start_us, resets_us, mode in parts:
-        kept_ms = "" if resets_us is None else (resets_us - now_us + WINDOW_KEPT_US) // 1000
-        flat += (mode, budget, scope, start_us, "" if resets_us is None else resets_us, kept_ms)
+        flat += (mode, budget, scope, start_us, "" if resets_us is None else resets_us, _kept_ms(resets_us, now_us))
     return flat
+
+
+def _kept_ms(resets_us: int | None, now_us: int) -> int | str:
+    """For how long the server keeps a window; "" for ever."""
+    return "" if resets_us is None else (resets_us - now_us + WINDOW_KEPT_US) // 1000
 
 
 def _key(kind: str, budget: str, start: str) -> str:

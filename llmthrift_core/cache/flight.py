@@ -8,6 +8,7 @@ waits longer than `timeout_seconds` in all, however many leaders fail.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from concurrent.futures import Future, InvalidStateError, wait
@@ -65,11 +66,12 @@ class Waiting:
 class Flight:
     """The right and duty to make the call that others wait for. `done` ends it, as does dropping the last reference."""
 
-    __slots__ = ("__weakref__", "_crowd", "_done")
+    __slots__ = ("__weakref__", "_crowd", "_done", "_process")
 
     def __init__(self, crowd: _Crowd, done: Future[None]) -> None:
         self._crowd = crowd
         self._done = done
+        self._process = os.getpid()
 
     def done(self) -> None:
         """Let the others go on, whether there is an answer or not. Calling twice does nothing."""
@@ -80,7 +82,8 @@ class Flight:
             self._done.set_result(None)
 
     def __del__(self) -> None:
-        self.done()
+        if os.getpid() == self._process:  # a forked child may find the future's lock taken, and nobody waits there
+            self.done()
 
 
 class Flights:

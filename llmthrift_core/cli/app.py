@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import entry_points
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -62,7 +63,7 @@ def report(
     if as_json:
         typer.echo(json.dumps(found.to_dicts(), default=str, indent=2))
     else:
-        typer.echo(str(found))
+        typer.echo(found.to_text(get_terminal_size().columns))
 
 
 @app.command()

@@ -50,8 +50,21 @@ _COUNTS: Final = (
     "reasoning_tokens",
 )
 _SHOWN: Final = ("requests", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd")
+# Shown where there is room.
+_SHOWN_IF_WIDE: Final = ("input_cost_usd", "output_cost_usd")
 # Shown only where some row has them.
-_SHOWN_IF_ANY: Final = ("errors", "retries", "fallbacks", "escalated", "escalation_rate", "unpriced", "estimated", "other_cost_usd")
+_SHOWN_IF_ANY: Final = (
+    "errors",
+    "retries",
+    "retry_cost_usd",
+    "fallbacks",
+    "fallback_cost_usd",
+    "escalated",
+    "escalation_rate",
+    "unpriced",
+    "estimated",
+    "other_cost_usd",
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +76,11 @@ class Report:
     answer), routed (requests through a router whose first answer came from here), escalated (answers that a cascade rejected),
     escalation_rate (share of routed whose first answer was rejected; None where nothing was routed), cache_hits, unpriced (rows
     without a price, which no cost includes), estimated (rows whose tokens are estimates), input_tokens, output_tokens,
-    cache_read_tokens, cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd,
-    input_cost_usd, output_cost_usd, cost_per_request_usd, escalated_cost_usd (of rejected answers; in cost_usd too), saved_usd =
-    cache_saved_usd + routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is
-    Decimal.
+    cache_read_tokens, cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd =
+    input_cost_usd + output_cost_usd + fees_usd (searches and whatever else is billed beside tokens, and what the rounding of a call's
+    parts leaves), cost_per_request_usd, retry_cost_usd and fallback_cost_usd (of attempts that repeated a failed one on the same model
+    or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in cost_usd too), saved_usd = cache_saved_usd +
+    routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
 
     Attributes:
         by: what the rows stand for.
@@ -106,18 +120,26 @@ class Report:
         return len(self.rows)
 
     def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int = 0) -> str:
+        """The rows as a table. With the cost of input and output by themselves, where lines of `width` characters have room for it."""
         if not self.rows:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
-        header, rows, total = self._table()
-        return "\n".join([plain_table(header, rows, total=total), *self.notes])
+        header, rows, total = self._table(_SHOWN_IF_WIDE)
+        table = plain_table(header, rows, total=total)
+        if max(map(len, table.splitlines())) > width:
+            header, rows, total = self._table()
+            table = plain_table(header, rows, total=total)
+        return "\n".join([table, *self.notes])
 
     def _repr_html_(self) -> str:
         header, rows, total = self._table()
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return html_table(header, rows, total=total) + notes
 
-    def _table(self) -> tuple[list[str], list[list[Any]], list[Any]]:
-        shown = [self.by, *_SHOWN, *(name for name in _SHOWN_IF_ANY if self.total[name])]
+    def _table(self, more: Sequence[str] = ()) -> tuple[list[str], list[list[Any]], list[Any]]:
+        shown = [self.by, *_SHOWN, *more, *(name for name in _SHOWN_IF_ANY if self.total[name])]
         header = [name.removesuffix("_usd").replace("_", " ") for name in shown]
         return header, [_cells(row, shown) for row in self.rows], _cells(self.total, shown)
 
@@ -174,8 +196,11 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "cost_usd": cost,
         "input_cost_usd": to_usd(sums["input_cost_nano_usd"]),
         "output_cost_usd": to_usd(sums["output_cost_nano_usd"]),
+        "fees_usd": to_usd(sums["cost_nano_usd"] - sums["input_cost_nano_usd"] - sums["output_cost_nano_usd"]),
         "cost_per_request_usd": (cost / requests).quantize(Decimal("1e-9")) if requests else None,
         "escalation_rate": rate_of(sums),
+        "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
+        "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
         "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
         "saved_usd": to_usd(sums["cache_saved_nano_usd"] + sums["routing_saved_nano_usd"]),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
@@ -218,7 +243,7 @@ def _by_time(reader: SumsReader, by: str, zone: tzinfo) -> list[tuple[str, Amoun
 def _label(begin: datetime, by: str) -> str:
     if by == "hour":
         return begin.isoformat(timespec="minutes")
-    return begin.strftime("%Y-%m-%d" if by == "day" else "%Y-%m")
+    return begin.isoformat()[: 10 if by == "day" else 7]
 
 
 def _zone(name: str | None) -> tzinfo:

@@ -21,6 +21,8 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.ledger_statements import MEASURES
 from llmthrift_core.usage import Usage
 
+_PARTS: Final = ("input_cost_usd", "output_cost_usd", "fees_usd", "retry_cost_usd", "fallback_cost_usd", "retries", "fallbacks")
+_SMALLEST_FEE_USD: Final = Decimal("0.000001")  # what rounding leaves is not worth a line
 _COSTLIEST: Final = 10
 # Priced to learn the rates of a model: below the prompt lengths from which some models charge more.
 _SAMPLE_TOKENS: Final = 1_000
@@ -32,7 +34,10 @@ class SavingsReport:
     difference between that model and the one that would have answered without the router.
 
     Attributes:
-        spent_usd: the cost of all priced model calls.
+        spent_usd: the cost of all priced model calls: input_cost_usd + output_cost_usd + fees_usd.
+        input_cost_usd, output_cost_usd, fees_usd: what was sent, what was generated, and what is billed beside tokens, such as searches.
+        retry_cost_usd, fallback_cost_usd: of attempts that repeated a failed one, on the same model or on another; in spent_usd.
+        retries, fallbacks: how many these were.
         other_cost_usd: recorded costs that are not model calls; not in spent_usd.
         cache_saved_usd: what the hits would have cost.
         routing_saved_usd: the baseline's price minus the cost, over all routed calls; negative where routing cost more.
@@ -46,6 +51,13 @@ class SavingsReport:
     """
 
     spent_usd: Decimal
+    input_cost_usd: Decimal
+    output_cost_usd: Decimal
+    fees_usd: Decimal
+    retry_cost_usd: Decimal
+    fallback_cost_usd: Decimal
+    retries: int
+    fallbacks: int
     other_cost_usd: Decimal
     cache_saved_usd: Decimal
     routing_saved_usd: Decimal
@@ -103,6 +115,8 @@ class SavingsReport:
     def _lines(self) -> list[tuple[str, str]]:
         lines = [
             ("spent", usd(self.spent_usd)),
+            ("  on input", usd(self.input_cost_usd)),
+            ("  on output", usd(self.output_cost_usd)),
             ("saved by the cache", usd(self.cache_saved_usd)),
             ("saved by routing", usd(self.routing_saved_usd)),
             ("without llmthrift", usd(self.without_usd)),
@@ -110,6 +124,12 @@ class SavingsReport:
             ("requests", f"{self.requests:,}"),
             ("answered from the cache", percent(self.hit_rate)),
         ]
+        if self.fees_usd >= _SMALLEST_FEE_USD:
+            lines.insert(3, ("  on searches and other fees", usd(self.fees_usd)))
+        if self.retries:
+            lines.append((f"spent on {self.retries:,} retries", usd(self.retry_cost_usd)))
+        if self.fallbacks:
+            lines.append((f"spent on {self.fallbacks:,} fallbacks", usd(self.fallback_cost_usd)))
         if self.escalated:
             lines.append((f"spent on {self.escalated:,} answers that cascades rejected", usd(self.escalated_cost_usd)))
         if self.other_cost_usd:
@@ -126,6 +146,13 @@ class SavingsReport:
 
 _FIGURES: Final = (
     "spent_usd",
+    "input_cost_usd",
+    "output_cost_usd",
+    "fees_usd",
+    "retry_cost_usd",
+    "fallback_cost_usd",
+    "retries",
+    "fallbacks",
     "cache_saved_usd",
     "routing_saved_usd",
     "escalated_cost_usd",
@@ -180,6 +207,7 @@ def savings(
     sites = report(database, by="call_site", since=since, until=until)
     return SavingsReport(
         spent_usd=total["cost_usd"],
+        **{name: total[name] for name in _PARTS},
         other_cost_usd=total["other_cost_usd"],
         cache_saved_usd=total["cache_saved_usd"],
         routing_saved_usd=total["routing_saved_usd"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from operator import add, sub
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, lit
 
 from llmthrift_core.insight.pieces import MICROSECONDS, Buckets, Edge, divide
 from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
+from llmthrift_core.moments import DAY_US, FIRST_US, LAST_US, from_us
 from llmthrift_core.storage.ledger_statements import MEASURES
 from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups
 
@@ -21,7 +22,6 @@ Groups = dict[Any, Amounts]
 
 _SPANS: Final = (HOUR, DAY)
 _SPANS_OF_ALL: Final = (QUARTER, HOUR, DAY)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STORED: Final = [func.sum(rollups.c[name]) for name in MEASURES]
 # Of a routed call. An answer that was asked for because another one was rejected is not the first.
 _FIRST_ANSWER: Final = (
@@ -66,9 +66,12 @@ class SumsReader:
         return groups
 
     def by_run(self) -> Groups:
-        """Sums by run, of which there are too many for stored sums: every row of the period is read."""
+        """Sums by run, of which there are too many for stored sums: every row of the period is read.
+
+        Where no run is named, nested calls of one trace are one, as budgets have it.
+        """
         groups: Groups = {}
-        for run, amounts in self._rows(self._since_us, self._until_us, "run"):
+        for run, amounts in self._rows(self._since_us, self._until_us, "run", func.coalesce(calls.c.run, calls.c.trace_id)):
             _add_to(groups, run, amounts)
         return groups
 
@@ -91,7 +94,7 @@ class SumsReader:
                 for _, amounts in self._rows(edge.start_us, edge.end_us, None):
                     found.append(((edge.start_us // MICROSECONDS + offset) // width, amounts))
             for index, amounts in found:
-                _add_to(groups, first + timedelta(seconds=int(index) * width), amounts)
+                _add_to(groups, _begin(first, int(index) * width), amounts)
         return groups
 
     def total(self) -> Amounts:
@@ -121,9 +124,12 @@ class SumsReader:
             query = query.where(rollups.c.bucket < piece.end)
         return self._connection.execute(query).all()
 
-    def _rows(self, start_us: int | None, end_us: int | None, column: str | None) -> Iterator[tuple[Any, Sequence[Any]]]:
+    def _rows(
+        self, start_us: int | None, end_us: int | None, column: str | None, of_calls: ColumnElement[Any] | None = None
+    ) -> Iterator[tuple[Any, Sequence[Any]]]:
+        """Sums by a column, where `of_calls` may stand for it in calls."""
         joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
-        key = null() if column is None else calls.c[column]
+        key = null() if column is None else calls.c[column] if of_calls is None else of_calls
         query = select(key, *_measures_of_rows()).select_from(joined).where(*_within(calls.c.at_us, start_us, end_us))
         if column is not None:
             query = query.group_by(key)
@@ -140,19 +146,30 @@ class SumsReader:
 
     def _constant_offsets(self, zone: tzinfo) -> Iterator[tuple[int, int, int]]:
         """The period, as far as there is data, in parts (start_us, end_us, offset) of one UTC offset in seconds."""
-        first, last = self._connection.execute(
-            select(func.min(rollups.c.bucket), func.max(rollups.c.bucket)).where(rollups.c.dimension == ALL, rollups.c.span == DAY)
-        ).one()
-        if first is None:
-            return
-        start = first * MICROSECONDS if self._since_us is None else max(self._since_us, first * MICROSECONDS)
-        end_of_data = (last + DAY) * MICROSECONDS
-        end = end_of_data if self._until_us is None else min(self._until_us, end_of_data)
-        while start < end:
-            offset = _offset(zone, start)
-            change = _next_change(zone, start, end, offset)
-            yield start, change, offset
-            start = change
+        days = select(rollups.c.bucket).where(rollups.c.dimension == ALL, rollups.c.span == DAY).order_by(rollups.c.bucket)
+        for first, last in _stretches([int(day) for day in self._connection.execute(days).scalars()]):
+            start = first * MICROSECONDS if self._since_us is None else max(self._since_us, first * MICROSECONDS)
+            end_of_data = (last + DAY) * MICROSECONDS
+            end = end_of_data if self._until_us is None else min(self._until_us, end_of_data)
+            while start < end:
+                offset = _offset(zone, start)
+                change = _next_change(zone, start, end, offset)
+                yield start, change, offset
+                start = change
+
+
+def _stretches(days: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of days with data that lie less than a year apart: a row of the year 9999 is no reason to look through
+    three million days."""
+    first = last = None
+    for day in days:
+        if first is None or last is None or day - last > 366 * DAY:
+            if first is not None and last is not None:
+                yield first, last
+            first = day
+        last = day
+    if first is not None and last is not None:
+        yield first, last
 
 
 def _next_change(zone: tzinfo, start_us: int, end_us: int, offset: int) -> int:
@@ -170,8 +187,17 @@ def _next_change(zone: tzinfo, start_us: int, end_us: int, offset: int) -> int:
     return min(end_us, high - high % quarter)
 
 
+def _begin(first: datetime, seconds: int) -> datetime:
+    try:
+        return first + timedelta(seconds=seconds)
+    except OverflowError:  # the calendar ends between UTC and the zone
+        return (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=first.tzinfo)
+
+
 def _offset(zone: tzinfo, at_us: int) -> int:
-    offset = (_EPOCH + timedelta(microseconds=at_us)).astimezone(zone).utcoffset()
+    # Two days from the ends of the calendar no zone leads beyond it.
+    inside_us = min(max(at_us, FIRST_US + 2 * DAY_US), LAST_US - 2 * DAY_US)
+    offset = from_us(inside_us).astimezone(zone).utcoffset()
     return 0 if offset is None else int(offset.total_seconds())
 
 
@@ -204,6 +230,8 @@ def _measures_of_rows() -> list[ColumnElement[Any]]:
         "routed": _count(and_(*_FIRST_ANSWER)),
         "escalated_requests": _count(and_(*_FIRST_ANSWER, calls.c.escalated == 1)),
         "escalated_cost_nano_usd": case((calls.c.escalated == 1, cost), else_=0),
+        "retry_cost_nano_usd": case((calls.c.attempt_reason == "retry", cost), else_=0),
+        "fallback_cost_nano_usd": case((calls.c.attempt_reason == "fallback", cost), else_=0),
     }
     return [func.coalesce(func.sum(special.get(name, calls.c.get(name))), 0) for name in MEASURES]
 

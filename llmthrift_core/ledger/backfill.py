@@ -65,7 +65,7 @@ def _adjust(database: Database, prices: Prices, batch: list[RecordedCall], at_us
         return 0
     sums = Sums()
     new = 0
-    with database.transaction() as transaction:
+    with database.transaction(upkeep=True) as transaction:
         for call, amounts, row in found:
             if transaction.insert(INSERT_ADJUSTMENTS, [row]):
                 sums.add_backfill(cast(Summable, call), *amounts)

@@ -60,12 +60,14 @@ class _Batch:
     def __init__(self, entries: Sequence[Entry]) -> None:
         plain: list[CallRecord] = []
         other: list[CallRecord] = []
+        self._calls: list[CallRecord] = []
         self._costs: list[OtherCost] = []
         self._captures: list[Capture] = []
         self._feedback: list[Feedback] = []
         for entry in entries:
             if isinstance(entry, CallRecord):
                 entry.complete()
+                self._calls.append(entry)
                 (plain if entry.is_plain else other).append(entry)
             elif isinstance(entry, Capture):
                 self._captures.append(entry)
@@ -73,7 +75,6 @@ class _Batch:
                 self._costs.append(entry)
             else:
                 self._feedback.append(entry)
-        self._calls = plain + other
         try:
             self._plain_rows = [call.plain_values() for call in plain]
             self._other_rows = [call.values() for call in other]
@@ -97,7 +98,7 @@ class _Batch:
         self._insert_texts(transaction)
 
     def insert_new(self, transaction: Transaction) -> int:
-        """Insert those that were not recorded before, one by one. Returns how many entries were new."""
+        """Insert those that were not recorded before, one by one in their order. Returns how many entries were new."""
         calls = _insert_singly(transaction, INSERT_CALLS, self._calls)
         costs = _insert_singly(transaction, INSERT_OTHER_COSTS, self._costs)
         transaction.insert(ADD_TO_ROLLUPS, _sums([], calls, costs))

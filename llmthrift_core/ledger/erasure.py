@@ -41,6 +41,8 @@ _DELETE_CAPTURES: Final = Statement(delete(captures).where(captures.c.user == _O
 _CLEAR_COMMENT: Final = Statement(
     update(feedback).where(feedback.c.request_id == bindparam("of_request"), feedback.c.comment.is_not(None)).values(comment=null())
 )
+# A user who judged answers, of whomever.
+_CLEAR_SOURCE: Final = Statement(update(feedback).where(feedback.c.source == _OF_USER).values(source=null(), comment=null()))
 _DELETE_SUMS: Final = Statement(delete(rollups).where(rollups.c.dimension == "user", rollups.c.value == _OF_USER))
 _DELETE_EMPTY_SUMS: Final = Statement(
     delete(rollups).where(
@@ -64,13 +66,14 @@ def erase(database: Database, *, user: str) -> dict[str, int]:
     """
     erased = {"calls": 0, "other_costs": 0, "captures": 0, "feedback": 0}
     for ids in _ids(database, calls, user):
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             _erase_calls(transaction, ids, user, erased)
     for ids in _ids(database, other_costs, user):
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             _erase_costs(transaction, ids, user, erased)
-    with database.transaction() as transaction:
+    with database.transaction(upkeep=True) as transaction:
         erased["captures"] += transaction.execute(_DELETE_CAPTURES, (user,))
+        erased["feedback"] += transaction.execute(_CLEAR_SOURCE, (user,))
         transaction.execute(_DELETE_SUMS, (user,))
     return erased
 

@@ -8,19 +8,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
+from llmthrift_core.ledger.belonging import Names, names_only_of
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.record import CallRecord, PlainRecord
 from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
+from llmthrift_core.ledger.repair import MOST, clean_name
+from llmthrift_core.ledger.spent import Sums, read_spent
+from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
-from llmthrift_core.money import to_nano_usd
+from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 
@@ -42,10 +47,12 @@ class Ledger:
         prices: prices a call at its time.
         durability: "batched" commits within 200 ms, "sync" before `record` and `append` return.
         clock: seconds since the epoch.
+        store_clock: the same by the database's clock, by which rows are old; None takes `clock`.
         redact: applied to every captured text before it is stored. If it fails, the text is not stored.
         retention_days: single calls older than this are deleted, sums stay; None keeps them.
         queue_rows: rows that may wait for the database; a full queue makes `record` wait up to 100 ms, then drops the row.
         give_up_seconds: how long rows are tried again while the database cannot be written.
+        spool: a file that takes the rows then instead, and from which they are replayed.
     """
 
     def __init__(
@@ -55,10 +62,12 @@ class Ledger:
         *,
         durability: Durability = "batched",
         clock: Callable[[], float] = time.time,
+        store_clock: Callable[[], float] | None = None,
         redact: Callable[[str], str] | None = None,
         retention_days: float | None = None,
         queue_rows: int = 100_000,
         give_up_seconds: float = 30.0,
+        spool: str | Path | None = None,
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
@@ -69,11 +78,17 @@ class Ledger:
         self._clock = clock
         self._redact = redact
         self._redaction_failures = 0
-        self._noted: set[tuple[str, str | None]] = set()
+        self._noted: set[tuple[str | None, ...]] = set()  # model, provider, and the units without a price
         write = partial(commit, database)
         if retention_days is not None:
-            write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=clock))
-        self._writer = Writer(write, sync=durability == "sync", capacity=queue_rows, give_up_seconds=give_up_seconds)
+            write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=store_clock or clock))
+        self._writer = Writer(
+            write,
+            sync=durability == "sync",
+            capacity=queue_rows,
+            give_up_seconds=give_up_seconds,
+            spool=None if spool is None else Spool(spool),
+        )
 
     # --- recording ---
 
@@ -133,7 +148,7 @@ class Ledger:
             record.error = error if isinstance(error, str) else type(error).__name__
         priced = self._prices.price(usage, model, provider, at_us)
         if priced is None:
-            self.note_unpriced(model, provider)
+            self.note_unpriced(model, provider, self._prices.missing(usage, model, provider, at_us))
         else:
             record.price_version = priced.price_version
         if cache is not None:
@@ -155,15 +170,18 @@ class Ledger:
         """Write a record as it is. Never raises: what cannot be written is counted and logged."""
         self._writer.put(record)
 
-    def note_unpriced(self, model: str, provider: str | None) -> None:
-        """Warn, once for each model, that its calls have no price."""
-        if (model, provider) not in self._noted and len(self._noted) < _MOST_NOTED_MODELS:
-            self._noted.add((model, provider))
+    def note_unpriced(self, model: str, provider: str | None, units: Sequence[str] = ()) -> None:
+        """Warn, once for each model, that its calls have no price; or those that used units without a price of their own."""
+        noted: tuple[str | None, ...] = (model, provider, *units)
+        if noted not in self._noted and len(self._noted) < _MOST_NOTED_MODELS:
+            self._noted.add(noted)
             logger.warning(
-                "no price is known for model %r (provider %r): its calls are recorded as unpriced. Set a price with "
+                "no price is known for %smodel %r (provider %r): its calls%s are recorded as unpriced. Set a price with "
                 "thrift.prices.override(%r, ...), and price what is recorded with `llmthrift prices backfill`",
+                f"the {' and the '.join(units)} of " if units else "",
                 model,
                 provider,
+                " that use them" if units else "",
                 model,
             )
 
@@ -171,7 +189,7 @@ class Ledger:
         """Store the text of a call, redacted. Never raises."""
         prompt, answer = self._redacted(prompt), self._redacted(answer)
         if prompt is not None or answer is not None:
-            self._writer.put(Capture(request_id, at_us, user, prompt, answer))
+            self._writer.put(Capture(request_id, at_us, None if user is None else clean_name(user), prompt, answer))
 
     def record_cost(
         self,
@@ -201,7 +219,7 @@ class Ledger:
             The request id.
 
         Raises:
-            ConfigurationError: `usd` is not a finite amount, or `at` no time.
+            ConfigurationError: `usd` is not a finite amount, or more than an entry can hold, or `at` no time.
             TypeError: `kind` is missing.
         """
         if not isinstance(kind, str) or not kind:
@@ -209,7 +227,10 @@ class Ledger:
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
         who = _attribution(given, tags)
         request_id = request_id or request_ids.new_request_id()
-        self._writer.put(OtherCost(request_id, self._at_us(at), kind, to_nano_usd(usd), who))
+        nano_usd = to_nano_usd(usd)
+        if abs(nano_usd) > MOST:
+            raise ConfigurationError(f"{usd} US dollars are more than one entry can hold, {to_usd(MOST):,.0f}; record it in parts")
+        self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who))
         return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
@@ -222,7 +243,11 @@ class Ledger:
         Raises:
             ConfigurationError: quality is not from 0 to 1.
         """
-        if not 0 <= quality <= 1:
+        try:
+            is_share = 0 <= quality <= 1
+        except TypeError:
+            is_share = False
+        if not is_share:
             raise ConfigurationError(f"quality must be from 0 to 1, not {quality!r}")
         self._writer.put(Feedback(request_id, self._at_us(None), round(quality * 1_000_000), source, self._redacted(comment)))
 
@@ -248,8 +273,9 @@ class Ledger:
             ConfigurationError: an argument that cannot be used.
             StorageError: the database cannot be read.
         """
-        self.flush()
+        self.catch_up()
         given = {"request_id": request_id, "model": model, "user": user, "feature": feature, "session": session, "run": run}
+        stored = {name: clean_name(value) for name, value in given.items() if value is not None}
         with self._database.read() as connection:
             return read_calls(
                 connection,
@@ -257,32 +283,43 @@ class Ledger:
                 until_us=None if until is None else to_us(until),
                 limit=limit,
                 order=order,
-                equal={name: value for name, value in given.items() if value is not None},
+                equal=stored,
             )
 
-    def output_sizes(self, model: str, *, feature: str | None, most: int) -> list[int]:
-        """The output tokens of the last answers of a model, or of its dated versions, for a feature; oldest first.
+    def output_sizes(self, model: str, *, features: tuple[str | None] | None, most: int) -> list[int]:
+        """The output tokens of the last answers of a model, or of its dated versions, for a feature or (None) for all; oldest first.
 
         Empty where the database cannot be read: nothing is known then.
         """
         try:
             with self._database.read() as connection:
-                return read_output_sizes(connection, model, feature, most)
+                return read_output_sizes(connection, model, features, most)
         except StorageError:
             return []
 
+    def spent(self, names: Sequence[str], since_us: int) -> list[Sums]:
+        """What was recorded since a time, by attributes: as `read_spent`. Flushed first.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        with self._database.read() as connection:
+            return list(read_spent(connection, names, since_us))
+
     def health(self) -> dict[str, Any]:
-        """Counters of this process: entries written, pending, lost, duplicates, repaired; texts that could not be redacted;
+        """Counters of this process: entries written, pending, spooled, lost, duplicates, repaired; texts that could not be redacted;
         models without a price; and what keeps the database from being written now, or None."""
         writer = self._writer
         return {
             "written": writer.written,
             "pending": writer.pending,
+            "spooled": writer.spooled,
             "lost": writer.lost,
             "duplicates": writer.duplicates,
             "repaired": writer.repaired,
             "redaction_failures": self._redaction_failures,
-            "unpriced_models": sorted({model for model, _ in self._noted}),
+            "unpriced_models": sorted({str(model) for model, *_ in self._noted}),
             "last_error": writer.last_error,
         }
 
@@ -309,6 +346,15 @@ class Ledger:
         self.flush()
         return retention.prune(self._database, before_us=to_us(older_than))
 
+    def names_only_of(self, *, user: str) -> Names:
+        """The sessions, runs and tags of a user's rows that nobody else's row has, by attribute or tag. Reads all rows.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        self.flush()
+        return names_only_of(self._database, clean_name(user))
+
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, runs, tags and captured text go, amounts stay.
 
@@ -322,11 +368,15 @@ class Ledger:
         if not isinstance(user, str) or not user:
             raise ConfigurationError(f"user must be a non-empty string, not {user!r}")
         self.flush()
-        return erasure.erase(self._database, user=user)
+        return erasure.erase(self._database, user=clean_name(user))
 
     def flush(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
         """Commit what was recorded so far. False when that was not possible in time."""
         return self._writer.flush(timeout_seconds)
+
+    def catch_up(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
+        """As `flush`, for who reads next: a database that does not take rows is not waited for."""
+        return self._writer.catch_up(timeout_seconds)
 
     def close(self, timeout_seconds: float = _FLUSH_SECONDS) -> bool:
         """Flush and stop. Later records are counted as lost. Returns whether everything was written."""

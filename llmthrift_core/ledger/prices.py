@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from llmthrift_core.usage import Usage
@@ -27,3 +28,6 @@ class Prices(Protocol):
     """A catalog that prices a call at a time, or answers None."""
 
     def price(self, usage: Usage, model: str, provider: str | None, at_us: int) -> Priced | None: ...
+
+    def missing(self, usage: Usage, model: str, provider: str | None, at_us: int) -> Sequence[str]:
+        """The units that leave a call of a known model without a price."""

@@ -141,8 +141,8 @@ def read_calls(
     return [RecordedCall(row._mapping) for row in connection.execute(query.limit(limit))]
 
 
-def read_output_sizes(connection: Connection, model: str, feature: str | None, most: int) -> list[int]:
-    """The output tokens of the last whole answers of a model for a feature, oldest first, among the last calls of all.
+def read_output_sizes(connection: Connection, model: str, features: tuple[str | None] | None, most: int) -> list[int]:
+    """The output tokens of the last whole answers of a model for a feature or (None) for all, oldest first, among the last calls.
 
     A provider answers with a dated name, such as gpt-4o-2024-08-06 for gpt-4o; these count as the model.
     """
@@ -150,9 +150,12 @@ def read_output_sizes(connection: Connection, model: str, feature: str | None, m
     dated = func.substr(last.model, 1, len(model) + 3) == f"{model}-20"
     query = (
         select(last.output_tokens)
-        .where(or_(last.model == model, dated), last.feature.is_(None) if feature is None else last.feature == feature)
+        .where(or_(last.model == model, dated))
         .where(last.cache.is_(None), last.error.is_(None), last.estimated == 0)
         .order_by(last.at_us.desc())
         .limit(most)
     )
+    if features is not None:
+        (feature,) = features
+        query = query.where(last.feature.is_(None) if feature is None else last.feature == feature)
     return [int(tokens) for tokens in connection.execute(query).scalars()][::-1]

@@ -10,6 +10,7 @@ from typing import Any, Final
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.moments import FIRST_US, LAST_US
 
 # Larger amounts come from broken clients; a thousand of this one can still be added up in 64 bits, so that sums of
 # one bucket do not overflow either.
@@ -31,7 +32,7 @@ def repair(entry: Entry) -> Entry:
     if isinstance(entry, OtherCost):
         return OtherCost(
             clean_name(entry.request_id),
-            clean_integer(entry.at_us),
+            clean_time(entry.at_us),
             clean_text(entry.kind),
             clean_integer(entry.cost_nano_usd),
             clean_attribution(entry.attribution),
@@ -39,14 +40,14 @@ def repair(entry: Entry) -> Entry:
     if isinstance(entry, Capture):
         return Capture(
             clean_name(entry.request_id),
-            clean_integer(entry.at_us),
+            clean_time(entry.at_us),
             _clean_optional_name(entry.user),
             _clean_optional(entry.prompt),
             _clean_optional(entry.answer),
         )
     return Feedback(
         clean_name(entry.request_id),
-        clean_integer(entry.at_us),
+        clean_time(entry.at_us),
         clean_integer(entry.quality),
         _clean_optional(entry.source),
         _clean_optional(entry.comment),
@@ -87,6 +88,15 @@ def clean_integer(value: Any) -> int:
     return max(-MOST, min(MOST, int(value)))
 
 
+def clean_time(value: Any) -> int:
+    """Microseconds since the epoch that a datetime can stand for.
+
+    >>> clean_time(10**30) == LAST_US, clean_time(1_767_225_600_000_000)
+    (True, 1767225600000000)
+    """
+    return max(FIRST_US, min(LAST_US, int(value))) if isinstance(value, int) else clean_integer(value)
+
+
 def clean_attribution(who: Attribution) -> Attribution:
     """The same attribution with clean text."""
     return Attribution(
@@ -111,6 +121,8 @@ def _repair_call(call: CallRecord) -> CallRecord:
             repaired.attribution = clean_attribution(value)
         elif value is None and name in _NULLABLE | {"provider"}:
             continue
+        elif name == "at_us":
+            repaired.at_us = clean_time(value)
         elif name in _NAMES:
             setattr(repaired, name, clean_name(value))
         elif name in _TEXTS:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
-from sqlalchemy import Delete, Table, bindparam, case, delete, select
+from sqlalchemy import Delete, Table, bindparam, case, delete, func, select
 
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.moments import DAY_US
+from llmthrift_core.storage.clock import Sanity
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, ledger_state, other_costs
@@ -37,6 +39,7 @@ def _raise_state(insert: Any) -> Any:
 
 
 _RAISE_STATE: Final = Statement(_raise_state)
+_NEWEST: Final = Statement(select(func.max(calls.c.at_us)).where(calls.c.at_us < bindparam("before_us")))
 _READ_STATE: Final = Statement(select(ledger_state.c.value).where(ledger_state.c.name == bindparam("name")))
 # A price that came later goes with its call, and so before it.
 _DELETE_CALLS: Final = (
@@ -59,12 +62,12 @@ def prune(database: Database, *, before_us: int) -> dict[str, int]:
     Raises:
         StorageError: the database cannot be written.
     """
-    with database.transaction() as transaction:
+    with database.transaction(upkeep=True) as transaction:
         # First: a report that begins or ends inside a pruned hour must not miss the rows that are about to go.
         transaction.execute(_RAISE_STATE, (_PRUNED, before_us))
     deleted = {"calls": 0}
     while True:
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             for statement in _DELETE_CALLS:
                 count = transaction.execute(statement, (before_us,))
         deleted["calls"] += count
@@ -78,6 +81,8 @@ def prune(database: Database, *, before_us: int) -> dict[str, int]:
 class Retention:
     """Prunes what is older than a number of days: with the first commit, and then once an hour while the ledger is written.
 
+    A clock that is days ahead of all that is recorded prunes nothing before it is certain that it is right.
+
     Raises:
         ConfigurationError: days is not a positive number.
     """
@@ -87,16 +92,18 @@ class Retention:
             raise ConfigurationError(f"retention_days must be a positive number of days, not {days!r}")
         self._database = database
         self._kept_us = round(days * DAY_US)
-        self._clock = clock
+        self._sanity = Sanity(clock, lambda before_us: _newest_us(database, before_us))
         self._due_us = 0
+        with suppress(StorageError):
+            self._sanity.now_us()  # before this process records anything, which would prove nothing
 
     def prune_if_due(self) -> None:
         """Prune, unless that happened within the hour. A database that cannot be written now is pruned another time."""
-        now_us = round(self._clock() * 1e6)
-        if now_us < self._due_us:
-            return
-        self._due_us = now_us + _EVERY_US
         try:
+            now_us = self._sanity.now_us()
+            if now_us is None or now_us < self._due_us:
+                return
+            self._due_us = now_us + _EVERY_US
             prune(self._database, before_us=now_us - self._kept_us)
         except StorageError as error:
             logger.warning("old calls could not be deleted, which is tried again in an hour: %s", error)
@@ -108,10 +115,15 @@ def pruned_until_us(database: Database) -> int | None:
     return None if row is None else int(row[0])
 
 
+def _newest_us(database: Database, before_us: int) -> int | None:
+    row = database.fetch_one(_NEWEST, (before_us,))
+    return None if row is None or row[0] is None else int(row[0])
+
+
 def _delete_all(database: Database, statement: Statement, before_us: int) -> int:
     total = 0
     while True:
-        with database.transaction() as transaction:
+        with database.transaction(upkeep=True) as transaction:
             count = transaction.execute(statement, (before_us,))
         total += count
         if count < _BATCH:

@@ -59,6 +59,10 @@ _REASONS: Final = {
     "fallback": MEASURES.index("fallbacks"),
     "escalation": MEASURES.index("escalations"),
 }
+_REASON_COSTS: Final = {
+    "retry": MEASURES.index("retry_cost_nano_usd"),
+    "fallback": MEASURES.index("fallback_cost_nano_usd"),
+}
 # Rarer amounts, which most rows leave at zero or unknown.
 _RARE: Final = tuple(
     (name, MEASURES.index(name))
@@ -149,6 +153,8 @@ class Sums:
             amounts.append((_ESTIMATED, 1))
         if (reason := call.attempt_reason) in _REASONS:
             amounts.append((_REASONS[reason], 1))
+            if reason in _REASON_COSTS and cost:
+                amounts.append((_REASON_COSTS[reason], cost))
         if call.tier is not None:
             is_first = call.error is None and call.attempt_reason != "escalation"
             amounts.append((_ROUTED, int(is_first)))
@@ -164,6 +170,8 @@ class Sums:
         amounts = [(_UNPRICED, -1), (_COST, cost), (_INPUT_COST, input_cost), (_OUTPUT_COST, output_cost)]
         if call.escalated:
             amounts.append((_ESCALATED_COST, cost))
+        if (reason := call.attempt_reason) in _REASON_COSTS:
+            amounts.append((_REASON_COSTS[reason], cost))
         self._add(call.at_us, call.model, call.provider, call.cache, call.attribution, amounts)
 
     def add_other_cost(self, at_us: int, nano_usd: int, who: Attribution) -> None:

@@ -8,25 +8,28 @@ no price but an override.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.moments import Moment, to_us
+from llmthrift_core.pricing.aliases import snapshot_of
 from llmthrift_core.pricing.compiled import CompiledPrice
 from llmthrift_core.pricing.conflicts import Conflict, conflicts_between
 from llmthrift_core.pricing.cost import Cost, ModelPrice, Priced, Tier, tier_of
-from llmthrift_core.pricing.names import Reading, is_fine_tune, readings
+from llmthrift_core.pricing.names import Reading, is_fine_tune, is_variant, readings, resold
 from llmthrift_core.pricing.overrides import OverrideBook, Price, When, load_overrides, parse_override
 from llmthrift_core.pricing.sheet import decimal_of
 from llmthrift_core.pricing.source import Listing, Source
-from llmthrift_core.pricing.validity import bound
-from llmthrift_core.providers import LOCAL_PROVIDERS, provider_id
+from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, bound
+from llmthrift_core.providers import LOCAL_PROVIDERS, OPEN_APIS, provider_id
 from llmthrift_core.usage import Usage
 
 SourceName = Literal["genai-prices", "litellm"]
@@ -86,7 +89,7 @@ class PriceCatalog:
             raise ConfigurationError(f'sources may hold "genai-prices" and "litellm", not {unknown[0]!r}')
         self._clock = clock or time.time
         self._source_names = tuple(sources)
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
         self._overrides = load_overrides(overrides) if overrides is not None else []
         self._state = _State(OverrideBook(self._overrides))
 
@@ -122,13 +125,48 @@ class PriceCatalog:
 
         Raises:
             UnknownModelError: no price list knows the model at this provider.
-            UsageError: the usage contradicts itself, or leaves open a count that decides the price.
+            UsageError: the usage contradicts itself, leaves open a count that decides the price, or has a part without a price.
         """
         listing, compiled, _ = self._known(model, provider, usage.service_tier, self._us(at))
         nano_usd = compiled.nano_usd(usage)
         if nano_usd is None:
+            if missing := compiled.unpriced_units(usage):
+                raise UsageError(
+                    f"{listing.version} has no price for the {' and the '.join(missing)} of {model!r}, and they do not cost what text "
+                    f"costs: state it with thrift.prices.override({model!r}, ..., input_audio_usd_per_million=...)"
+                )
             raise UsageError(f"{usage!r} cannot be priced: parts exceed their total, or a count that decides the price is None")
         return Cost(*nano_usd, listing.version, listing.model, listing.provider, compiled, usage)
+
+    def seller(self, model: str, client: str | None) -> str | None:
+        """Whose price a model has that was called through a client of this provider, as `provider` of `price`.
+
+        The clients of OpenAI and Anthropic also speak to other sellers' servers. A name that such a client's own provider does not sell,
+        and that has a price by itself (`deepseek-chat`, `anthropic/claude-...`), is priced by itself: None.
+        """
+        if not isinstance(client, str) or provider_id(client) not in OPEN_APIS:
+            return client
+        state, now_us = self._state, self._us(None)
+        if self._answer(state, model, client, None, now_us).listing is not None:
+            return client
+        return None if self._answer(state, model, None, None, now_us).listing is not None else client
+
+    def knows(self, model: str) -> bool:
+        """Is this the name of a model that has a price, whoever sells it? A file or a deployment has none."""
+        if self._answer(self._state, model, None, None, self._us(None)).listing is not None:
+            return True
+        name = model.strip().lower()
+        return is_fine_tune(name) or any(source.knows(name) for source in self._sources)
+
+    def maker(self, model: str) -> str | None:
+        """Who makes a model, by the way its name begins, also where it has no price yet: `claude-opus-9` is Anthropic's."""
+        name = model.strip().lower().rpartition("/")[2]
+        return next((maker for source in self._sources if (maker := source.maker(name)) is not None), None)
+
+    def missing(self, usage: Usage, model: str, provider: str | None, at_us: int) -> list[str]:
+        """The units of a usage that have no price, where the model has one; empty for a model without any."""
+        compiled = self._answer(self._state, model, provider, usage.service_tier, at_us).compiled
+        return [] if compiled is None else compiled.unpriced_units(usage)
 
     # --- the prices themselves ---
 
@@ -180,9 +218,9 @@ class PriceCatalog:
 
     def tier(self, model: str, provider: str | None = None) -> Tier | None:
         """ "economy", "standard" or "premium" by today's price (see `tier_of`) or as an override states; None for an unknown
-        model.
+        model. A provider is that of the client, as for `seller`.
         """
-        answer = self._answer(self._state, model, provider, None, self._us(None))
+        answer = self._answer(self._state, model, self.seller(model, provider), None, self._us(None))
         return None if answer.listing is None else answer.listing.tier or tier_of(answer.listing.sheet)
 
     def override(
@@ -210,6 +248,8 @@ class PriceCatalog:
         valid_until: When | None = None,
         max_output_tokens: int | None = None,
         context_tokens: int | None = None,
+        long_context_tokens: int | None = None,
+        **further: Price | None,
     ) -> None:
         """Set the user's own price of a model.
 
@@ -219,14 +259,20 @@ class PriceCatalog:
         audio and images the price of text. A call at the batch, flex or priority tier pays its token prices times the
         multiplier, 1 where none is given.
 
+        With `long_context_tokens`, a call of more input tokens pays the prices named long_context_..., such as
+        `long_context_input_usd_per_million`, for all its tokens. Prices named batch_..., flex_... or priority_..., such as
+        `batch_output_usd_per_million` or `flex_long_context_input_usd_per_million`, are those of a service tier, where it is not a
+        multiple of the standard price. Cached audio and reasoning have prices as well: `cache_read_audio_usd_per_million`,
+        `reasoning_usd_per_million`.
+
         A price of `gpt-4o` also holds for its dated snapshots. A later `valid_from` ends an earlier period that states no
         end; the same `valid_from` replaces the price; before the first one the price lists hold.
 
         Raises:
             ConfigurationError: naming the field and the value.
         """
-        fields = {name: value for name, value in locals().items() if name not in ("self", "model") and value is not None}
-        added = parse_override(model, fields)
+        given = {name: value for name, value in locals().items() if name not in ("self", "model", "further")}
+        added = parse_override(model, given | further)
         with self._lock:
             kept = [old for old in self._overrides if (old.key, old.from_us) != (added.key, added.from_us)]
             book = OverrideBook([*kept, added])
@@ -283,7 +329,7 @@ class PriceCatalog:
     def _known(self, model: str, provider: str | None, service_tier: str | None, at_us: int) -> tuple[Listing, CompiledPrice, _Answer]:
         answer = self._answer(self._state, model, provider, service_tier, at_us)
         if answer.listing is None or answer.compiled is None:
-            raise UnknownModelError(model, provider=provider, closest=self._closest(str(model), provider))
+            raise UnknownModelError(model, provider=provider, closest=partial(self._closest, str(model), provider))
         return answer.listing, answer.compiled, answer
 
     def _answer(self, state: _State, model: str, provider: str | None, service_tier: str | None, at_us: int) -> _Answer:
@@ -302,7 +348,7 @@ class PriceCatalog:
         names = self._names(model, provider)
         listing, from_us, until_us = state.book.find(names, service_tier, at_us)
         if listing is None:
-            for _, found in self._listings(names, service_tier, at_us):
+            for _, found in chain(self._listings(names, service_tier, at_us), self._resold(model, provider, service_tier, at_us)):
                 listing = found
                 from_us, until_us = max(from_us, found.from_us), min(until_us, found.until_us)
                 break
@@ -311,18 +357,25 @@ class PriceCatalog:
     def _listings(self, names: Sequence[Reading], service_tier: str | None, at_us: int) -> Iterable[tuple[Source, Listing]]:
         for source in self._sources:
             for provider, name in names:
-                listing = source.find(provider, name, service_tier, at_us)
+                listing = _dated(source, provider, name, service_tier, at_us)
                 # The base model's price is not the price of what was trained from it.
                 if listing is not None and (not is_fine_tune(name) or is_fine_tune(listing.model)):
                     yield source, listing
 
     def _names(self, model: str, provider: str | None) -> list[Reading]:
         if provider is None or not provider.strip():
-            return readings(model, None, self._is_provider)
+            reading = resold(model) if is_variant(model) else None
+            return [*([reading] if reading is not None else []), *readings(model, None, self._is_provider)]
         identifier = provider_id(provider)
         if self._is_provider(identifier):
             return readings(model, identifier, self._is_provider)
-        return [(identifier, model.strip()), *readings(model, None, self._is_provider)]
+        return [(identifier, model.strip()), *self._names(model, None)]
+
+    def _resold(self, model: str, provider: str | None, service_tier: str | None, at_us: int) -> Iterator[tuple[Source, Listing]]:
+        """OpenRouter's price of a name that no maker has a price for, where no other provider is known to have served it."""
+        reading = resold(model)
+        if reading is not None and not (provider and provider.strip() and self._is_provider(provider_id(provider))):
+            yield from self._listings([reading], service_tier, at_us)
 
     def _is_provider(self, identifier: str) -> bool:
         return identifier in LOCAL_PROVIDERS or any(source.has_provider(identifier) for source in self._sources)
@@ -339,3 +392,14 @@ class PriceCatalog:
             if close := get_close_matches(reading[1].lower()[:100], by_lowered, n=3, cutoff=0.6):
                 return [by_lowered[name] for name in close]
         return []
+
+
+def _dated(source: Source, provider: str | None, name: str, service_tier: str | None, at_us: int) -> Listing | None:
+    """A listing at a time: of the snapshot that the name stood for then, where the list knows only what it stands for today."""
+    snapshot, from_us, until_us = snapshot_of(provider, name, at_us)
+    listing = source.find(provider, snapshot, service_tier, at_us)
+    if listing is None and snapshot != name:
+        listing = source.find(provider, name, service_tier, at_us)
+    if listing is None or (from_us, until_us) == (ALWAYS_FROM_US, ALWAYS_UNTIL_US):
+        return listing
+    return replace(listing, from_us=max(listing.from_us, from_us), until_us=min(listing.until_us, until_us))

@@ -29,7 +29,7 @@ _Term = tuple[int, tuple[int, ...], int, int]
 class CompiledPrice:
     """The prices of one model at one time, ready to be applied."""
 
-    __slots__ = ("_bands", "_denominator", "_fixed", "_minimum_audio_seconds", "_rare", "_starts", "_units")
+    __slots__ = ("_bands", "_denominator", "_fixed", "_minimum_audio_seconds", "_rare", "_starts", "_units", "_unpriced")
 
     def __init__(self, sheet: PriceSheet) -> None:
         units = all_units()
@@ -40,6 +40,7 @@ class CompiledPrice:
         self._units = priced
         self._rare = tuple(unit.key for unit in priced if unit.key not in _POSITION)
         self._minimum_audio_seconds = sheet.minimum_audio_seconds
+        self._unpriced = tuple(_POSITION[unit] for unit in sorted(sheet.unpriced))
         self._starts = tuple(sorted({start for rate in sheet.rates.values() for start, _ in rate.tiers}))
         nano = [rate * NANO_PER_USD for _, table in self._tables(sheet) for rate in table.values()]
         self._denominator = lcm(PICO_PER_NANO, *(rate.denominator for rate in nano))
@@ -50,13 +51,21 @@ class CompiledPrice:
             self._bands.append(tuple(self._term(unit, priced[:index], scaled) for index, unit in enumerate(priced)))
             self._fixed.append(scaled.get("requests", 0))
 
+    def unpriced_units(self, usage: Usage) -> list[str]:
+        """What was used and has no price."""
+        counts, units = counts_of(usage), tuple(_POSITION)
+        return [units[position] for position in self._unpriced if counts[position]]
+
     def nano_usd(self, usage: Usage) -> tuple[int, int, int] | None:
         """Nano-USD of everything, of the input and of the output, each rounded once; None where the counts contradict each
-        other or one that decides the price was left open.
+        other, one that decides the price was left open, or something was used that has no price.
 
         What is billed beside the tokens, such as web searches, is in the first only.
         """
         counts: tuple[int | Fraction, ...] = counts_of(usage)
+        for position in self._unpriced:
+            if counts[position]:
+                return None
         if self._rare or usage.other:
             known = self._with_rare(counts, usage)
             if known is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 
 import genai_prices
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
@@ -20,7 +21,7 @@ from genai_prices.types import (
 )
 
 from llmthrift_core.moments import to_us
-from llmthrift_core.pricing.sheet import PriceSheet, Rate
+from llmthrift_core.pricing.sheet import PriceSheet, Rate, unpriced_units
 from llmthrift_core.pricing.source import Listing
 from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, moment_of
 from llmthrift_core.units import all_units
@@ -84,17 +85,31 @@ class GenaiPrices:
             context = None  # as ModelInfo.calc_price: variants are those of the model's own provider
         prices = info.get_prices(at, context)
         from_us, until_us = _interval(info, at, at_us)
+        rates = self._rates(prices)
         transcriber = seller.id == "groq" and info.id in _GROQ_TRANSCRIBERS
         return Listing(
             model=info.id,
             provider=seller.id,
             source=self.name,
             version=self.version,
-            sheet=PriceSheet(self._rates(prices), _GROQ_MINIMUM_SECONDS if transcriber else 0),
+            sheet=PriceSheet(rates, _GROQ_MINIMUM_SECONDS if transcriber else 0, unpriced_units(rates, seller.id, info.id)),
             from_us=from_us,
             until_us=until_us,
             context_tokens=info.context_window,
         )
+
+    def knows(self, name: str) -> bool:
+        return name in self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(model.id.lower() for _, model in self.models())
+
+    def maker(self, name: str) -> str | None:
+        try:
+            return self._snapshot.find_provider(name, None, None).id
+        except LookupError:
+            return None
 
     def names(self, provider: str | None) -> Iterable[str]:
         return [model.id for seller, model in self.models() if provider is None or seller == provider]

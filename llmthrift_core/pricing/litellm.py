@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed
+from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed, unpriced_units
 from llmthrift_core.pricing.source import Listing
 from llmthrift_core.providers import provider_id
 
@@ -78,15 +78,26 @@ class LitellmPrices:
         rates = entry_rates(entry, service_tier)
         if not any(rate.usd for rate in rates.values()):
             return None
+        provider, complete = _provider_of(entry), completed(rates)
         return Listing(
             model=key,
-            provider=_provider_of(entry),
+            provider=provider,
             source=self.name,
             version=self.version or self.name,
-            sheet=PriceSheet(completed(rates)),
+            sheet=PriceSheet(complete, unpriced=unpriced_units(complete, provider, key)),
             context_tokens=_count(entry.get("max_input_tokens")),
             max_output_tokens=_count(entry.get("max_output_tokens")),
         )
+
+    def knows(self, name: str) -> bool:
+        return name in self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for _, name in self._by_provider)
+
+    def maker(self, name: str) -> str | None:
+        return None
 
     def names(self, provider: str | None) -> Iterable[str]:
         return [name for seller, name in self._by_provider if provider is None or seller == provider]

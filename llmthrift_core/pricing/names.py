@@ -7,6 +7,8 @@
 | `claude-sonnet-4@20250514` | Vertex AI's spelling: Google's price |
 | `us.anthropic.claude-...-v1:0`, `arn:aws:bedrock:...` | Amazon Bedrock's |
 | `accounts/fireworks/models/...` | Fireworks' |
+| `qwen-plus`, `glm-4.6`, `sonar` | their makers' |
+| `qwen/qwen3-max`, `openai/gpt-4o:batch` | OpenRouter's, where no maker's price holds (see `resold`) |
 | `ft:gpt-4o-mini-2024-07-18:org::id` | the fine-tuned price of its base model; never the base model's own |
 
 Dated snapshots are left to the price lists, which know which snapshot costs what.
@@ -29,6 +31,9 @@ _MADE_BY = (
     (("text-embedding-3-", "text-embedding-ada-", "chatgpt-", "codex-", "computer-use-", "davinci-", "babbage-"), "openai"),
     (("embed-", "rerank-"), "cohere"),
     (("text-embedding-0", "gemma-"), "google"),
+    (("qwen",), "dashscope"),
+    (("glm-",), "zai"),
+    (("sonar",), "perplexity"),
 )
 _DATE = re.compile(r"[-@]20\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])(?:-v\d+(?::\d+)?)?$")
 # Their own APIs take no prefix: under these providers `openai/gpt-4o` was served by a gateway, whose price is not known.
@@ -53,6 +58,28 @@ def readings(model: str, provider: str | None, is_provider: Callable[[str], bool
     if provider == "google" and "@" in name:
         found.append((None, name.replace("@", "-")))
     return found
+
+
+def resold(model: str) -> Reading | None:
+    """OpenRouter's reading of a name without a provider: its identifiers are `maker/model`, in lower case.
+
+    Names in the makers' own case, such as `Qwen/Qwen2.5-7B-Instruct`, are those of open weights, which anybody may run.
+
+    >>> resold("qwen/qwen3-max"), resold("Qwen/Qwen3-32B"), resold("gpt-4o")
+    (('openrouter', 'qwen/qwen3-max'), None, None)
+    """
+    name = model.strip()
+    return ("openrouter", name) if "/" in name and name == name.lower() else None
+
+
+def is_variant(name: str) -> bool:
+    """Whether this is a name of OpenRouter's for one way to run a model, which has a price of its own: `:free`, `:batch`.
+
+    >>> is_variant("deepseek/deepseek-r1:free"), is_variant("openai/gpt-4o"), is_variant("openai/ft:gpt-4o:org::id")
+    (True, False, False)
+    """
+    _, slash, rest = name.rpartition("/")
+    return bool(slash) and rest.count(":") == 1 and not is_fine_tune(name)
 
 
 def is_fine_tune(name: str) -> bool:
@@ -89,7 +116,7 @@ def _provider_of(name: str, is_provider: Callable[[str], bool]) -> Reading:
     if "@" in name.lstrip("@") and "/" not in name:
         return "google", name
     for starts, maker in _MADE_BY:
-        if lowered.startswith(starts):
+        if lowered.startswith(starts) and "/" not in name:
             return maker, name
     return None, name
 

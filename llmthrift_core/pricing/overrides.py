@@ -13,6 +13,17 @@ valid_from = 2024-08-06
 input_usd_per_million = 2.5
 output_usd_per_million = 10
 
+["long-model"]                     # a call of more input tokens than long_context_tokens pays the long-context prices for all its tokens
+input_usd_per_million = 3
+output_usd_per_million = 15
+cache_read_usd_per_million = 0.3
+long_context_tokens = 200_000
+long_context_input_usd_per_million = 6
+long_context_output_usd_per_million = 22.5
+batch_multiplier = 0.5             # a service tier: a part of the standard prices, or prices of its own
+priority_input_usd_per_million = 6
+priority_long_context_input_usd_per_million = 12
+
 ["llama-3-70b"]                    # a local model: what the GPUs cost, and how many tokens they process in all
 provider = "vllm"
 gpu_usd_per_hour = 3.5
@@ -23,7 +34,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -52,19 +63,22 @@ PRICE_FIELDS: dict[str, tuple[str, int]] = {
     "output_audio_usd_per_million": ("output_audio_tokens", 1_000_000),
     "input_image_usd_per_million": ("input_image_tokens", 1_000_000),
     "output_image_usd_per_million": ("output_image_tokens", 1_000_000),
+    "cache_read_audio_usd_per_million": ("cache_audio_read_tokens", 1_000_000),
+    "reasoning_usd_per_million": ("output_reasoning_tokens", 1_000_000),
     "web_search_usd_per_thousand": ("web_searches", 1_000),
 }
-_NUMBERS = {
-    *PRICE_FIELDS,
-    "gpu_usd_per_hour",
-    "tokens_per_second",
-    "batch_multiplier",
-    "flex_multiplier",
-    "priority_multiplier",
-}
-_COUNTS = {"max_output_tokens", "context_tokens"}
+_SERVICE_TIERS = ("batch", "flex", "priority")
+_TOKEN_PRICES = [name for name in PRICE_FIELDS if name.endswith("_usd_per_million")]
+# Prices of long contexts and of service tiers: what stands before the name of a token price.
+_FURTHER = {
+    f"{tier}{length}{name}"
+    for tier in ("", *(f"{tier}_" for tier in _SERVICE_TIERS))
+    for length in ("", "long_context_")
+    for name in _TOKEN_PRICES
+} - PRICE_FIELDS.keys()
+_NUMBERS = {*PRICE_FIELDS, *_FURTHER, "gpu_usd_per_hour", "tokens_per_second", *(f"{tier}_multiplier" for tier in _SERVICE_TIERS)}
+_COUNTS = {"max_output_tokens", "context_tokens", "long_context_tokens"}
 _FIELDS = {*_NUMBERS, *_COUNTS, "provider", "tier", "valid_from", "valid_until"}
-_MULTIPLIERS = {"batch": "batch_multiplier", "flex": "flex_multiplier", "priority": "priority_multiplier"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class Override:
     model: str
     provider: str | None
     rates: Mapping[str, Rate]
-    multipliers: Mapping[str, Fraction]
+    rates_by_tier: Mapping[str, Mapping[str, Rate]]  # of the service tiers whose prices differ
     tier: Tier | None
     max_output_tokens: int | None
     context_tokens: int | None
@@ -105,7 +119,11 @@ def parse_override(model: str, fields: Mapping[str, Any], *, where: str = "price
     numbers: dict[str, Fraction] = {}
     for name, value in given.items():
         if name not in _FIELDS:
-            raise ConfigurationError(f"{where}: {model!r}: unknown key {name!r} = {value!r}; known are {', '.join(sorted(_FIELDS))}")
+            known = ", ".join(sorted(_FIELDS - _FURTHER))
+            raise ConfigurationError(
+                f"{where}: {model!r}: unknown key {name!r} = {value!r}; known are {known}; and token prices "
+                "after long_context_, batch_, flex_ or priority_, such as batch_input_usd_per_million"
+            )
         if name in _NUMBERS:
             number = _number(value)
             if number is None or number < 0:
@@ -113,6 +131,8 @@ def parse_override(model: str, fields: Mapping[str, Any], *, where: str = "price
             numbers[name] = number
         if name in _COUNTS and (type(value) is not int or value <= 0):
             raise wrong(name, "a positive integer")
+    threshold = given.get("long_context_tokens")
+    _check_long_context(numbers, threshold, wrong)
     provider, tier = given.get("provider"), given.get("tier")
     if provider is not None and not (isinstance(provider, str) and provider.strip()):
         raise wrong("provider", "a provider's name")
@@ -127,11 +147,16 @@ def parse_override(model: str, fields: Mapping[str, Any], *, where: str = "price
     if bounds[0] >= bounds[1]:
         raise wrong("valid_until", "a time after valid_from")
     content = json.dumps([model, {name: str(value) for name, value in sorted(given.items())}])
+    base = _base_rates(model, numbers, where)
     return Override(
         model=model.strip(),
         provider=provider_id(provider) if provider is not None else None,
-        rates=_rates(model, numbers, where),
-        multipliers={tier_name: numbers[name] for tier_name, name in _MULTIPLIERS.items() if name in numbers},
+        rates=completed({**base, **_stated(numbers, "", threshold)}),
+        rates_by_tier={
+            name: completed(_tier_rates(base, numbers, name, threshold))
+            for name in _SERVICE_TIERS
+            if any(number.startswith(f"{name}_") for number in numbers)
+        },
         tier=tier,
         max_output_tokens=given.get("max_output_tokens"),
         context_tokens=given.get("context_tokens"),
@@ -237,14 +262,12 @@ class OverrideBook:
 
 
 def _listing(override: Override, provider: str | None, service_tier: str | None) -> Listing:
-    factor = override.multipliers.get(service_tier or "", Fraction(1))
-    rates = {unit: rate.times(factor) if unit.endswith("_tokens") else rate for unit, rate in override.rates.items()}
     return Listing(
         model=override.model,
         provider=override.provider or provider,
         source="override",
         version=override.version,
-        sheet=PriceSheet(rates),
+        sheet=PriceSheet(override.rates_by_tier.get(service_tier or "", override.rates)),
         from_us=override.from_us,
         until_us=override.until_us,
         context_tokens=override.context_tokens,
@@ -253,7 +276,42 @@ def _listing(override: Override, provider: str | None, service_tier: str | None)
     )
 
 
-def _rates(model: str, numbers: Mapping[str, Fraction], where: str) -> dict[str, Rate]:
+def _check_long_context(numbers: Mapping[str, Fraction], threshold: int | None, wrong: Callable[[str, str], ConfigurationError]) -> None:
+    stated = [name for name in numbers if "long_context_" in name]
+    if threshold is not None and not stated:
+        raise wrong("long_context_tokens", "the prices above it as well, such as long_context_input_usd_per_million")
+    for name in stated:
+        if threshold is None:
+            raise wrong(name, "long_context_tokens as well: a call of more input tokens pays it")
+        if (below := name.replace("long_context_", "")) not in numbers:
+            raise wrong(name, f"{below} as well, the price up to {threshold:,} input tokens")
+    for name in numbers:
+        for tier in _SERVICE_TIERS:
+            field = name.removeprefix(f"{tier}_")
+            if field != name and f"long_context_{field}" in numbers and f"{tier}_long_context_{field}" not in numbers:
+                raise wrong(name, f"{tier}_long_context_{field} as well, the price above {threshold:,} input tokens")
+
+
+def _stated(numbers: Mapping[str, Fraction], prefix: str, threshold: int | None) -> dict[str, Rate]:
+    """The prices that are stated with a prefix, each with what it is in a long context."""
+    rates: dict[str, Rate] = {}
+    for name, (unit, per) in PRICE_FIELDS.items():
+        if (usd := numbers.get(f"{prefix}{name}")) is not None:
+            above = numbers.get(f"{prefix}long_context_{name}")
+            rates[unit] = Rate(usd / per, ((threshold, above / per),) if above is not None and threshold is not None else ())
+    return rates
+
+
+def _tier_rates(base: Mapping[str, Rate], numbers: Mapping[str, Fraction], tier: str, threshold: int | None) -> dict[str, Rate]:
+    """The rates of a service tier: its own prices, then the multiple of the standard ones."""
+    factor = numbers.get(f"{tier}_multiplier", Fraction(1))
+    standard = {**base, **_stated(numbers, "", threshold)}
+    scaled = {unit: rate.times(factor) if unit.endswith("_tokens") else rate for unit, rate in standard.items()}
+    return {**scaled, **_stated(numbers, f"{tier}_", threshold)}
+
+
+def _base_rates(model: str, numbers: Mapping[str, Fraction], where: str) -> dict[str, Rate]:
+    """The standard rates, before those of long contexts."""
     rates = {unit: Rate(numbers[name] / per) for name, (unit, per) in PRICE_FIELDS.items() if name in numbers}
     by_gpu = [name for name in ("gpu_usd_per_hour", "tokens_per_second") if name in numbers]
     if by_gpu:
@@ -267,7 +325,7 @@ def _rates(model: str, numbers: Mapping[str, Fraction], where: str) -> dict[str,
     for name in ("input_usd_per_million", "output_usd_per_million"):
         if PRICE_FIELDS[name][0] not in rates:
             raise ConfigurationError(f"{where}: {model!r}: {name} is missing")
-    return completed(rates)
+    return rates
 
 
 def _number(value: object) -> Fraction | None:

@@ -9,6 +9,9 @@ from fractions import Fraction
 
 from llmthrift_core.units import all_units, joint_unit
 
+# https://ai.google.dev/gemini-api/docs/pricing: "text / image / video / audio" share a price where audio has none of its own.
+_ONE_PRICE_PROVIDERS = frozenset({"google"})
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -42,10 +45,12 @@ class PriceSheet:
     Attributes:
         rates: by the unit's key. A unit without a rate is paid as part of the unit that contains it, or not at all.
         minimum_audio_seconds: what a call with any audio is billed at least.
+        unpriced: units that nobody knows the price of: a call that used any of them has no price.
     """
 
     rates: Mapping[str, Rate] = field(default_factory=dict)
     minimum_audio_seconds: int = 0
+    unpriced: frozenset[str] = frozenset()
 
     def usd_per(self, unit: str, count: int) -> Decimal | None:
         """The base price of `count` units in US dollars; None where the unit has no price of its own."""
@@ -70,6 +75,25 @@ def completed(rates: Mapping[str, Rate]) -> dict[str, Rate]:
                 if joint is not None:
                     complete.setdefault(joint.key, complete[modality])
     return complete
+
+
+def unpriced_units(rates: Mapping[str, Rate], provider: str | None, model: str) -> frozenset[str]:
+    """The units that a price list leaves without a price, and that are not known to cost what text costs.
+
+    Audio costs several times as much as text wherever both have a price; only Google's page states one price for everything
+    where it states none for audio. Images and video are sent as tokens of the model, and cost what its text costs unless a price of
+    their own is listed; what an image model makes are images, whose price is its output price. Cached audio is no longer text and not
+    quite audio: where both have a price, it needs its own.
+    """
+    found: set[str] = set()
+    if provider not in _ONE_PRICE_PROVIDERS and "gemini" not in model.lower():
+        for whole, audio in (("input_tokens", "input_audio_tokens"), ("output_tokens", "output_audio_tokens")):
+            rate = rates.get(whole)
+            if rate is not None and (rate.usd or rate.tiers) and audio not in rates:
+                found.add(audio)
+    if "input_audio_tokens" in rates and "cache_read_tokens" in rates and "cache_audio_read_tokens" not in rates:
+        found.add("cache_audio_read_tokens")
+    return frozenset(found)
 
 
 def decimal_of(value: Fraction) -> Decimal:

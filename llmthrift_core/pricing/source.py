@@ -53,5 +53,11 @@ class Source(Protocol):
     def find(self, provider: str | None, model: str, service_tier: str | None, at_us: int) -> Listing | None:
         """The model's prices, or None. With no provider: those of the model's maker."""
 
+    def knows(self, name: str) -> bool:
+        """Does anybody sell a model of exactly this name, in lower case?"""
+
+    def maker(self, name: str) -> str | None:
+        """Whose names begin like this one, in lower case; None where the list cannot tell."""
+
     def names(self, provider: str | None) -> Iterable[str]:
         """The names that the list knows, of one provider or of all."""

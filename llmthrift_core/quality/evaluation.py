@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.ledger.judged import SOURCE_PREFIX
 from llmthrift_core.moments import DAY_US, Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
@@ -108,7 +108,7 @@ class Evaluation:
         self._amount = JudgingAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=usd_per_judgement)
         self._unknown_cost: str | None = None
         self._failures = 0
-        self._counting = threading.Lock()
+        self._counting = ForkedLock()
         self._offered = EvaluationReport()
         self._dropped = 0
         self._offers: Offers[_Offer] = Offers(self._take, most_waiting=_MOST_WAITING)

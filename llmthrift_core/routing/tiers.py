@@ -22,6 +22,20 @@ class Tiers:
     names: tuple[str, ...]
     price_tier: Callable[[str], str | None] | None = None
 
+    def within(self, own: str | None, asked: str | None) -> Tiers:
+        """The tiers that both limits allow, such as a router's own and that of a call: neither lifts the other.
+
+        Raises:
+            ConfigurationError: no such tier, or none is left.
+        """
+        allowed = self.at_most(own)
+        if asked is None:
+            return allowed
+        names = tuple(name for name in self.at_most(asked).names if name in allowed.names)
+        if not names:
+            raise ConfigurationError(f"max_tier={asked!r} leaves none of the tiers that the router allows: {', '.join(allowed.names)}")
+        return Tiers(names, self.price_tier)
+
     def at_most(self, max_tier: str | None) -> Tiers:
         """The tiers that a caller with this limit may use. Never empty, and never more than before.
 

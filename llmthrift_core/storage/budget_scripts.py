@@ -136,6 +136,29 @@ local function finish(id, state, spent, kept_ms)
 end
 """
 
+# budget, start_us, resets_us, kept_ms, scope, what is spent in each unit, and what of it is overrun in the first two: a window that
+# begins with what was spent before its budget was there, unless it is open already.
+BEGIN_WINDOW: Final = Script(
+    _WORDS,
+    """
+local budget, start, resets, kept_ms, scope = unpack(ARGV, 1, 5)
+local window = window_of(budget, start, scope)
+if redis.call('EXISTS', window) == 1 then return 0 end
+redis.call('HSET', window, 'resets_us', resets)
+for u, unit in ipairs(UNITS) do
+  redis.call('HSET', window, 'spent_' .. unit, ARGV[5 + u], 'used_' .. unit, ARGV[5 + u])
+  if u < 3 then redis.call('HSET', window, 'overrun_' .. unit, ARGV[8 + u]) end
+end
+local spenders = key_of('spenders', budget, start)
+redis.call('SADD', spenders, scope)
+redis.call('ZADD', P .. 'starts:' .. budget, resets == '' and '+inf' or resets, start)
+if kept_ms ~= '' then
+  redis.call('PEXPIRE', window, kept_ms)
+  redis.call('PEXPIRE', spenders, kept_ms)
+end
+return 1
+""",
+)
 # hold id, parts as JSON, now_us, expires_us, nano_usd, tokens, requests, then each part. Returns the number of the part without room.
 RESERVE: Final = Script(
     _WORDS,
@@ -187,6 +210,20 @@ if state ~= 'held' and state ~= 'expired' then return false end
 return finish(ARGV[1], ARGV[2], {ARGV[3], ARGV[4], ARGV[5]}, ARGV[6])
 """,
 )
+# expires_us, then ids of holds: those that are held last until then.
+RENEW: Final = Script(
+    _WORDS,
+    """
+for i = 2, #ARGV do
+  local key = P .. 'hold:' .. ARGV[i]
+  if redis.call('HGET', key, 'state') == 'held' then
+    redis.call('HSET', key, 'expires_us', ARGV[1])
+    redis.call('ZADD', P .. 'held', ARGV[1], ARGV[i])
+  end
+end
+return 0
+""",
+)
 # kept_ms, then ids of holds. Returns how many of them were held.
 END: Final = Script(
     _WORDS,
@@ -200,6 +237,43 @@ for i = 2, #ARGV do
   end
 end
 return ended
+""",
+)
+# kept ids of holds as JSON, then old and new scope, in turn. Renames them in holds and windows. Returns how many windows there were.
+RENAME: Final = Script(
+    _WORDS,
+    """
+local new = {}
+for i = 2, #ARGV, 2 do new[ARGV[i]] = ARGV[i + 1] end
+local ids = redis.call('ZRANGE', P .. 'held', 0, -1)
+for _, id in ipairs(cjson.decode(ARGV[1])) do ids[#ids + 1] = id end
+for _, id in ipairs(ids) do
+  local key = P .. 'hold:' .. id
+  local parts = redis.call('HGET', key, 'parts')
+  if parts then
+    local found, changed = cjson.decode(parts), false
+    for _, part in ipairs(found) do
+      if new[part[2]] then part[2], changed = new[part[2]], true end
+    end
+    if changed then redis.call('HSET', key, 'parts', cjson.encode(found)) end
+  end
+end
+local renamed = 0
+for _, budget in ipairs(redis.call('SMEMBERS', P .. 'budgets')) do
+  for _, start in ipairs(redis.call('ZRANGE', P .. 'starts:' .. budget, 0, -1)) do
+    local spenders = key_of('spenders', budget, start)
+    for old, name in pairs(new) do
+      if redis.call('SREM', spenders, old) == 1 then
+        redis.call('SADD', spenders, name)
+        if redis.call('EXISTS', window_of(budget, start, old)) == 1 then
+          redis.call('RENAME', window_of(budget, start, old), window_of(budget, start, name))
+          renamed = renamed + 1
+        end
+      end
+    end
+  end
+end
+return renamed
 """,
 )
 # budget, scope, start_us, per mille. Returns 1 if that is more than was told before.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, delete, literal_column, or_, select, update
+from sqlalchemy import BigInteger, Text, bindparam, cast, delete, func, literal_column, or_, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import budget_holds, budget_windows, budgets
@@ -79,6 +79,24 @@ OPEN_WINDOW: Final = Statement(_open_if_it_fits)
 RESERVE_ANYWAY: Final = Statement(_reserve_anyway)
 # For the window "request", of which no row is kept.
 FITS_ONE_REQUEST: Final = Statement(select(literal_column("1")).where(_budget.name == bindparam("of_name"), *_fits_now(window=False)))
+# A window that begins with what was spent before its budget was there.
+BEGIN_WINDOW: Final = Statement(
+    lambda insert: (
+        insert(budget_windows)
+        .values(
+            budget=bindparam("budget"),
+            scope=bindparam("scope"),
+            start_us=bindparam("start_us"),
+            resets_us=bindparam("resets_us"),
+            **{f"spent_{unit}": bindparam(f"spent_{unit}") for unit in UNITS},
+            **{f"reserved_{unit}": _zero for unit in UNITS},
+            overrun_nano_usd=bindparam("overrun_nano_usd"),
+            overrun_tokens=bindparam("overrun_tokens"),
+            alerted=_zero,
+        )
+        .on_conflict_do_nothing(index_elements=["budget", "scope", "start_us"])
+    )
+)
 # Settle and release: what was set aside goes, what was used comes.
 MOVE: Final = Statement(
     update(budget_windows)
@@ -103,14 +121,18 @@ MARK_ALERTED: Final = Statement(
 )
 
 ADD_HOLD: Final = Statement(
-    lambda insert: insert(budget_holds).values(
-        id=bindparam("id"),
-        state=_text("held"),
-        parts=bindparam("parts"),
-        nano_usd=bindparam("nano_usd"),
-        tokens=bindparam("tokens"),
-        created_us=bindparam("created_us"),
-        expires_us=bindparam("expires_us"),
+    lambda insert: (
+        insert(budget_holds)
+        .values(
+            id=bindparam("id"),
+            state=_text("held"),
+            parts=bindparam("parts"),
+            nano_usd=bindparam("nano_usd"),
+            tokens=bindparam("tokens"),
+            created_us=bindparam("created_us"),
+            expires_us=bindparam("expires_us"),
+        )
+        .on_conflict_do_nothing(index_elements=["id"])
     )
 )
 
@@ -140,6 +162,19 @@ GROW_HOLD: Final = Statement(
     )
     .where(_hold.id == bindparam("of_id"))
 )
+RENEW_HOLD: Final = Statement(
+    update(budget_holds).values(expires_us=bindparam("until_us")).where(_hold.id == bindparam("of_id"), _hold.state == _text("held"))
+)
+NEWEST_HOLD: Final = Statement(
+    select(_hold.expires_us)
+    .where(_hold.state == bindparam("state"), _hold.expires_us < bindparam("before_us"))
+    .order_by(_hold.expires_us.desc())
+    .limit(literal_column("1"))
+    .offset(_zero)
+)
+NEWEST_WINDOW: Final = Statement(
+    select(func.max(_window.start_us)).where(_window.start_us < bindparam("before_us"), _window.start_us > _zero)
+)
 FIND_EXPIRED: Final = Statement(
     select(_hold.id)
     .where(_hold.state == _text("held"), _hold.expires_us <= bindparam("now_us"))
@@ -165,6 +200,15 @@ PUT_BUDGET: Final = Statement(
 )
 REMOVE_BUDGET: Final = Statement(delete(budgets).where(_budget.name == bindparam("name")))
 REMOVE_WINDOWS: Final = Statement(delete(budget_windows).where(_window.budget == bindparam("name")))
+# Forgetting a user. Holds are locked first, so that no settlement looks for a window under its old name.
+PARTS_OF_HOLDS: Final = Statement(select(_hold.id, _hold.parts).with_for_update())
+RENAME_PARTS: Final = Statement(update(budget_holds).values(parts=bindparam("parts")).where(_hold.id == bindparam("of_id")))
+KEYS_OF_WINDOWS: Final = Statement(select(_window.budget, _window.scope, _window.start_us))
+RENAME_WINDOW: Final = Statement(
+    update(budget_windows)
+    .values(scope=bindparam("scope"))
+    .where(_window.budget == bindparam("of_budget"), _window.scope == bindparam("of_scope"), _window.start_us == bindparam("of_start_us"))
+)
 GET_WINDOW: Final = Statement(
     select(
         _window.spent_nano_usd,

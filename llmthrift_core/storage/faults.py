@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from llmthrift_core.errors import RowRejectedError, StorageError
 
@@ -29,6 +30,10 @@ class ClosedError(StorageError):
         super().__init__(f"the database {url} is closed")
 
 
+class UnavailableError(StorageError):
+    """The server cannot be reached, or does not answer."""
+
+
 def storage_error(error: BaseException, doing: str) -> StorageError:
     """The StorageError for what a driver or SQLAlchemy raised while `doing` something.
 
@@ -40,8 +45,12 @@ def storage_error(error: BaseException, doing: str) -> StorageError:
         return RowRejectedError(f"{doing}: a value cannot be stored ({type(origin).__name__})")
     if isinstance(origin, sqlite3.Error):
         return _sqlite_error(origin, doing)
+    if isinstance(origin, PoolTimeoutError):
+        return StorageError(f"{doing}: no connection came free in time; run fewer threads at once, or raise busy_timeout_seconds")
     if isinstance(origin, SQLAlchemyError):
         return StorageError(f"{doing}: {type(origin).__name__}")
+    if isinstance(origin, OSError):
+        return UnavailableError(f"{doing}: {origin.strerror or type(origin).__name__}")
     return _postgresql_error(origin, doing)
 
 
@@ -61,16 +70,21 @@ def _postgresql_error(error: BaseException, doing: str) -> StorageError:
         # Without a SQLSTATE the error is the client's: a refused connection, or a value that it cannot convert.
         if name in ("ProgrammingError", "DataError", "NotSupportedError"):
             return RowRejectedError(f"{doing}: a value cannot be stored ({name})")
-        return StorageError(f"{doing}: {str(error).splitlines()[0] if str(error) else name}")
-    # Class 22 is "data exception", 23 "integrity constraint violation", 54 "program limit exceeded".
-    kind = RowRejectedError if sqlstate[:2] in ("22", "23", "54") else StorageError
+        return UnavailableError(f"{doing}: {str(error).splitlines()[0] if str(error) else name}")
+    # Class 22 is "data exception", 23 "integrity constraint violation", 54 "program limit exceeded"; 08 is "connection exception", and
+    # 57P the server's shutdown, crash or start.
+    kind: type[StorageError] = StorageError
+    if sqlstate[:2] in ("22", "23", "54"):
+        kind = RowRejectedError
+    elif sqlstate[:2] == "08" or sqlstate[:3] == "57P":
+        kind = UnavailableError
     return kind(f"{doing}: {name} (SQLSTATE {sqlstate})")
 
 
 @contextmanager
 def as_storage_errors(doing: str) -> Iterator[None]:
-    """Turn what SQLAlchemy raises inside the block into StorageError."""
+    """Turn what SQLAlchemy, or SQLite below it, raises inside the block into StorageError."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         raise storage_error(error, doing) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ ACCEPTED: Final = (
 )
 _POSTGRESQL: Final = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE: Final = frozenset({"sqlite", "sqlite+pysqlite"})
+_POSTGRESQL_PORT: Final = "5432"
+_SOCKETS: Final = frozenset({"/var/run/postgresql", "/run/postgresql", "/tmp"})  # noqa: S108 - where servers have theirs by default
 _SECRET_PARAMETERS: Final = frozenset({"password", "sslpassword"})
 # "sqlite:file.db" or "postgres:/host" is a mistyped URL and no path; one letter is a Windows drive.
 _LOOKS_LIKE_URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.]+:")
@@ -44,6 +47,27 @@ class Location:
     @property
     def in_memory(self) -> bool:
         return self.dialect == "sqlite" and self.path is None and self.uri is None
+
+    @property
+    def place(self) -> tuple[str, ...] | None:
+        """What is equal for two locations of one database: the file behind every link, or the server's address; None in memory.
+
+        An address is completed as libpq does it, from the URL's options and the environment. The names of this machine are one, and so
+        are the usual directories of its sockets; any other directory is a server of its own.
+        """
+        if self.path is not None:
+            return "sqlite", os.path.realpath(self.path)
+        if self.in_memory:
+            return None
+        given = {name: value if isinstance(value, str) else ",".join(value) for name, value in self.url.query.items()}
+        service = given.get("service") or os.environ.get("PGSERVICE", "")
+        host = given.get("hostaddr") or given.get("host") or self.url.host or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST", "")
+        port = given.get("port") or str(self.url.port or "") or os.environ.get("PGPORT") or _POSTGRESQL_PORT
+        user = given.get("user") or self.url.username or os.environ.get("PGUSER", "")
+        name = given.get("dbname") or self.url.database or os.environ.get("PGDATABASE") or user
+        hosts = ",".join(_host(each) for each in host.split(","))
+        options = given.get("options", "")
+        return "postgresql", service, hosts, port, name, options if "search_path" in options else ""
 
     def __str__(self) -> str:
         """The URL without its password."""
@@ -103,6 +127,14 @@ def _sqlite(url: URL) -> Location:
     path = Path(database.removeprefix("file:")).absolute()
     options = "&".join(f"{name}={value}" for name, value in url.query.items() if name != "uri")
     return Location("sqlite", url, path=path, uri=path.as_uri() + (f"?{options}" if options else ""))
+
+
+def _host(host: str) -> str:
+    """A server's host, by one name."""
+    if host.startswith(("/", "@")):
+        return "" if host.rstrip("/") in _SOCKETS else host
+    name = host.rstrip(".").strip("[]").lower()
+    return "" if name in ("localhost", "::1") or name.startswith("127.") else name
 
 
 def _display(url: URL) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -19,6 +21,9 @@ from llmthrift_core.storage.faults import ClosedError, as_storage_errors, storag
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener
 from llmthrift_core.storage.sqlite_transaction import ERRORS, SQLiteTransaction
 from llmthrift_core.storage.statements import Statement
+
+# How long a fork, or closing, waits for readers. A report that takes longer is copied in the middle, or breaks off.
+_FORK_SECONDS: Final = 1.0
 
 
 class SQLiteBackend(ABC):
@@ -65,7 +70,7 @@ class SQLiteBackend(ABC):
             self._writing = False
             self._lock.release()
 
-    def transaction(self) -> SQLiteTransaction:
+    def transaction(self, *, upkeep: bool = False) -> SQLiteTransaction:
         return SQLiteTransaction(self)
 
     @contextmanager
@@ -96,6 +101,18 @@ class SQLiteBackend(ABC):
             self._holding_writes = False
             self._lock.release()
 
+    def overwrite_deleted(self) -> bool:
+        # Pages that were split or emptied long ago hold copies of rows: only a new file has none. It is written to the log first.
+        self._acquire()
+        try:
+            self._writer.execute("VACUUM")
+            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise storage_error(error, f"cannot rewrite {self._name}") from error
+        finally:
+            self.end()
+        return not busy
+
     def close(self) -> None:
         with self._lock:
             if not self._closed:
@@ -114,7 +131,7 @@ class SQLiteBackend(ABC):
         if self._writing:
             problem = RuntimeError("a database transaction was begun inside another one of the same thread")
         elif self._closed:
-            problem = ClosedError(self._name)
+            problem = self._closed_error()
         elif self.read_only:
             problem = StorageError(f"cannot write to {self._name}: the file or its directory is read-only")
         if problem is not None:
@@ -138,19 +155,30 @@ class SQLiteBackend(ABC):
         self._writer = self._opener.writer()
 
     def _read_error(self, error: BaseException) -> StorageError:
-        return ClosedError(self._name) if self._closed else storage_error(error, f"cannot read {self._name}")
+        return self._closed_error() if self._closed else storage_error(error, f"cannot read {self._name}")
+
+    def _closed_error(self) -> StorageError:
+        return ClosedError(self._name)
 
 
 class _Reader:
-    """A thread's reading connection, closed when the thread ends and its thread-local storage goes."""
+    """A thread's reading connection, and the lock that the thread holds while it uses it.
 
-    __slots__ = ("__weakref__", "connection")
+    A fork takes the lock: inside SQLite a thread holds mutexes, its connection's and some of the whole process, which nobody would
+    ever release in the child. Nobody else waits for it.
+    """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    __slots__ = ("__weakref__", "_ended", "connection", "turn")
+
+    def __init__(self, connection: sqlite3.Connection, ended: deque[sqlite3.Connection]) -> None:
         self.connection = connection
+        self.turn = threading.RLock()
+        self._ended = ended
 
     def __del__(self) -> None:
-        self.connection.close()
+        # The thread has ended, or this is a forked child, in which Python drops what other threads had before anything of ours runs:
+        # to close a connection there that was in use means to wait for ever. So whoever writes or opens the next one closes it.
+        self._ended.append(self.connection)
 
 
 class SQLiteFile(SQLiteBackend):
@@ -161,46 +189,88 @@ class SQLiteFile(SQLiteBackend):
         self._local = threading.local()
         self._opening = threading.Lock()  # not the write lock: a reader never waits for a writer
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        self._ended: deque[sqlite3.Connection] = deque()  # connections of threads that have ended
+        self._held_for_fork: list[Any] = []
+        self._is_retired = False
         self._read_engine: Engine | None = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         if self._closed:
-            raise ClosedError(self._name)
-        with as_storage_errors("cannot read"), self._reading_engine().connect() as connection:
+            raise self._closed_error()
+        with self._reader().turn, as_storage_errors("cannot read"), self._reading_engine().connect() as connection:
             yield connection
 
     def fetch_one(self, statement: Statement, parameters: Sequence[Any]) -> Row | None:
-        try:
-            connection = self._local.connection
-        except AttributeError:
-            connection = self._open_reader()
-        try:
-            row: Row | None = connection.execute(statement.sqlite, parameters).fetchone()
-        except ERRORS as error:
-            raise self._read_error(error) from error
-        return row
+        reader = self._reader()
+        with reader.turn:
+            try:
+                row: Row | None = reader.connection.execute(statement.sqlite, parameters).fetchone()
+            except ERRORS as error:
+                raise self._read_error(error) from error
+            return row
 
     def fetch_all(self, statement: Statement, parameters: Sequence[Any]) -> list[Row]:
-        try:
-            connection = self._local.connection
-        except AttributeError:
-            connection = self._open_reader()
-        try:
-            rows: list[Row] = connection.execute(statement.sqlite, parameters).fetchall()
-        except ERRORS as error:
-            raise self._read_error(error) from error
-        return rows
+        reader = self._reader()
+        with reader.turn:
+            try:
+                rows: list[Row] = reader.connection.execute(statement.sqlite, parameters).fetchall()
+            except ERRORS as error:
+                raise self._read_error(error) from error
+            return rows
 
-    def _open_reader(self) -> sqlite3.Connection:
+    def end(self) -> None:
+        self._close_ended()  # while this thread has the write lock, which a fork waits for
+        super().end()
+
+    def hold_writes(self) -> None:
+        super().hold_writes()
+        deadline = time.monotonic() + _FORK_SECONDS
+        self._hold(self._opening, deadline)
+        for reader in list(self._readers):
+            self._hold(reader.turn, deadline)
+
+    def release_writes(self) -> None:
+        while self._held_for_fork:
+            self._held_for_fork.pop().release()
+        super().release_writes()
+
+    def _hold(self, lock: Any, deadline: float) -> None:
+        if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self._held_for_fork.append(lock)
+
+    def _reader(self) -> _Reader:
+        try:
+            reader: _Reader = self._local.reader
+        except AttributeError:
+            return self._open_reader()
+        return reader
+
+    def _open_reader(self) -> _Reader:
         with self._opening:
             if self._closed:
-                raise ClosedError(self._name)
-            reader = _Reader(self._opener.reader())
+                raise self._closed_error()
+            self._close_ended()
+            reader = _Reader(self._opener.reader(), self._ended)
             self._readers.add(reader)
         self._local.reader = reader
-        self._local.connection = reader.connection
-        return reader.connection
+        return reader
+
+    def retire(self) -> None:
+        """Close, because another object takes over: what is being done fails now, and may be tried again."""
+        self._is_retired = True
+        self.close()
+
+    def _closed_error(self) -> StorageError:
+        return StorageError(f"{self._name} is being opened anew") if self._is_retired else super()._closed_error()
+
+    def _close_ended(self) -> None:
+        while self._ended:
+            try:
+                ended = self._ended.popleft()
+            except IndexError:  # another thread took it
+                return
+            ended.close()
 
     def _reading_engine(self) -> Engine:
         with self._opening:
@@ -222,8 +292,14 @@ class SQLiteFile(SQLiteBackend):
         with self._opening:
             if self._read_engine is not None:
                 self._read_engine.dispose()
+            deadline = time.monotonic() + _FORK_SECONDS
             for reader in list(self._readers):
+                # Nobody should be reading any more. Who still does is waited for, so that the memory that it maps is not taken away.
+                waited = reader.turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
                 reader.connection.close()
+                if waited:
+                    reader.turn.release()
+            self._close_ended()
         super()._close()
 
 

@@ -211,6 +211,8 @@ rollups = Table(
     Column("escalated", BigInteger, nullable=False, server_default="0"),  # answers that a cascade rejected
     Column("escalated_requests", BigInteger, nullable=False, server_default="0"),  # first answers of them
     Column("escalated_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of rejected answers; in cost_nano_usd too
+    Column("retry_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of further attempts; in cost_nano_usd too
+    Column("fallback_cost_nano_usd", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

@@ -9,8 +9,11 @@ from hashlib import sha1
 from typing import Any, Final, Self
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
+from llmthrift_core.storage.circuit import Circuit
+from llmthrift_core.storage.faults import UnavailableError
 
 _SCHEMES: Final = ("valkey://", "valkeys://", "redis://", "rediss://", "unix://")
+_LEAST_ANSWER_SECONDS: Final = 0.1
 _SECRETS: Final = re.compile(r"(?<=//)[^/@]*(?=@)|(?<=password=)[^&]*")
 
 
@@ -26,6 +29,8 @@ class Script:
 
 class ValkeyServer:
     """Connections to one server, safe to share between threads and after fork. Every method raises StorageError.
+
+    After the server did not answer in time, everything fails at once until one attempt has shown that it answers again.
 
     Args:
         url: "valkey://[user:password@]host:port/0", "redis://...", with "s" for TLS, or "unix:///path".
@@ -48,16 +53,20 @@ class ValkeyServer:
         if not isinstance(url, str) or not url.startswith(_SCHEMES):
             raise ConfigurationError(f"not the URL of a Valkey or Redis server: {shown!r}; accepted are {', '.join(_SCHEMES)}")
         self.url = shown
+        answer_seconds = max(_LEAST_ANSWER_SECONDS, timeout_seconds)
+        self._circuit = Circuit(shown, answer_seconds=answer_seconds)
         # Typed as Any: the client's annotations leave open whether its answers are to be awaited.
         self._error = valkey.ValkeyError
+        self._unreachable = (valkey.ConnectionError, valkey.TimeoutError)
         self._no_script = valkey.exceptions.NoScriptError
         try:
             self._client: Any = valkey.Valkey.from_url(
                 url,
-                socket_timeout=timeout_seconds or None,
-                socket_connect_timeout=timeout_seconds or None,
+                socket_timeout=answer_seconds,
+                socket_connect_timeout=answer_seconds,
                 # A connection that lay idle may be gone. Every script may be sent twice: the second changes nothing, or holds more.
-                retry=Retry(NoBackoff(), 1),
+                # A server that is silent would only be waited for twice.
+                retry=Retry(NoBackoff(), 1, supported_errors=(valkey.ConnectionError,)),
                 retry_on_error=[valkey.ConnectionError],
             )
         except ValueError as error:
@@ -91,6 +100,11 @@ class ValkeyServer:
         with self._as_storage_errors():
             yield from self._client.sscan_iter(key, count=1000)
 
+    def keys(self, pattern: str) -> Iterator[bytes]:
+        """The keys that fit a pattern, a batch at a time; one that is there all the while comes at least once."""
+        with self._as_storage_errors():
+            yield from self._client.scan_iter(pattern, count=1000)
+
     def scored(self, key: str) -> Iterator[tuple[bytes, float]]:
         """The members of a sorted set with their scores, in no order, a batch at a time."""
         seen: set[bytes] = set()
@@ -119,9 +133,17 @@ class ValkeyServer:
 
     @contextmanager
     def _as_storage_errors(self) -> Iterator[None]:
+        self._circuit.enter()
         try:
             yield
-        except self._error as error:
+        except (self._error, OSError) as error:
             # An error of the server may repeat what it was sent; one of the connection names the host.
-            what = str(error).splitlines()[0] if type(error).__name__ in ("ConnectionError", "TimeoutError") else ""
-            raise StorageError(f"{self.url}: {what or type(error).__name__}") from None
+            what = str(error).splitlines()[0] if type(error).__name__ in ("ConnectionError", "TimeoutError") and str(error) else ""
+            text = f"{self.url}: {what or type(error).__name__}"
+            if not isinstance(error, (*self._unreachable, OSError)):
+                self._circuit.answered()
+                raise StorageError(text) from None
+            unavailable = UnavailableError(text)
+            self._circuit.failed(unavailable)
+            raise unavailable from None
+        self._circuit.answered()

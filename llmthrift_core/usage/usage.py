@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
-from typing import Self
+from typing import Any, Self
 
 from llmthrift_core.errors import UsageError
 from llmthrift_core.payloads import Count, payload_counts
@@ -45,6 +45,9 @@ _PARTS: tuple[tuple[str, ...], ...] = (
     ("cache_read_tokens", "cache_read_audio_tokens"),
     ("input_audio_tokens", "cache_read_audio_tokens"),
 )
+
+PART_FIELDS = tuple(name for name in _FIELDS if name not in ("input_tokens", "output_tokens"))
+"""The counts that are part of the input or the output, or are billed beside them."""
 
 counts_of = attrgetter(*_FIELDS)
 """The counts of a Usage as a tuple, in the order of `UNIT_OF_FIELD`."""
@@ -234,52 +237,45 @@ class Usage:
         """
         if not isinstance(usage_metadata, Mapping):
             return cls(service_tier=service_tier, estimated=True)
-        sent, made = usage_metadata.get("input_tokens"), usage_metadata.get("output_tokens")
+        sent: Any = usage_metadata.get("input_tokens")
+        made: Any = usage_metadata.get("output_tokens")
         inputs, outputs = usage_metadata.get("input_token_details"), usage_metadata.get("output_token_details")
-        if not (inputs or outputs) and type(sent) is int and type(made) is int and sent >= 0 and made >= 0 and not web_searches:
-            return cls(sent, made, service_tier=service_tier)
+        total = usage_metadata.get("total_tokens")
+        is_counted = type(sent) is int and type(made) is int and sent >= 0 and made >= 0
+        if not (inputs or outputs) and is_counted and not web_searches:
+            return cls(sent, made, service_tier=service_tier, estimated=bool(total) and total != sent + made)
         inputs = inputs if isinstance(inputs, Mapping) else {}
         outputs = outputs if isinstance(outputs, Mapping) else {}
         prefix = ""
         for tier in ("flex", "priority"):
             if tier in inputs or tier in outputs:
                 prefix, service_tier = f"{tier}_", service_tier or tier
+        read, written = inputs.get(prefix + "cache_read") or 0, inputs.get(prefix + "cache_creation")
         five_minutes, one_hour = inputs.get("ephemeral_5m_input_tokens"), inputs.get("ephemeral_1h_input_tokens")
-        written = inputs.get(prefix + "cache_creation")
         if five_minutes or one_hour:
             written = max(_or_zero(written), _or_zero(five_minutes) + _or_zero(one_hour))
+        reasoning = outputs.get(prefix + "reasoning") or 0
+        fits = True
+        if is_counted and type(reasoning) is int and reasoning >= 0:
+            cached = _or_zero(read) + _or_zero(written)
+            made, fits = with_reasoning(sent, made, reasoning, _or_zero(total), cached, may_be_doubled=True)
+        counts: dict[str, Any] = {
+            "input_tokens": sent,
+            "output_tokens": made,
+            "cache_read_tokens": read,
+            "cache_write_tokens": written or 0,
+            "cache_write_1h_tokens": one_hour or 0,
+            "reasoning_tokens": reasoning,
+            "input_audio_tokens": inputs.get("audio") or 0,
+            "output_audio_tokens": outputs.get("audio") or 0,
+            "web_searches": web_searches,
+            "input_image_tokens": inputs.get("image") or 0,
+            "output_image_tokens": outputs.get("image") or 0,
+        }
         try:
-            return cls(
-                sent if sent is not None else 0,
-                made if made is not None else 0,
-                inputs.get(prefix + "cache_read") or 0,
-                written or 0,
-                one_hour or 0,
-                outputs.get(prefix + "reasoning") or 0,
-                inputs.get("audio") or 0,
-                outputs.get("audio") or 0,
-                web_searches,
-                0,
-                inputs.get("image") or 0,
-                outputs.get("image") or 0,
-                service_tier,
-                sent is None or made is None,
-            )
+            return cls(**counts, service_tier=service_tier, estimated=not fits)
         except UsageError:
-            return cls.clamped(
-                input_tokens=sent,
-                output_tokens=made,
-                cache_read_tokens=inputs.get(prefix + "cache_read"),
-                cache_write_tokens=written,
-                cache_write_1h_tokens=one_hour,
-                reasoning_tokens=outputs.get(prefix + "reasoning"),
-                input_audio_tokens=inputs.get("audio"),
-                output_audio_tokens=outputs.get("audio"),
-                web_searches=web_searches,
-                input_image_tokens=inputs.get("image"),
-                output_image_tokens=outputs.get("image"),
-                service_tier=service_tier,
-            )
+            return cls.clamped(**counts, service_tier=service_tier, estimated=not fits)
 
     def count(self, unit: str) -> Count | None:
         """The count of a unit by its key, such as "cache_audio_read_tokens"; None where it is needed but was not reported."""
@@ -298,6 +294,30 @@ class Usage:
             total, parts = getattr(self, total_name), sum(getattr(self, name) for name in part_names)
             if parts > total:
                 raise UsageError(f"{' + '.join(part_names)} ({parts}) cannot exceed {total_name} ({total}), which includes it")
+
+
+def with_reasoning(sent: int, made: int, reasoning: int, total: int, cached: int, *, may_be_doubled: bool = False) -> tuple[int, bool]:
+    """The output with its reasoning in it, and whether the provider's own total agrees with the parts.
+
+    OpenAI counts the reasoning in the output; xAI, and Gemini behind OpenAI's API, beside it. The total tells which.
+
+    Args:
+        total: as the provider states it; 0 where it does not.
+        cached: reads and writes of the prompt cache, which are part of `sent`, and which some totals leave out.
+        may_be_doubled: the client may have added reasoning to an output that had it already.
+
+    >>> with_reasoning(10_120, 1_499, 2_809, 14_428, 128), with_reasoning(10_120, 4_308, 2_809, 14_428, 128)
+    ((4308, True), (4308, True))
+    """
+    if total in (sent + made, sent + made - cached) and reasoning <= made:
+        return made, True
+    if reasoning and total in (sent + made + reasoning, sent + made + reasoning - cached):
+        return made + reasoning, True
+    if may_be_doubled and reasoning and made >= 2 * reasoning and total in (sent + made - reasoning, sent + made - reasoning - cached):
+        return made - reasoning, True
+    if reasoning > made:  # a part cannot be larger than its whole
+        return made + reasoning, False
+    return made, not total
 
 
 def _is_other(unit: str, count: Count | None) -> bool:

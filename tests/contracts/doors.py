@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from langchain_core.callbacks import BaseCallbackHandler
@@ -25,10 +26,16 @@ from llmthrift_core import Thrift
 from llmthrift_core.testing import LoopbackProvider
 
 MODEL = "gpt-4o-mini"
+Answer = TypeVar("Answer")
 
 # One loop and one client for it: pooled connections must not outlive the loop that they belong to.
 _LOOP = asyncio.Runner()
 _ASYNC_CLIENT = httpx.AsyncClient()
+
+
+def _run(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+    """As asyncio.run: in the context of the caller, with its attribution."""
+    return _LOOP.run(coroutine, context=copy_context())
 
 
 def get_order_status(order_id: int) -> str:
@@ -53,14 +60,14 @@ class Door:
         if how == "invoke":
             return str(self.model.invoke(prompt, config, **options).content)
         if how == "ainvoke":
-            return str(_LOOP.run(self.model.ainvoke(prompt, config, **options)).content)
+            return str(_run(self.model.ainvoke(prompt, config, **options)).content)
         if how == "stream":
             return "".join(str(chunk.content) for chunk in self.model.stream(prompt, config, **options))
 
         async def read() -> str:
             return "".join([str(chunk.content) async for chunk in self.model.astream(prompt, config, **options)])
 
-        return _LOOP.run(read())
+        return _run(read())
 
     def begin_and_leave(self, prompt: str) -> None:
         """Read two pieces of a stream, and no more."""
@@ -88,14 +95,14 @@ class LlamaIndexDoor:
             if how == "invoke":
                 return str(self.model.chat(messages, **options).message.content)
             if how == "ainvoke":
-                return str(_LOOP.run(self.model.achat(messages, **options)).message.content)
+                return str(_run(self.model.achat(messages, **options)).message.content)
             if how == "stream":
                 return "".join(piece.delta or "" for piece in self.model.stream_chat(messages, **options))
 
             async def read() -> str:
                 return "".join([piece.delta or "" async for piece in await self.model.astream_chat(messages, **options)])
 
-            return _LOOP.run(read())
+            return _run(read())
 
     def begin_and_leave(self, prompt: str) -> None:
         """Read two pieces of a stream, and no more."""

@@ -15,10 +15,13 @@ from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.money import to_usd
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import CacheUse, PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, RouteRequest, Tiers
 
 USAGE = Usage(input_tokens=1000, output_tokens=200)
+EXPECTED = Usage(input_tokens=1000, output_tokens=500, estimated=True)
 POLICY = CachePolicy()
 MODEL = "gpt-4o-mini"
 
@@ -38,8 +41,8 @@ class Recorder:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
 
-    def hold(self, scope: Scope, *, provider: str | None, input_tokens: Callable[[], int], max_output_tokens: int | None) -> Recorder:
-        self.steps.append(("hold", scope.model, input_tokens(), max_output_tokens))
+    def hold(self, scope: Scope, *, outgoing: Callable[[], Outgoing], max_output_tokens: int | None, **options: Any) -> Recorder:
+        self.steps.append(("hold", scope.model, outgoing().text_tokens, max_output_tokens))
         if self._refuse:
             raise BudgetExceededError("no money is left")
         return self
@@ -57,16 +60,32 @@ class Recorder:
     def cover(self, output_tokens: int) -> None:
         self.steps.append(("cover", output_tokens))
 
-    def settle(self, *, cost_usd: Decimal | None, tokens: int) -> None:
-        self.steps.append(("settle", cost_usd, tokens))
+    def flush(self) -> bool:
+        return True
+
+    close = flush
+
+    @property
+    def expected_usage(self) -> Usage:
+        return EXPECTED
+
+    def end(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
+        cost = None if cost_nano_usd is None else to_usd(cost_nano_usd)
+        self.steps.append(("settle unanswered" if is_unanswered else "settle", cost, tokens))
 
     def release(self) -> None:
         self.steps.append(("release",))
 
+    def note(self, scope: Scope, **taken: int) -> None:
+        self.steps.append(("note", scope.model))
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
 
 def bounded(**options: Any) -> Request:
     """A request of a door that enforces budgets."""
-    return Request(MODEL, input_tokens=lambda: 1000, max_output_tokens=lambda tier: 500, **options)
+    return Request(MODEL, outgoing=lambda tier: Outgoing(1000), max_output_tokens=lambda tier: 500, **options)
 
 
 @pytest.fixture
@@ -108,7 +127,7 @@ def test_budgets_are_asked_before_and_told_after(thrift: Thrift, recorder: Recor
 
 def test_a_door_that_only_measures_asks_no_budget(thrift: Thrift, recorder: Recorder):
     thrift.begin(Request(MODEL)).finish(answered())
-    assert recorder.steps == []
+    assert recorder.steps == [("note", MODEL)]  # for budgets that only warn
 
 
 def test_a_hit_asks_no_budget(thrift: Thrift):
@@ -136,22 +155,67 @@ def test_a_refused_call_asks_once_for_its_whole_answer_and_once_for_a_shorter_on
 
 def test_every_attempt_is_held_settled_and_recorded(thrift: Thrift, recorder: Recorder):
     call = thrift.begin(bounded())
-    call.attempt(None, "gpt-4o", reason="fallback", error=ConnectionError())
+    call.attempt(None, "gpt-4o", reason="fallback", error=ConnectionRefusedError())
     call.finish(answered())
     assert [step[0] for step in recorder.steps] == ["hold", "settle", "hold", "settle"]
     first, second = sorted(thrift.ledger.calls(), key=lambda row: row.attempt)
-    assert (first.model, first.error, first.cost_nano_usd) == (MODEL, "ConnectionError", 0)
+    assert (first.model, first.error, first.cost_nano_usd) == (MODEL, "ConnectionRefusedError", 0)
     assert (second.model, second.attempt_reason, second.error) == ("gpt-4o", "fallback", None)
     assert first.call_id == second.call_id
     assert thrift.report().total["requests"] == 1
 
 
-def test_a_failure_settles_what_was_used(thrift: Thrift, recorder: Recorder):
+MAY_COST = Decimal("0.00045")  # 1000 x 150 + 500 x 600 nano-dollars
+
+
+def test_a_call_that_was_sent_and_not_answered_is_billed_what_was_set_aside(thrift: Thrift, recorder: Recorder):
     thrift.begin(bounded()).fail(TimeoutError())
-    thrift.begin(bounded()).fail(GeneratorExit(), answered())
+    assert recorder.steps[1:] == [("settle unanswered", MAY_COST, 1500)]
+    (row,) = thrift.ledger.calls()
+    assert (row.error, row.estimated, row.input_tokens, row.output_tokens) == ("TimeoutError", True, 1000, 500)
+    assert row.cost_nano_usd == 450_000
+
+
+def test_a_refused_call_is_free(thrift: Thrift, recorder: Recorder):
+    thrift.begin(bounded()).fail(ConnectionRefusedError())
+    thrift.begin(bounded()).fail(TimeoutError(), was_sent=False)  # while it waited for its turn
+    assert recorder.steps[1::2] == [("settle", 0, 0), ("settle", 0, 0)]
+    assert [(row.cost_nano_usd, row.estimated) for row in thrift.ledger.calls()] == [(0, False), (0, False)]
+
+
+def test_what_a_broken_stream_had_brought_is_its_row_and_what_was_set_aside_is_spent(thrift: Thrift, recorder: Recorder):
+    came = Usage(input_tokens=1000, output_tokens=20, estimated=True)
+    thrift.begin(bounded()).fail(GeneratorExit(), answered(usage=came))
+    thrift.begin(bounded()).fail(GeneratorExit(), answered())  # the provider had told its bill
     thrift.begin(bounded()).abandon()
-    assert recorder.steps[1::2] == [("settle", 0, 0), ("settle", COST, 1200), ("release",)]
-    assert [row.error for row in sorted(thrift.ledger.calls(), key=lambda row: row.at_us)] == ["TimeoutError", "abandoned"]
+    assert recorder.steps[1::2] == [("settle unanswered", Decimal("0.000162"), 1020), ("settle", COST, 1200), ("release",)]
+    assert [row.error for row in thrift.ledger.calls()] == ["abandoned", "abandoned"]
+
+
+def test_without_a_budget_the_row_says_what_would_have_been_set_aside(thrift: Thrift):
+    thrift.begin(Request(MODEL, metered=lambda tier: Outgoing(30), max_output_tokens=lambda tier: 70)).fail(TimeoutError())
+    (row,) = thrift.ledger.calls()
+    assert (row.input_tokens, row.output_tokens, row.estimated, row.cost_nano_usd) == (30, 70, True, 30 * 150 + 70 * 600)
+
+
+def test_an_attempt_that_timed_out_before_a_fallback_is_billed_and_saves_nothing(thrift: Thrift):
+    models = {"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")}
+    route = RouteUse(CallablePolicy(lambda request: "cheap"), Tiers(("cheap", "strong")), RouteRequest("Hello"), models, "strong")
+    call = thrift.begin(bounded(route=route))
+    call.attempt("strong", "gpt-4o", "openai", reason="fallback", error=TimeoutError())
+    call.finish(answered())
+    first, second = sorted(thrift.ledger.calls(), key=lambda row: row.attempt)
+    assert (first.cost_nano_usd, first.routing_saved_nano_usd, second.routing_saved_nano_usd) == (450_000, -450_000, 0)
+
+
+def test_a_budget_keeps_what_may_have_been_billed(thrift: Thrift):
+    thrift.budgets.add(Budget(limit_usd="0.001", window="day"))
+    for _ in range(2):
+        thrift.begin(bounded()).fail(TimeoutError())
+    (status,) = thrift.budgets.status()
+    assert (status["spent"], status["reserved"]) == (2 * MAY_COST, 0)
+    with pytest.raises(BudgetExceededError):
+        thrift.begin(bounded())
 
 
 def test_an_undecodable_entry_is_a_miss_and_is_removed(thrift: Thrift):
@@ -243,7 +307,7 @@ def test_an_answer_is_kept_if_no_budget_has_room_for_another(thrift: Thrift):
     thrift.budgets.add(Budget(limit_usd=0.001, window="day"))
     models = {"cheap": (MODEL, "openai"), "strong": ("gpt-4o", "openai")}
     route = RouteUse(CallablePolicy(lambda request: "cheap"), Tiers(("cheap", "strong")), RouteRequest("Hello"), models, "strong")
-    call = thrift.begin(Request(route=route, input_tokens=lambda: 1_000, max_output_tokens=lambda tier: 200))
+    call = thrift.begin(Request(route=route, outgoing=lambda tier: Outgoing(1_000), max_output_tokens=lambda tier: 200))
     with pytest.raises(BudgetExceededError):
         call.attempt("strong", "gpt-4o", "openai", reason="escalation", rejected=answered("maybe"))
     assert (call.tier, call.model, call.attempts) == ("cheap", MODEL, 1)

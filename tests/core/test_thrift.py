@@ -15,6 +15,7 @@ import llmthrift_core
 from llmthrift_core import Budget, BudgetExceededError, PriceCatalog, Thrift, Usage, attribute
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.errors import ConfigurationError, LLMThriftError, StorageError
+from llmthrift_core.request import Request
 
 DAY = 86_400
 
@@ -106,6 +107,96 @@ def test_a_user_is_forgotten_and_the_sums_stay(thrift: Thrift):
     assert thrift.report(by="model").total["cost_usd"] == before == Decimal("0.30")
     assert "ada" not in {row["user"] for row in thrift.report(by="user").to_dicts()}
     assert all("ada" not in str(dict(row)) for row in thrift.ledger.calls())
+
+
+def _found_in_files(path: Path, *texts: str) -> set[str]:
+    files = b"".join(file.read_bytes() for file in path.parent.glob(path.name + "*"))
+    return {text for text in texts if text.encode() in files}
+
+
+def test_no_file_tells_of_a_user_who_was_erased(tmp_path: Path):
+    path = tmp_path / "l.db"
+    marks = ("ada-NAME", "ada-SESSION", "ada-TAG", "ada-RUN", "ada-ASKED", "ada-TOLD", "ada-THINKS", "ada-STORED")
+    name, session, tag, run, asked, told, thinks, stored = marks
+    with Thrift(path, capture="text") as thrift:
+        thrift.budgets.add(Budget(limit_usd=1, window="total", per=("user", "session", "team", "feature"), name="b"))
+        for per in ("session", "run", "team"):
+            thrift.budgets.add(Budget(limit_usd=1, window="total", per=per, name=f"by {per}"))
+        scope = {"user": name, "session": session, "run": run, "team": tag, "feature": "chat"}
+        settled, held = (thrift.budgets.reserve(estimate_usd="0.5", scope=scope) for _ in range(2))
+        settled.settle(cost_usd="0.25")
+        policy = CachePolicy()
+        thrift.cache.store(policy.key(b"q"), policy, stored.encode(), model="m", usage=Usage(input_tokens=1), user=name)
+        for number in range(200):  # many pages, so that some are split
+            thrift.ledger.record(
+                "m", Usage(input_tokens=1), user=name, session=session, run=run, tags={"team": tag}, request_id=f"r{number}"
+            )
+            thrift.ledger.capture(f"r{number}", 0, name, asked * 20, told)
+            thrift.ledger.record("m", Usage(input_tokens=1), user=f"u{number}")
+        thrift.feedback("r1", quality=1, source=name, comment=thinks)
+        assert thrift.flush()
+        assert _found_in_files(path, *marks) == set(marks)
+        erased = thrift.erase(user=name)
+        assert {kind: erased[kind] for kind in ("calls", "captures", "budget_windows", "cache_entries")} == {
+            "calls": 200,
+            "captures": 200,
+            "budget_windows": 4,
+            "cache_entries": 1,
+        }
+        assert _found_in_files(path, *marks) == set()
+        assert thrift.cache.lookup(policy.key(b"q"), policy) is None
+        # The amounts stay, and a hold that was open finds its window.
+        status = thrift.budgets.status()
+        assert [(row["spent"], row["reserved"]) for row in status] == [(Decimal("0.25"), Decimal("0.5"))] * 4
+        assert [row["scope"]["feature"] for row in status if row["name"] == "b"] == ["chat"]
+        held.settle(cost_usd="0.5")
+        assert [(row["spent"], row["reserved"], row["overrun"]) for row in thrift.budgets.status()] == [(Decimal("0.75"), 0, 0)] * 4
+        assert thrift.report().total["attempts"] == 400
+    assert _found_in_files(path, *marks) == set()
+
+
+def test_a_database_file_that_is_deleted_is_noticed_and_what_comes_after_is_kept(tmp_path: Path, caplog):
+    path = tmp_path / "l.db"
+    usage = Usage(input_tokens=1)
+    with Thrift(path) as thrift:
+        thrift.ledger.record("m", usage, request_id="before")
+        assert thrift.flush()
+        assert thrift.health()["database_trouble"] is None
+        path.unlink()
+        health = thrift.health()
+        assert (health["status"], str(path) in health["database_trouble"]) == ("degraded", True)
+        thrift.ledger.record("m", usage, request_id="after")
+        thrift.budgets.add(Budget(limit_usd=1, name="new"))
+        assert thrift.flush()
+        assert [call.request_id for call in thrift.ledger.calls()] == ["after"]
+        health = thrift.health()
+        assert (health["ledger"]["lost"], health["status"], "is gone" in health["database_trouble"]) == (0, "degraded", True)
+        other = tmp_path / "other.db"
+        with Thrift(other) as another:
+            another.ledger.record("m", usage, request_id="other")
+        os.replace(other, path)
+        thrift.ledger.record("m", usage, request_id="last")
+        assert thrift.flush()
+        assert {call.request_id for call in thrift.ledger.calls()} == {"other", "last"}
+    assert [record.levelname for record in caplog.records if "deleted or replaced" in record.getMessage()] == ["ERROR"] * 2
+
+
+def test_what_is_open_on_one_database_shares_its_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to(tmp_path / "l.db")
+    thrifts = [Thrift(url) for url in ("l.db", tmp_path / "l.db", f"sqlite:///{tmp_path}/l.db", "link.db")]
+    others = [Thrift(url) for url in ("other.db", ":memory:", ":memory:")]
+    assert len({id(thrift.shared) for thrift in thrifts}) == 1
+    assert len({id(thrift.shared) for thrift in (thrifts[0], *others)}) == 4
+    call = thrifts[0].begin(Request(model="m"))
+    thrifts[0].own(call)
+    assert thrifts[3].open_call(call.call_id) is call
+    assert others[0].open_call(call.call_id) is None
+    thrifts[1].disown(call)
+    assert thrifts[0].open_call(call.call_id) is None
+    call.abandon()
+    for thrift in (*thrifts, *others):
+        thrift.close()
 
 
 def test_old_calls_go_by_themselves_and_the_sums_stay(tmp_path: Path):

@@ -25,7 +25,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 import llmthrift_langchain.unserved as unserved
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.testing import Answer, Question, ToolCall
-from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrift_callbacks, thrifty
+from llmthrift_langchain import ChatRouter, ThriftCache, ThriftCallbackHandler, thrift_callbacks, thrifty
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("ignore:The model 'claude:DeprecationWarning")]
 
@@ -166,6 +166,30 @@ async def test_completion_models_asynchronously(thrift, handler):
     for _ in range(2):
         assert await model.ainvoke("Hello", {"callbacks": [handler]}) == "one"
     assert [row.cache for row in rows(thrift)] == [None, "exact"]
+
+
+async def test_two_that_are_open_on_one_database_record_a_call_once(client, provider, tmp_path: Path):
+    with Thrift(tmp_path / "l.db") as one, Thrift(f"sqlite:///{tmp_path}/l.db") as two:
+        model, config = client(cache=ThriftCache(two)), {"callbacks": [ThriftCallbackHandler(one), ThriftCallbackHandler(two)]}
+        for _ in range(2):
+            assert model.invoke("same", config=config).content == (await model.ainvoke("same", config=config)).content
+        assert len(provider.requests) == 1
+        router = ChatRouter(one, models={"simple": client(), "complex": client("gpt-4o")}, cache=True)
+        for _ in range(2):
+            router.invoke("routed", config={"callbacks": [ThriftCallbackHandler(two)]})
+        assert list(thrifty(client(), two).stream("streamed", config={"callbacks": [ThriftCallbackHandler(one)]}))
+        one.flush(), two.flush()
+        total = one.report().total
+        assert (total["requests"], total["attempts"], total["cache_hits"]) == (7, 7, 4)
+
+
+def test_a_cache_and_a_handler_of_one_database_share_a_completion(provider, tmp_path: Path):
+    with Thrift(tmp_path / "l.db") as one, Thrift(tmp_path / "l.db") as two:
+        model = OpenAI(model="gpt-3.5-turbo-instruct", base_url=provider.openai_url, api_key="sk-x", cache=ThriftCache(two))
+        for _ in range(2):
+            model.invoke("same", config={"callbacks": [ThriftCallbackHandler(one)]})
+        one.flush(), two.flush()
+        assert (one.report().total["requests"], one.report().total["cache_hits"], len(provider.requests)) == (2, 1, 1)
 
 
 def test_everything_inside_the_block_is_metered(thrift, client):

@@ -136,7 +136,7 @@ class PgvectorScope:
         vectors = [(number, vector_of(stored, self._table.dimensions)) for number, stored in rows]
         # Rows that are not ours are passed over: theirs may be of any length.
         ours = [(packed(vector), number) for number, vector in vectors if vector is not None and 0.9 < float(vector @ vector) < 1.1]
-        with self._database.transaction() as transaction:
+        with self._database.transaction(upkeep=True) as transaction:
             transaction.executemany(self._table.add, ours)
         self._count += len(ours)
         self._copied_until = rows[-1][0] if len(rows) == _COPIED_AT_ONCE else None

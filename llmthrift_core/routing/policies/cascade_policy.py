@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.escalation import escalation_alert
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy
@@ -126,7 +126,7 @@ class _Reviewed:
     """How many answers this process reviewed, and escalated. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
         self._answers = self._escalated = 0
         self._warned = False
 

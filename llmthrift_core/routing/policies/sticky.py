@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.forks import ForkedLock
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.model_names import checked_names
 from llmthrift_core.routing.model_prices import tokens_of
@@ -101,7 +101,7 @@ class Sticky(PolicyAround):
         self._most_sessions = most_sessions
         self._clock = clock
         self._sessions: OrderedDict[Key, tuple[str, float]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkedLock()
 
     @property
     def version(self) -> str:

@@ -105,6 +105,49 @@ def test_only_what_matches_is_counted(budgets):
         budgets.reserve(estimate_usd=2, scope={"feature": "chat", "team": "web"})
 
 
+def test_a_user_is_forgotten_and_the_amounts_stay_where_they_are(budgets):
+    budgets.add(Budget(limit_usd=10, window="day", per=("user", "feature"), name="b"))
+    budgets.add(Budget(limit_usd=10, window="day", per="feature", name="other"))
+    ada, bob = {"user": "ada", "feature": "chat"}, {"user": "bob", "feature": "chat"}
+    budgets.reserve(estimate_usd=1, scope=ada).settle(cost_usd=1)
+    open_hold = budgets.reserve(estimate_usd=2, scope=ada)
+    expired = budgets.reserve(estimate_usd=3, scope=bob)
+    assert budgets.erase(user="ada") == 1
+    assert budgets.erase(user="ada") == budgets.erase(user="nobody") == 0
+    open_hold.settle(cost_usd=2)
+    expired.settle(cost_usd=3)
+    rows = {(row["name"], row["scope"].get("user")): row for row in budgets.status()}
+    assert (rows["b", "bob"]["spent"], rows["other", None]["spent"]) == (3, 6)
+    (name,) = {user for _, user in rows} - {"bob", None}
+    assert name.startswith("erased-")
+    assert (rows["b", name]["spent"], rows["b", name]["reserved"], rows["b", name]["scope"]["feature"]) == (3, 0, "chat")
+
+
+def test_what_only_a_user_had_is_forgotten_where_no_user_is_named(budgets):
+    budgets.add(Budget(limit_usd=10, window="day", per=("session", "feature"), name="b"))
+    budgets.add(Budget(limit_usd=10, window="day", per=("user", "session"), name="both"))
+    for number, session in enumerate(["s1", "s2", "shared"], 1):
+        for user in ("ada", "ada") if session != "shared" else ("ada", "bob"):
+            budgets.reserve(estimate_usd=1, scope={"user": user, "session": session, "feature": "s1"}).settle(cost_usd=number)
+    open_hold = budgets.reserve(estimate_usd=5, scope={"session": "s1", "feature": "s1"})
+    assert budgets.erase(user="ada", names={"session": {"s1", "s2"}}) == 6
+    open_hold.settle(cost_usd=5)
+    rows = budgets.status()
+    assert "ada" not in str(rows)
+    assert {row["scope"]["session"] for row in rows} & {"s1", "s2", "shared"} == {"shared"}
+    assert sorted((row["name"], row["spent"], row["reserved"]) for row in rows) == [
+        ("b", 4, 0),  # the two sessions are still two
+        ("b", 6, 0),
+        ("b", 7, 0),
+        ("both", 2, 0),
+        ("both", 3, 0),
+        ("both", 3, 0),
+        ("both", 4, 0),
+        ("both", 5, 0),
+    ]
+    assert {row["scope"]["feature"] for row in rows if row["name"] == "b"} == {"s1"}
+
+
 def test_the_scope_defaults_to_the_surrounding_attribution(budgets):
     budgets.add(Budget(limit_usd=1, per=("user", "team")))
     with attribute(user="ada", tags={"team": "web"}):

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.insight.report import report
+from llmthrift_core.insight.savings import savings
 from llmthrift_core.ledger import CallRecord, Ledger
 from llmthrift_core.ledger.batch import commit
 from llmthrift_core.moments import to_us
@@ -91,6 +93,69 @@ def test_requests_count_calls_and_attempts_count_rows(ledger: Ledger, any_databa
     assert row["mean_latency_seconds"] == 2.0  # of the three whose latency is known
     assert row["saved_usd"] == row["cache_saved_usd"] == Decimal("0.001")
     assert row["cost_usd"] == row["output_cost_usd"] == Decimal("0.00000003")
+
+
+def _attempt(number: int, reason: str | None, cost: tuple[int, int, int], **more: Any) -> CallRecord:
+    record = CallRecord(request_id=f"c:{number}", call_id="c", at_us=number * 3_600_000_000, model="m", **more)
+    record.attempt, record.attempt_reason = number, reason
+    record.input_cost_nano_usd, record.output_cost_nano_usd = cost[:2]
+    record.cost_nano_usd = sum(cost)
+    return record
+
+
+def test_cost_is_split_into_input_output_fees_retries_and_fallbacks_to_the_nano_dollar(any_database: Database) -> None:
+    ledger = Ledger(any_database, FlatPrices("m"))
+    attempts = [
+        (None, (1, 2, 0)),
+        ("retry", (10, 20, 5)),
+        ("retry", (100, 200, 0)),
+        ("fallback", (1_000, 2_001, 1)),
+        ("escalation", (7, 7, 0)),
+    ]
+    for number, (reason, cost) in enumerate(attempts, 1):
+        ledger.append(_attempt(number, reason, cost))
+    unpriced = _attempt(6, "retry", (0, 0, 0))
+    unpriced.model, unpriced.input_tokens = "later", 1
+    unpriced.cost_nano_usd = unpriced.input_cost_nano_usd = unpriced.output_cost_nano_usd = None
+    ledger.append(unpriced)
+    ledger.close()
+    assert Ledger(any_database, FlatPrices("later")).reprice_unpriced() == 1
+    for options in ({}, {"since": "1970-01-01T00:30", "until": "1970-01-01T06:30"}):  # stored sums, and rows of the edges
+        total = report(any_database, **options).total
+        assert total["input_cost_usd"] == Decimal("0.000002118")
+        assert total["output_cost_usd"] == Decimal("0.000002230")
+        assert total["fees_usd"] == Decimal("0.000000006")
+        assert total["cost_usd"] == total["input_cost_usd"] + total["output_cost_usd"] + total["fees_usd"]
+        assert total["retry_cost_usd"] == Decimal("0.000001335")
+        assert total["fallback_cost_usd"] == Decimal("0.000003002")
+        assert sum(row["retry_cost_usd"] for row in report(any_database, by="hour", **options)) == total["retry_cost_usd"]
+    assert "retry cost" in report(any_database).to_text()
+    assert "input cost" not in report(any_database).to_text(80)
+    assert "input cost" in report(any_database).to_text(250)
+    found = savings(any_database, FlatPrices("m"))
+    assert found.spent_usd == found.input_cost_usd + found.output_cost_usd + found.fees_usd
+    assert (found.retries, found.retry_cost_usd, found.fallbacks, found.fallback_cost_usd) == (
+        3,
+        Decimal("0.000001335"),
+        1,
+        Decimal("0.000003002"),
+    )
+    assert "spent on 3 retries" in str(found)
+
+
+def test_a_trace_stands_for_the_run_that_nobody_named(any_database: Database) -> None:
+    ledger = Ledger(any_database, FlatPrices("m"))
+    for number, (run, trace) in enumerate([("named", "t1"), (None, "t1"), (None, "t1"), (None, None)], 1):
+        record = _attempt(number, None, (1, 1, 0), attribution=Attribution(run=run))
+        record.trace_id = trace
+        ledger.append(record)
+    ledger.record_cost("tool", 1, run="named")
+    ledger.close()
+    assert {row["run"]: (row["attempts"], row["other_cost_usd"]) for row in report(any_database, by="run")} == {
+        "named": (1, 1),
+        "t1": (2, 0),
+        None: (1, 0),
+    }
 
 
 def test_unpriced_calls_are_counted_and_in_no_cost(ledger: Ledger, any_database: Database) -> None:

@@ -47,6 +47,8 @@ def sums_over_rows(database: Database) -> Sums:
                 "routed": int(is_first),
                 "escalated": call["escalated"],
                 "escalated_requests": int(is_first and call["escalated"]),
+                "retry_cost_nano_usd": (price["cost_nano_usd"] or 0) if call["attempt_reason"] == "retry" else 0,
+                "fallback_cost_nano_usd": (price["cost_nano_usd"] or 0) if call["attempt_reason"] == "fallback" else 0,
                 "escalated_cost_nano_usd": (price["cost_nano_usd"] or 0) * call["escalated"],
             }
             _add(found, call, {name: amounts[name] if name in amounts else call.get(name) or 0 for name in MEASURES})

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 
-from llmthrift_core.attribution import attribute
+from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.insight.report import report
 from llmthrift_core.ledger import CallRecord, Ledger
@@ -268,6 +269,113 @@ def test_feedback_is_stored_in_millionths(ledger: Ledger, any_database: Database
             ledger.feedback("r1", quality=quality)
 
 
+@pytest.mark.parametrize("durability", ["batched", "sync"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {}),
+        ({"error": "RateLimitError"}, {}),  # rows of several forms, which are written by statements of their own
+        ({}, {"error": "RateLimitError"}),
+        ({"usage": Usage(input_tokens=1_000_000, cache_write_tokens=10)}, {"cache": "exact"}),
+    ],
+)
+def test_the_first_record_of_a_request_id_stands_in_one_batch_too(
+    file_database: Database, durability: Any, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    ledger = Ledger(file_database, FlatPrices(), durability=durability)
+    ledger.record("m", **{"usage": USAGE, **first}, request_id="same", user="ada")
+    ledger.record("n", **{"usage": Usage(input_tokens=1), **second}, request_id="same", user="bob")
+    ledger.record_cost("tool", 1, request_id="cost", user="ada")
+    ledger.record_cost("tool", 2, request_id="cost", user="bob")
+    ledger.record("m", USAGE, user="eve")
+    (eve, call) = sorted(ledger.calls(), key=lambda call: call.user != "eve")
+    assert (call.user, call.model, call.error, call.cache) == ("ada", "m", first.get("error"), None)
+    assert {row["user"]: (row["attempts"], row["other_cost_usd"]) for row in report(file_database, by="user")} == {
+        "ada": (1, 1),
+        "eve": (1, 0),
+    }
+    assert stored_sums(file_database) == sums_over_rows(file_database)
+    assert (ledger.health()["written"], ledger.health()["duplicates"], eve.user) == (3, 2, "eve")
+    ledger.close()
+
+
+def test_the_first_and_the_last_year_are_recorded_and_read(ledger: Ledger, any_database: Database) -> None:
+    for at in ("0001-01-01", "2026-01-01", "9999-12-31", datetime.max):
+        ledger.record("m", USAGE, at=at)
+        ledger.record_cost("tool", 1, at=at)
+    assert [call.at.year for call in ledger.calls()] == [9999, 9999, 2026, 1]
+    assert len(ledger.calls(since="0001-01-01", until="9999-12-31")) == 2
+    for zone in (None, "Pacific/Kiritimati", "Pacific/Pago_Pago"):
+        for by in ("day", "month", "hour"):
+            assert report(any_database, by=by, tz=zone).total["attempts"] == 4
+    assert [row["day"] for row in report(any_database, by="day")] == ["0001-01-01", "2026-01-01", "9999-12-31"]
+    assert report(any_database, by="model", since="0001-01-01T05:00", until="9999-12-31T10:00").total["attempts"] == 2
+
+
+@pytest.mark.parametrize("at", [12345, 1.5, object(), ["2026-01-01"], "tomorrow", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_what_is_no_time_is_refused_by_its_value_with_the_remedy(ledger: Ledger, at: Any) -> None:
+    for record in (lambda: ledger.record("m", USAGE, at=at), lambda: ledger.record_cost("tool", 1, at=at), lambda: ledger.calls(since=at)):
+        with pytest.raises(ConfigurationError, match="write it like 2026-01-31") as caught:
+            record()
+        assert (at if isinstance(at, str) else repr(at)) in str(caught.value)
+    assert (ledger.calls(), ledger.health()["lost"]) == ([], 0)
+
+
+@pytest.mark.parametrize("usd", [float("nan"), float("inf"), "free", None, "1e30", 10_000_000])
+def test_what_is_no_amount_is_refused_by_its_value(ledger: Ledger, usd: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"US dollars") as caught:
+        ledger.record_cost("tool", usd)
+    assert str(usd) in str(caught.value)
+    with pytest.raises(ConfigurationError, match="quality"):
+        ledger.feedback("r", quality="good")  # type: ignore[arg-type]
+
+
+def test_a_row_of_a_year_beyond_the_calendar_does_not_hide_the_others(ledger: Ledger) -> None:
+    for number, at_us in enumerate((2**62, -(2**62), 0)):
+        ledger.append(CallRecord(request_id=f"r{number}", call_id="c", at_us=at_us, model="m\0"))
+    assert [call.at.year for call in ledger.calls()] == [9999, 1970, 1]
+
+
+@pytest.mark.parametrize("user", ["a\0b", "\ud800", "x" * 1000])
+def test_a_name_that_is_stored_in_another_form_is_found_and_erased(ledger: Ledger, user: str) -> None:
+    ledger.record("m", USAGE, user=user)
+    ledger.capture("r", 0, user, "asked \0 \ud800", "told")
+    assert len(ledger.calls(user=user)) == 1
+    assert ledger.erase(user=user) == {"calls": 1, "other_costs": 0, "captures": 1, "feedback": 0}
+    assert (ledger.calls(user=user), ledger.health()["lost"]) == ([], 0)
+
+
+def test_names_that_only_one_user_has_are_found(ledger: Ledger) -> None:
+    def record(user: str | None, session: str, run: str, tag: str, trace: str | None = None) -> None:
+        row = CallRecord(request_id=f"{user}{session}{run}{tag}{trace}", call_id="c", at_us=1_767_225_600_000_000, model="m")
+        row.attribution, row.trace_id = Attribution(user=user, session=session, run=run, tags=(("team", tag),)), trace
+        ledger.append(row)
+
+    record("ada", "own", "own-run", "own-team", "own-trace")
+    record("ada", "own", "own-run", "team", "trace")
+    record("ada", "bobs", "bobs-run", "team", "bobs-trace")
+    record("ada", "nobodys", "own-run", "pruned")
+    record("bob", "bobs", "bobs-run", "team", "bobs-trace")
+    record(None, "nobodys", "trace", "team")  # a run of somebody else under the name of her trace
+    ledger.record_cost("tool", 1, user="ada", session="of-cost", run="run-of-cost", tags={"team": "of-cost"})
+    ledger.record_cost("tool", 1, user="ada", session="bobs-cost", run="bobs-run-of-cost")
+    ledger.record_cost("tool", 1, user="bob", session="bobs-cost", run="bobs-run-of-cost")
+    found = ledger.names_only_of(user="ada")
+    assert found == {
+        "session": {"own", "of-cost"},
+        "run": {"own-run", "own-trace", "run-of-cost"},
+        "team": {"own-team", "pruned", "of-cost"},
+    }
+    assert ledger.names_only_of(user="nobody") == {}
+
+
+def test_a_name_that_somebody_had_whose_rows_are_deleted_is_not_hers_alone(ledger: Ledger) -> None:
+    for user, at in (("bob", "2026-01-01"), ("ada", "2026-03-01")):
+        ledger.record("m", USAGE, user=user, at=at, session="s", tags={"team": "t"})
+    ledger.prune(older_than="2026-02-01")
+    assert ledger.names_only_of(user="ada") == {}
+
+
 def test_erasing_a_user_keeps_the_amounts_and_forgets_the_rest(any_database: Database) -> None:
     ledger = Ledger(any_database, FlatPrices(), clock=lambda: 1_767_225_600.0)
     for user in ("ada", "bob"):
@@ -300,6 +408,10 @@ def test_erasing_a_user_keeps_the_amounts_and_forgets_the_rest(any_database: Dat
             rows = rows.replace("'ada0'", "").replace("'ada1'", "").replace("'ada2'", "")  # request ids stay
             assert "ada" not in rows, table
             assert "bob" in rows
+    ledger.feedback("bob0", quality=0, source="ada", comment="ada thinks so")
+    assert ledger.erase(user="ada")["feedback"] == 1
+    with any_database.read() as connection:
+        assert "ada thinks" not in str(connection.execute(select(feedback)).all())
     with pytest.raises(ConfigurationError):
         ledger.erase(user="")
     ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -13,7 +14,9 @@ import pytest
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
 from llmthrift_core.moments import to_us
 from llmthrift_core.pricing import PriceCatalog
+from llmthrift_core.pricing.aliases import ALIASES
 from llmthrift_core.pricing.cost import tier_of
+from llmthrift_core.pricing.served import price_of_answer
 from llmthrift_core.usage import Usage
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -154,8 +157,80 @@ def test_a_count_that_was_left_open_has_no_price_where_it_matters(catalog: Price
     details = {"cached_tokens": 60, "audio_tokens": 50}
     body = {"usage": {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": details}}
     usage = Usage.from_payload(body, provider="openai")
-    assert catalog.price(usage, "gpt-4o", "openai", AT_US) is not None  # audio has no price of its own here
     assert catalog.price(usage, "gpt-realtime", "openai", AT_US) is None
+
+
+def test_audio_of_a_model_without_an_audio_price_has_no_price_and_says_so(catalog: PriceCatalog) -> None:
+    for heard in (Usage(1_000, 10, input_audio_tokens=1), Usage(1_000, 10, output_audio_tokens=1)):
+        assert catalog.price(heard, "gpt-4o", "openai", AT_US) is None
+        with pytest.raises(UsageError, match=r"no price for the (in|out)put_audio_tokens of 'gpt-4o'.*override"):
+            catalog.cost(heard, "gpt-4o")
+    assert catalog.price(Usage(1_000, 10), "gpt-4o", "openai", AT_US) is not None
+
+
+def test_what_is_billed_as_text_stays_priced(catalog: PriceCatalog) -> None:
+    text = catalog.cost(Usage(1_000, 10), "gpt-4o").usd
+    assert catalog.cost(Usage(1_000, 10, input_image_tokens=900), "gpt-4o").usd == text  # an image is sent as tokens of the model
+    # Google states one price for text, images, video and audio where it lists none for audio: $1.25 per million.
+    assert catalog.cost(Usage(1_000, input_audio_tokens=900), "gemini-2.5-pro", provider="google").usd == Decimal("0.00125")
+    catalog.override("house", input_usd_per_million=1, output_usd_per_million=2)  # the user's price holds for audio, as documented
+    assert catalog.cost(Usage(1_000, input_audio_tokens=900), "house").usd == Decimal("0.001")
+
+
+def test_an_undated_name_costs_what_its_snapshot_of_the_day_cost(catalog: PriceCatalog) -> None:
+    usage = Usage(input_tokens=100_000, output_tokens=10_000)
+    then, later = Decimal("0.65"), Decimal("0.35")
+    for at, right in (("2024-05-20", then), ("2024-10-01T23:59:59", then), ("2024-10-02", later), ("2026-11-01", later)):
+        assert catalog.cost(usage, "gpt-4o", at=at).usd == right
+        assert catalog.cost(usage, "openai/gpt-4o", at=at).usd == right
+    assert catalog.cost(usage, "gpt-4o", at="2024-05-20").model == "gpt-4o-2024-05-13"
+    assert catalog.cost(usage, "gpt-4o-2024-08-06", at="2024-09-01").usd == later
+    assert catalog.find("gpt-4o", at="2025-01-01").valid_from == datetime(2024, 10, 2, tzinfo=UTC)
+    catalog.override("gpt-4o", input_usd_per_million=1, output_usd_per_million=0)
+    assert catalog.cost(usage, "gpt-4o", at="2024-05-20").usd == Decimal("0.1")
+
+
+def test_every_snapshot_that_a_name_stood_for_has_a_price_of_its_own(catalog: PriceCatalog) -> None:
+    for alias in ALIASES:
+        assert catalog.find(alias.snapshot, provider=alias.provider).model == alias.snapshot
+
+
+def test_a_client_of_another_server_does_not_hide_whose_model_it_is(catalog: PriceCatalog) -> None:
+    for name in ("deepseek-chat", "grok-4", "claude-sonnet-4-5", "anthropic/claude-sonnet-4.5"):
+        assert catalog.seller(name, "openai") is None
+        assert catalog.price(Usage(1_000_000), name, catalog.seller(name, "openai"), AT_US) == catalog.price(
+            Usage(1_000_000), name, None, AT_US
+        )
+    assert catalog.seller("gpt-4o", "openai") == "openai"
+    assert catalog.seller("deepseek-chat", "anthropic") is None
+    assert catalog.seller("my-deployment", "openai") == "openai"
+    assert catalog.seller("claude-sonnet-4-5", "groq") == "groq"  # Groq's client reaches Groq alone
+    assert catalog.seller("gpt-4o", None) is None
+
+
+def test_an_answer_has_the_price_of_who_gave_it(catalog: PriceCatalog) -> None:
+    def usd(served: str, asked: str, provider: str) -> Decimal | None:
+        models = [(name, catalog.seller(name, provider)) for name in (served, asked)]
+        priced = price_of_answer(catalog, Usage(1_000_000), models[0], models[1], AT_US)
+        return None if priced is None else Decimal(priced.nano_usd).scaleb(-9)
+
+    assert usd("claude-opus-4-1-20250805", "gpt-4o-mini", "openai") == Decimal(15)
+    assert usd("gpt-4o-2024-08-06", "gpt-4o-mini", "openai") == Decimal("2.5")
+    assert usd("claude-opus-4-1", "llama-3.3-70b-versatile", "groq") is None  # has a price, and not at Groq
+    assert usd("prod-deployment-7", "gpt-4o-mini", "openai") == Decimal("0.15")
+    assert usd("model.gguf", "gpt-4o-mini", "openai") == Decimal("0.15")
+    assert usd("ft:gpt-5:org::id", "gpt-4o-mini", "openai") is None
+
+
+def test_names_are_compared_only_for_who_reads_the_message(catalog: PriceCatalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(PriceCatalog, "_closest", lambda self, model, provider: looked.append(model) or ["gpt-4o"])
+    with pytest.raises(UnknownModelError) as caught:
+        catalog.find("gpt4-o")
+    assert looked == []
+    assert "closest known names: gpt-4o" in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).closest == caught.value.closest == ("gpt-4o",)
+    assert looked == ["gpt4-o"]
 
 
 def test_price_and_cost_agree(catalog: PriceCatalog) -> None:

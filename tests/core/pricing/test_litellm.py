@@ -106,7 +106,8 @@ def test_tiers_as_a_list(catalog: PriceCatalog) -> None:
 def test_providers_and_prefixes(catalog: PriceCatalog) -> None:
     assert nano(catalog, Usage(1_000), "new-model", "google_vertexai") == 5_000_000
     assert nano(catalog, Usage(1_000), "vertex_ai/new-model") == 5_000_000
-    for model, provider in (("new-model", "anthropic"), ("new-gpt", "azure"), ("qwen-new", None)):
+    assert nano(catalog, Usage(1_000), "qwen-new") == 1_000_000  # the maker's own price
+    for model, provider in (("new-model", "anthropic"), ("new-gpt", "azure"), ("qwen-new", "groq"), ("qwen-newer", None)):
         with pytest.raises(UnknownModelError):
             catalog.cost(Usage(1), model, provider=provider)
 

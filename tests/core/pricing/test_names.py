@@ -70,6 +70,10 @@ def catalog() -> PriceCatalog:
         ("gpt-4o-mini-2024-07-18.ft-abc123", "azure", "azure", "0.3", "1.2"),
         ("gpt-4o", "my-gateway", "openai", "2.5", "10"),  # no list knows this provider: the name alone decides
         ("deepseek-chat", "my-gateway", "deepseek", "0.27", "1.1"),
+        ("sonar", None, "perplexity", "1", "1"),
+        ("qwen/qwen-2.5-72b-instruct", None, "openrouter", "0.36", "0.4"),
+        ("qwen/qwen-2.5-72b-instruct", "my-gateway", "openrouter", "0.36", "0.4"),
+        ("deepseek/deepseek-r1:free", None, "openrouter", "None", "None"),  # free; not what DeepSeek itself takes for it
     ],
 )
 def test_resolves(catalog: PriceCatalog, model: str, provider: str | None, seller: str, input_usd: str, output_usd: str) -> None:
@@ -91,6 +95,7 @@ def test_resolves(catalog: PriceCatalog, model: str, provider: str | None, selle
         ("gpt-4o", "ollama"),
         ("llama3.1", "ollama"),
         ("llama3:8b", None),
+        ("qwen/qwen-2.5-72b-instruct", "openai"),
         ("meta-llama/Llama-3.3-70B-Instruct", None),  # many sell it, each at its own price
         ("ft:gpt-5:org::id", None),  # no list has the fine-tuned price: never the base price
         ("ft:gpt-4.1:org::id", "openai"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import tomllib
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -36,7 +38,7 @@ max_output_tokens = 4096
 
 [["gpt-4o"]]
 valid_from = 2024-05-13
-input_usd_per_million = 5
+input_usd_per_million = 4.5
 output_usd_per_million = 15
 [["gpt-4o"]]
 valid_from = 2024-08-06
@@ -51,9 +53,9 @@ def test_a_toml_file(tmp_path: Path) -> None:
     for overrides in (path, str(path)):
         catalog = catalog_of(overrides)
         assert usd(catalog, "my-model") == Decimal("1.25")
-        assert usd(catalog, "gpt-4o", at="2024-06-01") == Decimal(5)
+        assert usd(catalog, "gpt-4o", at="2024-06-01") == Decimal("4.5")
         assert usd(catalog, "gpt-4o", at="2025-06-01") == Decimal("2.6")
-        assert usd(catalog, "gpt-4o", at="2024-05-12") == Decimal("2.5")  # before the first period the price list holds
+        assert usd(catalog, "gpt-4o", at="2024-05-12") == Decimal(5)  # before the first period the price list holds
         price = catalog.find("my-model")
         assert (price.source, price.tier, price.max_output_tokens) == ("override", "standard", 4096)
         period = catalog.find("gpt-4o", at="2024-06-01")
@@ -217,3 +219,83 @@ def test_numbers_are_read_as_they_print() -> None:
     catalog = catalog_of({"m": {"input_usd_per_million": 0.1, "output_usd_per_million": "0.30"}})
     assert catalog.cost(Usage(3_000_000, 1_000_000), "m").usd == Decimal("0.6")
     assert catalog.find("m").input_usd_per_million == Decimal("0.1")
+
+
+LONG = """
+["m"]
+input_usd_per_million = 3
+output_usd_per_million = 15
+cache_read_usd_per_million = 0.3
+cache_write_usd_per_million = 3.75
+cache_write_1h_usd_per_million = 6
+long_context_tokens = 200_000
+long_context_input_usd_per_million = 6
+long_context_output_usd_per_million = 22.5
+long_context_cache_read_usd_per_million = 0.6
+batch_multiplier = 0.5
+priority_input_usd_per_million = 4
+priority_long_context_input_usd_per_million = 8
+priority_output_usd_per_million = 20
+priority_long_context_output_usd_per_million = 30
+flex_cache_read_usd_per_million = 0.1
+flex_long_context_cache_read_usd_per_million = 0.2
+"""
+
+
+@pytest.mark.parametrize("door", ["file", "mapping", "code"])
+def test_long_contexts_and_service_tiers_from_every_door(tmp_path: Path, door: str) -> None:
+    table = tomllib.loads(LONG)
+    catalog = catalog_of(table if door == "mapping" else None)
+    if door == "file":
+        (tmp_path / "prices.toml").write_text(LONG)
+        catalog = catalog_of(tmp_path / "prices.toml")
+    elif door == "code":
+        catalog.override("m", **table["m"])
+
+    def usd(input_tokens: int, service_tier: str | None) -> Decimal:
+        usage = Usage(input_tokens, 10_000, 100_000, 40_000, 10_000, service_tier=service_tier)
+        return catalog.cost(usage, "m").usd
+
+    # 60,000 input at 3; 100,000 read at 0.3; 30,000 written at 3.75, 10,000 for an hour at 6; 10,000 output at 15.
+    assert usd(200_000, None) == Decimal("0.18") + Decimal("0.03") + Decimal("0.1125") + Decimal("0.06") + Decimal("0.15")
+    # One token more: 60,001 at 6; reads at 0.6; writes as before; output at 22.5.
+    assert usd(200_001, None) == Decimal("0.360006") + Decimal("0.06") + Decimal("0.1725") + Decimal("0.225")
+    assert usd(200_001, "batch") == usd(200_001, None) / 2
+    assert usd(200_000, "priority") == Decimal("0.24") + Decimal("0.03") + Decimal("0.1725") + Decimal("0.2")
+    assert usd(200_001, "priority") == Decimal("0.480008") + Decimal("0.06") + Decimal("0.1725") + Decimal("0.3")
+    assert usd(200_001, "flex") == usd(200_001, None) - Decimal("0.04")
+    found = catalog.find("m")
+    assert (found.long_context_tokens, found.long_context_output_usd_per_million) == (200_000, Decimal("22.5"))
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        ({"long_context_tokens": 200_000}, "long_context_tokens = 200000: expected the prices above it as well"),
+        ({"long_context_input_usd_per_million": 6}, "long_context_input_usd_per_million = 6: expected long_context_tokens as well"),
+        (
+            {"long_context_tokens": 9, "long_context_cache_read_usd_per_million": 6},
+            "long_context_cache_read_usd_per_million = 6: expected cache_read_usd_per_million as well",
+        ),
+        (
+            {"long_context_tokens": 9, "long_context_input_usd_per_million": 6, "batch_input_usd_per_million": 1},
+            "batch_input_usd_per_million = 1: expected batch_long_context_input_usd_per_million as well",
+        ),
+        ({"long_context_tokens": 0.5}, "long_context_tokens = 0.5: expected a positive integer"),
+        ({"flex_output_usd_per_million": -1}, "flex_output_usd_per_million = -1: expected a number of at least 0"),
+        ({"cheap_input_usd_per_million": 1}, "unknown key 'cheap_input_usd_per_million' = 1"),
+        ({"batch_web_search_usd_per_thousand": 1}, "unknown key 'batch_web_search_usd_per_thousand' = 1"),
+    ],
+)
+def test_what_does_not_make_a_price_is_refused_with_its_key_and_value(further: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        catalog_of().override("m", input_usd_per_million=1, output_usd_per_million=2, **further)
+
+
+def test_cached_audio_and_reasoning_have_prices_of_their_own() -> None:
+    catalog = catalog_of()
+    prices = {"cache_read_usd_per_million": 1, "input_audio_usd_per_million": 20, "cache_read_audio_usd_per_million": 2}
+    catalog.override("m", input_usd_per_million=10, output_usd_per_million=30, reasoning_usd_per_million=5, **prices)
+    usage = Usage(100, 100, 40, reasoning_tokens=80, input_audio_tokens=50, cache_read_audio_tokens=30)
+    # 40 text at 10, 10 cached text at 1, 20 audio at 20, 30 cached audio at 2; 20 output at 30, 80 reasoning at 5: 1,870 millionths.
+    assert catalog.cost(usage, "m").usd == Decimal("0.00187")

@@ -64,3 +64,53 @@ def test_a_mistyped_url_is_refused_without_its_password(url: object) -> None:
     assert "secret" not in str(caught.value)
     if isinstance(url, str) and "://" in url:
         assert url.split("://")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("postgres://ada:one@LOCALHOST/x", {}),
+        ("postgresql+psycopg://bob@127.0.0.1:5432/x?sslmode=disable&application_name=y", {}),
+        ("postgresql://[::1]/x", {}),
+        ("postgresql:///x", {}),
+        ("postgresql:///x?host=/var/run/postgresql", {}),
+        ("postgresql:///?dbname=x&host=localhost&port=5432", {}),
+        ("postgresql://", {"PGDATABASE": "x", "PGHOST": "localhost", "PGPORT": "5432"}),
+        ("postgresql://x@localhost", {"PGPORT": ""}),  # the name of the user is that of the database
+    ],
+)
+def test_a_server_is_one_place_however_it_is_written(url: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert locate(url).place == locate("postgresql://localhost:5432/x").place
+
+
+def test_other_servers_ports_names_and_schemas_are_other_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+    urls = [
+        "postgresql://localhost/x",
+        "postgresql://localhost/y",
+        "postgresql://localhost:5433/x",
+        "postgresql://example.com/x",
+        "postgresql:///x?host=/srv/one",
+        "postgresql:///x?host=/srv/two",
+        "postgresql://localhost/x?options=-csearch_path%3Dtenant",
+    ]
+    assert len({locate(url).place for url in urls}) == len(urls)
+    assert locate("postgresql://Example.com./x").place == locate("postgresql://example.com:5432/x").place
+
+
+def test_a_file_is_one_place_by_every_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    urls = [
+        "folder/a.db",
+        tmp_path / "link" / "a.db",
+        f"sqlite:///{tmp_path}/folder/../folder/a.db",
+        "sqlite:///file:link/a.db?mode=ro&uri=true",
+    ]
+    assert len({locate(url).place for url in urls}) == 1
+    assert locate(":memory:").place is None

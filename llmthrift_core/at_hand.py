@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from llmthrift_core import tokens
-from llmthrift_core.usage import Usage
+from llmthrift_core.request import Response
 
 
 class Listed(Protocol):
@@ -16,17 +16,16 @@ class Listed(Protocol):
     def is_at_hand(self, model: str, provider: str | None, service_tier: str | None = None) -> bool: ...
 
 
-def is_at_hand(prices: Listed, models: Iterable[tuple[str, str | None]], usage: Usage | None) -> bool:
+def is_at_hand(prices: Listed, models: Iterable[tuple[str, str | None]], response: Response) -> bool:
     """Whether an answer can be counted and priced here and now: off an event loop always, on it where no file is read for that.
 
     Args:
         models: names and providers whose prices are asked for; the first one has answered.
-        usage: None where it is to be counted.
     """
     if asyncio._get_running_loop() is None:
         return True
     models = list(models)
-    if usage is None and not tokens.is_loaded(models[0][0]):
+    if not response.is_reported and not tokens.is_loaded(models[0][0]):
         return False
-    tier = None if usage is None else usage.service_tier
+    tier = None if response.usage is None else response.usage.service_tier
     return all(prices.is_at_hand(*each, tier) for each in models)

@@ -1,0 +1,165 @@
+"""Which calls may be billed though no answer came of them. Providers' errors are told by their status codes, names and causes.
+
+    refused      4xx, 429, 5xx, an error of our own, what never left this machine     free
+    unanswered   sent, and then a time-out, a cancellation, a broken connection       may be billed
+
+Providers do not bill requests that they refuse, nor those that fail on their side (5xx), but a gateway's time-out (408, 499, 504, 524)
+says only that nobody waited any longer: the model may have answered. An answer that came and that the client could not take (2xx) was
+billed too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
+
+from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Budgets
+    from llmthrift_core.budgets.hold import Hold
+
+_DEEPEST: Final = 16  # links of a chain of causes
+_WAITED_TOO_LONG: Final = frozenset({408, 499, 504, 524, 598, 599})
+
+_FREE: Final = (LLMThriftError, ConnectionRefusedError, BrokenPipeError, socket.gaierror)
+_SENT: Final = (
+    asyncio.CancelledError,
+    GeneratorExit,
+    KeyboardInterrupt,
+    SystemExit,
+    TimeoutError,
+    ConnectionResetError,
+    ConnectionAbortedError,
+)
+
+# Names of classes and of their bases, of httpx, httpcore, requests, urllib3, aiohttp, botocore and the providers' own clients.
+_UNSENT_NAMES: Final = frozenset(
+    {
+        "ClientConnectorError", "ConnectError", "ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError",
+        "CredentialRetrievalError",
+        "EndpointConnectionError", "InvalidSchema", "InvalidURL", "LocalProtocolError", "MissingSchema", "NameResolutionError",
+        "NewConnectionError", "NoCredentialsError", "PartialCredentialsError", "PoolTimeout", "ProxyConnectionError", "ProxyError",
+        "SSLCertVerificationError", "SSLError", "UnsupportedProtocol", "WriteError", "WriteTimeout",
+    }
+)  # fmt: skip
+_SENT_NAMES: Final = frozenset(
+    {
+        "APIResponseValidationError", "ChunkedEncodingError", "ClientOSError", "ClientPayloadError", "CloseError", "ConnectionClosedError",
+        "ContentFilterFinishReasonError", "DeadlineExceeded", "DecodingError", "IncompleteRead", "IncompleteReadError",
+        "LengthFinishReasonError", "ProtocolError", "ReadError", "ReadTimeout", "ReadTimeoutError", "RemoteProtocolError",
+        "ResponseStreamingError", "ServerDisconnectedError", "ServerTimeoutError", "SocketTimeoutError",
+    }
+)  # fmt: skip
+# What clients raise in the place of one of the above. Their causes say more, and a status is made up.
+_WRAPPING_NAMES: Final = frozenset(
+    {
+        "APIConnectionError",
+        "APITimeoutError",
+        "ConnectionError",
+        "HTTPClientError",
+        "NetworkError",
+        "RetryError",
+        "Timeout",
+        "TimeoutException",
+    }
+)
+_RPC_SENT: Final = frozenset({"DEADLINE_EXCEEDED", "CANCELLED"})
+
+
+def may_be_billed(error: BaseException) -> bool:
+    """Whether a provider may have worked on a call that ended with this error. What is not known to have been sent is not billed.
+
+    >>> may_be_billed(TimeoutError()), may_be_billed(ConnectionRefusedError()), may_be_billed(ValueError())
+    (True, False, False)
+    """
+    broke = False
+    for each in _causes(error):
+        found = _told_by(each)
+        if found is not None:
+            return found
+        # A plain ConnectionError is how some clients say that there is no server.
+        broke = broke or (bool(_WRAPPING_NAMES & _names(each)) and type(each) is not ConnectionError)
+    return broke
+
+
+def name_of_end(error: BaseException | None) -> str:
+    """What a row says of a call that gave no whole answer: the error's class, or that its reader left."""
+    if error is None:
+        return "unknown"
+    return "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__
+
+
+class HasBudgets(Protocol):
+    """A Thrift: its budgets are opened when they are asked for."""
+
+    @property
+    def budgets(self) -> Budgets: ...
+
+
+def may_have_taken(host: HasBudgets, hold: Hold | None, needed: Mapping[str, Any]) -> Usage:
+    """What an attempt may have used that was sent, and of whose answer nothing came: as much as was, or would be, set aside for it.
+
+    Args:
+        needed: the arguments of `Budgets.may_take`; "outgoing" is None where the door cannot count.
+    """
+    if hold is not None and (usage := hold.expected_usage) is not None:
+        return usage
+    return Usage(estimated=True) if needed["outgoing"] is None else host.budgets.may_take(**needed)
+
+
+def _told_by(error: BaseException) -> bool | None:
+    """What one exception of a chain says; None if nothing."""
+    if isinstance(error, _FREE):
+        return False
+    names = _names(error)
+    if names & _UNSENT_NAMES:
+        return False
+    if isinstance(error, _SENT) or names & _SENT_NAMES:
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return any(may_be_billed(each) for each in error.exceptions)
+    if names & _WRAPPING_NAMES:
+        return None
+    status = _status_of(error)
+    if isinstance(status, str):
+        return status in _RPC_SENT
+    return None if status is None else status in _WAITED_TOO_LONG or 200 <= status < 300
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what led to it, as far as it is told."""
+    seen: set[int] = set()
+    following: Any = error
+    while isinstance(following, BaseException) and id(following) not in seen and len(seen) < _DEEPEST:
+        seen.add(id(following))
+        yield following
+        cause = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+        reason = getattr(following, "reason", None)  # urllib's
+        following = reason if cause is None and isinstance(reason, BaseException) else cause
+
+
+def _status_of(error: BaseException) -> int | str | None:
+    """An HTTP status, or the name of a gRPC one."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore's
+        response = response.get("ResponseMetadata")
+        status = response.get("HTTPStatusCode") if isinstance(response, Mapping) else None
+        return status if _is_status(status) else None
+    for holder, name in ((error, "status_code"), (response, "status_code"), (error, "code"), (error, "status"), (response, "status")):
+        status = getattr(holder, name, None)
+        if _is_status(status):
+            return status
+    code = getattr(error, "code", None)
+    return str(getattr(code(), "name", "")) if callable(code) else None
+
+
+def _is_status(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}

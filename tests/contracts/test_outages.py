@@ -1,0 +1,195 @@
+"""The store goes away: before a call, while it is under way, and when it is recorded. Through every kind of door.
+
+Metering and caching fail open, budgets fail closed, nobody waits for long, and when the store is back every call is in the ledger once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.globals import set_llm_cache
+
+import llmthrift_langchain as lc
+from llmthrift_core import Budget, Thrift, attribute
+from llmthrift_core.errors import StorageError
+from llmthrift_core.storage.circuit import Circuit
+from llmthrift_core.testing import LoopbackProvider
+from llmthrift_core.testing.answers import Question
+from tests.contracts.doors import (
+    AnyDoor,
+    Door,
+    MakeDoor,
+    client,
+    uninstall_handlers,
+    with_cache,
+    with_handler,
+    with_llamaindex_handler,
+    with_llamaindex_router,
+    with_llamaindex_thrifty,
+    with_router,
+)
+from tests.contracts.outages import Locked, Outage, outage, own_postgresql, own_valkey  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.loopback
+
+ALL = ["sqlite locked", "postgresql hangs", "valkey hangs", "postgresql stopped", "valkey stopped"]
+
+
+def with_thrifty(thrift: Thrift, provider: LoopbackProvider) -> Door:
+    return Door(lc.thrifty(client(provider), thrift))
+
+
+def with_enforcing_handler(thrift: Thrift, provider: LoopbackProvider) -> Door:
+    return Door(client(provider), [lc.ThriftCallbackHandler(thrift, enforce=True)])
+
+
+ENFORCING: list[MakeDoor] = [with_enforcing_handler, with_thrifty, with_router, with_llamaindex_thrifty, with_llamaindex_router]
+OPEN: list[MakeDoor] = [*ENFORCING, with_handler, with_cache, with_llamaindex_handler]
+
+
+def away(kinds: list[str]) -> Any:
+    return pytest.mark.parametrize("outage", kinds, indirect=True, ids=[kind.replace(" ", "_") for kind in kinds])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_global() -> Iterator[None]:
+    yield
+    set_llm_cache(None)
+    uninstall_handlers()
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The attempts on servers that did not answer: each is what a caller has waited for."""
+    found: list[str] = []
+    failed = Circuit.failed
+
+    def count(self: Circuit, error: Any) -> None:
+        found.append(str(error))
+        failed(self, error)
+
+    monkeypatch.setattr(Circuit, "failed", count)
+    return found
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.05)
+
+
+def is_settled(thrift: Thrift) -> bool:
+    return thrift.flush() and not thrift.health()["budgets"]["pending_settlements"]
+
+
+def asked(door: AnyDoor, question: str, how: str = "invoke") -> str:
+    """The answer, or the name of what was raised."""
+    try:
+        return door.ask(question, how)
+    except Exception as error:
+        return type(error).__name__
+
+
+@away(ALL)
+def test_calls_go_on_and_are_recorded_when_the_store_is_back(outage: Outage, provider: LoopbackProvider, attempts: list[str]) -> None:  # noqa: F811
+    with Thrift(**outage.options) as thrift:
+        doors = [make(thrift, provider) for make in OPEN]
+        assert all(door.ask(f"Before, {number}?") for number, door in enumerate(doors))
+        assert thrift.flush()
+        outage.begin()
+        for number, door in enumerate(doors):
+            for how in ("invoke", "ainvoke", "stream"):
+                assert not asked(door, f"During, {number} {how}?", how).endswith("Error")
+        # One attempt found out, and those of calls and of the ledger's thread that came after a pause. Not one for each of 24 calls.
+        assert len(attempts) <= 16
+        health = thrift.health()
+        assert (health["status"], health["ledger"]["lost"]) == ("degraded", 0)
+        outage.end()
+        eventually(thrift.flush)
+        rows = thrift.ledger.calls()
+        assert len({row.request_id for row in rows}) == len(rows) == len(provider.requests) - 1  # a cache alone sees no streams
+        assert thrift.health()["ledger"]["lost"] == 0
+
+
+@away(ALL)
+def test_budgets_that_are_known_refuse_and_those_that_allow_do_not(outage: Outage, provider: LoopbackProvider) -> None:  # noqa: F811
+    with Thrift(**outage.options) as thrift:
+        thrift.budgets.add(Budget(limit_usd=1, name="strict", match={"feature": "strict"}))
+        thrift.budgets.add(Budget(limit_usd=1, name="loose", match={"feature": "loose"}, on_store_error="allow"))
+        doors = [make(thrift, provider) for make in ENFORCING]
+        with attribute(feature="strict"):
+            assert all(door.ask(f"Before, {number}?") for number, door in enumerate(doors))
+        assert thrift.flush()
+        outage.begin()
+        reached = len(provider.requests)
+        for number, door in enumerate(doors):
+            for how in ("invoke", "ainvoke", "stream"):
+                with attribute(feature="strict"), pytest.raises(StorageError):
+                    door.ask(f"During, {number} {how}?", how)
+        assert len(provider.requests) == reached
+        with attribute(feature="loose"):
+            assert all(door.ask(f"Loose, {number}?") for number, door in enumerate(doors))
+        assert len(provider.requests) == reached + len(doors)
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream"])
+@away(ALL)
+def test_a_call_under_way_keeps_its_answer_its_row_and_its_spend(outage: Outage, how: str) -> None:  # noqa: F811
+    def answer(question: Question) -> str:
+        if "leave" in question.last_user_text:
+            outage.begin()
+        return "Here you are."
+
+    with LoopbackProvider(answer) as provider, Thrift(**outage.options) as thrift:
+        thrift.budgets.add(Budget(limit_usd=1, name="b"))
+        for make in ENFORCING:
+            door = make(thrift, provider)
+            assert door.ask(f"{make.__name__}: leave", how) == "Here you are."
+            assert thrift.health()["budgets"]["pending_settlements"] == 1
+            assert thrift.health()["ledger"]["lost"] == 0
+            outage.end()
+            eventually(lambda: is_settled(thrift))
+            if outage.is_slow:
+                break  # once is enough: starting a server takes seconds
+        rows = thrift.ledger.calls()
+        assert len(rows) == len(provider.requests)
+        if not outage.forgets:
+            (status,) = thrift.budgets.status()
+            assert (status["spent"], status["reserved"]) == (sum(row.cost_usd for row in rows), 0)
+
+
+def test_rows_outlive_their_process_in_a_spool(tmp_path: Path, provider: LoopbackProvider) -> None:
+    spool = tmp_path / "rows.jsonl"
+    options: dict[str, Any] = {"url": tmp_path / "l.db", "busy_timeout_seconds": 0.1, "spool": spool, "capture": "text"}
+    locked = Locked(tmp_path / "l.db")
+    with Thrift(**options) as thrift:
+        door = with_thrifty(thrift, provider)
+        thrift.flush()
+        locked.begin()
+        with attribute(user="ada", tags={"team": "search"}):
+            assert door.ask("What is a spool?")
+        eventually(lambda: thrift.health()["ledger"]["spooled"] == 2)  # the call and its text
+        assert thrift.health()["status"] == "degraded"
+    (kept,) = tmp_path.glob("rows.jsonl*")  # renamed, if it was tried again
+    text = kept.read_text()
+    assert "sk-" not in text
+    assert kept.stat().st_mode & 0o077 == 0
+    kept.write_text(text + '{"entry":"call","request_id":"cut o')
+    locked.end()
+    with Thrift(**options) as thrift:
+        eventually(lambda: thrift.flush() and not list(tmp_path.glob("rows.jsonl*")))
+        (row,) = thrift.ledger.calls()
+        assert (row.user, row.tags, row.model) == ("ada", {"team": "search"}, "gpt-4o-mini-2024-07-18")
+        assert row.cost_usd is not None
+        assert row.cost_usd > 0
+        assert thrift.health()["ledger"]["lost"] == 0
+    spool.write_text(text)  # replayed twice, as by a process that died before it removed the file
+    with Thrift(**options) as thrift:
+        eventually(lambda: thrift.flush() and not list(tmp_path.glob("rows.jsonl*")))
+        assert len(thrift.ledger.calls()) == 1
+        assert thrift.report().total["requests"] == 1

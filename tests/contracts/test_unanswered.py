@@ -1,0 +1,165 @@
+"""Sent and not answered is not free, and refused is: the same row and the same hold through every door."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from langchain_core.globals import set_llm_cache
+from llama_index.core.llms import ChatMessage
+
+import llmthrift_langchain as lc
+import llmthrift_langchain.unserved as unserved
+from llmthrift_core import Budget, Thrift
+from llmthrift_core.testing import LoopbackProvider
+from tests.contracts.doors import _LOOP, METERING, MODEL, STREAM_CACHING, AnyDoor, Door, MakeDoor, client, uninstall_handlers
+from tests.contracts.silence import IMPATIENT, Silence, silent
+
+pytestmark = pytest.mark.loopback
+PROMPT = "Tell me a long story about a train."
+LONGEST = 16_384  # of gpt-4o-mini
+
+
+def with_enforcing_handler(thrift: Thrift, provider: LoopbackProvider) -> Door:
+    return Door(client(provider), [lc.ThriftCallbackHandler(thrift, enforce=True)])
+
+
+def with_enforcing_handler_and_cache(thrift: Thrift, provider: LoopbackProvider) -> Door:
+    return Door(client(provider, cache=lc.ThriftCache(thrift)), [lc.ThriftCallbackHandler(thrift, enforce=True)])
+
+
+ENFORCING = [with_enforcing_handler, with_enforcing_handler_and_cache, *STREAM_CACHING]
+ALL: list[MakeDoor] = [*METERING, with_enforcing_handler, with_enforcing_handler_and_cache]
+
+
+def named(doors: list[MakeDoor]) -> Any:
+    return pytest.mark.parametrize("door", doors, ids=[door.__name__.removeprefix("with_") for door in doors])
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(unserved, "_warned", True)
+    yield
+    set_llm_cache(None)
+    uninstall_handlers()
+
+
+@pytest.fixture
+def silence(provider: LoopbackProvider) -> Iterator[Silence]:
+    with silent(provider) as silence:
+        yield silence
+
+
+async def ask(door: AnyDoor) -> None:
+    if isinstance(door, Door):
+        await door.model.ainvoke(PROMPT, door.config)
+    else:
+        await door.model.achat([ChatMessage(PROMPT)])
+
+
+def check_billed(thrift: Thrift, door: MakeDoor, error: str, *, stream: bool = False) -> None:
+    """One row that costs what may have been billed, and a budget that knows. `error` is in the name of what the client raised."""
+    thrift.flush()
+    (row,) = thrift.ledger.calls()
+    assert row.model == MODEL
+    assert error in row.error
+    assert (row.cache, bool(row.stream), row.estimated) == (None, stream, True)
+    assert 5 < row.input_tokens < 50
+    assert row.output_tokens == LONGEST
+    assert row.cost_nano_usd == row.input_tokens * 150 + LONGEST * 600
+    assert thrift.budgets.holds() == []
+    (status,) = thrift.budgets.status()
+    assert status["reserved"] == 0
+    if door in ENFORCING:
+        assert status["spent"] >= row.cost_usd
+    assert thrift.cache.stats()["stores"] == 0
+
+
+@named(ALL)
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "astream"])
+def test_a_client_that_stops_waiting(thrift, provider, silence, door, how):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    made = door(thrift, provider)
+    with pytest.raises(Exception, match="timed out"):
+        made.ask(PROMPT, how, timeout=IMPATIENT)
+    check_billed(thrift, door, "Timeout", stream=how == "astream")
+
+
+@named(ALL)
+def test_a_call_within_a_time_limit(thrift, provider, silence, door):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    made = door(thrift, provider)
+
+    async def hurried() -> None:
+        async with asyncio.timeout(None) as limit:
+
+            async def strike() -> None:
+                await silence.until_asked()
+                limit.reschedule(asyncio.get_running_loop().time())
+
+            striking = asyncio.create_task(strike())
+            await ask(made)
+        await striking
+
+    with pytest.raises(TimeoutError):
+        _LOOP.run(hurried())
+    check_billed(thrift, door, "CancelledError")
+
+
+@named(ALL)
+def test_a_call_whose_sibling_fails(thrift, provider, silence, door):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    made = door(thrift, provider)
+
+    async def fail() -> None:
+        await silence.until_asked()
+        raise RuntimeError("the sibling")
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(made))
+            group.create_task(fail())
+
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        _LOOP.run(both())
+    check_billed(thrift, door, "CancelledError")
+
+
+@named(ALL)
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_a_refusal_is_free(thrift, provider, door, status):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    made = door(thrift, provider)
+    provider.fail_next(status=status, times=1)
+    with pytest.raises(Exception, match=str(status)):
+        made.ask(PROMPT)
+    (row,) = thrift.ledger.calls()
+    assert (row.input_tokens, row.output_tokens, row.cost_nano_usd, row.estimated) == (0, 0, 0, False)
+    assert row.error
+    (budget,) = thrift.budgets.status()
+    assert (budget["spent"], budget["reserved"], thrift.budgets.holds()) == (0, 0, [])
+
+
+@named(ALL)
+def test_a_gateway_that_stops_waiting_is_no_refusal(thrift, provider, door):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    made = door(thrift, provider)
+    provider.fail_next(status=504, times=1)
+    with pytest.raises(Exception, match="504"):
+        made.ask(PROMPT)
+    check_billed(thrift, door, "Error")
+
+
+@named(ENFORCING)
+def test_an_abandoned_stream_may_have_been_billed_to_its_end(thrift, provider, door):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    made = door(thrift, provider)
+    made.begin_and_leave(PROMPT)
+    (row,) = thrift.ledger.calls()
+    assert (row.error, row.estimated) == ("abandoned", True)
+    assert 0 < row.output_tokens < 20  # as many as had come
+    assert thrift.budgets.holds() == []
+    (status,) = thrift.budgets.status()
+    assert (status["reserved"], status["spent"] * 10**9 >= LONGEST * 600) == (0, True)
