@@ -51,12 +51,7 @@ def main() -> None:
     rows = []
     for word in kept:
         own = [_number(numbers, part, offset) for part, offset in senses[word]]
-        wider = {
-            _number(numbers, part, above)
-            for part, offset in senses[word]
-            if part == "n"
-            for above in synsets[part][offset].wider
-        }
+        wider = {_number(numbers, part, above) for part, offset in senses[word] if part == "n" for above in synsets[part][offset].wider}
         rows.append(f"{word}\t{' '.join(map(str, own))}\t{' '.join(map(str, sorted(wider)))}\t{' '.join(sorted(opposites[word]))}")
     with gzip.GzipFile(DATA / "lexicon.tsv.gz", "wb", mtime=0) as file:
         file.write(("\n".join(rows) + "\n").encode())

@@ -154,7 +154,9 @@ def _neighbours(pairs: list[Pair], vectors: dict[str, np.ndarray]) -> list[Pair]
         found += [
             Pair("neighbour", text, texts[other], False)
             for other in order
-            if rows[other] != rows[place] and 0.4 < near[place, other] < 0.75 and not set(Facts.of(text).content) >= set(Facts.of(texts[other]).content)
+            if rows[other] != rows[place]
+            and 0.4 < near[place, other] < 0.75
+            and not set(Facts.of(text).content) >= set(Facts.of(texts[other]).content)
         ]
     return found
 

@@ -169,7 +169,10 @@ def _unshared(owner: Facts, other: Facts) -> list[str]:
     return [
         name
         for name in owner.names - other.words
-        if name + "s" not in other.words and name.removesuffix("s") not in other.words and name not in owner.known and name not in other.key
+        if name + "s" not in other.words
+        and name.removesuffix("s") not in other.words
+        and name not in owner.known
+        and name not in other.key
         and not _abbreviates(name, other.tokens)
     ]
 

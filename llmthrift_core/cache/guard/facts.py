@@ -12,7 +12,16 @@ from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS, in_one_spelling
 from llmthrift_core.cache.guard.comparing import difference
 from llmthrift_core.cache.guard.denial import denied
 from llmthrift_core.cache.guard.language import FOREIGN, is_beyond_latin, is_foreign
-from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS, currencies_of, dates_of, spans_of, units_of, with_calendar_spelt
+from llmthrift_core.cache.guard.measuring import (
+    CALENDAR_WORDS,
+    MONEY_WORDS,
+    UNIT_WORDS,
+    currencies_of,
+    dates_of,
+    spans_of,
+    units_of,
+    with_calendar_spelt,
+)
 from llmthrift_core.cache.guard.names import ABBREVIATED, NAME_WORDS, known_names
 from llmthrift_core.cache.guard.numbers import NUMBER_WORDS, SCALE_WORDS, is_number, merged
 from llmthrift_core.cache.guard.opposing import sides_of
@@ -43,8 +52,36 @@ class Facts:
     """What must be equal in two texts for them to be the same question. Made by `Facts.of`; never changed."""
 
     __slots__ = (
-        "bound", "caseless", "codes", "content", "currencies", "dates", "denies", "focus", "foreign", "formula", "goals", "key", "language", "known", "loose",
-        "cased", "names", "numbers", "openers", "opposing", "origins", "quotes", "scope", "signs", "spans", "tokens", "trouble", "troubled", "units", "words",
+        "bound",
+        "cased",
+        "caseless",
+        "codes",
+        "content",
+        "currencies",
+        "dates",
+        "denies",
+        "focus",
+        "foreign",
+        "formula",
+        "goals",
+        "key",
+        "known",
+        "language",
+        "loose",
+        "names",
+        "numbers",
+        "openers",
+        "opposing",
+        "origins",
+        "quotes",
+        "scope",
+        "signs",
+        "spans",
+        "tokens",
+        "trouble",
+        "troubled",
+        "units",
+        "words",
     )  # fmt: skip
 
     bound: dict[str, set[str]]

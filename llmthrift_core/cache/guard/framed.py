@@ -59,7 +59,14 @@ _APART: Final = (
 )  # fmt: skip
 # Function words, and those which are compared as facts.
 _COMPARED: Final = (
-    STOP_WORDS | CALENDAR_WORDS | MONEY_WORDS | UNIT_WORDS | AMOUNT_WORDS | NUMBER_WORDS | NAME_WORDS | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
+    STOP_WORDS
+    | CALENDAR_WORDS
+    | MONEY_WORDS
+    | UNIT_WORDS
+    | AMOUNT_WORDS
+    | NUMBER_WORDS
+    | NAME_WORDS
+    | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
 )
 _QUIET: Final = word_set("and or if with only just any by from over can could may might must should ought shall do does did")
 _WHY: Final = frozenset({"why", "who", "when", "where"})
@@ -80,7 +87,12 @@ def apart(left: Facts, right: Facts) -> str | None:
 def unsaid(left: Facts, right: Facts) -> str | None:
     """What only one of two texts in German, Spanish or French says."""
     functions = [word for word in left.tokens if word in _TELLING], [word for word in right.tokens if word in _TELLING]
-    if functions[0] != functions[1] and functions[0] and functions[1] and {*map(_TELLING.get, functions[0])} != {*map(_TELLING.get, functions[1])}:
+    if (
+        functions[0] != functions[1]
+        and functions[0]
+        and functions[1]
+        and {*map(_TELLING.get, functions[0])} != {*map(_TELLING.get, functions[1])}
+    ):
         return f"words differ: {' '.join(functions[0])}, {' '.join(functions[1])}"
     mine = [word for word in left.content if not any(are_akin(word, other) for other in right.content)]
     theirs = [word for word in right.content if not any(are_akin(word, other) for other in left.content)]
@@ -111,7 +123,13 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
     if not mine and not theirs:
         return _functions(one, other)
     if not mine or not theirs:
-        if one and other and len(one) == len(other) == 1 and not LIGHT.issuperset(mine or theirs) and not COURTEOUS.issuperset(mine or theirs):
+        if (
+            one
+            and other
+            and len(one) == len(other) == 1
+            and not LIGHT.issuperset(mine or theirs)
+            and not COURTEOUS.issuperset(mine or theirs)
+        ):
             return f"words differ: {one[0]}, {other[0]}"
         if (one and other) or not any(word.isalpha() for word in (*one, *other)):
             return _functions(one, other) if one and other else None

@@ -119,9 +119,7 @@ def _language(table: str) -> _Language:
 
 _LANGUAGES: Final = {"de": _language(_GERMAN), "es": _language(_SPANISH), "fr": _language(_FRENCH)}
 _OTHERS: Final = frozenset(
-    "het een niet wat hoe ik mijn kan zijn voor waar bij nao voce meu minha posso quanto onde che non il mio sono perche quale dove gli della "
-    "nel och ar hur jag inte og ikke hvordan jeg jest nie jak czy moje bir nasil icin ve nedir yang dan apa bagaimana untuk saya kya hai kaise "
-    "mera nahi uma um com isso como_faco di e posso".split()
+    ["het", "een", "niet", "wat", "hoe", "ik", "mijn", "kan", "zijn", "voor", "waar", "bij", "nao", "voce", "meu", "minha", "posso", "quanto", "onde", "che", "non", "il", "mio", "sono", "perche", "quale", "dove", "gli", "della", "nel", "och", "ar", "hur", "jag", "inte", "og", "ikke", "hvordan", "jeg", "jest", "nie", "jak", "czy", "moje", "bir", "nasil", "icin", "ve", "nedir", "yang", "dan", "apa", "bagaimana", "untuk", "saya", "kya", "hai", "kaise", "mera", "nahi", "uma", "um", "com", "isso", "como_faco", "di", "e", "posso"]
 )
 
 
@@ -170,13 +168,8 @@ def split_elisions(text: str) -> str:
 
 # Words of these languages that are also English, or are no sign of either.
 _ENGLISH_TOO: Final = frozenset(
-    "allen april august cent change commence comment cree domingo fallen favor grand gross illegal impossible kilometer kilometre klein legal "
-    "links liter litre mars mayo meter metre metro midi minute noel november oder once para petite plus possible pour premier premiere seine "
-    "seize sept september warm will minutes hours seconds cents euro euros meters santiago angeles madrid".split()
+    ["allen", "april", "august", "cent", "change", "commence", "comment", "cree", "domingo", "fallen", "favor", "grand", "gross", "illegal", "impossible", "kilometer", "kilometre", "klein", "legal", "links", "liter", "litre", "mars", "mayo", "meter", "metre", "metro", "midi", "minute", "noel", "november", "oder", "once", "para", "petite", "plus", "possible", "pour", "premier", "premiere", "seine", "seize", "sept", "september", "warm", "will", "minutes", "hours", "seconds", "cents", "euro", "euros", "meters", "santiago", "angeles", "madrid"]
 )
 TELLING: Final = frozenset(
-    word
-    for language in _LANGUAGES.values()
-    for word in language.telling
-    if len(word) > 3 and word not in _ENGLISH_TOO and "_" not in word
+    word for language in _LANGUAGES.values() for word in language.telling if len(word) > 3 and word not in _ENGLISH_TOO and "_" not in word
 )

@@ -26,9 +26,7 @@ NAMES: Final = (
     "alike share", "same tokens", "length", "other question", "yes or no to one", "one denies", "one has trouble", "light words left",
     "one word shared", "nothing left", "trouble left",
 )  # fmt: skip
-_YES_OR_NO: Final = frozenset(
-    "can could do does did is are was were will would should must may am has have shall".split()
-)
+_YES_OR_NO: Final = frozenset(["can", "could", "do", "does", "did", "is", "are", "was", "were", "will", "would", "should", "must", "may", "am", "has", "have", "shall"])
 _ASKS_HOW: Final = frozenset({"how", "what", "which", "where", "when", "who", "why", "whom", "whose"})
 
 
