@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from llmthrift_core.cache.guard.everyday import LIGHT
@@ -50,7 +51,7 @@ def leftover(left: Sequence[str], right: Sequence[str]) -> Leftover | None:
     theirs = [word for word in dict.fromkeys(right) if word not in ours]
     if len(mine) > _MOST_COMPARED or len(theirs) > _MOST_COMPARED:
         return None
-    mine, theirs = _without_joined(mine, theirs, right), _without_joined(theirs, mine, left)
+    mine, theirs = _without_joined(mine, right), _without_joined(theirs, left)
     table = [[relation(one, other) for other in theirs] for one in mine]
     opposite: tuple[str, str] | None = None
     done_left: set[int] = set()
@@ -90,9 +91,9 @@ def _best(relations: Sequence[Relation]) -> Relation:
     return max(relations, key=lambda found: found.nearness, default=_NOTHING)
 
 
-def _without_joined(words: list[str], _others: list[str], other_text: Sequence[str]) -> list[str]:
+def _without_joined(words: list[str], other_text: Sequence[str]) -> list[str]:
     """Without words which the other text writes apart or together ("wifi", "wi fi")."""
-    pairs = {one + two for one, two in zip(other_text, other_text[1:], strict=False)}
+    pairs = {one + two for one, two in pairwise(other_text)}
     return [word for word in words if word not in pairs] if pairs else words
 
 

@@ -7,20 +7,20 @@ from fractions import Fraction
 from typing import Final
 
 from llmthrift_core.cache.guard.numbers import is_number
+from llmthrift_core.cache.guard.tables import word_set
 
 # Each unit as how many of the smallest of its row; the first spelling of a size is the one under which it is compared.
-_ROWS: Final = (
-    "second seconds sec secs=1 minute minutes min mins=60 hour hours hr hrs h=3600 day days=86400 week weeks=604800 fortnight fortnights=1209600",
-    "month months=1 quarter quarters=3 year years yr yrs=12 decade decades=120 century centuries=1200",
-    "mg milligram milligrams=1 gram grams gramme grammes g=1000 kg kgs kilo kilos kilogram kilograms kilogramme kilogrammes=1000000",
-    "oz ounce ounces=1 lb lbs=16",
-    "mm millimeter millimeters millimetre millimetres=1 cm centimeter centimeters centimetre centimetres=10 "
-    "meter meters metre metres m=1000 km kms kilometer kilometers kilometre kilometres=1000000",
-    "inch inches=1 foot feet ft=12",
-    "ml milliliter milliliters millilitre millilitres=1 cl centilitre centilitres=10 liter liters litre litres l=1000",
-)
-_SHOWN: Final = frozenset({"second", "minute", "hour", "day", "month", "year", "mg", "gram", "kg", "oz", "lb", "mm", "cm", "meter", "km",
-                           "inch", "foot", "ml", "liter"})  # fmt: skip
+_ROWS: Final = """
+second seconds sec secs=1 minute minutes min mins=60 hour hours hr hrs h=3600 day days=86400 week weeks=604800 fortnight fortnights=1209600
+; month months=1 quarter quarters=3 year years yr yrs=12 decade decades=120 century centuries=1200
+; mg milligram milligrams=1 gram grams gramme grammes g=1000 kg kgs kilo kilos kilogram kilograms kilogramme kilogrammes=1000000
+; oz ounce ounces=1 lb lbs=16
+; mm millimeter millimeters millimetre millimetres=1 cm centimeter centimeters centimetre centimetres=10
+meter meters metre metres m=1000 km kms kilometer kilometers kilometre kilometres=1000000
+; inch inches=1 foot feet ft=12
+; ml milliliter milliliters millilitre millilitres=1 cl centilitre centilitres=10 liter liters litre litres l=1000
+"""
+_SHOWN: Final = word_set("second minute hour day month year mg gram kg oz lb mm cm meter km inch foot ml liter")
 _ONE: Final = frozenset({"a", "an", "one"})
 _TIMES: Final = 2  # rows of time, whose "a day" may also be "daily"
 
@@ -28,7 +28,7 @@ _TIMES: Final = 2  # rows of time, whose "a day" may also be "daily"
 def _units() -> tuple[dict[str, tuple[int, int]], tuple[tuple[tuple[int, str], ...], ...]]:
     units: dict[str, tuple[int, int]] = {}
     shown = []
-    for row, line in enumerate(_ROWS):
+    for row, line in enumerate(_ROWS.split(";")):
         sizes = []
         words: list[str] = []
         for word in line.split():

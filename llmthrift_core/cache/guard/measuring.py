@@ -33,8 +33,8 @@ CALENDAR_WORDS: Final = frozenset(_CALENDAR)
 _CALENDAR_ENDINGS: Final = ("day", "days", "dya", "ary", "ber", "row")
 _SHORTEST_MISSPELT: Final = 5
 _MISSPELT: Final = (
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "yesterday", "tomorrow", "january", "february", "september",
-    "october", "november", "december", "weekday",
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "yesterday", "tomorrow", "weekday", "january", "february",
+    "september", "october", "november", "december",
 )  # fmt: skip
 _SLIPS: Final = {"tommorow": "tomorrow", "tomorow": "tomorrow", "wensday": "wednesday", "wedensday": "wednesday", "febuary": "february"}
 _PARTS_OF_DAY: Final = frozenset({"morning", "afternoon", "evening"})

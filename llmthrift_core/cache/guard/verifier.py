@@ -1,7 +1,7 @@
 """A small learned verifier: how likely two questions that the guard lets pass are one, by how their words lie side by side.
 
 The cosine of their embeddings is one feature among others. The weights in `data/verifier.json` are made by `tools/pair_verifier.py`, of
-pairs that were written or generated for it, so that at a score of 0.8 about one in a hundred near misses that pass the guard is let through.
+pairs that were written or generated for it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from llmthrift_core.cache.guard.alignment import Leftover, leftover
 from llmthrift_core.cache.guard.everyday import LIGHT
 from llmthrift_core.cache.guard.lexicon import is_word, lemma
+from llmthrift_core.cache.guard.tables import word_set
 from llmthrift_core.cache.guard.words import STOP_WORDS
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NAMES: Final = (
     "alike share", "same tokens", "length", "other question", "yes or no to one", "one denies", "one has trouble", "light words left",
     "one word shared", "nothing left", "trouble left",
 )  # fmt: skip
-_YES_OR_NO: Final = frozenset(["can", "could", "do", "does", "did", "is", "are", "was", "were", "will", "would", "should", "must", "may", "am", "has", "have", "shall"])
+_YES_OR_NO: Final = word_set("can could do does did is are was were will would should must may am has have shall")
 _ASKS_HOW: Final = frozenset({"how", "what", "which", "where", "when", "who", "why", "whom", "whose"})
 
 

@@ -150,7 +150,7 @@ class Search:
         self._scopes = OrderedDict()
 
     def _passing(self, asked: Asked, candidate: Candidate, scope: Scope) -> Match | None:
-        """The entry with the shared answer that the guard lets pass, that still answers, and whose question is the surest to be the same."""
+        """Of the live entries with the shared answer that the guard lets pass, the one whose question is the surest to be the same."""
         facts = facts_of(asked.question)
         same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
         passing = [(each, facts_of(each.question)) for each in same if facts.differs_from(facts_of(each.question)) is None]

@@ -76,7 +76,8 @@ def test_what_is_no_answer_is_no_yes(make, says):
 def test_a_pair_is_asked_for_once_in_whichever_order(make):
     judge = Judge(True)
     cache = make(verifier=judge)
-    assert cache.lookup(ASKED) and cache.lookup(ASKED)
+    assert cache.lookup(ASKED)
+    assert cache.lookup(ASKED)
     cache.clear()
     cache.store(ASKED, "From nine.")
     assert cache.lookup(CACHED).answer == "From nine."
