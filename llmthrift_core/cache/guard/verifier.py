@@ -26,8 +26,17 @@ NAMES: Final = (
     "left on both sides", "left on one side only", "words left", "far words left", "unknown words left", "kinds or wider", "shared share",
     "alike share", "same tokens", "length", "other question", "yes or no to one", "one denies", "one has trouble", "light words left",
     "one word shared", "nothing left", "trouble left", "nouns left", "verbs left", "rare words left", "share left", "near words left",
+    "other aspects",
 )  # fmt: skip
 _YES_OR_NO: Final = word_set("can could do does did is are was were will would should must may am has have shall")
+_ASPECTS: Final = (
+    ("cost", word_set("cost costs price prices priced charge charges fee fees expensive cheap cheaper cheapest paid free fare")),
+    ("time", word_set("when date time times hour hours deadline due schedule expire expires until long last lasts soon period")),
+    ("place", word_set("where place location venue located")),
+    ("person", word_set("who whom whose")),
+    ("reason", word_set("why reason reasons cause causes")),
+)
+_FOCUSED: Final = {"when": "time", "where": "place", "who": "person", "why": "reason", "how long": "time", "how many": "number"}
 _ASKS_HOW: Final = frozenset({"how", "what", "which", "where", "when", "who", "why", "whom", "whose"})
 
 
@@ -73,6 +82,7 @@ def features(left: Facts, right: Facts) -> tuple[float, ...] | None:
         min(sum(rarity(word) for word in words), 4.0) / 2,
         len(words) / all_words if all_words else 0.0,
         min(sum(0.5 < each.nearness for each in found.best), 4) / 2,
+        float(min(len(_aspects(left) ^ _aspects(right)), 3)),
     )
 
 
@@ -90,6 +100,13 @@ def score(left: Facts, right: Facts, cosine: float) -> float:
 def _weights() -> tuple[Sequence[float], float, float]:
     made = json.loads(files(__package__).joinpath("data", "verifier.json").read_text(encoding="utf-8"))
     return tuple(made["weights"][name] for name in NAMES), float(made["cosine"]), float(made["offset"])
+
+
+def _aspects(facts: Facts) -> frozenset[str]:
+    """What of a thing is asked for: its cost, time, place, number, maker or reason."""
+    return frozenset(aspect for aspect, words in _ASPECTS if not words.isdisjoint(facts.words)) | (
+        frozenset({_FOCUSED[facts.focus]}) if facts.focus in _FOCUSED else frozenset()
+    )
 
 
 def _kind(facts: Facts) -> str:
