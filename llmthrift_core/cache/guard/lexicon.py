@@ -18,7 +18,6 @@ Kind = Literal["same", "opposite", "kinds", "wider", "other"]
 
 _COMPONENTS: Final = 48
 _SHORTEST_SLIP: Final = 4
-_COMMON, _RAREST = 8, 15  # logarithms of how many words are commoner
 _UNIT: Final = 127 * 127
 _REMEMBERED: Final = 65_536
 
@@ -38,7 +37,6 @@ class Relation(NamedTuple):
 class _Entry(NamedTuple):
     place: int
     part: str
-    rarity: int
     meanings: frozenset[str]
     wider: frozenset[str]
     opposites: frozenset[str]
@@ -61,7 +59,7 @@ def _entry(word: str) -> _Entry | None:
     if found is None:
         return None
     part, meanings, wider, opposites = found[1].split("\t")
-    return _Entry(found[0], part[0], int(part[1:]), frozenset(meanings.split()), frozenset(wider.split()), frozenset(opposites.split()))
+    return _Entry(found[0], part, frozenset(meanings.split()), frozenset(wider.split()), frozenset(opposites.split()))
 
 
 def is_word(word: str) -> bool:
@@ -73,12 +71,6 @@ def part_of_speech(word: str) -> str:
     """ "n", "v", "a" or "r" (adverb), as which a word is mostly used; "" for one that is not in the lexicon."""
     entry = _entry(word)
     return "" if entry is None else entry.part
-
-
-def rarity(word: str) -> float:
-    """From 0, for the commonest words, to 1, for those that are not in the lexicon."""
-    entry = _entry(word)
-    return 1.0 if entry is None else max(entry.rarity - _COMMON, 0) / (_RAREST - _COMMON)
 
 
 @lru_cache(maxsize=_REMEMBERED)
