@@ -53,18 +53,19 @@ arrive come deliver; parking park; rule play; copy resend; recover restore; shar
 """
 # Words without which a question asks for much the same.
 LIGHT: Final = word_set(
-    "way ways thing things stuff tip tips advice idea ideas question questions info information detail details please kindly possible "
-    "able allowed allow permitted necessary need needs needed require required want wants wanted like would wish hope try trying tried "
-    "know find out get getting got make making made do doing go going give giving take taking put use using used work works working "
-    "happen happens happening mean means meaning tell show explain describe define say called name named kind kinds type types sort "
-    "lot lots bit much many long far old often big high tall deep wide fast soon exactly currently right actually really simply easily "
-    "best good great better right proper properly correctly correct ideal procedure process method steps step place some something "
-    "reason reasons cause causes time times day come comes came see check look looking help ask asking wonder wondering suppose "
-    "start begin set up own have having has keep keeps try cost costs price prices charge charges fee fees expensive pay paid amount "
-    "number normal usual usually generally typical typically always ever anyway here there now today quick quickly quickest fastest "
-    "hello hi hey hiya morning evening afternoon greetings thanks thank cheers mate uh um er erm well so like sorry bother silly stupid "
-    "advance basically just quickly urgent asap guys folks team support dear certain particular specific whole entire total feature "
-    "option options version thing person people someone new current existing possible recommended recommend suggest suggestion"
+    "calculate compute way ways thing things stuff tip tips advice idea ideas question questions info information detail details please "
+    "kindly possible able allowed allow permitted necessary need needs needed require required want wants wanted like would wish hope "
+    "try trying tried know find out get getting got make making made do doing go going give giving take taking put use using used work "
+    "works working happen happens happening mean means meaning tell show explain describe define say called name named kind kinds type "
+    "types sort lot lots bit much many long far old often big high tall deep wide fast soon exactly currently right actually really "
+    "simply easily best good great better right proper properly correctly correct ideal procedure process method steps step place some "
+    "something reason reasons cause causes time times day come comes came see check look looking help ask asking wonder wondering "
+    "suppose start begin set up own have having has keep keeps try cost costs price prices charge charges fee fees expensive pay paid "
+    "amount number normal usual usually generally typical typically always ever anyway here there now today quick quickly quickest "
+    "fastest hello hi hey hiya morning evening afternoon greetings thanks thank cheers mate uh um er erm well so like sorry bother "
+    "silly stupid advance basically just quickly urgent asap guys folks team support dear certain particular specific whole entire "
+    "total feature option options version thing person people someone new current existing possible recommended recommend suggest "
+    "suggestion "
 )
 
 # Said around a question, or in it, without a change of what is asked.

@@ -147,6 +147,7 @@ class Facts:
                 reading.names = {without_accents(name) for name in reading.names}
             if not self.language:
                 tokens = with_calendar_spelt(tokens)
+                reading.names = set(with_calendar_spelt(reading.names)) if reading.names else reading.names
             if not _MERGING.isdisjoint(tokens):
                 tokens, self.loose = merged(tokens)
             if not AMOUNT_WORDS.isdisjoint(tokens):

@@ -117,7 +117,7 @@ def left_over(left: Facts, right: Facts) -> str | None:
 
 
 def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
-    mine, theirs = [word for word in one if word not in _COMPARED], [word for word in other if word not in _COMPARED]
+    mine, theirs = _told(one), _told(other)
     if not (one and other) and len(one or other) == 1 and (one or other)[0] in _WHY:
         return f"another question: {(one or other)[0]}"
     if not mine and not theirs:
@@ -142,6 +142,11 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
     if all(word in LIGHT for word in (*mine, *theirs)) or "".join(mine) == "".join(theirs):
         return None
     return f"words differ: {' '.join(mine)}, {' '.join(theirs)}"
+
+
+def _told(words: Sequence[str]) -> list[str]:
+    """The words that are not compared as something else."""
+    return [word for word in words if word not in _COMPARED and word[0].isalpha()]
 
 
 def _is_said(added: Sequence[str], left: Facts, right: Facts) -> bool:

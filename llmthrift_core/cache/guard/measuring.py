@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -67,7 +68,7 @@ def dates_of(tokens: list[str], words: frozenset[str], reading: Reading) -> froz
     return frozenset(dates) if dates else _NOTHING
 
 
-def with_calendar_spelt(tokens: list[str]) -> list[str]:
+def with_calendar_spelt(tokens: Iterable[str]) -> list[str]:
     """The tokens with weekdays and months in their spelling where a slip of the keyboard left one."""
     return [_spelt(token) if token.endswith(_CALENDAR_ENDINGS) else token for token in tokens]
 

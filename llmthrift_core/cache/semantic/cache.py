@@ -86,7 +86,7 @@ class SemanticCache:
         verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
             function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
             would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
-        verify_from: the least `similarity` for which the verifier is asked.
+        verify_from: the least cosine of two embeddings for which the verifier is asked.
         verify_in_background: no caller waits for the verifier; the first question of a pair is a miss.
 
     Raises:
@@ -386,7 +386,7 @@ class SemanticCache:
         asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=self._may_check())
         self._counts.add(shadow_checks=asked.decision.verdict == "shadow")
         if self._verifying is not None and asked.decision.verdict != "shadow" and not is_observing():
-            return match if self._verifying.says_same(asked.question, match.stored.question, match.similarity) else None
+            return match if self._verifying.says_same(asked.question, match.stored.question, match.cosine) else None
         return match if asked.decision.verdict == "hit" else None
 
     def _serve(self, asked: Asked, stored: StoredAnswer, kind: Literal["exact", "semantic"], similarity: float) -> SemanticHit:

@@ -55,11 +55,17 @@ class Asked:
 
 
 class Match(NamedTuple):
-    """The entry that would answer, and how sure it is that its question is the one that is asked (`guard.score`)."""
+    """The entry that would answer.
+
+    Attributes:
+        similarity: how sure it is that its question is the one that is asked (`guard.score`).
+        cosine: of the embeddings of the two.
+    """
 
     stored: StoredAnswer
     candidate: Candidate
     similarity: float
+    cosine: float
 
 
 class Search:
@@ -154,13 +160,13 @@ class Search:
         facts = facts_of(asked.question)
         same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
         passing = [(each, facts_of(each.question)) for each in same if facts.differs_from(facts_of(each.question)) is None]
-        scored = [(score(facts, other, each.similarity), each.entry) for each, other in passing]
-        for similarity, entry in sorted(scored, key=lambda found: -found[0]):
-            stored = self._store.by_number(entry)
+        scored = [(score(facts, other, each.similarity), each) for each, other in passing]
+        for similarity, each in sorted(scored, key=lambda found: -found[0]):
+            stored = self._store.by_number(each.entry)
             if stored is None:
-                scope.forget(entry)
+                scope.forget(each.entry)
             elif self._live(stored) is not None:
-                return Match(stored, candidate, similarity)
+                return Match(stored, candidate, similarity, each.similarity)
         return None
 
     def _scope(self, place: bytes, dimensions: int, *, catch_up: bool = True) -> Scope:

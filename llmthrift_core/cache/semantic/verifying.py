@@ -29,18 +29,18 @@ class Verifying:
 
     Args:
         judge: a function of two questions.
-        at_least: pairs whose score is lower are not asked for: they are a no.
+        at_least: pairs whose cosine is lower are not asked for: they are a no.
         later: where the judge is asked; the first time a pair is asked for is a no then. None: it is asked at once.
 
     Raises:
-        ConfigurationError: no function, or a score that is none.
+        ConfigurationError: no function, or a cosine below 0 or above 1.
     """
 
     def __init__(self, judge: Callable[[str, str], Any], *, at_least: float, later: Background | None, troubles: Troubles) -> None:
         if not callable(judge):
             raise ConfigurationError(f"verifier must be a function of two questions, not {type(judge).__name__}")
         if isinstance(at_least, bool) or not isinstance(at_least, int | float) or not 0 <= at_least <= 1:
-            raise ConfigurationError(f"verify_from must be a similarity from 0 to 1, not {at_least!r}")
+            raise ConfigurationError(f"verify_from must be a cosine from 0 to 1, not {at_least!r}")
         self._judge = judge
         self._at_least = float(at_least)
         self._later = later
@@ -48,9 +48,9 @@ class Verifying:
         self._loop: _Loop = _Loop()
         self._start_empty()
 
-    def says_same(self, one: str, other: str, similarity: float) -> bool:
+    def says_same(self, one: str, other: str, cosine: float) -> bool:
         """Whether the judge says that two questions are one. The judge is asked unless it was, or is to be asked later."""
-        if similarity < self._at_least:
+        if cosine < self._at_least:
             return False
         key = digest("verified", *(text.encode("utf-8", "surrogatepass") for text in sorted((one, other))))
         with self._lock:
