@@ -24,6 +24,8 @@ def is_at_hand(prices: Listed, models: Iterable[tuple[str, str | None]], respons
     """
     if asyncio._get_running_loop() is None:
         return True
+    if response.reads_ledger:  # of a database
+        return False
     models = list(models)
     if not response.is_reported and not tokens.is_loaded(models[0][0]):
         return False

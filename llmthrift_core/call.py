@@ -17,7 +17,7 @@ from llmthrift_core import at_hand
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
@@ -26,9 +26,11 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
+from llmthrift_core.reserving import hold_for_cheaper, needed_for, note_metered
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
+from llmthrift_core.storing import store_answer
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ class Call:
     def attribution(self) -> Attribution:
         """Whom the call is made for. A run that was not named is the trace, as for budgets: what is asked for the call's sake shares it."""
         return self.request.attribution.over(Attribution(run=self.request.trace_id))
+
+    @property
+    def scope(self) -> Scope:
+        """Who spends, for budgets."""
+        return Scope(self.request.attribution, self._model, self.request.trace_id)
 
     @property
     def request_id(self) -> str:
@@ -198,46 +205,26 @@ class Call:
     def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
         if self.request.outgoing is None or is_observing():
             return None
-        needed = self._needed(tier, model, provider)
-        budgets, turn = self._thrift.budgets, self._turn
-        self._turn = None
+        needed = needed_for(self._thrift, self.request, tier, model, provider)
+        budgets, turn, self._turn = self._thrift.budgets, self._turn, None
         try:
             return budgets.hold(**needed, turn=turn, waits=waits)
         except BudgetExceededError as refused:
             hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
-            if hold is None:
-                hold = budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)
-            if hold is None:
+            if hold is None and (hold := budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)) is None:
                 raise
             return hold
 
-    def _needed(self, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
-        request = self.request
-        count = request.outgoing or request.metered
-        return {
-            "scope": Scope(request.attribution, model, request.trace_id),
-            "provider": self._thrift.prices.seller(model, provider),
-            "outgoing": None if count is None else partial(count, tier),
-            "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
-        }
-
     def _downgraded(self, refused: BudgetExceededError) -> Hold | None:
         """Take the best cheaper tier that the budgets have room for. None if there is none."""
-        route, tier = self.request.route, self.tier
-        if route is None or tier is None:
+        found = hold_for_cheaper(self._thrift, self.request, self.tier)
+        if found is None:
             return None
-        names = route.tiers.names
-        for cheaper in reversed(names[: names.index(tier)]):
-            model, provider = route.models[cheaper]
-            try:
-                hold = self._thrift.budgets.hold(**self._needed(cheaper, model, provider), waits="no")
-            except BudgetExceededError:
-                continue
-            self.tier, self._model, self._provider = cheaper, model, provider
-            if self.decision is not None:
-                self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {tier}")
-            return hold
-        return None
+        dear, (self.tier, hold) = self.tier, found
+        self._model, self._provider = self.request.route.models[self.tier]  # type: ignore[union-attr]
+        if self.decision is not None:
+            self.decision = self.decision.instead(self.tier, f"budget {refused.budget!r} has no room for {dear}")
+        return hold
 
     # --- while the model works ---
 
@@ -324,8 +311,7 @@ class Call:
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, and the trace."""
         self.request.attribution = self.request.attribution.over(attribution)
-        if trace_id is not None:
-            self.request.trace_id = trace_id
+        self.request.trace_id = trace_id or self.request.trace_id
 
     # --- after the model ---
 
@@ -337,7 +323,7 @@ class Call:
         record = None
         try:
             record, usage = self._taken(response)
-            self._note(record)
+            note_metered(self._thrift, self.scope, self.request, record)
             self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
             self._capture(record, response)
             is_whole = self._hold is None or not self._hold.cut_short(usage)
@@ -401,29 +387,8 @@ class Call:
 
     def store(self, use: CacheUse, response: Response, usage: Usage) -> None:
         """Store an answer. An answer that cannot be encoded is counted and not stored."""
-        cache = self._thrift.cache
-        assert response.payload is not None  # noqa: S101 - callers check it
-        try:
-            payload = response.payload()
-        except ValueError as error:
-            cache.note_uncacheable(str(error))
-            return
-        attribution = self.request.attribution
-        model, provider = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
-        user, feature = attribution.user, attribution.feature
-        cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
-        semantic = use.semantic
-        if semantic is not None and response.text is not None and (text := response.text()):
-            semantic.cache.store(
-                semantic.question,
-                text,
-                semantic.scope,
-                payload=payload,
-                model=model,
-                provider=provider,
-                usage=usage,
-                attribution=attribution,
-            )
+        served = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
+        store_answer(self._thrift.cache, use, response, usage, *served, self.request.attribution)
 
     # --- rows ---
 
@@ -464,8 +429,9 @@ class Call:
         is_rejected = is_followed and response is not None
         is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
         if is_unseen := is_unanswered and response is None:
-            needed = self._needed(self.tier, self._model, self._provider)
-            response = Response(estimate=partial(may_have_taken, self._thrift, self._hold, needed))
+            needed = needed_for(self._thrift, self.request, self.tier, self._model, self._provider)
+            used = partial(may_have_taken, self._thrift, self._hold, needed, times_sent(error))
+            response = Response(estimate=used, reads_ledger=self._hold is None)
         if response is None:
             record: CallRecord = self._attempted(self._model, self._provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
@@ -476,7 +442,7 @@ class Call:
         record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
-        self._note(record)
+        note_metered(self._thrift, self.scope, self.request, record)
         self._thrift.ledger.append(record)
         self._capture(record, response)
         self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
@@ -506,8 +472,7 @@ class Call:
         return record
 
     def _capture(self, record: CallRecord, response: Response | None) -> None:
-        prompt = self.request.prompt
-        if prompt is not None and prompt.text is not None:
+        if (prompt := self.request.prompt) is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
 
@@ -520,24 +485,6 @@ class Call:
             self._settle(None, 0)
         except Exception as second:
             self._thrift.note_failure("budgets", second)
-
-    def _note(self, record: CallRecord) -> None:
-        """Let budgets that only warn know what a call took, through a door that asks no budget."""
-        if self.request.outgoing is not None or is_observing():
-            return
-        if isinstance(record, LateRecord) and (fill := record.fill) is not None:
-
-            def fill_and_tell(late: CallRecord) -> None:
-                fill(late)  # what it took is known when it is written
-                self._tell(late)
-
-            record.fill = fill_and_tell
-        else:
-            self._tell(record)
-
-    def _tell(self, record: CallRecord) -> None:
-        scope, tokens = Scope(self.request.attribution, self._model, self.request.trace_id), record.input_tokens + record.output_tokens
-        self._thrift.budgets.note(scope, nano_usd=record.cost_nano_usd or 0, tokens=tokens, at_us=record.at_us)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
         hold, self._hold = self._hold, None

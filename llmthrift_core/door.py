@@ -64,7 +64,8 @@ class DoorCall(ABC, Generic[Answer]):
     def _text_of(self, answer: Answer) -> str: ...
 
     @abstractmethod
-    def _calls_tools(self, answer: Answer) -> bool: ...
+    def _tool_calls(self, answer: Answer) -> int:
+        """How many tool calls an answer asks for."""
 
     @abstractmethod
     def _response_of(self, answer: Answer, *, storable: bool) -> Response: ...
@@ -138,7 +139,7 @@ class DoorCall(ABC, Generic[Answer]):
     def writes(self) -> bool:
         """Whether `finished` will write to the cache, the budgets or, since it must not return before, the ledger."""
         use = self.request.cache
-        return self.settles or (self.call.hit is None and use is not None and use.mode != "off")
+        return self.settles or self._limits_tools or (self.call.hit is None and use is not None and use.mode != "off")
 
     @property
     def settles(self) -> bool:
@@ -257,7 +258,11 @@ class DoorCall(ABC, Generic[Answer]):
         return True
 
     def finished(self, answer: Answer | None) -> None:
-        """A model, or the cache, gave its whole answer. Touches the database."""
+        """A model, or the cache, gave its whole answer. Touches the database.
+
+        Raises:
+            BudgetExceededError: it asks for more tool calls than a budget has left.
+        """
         call = self.call
         if call.hit is not None:
             call.finish_hit()
@@ -265,9 +270,15 @@ class DoorCall(ABC, Generic[Answer]):
             call.fail(ValueError("the model answered nothing"))
         else:
             self._is_answered()
-            if call.request.cache is not None and self._calls_tools(answer):
+            if call.request.cache is not None and self._tool_calls(answer):
                 call.request.cache.semantic = None  # what a tool is asked for depends on more than the meaning of the question
             call.finish(self._response_of(answer, storable=True))
+        if answer is not None and self._limits_tools and (count := self._tool_calls(answer)):
+            self._thrift.budgets.take_tool_calls(call.scope, count)
+
+    @property
+    def _limits_tools(self) -> bool:
+        return self.request.outgoing is not None and not is_observing() and self._thrift.budgets.limit_tool_calls
 
 
 def begin(driven: DoorCall[Any]) -> None:

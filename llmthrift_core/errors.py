@@ -166,6 +166,7 @@ class BudgetExceededError(BudgetError):
         limit_usd, spent_usd, reserved_usd, requested_usd: Decimal US dollars.
         limit_tokens, spent_tokens, reserved_tokens, requested_tokens: tokens.
         limit_requests, spent_requests, reserved_requests: requests.
+        limit_tool_calls, spent_tool_calls, requested_tool_calls: tool calls.
         scope: the attributes that the budget counts by, such as {"user": "ada"}.
         resets_at: when the window ends, or None.
         on_exceed: what the budget wants to happen: "block", "downgrade", "queue" or "warn".
@@ -187,6 +188,9 @@ class BudgetExceededError(BudgetError):
         limit_requests: int | None = None,
         spent_requests: int | None = None,
         reserved_requests: int | None = None,
+        limit_tool_calls: int | None = None,
+        spent_tool_calls: int | None = None,
+        requested_tool_calls: int | None = None,
         scope: Mapping[str, str | None] | None = None,
         resets_at: datetime | None = None,
         on_exceed: str = "block",
@@ -204,6 +208,9 @@ class BudgetExceededError(BudgetError):
         self.limit_requests = limit_requests
         self.spent_requests = spent_requests
         self.reserved_requests = reserved_requests
+        self.limit_tool_calls = limit_tool_calls
+        self.spent_tool_calls = spent_tool_calls
+        self.requested_tool_calls = requested_tool_calls
         self.scope = dict(scope or {})
         self.resets_at = resets_at
         self.on_exceed = on_exceed

@@ -182,6 +182,7 @@ class Response:
         payload: encodes the answer for the cache; called only if it is stored. None: not to be stored.
         text: the answer as text, built only where capture="text" or to see whether there is an answer.
         is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
+        reads_ledger: `estimate` asks the ledger how long such answers are.
     """
 
     usage: Usage | None = None
@@ -192,6 +193,7 @@ class Response:
     payload: Callable[[], bytes] | None = None
     text: Callable[[], str] | None = None
     is_broken: bool = False
+    reads_ledger: bool = False
 
     @property
     def is_reported(self) -> bool:

@@ -364,10 +364,7 @@ class Thrift:
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
-        """Record a cost that is not a model call: a tool, a vector store, a GPU. Returns its request id.
-
-        Budgets that apply count it as spent, even if it exceeds them.
-        """
+        """Record a cost that is not a model call: a tool, a vector store, a GPU. Budgets count it as spent. Returns its request id."""
         request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
         if not is_disabled() and not is_observing():
             try:
@@ -412,20 +409,18 @@ class Thrift:
         return exact + remove_where(self.database, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
-        """Forget a user: names, sessions, tags, captured text, cached answers, and who it was in budgets. Amounts stay.
+        """Forget a user: names, sessions, tags, texts, cached answers, scopes of budgets. Amounts stay. Returns how many changed, by kind.
 
-        An SQLite file is written anew, so that neither it nor its log holds what was deleted; other writers wait meanwhile, about a second
-        for 100 MB. PostgreSQL's files hold it until the tables are vacuumed, Valkey's until it rewrites them, and backups until you
-        delete them. A call that is under way is recorded when it ends, with the name. Returns how many rows changed, by kind.
+        An SQLite file is written anew, without what was deleted, and so is its log; other writers wait meanwhile, a second for 100 MB. The
+        files of PostgreSQL and Valkey hold it until the server rewrites them. A call under way is recorded with the name when it ends.
 
         Raises:
             StorageError: the database or the server cannot be written. Erasing again goes on where it stopped.
         """
-        windows = self.budgets.erase(user=user, names=self.ledger.names_only_of(user=user))
-        erased = {**self.ledger.erase(user=user), "budget_windows": windows}
+        names = self.ledger.names_only_of(user=user)
+        erased = {"budget_windows": self.budgets.erase(user=user, names=names), **self.ledger.erase(user=user)}
         erased["cache_entries"] = self.invalidate(scope={"user": user})
-        if not self.database.overwrite_deleted():
-            logger.warning("another process reads %s: what was erased is in its write-ahead log until that is reset", self.database.url)
+        self.database.overwrite_deleted()
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:

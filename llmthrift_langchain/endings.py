@@ -8,10 +8,12 @@ this; then the end shows at the next call from the same task, or with the task.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 from uuid import UUID
@@ -69,3 +71,31 @@ class Watch:
         """End the run if its task does something else: it is about to call a model, and not from inside of this run."""
         if self._caller is not None and not self._caller.is_under_way:
             self._ended(asyncio.CancelledError())
+
+
+def call_in_thread(function: Callable[[], None]) -> None:
+    """Call a function from inside of the garbage collector, where no lock may be waited for."""
+    with suppress(RuntimeError):  # the process ends
+        _thread.start_new_thread(function, ())  # threading's threads take a lock first
+
+
+class Loss:
+    """Looks out for the end of a run outside of any task. Of a synchronous event stream that is left before its end nothing is reported.
+
+    Args:
+        ended: told at most once, in a thread of its own, since this may run inside of the garbage collector.
+    """
+
+    __slots__ = ("_gone",)
+
+    def __init__(self, run_id: UUID, ended: Callable[[BaseException], None]) -> None:
+        def gone(_: weakref.ref[UUID]) -> None:
+            call_in_thread(partial(ended, GeneratorExit()))
+
+        self._gone: weakref.ref[UUID] | None = None
+        with suppress(TypeError):
+            self._gone = weakref.ref(run_id, gone)
+
+    def stop(self) -> None:
+        """The run has ended."""
+        self._gone = None

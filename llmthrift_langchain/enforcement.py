@@ -7,6 +7,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.globals import get_llm_cache
+from langchain_core.messages import AIMessage
 
 from llmthrift_langchain.cache import ThriftCache
 
@@ -26,6 +27,11 @@ def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
         return False
     cache = _cache_of(caller.f_locals.get("self"))
     return isinstance(cache, ThriftCache) and cache.thrift.shared is thrift.shared
+
+
+def count_tool_calls(message: Any) -> int:
+    """How many tool calls an answer asks for, those whose arguments cannot be read among them."""
+    return len(message.tool_calls) + len(message.invalid_tool_calls) if isinstance(message, AIMessage) else 0
 
 
 def text_of_event(event: Mapping[str, Any]) -> str:

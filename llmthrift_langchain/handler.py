@@ -20,12 +20,12 @@ from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
-from llmthrift_core.settings import is_disabled
+from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
-from llmthrift_langchain.endings import Watch
-from llmthrift_langchain.enforcement import text_of_blocks, text_of_event, will_ask_cache
+from llmthrift_langchain.endings import Loss, Watch
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.one_request import RunsOfRequest
 from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
@@ -190,7 +190,11 @@ class ThriftCallbackHandler(RunFollower):
             run.call.grew(run.events)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """A model run ended with an answer, from the model or from a cache."""
+        """A model run ended with an answer, from the model or from a cache.
+
+        Raises:
+            BudgetExceededError: with `enforce`, where it asks for more tool calls than a budget has left.
+        """
         run = self._runs.pop(run_id.int, None)
         if run is None:
             return
@@ -200,6 +204,9 @@ class ThriftCallbackHandler(RunFollower):
             self._end(run, response)
         except Exception as error:
             self.thrift.note_failure("handler", error)
+        if self._enforce and not is_observing() and self.thrift.budgets.limit_tool_calls:
+            answer = response.generations[0][0] if response.generations and response.generations[0] else None
+            self.thrift.budgets.take_tool_calls(run.call.scope, count_tool_calls(getattr(answer, "message", None)))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """A model run failed, or its stream was abandoned."""
@@ -207,7 +214,7 @@ class ThriftCallbackHandler(RunFollower):
         if run is None:
             return
         come: LLMResult | None = kwargs.get("response")
-        is_in_order = run.is_chat and run.watch is None
+        is_in_order = run.is_chat and not isinstance(run.watch, Watch)
         self._fail(run, error, come.generations[0] if come is not None and come.generations else [])
         # Of a completion model, and of an asynchronous call, LangChain ends each prompt; of a synchronous call to a chat model neither
         # the earlier ones, which have been answered, nor the later ones, which were not sent.
@@ -314,7 +321,9 @@ class ThriftCallbackHandler(RunFollower):
             with suppress(StopIteration, KeyError, RuntimeError):
                 self._fail(self._runs[next(iter(self._runs))], GeneratorExit(), [])
         self._runs[run.run_id] = run
-        if task is not None and not waits_in_thread(caller):
+        if task is None:
+            run.watch = Loss(run_id, partial(self._end_unreported, run))
+        elif not waits_in_thread(caller):
             self._watch(run, task, run_id, caller)
         batch_size = options.get("batch_size") or 1
         if messages is None and batch_size > 1:
@@ -325,9 +334,15 @@ class ThriftCallbackHandler(RunFollower):
         earlier = self._awaited.get(task, ())
         for watch in earlier:  # a task that calls a model waits for no other: what it still seems to wait for was given up
             watch.end_if_over()
-        run.watch = Watch(task, run_id, caller, partial(self._fail, run, generations=()))
-        if run.watch.is_awaited:
-            self._awaited[task] = [*(watch for watch in earlier if watch.is_awaited), run.watch]
+        run.watch = watch = Watch(task, run_id, caller, partial(self._end_unreported, run))
+        if watch.is_awaited:
+            self._awaited[task] = [*(each for each in earlier if each.is_awaited), watch]
+
+    def _end_unreported(self, run: OpenRun, error: BaseException) -> None:
+        # A stream whose reader was cancelled is closed next, and LangChain tells then what had come.
+        is_read = run.call.request.stream and run.call.first_token is not None
+        if not (is_read and isinstance(error, asyncio.CancelledError)):
+            self._fail(run, error, ())
 
     def _fail(self, run: OpenRun, error: BaseException, generations: Sequence[Generation], *, was_sent: bool | None = None) -> None:
         """End a run without a whole answer. Does nothing where it has ended."""

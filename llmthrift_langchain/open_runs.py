@@ -17,7 +17,7 @@ from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.mode import CacheMode
 from llmthrift_core.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
-from llmthrift_langchain.endings import Watch
+from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.reported import take_report
 
@@ -66,7 +66,7 @@ class OpenRun:
     chunks: UsageOfChunks | None = None
     together: RunsOfRequest | None = None
     batch: _Batch | None = field(default=None, repr=False)
-    watch: Watch | None = field(default=None, repr=False)
+    watch: Watch | Loss | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.streamed, self.events = StreamedText(self.call.model), StreamedText(self.call.model)

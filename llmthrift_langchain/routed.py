@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -30,7 +32,8 @@ from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode
-from llmthrift_langchain.enforcement import text_of_blocks, text_of_event
+from llmthrift_langchain.endings import call_in_thread
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages
@@ -236,8 +239,8 @@ class RoutedCall(DoorCall[AIMessage]):
     def _text_of(self, answer: AIMessage) -> str:
         return text_of(answer.content)
 
-    def _calls_tools(self, answer: AIMessage) -> bool:
-        return bool(answer.tool_calls)
+    def _tool_calls(self, answer: AIMessage) -> int:
+        return count_tool_calls(answer)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
         asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
@@ -374,6 +377,26 @@ class _Pumped:
 class Finisher(_Pumped, BaseCallbackHandler):
     """Ends such a call."""
 
+    _is_sent = False
+
+    def follow(self, stream: Any) -> None:
+        """End the call when its stream is gone: that its reader left is told to nobody."""
+        with suppress(TypeError):  # a stream of a class that cannot be looked out for
+            weakref.finalize(stream, self._gone).atexit = False
+
+    def _gone(self) -> None:
+        if self._routed.call.is_open:
+            call_in_thread(self._left)
+
+    def _left(self) -> None:
+        if self._is_sent:
+            self._broke().broken_off(GeneratorExit())
+        self._routed.close(GeneratorExit())
+
+    def on_chat_model_start(self, *given: Any, **kwargs: Any) -> None:
+        """The reader has begun to read: the model is asked now."""
+        self._is_sent = True
+
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
         """A piece of the answer has come: its hold grows with it.
 
@@ -391,8 +414,10 @@ class Finisher(_Pumped, BaseCallbackHandler):
         """The answer is whole."""
         answer = self._answer(response)
         self._routed.escalated(answer, is_out=True)
-        self._routed.finished(answer)
-        self._routed.close()
+        try:
+            self._routed.finished(answer)
+        finally:
+            self._routed.close()
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
@@ -416,8 +441,10 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
         """As `Finisher.on_llm_end`."""
         answer = self._answer(response)
         await aescalated(self._routed, answer, is_out=True)
-        await afinish(self._routed, answer)
-        await aclose(self._routed, None)
+        try:
+            await afinish(self._routed, answer)
+        finally:
+            await aclose(self._routed, None)
 
     async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         """As `Finisher.on_llm_error`."""

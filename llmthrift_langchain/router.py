@@ -312,7 +312,10 @@ class ChatRouter(BaseChatModel):
         routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
         begin(routed)
         model, inner_config, arguments = routed.next()
-        return model.stream_events(routed.messages, with_handler(inner_config, Finisher(routed)), version=version, **arguments)
+        finisher = Finisher(routed)
+        stream = model.stream_events(routed.messages, with_handler(inner_config, finisher), version=version, **arguments)
+        finisher.follow(stream)
+        return stream
 
     def astream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As BaseChatModel's. The protocol of version "v3" is driven by its reader, so it cannot fall back to another model."""

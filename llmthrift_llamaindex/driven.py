@@ -29,7 +29,7 @@ from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.ownership import owned_by
 from llmthrift_llamaindex.prompt import asked_question, features_of
 from llmthrift_llamaindex.replay import CachedAnswer
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, has_tool_calls, response_of
+from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_tool_calls, response_of
 from llmthrift_llamaindex.runs import current_run
 from llmthrift_llamaindex.semantic import semantic_use
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
@@ -172,8 +172,8 @@ class DrivenCall(DoorCall[Answer]):
     def _text_of(self, answer: Answer) -> str:
         return answer_text(answer)
 
-    def _calls_tools(self, answer: Answer) -> bool:
-        return has_tool_calls(answer)
+    def _tool_calls(self, answer: Answer) -> int:
+        return count_tool_calls(answer)
 
     def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
         parameters = _parameters_of(self._behind, self._said, self.call.tier)

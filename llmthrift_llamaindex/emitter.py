@@ -13,13 +13,15 @@ _LLM: Final = callbacks.__file__
 _EMBEDDING: Final = embeddings.__file__
 
 
-def embedding_of_event() -> Any:
-    """The embedding model whose event is being handled; None if it cannot be told."""
+def embedding_of_event() -> tuple[Any, list[str]]:
+    """The embedding model whose event is being handled, and the texts of the event; None, and no texts, if they cannot be told."""
     frame = sys._getframe(1)
     while (frame := frame.f_back) is not None:  # type: ignore[assignment]
         if frame.f_code.co_filename == _EMBEDDING:
-            return frame.f_locals.get("self")
-    return None
+            known = frame.f_locals
+            asked = known.get("cur_batch", known.get("query", known.get("text")))
+            return known.get("self"), [asked] if isinstance(asked, str) else list(asked or ())
+    return None, []
 
 
 def llm_of_event(open_spans: Collection[str]) -> tuple[Any, list[str]]:

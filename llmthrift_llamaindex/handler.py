@@ -31,6 +31,7 @@ from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.call import Call
+from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled
 from llmthrift_llamaindex.behind import output_limit
@@ -302,7 +303,7 @@ class ThriftEventHandler(BaseEventHandler):
     def _start_embedding(self, event: EmbeddingStartEvent) -> None:
         if is_disabled() or not self._is_installed or event.span_id is None:
             return
-        model = embedding_of_event()
+        model, texts = embedding_of_event()
         if getattr(model, "llmthrift_thrift", None) is self.thrift:
             return  # a ThriftEmbedding records itself
         attribution = self._attribution(event.tags)
@@ -318,6 +319,8 @@ class ThriftEventHandler(BaseEventHandler):
             run_id=event.id_,
             trace_id=trace or event.id_,
             parent_id=parent,
+            metered=lambda tier: Outgoing(embedding_usage(texts, name).input_tokens),
+            max_output_tokens=lambda tier: 0,
         )
         # The batches of a call share its span, and end in the order in which they began.
         self._embedding.setdefault(event.span_id, []).append((self.thrift.begin(request), name))

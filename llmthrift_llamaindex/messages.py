@@ -83,7 +83,7 @@ def _block(block: Any, ids: dict[str, int]) -> Any:
         return {"thinking": block.content}
     if getattr(block, "path", None) is not None:
         raise UncacheableError(f"a {block.block_type} given by its path cannot be part of a cache key: the file may change; give its bytes")
-    return {name: value for name, value in block.model_dump().items() if value is not None}
+    return {name: str(value) if name == "url" else value for name, value in block.model_dump().items() if value is not None}
 
 
 def _more(message: ChatMessage, ids: dict[str, int]) -> dict[str, Any]:

@@ -76,10 +76,16 @@ class Pieces:
         if isinstance(last, CompletionResponse):
             if len(said) > len(last.text):
                 update["text"] = said
-        elif len(said) > len(text_of(last.message)):
+        elif len(said) > len(text_of(last.message)) or _repeats(last.message, said):
             others = [block for block in last.message.blocks if not isinstance(block, TextBlock)]
             update["message"] = last.message.model_copy(update={"blocks": [TextBlock(text=said), *others]})
         return last.model_copy(update=update) if update else last
+
+
+def _repeats(message: ChatMessage, said: str) -> bool:
+    """Whether the text is there several times, each time with more of it: Mistral's integration adds a block for each piece."""
+    texts = [block.text for block in message.blocks if isinstance(block, TextBlock)]
+    return len(texts) > 1 and bool(said) and all(said.startswith(text) for text in texts)
 
 
 def response_of(
@@ -119,12 +125,12 @@ def response_of(
     return response
 
 
-def has_tool_calls(answer: Answer) -> bool:
-    """Whether the model asks for a tool."""
+def count_tool_calls(answer: Answer) -> int:
+    """How many tool calls the model asks for. Integrations say them in blocks, in the message's arguments, or in both."""
     if isinstance(answer, CompletionResponse):
-        return False
+        return 0
     message = answer.message
-    return bool(message.additional_kwargs.get("tool_calls")) or any(isinstance(block, ToolCallBlock) for block in message.blocks)
+    return max(len(message.additional_kwargs.get("tool_calls") or ()), sum(isinstance(block, ToolCallBlock) for block in message.blocks))
 
 
 def answer_text(answer: Answer) -> str:

@@ -23,10 +23,12 @@ _LONGEST_WAIT_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit in dollars, tokens or requests, or in several of them at once.
+    """A limit in dollars, tokens or requests, or in several of them at once; or one in tool calls.
 
     Attributes:
         limit_usd: US dollars, kept to nine decimals. limit_tokens: input and output together. limit_requests: model attempts.
+        limit_tool_calls: tool calls that answers ask for; with per="run", those of one agent's run. It stands alone. An answer that asks
+            for more than are left is refused after it was paid for, and before any of its tools is run.
         window: the time in which the limit holds; "request" limits every single attempt, "total" never resets.
         per: attributes that are counted apart: "user", "feature", "session", "run", "request_type", "model", or the name of a tag
             (such as "team"). None counts everybody together. Calls that lack the attribute share one count.
@@ -53,6 +55,7 @@ class Budget:
     limit_usd: Decimal | int | float | str | None = None
     limit_tokens: int | None = None
     limit_requests: int | None = None
+    limit_tool_calls: int | None = None
     window: Window = "total"
     per: str | Sequence[str] | None = ()
     match: Mapping[str, str] = field(default_factory=dict)
@@ -66,14 +69,17 @@ class Budget:
     clamp_output: bool = False
 
     def __post_init__(self) -> None:
-        if self.limit_usd is None and self.limit_tokens is None and self.limit_requests is None:
-            raise ConfigurationError("a budget needs limit_usd=, limit_tokens= or limit_requests=")
+        limits = [name for name in ("limit_usd", "limit_tokens", "limit_requests", "limit_tool_calls") if getattr(self, name) is not None]
+        if not limits:
+            raise ConfigurationError("a budget needs limit_usd=, limit_tokens=, limit_requests= or limit_tool_calls=")
+        if self.limit_tool_calls is not None and len(limits) > 1:
+            raise ConfigurationError(f"limit_tool_calls= stands alone: make a second budget for {', '.join(limits[:-1])}")
         if self.limit_usd is not None:
             nano = to_nano_usd(self.limit_usd)
             if not 0 <= nano <= _MOST:
                 raise ConfigurationError(f"limit_usd must be from 0 to {_MOST // 10**9:,}, not {self.limit_usd!r}")
             object.__setattr__(self, "limit_usd", Decimal(nano).scaleb(-9))
-        for name in ("limit_tokens", "limit_requests"):
+        for name in ("limit_tokens", "limit_requests", "limit_tool_calls"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST):
                 raise ConfigurationError(f"{name} must be a whole number from 0, not {value!r}")
@@ -102,11 +108,11 @@ class Budget:
         return None if self.limit_usd is None else to_nano_usd(self.limit_usd)
 
     def _default_name(self) -> str:
-        units = [unit for unit in ("usd", "tokens", "requests") if getattr(self, f"limit_{unit}") is not None]
+        units = [unit for unit in ("usd", "tokens", "requests", "tool_calls") if getattr(self, f"limit_{unit}") is not None]
         per = f" per {', '.join(self.per or ())}" if self.per else ""
         window = {"total": "", "request": " a single request"}.get(self.window, f" a{'n' if self.window == 'hour' else ''} {self.window}")
         where = " where " + ", ".join(f"{key}={value}" for key, value in self.match.items()) if self.match else ""
-        return f"{' and '.join(units)}{per}{window}{where}"[:_LONGEST_NAME]
+        return f"{' and '.join(units).replace('_', ' ')}{per}{window}{where}"[:_LONGEST_NAME]
 
 
 def _one_of(name: str, value: Any, choices: Sequence[Any]) -> None:

@@ -84,7 +84,8 @@ class Budgets(Holding):
         """
         if not isinstance(budget, Budget):
             raise ConfigurationError(f"a Budget is needed, not {type(budget).__name__}")
-        if count_past and self._past is not None and not any(_counts_alike(budget, kept) for kept in self.all()):
+        counts_past = count_past and budget.limit_tool_calls is None  # the ledger does not say what answers asked for
+        if counts_past and self._past is not None and not any(_counts_alike(budget, kept) for kept in self.all()):
             # Before the budget is there: from then on its windows are kept by the calls themselves, and nothing is counted twice.
             now_us = self._now_us()
             start_us, resets_us, windows = windows_of_past(budget, self._past, now_us)
@@ -232,6 +233,26 @@ class Budgets(Holding):
         """What a call may have used of which nothing is known but that it was sent: an answer as long as would be set aside for it."""
         return self._expectations.of_call(scope, (), provider, outgoing(), max_output_tokens).usage
 
+    # --- tool calls ---
+
+    @property
+    def limit_tool_calls(self) -> bool:
+        """Whether there is a budget of tool calls, as far as this process knows. Touches no database."""
+        return any(budget.limit_tool_calls is not None for budget in self._known)
+
+    def take_tool_calls(self, scope: Scope, count: int) -> None:
+        """An answer asks for so many tool calls: count them in every budget that applies, or in none.
+
+        Raises:
+            BudgetExceededError: a budget has no room for all of them: none is to be made.
+            StorageError: the database cannot be reached, and a budget that applies does not say on_store_error="allow".
+        """
+        applying = [budget for budget in self._current() if budget.limit_tool_calls is not None and scope.fits(budget)]
+        if applying and count > 0:
+            hold = self._hold(Asked(scope, applying, Amounts(tokens=count, requests=1), int(_TTL_SECONDS * 1e6)), waits="no")
+            if hold.id is not None:
+                self.settle_hold(hold.id, Amounts(tokens=count, requests=1))
+
     # --- what was spent without a hold ---
 
     def spend(self, scope: Scope, *, nano_usd: int, spending_id: str, at_us: int | None = None) -> None:
@@ -344,7 +365,7 @@ class Budgets(Holding):
     # --- steps ---
 
     def _applying(self, scope: Scope) -> list[Budget]:
-        return [budget for budget in self._current() if scope.fits(budget)]
+        return [budget for budget in self._current() if budget.limit_tool_calls is None and scope.fits(budget)]
 
     def _asked(self, scope: Scope, provider: str | None, outgoing: Callable[[], Outgoing], max_output_tokens: int | None) -> Asked | None:
         """What a call asks for; None where no budget applies."""

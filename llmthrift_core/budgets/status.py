@@ -24,7 +24,7 @@ _UNUSED: Final = KeptWindow("{}", Amounts(), Amounts(), Amounts())
 
 
 class Alert(NamedTuple):
-    """A share of a limit was reached. Amounts are US dollars, tokens or requests, as `unit` says."""
+    """A share of a limit was reached. Amounts are US dollars, tokens, requests or tool calls, as `unit` says."""
 
     budget: str
     scope: Mapping[str, str | None]
@@ -66,6 +66,8 @@ def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserv
         text += f"requested ${to_usd(wanted.nano_usd).normalize():f} of ${Decimal(budget.limit_usd).normalize():f}"
     elif budget.limit_tokens is not None:
         text = f"spent {spent.tokens:,}, reserved {reserved.tokens:,}, requested {wanted.tokens:,} of {budget.limit_tokens:,} tokens"
+    elif budget.limit_tool_calls is not None:
+        text = f"made {spent.tokens:,}, asked for {wanted.tokens:,} more of {budget.limit_tool_calls:,} tool calls"
     else:
         text = f"made {spent.requests:,}, under way {reserved.requests:,} of {budget.limit_requests:,} requests"
     has_usd, has_tokens, has_requests = (getattr(budget, f"limit_{unit}") is not None for unit in ("usd", "tokens", "requests"))
@@ -81,8 +83,11 @@ def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserv
         reserved_tokens=reserved.tokens if has_tokens else None,
         requested_tokens=wanted.tokens if has_tokens else None,
         limit_requests=budget.limit_requests,
+        limit_tool_calls=budget.limit_tool_calls,
         spent_requests=spent.requests if has_requests else None,
         reserved_requests=reserved.requests if has_requests else None,
+        spent_tool_calls=None if budget.limit_tool_calls is None else spent.tokens,
+        requested_tool_calls=None if budget.limit_tool_calls is None else wanted.tokens,
         scope=scope,
         resets_at=resets_at,
         on_exceed=budget.on_exceed,
@@ -109,6 +114,8 @@ def _units(budget: Budget, amounts: Amounts) -> Iterator[tuple[str, Decimal | in
         yield "tokens", budget.limit_tokens, amounts.tokens
     if budget.limit_requests is not None:
         yield "requests", budget.limit_requests, amounts.requests
+    if budget.limit_tool_calls is not None:
+        yield "tool_calls", budget.limit_tool_calls, amounts.tokens
 
 
 def _rows(budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: KeptWindow) -> Iterator[dict[str, Any]]:

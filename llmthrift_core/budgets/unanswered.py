@@ -13,6 +13,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
 from llmthrift_core.errors import LLMThriftError
@@ -67,6 +70,8 @@ _WRAPPING_NAMES: Final = frozenset(
         "TimeoutException",
     }
 )
+_ASKED_AGAIN: Final = ("input_tokens", "output_tokens", "input_audio_tokens", "web_searches")
+_RETRIES: Final = "x-stainless-retry-count"
 _RPC_SENT: Final = frozenset({"DEADLINE_EXCEEDED", "CANCELLED"})
 
 
@@ -93,6 +98,40 @@ def name_of_end(error: BaseException | None) -> str:
     return "abandoned" if isinstance(error, GeneratorExit) else type(error).__name__
 
 
+def times_sent(error: BaseException | None) -> int:
+    """How often a client sent a request that ended with this error, by its own retries, as far as the error tells: at least once.
+
+    The clients of OpenAI and Anthropic count their retries in a header. Others use tenacity, whose frames are in the traceback.
+    """
+    if error is None:
+        return 1
+    return (1 + _retries_in_header(error)) * _tries_of_tenacity(error)
+
+
+def _retries_in_header(error: BaseException) -> int:
+    for each in _causes(error):
+        try:
+            headers = getattr(getattr(each, "request", None), "headers", None)
+        except RuntimeError:  # httpx's, which have none
+            continue
+        told = headers.get(_RETRIES) if isinstance(headers, Mapping) else None
+        if isinstance(told, str) and told.isdecimal() and len(told) < 4:
+            return int(told)
+    return 0
+
+
+def _tries_of_tenacity(error: BaseException) -> int:
+    states: dict[int, int] = {}  # its functions hand the same one around
+    for each in _causes(error):
+        for frame, _ in walk_tb(each.__traceback__):
+            if str(frame.f_globals.get("__name__")).startswith("tenacity"):
+                state = frame.f_locals.get("retry_state")
+                number = getattr(state, "attempt_number", None)
+                if isinstance(number, int):
+                    states[id(state)] = max(number, 1)
+    return prod(states.values())
+
+
 class HasBudgets(Protocol):
     """A Thrift: its budgets are opened when they are asked for."""
 
@@ -100,15 +139,17 @@ class HasBudgets(Protocol):
     def budgets(self) -> Budgets: ...
 
 
-def may_have_taken(host: HasBudgets, hold: Hold | None, needed: Mapping[str, Any]) -> Usage:
+def may_have_taken(host: HasBudgets, hold: Hold | None, needed: Mapping[str, Any], times: int = 1) -> Usage:
     """What an attempt may have used that was sent, and of whose answer nothing came: as much as was, or would be, set aside for it.
 
     Args:
         needed: the arguments of `Budgets.may_take`; "outgoing" is None where the door cannot count.
+        times: how often it was sent.
     """
-    if hold is not None and (usage := hold.expected_usage) is not None:
-        return usage
-    return Usage(estimated=True) if needed["outgoing"] is None else host.budgets.may_take(**needed)
+    usage = None if hold is None else hold.expected_usage
+    if usage is None:
+        usage = Usage(estimated=True) if needed["outgoing"] is None else host.budgets.may_take(**needed)
+    return usage if times == 1 else replace(usage, **{name: getattr(usage, name) * times for name in _ASKED_AGAIN})
 
 
 def _told_by(error: BaseException) -> bool | None:

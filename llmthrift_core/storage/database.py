@@ -184,7 +184,10 @@ class Database:
         Raises:
             StorageError: it cannot be written, or there is no room for a second copy.
         """
-        return self._backend().overwrite_deleted()
+        done = self._backend().overwrite_deleted()
+        if not done:
+            logger.warning("another process reads %s: what was erased is in its write-ahead log until that is reset", self.url)
+        return done
 
     def trouble(self) -> str | None:
         """What happened to the file of an SQLite database while it was open, and what that means; None where nothing did."""

@@ -380,6 +380,18 @@ def test_a_model_that_streams_inside_of_invoke_is_no_exception() -> None:
         assert (row.input_tokens, row.output_tokens, row.cost_usd) == (2_000, 60, Decimal("0.0056"))
 
 
+@pytest.mark.parametrize("door", LANGCHAIN)
+def test_events_of_version_3_are_no_exception(door: str) -> None:
+    thrift = Thrift(":memory:")
+    with served(canned.chat_stream("gpt-4o", each=[counted(2_000, made) for made in (20, 40, 60)], last=counted(2_000, 60))) as url:
+        model = openai(url, "gpt-4o")
+        config = {"callbacks": [lc.ThriftCallbackHandler(thrift)]} if door == "handler" else {}
+        list((lc.thrifty(model, thrift) if door == "thrifty" else model).stream_events("How are you?", config, version="v3"))
+    thrift.flush()
+    (row,) = thrift.ledger.calls()
+    assert (row.input_tokens, row.output_tokens, row.cost_usd) == (2_000, 60, Decimal("0.0056"))
+
+
 @pytest.mark.parametrize("door", [*LANGCHAIN, *LLAMAINDEX])
 def test_a_stream_that_is_abandoned_is_billed_what_was_used_so_far(door: str) -> None:
     thrift = Thrift(":memory:")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_openai import OpenAIEmbeddings
@@ -9,6 +11,7 @@ from langchain_openai import OpenAIEmbeddings
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_langchain import ThriftCache, ThriftEmbeddings
+from tests.contracts.doors import _LOOP
 
 pytestmark = pytest.mark.loopback
 SMALL = "text-embedding-3-small"
@@ -51,6 +54,50 @@ def test_only_metered(thrift, inner, provider):
     embeddings.embed_query("a")
     embeddings.embed_query("a")
     assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_was_sent_and_not_answered_is_not_free_and_what_was_refused_is(thrift, inner, provider, is_async):
+    embeddings = ThriftEmbeddings(thrift, inner)
+    texts = ["one text", "another text"]
+
+    def ask() -> None:
+        if is_async:
+            _LOOP.run(embeddings.aembed_documents(texts))
+        else:
+            embeddings.embed_documents(texts)
+
+    for status in (429, 504):  # refused, and a gateway that waited no longer
+        provider.fail_next(status=status)
+        with pytest.raises(Exception, match=str(status)):
+            ask()
+    ask()
+    thrift.flush()
+    refused, unanswered, answered = thrift.ledger.calls(order="oldest")
+    assert (refused.input_tokens, refused.cost_nano_usd, refused.estimated) == (0, 0, False)
+    assert (unanswered.input_tokens, unanswered.cost_nano_usd) == (answered.input_tokens, answered.cost_nano_usd)
+    assert (unanswered.output_tokens, unanswered.estimated, bool(unanswered.error)) == (0, True, True)
+
+
+async def test_embeddings_that_nobody_waits_for_any_more_are_not_free(thrift):
+    asked = asyncio.Event()
+
+    class Silent(DeterministicFakeEmbedding):
+        model: str = SMALL
+
+        async def aembed_query(self, text: str) -> list[float]:
+            asked.set()
+            await asyncio.Event().wait()
+            return []
+
+    asking = asyncio.create_task(ThriftEmbeddings(thrift, Silent(size=4)).aembed_query("one text"))
+    await asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    (row,) = thrift.ledger.calls()
+    assert (row.error, row.input_tokens, row.estimated) == ("CancelledError", 2, True)
+    assert row.cost_usd > 0
 
 
 def test_a_failure_is_recorded_and_raised(thrift, inner, provider):

@@ -168,8 +168,18 @@ async def test_completion_models_asynchronously(thrift, handler):
     assert [row.cache for row in rows(thrift)] == [None, "exact"]
 
 
-async def test_two_that_are_open_on_one_database_record_a_call_once(client, provider, tmp_path: Path):
-    with Thrift(tmp_path / "l.db") as one, Thrift(f"sqlite:///{tmp_path}/l.db") as two:
+def _two(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Thrift, Thrift]:
+    """Two that are open on one database, which is written in two ways."""
+    if where == "file":
+        return Thrift(tmp_path / "l.db"), Thrift(f"sqlite:///{tmp_path}/l.db")
+    url = request.getfixturevalue("postgresql_url")
+    return Thrift(url), Thrift(url.replace("postgresql://", "postgresql+psycopg://") + "&application_name=two")
+
+
+@pytest.mark.parametrize("where", ["file", "postgresql"])
+async def test_two_that_are_open_on_one_database_record_a_call_once(client, provider, request, tmp_path: Path, where: str):
+    one, two = _two(where, request, tmp_path)
+    with one, two:
         model, config = client(cache=ThriftCache(two)), {"callbacks": [ThriftCallbackHandler(one), ThriftCallbackHandler(two)]}
         for _ in range(2):
             assert model.invoke("same", config=config).content == (await model.ainvoke("same", config=config)).content
@@ -178,9 +188,11 @@ async def test_two_that_are_open_on_one_database_record_a_call_once(client, prov
         for _ in range(2):
             router.invoke("routed", config={"callbacks": [ThriftCallbackHandler(two)]})
         assert list(thrifty(client(), two).stream("streamed", config={"callbacks": [ThriftCallbackHandler(one)]}))
+        assert [piece async for piece in thrifty(client(), two).astream("later", config={"callbacks": [ThriftCallbackHandler(one)]})]
         one.flush(), two.flush()
         total = one.report().total
-        assert (total["requests"], total["attempts"], total["cache_hits"]) == (7, 7, 4)
+        assert (total["requests"], total["attempts"], total["cache_hits"]) == (8, 8, 4)
+        assert (total["input_tokens"], total["output_tokens"]) == billed(provider)
 
 
 def test_a_cache_and_a_handler_of_one_database_share_a_completion(provider, tmp_path: Path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -171,3 +173,65 @@ def test_an_attempt_that_timed_out_is_billed_before_its_retry(thrift, client, pr
     first, second = rows(thrift)
     assert (first.output_tokens, second.output_tokens, second.attempt_reason) == (50, 50, "retry")
     assert first.call_id == second.call_id
+
+
+@pytest.mark.parametrize("how", ["handler", "thrifty"])
+def test_what_a_client_sent_again_by_itself_is_billed_as_often(thrift, client, provider, how):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    model = client(max_tokens=50, timeout=IMPATIENT, max_retries=1)
+    config: dict[str, Any] = {}
+    if how == "handler":
+        config["callbacks"] = [ThriftCallbackHandler(thrift, enforce=True)]
+    else:
+        model = thrifty(model, thrift, cache=False)
+    with silent(provider), pytest.raises(Exception, match="timed out"):
+        model.invoke("Hello", config)
+    (row,) = rows(thrift)
+    assert (row.output_tokens, row.estimated, len(provider.requests)) == (100, True, 2)
+    assert thrift.budgets.status()[0]["spent"] == row.cost_usd
+
+
+async def test_of_a_stream_whose_reader_is_cancelled_the_row_says_what_had_come(thrift, client, handler):
+    come = asyncio.Event()
+
+    async def read() -> None:
+        async for chunk in client(max_tokens=50).astream("Tell me a story.", {"callbacks": [handler]}):
+            if chunk.content:
+                come.set()
+                await asyncio.Event().wait()
+
+    reading = asyncio.create_task(read())
+    await come.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    del reading
+    for _ in range(20):
+        await asyncio.sleep(0)
+    (row,) = rows(thrift)
+    assert (row.error, row.estimated, 0 < row.output_tokens < 20) == ("abandoned", True, True)
+    assert handler._runs == {}
+
+
+@pytest.mark.parametrize("how", ["handler", "enforcing handler", "thrifty"])
+def test_an_event_stream_that_is_left_is_a_row_and_holds_nothing(thrift, client, how):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    model, config = client(max_tokens=50), dict[str, Any]()
+    if how == "thrifty":
+        model = thrifty(model, thrift, cache=False)
+    else:
+        config["callbacks"] = [ThriftCallbackHandler(thrift, enforce=how != "handler")]
+
+    def leave() -> None:
+        events = iter(model.stream_events("Tell me a story.", config, version="v3"))
+        assert [next(events) for _ in range(4)]
+
+    leave()
+    gc.collect()
+    until = time.monotonic() + 60
+    while not rows(thrift) or thrift.budgets.holds():  # in a thread
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    (row,) = rows(thrift)
+    assert (row.error, row.estimated, row.output_tokens < 20) == ("abandoned", True, True)
+    assert thrift.budgets.status()[0]["spent"] >= (0 if how == "handler" else row.cost_usd)

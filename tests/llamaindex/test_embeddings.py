@@ -88,6 +88,25 @@ def test_a_failure_is_a_row(thrift, provider, inner):
     assert [row.error for row in rows(thrift)] == [raised.type.__name__]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_what_was_sent_and_not_answered_is_not_free_and_what_was_refused_is(thrift, provider, handler, inner, is_wrapped, is_async):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    embedding = inner(embed_batch_size=10, reuse_client=False)
+    embedding = ThriftEmbedding(thrift, embedding) if is_wrapped else embedding
+    ask = (lambda: run(embedding.aget_text_embedding_batch(TEXTS))) if is_async else (lambda: embedding.get_text_embedding_batch(TEXTS))
+    for status in (429, 504):  # refused, and a gateway that waited no longer
+        provider.fail_next(status=status)
+        with pytest.raises(Exception, match=str(status)):
+            ask()
+    ask()
+    refused, unanswered, answered = rows(thrift)
+    assert (refused.input_tokens, refused.cost_nano_usd, refused.estimated) == (0, 0, False)
+    assert (unanswered.input_tokens, unanswered.cost_nano_usd) == (answered.input_tokens, answered.cost_nano_usd)
+    assert (unanswered.output_tokens, unanswered.estimated, bool(unanswered.error)) == (0, True, True)
+    assert thrift.budgets.status()[0]["spent"] == (unanswered.cost_usd + answered.cost_usd if is_wrapped else 0)
+
+
 def test_an_index_and_a_pipeline_use_it(thrift, provider, inner):
     embedding = ThriftEmbedding(thrift, inner())
     documents = [Document(text="Orders ship free of charge."), Document(text="Refunds take a week.")]

@@ -19,7 +19,7 @@ from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import instrument_tags
 
 from llmthrift_core import Thrift, attribute
-from llmthrift_llamaindex import ThriftEventHandler, thrifty
+from llmthrift_llamaindex import RouterLLM, ThriftEventHandler, thrifty
 from llmthrift_llamaindex import handler as handler_module
 from tests.llamaindex.conftest import billed, counted, rows, run
 
@@ -269,3 +269,17 @@ def test_a_failing_embedding_is_a_row(thrift, handler):
     with pytest.raises(RuntimeError):
         Failing(embed_dim=2).get_text_embedding_batch(["one"])
     assert [(row.error, row.request_type) for row in rows(thrift)] == [("RuntimeError", "embedding")]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("how", NESTED)
+@pytest.mark.parametrize("where", ["file", "postgresql"])
+def test_two_that_are_open_on_one_database_record_a_call_once(openai, provider, request, tmp_path, how: str, where: str):
+    url = str(tmp_path / "l.db") if where == "file" else request.getfixturevalue("postgresql_url")
+    other = f"sqlite:///{url}" if where == "file" else url.replace("postgresql://", "postgres://")
+    with Thrift(url) as one, Thrift(other) as two, ThriftEventHandler(one), ThriftEventHandler(two):
+        for llm in (openai(), thrifty(openai(), two, cache=False), RouterLLM(one, models={"only": thrifty(openai(), two, cache=False)})):
+            assert NESTED[how](llm)
+        two.flush()
+        assert len(rows(one)) == len(provider.requests) == 3
+        assert counted(one) == billed(provider)

@@ -207,6 +207,19 @@ def test_pieces_make_the_answer_also_where_an_integration_lags_behind():
     assert Pieces().together() is None
 
 
+def test_pieces_that_are_each_added_as_a_block_make_the_answer_once():
+    pieces, blocks = Pieces(), []
+    for delta in ("", "It ", "is ", "fine.", ""):
+        blocks.append(TextBlock(text="".join(block.text for block in blocks[-1:]) + delta))
+        pieces.add(ChatResponse(message=ChatMessage(role="assistant", blocks=list(blocks)), delta=delta))
+    assert pieces.together().message.content == "It is fine."
+
+    pieces = Pieces()
+    parts = [TextBlock(text="First."), TextBlock(text="Second.")]
+    pieces.add(ChatResponse(message=ChatMessage(role="assistant", blocks=parts), delta="First.Second."))
+    assert pieces.together().message.blocks == parts
+
+
 # --- what a model is known by ---
 
 

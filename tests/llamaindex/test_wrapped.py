@@ -161,7 +161,7 @@ def test_what_decides_the_answer_is_in_the_key_and_nothing_else(thrift, provider
 
 
 @pytest.mark.loopback
-def test_pictures_are_keyed_by_their_bytes_and_not_by_their_paths(thrift, provider, openai, tmp_path):
+def test_pictures_are_keyed_by_their_bytes_or_addresses_and_not_by_their_paths(thrift, provider, openai, tmp_path):
     llm = thrifty(openai(), thrift)
     picture = b"\x89PNG\r\n\x1a\n" + b"0" * 64
 
@@ -177,6 +177,9 @@ def test_pictures_are_keyed_by_their_bytes_and_not_by_their_paths(thrift, provid
     for _ in range(2):
         ask(ImageBlock(path=tmp_path / "a.png", image_mimetype="image/png"))
     assert len(provider.requests) == 4
+    for name in ("1", "1", "2"):
+        ask(ImageBlock(url=f"https://example.org/{name}.png"))
+    assert len(provider.requests) == 6
 
 
 @pytest.mark.loopback

@@ -13,9 +13,10 @@ import httpx
 import openai
 import pytest
 import requests
+import tenacity
 
 from llmthrift_core import BudgetExceededError
-from llmthrift_core.budgets.unanswered import may_be_billed
+from llmthrift_core.budgets.unanswered import may_be_billed, times_sent
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
 
@@ -117,3 +118,28 @@ def test_a_circle_of_causes_ends() -> None:
     first, second = ValueError(), RuntimeError()
     first.__cause__, second.__cause__ = second, first
     assert not may_be_billed(first)
+
+
+def test_a_request_was_sent_as_often_as_its_client_says() -> None:
+    again = httpx.Request("POST", "http://127.0.0.1/v1", headers={"x-stainless-retry-count": "2"})
+    assert times_sent(caused(openai.APITimeoutError(again), httpx.ReadTimeout("x"))) == 3
+    assert times_sent(caused(ValueError("model failed"), anthropic.APITimeoutError(again))) == 3
+    assert times_sent(openai.APITimeoutError(REQUEST)) == times_sent(httpx.ReadTimeout("x")) == times_sent(None) == 1
+
+
+def test_a_request_was_sent_as_often_as_tenacity_tried() -> None:
+    tried: list[int] = []
+
+    def ask() -> None:
+        tried.append(1)
+        raise httpx.ReadTimeout("x")
+
+    retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(3), reraise=True)
+    with pytest.raises(httpx.ReadTimeout) as raised:
+        retrying(ask)
+    assert times_sent(raised.value) == len(tried) == 3
+    twice = tenacity.Retrying(stop=tenacity.stop_after_attempt(2))
+    with pytest.raises(tenacity.RetryError) as given_up:
+        twice(lambda: retrying(ask))
+    assert times_sent(given_up.value) == 6
+    assert len(tried) == 9
