@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.measure import table
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.guard import Facts, near_miss
 from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
 
 OUTSIDE: Final = Path(__file__).parents[2] / "shared" / "data" / "question_pairs.csv.gz"
@@ -137,7 +137,9 @@ def _print(name: str, pairs: Sequence[Pair]) -> None:
     found = similarities(pairs, embedder)
     equal = [similarity for pair, both in zip(pairs, found, strict=True) for similarity in both if pair.is_equal]
     near = [similarity for pair, both in zip(pairs, found, strict=True) for similarity in both if not pair.is_equal]
-    rows = [("the guard alone", _share(each > 0 for each in equal), _share(each > 0 for each in near))]
+    passed = [near_miss(pair.one, pair.other) is None for pair in pairs]
+    guard = [_share(passes for passes, pair in zip(passed, pairs, strict=True) if pair.is_equal == wanted) for wanted in (True, False)]
+    rows = [("the guard alone", *guard)]
     rows += [(f"{each:g}", _share(one >= each for one in equal), _share(one >= each for one in near)) for each in THRESHOLDS]
     runs = [verified(pairs, seed, embedder) for seed in range(_RUNS)]
     for_equal = [statistics.mean(hit for pair, hit in zip(pairs, run, strict=True) if pair.is_equal) for run in runs]
