@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.usage import Usage
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.pricing.cost import Priced
     from llmthrift_core.request import Response
+
+_MOST_USD: Final = 1e6  # no call costs that
 
 
 def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None], at_us: int) -> Usage:
@@ -32,8 +34,9 @@ def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None
 def tell(record: CallRecord, usage: Usage, response: Response) -> None:
     """Let the row say what the call took, and what its provider says that it costs."""
     record.set_usage(usage)
-    if response.provider_cost_usd is not None:
-        record.provider_cost_nano_usd = round(response.provider_cost_usd * 1e9)
+    told = response.provider_cost_usd
+    if told is not None and 0 <= told < _MOST_USD:  # which "not a number" is not
+        record.provider_cost_nano_usd = round(told * 1e9)
 
 
 def bill(record: CallRecord, priced: Priced) -> None:

@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from llmthrift_core import at_hand
+from llmthrift_core.attempt import Attempt
 from llmthrift_core.attribution import EXPLORED, Attribution
-from llmthrift_core.billed import bill, taken, tell
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.explained import explain, with_configuration
+from llmthrift_core.explained import with_configuration
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.pricing.served import price_of_answer, who_answered
+from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
-from llmthrift_core.reserving import hold_for_cheaper, needed_for, note_metered
+from llmthrift_core.reserving import hold_for_cheaper, needed_for
 from llmthrift_core.routing.unfailing import decided
-from llmthrift_core.saved import compare_routing, count_as_lost, fill_hit
+from llmthrift_core.saved import count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storing import store_answer
 from llmthrift_core.usage import Usage
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
 
-Record = TypeVar("Record", bound=CallRecord)
-
 
 class Call:
     """A call under way. Made by `Thrift.begin`; ended once by `finish` or `fail`.
@@ -53,15 +49,11 @@ class Call:
         hit: the cached entry that answers, or None.
         answer: what the adapter decoded of the hit: its own objects, made for this call alone.
         semantic_hit: how the hit was found by meaning; None for an exact one.
-        decision: what the routing policy decided, or None.
         waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
-        tier: the tier whose model is to be called; None without routing.
-        confidence: of the routing policy in the answer of the attempt under way, 0 to 1; None where it did not look at it.
     """
 
     __slots__ = (
-        "_attempt", "_flight", "_hold", "_model", "_observed_hit", "_provider", "_reason", "_started", "_started_us", "_thrift", "_turn",
-        "answer", "call_id", "confidence", "decision", "first_token", "hit", "is_open", "request", "semantic_hit", "tier", "waiting",
+        "_attempt", "_flight", "_hold", "_thrift", "_turn", "answer", "call_id", "hit", "is_open", "request", "semantic_hit", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: Thrift, request: Request) -> None:
@@ -72,16 +64,8 @@ class Call:
         self.hit: Entry | None = None
         self.answer: Any = None
         self.semantic_hit: SemanticHit | None = None
-        self.decision: RouteDecision | None = None
         self.waiting: Waiting | Turn | None = None
-        self.tier: str | None = None
-        self.confidence: float | None = None
-        self.first_token: float | None = None
-        self._started_us, self._started = thrift.now_us(), perf_counter()
-        self._attempt = request.attempt
-        self._reason: AttemptReason | None = request.attempt_reason
-        self._model, self._provider = request.model, request.provider
-        self._observed_hit = False
+        self._attempt = Attempt(thrift, request, self.call_id)
         self._flight: Flight | None = None
         self._hold: Hold | None = None
         self._turn: Turn | None = None
@@ -94,7 +78,39 @@ class Call:
     @property
     def model(self) -> str:
         """The model of the attempt under way."""
-        return self._model
+        return self._attempt.model
+
+    @property
+    def tier(self) -> str | None:
+        """The tier whose model is to be called; None without routing."""
+        return self._attempt.tier
+
+    @tier.setter
+    def tier(self, tier: str | None) -> None:
+        self._attempt.tier = tier
+
+    @property
+    def first_token(self) -> float | None:
+        """The moment of the first piece of the stream under way, or None."""
+        return self._attempt.first_token
+
+    @property
+    def decision(self) -> RouteDecision | None:
+        """What the routing policy decided, or None."""
+        return self._attempt.decision
+
+    @decision.setter
+    def decision(self, decision: RouteDecision | None) -> None:
+        self._attempt.decision = decision
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the routing policy in the answer of the attempt under way, 0 to 1; None where it did not look at it."""
+        return self._attempt.confidence
+
+    @confidence.setter
+    def confidence(self, confidence: float | None) -> None:
+        self._attempt.confidence = confidence
 
     @property
     def attribution(self) -> Attribution:
@@ -104,18 +120,17 @@ class Call:
     @property
     def scope(self) -> Scope:
         """Who spends, for budgets."""
-        return Scope(self.request.attribution, self._model, self.request.trace_id)
+        return self._attempt.scope
 
     @property
     def request_id(self) -> str:
         """Of the row of the attempt under way."""
-        base = self.request.request_id or self.call_id
-        return base if self._attempt == self.request.attempt else f"{base}:{self._attempt}"
+        return self._attempt.request_id
 
     @property
     def attempts(self) -> int:
         """The number of the attempt under way; the first is 1."""
-        return self._attempt
+        return self._attempt.number
 
     # --- before the model ---
 
@@ -180,7 +195,7 @@ class Call:
                 use.semantic.cache.discard(self.semantic_hit)
             return None
         if is_observing():
-            self._observed_hit = True
+            self._attempt.would_have_hit = True
             return None
         self.hit = entry
         return entry
@@ -190,9 +205,14 @@ class Call:
         if route is None:
             return
         self.decision = decided(route.policy, route.request, route.tiers, self._thrift.note_failure)
-        self.tier = route.baseline if is_observing() else self.decision.tier
-        self._model, self._provider = route.models[self.tier]
+        self._ask(route.baseline if is_observing() else self.decision.tier)
         self.request.attribution = with_configuration(self.request.attribution, route)
+
+    def _ask(self, tier: str) -> None:
+        route, now = self.request.route, self._attempt
+        assert route is not None  # noqa: S101 - tiers are of a route
+        now.tier = tier
+        now.model, now.provider = route.models[tier]
 
     def reserve(self, *, waits: Waits = "here") -> None:
         """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
@@ -200,7 +220,8 @@ class Call:
         Raises:
             BudgetExceededError: a budget refuses it.
         """
-        self._hold = self._hold_for(self.tier, self._model, self._provider, may_downgrade=True, waits=waits)
+        now = self._attempt
+        self._hold = self._hold_for(now.tier, now.model, now.provider, may_downgrade=True, waits=waits)
 
     def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
         if self.request.outgoing is None or is_observing():
@@ -220,18 +241,17 @@ class Call:
         found = hold_for_cheaper(self._thrift, self.request, self.tier)
         if found is None:
             return None
-        dear, (self.tier, hold) = self.tier, found
-        self._model, self._provider = self.request.route.models[self.tier]  # type: ignore[union-attr]
+        dear, (cheaper, hold) = self.tier, found
+        self._ask(cheaper)
         if self.decision is not None:
-            self.decision = self.decision.instead(self.tier, f"budget {refused.budget!r} has no room for {dear}")
+            self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {dear}")
         return hold
 
     # --- while the model works ---
 
     def mark_first_token(self) -> None:
         """The first piece of a stream has arrived."""
-        if self.first_token is None:
-            self.first_token = perf_counter()
+        self._attempt.mark_first_token()
 
     def attempt(
         self,
@@ -258,11 +278,7 @@ class Call:
         following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False, waits=waits)
         self._record_ended(error, rejected, is_followed=True)
         self._hold = following
-        self.tier, self._model, self._provider = tier, model, provider
-        self._attempt += 1
-        self._reason = reason
-        self._started_us, self._started = self._thrift.now_us(), perf_counter()
-        self.first_token = self.confidence = None
+        self._attempt = self._attempt.follow(tier, model, provider, reason)
         if rejected is None:
             self.reserve(waits=waits)
 
@@ -322,10 +338,8 @@ class Call:
         self.is_open = False
         record = None
         try:
-            record, usage = self._taken(response)
-            note_metered(self._thrift, self.scope, self.request, record)
-            self._thrift.ledger.append(record)  # first: whatever happens to the rest, the call is told
-            self._capture(record, response)
+            record, usage = self._attempt.answered_row(response, may_wait=self._is_only_recorded())
+            self._attempt.append(record, response)  # first: whatever happens to the rest, the call is told
             is_whole = self._hold is None or not self._hold.cut_short(usage)
             if self._hold is not None:
                 self._hold.learn(usage)
@@ -351,14 +365,13 @@ class Call:
     def _record_hit(self, entry: Entry) -> None:
         if (route := self.request.route) is not None:
             self.request.attribution = with_configuration(self.request.attribution, route)  # of the decision it once was
-        record = self._blank(entry.model, entry.provider, LateRecord)
+        record = self._attempt.row(entry.model, entry.provider, LateRecord)
         record.cache = self.hit_kind
         record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
         # What waits for the writer holds neither the call nor the answer, and of the prompt the excerpt of its question at most.
         baseline = None if route is None else route.models[route.baseline]
         record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
-        self._thrift.ledger.append(record)
-        self._capture(record, None)
+        self._attempt.append(record)
 
     def fail(self, error: BaseException, response: Response | None = None, *, was_sent: bool | None = None) -> None:
         """The call ended without a whole answer: settle what may have been billed, record, let waiting requests go on.
@@ -387,109 +400,55 @@ class Call:
 
     def store(self, use: CacheUse, response: Response, usage: Usage) -> None:
         """Store an answer. An answer that cannot be encoded is counted and not stored."""
-        served = who_answered(self._thrift.prices, response.model, response.provider, (self._model, self._provider))
+        asked = self._attempt.model, self._attempt.provider
+        served = who_answered(self._thrift.prices, response.model, response.provider, asked)
         store_answer(self._thrift.cache, use, response, usage, *served, self.request.attribution)
 
-    # --- rows ---
-
-    def _taken(self, response: Response, *, may_wait: bool = True) -> tuple[CallRecord, Usage]:
-        """The row and the usage of an answer; filled in by the ledger's writer, where only the row needs them and it is to wait."""
-        request, served = self.request, (response.model or self._model, response.provider or self._provider)
-        models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
-        used = partial(taken, response, self._thrift.prices, (self._model, self._provider), self._started_us)
-        is_only_recorded = may_wait and self._hold is None and (request.cache is None or request.cache.mode == "off")
-        if is_only_recorded and not at_hand.is_at_hand(self._thrift.prices, models, response):
-            (late := self._attempted(*served, LateRecord)).fill = lambda record: self._record(used(), response, record)
-            return late, Usage(estimated=True)
-        usage = used()
-        return self._record(usage, response), usage
-
-    def _record(self, usage: Usage, response: Response, record: CallRecord | None = None) -> CallRecord:
-        thrift, asked = self._thrift, (self._model, self._provider)
-        model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
-        priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self._started_us)
-        record = record or self._attempted(model, provider)
-        record.provider = provider  # a row that waited was begun before the price lists were read
-        tell(record, usage, response)
-        if priced is None:
-            thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self._started_us))
-            return record
-        bill(record, priced)
-        if self._observed_hit:
-            record.observed_cache_nano_usd = priced.nano_usd
-        if (route := self.request.route) is not None:
-            # A hit in observe mode would have been answered before anything was routed.
-            compare_routing(record, thrift.prices, usage, route, None if self._observed_hit else self.decision)
-        return record
+    # --- the end of an attempt ---
 
     def _record_ended(
         self, error: BaseException | None, response: Response | None, *, is_followed: bool = False, was_sent: bool | None = None
     ) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
-        is_rejected = is_followed and response is not None
+        now, is_rejected = self._attempt, is_followed and response is not None
         is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
         if is_unseen := is_unanswered and response is None:
-            needed = needed_for(self._thrift, self.request, self.tier, self._model, self._provider)
+            needed = needed_for(self._thrift, self.request, now.tier, now.model, now.provider)
             used = partial(may_have_taken, self._thrift, self._hold, needed, times_sent(error))
             response = Response(estimate=used, reads_ledger=self._hold is None)
         if response is None:
-            record: CallRecord = self._attempted(self._model, self._provider)
+            record: CallRecord = now.explained_row(now.model, now.provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            record, usage = self._taken(response, may_wait=not is_followed and not (is_unseen and self.request.route is not None))
+            may_wait = self._is_only_recorded() and not is_followed and not (is_unseen and self.request.route is not None)
+            record, usage = now.answered_row(response, may_wait=may_wait)
             tokens = usage.input_tokens + usage.output_tokens
             is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
         record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
-        note_metered(self._thrift, self.scope, self.request, record)
-        self._thrift.ledger.append(record)
-        self._capture(record, response)
+        now.append(record, response)
         self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
-    def _attempted(self, model: str, provider: str | None, kind: type[Record] = CallRecord) -> Record:  # type: ignore[assignment]
-        record = self._blank(model, provider, kind)
-        if (route := self.request.route) is not None:
-            explain(record, route, self.tier, None if self._observed_hit else self.decision, self.confidence)
-        return record
-
-    def _blank(self, model: str, provider: str | None, kind: type[Record]) -> Record:
-        request = self.request
-        record = kind(
-            request_id=self.request_id,
-            call_id=self.call_id,
-            at_us=self._started_us,
-            model=model or "unknown",
-            provider=provider,
-            attribution=request.attribution,
-        )
-        record.attempt, record.attempt_reason = self._attempt, self._reason
-        record.stream = request.stream or self.first_token is not None
-        record.latency_us = int((perf_counter() - self._started) * 1e6)
-        if self.first_token is not None:
-            record.first_token_us = int((self.first_token - self._started) * 1e6)
-        request.describe(record)
-        return record
-
-    def _capture(self, record: CallRecord, response: Response | None) -> None:
-        if (prompt := self.request.prompt) is not None and prompt.text is not None:
-            answer = response.text() if response is not None and response.text is not None else None
-            self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
+    def _is_only_recorded(self) -> bool:
+        """Whether nothing but the row of the attempt needs to know what it took: no hold and no cache."""
+        use = self.request.cache
+        return self._hold is None and (use is None or use.mode == "off")
 
     def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
         """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
         self._thrift.note_failure("call", failure)
         try:
             if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
-                self._thrift.ledger.append(self._blank(self._model, self._provider, CallRecord))
-            self._settle(None, 0)
+                self._thrift.ledger.append(self._attempt.row(self._attempt.model, self._attempt.provider))
+            self._settle(None, 0, is_unanswered=True)
         except Exception as second:
             self._thrift.note_failure("budgets", second)
 
     def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
+        if self._hold is not None:
+            self._hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
+            self._hold = None
 
     def _leave_flight(self) -> None:
         if self._turn is not None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.insight.report import Report
     from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
@@ -185,9 +184,9 @@ class Thrift:
     @cached_property
     def cache(self) -> ExactCache:
         """The exact cache."""
-        from llmthrift_core.cache.exact import ExactCache
+        from llmthrift_core.cache.opening import open_cache
 
-        return ExactCache(self._entries(), clock=self._clock, memory_entries=self._cache_memory_entries)
+        return open_cache(lambda: self.database, self.valkey, clock=self._clock, memory_entries=self._cache_memory_entries)
 
     @cached_property
     def budgets(self) -> Budgets:
@@ -218,15 +217,6 @@ class Thrift:
         from llmthrift_core.versions import Configurations
 
         return Configurations(self)
-
-    def _entries(self) -> EntryStore:
-        if self.valkey is not None:
-            from llmthrift_core.cache.valkey_store import ValkeyEntries
-
-            return ValkeyEntries(self.valkey)
-        from llmthrift_core.cache.sql_store import SqlEntries
-
-        return SqlEntries(self.database)
 
     def _store_clock(self, valkey: ValkeyServer | None) -> Callable[[], float]:
         """The clock that was given, else that of the server or the database."""

@@ -30,6 +30,10 @@ _NOTHING_BILLED = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 _TEXT_OR_NONE = (str, type(None))
 
 
+class Mark(dict[str, Any]):
+    """What is said of a hit. A kind of its own: what a model puts under the same name is none."""
+
+
 class CodecError(ValueError):
     """Bytes that are not a stored answer, or an answer that cannot be stored."""
 
@@ -82,15 +86,15 @@ def mark(generations: Sequence[Generation], signs: dict[str, Any]) -> None:
     """
     for generation in generations:
         if isinstance(generation, ChatGeneration):
-            generation.message.response_metadata[_MARK] = signs.copy()
+            generation.message.response_metadata[_MARK] = Mark(signs)
             assert generation.generation_info is not None  # noqa: S101 - `decode` gives every chat answer one
-            generation.generation_info[_MARK] = signs.copy()
+            generation.generation_info[_MARK] = Mark(signs)
 
 
 def mark_of(generation: Generation) -> Mapping[str, Any] | None:
     """The mark that `mark` left, or None for an answer that did not come from the cache."""
     info = generation.generation_info
-    if info and isinstance(mark := info.get(_MARK), dict):
+    if info and isinstance(mark := info.get(_MARK), Mark):
         return mark
     return None
 

@@ -13,7 +13,7 @@ from llmthrift_core.usage.chunks import UsageOfChunks
 def take_report(chunks: UsageOfChunks, chunk: Any) -> None:
     """Keep the usage that a chunk reports: of a generation, or of a message."""
     message = getattr(chunk, "message", chunk)
-    if isinstance(message, AIMessageChunk) and message.usage_metadata:
+    if isinstance(message, AIMessageChunk) and isinstance(message.usage_metadata, dict) and message.usage_metadata:
         chunks.add(message.usage_metadata)
 
 

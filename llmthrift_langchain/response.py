@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import ChatGeneration, Generation
 
@@ -15,7 +15,7 @@ from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
 from llmthrift_langchain.open_runs import OpenRun
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
+from llmthrift_langchain.usage import Served, answer_text, served_by_generations
 
 
 def response_of_result(
@@ -58,12 +58,17 @@ def response_of_message(
         chunks: what the chunks reported that the message was made of.
         is_broken: the stream ended early.
     """
-    served = served_by_message(message, chunks)
     generations = [ChatGeneration(message=message)]
+    served = served_by_generations(generations, None, chunks)
     response = _response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
-    if storable and (message.content or message.tool_calls):
+    if storable and (message.content or tool_calls_of(message)):
         response.payload = lambda: encode(generations)
     return response
+
+
+def tool_calls_of(message: BaseMessage) -> Sequence[Any]:
+    """The tools that a model asks for. A model may answer with a message of another kind, which has none."""
+    return getattr(message, "tool_calls", None) or ()
 
 
 def merge(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk | None:

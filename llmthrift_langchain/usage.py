@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
+from llmthrift_core.errors import place_of
 from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.searches import grounding_searches, searches_in
+
+logger = logging.getLogger("llmthrift")
 
 # Clients that read the usage of a whole answer and of a stream, and keep of a stream's less than decides the price: Mistral's cache reads.
 _LESS_OF_STREAMS = frozenset({"mistralai"})
@@ -37,7 +41,7 @@ class Served:
     provider_cost_usd: float | None = None
 
 
-def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
+def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
     """Read a chat message: LangChain's usage, completed by whatever of the provider's own answer the client has kept beside it.
 
     Args:
@@ -61,9 +65,20 @@ def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -
 def served_by_generations(
     generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None = None
 ) -> Served:
-    """Read the generations of one prompt. Candidates of one prompt share one usage, so only the first is read."""
+    """Read the generations of one prompt. Candidates of one prompt share one usage, so only the first is read.
+
+    Never raises: of an answer that is not as LangChain says, nothing is known but its text.
+    """
+    try:
+        return _served(generations, llm_output, chunks)
+    except Exception as error:
+        logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
+        return Served()
+
+
+def _served(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None) -> Served:
     if generations and isinstance(first := generations[0], ChatGeneration) and isinstance(first.message, AIMessage):
-        served = served_by_message(first.message, chunks)
+        served = _served_by_message(first.message, chunks)
     else:
         served = Served()
     if llm_output:
@@ -95,7 +110,8 @@ def answer_text(generations: Sequence[Generation]) -> str:
 
 
 def _counted(message: AIMessage, chunks: UsageOfChunks | None) -> Usage | None:
-    counted: Mapping[str, Any] | None = message.usage_metadata
+    told: object = message.usage_metadata
+    counted = told if isinstance(told, Mapping) else None
     # Only if these are the very chunks that LangChain added up: a client may keep some of them from its callbacks.
     if (
         chunks is not None

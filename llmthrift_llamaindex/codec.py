@@ -101,9 +101,15 @@ def decode(payload: bytes, *, is_chat: bool) -> ChatResponse | CompletionRespons
         raise CodecError(f"undecodable answer: {type(error).__name__}") from None
 
 
+class Mark(dict[str, Any]):
+    """What is said of an answer. A kind of its own: what a model puts under the same name is none."""
+
+
 def mark(response: ChatResponse | CompletionResponse, signs: Mapping[str, Any]) -> None:
     """Say what llmthrift knows of an answer, in `additional_kwargs["llmthrift"]`; of a hit in `raw["llmthrift"]` too."""
-    about = response.additional_kwargs.setdefault(MARK, {})
+    about = response.additional_kwargs.get(MARK)
+    if not isinstance(about, Mark):
+        response.additional_kwargs[MARK] = about = Mark()
     about.update(signs)
     if "cache" in about:
         response.raw = {"model": about.get("model"), "usage": _NOTHING_BILLED.copy(), MARK: dict(about)}
@@ -113,7 +119,7 @@ def mark_of(response: Any) -> Mapping[str, Any]:
     """What `mark` left; empty where it left nothing."""
     more = getattr(response, "additional_kwargs", None)
     found = more.get(MARK) if isinstance(more, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mark) else {}
 
 
 def _encode_block(block: Any) -> dict[str, Any]:

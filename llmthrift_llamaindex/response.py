@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
+from llmthrift_core.errors import place_of
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -14,6 +16,8 @@ from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
+
+logger = logging.getLogger("llmthrift")
 
 Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
@@ -47,6 +51,14 @@ class Pieces:
         self._last = piece
         if delta := piece.delta:
             self._deltas.append(delta)
+        try:
+            self._read(piece)
+        except Exception as error:  # it is given on all the same, and counted
+            logger.error("the usage of a piece of a stream cannot be read: %s", place_of(error))
+        if self._keeps_raw:
+            self.raws.append(piece.raw)
+
+    def _read(self, piece: Answer) -> None:
         if (block := usage_block(piece)) is not None:
             self._billed = piece
             if block != self._block:  # some integrations repeat it with every piece
@@ -54,8 +66,6 @@ class Pieces:
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
-        if self._keeps_raw:
-            self.raws.append(piece.raw)
 
     @property
     def have_come(self) -> bool:

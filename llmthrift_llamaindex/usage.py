@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from llmthrift_core.errors import place_of
 from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.searches import grounding_searches, searches_in
+
+logger = logging.getLogger("llmthrift")
 
 # Where the provider's response, or a chunk of it, has its usage block.
 _PLACES: Final[tuple[tuple[str, ...], ...]] = (
@@ -58,6 +62,16 @@ def served_by(
         tier: the service tier that a chunk of a stream told.
         grounding: what a chunk of a stream told of Google's searches.
     """
+    try:
+        return _served_by(response, provider, model, chunks, grounding, tier)
+    except Exception as error:
+        logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
+        return Served()
+
+
+def _served_by(
+    response: Any, provider: str | None, model: str | None, chunks: UsageOfChunks | None, grounding: Any, tier: str | None
+) -> Served:
     raw = response.raw
     block: Mapping[str, Any] | None = None if chunks is None else chunks.together()
     if block is None:
@@ -136,4 +150,9 @@ def _model(raw: Any) -> str | None:
 def _field(value: Any, name: str) -> Any:
     if value is None:
         return None
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    if isinstance(value, Mapping):
+        return value.get(name)
+    try:
+        return getattr(value, name, None)
+    except Exception:  # a property of somebody's class
+        return None

@@ -82,6 +82,8 @@ class Asked:
         expected = self.expected
         if expected is None:
             return ""
+        if not expected.output_tokens and expected.is_limited:  # texts to embed
+            return f"the request is for {self.input_tokens:,} input tokens; send fewer, or give the budget a larger limit"
         size = f"the request is for {self.input_tokens:,} input tokens and an answer of up to {expected.output_tokens:,}{expected.remark}"
         if expected.is_limited:
             return f"{size}, as its max_tokens allows; ask for fewer, or give the budget clamp_output=True or a larger limit"
@@ -149,6 +151,7 @@ class Expectations:
             is_plain=outgoing.is_plain,
             remark=remark,
             likely_tokens=outgoing.likely_tokens,
+            makes=outgoing.makes,
         )
 
     def usual(self, asked: Asked) -> Asked | None:
@@ -179,8 +182,8 @@ class Expectations:
             input_audio_tokens=expected.audio_tokens,
             web_searches=expected.searches,
         )
-        priced = self._prices.price(usage, expected.model, expected.provider, self._now_us())
-        return None if priced is None else Amounts(priced.nano_usd, usage.input_tokens + usage.output_tokens, 1)
+        nano_usd = self._price(usage, expected)
+        return None if nano_usd is None else Amounts(nano_usd, usage.input_tokens + usage.output_tokens, 1)
 
     def affordable(self, expected: Expected, most: int, nano_usd: int) -> int:
         """The longest output of up to `most` tokens that costs no more than `nano_usd`: prices only rise with the tokens."""
@@ -196,8 +199,17 @@ class Expectations:
 
     def price_of_output(self, expected: Expected, tokens: int) -> int:
         """Nano-USD; 0 where the price is not known."""
-        priced = self._prices.price(Usage(output_tokens=tokens), expected.model, expected.provider, self._now_us())
-        return 0 if priced is None else priced.nano_usd
+        return self._price(Usage(output_tokens=tokens), expected) or 0
+
+    def _price(self, usage: Usage, expected: Expected) -> int | None:
+        """Nano-USD, of the dearest that an answer may be: text, pictures or sound. None if no price is known."""
+        kinds, made = [usage], usage.output_tokens
+        if "image" in expected.makes:
+            kinds.append(replace(usage, output_image_tokens=made))
+        if "audio" in expected.makes:
+            kinds.append(replace(usage, output_audio_tokens=made))
+        priced = [self._prices.price(kind, expected.model, expected.provider, self._now_us()) for kind in kinds]
+        return max((price.nano_usd for price in priced if price is not None), default=None)
 
     def _limit(self, model: str, provider: str | None, name: Literal["max_output_tokens", "context_tokens"]) -> int | None:
         try:

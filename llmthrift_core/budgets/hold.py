@@ -32,6 +32,7 @@ class Expected:
         is_limited: the model was told to answer within output_tokens.
         is_guess: nobody knows how long such answers are: the longest one of the model is assumed.
         is_plain: nothing but text was sent, so that the provider's count says how far ours is off.
+        makes: what an answer may be besides text.
         remark: what a refusal adds: what could not be bounded, and the remedy.
     """
 
@@ -49,6 +50,7 @@ class Expected:
     is_plain: bool = True
     remark: str = ""
     likely_tokens: int = 0
+    makes: tuple[str, ...] = ()
 
     @property
     def usage(self) -> Usage:

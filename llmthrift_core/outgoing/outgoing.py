@@ -52,6 +52,7 @@ class Outgoing:
         choices: answers that are asked for; each may be as long as the longest.
         unbounded: what has no bound, each with the remedy. A reservation takes the model's context window then.
         is_plain: nothing but text, tools and schemas was sent: the provider's count says how far ours is off.
+        makes: what an answer may be besides text: "image", "audio".
     """
 
     text_tokens: int
@@ -62,6 +63,7 @@ class Outgoing:
     choices: int = 1
     unbounded: tuple[str, ...] = ()
     is_plain: bool = True
+    makes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.most_text_tokens < self.text_tokens:
@@ -130,6 +132,7 @@ def outgoing_of(asked: Iterable[Sent] | str, model: str, *parameters: Mapping[st
         choices=given.choices,
         unbounded=tuple(unbounded),
         is_plain=counted.is_plain and not (counted.media or searches or unbounded or given.has_own_tools),
+        makes=given.makes(model),
     )
 
 

@@ -35,6 +35,7 @@ _READ: Final = (
 _TOOLS: Final = ("tools", "functions", "built_in_tools", "built_in_tool")
 _DECLARATIONS: Final = ("function_declarations", "functionDeclarations")
 _CHOICES: Final = ("n", "best_of", "candidate_count", "candidateCount", "num_return_sequences")
+_MODALITIES: Final = ("modalities", "response_modalities", "responseModalities")
 # The history that the provider keeps: nothing here says how long it is.
 _KEPT: Final = ("previous_response_id", "conversation", "cached_content")
 _REMEDIES: Final = {
@@ -114,6 +115,12 @@ class Parameters:
         if any(map(bool, self._all("web_search_options"))) or "search-preview" in model or "search-api" in model:
             total = max(total, 1)  # OpenAI's search models search once for a request
         return total
+
+    def makes(self, model: str) -> tuple[str, ...]:
+        """What an answer may be besides text, which is billed at prices of its own: "image", "audio"."""
+        asked = [value for name in _MODALITIES for value in self._all(name)]
+        named = " ".join(str(kind) for value in asked for kind in (value if isinstance(value, list | tuple) else [value])).lower()
+        return tuple(kind for kind in ("image", "audio") if kind in named or (kind == "image" and "image" in model.lower()))
 
     @property
     def kept_by_provider(self) -> list[str]:

@@ -120,6 +120,7 @@ class PostgreSQLBackend:
         teach_psycopg()
         self.driver_errors: tuple[type[Exception], ...] = (psycopg.Error, UnicodeError, OverflowError, OSError)
         self._reported_errors: tuple[type[Exception], ...] = (SQLAlchemyError, psycopg.Error)
+        self._connect_errors: tuple[type[Exception], ...] = (*self._reported_errors, OSError)
         self._disconnects: Final = (psycopg.OperationalError, psycopg.InterfaceError)
         self._name = str(location)
         self._closed = False
@@ -276,7 +277,7 @@ class PostgreSQLBackend:
         for last in (False, True):
             try:
                 borrowed = self._hot.raw_connection()
-            except (*self._reported_errors, OSError) as error:
+            except self._connect_errors as error:
                 raise self.failure(error, doing) from None
             cursor = borrowed.cursor()
             try:

@@ -15,6 +15,7 @@ from llmthrift_core.usage.usage import Usage
 _SENT: Final = ("prompt_tokens", "input_tokens", "inputTokens", "promptTokenCount", "prompt_token_count")
 _MADE: Final = ("completion_tokens", "output_tokens", "outputTokens", "candidatesTokenCount", "candidates_token_count")
 _TOTAL: Final = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count")
+_ENDLESS: Final = float("inf")
 
 _Leaf = tuple[str, ...]
 
@@ -109,7 +110,8 @@ def _leaves(block: Mapping[str, Any], above: _Leaf = ()) -> Iterator[tuple[_Leaf
 
 def _first(leaves: Mapping[_Leaf, Any], names: tuple[str, ...]) -> int | None:
     counts = (leaves.get((name,)) for name in names)
-    return next((int(count) for count in counts if isinstance(count, int | float) and not isinstance(count, bool)), None)
+    numbers = (count for count in counts if isinstance(count, int | float) and not isinstance(count, bool))
+    return next((int(count) for count in numbers if count == count and abs(count) != _ENDLESS), None)
 
 
 def _nested(leaves: Mapping[_Leaf, Any]) -> dict[str, Any]:

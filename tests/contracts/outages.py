@@ -134,15 +134,15 @@ def own_valkey() -> Iterator[tuple[Any, str]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _postgresql(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
+def new_postgresql(server: Any) -> dict[str, Any]:
+    """The options of a `Thrift` on an empty database of the server."""
     import psycopg
 
-    server = request.getfixturevalue("own_postgresql")
     url = server.get_uri()
     name = f"outage_{next(_numbers)}"
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-    return server, {"url": url.replace("/postgres?", f"/{name}?")}
+    return {"url": url.replace("/postgres?", f"/{name}?")}
 
 
 def _valkey(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[str, Any]]:
@@ -163,7 +163,8 @@ def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outage]:
         options: dict[str, Any] = {"url": tmp_path / "outage.db"}
         way = Locked(tmp_path / "outage.db")
     elif kind.startswith("postgresql"):
-        server, options = _postgresql(request)
+        server = request.getfixturevalue("own_postgresql")
+        options = new_postgresql(server)
         way = Stopped(server.stop, server.start) if "stopped" in kind else Hanging(server.get_pid())
     else:
         server, options = _valkey(request, tmp_path)

@@ -346,7 +346,7 @@ def test_a_call_whose_cost_cannot_be_told_counts_as_what_was_set_aside(thrift: T
 
     thrift.begin(bounded()).finish(Response(estimate=boom))
     thrift.begin(bounded()).fail(GeneratorExit(), Response(estimate=boom))
-    assert recorder.steps[1::2] == [("settle", None, 0), ("settle", None, 0)]
+    assert recorder.steps[1::2] == [("settle unanswered", None, 0), ("settle unanswered", None, 0)]
 
 
 @pytest.mark.parametrize(("capture", "text"), [("text", "the prompt"), ("features", None)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
@@ -101,3 +103,11 @@ def test_a_stream_of_another_script_is_not_longer_than_its_room():
         call = _begin(thrift, may_clamp=False)
         assert 200 < _pieces_until_stopped(call, "鑿") * count_tokens("鑿", "gpt-4o").tokens <= 1_010
         call.abandon()
+
+
+def test_an_answer_that_may_be_a_picture_is_set_aside_at_the_price_of_pictures(budgets):
+    budgets.add(Budget(limit_usd=1))
+    painted = {"provider": None, "max_output_tokens": 1_000}
+    for makes, usd in (((), "0.0028"), (("image",), "0.0303")):  # $0.30 for a million tokens of input; $2.50 for text and $30 for pictures
+        with budgets.hold(Scope(model="gemini-2.5-flash-image"), outgoing=lambda makes=makes: Outgoing(1_000, makes=makes), **painted):
+            assert budgets.status()[0]["reserved"] == Decimal(usd)

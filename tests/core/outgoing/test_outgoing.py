@@ -202,6 +202,19 @@ def test_searches(model, parameters, searches):
     assert found.likely_tokens == found.text_tokens
 
 
+@pytest.mark.parametrize(
+    ("model", "parameters", "makes"),
+    [
+        ("gpt-4o", {}, ()),
+        ("gpt-4o-audio-preview", {"modalities": ["text", "audio"]}, ("audio",)),
+        ("gemini-2.5-flash", {"generation_config": {"response_modalities": ["TEXT", "IMAGE"]}}, ("image",)),
+        ("gemini-2.5-flash-image", {}, ("image",)),
+    ],
+)
+def test_what_an_answer_may_be_besides_text(model, parameters, makes):
+    assert outgoing_of("Paint a boat.", model, parameters).makes == makes
+
+
 def test_a_history_that_the_provider_keeps_has_no_bound():
     (named,) = outgoing_of("Hi", GPT, {"previous_response_id": "resp_1"}).unbounded
     assert "send the messages instead" in named
