@@ -58,7 +58,7 @@ def leftover(left: Sequence[str], right: Sequence[str]) -> Leftover | None:
     done_right: set[int] = set()
     for place, row in enumerate(table):
         for where, found in enumerate(row):
-            if found.kind == "opposite":
+            if found.kind == "opposite" and not (mine[place] in LIGHT and theirs[where] in LIGHT):
                 opposite = opposite or (mine[place], theirs[where])
             elif found.kind == "same":
                 done_left.add(place)

@@ -49,7 +49,10 @@ way road path; wall partition; vote voting ballot poll; compare difference versu
 increase; skill ability; benefit advantage pro; drawback disadvantage con downside; valid expire valid expiry; ticket fine penalty; cancel
 withdraw; hold pause suspend; discount cheap reduction; year annual annually yearly; data information; human person people; conversation
 chat; interval frequency often; connection internet; abroad country; send transfer; spam junk; rid stop remove; shipping delivery ship;
-arrive come deliver; parking park; rule play; copy resend; recover restore; share send show; temperature point fever
+arrive come deliver; parking park; rule play; copy resend; recover restore; share send show; temperature point fever; extra additional
+further another; terminate close cancel end delete; revert undo reverse; max maximum; min minimum; limit restriction; merchant business;
+give provide offer; verify validate check confirm; accept take support; fund money cash; appear show; area location place region; actual
+real genuine; auto automatic; want prefer
 """
 # Words without which a question asks for much the same.
 LIGHT: Final = word_set(
