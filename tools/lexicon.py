@@ -25,7 +25,8 @@ from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
 DATA: Final = Path(__file__).parents[1] / "llmthrift_core" / "cache" / "guard" / "data"
 _PARTS: Final = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 _MOST_SENSES: Final = {"n": 4, "v": 5, "a": 3, "r": 2}
-_LEAST_SHARE: Final = 0.05  # of a word's uses in the tagged texts
+# Of a word's uses in the tagged texts: for meanings that words share, and for those whose opposites count.
+_LEAST_SHARE, _LEAST_SHARE_OF_OPPOSITES = 0.05, 0.15
 _COMPONENTS: Final = 48
 _LICENCE_LINES: Final = 29
 
@@ -44,9 +45,10 @@ def main() -> None:
     folder = Path(sys.argv[1])
     words = _common_words()
     synsets = {part: _synsets(folder / f"data.{name}") for part, name in _PARTS.items()}
-    senses, uses = _senses(folder)
-    kept = sorted(word for word in words if word in senses)
-    opposites = _opposites(synsets, senses, frozenset(kept))
+    senses, uses = _senses(folder, _LEAST_SHARE)
+    usual, _ = _senses(folder, _LEAST_SHARE_OF_OPPOSITES)
+    kept = sorted(word for word in words if word in usual)
+    opposites = _opposites(synsets, usual, frozenset(kept))
     numbers: dict[tuple[str, int], int] = {}
     rows = []
     for word in kept:
@@ -95,7 +97,7 @@ def _synsets(path: Path) -> dict[int, Synset]:
     return found
 
 
-def _senses(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], dict[tuple[str, str], int]]:
+def _senses(folder: Path, least_share: float) -> tuple[dict[str, list[tuple[str, int]]], dict[tuple[str, str], int]]:
     """The usual meanings of each word, the commonest of each part of speech first, and how often it is used as each."""
     counts: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
     for line in (folder / "index.sense").read_text(encoding="utf-8").splitlines():
@@ -110,7 +112,7 @@ def _senses(folder: Path) -> tuple[dict[str, list[tuple[str, int]]], dict[tuple[
     for (word, part), found in counts.items():
         all_uses = totals[word]
         for rank, offset, uses in sorted(found)[: _MOST_SENSES[part]]:
-            if uses >= _LEAST_SHARE * all_uses and (uses or rank == 1):
+            if uses >= least_share * all_uses and (uses or rank == 1):
                 senses[word].append((part, offset))
     return senses, {key: sum(uses for _, _, uses in found) for key, found in counts.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from importlib.resources import files
 
@@ -130,6 +131,13 @@ def test_words_are_found_under_their_forms() -> None:
     assert [lemma(word) for word in ("parcels", "copied", "running", "children", "unheardofword")] == [
         "parcel", "copy", "running", "child", "unheardofword",
     ]  # fmt: skip
+
+
+def test_every_word_has_a_vector() -> None:
+    data = files("llmthrift_core.cache.guard").joinpath("data")
+    words = gzip.decompress(data.joinpath("lexicon.tsv.gz").read_bytes()).decode().splitlines()
+    assert len(data.joinpath("vectors.bin").read_bytes()) == 48 * len(words)
+    assert relation("dog", "puppy").nearness > relation("dog", "invoice").nearness
 
 
 # --- the learned score ---
