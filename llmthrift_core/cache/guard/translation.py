@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from llmthrift_core.cache.guard.tables import word_set
 
@@ -134,7 +134,10 @@ _OTHERS: Final = word_set(
 
 def without_accents(word: str) -> str:
     """A word in the letters of the alphabet, where it has any."""
-    return word if word.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", word.replace("ß", "ss"))) or word
+    if word.isascii():
+        return word
+    form: Literal["NFKD", "NFD"] = "NFKD" if word.isalpha() else "NFD"  # of letters only: two to the tenth is not 210
+    return _ACCENTS.sub("", unicodedata.normalize(form, word.replace("ß", "ss"))) or word
 
 
 def language_of(tokens: Sequence[str]) -> str:
