@@ -24,7 +24,7 @@ def checked_names(models: Mapping[str, str]) -> dict[str, str]:
     return dict(models)
 
 
-def names_of_calls(models: Mapping[str, float | str] | None) -> Callable[[Mapping[str, Any]], Sequence[str]]:
+def names_of_calls(models: Mapping[str, float | str] | Sequence[str] | None) -> Callable[[Mapping[str, Any]], Sequence[str]]:
     """A function from a call of the ledger (its columns `model` and `tier`) to the names under which `models` has what answered it: none,
     one, or several of one model. Without `models`, the tier or, where nothing was routed, the model.
 
