@@ -9,12 +9,14 @@ from typing import Any, Final
 from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.leases import LEASE_SECONDS
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, Removed, Totals
+from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, OutdatedError, Removed, Totals, fits
 from llmthrift_core.errors import RowRejectedError
 from llmthrift_core.storage import cache_scripts as lua
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _BATCH: Final = 500
+_REMOVED_MEANWHILE: Final = -2
+_MOST_REMOVALS: Final = 10_000
 _KEPT_MS: Final = 86_400_000  # after an entry's time, for the process that removes it with all that refers to it
 _LONGEST_MS: Final = 2**50
 _LISTED: Final = (
@@ -49,8 +51,12 @@ class ValkeyEntries:
         numbers = [None if value is None else int(value) for value in (created_us, expires_us)]
         return entry_of_row(key, (*texts, payload, None if usage is None else usage.decode(), *numbers, None)), int(epoch)
 
-    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
-        """Add or replace. Returns the new epoch if a live entry was replaced."""
+    def put(self, entry: NewEntry, policy: CachePolicy, since: int | None = None) -> int | None:
+        """Add or replace. Returns the new epoch if a live entry was replaced.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         values: dict[str, Any] = entry._asdict()
         key, used_us = values.pop("key"), values.pop("used_us")
         if policy.tags:
@@ -64,12 +70,28 @@ class ValkeyEntries:
             arguments = [text.encode() if isinstance(text, str) else text for text in fields]
         except UnicodeEncodeError:
             raise RowRejectedError("cannot write: a value cannot be stored (UnicodeEncodeError)") from None
-        epoch = self._server.run(
-            lua.PUT,
-            *(key, entry.namespace, entry.created_us, "" if expires_us is None else expires_us, used_us, entry.size_bytes, ttl_ms),
-            *arguments,
-        )
-        return None if epoch < 0 else int(epoch)
+        given = key, entry.namespace, entry.created_us, "" if expires_us is None else expires_us, used_us, entry.size_bytes, ttl_ms
+        while True:
+            since = self._seen(entry, policy, since)
+            epoch = int(self._server.run(lua.PUT, *given, "" if since is None else since, *arguments))
+            if epoch != _REMOVED_MEANWHILE:
+                return None if epoch < 0 else epoch
+
+    def announce(self, criteria: Criteria, now_us: int) -> int:
+        """What fulfils the criteria is about to be removed, and is not stored any more. Returns the new epoch."""
+        return int(self._server.run(lua.ANNOUNCE, criteria.to_json(), _MOST_REMOVALS))
+
+    def _seen(self, entry: NewEntry, policy: CachePolicy, since: int | None) -> int | None:
+        """The last epoch whose removals leave the entry alone. Raises OutdatedError: one of them does not."""
+        if since is None:
+            return None
+        values = entry._asdict()
+        for each in self._server.ask("ZRANGEBYSCORE", f"{lua.PREFIX}removals", f"({since}", "+inf"):
+            epoch, _, criteria = each.decode().partition(":")
+            if fits(criteria, values, policy.tags, policy.sources):
+                raise OutdatedError("it was removed while it was made")
+            since = max(since, int(epoch))
+        return since
 
     # --- leases: the server's clock ends them ---
 

@@ -38,7 +38,7 @@ from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.sql_store import SqlAnswers
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
 from llmthrift_core.cache.semantic.verifying import Verifying
-from llmthrift_core.cache.store import Criteria, criteria_of
+from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
@@ -398,7 +398,10 @@ class SemanticCache:
             match = self._match(asked)
             if match is not None and not is_observing():
                 return self._serve(asked, match.stored, "semantic", match.similarity)
+            asked.since = self._store.epoch()
             with self._lock:
+                if (earlier := self._pending.get((asked.place, asked.text))) is not None:
+                    asked.since = earlier.since  # whichever of the two is answered first
                 self._pending[asked.place, asked.text] = asked
                 if len(self._pending) > _MOST_PENDING:
                     self._pending.popitem(last=False)
@@ -443,6 +446,8 @@ class SemanticCache:
                 asked = self._search.read(question, scope, who, limits)
                 if asked.text:
                     self._put(asked, answer, who, made)
+        except OutdatedError:
+            self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
             self._troubles.note("semantic store", error)
 
@@ -458,7 +463,7 @@ class SemanticCache:
         new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
         if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
             labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-            number = self._store.put(new, labels)
+            number = self._store.put(new, labels, asked.since)
             self._counts.add(stores=1)
             if number is not None:
                 self._search.add(asked, Known(number, asked.question, answer_class, right))

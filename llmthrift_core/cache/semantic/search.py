@@ -43,6 +43,7 @@ class Asked:
         neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
         limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        since: the store's epoch when no answer was found; None where it is not known.
     """
 
     question: str
@@ -55,6 +56,7 @@ class Asked:
     passed: bool = False
     decision: Decision | None = None
     limits: CachePolicy | None = None
+    since: int | None = None
 
     @property
     def is_exact_only(self) -> bool:
