@@ -32,8 +32,8 @@ from benchmarks.measure import table
 from benchmarks.servers import postgresql
 from llmthrift_core import Thrift
 from llmthrift_core.cache import ErrorBound, FixedThreshold, SemanticCache
-from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
 from llmthrift_core.cache.semantic.pgvector import packed_bytes
+from llmthrift_core.embedding import DefaultEmbedder
 from llmthrift_core.storage.tables import semantic_entries
 from llmthrift_core.storage.vector_statements import vector_table
 

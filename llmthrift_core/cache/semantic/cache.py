@@ -24,7 +24,6 @@ from llmthrift_core.cache.semantic.answer import Made, new_answer
 from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.counts import CacheCounts
-from llmthrift_core.cache.semantic.embedder import as_embedder
 from llmthrift_core.cache.semantic.evidence import Evidence
 from llmthrift_core.cache.semantic.features import Candidate
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit
@@ -39,6 +38,7 @@ from llmthrift_core.cache.store import Criteria, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
+from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing

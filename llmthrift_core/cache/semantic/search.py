@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.guard import Facts
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.semantic.embedder import Embedder, embedded
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
 from llmthrift_core.cache.semantic.hit import Considered
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.policy import Decision
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.store import AnswerStore, Known, Scope, StoredAnswer
+from llmthrift_core.embedding import Embedder, embedded
 
 _LONGEST_QUESTION: Final = 2_000  # characters; beyond it only equal questions match
 _MOST_SCOPES: Final = 2_000

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmthrift_core.cache.entry import EntryView
-    from llmthrift_core.cache.semantic.embedder import Embedder
     from llmthrift_core.cache.semantic.features import Neighbour
     from llmthrift_core.cache.semantic.index import Vector
+    from llmthrift_core.embedding import Embedder
 
 
 class NewAnswer(NamedTuple):
