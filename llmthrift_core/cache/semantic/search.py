@@ -156,7 +156,7 @@ class Search:
         for each in same[:_GUARDED]:
             if facts.differs_from(facts_of(each.question)) is not None:
                 continue
-            stored = self._store.by_number(each.entry)
+            stored = each.stored or self._store.by_number(each.entry)
             if stored is None:
                 scope.forget(each.entry)
             elif self._live(stored) is not None:
