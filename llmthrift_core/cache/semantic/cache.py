@@ -7,6 +7,7 @@ policy, which knows how likely the answer is wrong; and expiry.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
@@ -34,6 +35,7 @@ from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
+from llmthrift_core.cache.semantic.verifying import Verifying
 from llmthrift_core.cache.store import Criteria, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
@@ -81,6 +83,11 @@ class SemanticCache:
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
         store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
             another one that is given must make the same vectors. What was learned is in the database.
+        verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
+            function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
+            would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
+        verify_from: the least cosine of two embeddings for which the verifier is asked.
+        verify_in_background: no caller waits for the verifier; the first question of a pair is a miss.
 
     Raises:
         ConfigurationError: an argument that cannot be used.
@@ -108,6 +115,9 @@ class SemanticCache:
         masks: Sequence[str] = (),
         max_shadow_usd_per_day: float | None = None,
         store: GivenStore | None = None,
+        verifier: Callable[[str, str], Any] | None = None,
+        verify_from: float = 0.3,
+        verify_in_background: bool = False,
     ) -> None:
         self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
@@ -133,6 +143,8 @@ class SemanticCache:
         self._stores = 0
         self._background = Background()
         self._troubles = Troubles()
+        work = self._background if verify_in_background else None
+        self._verifying = None if verifier is None else Verifying(verifier, at_least=verify_from, later=work, troubles=self._troubles)
         self._lock = threading.Lock()
         self._upkeep = Upkeep(self._keep_up, interval_seconds=1.0)
         self._evidence.catch_up()
@@ -151,6 +163,10 @@ class SemanticCache:
         """
         hit = self.find(question, scope, attribution=attribution)
         return None if is_observing() else hit
+
+    async def alookup(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
+        """As `lookup`, off the event loop."""
+        return await asyncio.to_thread(self.lookup, question, scope, attribution=attribution)
 
     def find(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
         """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved."""
@@ -309,6 +325,7 @@ class SemanticCache:
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
             "belief": self.belief().text,
+            **({} if self._verifying is None else {"verifier": self._verifying.counts()}),
         }
 
     def flush(self) -> bool:
@@ -320,12 +337,16 @@ class SemanticCache:
         """Write the counts, and the graphs of large scopes. Closing twice does nothing."""
         self._upkeep.stop()
         self._background.close()
+        if self._verifying is not None:
+            self._verifying.close()
         self._keep_up(False)
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
         self._lock = threading.Lock()
         self._background.after_fork()
+        if self._verifying is not None:
+            self._verifying.after_fork()
         self.policy.after_fork()
         self._counts.after_fork()
         self._uses.after_fork()
@@ -365,6 +386,8 @@ class SemanticCache:
             return None
         asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=self._may_check())
         self._counts.add(shadow_checks=asked.decision.verdict == "shadow")
+        if self._verifying is not None and asked.decision.verdict != "shadow" and not is_observing():
+            return match if self._verifying.says_same(asked.question, match.stored.question, match.cosine) else None
         return match if asked.decision.verdict == "hit" else None
 
     def _serve(self, asked: Asked, stored: StoredAnswer, kind: Literal["exact", "semantic"], similarity: float) -> SemanticHit:

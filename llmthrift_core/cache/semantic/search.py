@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.guard import Facts, score
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.casing import cases_differ
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
@@ -61,11 +61,17 @@ class Asked:
 
 
 class Match(NamedTuple):
-    """The entry that would answer, and the cosine of its question and the one that is asked."""
+    """The entry that would answer.
+
+    Attributes:
+        similarity: how sure it is that its question is the one that is asked (`guard.score`).
+        cosine: of the embeddings of the two.
+    """
 
     stored: StoredAnswer
     candidate: Candidate
     similarity: float
+    cosine: float
 
 
 class Search:
@@ -162,16 +168,17 @@ class Search:
         self._scopes = OrderedDict()
 
     def _passing(self, asked: Asked, candidate: Candidate, scope: Scope) -> Match | None:
-        """The nearest entry with the shared answer that the guard lets pass and that still answers."""
-        same = [each for each in asked.neighbours if each.answer == candidate.answer]
-        for each in same[:_GUARDED]:
-            if against(asked.question, each.question) is not None:
-                continue
+        """Of the live entries with the shared answer that the guard lets pass, the one whose question is the surest to be the same."""
+        facts = facts_of(asked.question)
+        same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
+        passing = [each for each in same if against(asked.question, each.question) is None]
+        scored = [(score(facts, facts_of(each.question), each.similarity), each) for each in passing]
+        for similarity, each in sorted(scored, key=lambda found: -found[0]):
             stored = each.stored or self._store.by_number(each.entry)
             if stored is None:
                 scope.forget(each.entry)
             elif self._live(stored) is not None:
-                return Match(stored, candidate, each.similarity)
+                return Match(stored, candidate, similarity, each.similarity)
         return None
 
     def _scope(self, place: bytes, dimensions: int, *, catch_up: bool = True) -> Scope:
