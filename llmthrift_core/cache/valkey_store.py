@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, view_of_row
+from llmthrift_core.cache.leases import LEASE_SECONDS
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.store import Criteria, NewEntry
 from llmthrift_core.cache.valkey_rows import ValkeyRows, hash_of, lifetime_ms
 from llmthrift_core.storage import cache_scripts as lua
 from llmthrift_core.storage.valkey import ValkeyServer
+
+_FAR_US: Final = 2**60
 
 
 class ValkeyEntries(ValkeyRows):
@@ -49,6 +52,27 @@ class ValkeyEntries(ValkeyRows):
         )
         return None if epoch < 0 else int(epoch)
 
+    # --- leases: the server's clock ends them ---
+
+    has_others = True
+
+    def take_lease(self, key: bytes, holder: str, now_us: int, until_us: int) -> bool:
+        """Take the lease of a key. False if somebody has it."""
+        ttl_ms = max((until_us - now_us) // 1000, 1)
+        return self._server.ask("SET", _lease(key), holder, "NX", "PX", ttl_ms) is not None
+
+    def leased_until(self, key: bytes) -> int | None:
+        """Far in the future while somebody has the lease of a key; None if nobody has it."""
+        return _FAR_US if self._server.ask("EXISTS", _lease(key)) else None
+
+    def renew_leases(self, keys: Sequence[bytes], holder: str, until_us: int) -> None:
+        """Let those leases of a holder last longer which he still has."""
+        self._server.run(lua.RENEW_LEASES, holder, int(LEASE_SECONDS * 1000), *keys)
+
+    def end_lease(self, key: bytes, holder: str) -> None:
+        """Give a lease back, if the holder still has it."""
+        self._server.run(lua.END_LEASE, key, holder)
+
     def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:
         """Remove entries. Returns how many there were, and the new epoch."""
         removed, epoch = self._server.run(lua.REMOVE, *keys)
@@ -65,3 +89,7 @@ class ValkeyEntries(ValkeyRows):
         found = [view_of_row((key, *row)) for key, row in self.rows(criteria)]
         readable = sorted((view for view in found if view is not None), key=lambda view: (view.hits, view.used_us), reverse=True)
         return readable[:limit]
+
+
+def _lease(key: bytes) -> bytes:
+    return f"{lua.PREFIX}lease:".encode() + key
