@@ -38,6 +38,11 @@ def announce(database: Database, criteria: str, at_us: int) -> int:
     return epoch
 
 
+def removals_since(database: Database, since: int) -> list[str]:
+    """The criteria of what was removed after an epoch, until now. Raises StorageError."""
+    return [str(row[0]) for row in database.fetch_all(_REMOVALS_SINCE, (since,))]
+
+
 def removed_since(transaction: Transaction, database: Database, since: int) -> list[str]:
     """The criteria of what was removed after an epoch. Until the transaction ends, nothing else is announced. Raises StorageError."""
     if database.dialect == "postgresql":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +80,15 @@ def test_nothing_that_was_asked_for_before_an_invalidation_is_there_after_it(sto
     assert cache.health()["errors"] == 0
 
 
-def test_answers_by_meaning(thrift: Thrift) -> None:
+@pytest.mark.parametrize("where", ["sqlite", "postgresql", "valkey"])
+def test_answers_by_meaning(tmp_path: Path, request: pytest.FixtureRequest, where: str) -> None:
+    database = request.getfixturevalue("postgresql_url") if where == "postgresql" else tmp_path / "c.db"
+    valkey = request.getfixturevalue("valkey_url") if where == "valkey" else None
+    with Thrift(database, valkey_url=valkey) as thrift:
+        _check_answers_by_meaning(thrift)
+
+
+def _check_answers_by_meaning(thrift: Thrift) -> None:
     cache = SemanticCache(thrift, policy=FixedThreshold(0.8), limits=CachePolicy(sources="doc"))
     question = "How do I reset my password?"
     assert cache.lookup(question) is None
