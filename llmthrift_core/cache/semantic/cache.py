@@ -80,7 +80,8 @@ class SemanticCache:
             without case, white space and punctuation. With the first two, answers are stored a moment after `store` returns.
         limits: namespace, lifetime, labels, number and size of entries; the default keeps an entry for two hours.
         masks: regular expressions whose matches count as equal in the key and the embedding, such as customer numbers. The guard reads
-            the question as it is.
+            the question as it is; but by name, such as `{"[TODAY]": r"\\d{4}-\\d\\d-\\d\\d"}`, what they match does not matter to it
+            either. An answer that contains what a named mask covers in its question is given to the same question alone.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
         store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
@@ -114,7 +115,7 @@ class SemanticCache:
         same_answer: Callable[[str, str], bool] | None = None,
         *,
         limits: CachePolicy | None = None,
-        masks: Sequence[str] = (),
+        masks: str | Sequence[str] | Mapping[str, str] = (),
         max_shadow_usd_per_day: float | None = None,
         store: GivenStore | None = None,
         verifier: Callable[[str, str], Any] | None = None,
@@ -460,6 +461,7 @@ class SemanticCache:
         shared = None if asked.candidate is None else asked.candidate.answer
         answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
         right = shared == answer_class if asked.passed else None
+        self._search.keep_to_itself(asked, answer)
         now_us, limits = self._thrift.now_us(), asked.limits or self.limits
         new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
         if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
