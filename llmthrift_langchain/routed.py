@@ -22,7 +22,6 @@ from llmthrift_core.budgets.output import StreamedText, limit_output, max_output
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
-from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinish, agrow
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
@@ -308,7 +307,7 @@ class RoutedCall(DoorCall[AIMessage]):
         if policy is None or mode == "off":
             return None
         try:
-            return self._keyed(policy, self._router.identity(self._policy, self._models), mode, max_tier, attribution)
+            return self._keyed(policy, self._router.identity(self._policy, self._models, self._arguments_of), mode, max_tier, attribution)
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
@@ -318,19 +317,14 @@ class RoutedCall(DoorCall[AIMessage]):
     def _keyed(
         self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution
     ) -> CacheUse:
-        parameters = {
-            "bound": {name: relevant(values) for name, values in self._bound.items()},
-            "arguments": relevant(self._arguments),
-            "stop": self._stop,
-            "max_tier": max_tier,
-        }
+        limits = canonical_json({"max_tier": max_tier})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers
         asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
         key = policy.key(
             identity,
             canonical_json(canonical),
-            digest("parameters", canonical_json(parameters)),
+            digest("parameters", limits),
             attribution=attribution,
             asked=asked,
         )
@@ -342,7 +336,7 @@ class RoutedCall(DoorCall[AIMessage]):
                 answers.semantic,
                 self._fields,
                 canonical,
-                digest("parameters", identity, canonical_json(parameters)),
+                digest("parameters", identity, limits),
                 owner=policy.owner(asked, attribution),
                 temperature=self._arguments.get("temperature", own),
                 extract_question=answers.extract_question,
