@@ -7,6 +7,7 @@ policy, which knows how likely the answer is wrong; and expiry.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.rules import NO_RULES, rules_in_force
 from llmthrift_core.cache.semantic import health
 from llmthrift_core.cache.semantic.answer import Made, new_answer
 from llmthrift_core.cache.semantic.background import Background
@@ -35,6 +37,7 @@ from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.sql_store import SqlAnswers
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
+from llmthrift_core.cache.semantic.verifying import Verifying
 from llmthrift_core.cache.store import Criteria, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
@@ -43,6 +46,7 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
+from llmthrift_core.texts import as_texts
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -81,6 +85,11 @@ class SemanticCache:
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
         store: where entries are kept instead of the database, such as a `GPTCacheStore`. It brings an embedder; another one that is
             given must make the same vectors. What was learned is in the database.
+        verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
+            function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
+            would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
+        verify_from: the least cosine of two embeddings for which the verifier is asked.
+        verify_in_background: no caller waits for the verifier; the first question of a pair is a miss.
 
     Raises:
         ConfigurationError: an argument that cannot be used.
@@ -108,6 +117,9 @@ class SemanticCache:
         masks: Sequence[str] = (),
         max_shadow_usd_per_day: float | None = None,
         store: GivenStore | None = None,
+        verifier: Callable[[str, str], Any] | None = None,
+        verify_from: float = 0.3,
+        verify_in_background: bool = False,
     ) -> None:
         self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
@@ -132,6 +144,8 @@ class SemanticCache:
         self._stores = 0
         self._background = Background()
         self._troubles = Troubles()
+        work = self._background if verify_in_background else None
+        self._verifying = None if verifier is None else Verifying(verifier, at_least=verify_from, later=work, troubles=self._troubles)
         self._lock = threading.Lock()
         self._upkeep = Upkeep(self._keep_up, interval_seconds=1.0)
         self._evidence.catch_up()
@@ -151,10 +165,23 @@ class SemanticCache:
         hit = self.find(question, scope, attribution=attribution)
         return None if is_observing() else hit
 
-    def find(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
-        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved."""
+    async def alookup(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
+        """As `lookup`, off the event loop."""
+        return await asyncio.to_thread(self.lookup, question, scope, attribution=attribution)
+
+    def find(
+        self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None, limits: CachePolicy | None = None
+    ) -> SemanticHit | None:
+        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved.
+
+        Args:
+            limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        """
         try:
-            return self._find(self._search.read(question, scope, current_attribution() if attribution is None else attribution))
+            who = current_attribution() if attribution is None else attribution
+            if limits is None:
+                scope, limits = self._ruled(scope)
+            return self._find(self._search.read(question, scope, who, limits))
         except Exception as error:  # an embedder, a policy or an index of others may raise anything
             self._troubles.note("semantic lookup", error)
             self._counts.add(misses=1)
@@ -171,6 +198,9 @@ class SemanticCache:
         provider: str | None = None,
         usage: Usage = _NO_USAGE,
         attribution: Attribution | None = None,
+        limits: CachePolicy | None = None,
+        tags: str | Sequence[str] = (),
+        sources: str | Sequence[str] = (),
     ) -> None:
         """Keep an answer, and learn from it whether the cache's would have been right.
 
@@ -178,9 +208,20 @@ class SemanticCache:
             scope, attribution: as for `lookup`.
             payload: what a door serves instead of the text.
             model, provider, usage: who answered, and what it took.
+            limits: how long this answer is kept, with which metadata and labels; None: as the cache's own limits say.
+            tags, sources: labels of this answer, beside those.
+
+        Raises:
+            ConfigurationError: a label that is no text.
         """
         who = current_attribution() if attribution is None else attribution
-        store = partial(self._try_to_store, question, answer, scope, who, Made(payload, model, provider, usage))
+        if limits is None:
+            scope, limits = self._ruled(scope)
+        if tags or sources:
+            kept = limits or self.limits
+            added_tags, added_sources = as_texts("tags", tags), as_texts("sources", sources)
+            limits = replace(kept, tags=(*kept.tags, *added_tags), sources=(*kept.sources, *added_sources))
+        store = partial(self._try_to_store, question, answer, scope, who, Made(payload, model, provider, usage), limits)
         if not self._classes.is_slow:
             store()
         elif not self._background.submit(store):
@@ -308,6 +349,7 @@ class SemanticCache:
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
             "belief": self.belief().text,
+            **({} if self._verifying is None else {"verifier": self._verifying.counts()}),
         }
 
     def flush(self) -> bool:
@@ -319,12 +361,16 @@ class SemanticCache:
         """Write the counts, and the graphs of large scopes. Closing twice does nothing."""
         self._upkeep.stop()
         self._background.close()
+        if self._verifying is not None:
+            self._verifying.close()
         self._keep_up(False)
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
         self._lock = threading.Lock()
         self._background.after_fork()
+        if self._verifying is not None:
+            self._verifying.after_fork()
         self.policy.after_fork()
         self._counts.after_fork()
         self._uses.after_fork()
@@ -334,6 +380,13 @@ class SemanticCache:
         self._upkeep.after_fork()
 
     # --- steps ---
+
+    def _ruled(self, scope: str | bytes) -> tuple[str | bytes, CachePolicy | None]:
+        """The scope and the limits under the rules of the blocks around."""
+        rules = rules_in_force(NO_RULES)
+        if rules is NO_RULES:
+            return scope, None
+        return rules.version_of(scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")), rules.policy(self.limits)
 
     def _find(self, asked: Asked) -> SemanticHit | None:
         stored = self._search.equal(asked)
@@ -364,6 +417,8 @@ class SemanticCache:
             return None
         asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=self._may_check())
         self._counts.add(shadow_checks=asked.decision.verdict == "shadow")
+        if self._verifying is not None and asked.decision.verdict != "shadow" and not is_observing():
+            return match if self._verifying.says_same(asked.question, match.stored.question, match.cosine) else None
         return match if asked.decision.verdict == "hit" else None
 
     def _serve(self, asked: Asked, stored: StoredAnswer, kind: Literal["exact", "semantic"], similarity: float) -> SemanticHit:
@@ -380,10 +435,12 @@ class SemanticCache:
         self._upkeep.wake()
         return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
 
-    def _try_to_store(self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made) -> None:
+    def _try_to_store(
+        self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made, limits: CachePolicy | None
+    ) -> None:
         try:
             if is_storable(question) and is_storable(answer):
-                asked = self._search.read(question, scope, who)
+                asked = self._search.read(question, scope, who, limits)
                 if asked.text:
                     self._put(asked, answer, who, made)
         except Exception as error:
@@ -397,7 +454,7 @@ class SemanticCache:
         shared = None if asked.candidate is None else asked.candidate.answer
         answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
         right = shared == answer_class if asked.passed else None
-        now_us, limits = self._thrift.now_us(), self.limits
+        now_us, limits = self._thrift.now_us(), asked.limits or self.limits
         new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
         if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
             labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]

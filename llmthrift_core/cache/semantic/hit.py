@@ -16,7 +16,8 @@ class SemanticHit:
         answer: the stored answer.
         kind: "exact" for an equal question, else "semantic".
         matched: the question that the answer was given to.
-        similarity: cosine of the two questions; 1 for an equal one.
+        similarity: how sure it is that the two questions are one, from 0 to 1: the cosine of their embeddings and how their words lie side
+            by side. 1 for an equal one. Beyond English, German, Spanish and French it is the cosine.
         id: for `SemanticCache.feedback`.
         entry: the payload, model and usage, for doors that serve more than text.
     """
