@@ -79,7 +79,7 @@ class Keys:
         self._seen: list[bytes] = []
         thrift.cache.lookup = self._miss  # type: ignore[method-assign]
 
-    def _miss(self, key: bytes, policy: Any) -> None:
+    def _miss(self, key: bytes, policy: Any, **options: Any) -> None:
         self._seen.append(key)
 
     def taken(self) -> tuple[bytes, ...]:
