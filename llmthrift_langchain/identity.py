@@ -89,7 +89,7 @@ def _fields_of(model: BaseLanguageModel[Any]) -> dict[str, Any]:
     kind = type(model)
     own = _told_by(kind)
     if own is None:
-        return {"params": described(dict(model._identifying_params)), "kind": getattr(model, "_llm_type", "")}  # type: ignore[attr-defined]
+        return {"params": described(dict(model._identifying_params)), "kind": getattr(model, "_llm_type", "")}
     values = vars(model)
     found: dict[str, Any] = {}
     for name in own:
