@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
+from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import NO_RULES, rules_in_force
 from llmthrift_core.cache.semantic import health
@@ -26,7 +27,6 @@ from llmthrift_core.cache.semantic.answer import Made, new_answer
 from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.counts import CacheCounts
-from llmthrift_core.cache.semantic.embedder import as_embedder
 from llmthrift_core.cache.semantic.evidence import Evidence
 from llmthrift_core.cache.semantic.features import Candidate
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit
@@ -35,13 +35,13 @@ from llmthrift_core.cache.semantic.judges import AnswerClasses
 from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
-from llmthrift_core.cache.semantic.sql_store import SqlAnswers
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
 from llmthrift_core.cache.semantic.verifying import Verifying
-from llmthrift_core.cache.store import Criteria, criteria_of
+from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
+from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
@@ -83,8 +83,8 @@ class SemanticCache:
             the question as it is.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
-        store: where entries are kept instead of the database, such as a `GPTCacheStore`. It brings an embedder; another one that is
-            given must make the same vectors. What was learned is in the database.
+        store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
+            another one that is given must make the same vectors. What was learned is in the database.
         verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
             function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
             would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
@@ -129,7 +129,8 @@ class SemanticCache:
         self._thrift = thrift
         database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
         self._space = space
-        self._store: AnswerStore = SqlAnswers(database) if store is None else store
+        self._store: AnswerStore = open_answers(database, thrift.valkey) if store is None else store
+        self._is_given = store is not None
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
         if store is not None:
             store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
@@ -307,8 +308,8 @@ class SemanticCache:
         return self._store.remove_where(criteria_of(tag=tag, source=source, scope=scope, namespace=self.limits.namespace), where)
 
     def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
-        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes those in the database. Raises StorageError."""
-        return 0 if isinstance(self._store, SqlAnswers) else self._store.remove_where(criteria, where)
+        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes the others. Raises StorageError."""
+        return self._store.remove_where(criteria, where) if self._is_given else 0
 
     def clear(self) -> int:
         """Remove every entry of the namespace. What was learned stays. Returns how many there were. Raises StorageError."""
@@ -398,7 +399,10 @@ class SemanticCache:
             match = self._match(asked)
             if match is not None and not is_observing():
                 return self._serve(asked, match.stored, "semantic", match.similarity)
+            asked.since = self._store.epoch()
             with self._lock:
+                if (earlier := self._pending.get((asked.place, asked.text))) is not None:
+                    asked.since = earlier.since  # whichever of the two is answered first
                 self._pending[asked.place, asked.text] = asked
                 if len(self._pending) > _MOST_PENDING:
                     self._pending.popitem(last=False)
@@ -443,6 +447,8 @@ class SemanticCache:
                 asked = self._search.read(question, scope, who, limits)
                 if asked.text:
                     self._put(asked, answer, who, made)
+        except OutdatedError:
+            self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
             self._troubles.note("semantic store", error)
 
@@ -458,7 +464,7 @@ class SemanticCache:
         new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
         if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
             labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-            number = self._store.put(new, labels)
+            number = self._store.put(new, labels, asked.since)
             self._counts.add(stores=1)
             if number is not None:
                 self._search.add(asked, Known(number, asked.question, answer_class, right))
