@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -330,7 +330,7 @@ class Thrift:
         )
 
     def examples(
-        self, since: Moment | None = None, *, models: Mapping[str, float | str] | None = None, escalations: bool = False
+        self, since: Moment | None = None, *, models: Mapping[str, float | str] | Sequence[str] | None = None, escalations: bool = False
     ) -> Examples:
         """The judged answers, as a router or a cascade learns from them.
 
@@ -339,8 +339,8 @@ class Thrift:
 
         Args:
             since: the calls from then on.
-            models: those of the router, as `LearnedRouter` takes them; answers of other models are left out. None: all answers, under the
-                names of the tiers that gave them or, where nothing was routed, of the models.
+            models: those of the router, as `LearnedRouter` takes them, or names of models; answers of other models are left out. None: all
+                answers, under the names of the tiers that gave them or, where nothing was routed, of the models.
             escalations: also the answers without feedback that a cascade kept or rejected, with its confidence as their quality. Measure
                 before you use them: on GSM8K a router of 100 labelled prompts ranked no better with 322 such labels (APGR 0.683 with and
                 without; `python -m benchmarks.routing escalations`), and a cascade that is fitted to them learns its own opinion.
@@ -390,13 +390,13 @@ class Thrift:
             ConfigurationError: no criterion, or an unknown scope.
             StorageError: the database cannot be written.
         """
-        from llmthrift_core.cache.semantic.removal import remove_where
+        from llmthrift_core.cache.semantic.removal import remove_everywhere
         from llmthrift_core.cache.store import criteria_of
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
         given = sum(part.remove_elsewhere(criteria, where) for part in self._parts.keepers)
-        return exact + remove_where(self.database, criteria, where) + given
+        return exact + remove_everywhere(self.database, self.valkey, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, tags, texts, cached answers, scopes of budgets. Amounts stay. Returns how many changed, by kind.

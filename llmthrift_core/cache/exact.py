@@ -18,9 +18,10 @@ from llmthrift_core.cache.alerts import alerts_of
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_to_json, usage_to_json
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.flight import Flights
+from llmthrift_core.cache.leases import CallLeases
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
-from llmthrift_core.cache.store import EntryStore, NewEntry, criteria_of
+from llmthrift_core.cache.store import Criteria, EntryStore, NewEntry, OutdatedError, criteria_of
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
@@ -29,6 +30,7 @@ from llmthrift_core.errors import ConfigurationError, RowRejectedError, StorageE
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.usage import Usage
 
+OUTDATED: Final = "what the answer was made of was invalidated while it was made"
 _LAST_US: Final = 2**63 - 1
 _BATCH: Final = 1_000
 _MARGIN_SECONDS: Final = 1.0
@@ -54,6 +56,7 @@ class ExactCache:
 
     Attributes:
         flights: the calls under way, so that identical ones wait for each other.
+        leases: those of other processes.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class ExactCache:
         self._upkeep = Upkeep(self._keep_up, interval_seconds=write_seconds)
         self._limits: dict[str, CachePolicy] = {}
         self._rests_until = float("-inf")
+        self.leases = CallLeases(store, clock=clock, note=self._lease_failed, may_write=lambda: time.monotonic() >= self._rests_until)
         # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
         self._last_write = weakref.finalize(self, _write_last, store, self._uses, os.getpid())
         renew_after_fork(self)
@@ -102,28 +106,28 @@ class ExactCache:
         entry, now_us = self._memory.get(key), int((self._clock() + _MARGIN_SECONDS) * 1_000_000)
         return entry is not None and entry.is_live(now_us) and entry.answers(policy, now_us)
 
-    def lookup(self, key: bytes, policy: CachePolicy) -> Entry | None:
-        """The live entry with this key that the policy accepts, or None."""
+    def lookup(self, key: bytes, policy: CachePolicy, *, again: bool = False) -> Entry | None:
+        """The live entry with this key that the policy accepts, or None.
+
+        Args:
+            again: the request was counted as a miss, and has waited for the answer since.
+        """
         expired = False
         try:
             now_us = int(self._clock() * 1_000_000)
-            entry = self._memory.get(key)
-            from_memory = entry is not None and self._memory_is_current()
-            if entry is not None and from_memory and not entry.is_live(now_us):
-                # Another process may have stored a new answer, which needs no epoch.
-                from_memory, expired = False, True
-            if not from_memory:
-                entry = self._read(key)
-            if entry is not None:
-                expired = not entry.is_live(now_us)
-                if not expired and entry.answers(policy, now_us):
-                    self._tally.hit(policy.namespace, from_memory=from_memory)
-                    self._uses.add(key, now_us)
+            # What is required may have been stored beside an answer that lacks it.
+            for each in (key, policy.variant(key)) if policy.require else (key,):
+                entry, from_memory, was_expired = self._find(each, now_us)
+                expired = expired or was_expired
+                if entry is not None and not was_expired and entry.answers(policy, now_us):
+                    self._tally.hit(policy.namespace, from_memory=from_memory, was_missed=again)
+                    self._uses.add(each, now_us)
                     self._upkeep.wake()
                     return entry
         except Exception as error:
             self._troubles.note("lookup", error)
-        self._tally.miss(policy.namespace, expired=expired)
+        if not again:
+            self._tally.miss(policy.namespace, expired=expired)
         return None
 
     def store(
@@ -137,6 +141,7 @@ class ExactCache:
         provider: str | None = None,
         user: str | None = None,
         feature: str | None = None,
+        since: int | None = None,
     ) -> bool:
         """Store or replace an answer. It is visible to other processes when this returns True.
 
@@ -145,6 +150,7 @@ class ExactCache:
             payload: the answer, as the adapter encodes it.
             model, provider: who answered. usage: what the answer consumed.
             user, feature: for whom it was made; `invalidate(scope=...)` finds it by these.
+            since: the epoch at which it was asked for: it is not stored if what it was made of has been invalidated since.
         """
         namespace = policy.namespace
         self._limits[namespace] = policy
@@ -160,17 +166,21 @@ class ExactCache:
             if policy.max_bytes is not None and size_bytes > policy.max_bytes:
                 self._tally.add(namespace, refused=1)
                 return False
+            key = self._place(key, policy, now_us)
             entry = NewEntry(
                 key, namespace, model, provider, user, feature, policy.prompt_version, metadata,
                 payload, usage_json, size_bytes, now_us, expires_us, self._uses.moment(now_us),
             )  # fmt: skip
             seen = self._memory.epoch
-            epoch = self._store.put(entry, policy)
+            epoch = self._store.put(entry, policy, since)
             if epoch is not None:
                 self._memory.forget((key,), epoch)
                 seen = epoch
             kept = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
             self._memory.put(kept, seen)
+        except OutdatedError:
+            self._troubles.note_not_kept(OUTDATED)
+            return False
         except Exception as error:
             self._rest_after(error, started)
             self._troubles.note("store", error)
@@ -200,7 +210,9 @@ class ExactCache:
         Raises:
             StorageError: the database cannot be written.
         """
-        return self._remove(self._store.find(criteria_of(namespace=namespace)))
+        criteria = criteria_of(namespace=namespace)
+        self._announce(criteria)
+        return self._remove(self._store.find(criteria))
 
     def invalidate(
         self,
@@ -212,6 +224,8 @@ class ExactCache:
         namespace: str | None = None,
     ) -> int:
         """Remove the entries that fit all given criteria. Returns how many.
+
+        An answer that a model is making meanwhile is not stored, if it fits; with `where`, if it fits the rest.
 
         Args:
             tag, source: labels that the entries were stored with.
@@ -226,6 +240,7 @@ class ExactCache:
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         if not criteria and where is None:
             raise ConfigurationError("invalidate() needs tag=, source=, scope=, where= or namespace=; to remove everything use clear()")
+        self._announce(criteria)
         if where is None:
             return self._remove(self._store.find(criteria))
         return self._remove([bytes.fromhex(view.key) for view in self._store.views(criteria, limit=None) if where(view)])
@@ -276,6 +291,7 @@ class ExactCache:
             "expirations": counts.expirations,
             "expired_unused": counts.expired_unused,
             "uncacheable": sum(self._troubles.uncacheable.values()),
+            "not_kept": sum(self._troubles.not_kept.values()),
             "errors": self._troubles.errors,
             "entries": stored.entries,
             "bytes": stored.size_bytes,
@@ -314,9 +330,26 @@ class ExactCache:
             "misses": counts.misses,
             "stores": counts.stores,
             "uncacheable": dict(self._troubles.uncacheable),
+            "not_kept": dict(self._troubles.not_kept),
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
         }
+
+    def epoch(self) -> int | None:
+        """Rises with every removal; None where it cannot be read. To be asked before a model is, and given to `store`."""
+        try:
+            return self._store.epoch()
+        except StorageError as error:
+            self._troubles.note("epoch", error)
+            return None
+
+    def note_not_kept(self, reason: str) -> None:
+        """Count an answer that is not stored, because it is not whole and good."""
+        self._troubles.note_not_kept(reason)
+
+    def retract_hit(self, namespace: str) -> None:
+        """What the last lookup found cannot be read: it counts as a miss."""
+        self._tally.retract(namespace)
 
     def note_uncacheable(self, reason: str) -> None:
         """Count a request for which no key is possible, and say so once per reason."""
@@ -336,6 +369,7 @@ class ExactCache:
 
     def close(self) -> None:
         """Write the counted uses and end the thread that does so. Closing twice does nothing."""
+        self.leases.close()
         self._upkeep.stop()
         if self._last_write.detach() is not None:
             self.flush()
@@ -343,6 +377,7 @@ class ExactCache:
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
         self.flights.after_fork()
+        self.leases.after_fork()
         self._memory.after_fork()
         self._tally.after_fork()
         self._uses.after_fork()
@@ -353,6 +388,36 @@ class ExactCache:
         self._last_write = weakref.finalize(self, _write_last, self._store, self._uses, os.getpid())
 
     # --- steps ---
+
+    def _find(self, key: bytes, now_us: int) -> tuple[Entry | None, bool, bool]:
+        """The entry of a key, whether it comes from memory, and whether it has expired."""
+        entry = self._memory.get(key)
+        from_memory = entry is not None and self._memory_is_current()
+        expired = False
+        if entry is not None and from_memory and not entry.is_live(now_us):
+            # Another process may have stored a new answer, which needs no epoch.
+            from_memory, expired = False, True
+        if not from_memory:
+            entry = self._read(key)
+        return entry, from_memory, not entry.is_live(now_us) if entry is not None else expired
+
+    def _place(self, key: bytes, policy: CachePolicy, now_us: int) -> bytes:
+        """Where an answer is stored: beside a live one of another version, which goes on answering those who require it."""
+        if not policy.require:
+            return key
+        variant, found = policy.variant(key), self._read(key)
+        if found is not None and found.is_live(now_us) and found.metadata != policy.metadata:
+            return variant
+        if self._read(variant) is not None:  # from the time when there was another
+            self._remove([variant])
+        return key
+
+    def _announce(self, criteria: Criteria) -> None:
+        self._memory.forget((), self._store.announce(criteria, int(self._clock() * 1e6)))
+
+    def _lease_failed(self, error: Exception, started: float) -> None:
+        self._rest_after(error, started)
+        self._troubles.note("lease", error)
 
     def _rest_after(self, error: Exception, started: float) -> None:
         if isinstance(error, StorageError) and not isinstance(error, RowRejectedError):

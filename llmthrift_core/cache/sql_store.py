@@ -9,14 +9,17 @@ from sqlalchemy import ColumnElement, func, select
 
 from llmthrift_core.cache.entry import VIEW_COLUMNS, Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, Removed, Totals, chosen
+from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, OutdatedError, Removed, Totals, chosen, fits
 from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.removal_statements import FORGET_REMOVALS, announce, removed_since
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_entries, cache_labels
+from llmthrift_core.storage.version_statements import END_LEASE, END_OLD_LEASES, GET_LEASE, RENEW_LEASE, TAKE_LEASE
 
 _BATCH: Final = 500
+_REMOVALS_KEPT_US: Final = 86_400_000_000  # no model takes longer for an answer
 _VIEW: Final = tuple(cache_entries.c[name] for name in VIEW_COLUMNS)
 
 
@@ -45,10 +48,18 @@ class SqlEntries:
         row = self._database.fetch_one(sql.GET_ENTRY, (key,))
         return None if row is None else (entry_of_row(key, row), row[-1] or 0)
 
-    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
-        """Add or replace. Returns the new epoch if a live entry was replaced."""
+    def put(self, entry: NewEntry, policy: CachePolicy, since: int | None = None) -> int | None:
+        """Add or replace. Returns the new epoch if a live entry was replaced.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         epoch = None
         with self._database.transaction() as transaction:
+            if since is not None and (removed := removed_since(transaction, self._database, since)):
+                values = entry._asdict()
+                if any(fits(each, values, policy.tags, policy.sources) for each in removed):
+                    raise OutdatedError("it was removed while it was made")
             if not transaction.execute(sql.ADD_ENTRY, entry):
                 replaced = transaction.fetch_one(sql.GET_EXPIRY, (entry.key,))
                 transaction.execute(sql.REPLACE_ENTRY, (*entry[1:], entry.key))
@@ -61,6 +72,42 @@ class SqlEntries:
                     rows = [_in_order(sql.ADD_LABEL, kind=kind, value=label, key=entry.key) for label in labels]
                     transaction.executemany(sql.ADD_LABEL, rows)
         return epoch
+
+    def announce(self, criteria: Criteria, now_us: int) -> int:
+        """What fulfils the criteria is about to be removed, and is not stored any more. Returns the new epoch."""
+        return announce(self._database, criteria.to_json(), now_us)
+
+    # --- leases ---
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other processes can see it: not where it is in memory."""
+        return self._database.place is not None and not self._database.read_only
+
+    def take_lease(self, key: bytes, holder: str, now_us: int, until_us: int) -> bool:
+        """Take the lease of a key. False if somebody has it whose time is not over."""
+        name = _lease(key)
+        row = self._database.fetch_one(GET_LEASE, (name,))  # without waiting for a writer
+        if row is not None and row[0] > now_us:
+            return False
+        with self._database.transaction() as transaction:
+            return bool(transaction.execute(TAKE_LEASE, (name, holder, until_us, now_us)))
+
+    def leased_until(self, key: bytes) -> int | None:
+        """When the lease of a key expires; None if nobody has it."""
+        row = self._database.fetch_one(GET_LEASE, (_lease(key),))
+        return None if row is None else int(row[0])
+
+    def renew_leases(self, keys: Sequence[bytes], holder: str, until_us: int) -> None:
+        """Let those leases of a holder last longer which he still has."""
+        rows = [_in_order(RENEW_LEASE, of_name=_lease(key), of_holder=holder, expires_us=until_us) for key in keys]
+        with self._database.transaction() as transaction:
+            transaction.executemany(RENEW_LEASE, rows)
+
+    def end_lease(self, key: bytes, holder: str) -> None:
+        """Give a lease back, if the holder still has it."""
+        with self._database.transaction() as transaction:
+            transaction.execute(END_LEASE, (_lease(key), holder))
 
     # --- upkeep ---
 
@@ -102,6 +149,8 @@ class SqlEntries:
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""
         with self._database.transaction() as transaction:
+            transaction.execute(END_OLD_LEASES, (now_us,))
+            transaction.execute(FORGET_REMOVALS, (now_us - _REMOVALS_KEPT_US,))
             found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
             if found:
                 _remove(transaction, [row[0] for row in found])
@@ -142,6 +191,10 @@ class SqlEntries:
     def _measure(self, statement: Statement, namespace: str) -> int:
         row = self._database.fetch_one(statement, (namespace,))
         return 0 if row is None else int(row[0])
+
+
+def _lease(key: bytes) -> str:
+    return f"call:{key.hex()}"
 
 
 def _remove(transaction: Transaction, keys: Iterable[bytes]) -> int:

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
+from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.rules import NO_RULES, rules_in_force
 from llmthrift_core.cache.semantic import health
 from llmthrift_core.cache.semantic.answer import Made, new_answer
 from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.counts import CacheCounts
-from llmthrift_core.cache.semantic.embedder import as_embedder
 from llmthrift_core.cache.semantic.evidence import Evidence
 from llmthrift_core.cache.semantic.features import Candidate
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit
@@ -34,17 +35,18 @@ from llmthrift_core.cache.semantic.judges import AnswerClasses
 from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
-from llmthrift_core.cache.semantic.sql_store import SqlAnswers
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
 from llmthrift_core.cache.semantic.verifying import Verifying
-from llmthrift_core.cache.store import Criteria, criteria_of
+from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
+from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
+from llmthrift_core.texts import as_texts
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ class SemanticCache:
             the question as it is.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
-        store: where entries are kept instead of the database, such as a `GPTCacheStore`. It brings an embedder; another one that is
-            given must make the same vectors. What was learned is in the database.
+        store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
+            another one that is given must make the same vectors. What was learned is in the database.
         verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
             function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
             would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
@@ -127,7 +129,8 @@ class SemanticCache:
         self._thrift = thrift
         database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
         self._space = space
-        self._store: AnswerStore = SqlAnswers(database) if store is None else store
+        self._store: AnswerStore = open_answers(database, thrift.valkey) if store is None else store
+        self._is_given = store is not None
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
         if store is not None:
             store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
@@ -167,10 +170,19 @@ class SemanticCache:
         """As `lookup`, off the event loop."""
         return await asyncio.to_thread(self.lookup, question, scope, attribution=attribution)
 
-    def find(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
-        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved."""
+    def find(
+        self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None, limits: CachePolicy | None = None
+    ) -> SemanticHit | None:
+        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved.
+
+        Args:
+            limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        """
         try:
-            return self._find(self._search.read(question, scope, current_attribution() if attribution is None else attribution))
+            who = current_attribution() if attribution is None else attribution
+            if limits is None:
+                scope, limits = self._ruled(scope)
+            return self._find(self._search.read(question, scope, who, limits))
         except Exception as error:  # an embedder, a policy or an index of others may raise anything
             self._troubles.note("semantic lookup", error)
             self._counts.add(misses=1)
@@ -187,6 +199,9 @@ class SemanticCache:
         provider: str | None = None,
         usage: Usage = _NO_USAGE,
         attribution: Attribution | None = None,
+        limits: CachePolicy | None = None,
+        tags: str | Sequence[str] = (),
+        sources: str | Sequence[str] = (),
     ) -> None:
         """Keep an answer, and learn from it whether the cache's would have been right.
 
@@ -194,9 +209,20 @@ class SemanticCache:
             scope, attribution: as for `lookup`.
             payload: what a door serves instead of the text.
             model, provider, usage: who answered, and what it took.
+            limits: how long this answer is kept, with which metadata and labels; None: as the cache's own limits say.
+            tags, sources: labels of this answer, beside those.
+
+        Raises:
+            ConfigurationError: a label that is no text.
         """
         who = current_attribution() if attribution is None else attribution
-        store = partial(self._try_to_store, question, answer, scope, who, Made(payload, model, provider, usage))
+        if limits is None:
+            scope, limits = self._ruled(scope)
+        if tags or sources:
+            kept = limits or self.limits
+            added_tags, added_sources = as_texts("tags", tags), as_texts("sources", sources)
+            limits = replace(kept, tags=(*kept.tags, *added_tags), sources=(*kept.sources, *added_sources))
+        store = partial(self._try_to_store, question, answer, scope, who, Made(payload, model, provider, usage), limits)
         if not self._classes.is_slow:
             store()
         elif not self._background.submit(store):
@@ -282,8 +308,8 @@ class SemanticCache:
         return self._store.remove_where(criteria_of(tag=tag, source=source, scope=scope, namespace=self.limits.namespace), where)
 
     def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
-        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes those in the database. Raises StorageError."""
-        return 0 if isinstance(self._store, SqlAnswers) else self._store.remove_where(criteria, where)
+        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes the others. Raises StorageError."""
+        return self._store.remove_where(criteria, where) if self._is_given else 0
 
     def clear(self) -> int:
         """Remove every entry of the namespace. What was learned stays. Returns how many there were. Raises StorageError."""
@@ -356,6 +382,13 @@ class SemanticCache:
 
     # --- steps ---
 
+    def _ruled(self, scope: str | bytes) -> tuple[str | bytes, CachePolicy | None]:
+        """The scope and the limits under the rules of the blocks around."""
+        rules = rules_in_force(NO_RULES)
+        if rules is NO_RULES:
+            return scope, None
+        return rules.version_of(scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")), rules.policy(self.limits)
+
     def _find(self, asked: Asked) -> SemanticHit | None:
         stored = self._search.equal(asked)
         if stored is not None:
@@ -366,7 +399,10 @@ class SemanticCache:
             match = self._match(asked)
             if match is not None and not is_observing():
                 return self._serve(asked, match.stored, "semantic", match.similarity)
+            asked.since = self._store.epoch()
             with self._lock:
+                if (earlier := self._pending.get((asked.place, asked.text))) is not None:
+                    asked.since = earlier.since  # whichever of the two is answered first
                 self._pending[asked.place, asked.text] = asked
                 if len(self._pending) > _MOST_PENDING:
                     self._pending.popitem(last=False)
@@ -403,12 +439,16 @@ class SemanticCache:
         self._upkeep.wake()
         return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
 
-    def _try_to_store(self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made) -> None:
+    def _try_to_store(
+        self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made, limits: CachePolicy | None
+    ) -> None:
         try:
             if is_storable(question) and is_storable(answer):
-                asked = self._search.read(question, scope, who)
+                asked = self._search.read(question, scope, who, limits)
                 if asked.text:
                     self._put(asked, answer, who, made)
+        except OutdatedError:
+            self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
             self._troubles.note("semantic store", error)
 
@@ -420,11 +460,11 @@ class SemanticCache:
         shared = None if asked.candidate is None else asked.candidate.answer
         answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
         right = shared == answer_class if asked.passed else None
-        now_us, limits = self._thrift.now_us(), self.limits
+        now_us, limits = self._thrift.now_us(), asked.limits or self.limits
         new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
         if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
             labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-            number = self._store.put(new, labels)
+            number = self._store.put(new, labels, asked.since)
             self._counts.add(stores=1)
             if number is not None:
                 self._search.add(asked, Known(number, asked.question, answer_class, right))

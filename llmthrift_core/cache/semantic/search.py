@@ -13,13 +13,13 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.guard import Facts, score
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.casing import cases_differ
-from llmthrift_core.cache.semantic.embedder import Embedder, embedded
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
 from llmthrift_core.cache.semantic.hit import Considered
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.policy import Decision
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.store import AnswerStore, Known, Scope, StoredAnswer
+from llmthrift_core.embedding import Embedder, embedded
 
 _LONGEST_QUESTION: Final = 2_000  # characters; beyond it only equal questions match
 _MOST_SCOPES: Final = 2_000
@@ -42,6 +42,8 @@ class Asked:
         vector: None until it is looked for by meaning.
         neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
+        limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        since: the store's epoch when no answer was found; None where it is not known.
     """
 
     question: str
@@ -53,6 +55,8 @@ class Asked:
     candidate: Candidate | None = None
     passed: bool = False
     decision: Decision | None = None
+    limits: CachePolicy | None = None
+    since: int | None = None
 
     @property
     def is_exact_only(self) -> bool:
@@ -93,22 +97,22 @@ class Search:
         self._scopes: OrderedDict[bytes, Scope] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, question: str, scope: str | bytes, who: Attribution) -> Asked:
+    def read(self, question: str, scope: str | bytes, who: Attribution, limits: CachePolicy | None = None) -> Asked:
         """A question of somebody in a scope."""
         text = self._forms.normalised(question)
         place = self._forms.scope(scope, question, who)
-        return Asked(question, text, place, self._forms.key(place, text))
+        return Asked(question, text, place, self._forms.key(place, text), limits=limits)
 
     def equal(self, asked: Asked) -> StoredAnswer | None:
         """The live answer to an equal question. Raises StorageError.
 
         One that only the key takes for equal keeps it: this one is then stored as it is written.
         """
-        stored = self._live(self._store.by_key(asked.key)) if asked.text else None
+        stored = self._live(self._store.by_key(asked.key), asked) if asked.text else None
         # Equal only where the masks, or one form for all capitals or all of Unicode, cover what differs: 2 to the tenth is not 210.
         if stored is not None and against(asked.question, stored.question):
             asked.key = self._forms.key_as_written(asked.place, asked.text)
-            stored = self._live(self._store.by_key(asked.key))
+            stored = self._live(self._store.by_key(asked.key), asked)
             if stored is not None and against(asked.question, stored.question):
                 return None
         return stored
@@ -174,10 +178,10 @@ class Search:
         passing = [each for each in same if against(asked.question, each.question) is None]
         scored = [(score(facts, facts_of(each.question), each.similarity), each) for each in passing]
         for similarity, each in sorted(scored, key=lambda found: -found[0]):
-            stored = self._store.by_number(each.entry)
+            stored = each.stored or self._store.by_number(each.entry)
             if stored is None:
                 scope.forget(each.entry)
-            elif self._live(stored) is not None:
+            elif self._live(stored, asked) is not None:
                 return Match(stored, candidate, similarity, each.similarity)
         return None
 
@@ -195,8 +199,8 @@ class Search:
             scope.catch_up()
         return scope
 
-    def _live(self, stored: StoredAnswer | None) -> StoredAnswer | None:
+    def _live(self, stored: StoredAnswer | None, asked: Asked) -> StoredAnswer | None:
         if stored is None:
             return None
         now_us = self._now_us()
-        return stored if stored.entry.is_live(now_us) and stored.entry.answers(self._limits, now_us) else None
+        return stored if stored.entry.is_live(now_us) and stored.entry.answers(asked.limits or self._limits, now_us) else None
