@@ -182,7 +182,8 @@ class Call:
         entry = cache.lookup(use.key, use.policy)
         self.semantic_hit = None
         if entry is None and use.semantic is not None:
-            self.semantic_hit = use.semantic.cache.find(use.semantic.question, use.semantic.scope, attribution=self.request.attribution)
+            asked = use.semantic
+            self.semantic_hit = asked.cache.find(asked.question, asked.scope, history=asked.history, attribution=self.request.attribution)
             entry = None if self.semantic_hit is None else self.semantic_hit.entry
         if entry is None:
             return None

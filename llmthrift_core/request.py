@@ -82,11 +82,13 @@ class SemanticUse:
 
     Attributes:
         question: what is compared by meaning. scope: stands for everything else, which must be equal.
+        history: earlier turns that are compared by meaning, too; empty where the scope stands for them.
     """
 
     cache: SemanticCache
     question: str
     scope: bytes
+    history: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(slots=True)

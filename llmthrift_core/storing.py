@@ -34,6 +34,7 @@ def store_answer(
             semantic.question,
             text,
             semantic.scope,
+            history=semantic.history,
             payload=payload,
             model=model,
             provider=provider,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
+from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
 from llmthrift_core.request import SemanticUse
 from llmthrift_langchain.messages import text_of
 
@@ -39,6 +39,8 @@ def semantic_use(
     """
     if cache is None or (isinstance(temperature, int | float) and temperature > MOST_TEMPERATURE):
         return None
+    before: Sequence[Any] = ()
+    history: tuple[Turn, ...] = ()
     if isinstance(fields, str):
         text = fields
         beside: list[Any] = []
@@ -51,13 +53,14 @@ def semantic_use(
         if not isinstance(content, str) and not all(_is_text(block) for block in content):
             return None
         text = text_of(content)
+        before, history = split_history(canonical[:-1]) if cache.compares_histories else (canonical[:-1], ())
     parts = split_turn(text, extract_question)
     if parts is None:
         return None
     context, question = parts
-    others = canonical_json([*canonical[:-1], *beside])
+    others = canonical_json([*before, *beside])
     scope = digest("semantic", identity, schema, others, context.encode("utf-8", "surrogatepass"))
-    return SemanticUse(cache, question, scope)
+    return SemanticUse(cache, question, scope, history)
 
 
 def _is_text(block: Any) -> bool:

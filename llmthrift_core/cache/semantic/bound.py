@@ -26,11 +26,13 @@ _TUNE_EVERY: Final = 50
 _HEAVIEST: Final = 5.0
 _FIRST_CHECKS: Final = 60
 _MOST_CHECKED: Final = 0.25
-_PRIOR_ERRORS: Final = 10.0  # with how many errors the estimate of errors is trusted before shadow checks speak
+_PRIOR_ERRORS: Final = 10.0  # with how many errors the estimate of errors is trusted before answers speak
+_FORETOLD: Final = 400
+_NEARBY: Final = 3.0  # times the risk that is taken: so far above it the answers of misses say whether the estimates are too low
 _LEAST_CORRECTION: Final = 0.9
 _MOST_RISK: Final = 0.3
 # Both per standard error of the confidence: how far the bound is kept away from, and how much risk is raised where it is uncertain.
-_MARGIN: Final = 0.15
+_MARGIN: Final = 0.08
 _CAUTION: Final = 0.3
 _NOTHING: Final = (math.nan,) * WIDTH
 
@@ -69,13 +71,14 @@ class ErrorBound(DecisionPolicy):
         self._errors_apart = NormalDist().inv_cdf(confidence)  # standard errors
         self._chance = random.Random(seed)  # noqa: S311 - chooses what is checked, and guards nothing
         self._evidence = _Ring(REMEMBERED, WIDTH + 2)  # features, right, weight
-        self._checked = _Ring(REMEMBERED, WIDTH + 1)  # features, right
-        self._served = _Ring(REMEMBERED, WIDTH)
+        self._foretold = _Ring(_FORETOLD, 2)  # the risk of a question before its answer was known, and whether it was wrong
         self._asked = _Ring(_RECENT, WIDTH)  # NaN where there was nothing to decide
         self._model: RiskModel | None = None
         self._fitted_with = 0
         self._tuned_at = 0
         self._risk = 0.0
+        self._expected = 0.0  # wrong hits, by the estimate when each was given
+        self._all_foretold = self._all_found = 0.0
         self._correction = 1.0
 
     def judge(self, features: Sequence[float], similarity: float) -> Decision:
@@ -99,7 +102,7 @@ class ErrorBound(DecisionPolicy):
             if may_check and self._chance.random() < propensity:
                 self._count("shadow")
                 return Decision("shadow", wrong, propensity, f"risk {wrong:.3f}; the model is asked to check it")
-            self._served.add(features)
+            self._expected += wrong
             self._count("hit")
             return decision._replace(propensity=propensity)
 
@@ -114,8 +117,12 @@ class ErrorBound(DecisionPolicy):
         with self._lock:
             self._observations += 1
             self._evidence.add((*observation.features, observation.right, min(observation.weight, _HEAVIEST)))
-            if observation.was_checked:
-                self._checked.add((*observation.features, observation.right))
+            if self._model is not None:
+                foretold = float(self._model.wrong(np.asarray(observation.features))[0])
+                if foretold <= max(_NEARBY * self._risk, self.max_error_rate):
+                    self._foretold.add((foretold, 1.0 - observation.right))
+                    self._all_foretold += foretold
+                    self._all_found += 1.0 - observation.right
             if len(self._evidence) >= _ENOUGH and self._observations >= self._fitted_with * _REFIT_GROWTH + 5:
                 self._refit()
 
@@ -174,9 +181,8 @@ class ErrorBound(DecisionPolicy):
     def _tune(self, model: RiskModel) -> None:
         """The highest risk to take, so that the errors of as many requests again, with those so far, stay within the bound."""
         self._tuned_at = self._requests
-        checked = self._checked.rows
-        expected, found = float(model.wrong(checked[:, :WIDTH]).sum()), float((1 - checked[:, WIDTH]).sum())
-        self._correction = max((_PRIOR_ERRORS + found) / (_PRIOR_ERRORS + expected), _LEAST_CORRECTION)
+        expected, found = self._foretold.rows.sum(axis=0)
+        self._correction = _corrected(float(expected), float(found))
         bound = self.max_error_rate * (1 - _MARGIN * self._errors_apart)
         allowed = 2 * bound - self._errors() / max(self._requests + self._others.requests, 1)
         asked = self._asked.rows
@@ -191,10 +197,13 @@ class ErrorBound(DecisionPolicy):
         return max(self._own_errors() + (0.0 if math.isnan(others) else others), 0.0)
 
     def _own_errors(self) -> float:
-        """The wrong answers to expect among the hits so far: those remembered, and as many again as were forgotten."""
-        if not len(self._served) or self._model is None:
-            return 0.0
-        return float(self._model.wrong(self._served.rows).sum()) * self._correction * self._hits / len(self._served)
+        """The wrong answers to expect among the hits so far."""
+        return self._expected * _corrected(self._all_foretold, self._all_found)
+
+
+def _corrected(expected: float, found: float) -> float:
+    """By how much estimates are too low."""
+    return max((_PRIOR_ERRORS + found) / (_PRIOR_ERRORS + expected), _LEAST_CORRECTION)
 
 
 class _Ring:

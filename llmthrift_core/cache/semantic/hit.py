@@ -59,3 +59,18 @@ class Explanation:
     reason: str
     risk: float | None
     considered: tuple[Considered, ...]
+
+
+def hit_id_of(number: int, key: bytes, chance: int) -> str:
+    """The id of a hit on an entry, by its number and key; `chance` tells hits apart."""
+    return f"{number:x}-{key.hex()[:12]}-{chance:x}"
+
+
+def parts_of(hit_id: str) -> tuple[int, str]:
+    """The number of the entry in the id of a hit, and the beginning of its key; what fits no entry for any other text."""
+    number, _, rest = hit_id.partition("-")
+    try:
+        found = int(number, 16)
+    except ValueError:
+        return -1, "?"
+    return found if found < 1 << 63 else -1, rest.partition("-")[0] or "?"  # a database asked for more would raise

@@ -48,12 +48,12 @@ class QuestionForms:
             text = mask.sub("*", text)
         return text
 
-    def scope(self, given: str | bytes, question: str, who: Attribution) -> bytes:
+    def scope(self, given: str | bytes, question: str, who: Attribution, *, is_own: bool = False) -> bytes:
         """A digest of all that must be equal, and of the user where the question is in the first person."""
         scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
         limits = self._limits
         # What a question in the first person is about, only its user's own answer can say.
-        user = who.user if limits.share == "user" or _FIRST_PERSON.search(question) else None
+        user = who.user if is_own or limits.share == "user" or _FIRST_PERSON.search(question) else None
         feature = who.feature if limits.share == "feature" else None
         parts = (
             self._space,

@@ -36,6 +36,7 @@ class Asked:
         vector: None until it is looked for by meaning.
         neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
+        is_own: it is of somebody whose answers are not for others, and so teach the policy nothing.
     """
 
     question: str
@@ -47,6 +48,7 @@ class Asked:
     candidate: Candidate | None = None
     passed: bool = False
     decision: Decision | None = None
+    is_own: bool = False
 
     @property
     def is_exact_only(self) -> bool:
@@ -81,11 +83,15 @@ class Search:
         self._scopes: OrderedDict[bytes, Scope] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, question: str, scope: str | bytes, who: Attribution) -> Asked:
-        """A question of somebody in a scope."""
+    def read(self, question: str, scope: str | bytes, who: Attribution, *, is_own: bool = False) -> Asked:
+        """A question of somebody in a scope.
+
+        Args:
+            is_own: only the user's own answers are looked for, or stored.
+        """
         text = self._forms.normalised(question)
-        place = self._forms.scope(scope, question, who)
-        return Asked(question, text, place, self._forms.key(place, text))
+        place = self._forms.scope(scope, question, who, is_own=is_own)
+        return Asked(question, text, place, self._forms.key(place, text), is_own=is_own)
 
     def equal(self, asked: Asked) -> StoredAnswer | None:
         """The live answer to an equal question. Raises StorageError."""
