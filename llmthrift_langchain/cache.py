@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -24,11 +25,12 @@ from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain import open_runs
 from llmthrift_langchain.codec import decode, mark
-from llmthrift_langchain.llm_string import identify
+from llmthrift_langchain.llm_string import Identity, identity_behind
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
-from llmthrift_langchain.semantic import semantic_use
+from llmthrift_langchain.semantic import asked_texts, semantic_use
+from llmthrift_langchain.sending import Sending, UnreadableCallError, sending
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
@@ -70,7 +72,8 @@ class ThriftCache(BaseCache):
         ttl_seconds: how long an entry answers; None is for ever.
         max_entries, max_bytes: limits of the namespace; None is no limit.
         eviction: "lru" or "lfu".
-        share: "namespace", "feature" or "user": who may share an entry.
+        share: who may share an entry: "namespace", "feature" or "user". With the first two, a question in the first person, or in a
+            language that the guard does not read, stays with its user where the user is known; "global" is the way to share these too.
         prompt_version: entries of another version never answer.
         tags, sources: labels for `thrift.invalidate(tag=..., source=...)`.
         metadata: stored with each entry.
@@ -225,41 +228,41 @@ class ThriftCache(BaseCache):
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
                 return None
-        metadata = None
+        sent: Sending | None = None
+        try:
+            sent = sending()
+            identity = identity_behind(sent, llm_string)
+        except UnreadableCallError as error:
+            identity = Identity(None, problem=str(error))
         if run is not None:
             attribution = run.call.request.attribution
             mode = run.cache_mode
         else:
             config = var_child_runnable_config.get()
-            metadata = config.get("metadata") if config else None
+            metadata = {**((config.get("metadata") if config else None) or {}), **({} if sent is None else sent.metadata)}
             attribution = attribution_of_metadata(metadata).over(current_attribution())
             mode = cache_mode_of_metadata(metadata)
-        identity = identify(llm_string)
         key, semantic = None, None
         if identity.digest is None:
             self.thrift.cache.note_uncacheable(identity.problem or "unidentified parameters")
-        elif identity.needs_schema and (run is None or not run.schema):
-            self.thrift.cache.note_uncacheable(
-                "a class stands where a schema should, and another class could share its name; attach a ThriftCallbackHandler, "
-                "which sees the schema, or use thrifty(model, thrift)"
-            )
         else:
             try:
-                schema = canonical_json(run.schema) if identity.needs_schema and run is not None else b""
-                key = self.policy.key(identity.digest, conversation, schema, attribution=attribution)
+                asked = partial(asked_texts, fields, self.extract_question)
+                key = self.policy.key(identity.digest, conversation, attribution=attribution, asked=asked)
                 semantic = semantic_use(
                     self.semantic,
                     fields,
                     canonical,
                     identity.digest,
-                    schema,
+                    owner=None if self.semantic is None else self.policy.owner(asked, attribution),
                     temperature=identity.temperature,
                     extract_question=self.extract_question,
                 )
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
         mode = current_cache_mode() if mode is None else mode
-        return _Question(hash((prompt, llm_string)), key, fields, identity.model, run, mode, attribution, semantic)
+        token = hash((prompt, llm_string, None if sent is None else sent.call))
+        return _Question(token, key, fields, identity.model, run, mode, attribution, semantic)
 
     def _unreserved(self, question: _Question | None) -> OpenRun | None:
         """After a miss: the run whose enforcing handler waited for that. What its reservation raises is the only exception that leaves a
@@ -272,7 +275,7 @@ class ThriftCache(BaseCache):
         if question.run is not None:
             if use is None or use.mode != "on":
                 return None
-            call = question.run.call
+            call, question.run.cache = question.run.call, use
             return None if call.look_up(use) is None else marked_answer(call)
         call = self.thrift.begin(
             Request(
@@ -292,13 +295,11 @@ class ThriftCache(BaseCache):
 
     def _update(self, question: _Question, generations: Sequence[Generation]) -> None:
         use = self._use(question)
-        if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
-            use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
         chunks = None if question.run is None else question.run.chunks
         response = response_of_generations(generations, question.fields, question.model or "unknown", chunks)
         call: Call | None = None
         if question.run is not None:
-            call = question.run.call
+            call, use = question.run.call, question.run.cache or use
         else:
             with self._lock:
                 waiting = self._pending.get(question.token)
@@ -306,12 +307,14 @@ class ThriftCache(BaseCache):
                     call = waiting.pop()
                     if not waiting:
                         del self._pending[question.token]
-            if call is not None and not (generations and self.thrift.shared.recorded.take(generations[0])):
-                call.request.cache = use
-                call.finish(response)
-                if generations:
-                    self.thrift.shared.recorded.add(generations[0])
-                return
+            use = use if call is None else call.request.cache  # the key of what was sent, whatever has become of the model since
+        if use is not None and generations and getattr(getattr(generations[0], "message", None), "tool_calls", None):
+            use.semantic = None  # what a tool is asked for depends on more than the meaning of the question
+        if question.run is None and call is not None and not (generations and self.thrift.shared.recorded.take(generations[0])):
+            call.finish(response)
+            if generations:
+                self.thrift.shared.recorded.add(generations[0])
+            return
         if use is None or use.mode == "off":
             return
         if call is None:  # an update without a lookup: stored, and not a call that anybody made

@@ -312,7 +312,6 @@ class ThriftCallbackHandler(RunFollower):
             call=thrift.begin(request),
             messages=messages,
             prompt=prompt,
-            schema=(options.get("options") or {}).get("ls_structured_output_format"),
             cache_mode=cache_mode_of_metadata(metadata),
             bounds=counted if asks_cache else None,
             parameters=limits,

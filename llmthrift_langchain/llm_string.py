@@ -1,7 +1,8 @@
-"""What of LangChain's `llm_string` identifies the model and its parameters.
+"""What identifies the model that asks a cache, and its parameters.
 
 LangChain passes a cache the model's constructor JSON followed by the call's keyword arguments as Python text. Both carry things that do
-not change the answer (timeouts, retries, request ids in headers) and secrets (headers). Only a hash of the rest is kept.
+not change the answer (timeouts, retries, request ids in headers) and secrets (headers). Only a hash of the rest is kept; and where the
+model itself is at hand, of what it sends now instead.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import orjson
 
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
+from llmthrift_langchain.identity import identity_of, name_of
+from llmthrift_langchain.sending import Sending
 
-_CLASS = re.compile(r"<class '[^'>]*'>")
-_OPAQUE = re.compile(r"<(?:function|bound method|built-in|coroutine|lambda|module)|\bat 0x[0-9a-fA-F]+")
+_OPAQUE = re.compile(r"<(?:class|function|bound method|built-in|coroutine|lambda|module)\b|\bat 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,12 @@ class Identity:
     Attributes:
         digest: hash of everything that may change the answer; None if it cannot be told apart from another.
         model: the model's name, where the string shows one.
-        needs_schema: a class stands where a schema should; a key is possible only together with the schema itself.
         problem: why there is no digest.
         temperature: as the model or the call sets it.
     """
 
     digest: bytes | None
     model: str | None = None
-    needs_schema: bool = False
     problem: str | None = None
     temperature: Any = None
 
@@ -46,7 +46,6 @@ def identify(llm_string: str) -> Identity:
     if opaque := _OPAQUE.search(llm_string):
         return Identity(None, problem=f"a parameter shows only as {opaque.group()[:40]!r}, which another object could share")
     constructor, separator, call = llm_string.partition("---") if llm_string.startswith("{") else ("", "", llm_string)
-    needs_schema = _CLASS.search(llm_string) is not None
     model: str | None = None
     temperature: Any = None
     parts: list[Any] = []
@@ -60,14 +59,25 @@ def identify(llm_string: str) -> Identity:
         except (ValueError, AttributeError, TypeError):
             parts.append(constructor)
     try:
-        items = ast.literal_eval(_CLASS.sub("'<class>'", call))
-        parameters = dict(items)
+        parameters = dict(ast.literal_eval(call))
         model = parameters.get("model") or model or parameters.get("model_name")  # a call may override the model's name
         temperature = parameters.get("temperature", temperature)
         parts.append(relevant(parameters))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         parts.append(call)
     try:
-        return Identity(digest("llm-string", canonical_json(parts)), str(model) if model else None, needs_schema, temperature=temperature)
+        return Identity(digest("llm-string", canonical_json(parts)), str(model) if model else None, temperature=temperature)
+    except UncacheableError as error:
+        return Identity(None, problem=str(error))
+
+
+def identity_behind(sending: Sending | None, llm_string: str) -> Identity:
+    """The identity of the model that asks; of what the text says where nobody's frame tells which model asks."""
+    if sending is None:
+        return identify(llm_string)
+    model, options = sending.model, sending.options
+    temperature = options.get("temperature", getattr(model, "temperature", None))
+    try:
+        return Identity(identity_of(model, options), name_of(model, options), temperature=temperature)
     except UncacheableError as error:
         return Identity(None, problem=str(error))

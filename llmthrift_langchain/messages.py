@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _VOLATILE_BLOCK_FIELDS = frozenset({"index", "cache_control", "signature", "tool_use_id", "tool_call_id", "call_id"})
 _VOLATILE_ADDITIONAL = frozenset({"tool_calls", "id", "parsed"})
+_ROLE = "__openai_role__"  # a developer's message is a system message beside it
 _FILE_BLOCKS = frozenset({"image", "file", "audio", "video", "image_url", "input_audio", "document"})
 _FIELDS = ("content", "type", "name", "additional_kwargs", "tool_calls", "invalid_tool_calls", "tool_call_id", "status", "role")
 
@@ -78,7 +79,9 @@ def canonical_messages(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
             kept = {
                 key: value
                 for key, value in additional.items()
-                if value is not None and not str(key).startswith("__") and (key not in _VOLATILE_ADDITIONAL or _untold(key, fields))
+                if value is not None
+                and (key == _ROLE or not str(key).startswith("__"))
+                and (key not in _VOLATILE_ADDITIONAL or _untold(key, fields))
             }
             if kept:
                 extra["more"] = kept

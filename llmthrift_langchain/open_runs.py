@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from llmthrift_core.outgoing import Outgoing
+    from llmthrift_core.request import CacheUse
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.one_request import RunsOfRequest
 
@@ -37,8 +38,8 @@ class OpenRun:
         run_id: the number of the run's id. The id itself must not be kept: see `endings`.
         messages: the chat messages; None for a completion model.
         prompt: a completion model's prompt.
-        schema: what LangChain says of a structured output, so that a class can be keyed by its schema.
         cache_mode: the run metadata's "cache".
+        cache: how the lookup asked; None before it, and where no key is possible.
         looked_up: a cache has been asked.
         parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
         bounds: counts what is sent, for a reservation that waits for the cache to miss; None where it is made.
@@ -55,8 +56,8 @@ class OpenRun:
     call: Call
     messages: list[BaseMessage] | None
     prompt: str | None
-    schema: Any = None
     cache_mode: CacheMode | None = None
+    cache: CacheUse | None = None
     looked_up: bool = False
     bounds: Callable[[str | None], Outgoing] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -40,7 +40,7 @@ from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.reported import ChunkListener, take_report
 from llmthrift_langchain.response import merge, response_of_message
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
-from llmthrift_langchain.semantic import semantic_use
+from llmthrift_langchain.semantic import asked_texts, semantic_use
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
@@ -64,6 +64,7 @@ class RoutedCall(DoorCall[AIMessage]):
     ) -> None:
         super().__init__(router.thrift)
         self._router = router
+        self._models = models = router.tiers  # as this call uses them, whatever becomes of their fields meanwhile
         self.messages = messages
         self._config = config
         self._run_id: UUID | None = config.get("run_id")
@@ -103,7 +104,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._run_id, self._first_run_id = run_id, run_id.int
         parent = _parent_of(config)
         # `with_retry` and `with_fallbacks` call again under the same parent.
-        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in router.tiers.values())
+        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in models.values())
         self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
@@ -119,7 +120,7 @@ class RoutedCall(DoorCall[AIMessage]):
                 tiers=tiers,
                 request=described,
                 # A call may override the model's name: model.invoke(..., model="other").
-                models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in router.tiers.items()},
+                models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in models.items()},
                 baseline=router.baseline_within(tiers),
             ),
             outgoing=cache(self._outgoing),  # a refused call asks twice
@@ -175,7 +176,7 @@ class RoutedCall(DoorCall[AIMessage]):
             return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
         self._tell(call.tier)
-        tier, arguments = self._router.tiers[call.tier], self._arguments_of(call.tier)
+        tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
@@ -189,7 +190,7 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _tier_of(self, model: str, provider: str | None) -> str:
         """The tier whose model gave a cached answer: by its name, which may have become a snapshot's, then by its provider."""
-        tiers = self._router.tiers
+        tiers = self._models
         named = [name for name, tier in tiers.items() if model == tier.name or model.startswith(f"{tier.name}-")]
         alike = [name for name, tier in tiers.items() if provider is not None and provider == tier.provider]
         longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
@@ -233,7 +234,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
 
     def _model_of(self, tier: str) -> tuple[str, str | None]:
-        chosen = self._router.tiers[tier]
+        chosen = self._models[tier]
         return self._arguments.get("model") or chosen.name, chosen.provider
 
     def _text_of(self, answer: AIMessage) -> str:
@@ -255,7 +256,7 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
-        arguments = {**self._router.tiers[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
+        arguments = {**self._models[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
         if self._stop is not None:
             arguments["stop"] = self._stop
         return arguments
@@ -285,7 +286,7 @@ class RoutedCall(DoorCall[AIMessage]):
         arguments = self._arguments_of(tier)
         if temperature is not None:
             arguments["temperature"] = temperature
-        model = thrifty(self._router.tiers[tier].model, self._thrift, cache=False, fallbacks=False)
+        model = thrifty(self._models[tier].model, self._thrift, cache=False, fallbacks=False)
         return text_of(model.invoke(self.messages, **arguments).content)
 
     def _outgoing(self, tier: str | None) -> Outgoing:
@@ -299,7 +300,7 @@ class RoutedCall(DoorCall[AIMessage]):
         """What decides the call of a tier's model, in the order of precedence."""
         if tier is None:
             return (self._arguments,)
-        chosen = self._router.tiers[tier]
+        chosen = self._models[tier]
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
     def _cache_use(self, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
@@ -307,7 +308,7 @@ class RoutedCall(DoorCall[AIMessage]):
         if policy is None or mode == "off":
             return None
         try:
-            return self._keyed(policy, self._router.identity(self._policy), mode, max_tier, attribution)
+            return self._keyed(policy, self._router.identity(self._policy, self._models), mode, max_tier, attribution)
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
@@ -324,23 +325,25 @@ class RoutedCall(DoorCall[AIMessage]):
             "max_tier": max_tier,
         }
         canonical = canonical_messages(self._fields)
+        answers = self._router.answers
+        asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
         key = policy.key(
             identity,
             canonical_json(canonical),
             digest("parameters", canonical_json(parameters)),
             attribution=attribution,
+            asked=asked,
         )
-        answers = self._router.answers
         semantic = None
         if answers is not None and answers.semantic is not None:
-            tier = self._router.tiers[self._router.baseline_within(self._tiers)]
+            tier = self._models[self._router.baseline_within(self._tiers)]
             own = tier.parameters.get("temperature", getattr(tier.model, "temperature", None))
             semantic = semantic_use(
                 answers.semantic,
                 self._fields,
                 canonical,
-                identity,
-                canonical_json(parameters),
+                digest("parameters", identity, canonical_json(parameters)),
+                owner=policy.owner(asked, attribution),
                 temperature=self._arguments.get("temperature", own),
                 extract_question=answers.extract_question,
             )

@@ -21,7 +21,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
-from llmthrift_core.cache.keys import UncacheableError, digest
+from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.door import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
 from llmthrift_core.errors import ConfigurationError
@@ -87,7 +87,6 @@ class ChatRouter(BaseChatModel):
     _tiers: dict[str, Tier] = PrivateAttr()
     _tier_names: Tiers = PrivateAttr()
     _routing: Any = PrivateAttr()
-    _models_identity: tuple[bytes, ...] | None = PrivateAttr()
 
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
@@ -117,18 +116,15 @@ class ChatRouter(BaseChatModel):
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
         if self.profile is None:
             self.profile = common_profile(self._tiers)
-        identities = [tier.identity for tier in self._tiers.values()]
-        self._models_identity = (
-            None
-            if any(identity is None for identity in identities)
-            else tuple(part for name, tier in self._tiers.items() for part in (name.encode(), cast("bytes", tier.identity)))
-        )
 
     # --- what a routed call asks of its router ---
 
     @property
     def tiers(self) -> Mapping[str, Tier]:
-        """The prepared models by tier, cheapest first."""
+        """The prepared models by tier, cheapest first, with their fields as they are now."""
+        current = {name: tier.current() for name, tier in self._tiers.items()}
+        if any(current[name] is not tier for name, tier in self._tiers.items()):
+            self._tiers = current
         return self._tiers
 
     @property
@@ -141,18 +137,17 @@ class ChatRouter(BaseChatModel):
         """The policy in force."""
         return cast("RoutingPolicy", self._routing)
 
-    def identity(self, policy: RoutingPolicy) -> bytes:
+    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier]) -> bytes:
         """Hash of tiers, models and policy: the model part of a cache key.
 
         Args:
-            policy: the one in force, as the call uses it.
+            policy, tiers: those in force, as the call uses them.
 
         Raises:
             UncacheableError: a model or the policy cannot be told from another.
         """
-        if self._models_identity is None:
-            raise UncacheableError("a model of the router cannot be told from another with other parameters")
-        return digest("router", policy_identity(policy), *self._models_identity)
+        parts = [part for name, tier in tiers.items() for part in (name.encode(), tier.identity())]
+        return digest("router", policy_identity(policy), *parts)
 
     def baseline_within(self, tiers: Tiers) -> str:
         """The tier that would answer without routing, among those that the caller allows."""
@@ -377,13 +372,13 @@ class ChatRouter(BaseChatModel):
         """Bind tools to every model, in its provider's format."""
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
-        return cast("Runnable[LanguageModelInput, AIMessage]", self.bind(llmthrift_bound=bind_tools(self._tiers, tools, **kwargs)))
+        return cast("Runnable[LanguageModelInput, AIMessage]", self.bind(llmthrift_bound=bind_tools(self.tiers, tools, **kwargs)))
 
     def with_structured_output(self, schema: Any, *, include_raw: bool = False, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
         """Structured output through whichever model is chosen, parsed as that model's own integration parses it."""
         from llmthrift_langchain.structured import routed_structure  # a pydantic class, which most programs never need
 
-        return routed_structure(self, self._tiers, schema, include_raw=include_raw, **kwargs)
+        return routed_structure(self, self.tiers, schema, include_raw=include_raw, **kwargs)
 
     # --- description ---
 
@@ -393,10 +388,10 @@ class ChatRouter(BaseChatModel):
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        return {"models": {name: tier.name for name, tier in self._tiers.items()}, "policy": self._routing.version}
+        return {"models": {name: tier.name for name, tier in self.tiers.items()}, "policy": self._routing.version}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        tier = self._tiers[self.baseline_within(self._tier_names)]
+        tier = self.tiers[self.baseline_within(self._tier_names)]
         params = tier.model._get_ls_params(stop=stop, **{**tier.parameters, **kwargs})
         if "model" in kwargs:
             params["ls_model_name"] = kwargs["model"]
@@ -432,10 +427,10 @@ class ChatRouter(BaseChatModel):
         return RoutedCall(self, messages, merged, stop=stop, arguments=dict(kwargs), stream=stream)
 
     def _plain(self, kwargs: dict[str, Any]) -> BaseChatModel:
-        return self._tiers[self.baseline_within(self._tier_names)].model
+        return self.tiers[self.baseline_within(self._tier_names)].model
 
     def _plain_arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        tier = self._tiers[baseline := self.baseline_within(self._tier_names)]
+        tier = self.tiers[baseline := self.baseline_within(self._tier_names)]
         arguments = dict(kwargs)
         bound = arguments.pop("llmthrift_bound", None) or {}
         if (asked := arguments.pop("llmthrift_asked", None)) is not None:

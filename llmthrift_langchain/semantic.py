@@ -1,4 +1,4 @@
-"""Which LangChain requests may be answered by meaning, and what of them is the question.
+"""What of a LangChain request its user asked, and which requests may be answered by meaning.
 
 Everything but the text of the last human message is the scope, which must be equal: model, parameters, system prompt, history, tools.
 A last message that holds more than text is matched exactly only.
@@ -18,13 +18,25 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
 
 
+def asked_texts(fields: Sequence[Mapping[str, Any]] | str, extract_question: QuestionExtractor | None = None) -> list[str]:
+    """What the user wrote: every human message, of the last one the question alone where it can be split from its documents.
+
+    Args:
+        fields: of the messages, or a completion model's prompt.
+    """
+    texts = [fields] if isinstance(fields, str) else [text_of(each["content"]) for each in fields if _is_human(each)]
+    if extract_question is not None and texts and (parts := extract_question(texts[-1])) is not None:
+        texts[-1] = parts[1]
+    return texts
+
+
 def semantic_use(
     cache: SemanticCache | None,
     fields: Sequence[Mapping[str, Any]] | str,
     canonical: Sequence[Any],
     identity: bytes,
-    schema: bytes,
     *,
+    owner: str | None = None,
     temperature: Any = None,
     extract_question: QuestionExtractor | None = None,
 ) -> SemanticUse | None:
@@ -32,7 +44,8 @@ def semantic_use(
 
     Args:
         fields: of the messages, or a completion model's prompt. canonical: the messages in canonical form.
-        identity, schema: of the model and its parameters, as in the exact key.
+        identity: of the model and its parameters, as in the exact key.
+        owner: the user whose own answers alone may be given, from `CachePolicy.owner`.
         temperature: as the call sets it, where it is known.
         extract_question: splits the last message into (context, question); None from it, or without it a message of several
             paragraphs, is matched exactly only.
@@ -58,9 +71,14 @@ def semantic_use(
     if parts is None:
         return None
     context, question = parts
-    others = canonical_json([*before, *beside])
-    scope = digest("semantic", identity, schema, others, context.encode("utf-8", "surrogatepass"))
+    others = canonical_json([*before, *beside, *([] if owner is None else [{"owner": owner}])])
+    scope = digest("semantic", identity, others, context.encode("utf-8", "surrogatepass"))
     return SemanticUse(cache, question, scope, history)
+
+
+def _is_human(fields: Mapping[str, Any]) -> bool:
+    kind = fields["type"]
+    return kind in ("human", "HumanMessageChunk") or (kind in ("chat", "ChatMessageChunk") and fields.get("role") in ("user", "human"))
 
 
 def _is_text(block: Any) -> bool:

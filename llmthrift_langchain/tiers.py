@@ -10,9 +10,8 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
 
-from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_langchain.llm_string import identify
+from llmthrift_langchain.identity import identity_of, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +22,32 @@ class Tier:
         model: the chat model, its own cache bypassed.
         name, provider: as the price catalog knows them.
         parameters: keyword arguments of every call to it.
-        identity: hash of everything about the model that may change an answer; None if it cannot be told.
+        given: the model as the application has it. update: the fields in which `model` differs from it.
+        seen: the fields of `given` when `model` was made of it.
     """
 
     model: BaseChatModel
     name: str
     provider: str | None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    identity: bytes | None = None
+    given: BaseChatModel | None = field(default=None, repr=False)
+    update: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    seen: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def identity(self) -> bytes:
+        """A digest of everything about the model that may change an answer, as it is now.
+
+        Raises:
+            UncacheableError: it cannot be told from another.
+        """
+        return identity_of(self.model, self.parameters)
+
+    def current(self) -> Tier:
+        """This tier, with what the application has changed in its model since."""
+        given, seen = self.given, self.seen
+        if given is None or (len(values := vars(given)) == len(seen) and all(seen.get(name, self) is values[name] for name in values)):
+            return self
+        return _tier(given, self.parameters, self.update)
 
 
 def prepare(given: Any, defaults: Mapping[str, Any], *, named: Mapping[str, Any], streaming: bool | None) -> Tier:
@@ -61,15 +78,21 @@ def prepare(given: Any, defaults: Mapping[str, Any], *, named: Mapping[str, Any]
     update: dict[str, Any] = {"cache": False}
     if streaming is not None and "streaming" in type(model).model_fields:
         update["streaming"] = streaming
-    model = model.model_copy(update=update)
+    return _tier(model, parameters, update)
+
+
+def _tier(given: BaseChatModel, parameters: Mapping[str, Any], update: Mapping[str, Any]) -> Tier:
+    seen = dict(vars(given))
+    model = given.model_copy(update=update)
     described = model._get_ls_params()
-    identity = identify(model._get_llm_string(stop=None))
     return Tier(
         model=model,
-        name=str(described.get("ls_model_name") or identity.model or type(model).__name__),
+        name=str(described.get("ls_model_name") or name_of(model, {}) or type(model).__name__),
         provider=described.get("ls_provider"),
         parameters=parameters,
-        identity=None if identity.digest is None else digest("tier", identity.digest, canonical_json(parameters)),
+        given=given,
+        update=update,
+        seen=seen,
     )
 
 

@@ -134,7 +134,7 @@ def _decoded(fields: Mapping[str, Any], *, is_chat: bool) -> ChatResponse | Comp
     added = _object(fields.get("added", {}))
     more = _object(fields["more"])
     if "tier" in fields:
-        more[MARK] = {"tier": _text(fields["tier"])}
+        more[MARK] = Mark(tier=_text(fields["tier"]))
     probabilities = fields.get("logprobs")
     given: dict[str, Any] = {**added, "additional_kwargs": more}
     if probabilities is not None:

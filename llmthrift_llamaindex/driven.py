@@ -27,7 +27,7 @@ from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.ownership import owned_by
-from llmthrift_llamaindex.prompt import asked_question, features_of
+from llmthrift_llamaindex.prompt import asked_question, asked_texts, features_of
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_tool_calls, response_of
 from llmthrift_llamaindex.runs import current_run
@@ -245,9 +245,9 @@ class DrivenCall(DoorCall[Answer]):
         parameters = canonical_json({"arguments": relevant(self._said), "max_tier": max_tier})
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
-        key = policy.key(
-            identity, digest("chat" if is_chat else "complete", what), digest("parameters", parameters), attribution=attribution
-        )
+        texts = partial(asked_texts, asked, answers.extract_question)
+        conversation = digest("chat" if is_chat else "complete", what)
+        key = policy.key(identity, conversation, digest("parameters", parameters), attribution=attribution, asked=texts)
         semantic = None
         if answers.semantic is not None:
             semantic = semantic_use(
@@ -255,6 +255,7 @@ class DrivenCall(DoorCall[Answer]):
                 asked,
                 identity,
                 parameters,
+                owner=policy.owner(texts, attribution),
                 temperature=self._arguments.get("temperature", getattr(self._behind.model(None), "temperature", None)),
                 extract_question=answers.extract_question,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmthrift_core.request import PromptFeatures
-from llmthrift_llamaindex.messages import question_of
+from llmthrift_llamaindex.messages import question_of, text_of
 from llmthrift_llamaindex.response import Asked, pairs_of
 from llmthrift_llamaindex.semantic import question_in
 
@@ -18,6 +18,14 @@ def asked_question(asked: Asked, extract_question: QuestionExtractor | None = No
     asks = asked if isinstance(asked, str) else question_of(asked)
     found = question_in(asks, extract_question)
     return asks if found is None else found[1]
+
+
+def asked_texts(asked: Asked, extract_question: QuestionExtractor | None = None) -> list[str]:
+    """What the user wrote: every user message, of the last one the question alone where it can be split from its documents."""
+    texts = [asked] if isinstance(asked, str) else [text_of(message) for message in asked if message.role.value == "user"]
+    if texts and (found := question_in(texts[-1], extract_question)) is not None:
+        texts[-1] = found[1]
+    return texts
 
 
 def features_of(asked: Asked, capture: str, question: str) -> PromptFeatures | None:

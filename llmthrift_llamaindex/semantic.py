@@ -41,6 +41,7 @@ def semantic_use(
     identity: bytes,
     parameters: bytes,
     *,
+    owner: str | None = None,
     temperature: Any = None,
     extract_question: QuestionExtractor | None = None,
 ) -> SemanticUse | None:
@@ -48,6 +49,7 @@ def semantic_use(
 
     Args:
         identity, parameters: of the model and the call, as in the exact key.
+        owner: the user whose own answers alone may be given, from `CachePolicy.owner`.
         temperature: as the call sets it, where it is known.
         extract_question: as for `thrifty`.
     """
@@ -70,6 +72,8 @@ def semantic_use(
         parts = split_turn(text)
     if parts is None or not parts[1].strip():
         return None
+    if owner is not None:
+        others.append({"owner": owner})
     context, question = parts
     kind = b"complete" if isinstance(asked, str) else b"chat"
     scope = digest("semantic", kind, identity, parameters, canonical_json(others), context.encode("utf-8", "surrogatepass"))

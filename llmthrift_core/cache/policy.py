@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from llmthrift_core.attribution import EMPTY, Attribution
-from llmthrift_core.cache.keys import UncacheableError, digest
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.storable import is_storable
 
 Eviction = Literal["lru", "lfu"]
-Share = Literal["namespace", "feature", "user"]
+Share = Literal["namespace", "feature", "user", "global"]
 
 MIB: Final = 1024 * 1024
 _KEPT_APART: Final = ("namespace", "share", "prompt_version", "require", "metadata", "tags", "sources")
@@ -35,7 +35,9 @@ class CachePolicy:
         metadata: stored with each entry.
         require: metadata that an entry must carry, with these values, to answer.
         prompt_version: part of the key: entries of another version never answer.
-        share: who may share an entry: everyone in the namespace, the same feature, or the same user.
+        share: who may share an entry: everyone in the "namespace", the same "feature", or the same "user". With the first two, a question
+            that may be about its asker stays with its user, where the user is known: one in the first person, or in a language that the
+            guard does not read (see `first_person.is_personal`). "global" shares these too, with everyone in the namespace.
 
     Raises:
         ConfigurationError: a value that cannot be used.
@@ -84,24 +86,40 @@ class CachePolicy:
                 f"SemanticCache(..., limits=CachePolicy({here}))"
             )
 
-    def key(self, *parts: bytes, attribution: Attribution = EMPTY) -> bytes:
+    def owner(self, asked: Callable[[], Iterable[str]], who: Attribution) -> str | None:
+        """The user whose own answers alone may be given; None: answers are shared as `share` says.
+
+        Args:
+            asked: gives what the user wrote.
+            who: asks.
+        """
+        if who.user is None or self.share in ("user", "global"):
+            return None
+        from llmthrift_core.cache.first_person import is_personal  # with tables of words, which a cache without users never needs
+
+        return who.user if any(map(is_personal, asked())) else None
+
+    def key(self, *parts: bytes, attribution: Attribution = EMPTY, asked: Callable[[], Iterable[str]] = tuple) -> bytes:
         """The key of a request: of this policy's namespace, prompt version and sharing, and of `parts` in their order.
 
         Args:
             parts: everything that decides the answer, in canonical form (`canonical_json`) or as digests.
             attribution: who asks.
+            asked: gives what the user wrote, for questions that may be about their asker.
 
         Raises:
             UncacheableError: the policy shares by user or feature, and the request names none.
         """
         scope = b""
-        if self.share != "namespace":
+        if self.share in ("user", "feature"):
             who = attribution.user if self.share == "user" else attribution.feature
             if who is None:
                 raise UncacheableError(
                     f"share={self.share!r} needs a {self.share}: wrap the call in attribute({self.share}=...), or give it as metadata"
                 )
             scope = f"{self.share}={who}".encode("utf-8", "surrogatepass")
+        if (owner := self.owner(asked, attribution)) is not None:
+            scope = canonical_json([scope.hex(), owner])
         version = b"" if self.prompt_version is None else b"=" + self.prompt_version.encode("utf-8", "surrogatepass")
         return digest(self.namespace, scope, version, *parts)
 

@@ -95,6 +95,6 @@ class JudgingAmount:
         if self._given_nano is not None:
             if not rows:
                 given = to_usd(self._given_nano)
-                self._thrift.record_cost(EVALUATION, given, run=run, request_type=EVALUATION, tags=self._mark)
+                self._thrift.ledger.record_cost(EVALUATION, given, run=run, request_type=EVALUATION, tags=self._mark)
             return self._given_nano
         return None

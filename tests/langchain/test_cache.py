@@ -79,20 +79,10 @@ def schema(**fields: type) -> type[BaseModel]:
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_a_class_that_shows_only_its_name_is_not_cached_without_its_schema(thrift, client, provider):
+@pytest.mark.parametrize("handled", [False, True])
+def test_the_schema_behind_a_class_is_part_of_the_key(thrift, client, provider, handled):
     model = client(cache=ThriftCache(thrift))
-    for fields in ({"number": int}, {"city": str}):
-        for _ in range(2):
-            model.with_structured_output(schema(**fields)).invoke("Order 7 to 'Paris'")
-    assert len(provider.requests) == 4
-    (reason,) = thrift.health()["cache"]["uncacheable"]
-    assert "schema" in reason
-
-
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_with_a_handler_beside_it_the_schema_is_part_of_the_key(thrift, client, provider):
-    model = client(cache=ThriftCache(thrift))
-    config = {"callbacks": [ThriftCallbackHandler(thrift)]}
+    config = {"callbacks": [ThriftCallbackHandler(thrift)]} if handled else {}
     for fields in ({"number": int}, {"city": str}):
         for _ in range(2):
             answer = model.with_structured_output(schema(**fields)).invoke("Order 7 to 'Paris'", config)

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import httpx
@@ -28,8 +29,8 @@ _ASYNC_CLIENT = httpx.AsyncClient()
 
 
 def run(awaitable: Any) -> Any:
-    """The result of a coroutine, in the one loop of these tests."""
-    return LOOP.run(awaitable)
+    """The result of a coroutine, in the one loop of these tests and in the context, with its attribution, of the test that asks."""
+    return LOOP.run(awaitable, context=copy_context())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from llama_index.core.llms import ChatMessage
 
 from llmthrift_core import Budget, attribute
 from llmthrift_llamaindex import RouterLLM, thrifty
+from tests.llamaindex.conftest import run
 
 pytestmark = pytest.mark.loopback
 
@@ -26,10 +27,14 @@ def test_a_first_budget_of_five_cents_lets_an_unlimited_model_answer(thrift, ope
     assert (row["reserved"], row["overrun"], len(provider.requests)) == (0, 0, 7)
 
 
-async def test_waiting_tasks_are_served_and_none_is_refused(thrift, openai, provider):
+def test_waiting_tasks_are_served_and_none_is_refused(thrift, openai, provider):
     thrift.budgets.add(Budget(limit_tokens=1_300, on_exceed="queue", max_wait_seconds=120))
     llm = thrifty(openai(max_tokens=300), thrift, cache=False)  # four at a time, and all ten take about 600
-    await asyncio.gather(*(llm.achat([ChatMessage(f"Question {number}")]) for number in range(10)))
+
+    async def ask_all() -> None:
+        await asyncio.gather(*(llm.achat([ChatMessage(f"Question {number}")]) for number in range(10)))
+
+    run(ask_all())
     assert len(provider.requests) == 10
     assert thrift.budgets.status()[0]["reserved"] == 0
 

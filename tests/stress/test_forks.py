@@ -59,7 +59,7 @@ def test_children_that_are_forked_under_traffic_run_and_use_the_database(tmp_pat
 
         def read() -> None:
             while not stop.is_set():
-                ledger.output_sizes("m", feature=None, most=10)
+                ledger.output_sizes("m", features=None, most=10)
                 database.fetch_all(_ONE)
 
         def write() -> None:

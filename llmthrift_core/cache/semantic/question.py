@@ -15,7 +15,6 @@ from llmthrift_core.errors import ConfigurationError
 
 _SPACES: Final = re.compile(r"\s+")
 _WORDS: Final = re.compile(r"\w+")
-_FIRST_PERSON: Final = re.compile(r"\b(?:i|i'm|i've|i'd|i'll|me|my|mine|myself|we|we're|us|our|ours)\b", re.IGNORECASE)
 
 
 class QuestionForms:
@@ -49,11 +48,10 @@ class QuestionForms:
         return text
 
     def scope(self, given: str | bytes, question: str, who: Attribution, *, is_own: bool = False) -> bytes:
-        """A digest of all that must be equal, and of the user where the question is in the first person."""
+        """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone."""
         scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
         limits = self._limits
-        # What a question in the first person is about, only its user's own answer can say.
-        user = who.user if is_own or limits.share == "user" or _FIRST_PERSON.search(question) else None
+        user = who.user if is_own or limits.share == "user" else limits.owner(lambda: (question,), who)
         feature = who.feature if limits.share == "feature" else None
         parts = (
             self._space,
@@ -64,8 +62,12 @@ class QuestionForms:
         return digest(limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
 
     def key(self, scope: bytes, text: str) -> bytes:
-        """The key of a normalised question in a scope."""
+        """The key of a normalised question in a scope: one for all spellings in capitals and small letters, which its reader compares."""
         return digest("semantic", scope, self.masked(text).casefold().encode("utf-8", "surrogatepass"))
+
+    def key_as_written(self, scope: bytes, text: str) -> bytes:
+        """The key of a normalised question in a scope where `key` belongs to one that differs in its capitals."""
+        return digest("semantic, as written", scope, self.masked(text).encode("utf-8", "surrogatepass"))
 
 
 def hash_of_answer(answer: str) -> int:

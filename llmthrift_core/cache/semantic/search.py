@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.guard import Facts
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.semantic.casing import cases_differ
 from llmthrift_core.cache.semantic.embedder import Embedder, embedded
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
 from llmthrift_core.cache.semantic.hit import Considered
@@ -25,6 +26,11 @@ _MOST_SCOPES: Final = 2_000
 _GUARDED: Final = 6  # how many of the questions with the shared answer are held against the guard
 
 facts_of = lru_cache(maxsize=8_192)(Facts.of)
+
+
+def against(asked: str, cached: str) -> str | None:
+    """Why a cached question is not the one that is asked, or None if nothing speaks against it."""
+    return None if asked == cached else facts_of(asked).differs_from(facts_of(cached)) or cases_differ(asked, cached)
 
 
 @dataclass(slots=True)
@@ -94,10 +100,17 @@ class Search:
         return Asked(question, text, place, self._forms.key(place, text), is_own=is_own)
 
     def equal(self, asked: Asked) -> StoredAnswer | None:
-        """The live answer to an equal question. Raises StorageError."""
+        """The live answer to an equal question. Raises StorageError.
+
+        One that only the key takes for equal keeps it: this one is then stored as it is written.
+        """
         stored = self._live(self._store.by_key(asked.key)) if asked.text else None
-        if stored is not None and stored.question != asked.question and facts_of(asked.question).differs_from(facts_of(stored.question)):
-            return None  # equal only where the masks, or one form for all of Unicode, cover what differs: 2 to the tenth is not 210
+        # Equal only where the masks, or one form for all capitals or all of Unicode, cover what differs: 2 to the tenth is not 210.
+        if stored is not None and against(asked.question, stored.question):
+            asked.key = self._forms.key_as_written(asked.place, asked.text)
+            stored = self._live(self._store.by_key(asked.key))
+            if stored is not None and against(asked.question, stored.question):
+                return None
         return stored
 
     def look(self, asked: Asked) -> Match | None:
@@ -123,10 +136,9 @@ class Search:
 
     def considered(self, asked: Asked) -> tuple[Considered, ...]:
         """The nearest entries, and what speaks against each."""
-        facts = facts_of(asked.question)
         answer = None if asked.candidate is None else asked.candidate.answer
         return tuple(
-            Considered(each.question, each.similarity, facts.differs_from(facts_of(each.question)), each.answer == answer)
+            Considered(each.question, each.similarity, against(asked.question, each.question), each.answer == answer)
             for each in asked.neighbours
         )
 
@@ -157,10 +169,9 @@ class Search:
 
     def _passing(self, asked: Asked, candidate: Candidate, scope: Scope) -> Match | None:
         """The nearest entry with the shared answer that the guard lets pass and that still answers."""
-        facts = facts_of(asked.question)
         same = [each for each in asked.neighbours if each.answer == candidate.answer]
         for each in same[:_GUARDED]:
-            if facts.differs_from(facts_of(each.question)) is not None:
+            if against(asked.question, each.question) is not None:
                 continue
             stored = self._store.by_number(each.entry)
             if stored is None:

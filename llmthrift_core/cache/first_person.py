@@ -1,0 +1,70 @@
+"""Whether a question may be about its asker, so that only its asker's own answer can be the answer.
+
+"What is my balance?" has one text and as many answers as there are users. Such a question is kept per user: one in the first person, one
+that speaks of "this user" or of what is "on file", and one in a language that the guard does not read, which may be either. In doubt a
+question counts as personal: another user then pays for an answer of his own.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+from llmthrift_core.cache.guard.facts import Facts
+from llmthrift_core.cache.guard.language import ENGLISH
+from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.words import STARTERS
+
+_REMEMBERED: Final = 8_192
+_READ: Final = 20_000  # characters of a text that are looked at for its language; all of it is searched for the first person
+_WORD: Final = re.compile(r"[^\W\d_]+")
+_APOSTROPHES: Final = str.maketrans("\u2019\u2018\u02bc\u00b4`", "'''''")
+_ENGLISH: Final = re.compile(
+    r"\b(?:i|im|ive|iam|imma|me|my|ma|mah|mine|myself|we|weve|our|ours|ourselves|lets|gimme|lemme|wanna|gotta|ill)\b"
+    # "I'd like" without its apostrophe; the country is written in capitals
+    r"|\bid\s+(?:like|love|rather|prefer|want|appreciate)\b|(?-i:\b(?:us|Us)\b)"
+    # somebody who is not named, and what is known of him
+    r"|\b(?:this|the|current)\s+(?:user|caller|customer|asker|undersigned)\b"
+    r"|\b(?:this|current)\s+(?:client|member|patient|subscriber|employee|student|tenant|guest|visitor|account|order|session)\b"
+    r"|\baccount\s+(?:holder|owner)\b|\bon\s+(?:file|record)\b|\b(?:logged|signed)[ -]in\b",
+    re.IGNORECASE,
+)
+_KNOWN: Final = ENGLISH | STARTERS | {"s"}
+# Words by which people speak of themselves, in languages of which there are no tables. None of them is usual in English.
+_ELSEWHERE: Final = word_set(
+    "ich mich mir mein meine meinem meinen meiner meines meins wir uns unser unsere unserem unseren unserer unseres "
+    "je moi mon mes mien mienne miens miennes nous notre nos "
+    "yo mi mis mio mia mios mias mío mía míos mías nosotros nosotras nuestro nuestra nuestros nuestras conmigo "
+    "eu meu meus minha minhas nosso nossa nossos nossas comigo io miei mie noi nostro nostra nostri nostre "
+    "ik mij mijn wij ons onze jag mig mitt mina vår jeg meg mitt mine vi vår moj moja moje mój mnie mi mam nasz ja "
+    "ben benim bana bizim saya aku kami kita mera meri mere mujhe hum hamara eu mea mei minu minun minulla"
+) - {"mine", "ben", "ja", "mi", "ma"}
+
+
+def is_personal(text: str) -> bool:
+    """Whether the answer to a text may be its asker's own.
+
+    >>> is_personal("What is my balance?"), is_personal("Wo ist mein Paket?"), is_personal("When do you open?")
+    (True, True, False)
+    """
+    return _is_personal(text) if len(text) <= _READ else _is_personal.__wrapped__(text)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_personal(text: str) -> bool:
+    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    if _ENGLISH.search(text):
+        return True
+    words = _WORD.findall(text.casefold())
+    if not words:
+        return False  # numbers and signs
+    return not _ELSEWHERE.isdisjoint(words) or not _is_read(text[:_READ], words)
+
+
+def _is_read(text: str, words: list[str]) -> bool:
+    """Whether a text is in a language whose first person is known."""
+    known = sum(word in _KNOWN for word in words)
+    is_english = 4 * known >= len(words) if text.isascii() else 2 * known > len(words)
+    return is_english and not Facts.of(text).foreign

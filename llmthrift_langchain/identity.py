@@ -1,0 +1,124 @@
+"""What a LangChain model is known by in a cache key: its class, every field that may change an answer, and the options of the call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from langchain_core.language_models.base import BaseLanguageModel
+from pydantic import BaseModel, SecretStr
+from pydantic.types import SecretBytes
+from typing_extensions import is_typeddict
+
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.parameters import relevant
+
+_SECRET: Final = re.compile(r"api_?key|secret|password|credential|access_key|auth_token|access_token|session_token|^token$", re.IGNORECASE)
+# How the connection is made. A field that holds a client, excluded from LangChain's own description or not, is no part of the request.
+_CONNECTION: Final = re.compile(
+    r"client|session$|^config$|^name$|max_concurrent_requests|batch_size|^allowed_special$|^disallowed_special$"
+)
+_MODEL_NAMES: Final = ("model_name", "model", "model_id", "deployment_name")
+# Arguments of a call which stand, in every client, for the field of the same name.
+_SAMPLING: Final = frozenset({
+    "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias", "n",
+    "reasoning_effort", "verbosity", "service_tier", "stop",
+})  # fmt: skip
+
+
+def identity_of(model: BaseLanguageModel[Any], options: Mapping[str, Any]) -> bytes:
+    """A digest of what the model sends beside the conversation, as its fields are now. Credentials, clients and timeouts are no part of it.
+
+    Args:
+        options: keyword arguments of the call. One that stands for a field of the model counts as if the field were set.
+
+    Raises:
+        UncacheableError: something that cannot be told from another, such as a local function.
+    """
+    kind = type(model)
+    fields, given = relevant(_fields_of(model)), relevant({name: described(value) for name, value in options.items()})
+    for name in _SAMPLING & given.keys() & kind.model_fields.keys():
+        fields[name] = given.pop(name)
+    return digest("langchain", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json(fields), canonical_json(given))
+
+
+def name_of(model: BaseLanguageModel[Any], options: Mapping[str, Any]) -> str | None:
+    """The name of the model that is asked, where the call or the model tells it."""
+    named = next((name for name in map(options.get, _MODEL_NAMES) if isinstance(name, str) and name), None)
+    return named or next((name for each in _MODEL_NAMES if isinstance(name := getattr(model, each, None), str) and name), None)
+
+
+def described(value: Any) -> Any:
+    """A value as it can be compared: a class that stands for a schema, or a tool, as the schema that LangChain makes of it.
+
+    Raises:
+        UncacheableError: a class or function of which LangChain can make no schema.
+    """
+    if isinstance(value, Mapping):
+        return {name: described(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(each) for each in value]
+    if isinstance(value, SecretStr | SecretBytes):
+        return None
+    if isinstance(value, type) and hasattr(value, "model_json_schema"):
+        return {"@class": value.__name__, "schema": value}
+    if (isinstance(value, type) and (is_typeddict(value) or is_dataclass(value) or issubclass(value, BaseModel))) or _is_tool(value):
+        return {"@class": getattr(value, "__name__", ""), "schema": _schema_of(value)}
+    return value
+
+
+def _is_tool(value: Any) -> bool:
+    from langchain_core.tools import BaseTool
+
+    return isinstance(value, BaseTool)
+
+
+def _schema_of(value: Any) -> Any:
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
+    try:
+        return convert_to_openai_tool(value)
+    except Exception as error:  # whatever the class's own hooks raise
+        raise UncacheableError(f"LangChain makes no schema of {value!r} ({type(error).__name__})") from None
+
+
+def _fields_of(model: BaseLanguageModel[Any]) -> dict[str, Any]:
+    kind = type(model)
+    own = _told_by(kind)
+    if own is None:
+        return {"params": described(dict(model._identifying_params)), "kind": getattr(model, "_llm_type", "")}  # type: ignore[attr-defined]
+    values = vars(model)
+    found: dict[str, Any] = {}
+    for name in own:
+        value = values.get(name)
+        # An iterator is what a stand-in for a model answers with, one after the other.
+        if value is not None and not isinstance(value, SecretStr | SecretBytes | Iterator):
+            found[name] = described(value)
+    extra = model.__pydantic_extra__
+    return found if not extra else {**found, "@extra": described(extra)}
+
+
+@lru_cache(maxsize=256)
+def _told_by(kind: type[BaseLanguageModel[Any]]) -> tuple[str, ...] | None:
+    """The fields that describe a model; None where the class itself says what describes it."""
+    if not kind.is_lc_serializable() and not any(_is_integration(each) for each in kind.__mro__) and _identifies(kind):
+        return None
+    return tuple(
+        name for name, field in kind.model_fields.items() if not field.exclude and not _SECRET.search(name) and not _CONNECTION.search(name)
+    )
+
+
+def _is_integration(kind: type) -> bool:
+    package = kind.__module__.partition(".")[0]
+    return package.startswith("langchain_") and package not in ("langchain_core", "langchain_tests")
+
+
+def _identifies(kind: type) -> bool:
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.language_models.llms import BaseLLM
+
+    ours = (BaseChatModel._identifying_params, BaseLLM._identifying_params, BaseLanguageModel.__dict__.get("_identifying_params"))
+    return getattr(kind, "_identifying_params", None) not in ours
