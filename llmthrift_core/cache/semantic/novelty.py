@@ -31,8 +31,7 @@ class Covered:
 
     def leaves_out(self, features: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which rows have less support than the evidence covers: in similarity, in neighbours with that answer, or in neighbours at all."""
-        beyond: np.ndarray[Any, np.dtype[np.bool_]] = (features[:, SUPPORT] < self.least).any(axis=1)
-        return beyond
+        return np.any(features[:, SUPPORT] < self.least, axis=1)
 
 
 def _quantile(values: Floats, weight: Floats, share: float) -> float:
