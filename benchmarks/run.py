@@ -18,6 +18,7 @@ BENCHMARKS = (
     "reservations",
     "semantic",
     "near_misses",
+    "pairs",
     "routing",
     "adaptive",
     "checks",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import attribute
 from llmthrift_core.cache.mode import cache_mode
+from llmthrift_core.cache.rules import cache_rules
 from llmthrift_core.errors import BudgetExceededError, LLMThriftError, MissingExtraError, UnknownModelError
 from llmthrift_core.thrift import Thrift
 from llmthrift_core.usage import Usage
@@ -32,6 +33,7 @@ __all__ = [
     "Usage",
     "attribute",
     "cache_mode",
+    "cache_rules",
 ]
 
 

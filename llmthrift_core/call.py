@@ -17,7 +17,7 @@ from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
-from llmthrift_core.cache.flight import Flight, Waiting
+from llmthrift_core.cache.inquiry import BY_ANOTHER, CLAMPED, Inquiry
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.explained import with_configuration
 from llmthrift_core.ledger import request_ids
@@ -28,7 +28,6 @@ from llmthrift_core.reserving import hold_for_cheaper, needed_for
 from llmthrift_core.routing.unfailing import decided
 from llmthrift_core.saved import count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
-from llmthrift_core.storing import store_answer
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.holding import Waits
     from llmthrift_core.budgets.output import StreamedText
     from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.cache.flight import Waiting
+    from llmthrift_core.cache.leases import Elsewhere
     from llmthrift_core.cache.semantic.hit import SemanticHit
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
@@ -46,14 +47,11 @@ class Call:
 
     Attributes:
         call_id: groups the attempts of this call in the ledger.
-        hit: the cached entry that answers, or None.
-        answer: what the adapter decoded of the hit: its own objects, made for this call alone.
-        semantic_hit: how the hit was found by meaning; None for an exact one.
         waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
     """
 
     __slots__ = (
-        "_attempt", "_flight", "_hold", "_thrift", "_turn", "answer", "call_id", "hit", "is_open", "request", "semantic_hit", "waiting",
+        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "is_open", "request", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: Thrift, request: Request) -> None:
@@ -61,14 +59,27 @@ class Call:
         self.request = request
         self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
         self.is_open = True
-        self.hit: Entry | None = None
-        self.answer: Any = None
-        self.semantic_hit: SemanticHit | None = None
-        self.waiting: Waiting | Turn | None = None
+        self.waiting: Waiting | Elsewhere | Turn | None = None
         self._attempt = Attempt(thrift, request, self.call_id)
-        self._flight: Flight | None = None
+        self._inquiry: Inquiry | None = None
+        self._is_by_another = False
         self._hold: Hold | None = None
         self._turn: Turn | None = None
+
+    @property
+    def hit(self) -> Entry | None:
+        """The cached entry that answers, or None."""
+        return None if self._inquiry is None else self._inquiry.hit
+
+    @property
+    def answer(self) -> Any:
+        """What the adapter decoded of the hit: its own objects, made for this call alone."""
+        return None if self._inquiry is None else self._inquiry.answer
+
+    @property
+    def semantic_hit(self) -> SemanticHit | None:
+        """How the hit was found by meaning; None for an exact one."""
+        return None if self._inquiry is None else self._inquiry.semantic_hit
 
     @property
     def hit_kind(self) -> Literal["exact", "semantic"]:
@@ -161,45 +172,17 @@ class Call:
     def _may_call(self) -> bool:
         """Whether a model is to be called: the cache has no answer, and no identical request is waited for."""
         use = self.request.cache
-        if use is not None and use.mode == "on" and self.look_up(use) is not None:
-            self._leave_flight()
-            return False
-        if use is not None and use.caller is not None and use.mode == "on" and not is_observing():
-            joined = self._thrift.cache.flights.join(use.key, use.caller)
-            if isinstance(joined, Waiting):
-                self.waiting = joined
-                return False
-            self._flight = joined
-            # The leader before us may have stored its answer since we looked.
-            if self._thrift.cache.holds(use.key) and self.look_up(use) is not None:
-                self._leave_flight()
-                return False
-        return True
+        return use is None or (self.ask_cache(use) is None and self.waiting is None)
 
-    def look_up(self, use: CacheUse) -> Entry | None:
-        """The live entry for this request, or None. In observe mode a hit is noted for the ledger and not served."""
-        cache = self._thrift.cache
-        entry = cache.lookup(use.key, use.policy)
-        self.semantic_hit = None
-        if entry is None and use.semantic is not None:
-            asked = use.semantic
-            self.semantic_hit = asked.cache.find(asked.question, asked.scope, history=asked.history, attribution=self.request.attribution)
-            entry = None if self.semantic_hit is None else self.semantic_hit.entry
-        if entry is None:
-            return None
-        try:
-            self.answer = use.decode(entry.payload)
-        except ValueError:  # a hostile, truncated or foreign row
-            if self.semantic_hit is None or use.semantic is None:
-                cache.discard(use.key)
-            else:
-                use.semantic.cache.discard(self.semantic_hit)
-            return None
-        if is_observing():
-            self._attempt.would_have_hit = True
-            return None
-        self.hit = entry
-        return entry
+    def ask_cache(self, use: CacheUse) -> Entry | None:
+        """The live entry for this request. None: a model is to be called, unless `waiting` says that somebody makes the same call already:
+        wait for that, and ask again."""
+        if self._inquiry is None:
+            self._inquiry = Inquiry(self._thrift.cache)
+        found = self._inquiry.ask(use, self.request.attribution)
+        self.waiting = self._inquiry.waiting
+        self._attempt.would_have_hit |= self._inquiry.was_observed
+        return found
 
     def _route(self) -> None:
         route = self.request.route
@@ -244,6 +227,7 @@ class Call:
             return None
         dear, (cheaper, hold) = self.tier, found
         self._ask(cheaper)
+        self._is_by_another = True
         if self.decision is not None:
             self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {dear}")
         return hold
@@ -280,8 +264,14 @@ class Call:
         self._record_ended(error, rejected, is_followed=True)
         self._hold = following
         self._attempt = self._attempt.follow(tier, model, provider, reason)
+        self._is_by_another = reason == "fallback" or (self._is_by_another and reason == "retry")
         if rejected is None:
             self.reserve(waits=waits)
+
+    def stand_in(self, reason: str) -> None:
+        """The answer is kept by the caller, though the policy asked for another model's: say why. It is not stored as the answer."""
+        self._is_by_another = True
+        self.note_route(reason)
 
     def note_route(self, reason: str) -> None:
         """Say more of why this model answers."""
@@ -341,17 +331,17 @@ class Call:
         try:
             record, usage = self._attempt.answered_row(response, may_wait=self._is_only_recorded())
             self._attempt.append(record, response)  # first: whatever happens to the rest, the call is told
-            is_whole = self._hold is None or not self._hold.cut_short(usage)
+            use = self.request.cache
+            is_clamped = use is not None and self.max_output_tokens is not None
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
-            use = self.request.cache
-            if use is not None and use.mode != "off" and response.payload is not None and is_whole:
-                self.store(use, response, usage)
+            if use is not None and use.mode != "off" and response.payload is not None:
+                self.store(use, response, usage, is_clamped=is_clamped)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
             self._give_up(error, is_recorded=record is not None)
         finally:
-            self._leave_flight()
+            self._leave_flight(is_answered=True)
 
     def finish_hit(self) -> None:
         """The cache answered: record the hit and what it saved."""
@@ -399,11 +389,15 @@ class Call:
             self._hold.release()
             self._hold = None
 
-    def store(self, use: CacheUse, response: Response, usage: Usage) -> None:
-        """Store an answer. An answer that cannot be encoded is counted and not stored."""
+    def store(self, use: CacheUse, response: Response, usage: Usage, *, is_clamped: bool = False) -> None:
+        """Store an answer, if it is whole and good and of the model that was chosen. One that is not stored is counted with the reason."""
+        cache = self._thrift.cache
+        if is_clamped or self._is_by_another:
+            cache.note_not_kept(CLAMPED if is_clamped else BY_ANOTHER)
+            return
         asked = self._attempt.model, self._attempt.provider
         served = who_answered(self._thrift.prices, response.model, response.provider, asked)
-        store_answer(self._thrift.cache, use, response, usage, *served, self.request.attribution)
+        (self._inquiry or Inquiry(cache)).keep(use, response, usage, served, self.request.attribution)
 
     # --- the end of an attempt ---
 
@@ -451,10 +445,9 @@ class Call:
             self._hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
             self._hold = None
 
-    def _leave_flight(self) -> None:
+    def _leave_flight(self, *, is_answered: bool = False) -> None:
         if self._turn is not None:
             self._turn.leave()
             self._turn = None
-        if self._flight is not None:
-            self._flight.done()
-            self._flight = None
+        if self._inquiry is not None:
+            self._inquiry.leave(is_answered=is_answered)

@@ -236,17 +236,17 @@ class DoorCall(ABC, Generic[Answer]):
         if (decision := found.next) is None:
             return False
         if is_out:
-            call.note_route(f"{decision.reason}, and was streamed")
+            call.stand_in(f"{decision.reason}, and was streamed")
             return False
         ended, rejected = call.tier, (call.tier, call.model, answer)
         response = self._response_of(answer, storable=False)
         try:
             call.attempt(decision.tier, *self._model_of(decision.tier), reason="escalation", rejected=response)
         except BudgetExceededError as refused:
-            call.note_route(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
+            call.stand_in(f"{decision.reason}, and budget {refused.budget!r} has no room for {decision.tier}")
             return False
         except StorageError:
-            call.note_route(f"{decision.reason}, and the budgets of {decision.tier} cannot be reached")
+            call.stand_in(f"{decision.reason}, and the budgets of {decision.tier} cannot be reached")
             return False
         if self._is_closed:  # it was given up meanwhile: nobody would settle what was set aside for the next attempt
             call.abandon()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.errors import ConfigurationError
@@ -20,7 +20,11 @@ _NOTHING_STORED: Final = "nothing stored of the prompt"
 
 
 def examples_of_ledger(
-    database: Database, *, since: Moment | None = None, models: Mapping[str, float | str] | None = None, escalations: bool = False
+    database: Database,
+    *,
+    since: Moment | None = None,
+    models: Mapping[str, float | str] | Sequence[str] | None = None,
+    escalations: bool = False,
 ) -> Examples:
     """See `Thrift.examples`.
 

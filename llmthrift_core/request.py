@@ -83,12 +83,14 @@ class SemanticUse:
     Attributes:
         question: what is compared by meaning. scope: stands for everything else, which must be equal.
         history: earlier turns that are compared by meaning, too; empty where the scope stands for them.
+        limits: how this request's answers are kept and which are good enough; None: as the cache's own limits say.
     """
 
     cache: SemanticCache
     question: str
     scope: bytes
     history: Sequence[tuple[str, str]] = ()
+    limits: CachePolicy | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class CacheUse:
         decode: turns a stored payload into the adapter's objects; a ValueError makes the entry a miss.
         caller: who asks, from `cache.flight.whoami`: identical concurrent requests then wait for the first. None: they do not.
         semantic: what is asked after the exact cache has missed; None: nothing is.
+        wait_seconds: the caller's own time limit, beyond which he does not wait for others. None: he has none.
+        is_under_way: whether the caller is still at it, for a door that is not told of every end. Called in any thread.
     """
 
     key: bytes
@@ -108,6 +112,8 @@ class CacheUse:
     mode: CacheMode = "on"
     caller: Caller | None = None
     semantic: SemanticUse | None = None
+    wait_seconds: float | None = None
+    is_under_way: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -182,6 +188,7 @@ class Response:
         model: the model that answered, where it says so.
         provider_cost_usd: the provider's own bill.
         payload: encodes the answer for the cache; called only if it is stored. None: not to be stored.
+        flaw: why the answer must not be stored; None from it where it is whole and good, as `cache.wholeness` says.
         text: the answer as text, built only where capture="text" or to see whether there is an answer.
         is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
         reads_ledger: `estimate` asks the ledger how long such answers are.
@@ -193,6 +200,7 @@ class Response:
     provider: str | None = None
     provider_cost_usd: float | None = None
     payload: Callable[[], bytes] | None = None
+    flaw: Callable[[], str | None] | None = None
     text: Callable[[], str] | None = None
     is_broken: bool = False
     reads_ledger: bool = False

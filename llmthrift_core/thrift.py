@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -330,7 +330,7 @@ class Thrift:
         )
 
     def examples(
-        self, since: Moment | None = None, *, models: Mapping[str, float | str] | None = None, escalations: bool = False
+        self, since: Moment | None = None, *, models: Mapping[str, float | str] | Sequence[str] | None = None, escalations: bool = False
     ) -> Examples:
         """The judged answers, as a router or a cascade learns from them.
 
@@ -339,8 +339,8 @@ class Thrift:
 
         Args:
             since: the calls from then on.
-            models: those of the router, as `LearnedRouter` takes them; answers of other models are left out. None: all answers, under the
-                names of the tiers that gave them or, where nothing was routed, of the models.
+            models: those of the router, as `LearnedRouter` takes them, or names of models; answers of other models are left out. None: all
+                answers, under the names of the tiers that gave them or, where nothing was routed, of the models.
             escalations: also the answers without feedback that a cascade kept or rejected, with its confidence as their quality. Measure
                 before you use them: on GSM8K a router of 100 labelled prompts ranked no better with 322 such labels (APGR 0.683 with and
                 without; `python -m benchmarks.routing escalations`), and a cascade that is fitted to them learns its own opinion.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,22 +17,26 @@ from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.mode import CacheMode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.rules import CacheRules, rules_in_force
 from llmthrift_core.cache.semantic.turn import QuestionExtractor
 from llmthrift_core.call import Call
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import as_texts
 from llmthrift_langchain import open_runs
-from llmthrift_langchain.codec import decode, mark
+from llmthrift_langchain.callers import Inside
+from llmthrift_langchain.codec import decode_chat, decode_text, mark
 from llmthrift_langchain.llm_string import Identity, identity_behind
 from llmthrift_langchain.messages import UnknownMessageError, canonical_messages, fields_of_serialized
 from llmthrift_langchain.response import response_of_generations
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
 from llmthrift_langchain.sending import Sending, UnreadableCallError, sending
+from llmthrift_langchain.time_limits import time_limit_in
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation
@@ -51,9 +57,10 @@ class _Question:
     fields: Sequence[Mapping[str, Any]] | str
     model: str | None
     run: OpenRun | None
-    mode: CacheMode
+    rules: CacheRules
     attribution: Attribution
     semantic: SemanticUse | None
+    wait_seconds: float | None
 
 
 class ThriftCache(BaseCache):
@@ -70,6 +77,7 @@ class ThriftCache(BaseCache):
         thrift: the database and ledger.
         namespace: entries of one namespace are never seen by another. Use one per tenant.
         ttl_seconds: how long an entry answers; None is for ever.
+        max_age_seconds: entries older than this do not answer here, whatever their own lifetime; None is no limit.
         max_entries, max_bytes: limits of the namespace; None is no limit.
         eviction: "lru" or "lfu".
         share: who may share an entry: "namespace", "feature" or "user". With the first two, a question in the first person, or in a
@@ -103,13 +111,14 @@ class ThriftCache(BaseCache):
         *,
         namespace: str = "default",
         ttl_seconds: float | None = 3600.0,
+        max_age_seconds: float | None = None,
         max_entries: int | None = 100_000,
         max_bytes: int | None = 256 * 1024 * 1024,
         eviction: str = "lru",
         share: str = "namespace",
         prompt_version: str | None = None,
-        tags: Sequence[str] = (),
-        sources: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
+        sources: str | Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         require: Mapping[str, str] | None = None,
         semantic: Any = False,
@@ -121,13 +130,14 @@ class ThriftCache(BaseCache):
         self.policy = CachePolicy(
             namespace=namespace,
             ttl_seconds=ttl_seconds,
+            max_age_seconds=max_age_seconds,
             max_entries=max_entries,
             max_bytes=max_bytes,
             eviction=eviction,  # type: ignore[arg-type]
             share=share,  # type: ignore[arg-type]
             prompt_version=prompt_version,
-            tags=tuple(tags),
-            sources=tuple(sources),
+            tags=as_texts("tags", tags),
+            sources=as_texts("sources", sources),
             metadata=dict(metadata or {}),
             require=dict(require or {}),
         )
@@ -145,7 +155,7 @@ class ThriftCache(BaseCache):
             return None
         try:
             question = self._question(prompt, llm_string)
-            found = None if question is None else self._look_up(question)
+            found = None if question is None else self._look_up(question, sys._getframe(1))
         except Exception as error:
             self.thrift.note_failure("cache", error)
             question = found = None
@@ -160,10 +170,8 @@ class ThriftCache(BaseCache):
         try:
             found = None
             question = self._question(prompt, llm_string)
-            if question is not None and question.key is not None and self.thrift.cache.answers_at_once(question.key, self.policy):
-                found = self._look_up(question)
-            elif question is not None:
-                found = await asyncio.to_thread(self._look_up, question)
+            if question is not None:
+                found = await self._alook_up(question, sys._getframe(1))
         except Exception as error:
             self.thrift.note_failure("cache", error)
             question = found = None
@@ -235,20 +243,19 @@ class ThriftCache(BaseCache):
         except UnreadableCallError as error:
             identity = Identity(None, problem=str(error))
         if run is not None:
-            attribution = run.call.request.attribution
-            mode = run.cache_mode
+            attribution, own = run.call.request.attribution, run.rules
         else:
             config = var_child_runnable_config.get()
             metadata = {**((config.get("metadata") if config else None) or {}), **({} if sent is None else sent.metadata)}
-            attribution = attribution_of_metadata(metadata).over(current_attribution())
-            mode = cache_mode_of_metadata(metadata)
+            attribution, own = attribution_of_metadata(metadata).over(current_attribution()), cache_rules_of_metadata(metadata)
+        rules = rules_in_force(own)
         key, semantic = None, None
         if identity.digest is None:
             self.thrift.cache.note_uncacheable(identity.problem or "unidentified parameters")
         else:
             try:
                 asked = partial(asked_texts, fields, self.extract_question)
-                key = self.policy.key(identity.digest, conversation, attribution=attribution, asked=asked)
+                key = self.policy.key(identity.digest, rules.conversation(conversation), attribution=attribution, asked=asked)
                 semantic = semantic_use(
                     self.semantic,
                     fields,
@@ -260,9 +267,8 @@ class ThriftCache(BaseCache):
                 )
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
-        mode = current_cache_mode() if mode is None else mode
-        token = hash((prompt, llm_string, None if sent is None else sent.call))
-        return _Question(token, key, fields, identity.model, run, mode, attribution, semantic)
+        token, wait_seconds = hash((prompt, llm_string, None if sent is None else sent.call)), time_limit_in(llm_string)
+        return _Question(token, key, fields, identity.model, run, rules, attribution, semantic, wait_seconds)
 
     def _unreserved(self, question: _Question | None) -> OpenRun | None:
         """After a miss: the run whose enforcing handler waited for that. What its reservation raises is the only exception that leaves a
@@ -270,27 +276,49 @@ class ThriftCache(BaseCache):
         run = open_runs.next_unreserved(self.thrift) if question is None or question.run is None else question.run
         return None if run is None or run.bounds is None else run
 
-    def _look_up(self, question: _Question) -> list[Generation] | None:
+    def _look_up(self, question: _Question, frame: FrameType) -> list[Generation] | None:
+        call, use = self._asking(question, frame)
+        if use is not None:
+            while call.ask_cache(use) is None and (waiting := call.waiting) is not None:
+                waiting.wait()
+        return self._looked_up(question, call)
+
+    async def _alook_up(self, question: _Question, frame: FrameType) -> list[Generation] | None:
+        call, use = self._asking(question, frame)
+        while use is not None:
+            if self.thrift.cache.answers_at_once(use.key, use.policy):
+                call.ask_cache(use)
+            else:
+                await asyncio.to_thread(call.ask_cache, use)
+            if call.hit is not None or (waiting := call.waiting) is None:
+                break
+            await waiting.wait_async()
+        if question.run is None and call.hit is not None:
+            return await asyncio.to_thread(self._looked_up, question, call)
+        return self._looked_up(question, call)
+
+    def _asking(self, question: _Question, frame: FrameType) -> tuple[Call, CacheUse | None]:
+        """The call that is looked up, and how it uses the cache."""
         use = self._use(question)
+        if use is not None:
+            use.caller, use.is_under_way = whoami(), Inside(frame)
         if question.run is not None:
-            if use is None or use.mode != "on":
-                return None
-            call, question.run.cache = question.run.call, use
-            return None if call.look_up(use) is None else marked_answer(call)
-        call = self.thrift.begin(
-            Request(
-                model=question.model or "unknown",
-                attribution=question.attribution,
-                cache=use,
-            )
-        )
+            question.run.cache = use
+            return question.run.call, use if use is not None and use.mode == "on" else None
+        call = self.thrift.begin(Request(model=question.model or "unknown", attribution=question.attribution))
+        call.request.cache = use
+        return call, use
+
+    def _looked_up(self, question: _Question, call: Call) -> list[Generation] | None:
         if call.hit is not None:
-            call.finish_hit()
+            if question.run is None:
+                call.finish_hit()
             return marked_answer(call)
-        with self._lock:
-            self._pending.setdefault(question.token, []).append(call)
-            if len(self._pending) > _MOST_PENDING:  # calls that failed, of which a cache hears nothing
-                self._pending.popitem(last=False)
+        if question.run is None:
+            with self._lock:
+                self._pending.setdefault(question.token, []).append(call)
+                if len(self._pending) > _MOST_PENDING:  # calls that failed, of which a cache hears nothing
+                    self._pending.popitem(last=False)
         return None
 
     def _update(self, question: _Question, generations: Sequence[Generation]) -> None:
@@ -322,7 +350,13 @@ class ThriftCache(BaseCache):
         call.store(use, response, response.taken())
 
     def _use(self, question: _Question) -> CacheUse | None:
-        return None if question.key is None else CacheUse(question.key, self.policy, decode, question.mode, semantic=question.semantic)
+        if question.key is None:
+            return None
+        decode = decode_text if isinstance(question.fields, str) else decode_chat
+        mode, rules = question.rules.mode or "on", question.rules
+        return rules.ruled(
+            CacheUse(question.key, self.policy, decode, mode, semantic=question.semantic, wait_seconds=question.wait_seconds)
+        )
 
 
 def marked_answer(call: Call) -> list[Generation]:

@@ -5,12 +5,17 @@ Where LangChain calls its methods or files otherwise, no frame is found: then no
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from types import FrameType
-from typing import Final
+import threading
+import weakref
+from types import CoroutineType, FrameType
+from typing import Any, Final
 
 _CHAT_MODELS: Final = "language_models/chat_models.py"
 _METHODS: Final = frozenset({"generate", "agenerate", "stream", "astream"})
+# For a completion model the cache is consulted by a helper that returns before the model is called.
+_CONSULTING: Final = frozenset({"_generate_with_cache", "_agenerate_with_cache", "generate", "agenerate"})
 
 
 def calling_frame() -> FrameType | None:
@@ -59,3 +64,52 @@ class Caller:
                 return True
             frame = frame.f_back
         return False
+
+
+class Inside:
+    """Whether whoever consults a cache is still inside of the call that it was consulted for. Called in any thread.
+
+    LangChain tells a cache of answers only: a call that fails leaves no trace but that its frames go. They are found by their addresses,
+    so that nothing they hold is kept. Where that cannot be found out, the call counts as under way.
+    """
+
+    __slots__ = ("_code", "_frame_id", "_task", "_thread")
+
+    def __init__(self, frame: FrameType) -> None:
+        """Args: frame: of the method that consults the cache."""
+        found: FrameType | None = frame
+        while found is not None and not (
+            found.f_code.co_name in _CONSULTING and "/language_models/" in found.f_code.co_filename.replace("\\", "/")
+        ):
+            found = found.f_back
+        found = frame if found is None else found
+        self._frame_id, self._code = id(found), found.f_code
+        self._thread = threading.get_ident()
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        self._task = None if task is None else weakref.ref(task)
+
+    def __call__(self) -> bool:
+        if self._task is not None:
+            task = self._task()
+            return task is not None and not task.done() and self._is_in_task(task)
+        frame = sys._current_frames().get(self._thread)
+        while frame is not None:
+            if self._is(frame):
+                return True
+            frame = frame.f_back
+        return False
+
+    def _is_in_task(self, task: asyncio.Task[Any]) -> bool:
+        awaited: Any = task.get_coro()
+        while isinstance(awaited, CoroutineType):
+            if awaited.cr_running or (awaited.cr_frame is not None and self._is(awaited.cr_frame)):
+                return True
+            awaited = awaited.cr_await
+        # A generator's frames cannot be seen from outside; a future is what the last frame waits for.
+        return awaited is not None and not isinstance(awaited, asyncio.Future) and type(awaited).__name__ != "FutureIter"
+
+    def _is(self, frame: FrameType) -> bool:
+        return id(frame) == self._frame_id and frame.f_code is self._code

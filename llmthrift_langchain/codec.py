@@ -28,6 +28,27 @@ _MARK = "llmthrift"
 _BILLED = frozenset({"token_usage", "usage", "usage_metadata", "model_usage", "llm_output"})
 _NOTHING_BILLED = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 _TEXT_OR_NONE = (str, type(None))
+_BROKEN_CALL = frozenset({"name", "args", "id", "error"})
+# What LangChain reads of an answer beside its text, and the types that it expects there.
+_BLOCK: Mapping[str, tuple[type, ...]] = dict.fromkeys(("text", "thinking", "reasoning", "refusal"), (str,)) | {
+    "id": _TEXT_OR_NONE,
+    "name": _TEXT_OR_NONE,
+    "annotations": (list, type(None)),
+    "citations": (list, type(None)),
+    "summary": (list, str, type(None)),
+    "extras": (dict, type(None)),
+    "index": (int, str, type(None)),
+}
+_ADDITIONAL: Mapping[str, tuple[type, ...]] = {
+    "tool_calls": (list, type(None)),
+    "function_call": (dict, type(None)),
+    "audio": (dict, type(None)),
+    "refusal": _TEXT_OR_NONE,
+    "reasoning_content": _TEXT_OR_NONE,
+}
+_METADATA: Mapping[str, tuple[type, ...]] = dict.fromkeys(("model_name", "model", "model_provider", "output_version"), _TEXT_OR_NONE) | {
+    "logprobs": (dict, list, type(None)),
+}
 
 
 class Mark(dict[str, Any]):
@@ -77,6 +98,30 @@ def decode(payload: bytes) -> list[Generation]:
         return [_decode_item(item) for item in items]
     except (TypeError, KeyError, AttributeError) as error:
         raise CodecError(f"undecodable answer: {type(error).__name__}") from None
+
+
+def decode_chat(payload: bytes) -> list[Generation]:
+    """As `decode`, for a chat model: an answer that is none of a chat model's is refused.
+
+    Raises:
+        CodecError: as `decode`.
+    """
+    generations = decode(payload)
+    if not all(isinstance(each, ChatGeneration) for each in generations):
+        raise CodecError("not the answer of a chat model")
+    return generations
+
+
+def decode_text(payload: bytes) -> list[Generation]:
+    """As `decode`, for a completion model.
+
+    Raises:
+        CodecError: as `decode`.
+    """
+    generations = decode(payload)
+    if any(isinstance(each, ChatGeneration) for each in generations):
+        raise CodecError("not the answer of a completion model")
+    return generations
 
 
 def mark(generations: Sequence[Generation], signs: dict[str, Any]) -> None:
@@ -131,18 +176,26 @@ def _decode_item(item: Mapping[str, Any]) -> Generation:
         text = content
     else:
         text = item["text"]
-        if type(content) is not list or type(text) is not str or not all(type(block) in (str, dict) for block in content):
+        if type(content) is not list or type(text) is not str or not all(map(_is_block, content)):
             raise CodecError("content is neither text nor blocks")
     tool_calls, broken = fields.get("tool_calls", []), fields.get("invalid_tool_calls", [])
     if type(tool_calls) is not list or not all(
-        type(call["name"]) is str and type(call["args"]) is dict and type(call["id"]) in _TEXT_OR_NONE for call in tool_calls
+        type(call["name"]) is str
+        and type(call["args"]) is dict
+        and type(call["id"]) in _TEXT_OR_NONE
+        and call.get("type", "tool_call") == "tool_call"
+        for call in tool_calls
     ):
         raise CodecError("tool_calls are not tool calls")
-    if type(broken) is not list or not all(type(value) in _TEXT_OR_NONE for call in broken for value in call.values()):
+    if type(broken) is not list or not all(
+        call.keys() >= _BROKEN_CALL and all(type(value) in _TEXT_OR_NONE for value in call.values()) for call in broken
+    ):
         raise CodecError("invalid_tool_calls are not invalid tool calls")
     additional, metadata, name = fields.get("additional_kwargs", {}), fields.get("response_metadata", {}), fields.get("name")
     if type(additional) is not dict or type(metadata) is not dict or type(name) not in _TEXT_OR_NONE:
         raise CodecError("metadata is not an object")
+    if not (_fits(additional, _ADDITIONAL) and _fits(metadata, _METADATA)):
+        raise CodecError("metadata is of another type than LangChain reads")
     if not _BILLED.isdisjoint(metadata):
         metadata = {key: value for key, value in metadata.items() if key not in _BILLED}
     message = {
@@ -158,6 +211,17 @@ def _decode_item(item: Mapping[str, Any]) -> Generation:
     }
     whole = {"text": text, "generation_info": info or {}, "type": "ChatGeneration", "message": _instance(AIMessage, message, extra={})}
     return _instance(ChatGeneration, whole, extra=None)
+
+
+def _is_block(block: Any) -> bool:
+    """Whether LangChain reads this as a block of content."""
+    if type(block) is str:
+        return True
+    return type(block) is dict and type(kind := block.get("type")) is str and _fits(block, _BLOCK) and (kind != "text" or "text" in block)
+
+
+def _fits(values: dict[str, Any], types: Mapping[str, tuple[type, ...]]) -> bool:
+    return all(type(value) in types[name] for name, value in values.items() if name in types)
 
 
 def _instance(model: type[Model], fields: dict[str, Any], *, extra: dict[str, Any] | None) -> Model:

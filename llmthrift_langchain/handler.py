@@ -33,7 +33,7 @@ from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages, features_of_text
 from llmthrift_langchain.response import response_of_result
 from llmthrift_langchain.run_follower import RunFollower, follow_runs
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.unserved import warn_of_unserved_stream
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class ThriftCallbackHandler(RunFollower):
             call=thrift.begin(request),
             messages=messages,
             prompt=prompt,
-            cache_mode=cache_mode_of_metadata(metadata),
+            rules=cache_rules_of_metadata(metadata),
             bounds=counted if asks_cache else None,
             parameters=limits,
         )

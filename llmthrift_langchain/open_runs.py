@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from llmthrift_core.budgets.output import StreamedText
-from llmthrift_core.cache.mode import CacheMode
+from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.endings import Loss, Watch
@@ -38,7 +38,7 @@ class OpenRun:
         run_id: the number of the run's id. The id itself must not be kept: see `endings`.
         messages: the chat messages; None for a completion model.
         prompt: a completion model's prompt.
-        cache_mode: the run metadata's "cache".
+        rules: what the run metadata says in "cache".
         cache: how the lookup asked; None before it, and where no key is possible.
         looked_up: a cache has been asked.
         parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
@@ -56,7 +56,7 @@ class OpenRun:
     call: Call
     messages: list[BaseMessage] | None
     prompt: str | None
-    cache_mode: CacheMode | None = None
+    rules: CacheRules = NO_RULES
     cache: CacheUse | None = None
     looked_up: bool = False
     bounds: Callable[[str | None], Outgoing] | None = None

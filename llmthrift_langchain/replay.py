@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -20,11 +20,12 @@ class CachedAnswer(BaseChatModel):
     """Answers with one stored generation, whole or as a stream.
 
     Attributes:
-        generation: a fresh copy of the stored answer.
+        generation: a fresh copy of the stored answer. others: of the further ones, where several were asked for.
         model_name, provider: of the model that gave it.
     """
 
     generation: Any
+    others: Sequence[Any] = ()
     model_name: str
     provider: str | None = None
 
@@ -42,7 +43,7 @@ class CachedAnswer(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[self._answer()])
+        return ChatResult(generations=[self._answer(), *self.others])
 
     def _stream(
         self,

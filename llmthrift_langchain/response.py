@@ -16,6 +16,7 @@ from llmthrift_langchain.codec import encode
 from llmthrift_langchain.open_runs import OpenRun
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.usage import Served, answer_text, served_by_generations
+from llmthrift_langchain.whole import flaw_of_generations
 
 
 def response_of_result(
@@ -36,7 +37,7 @@ def response_of_generations(
     """The response that a cache is told of, to be stored."""
     served = served_by_generations(generations, None, chunks)
     response = _response(served, generations, lambda: fields, served.model or model)
-    response.payload = lambda: encode(generations)
+    response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
 
 
@@ -44,6 +45,7 @@ def response_of_message(
     message: AIMessage,
     fields: Sequence[Mapping[str, Any]],
     model: str,
+    others: Sequence[ChatGeneration] = (),
     *,
     storable: bool,
     parameters: Sequence[Mapping[str, Any]] = (),
@@ -53,16 +55,17 @@ def response_of_message(
     """The response of a routed call.
 
     Args:
+        others: further answers to the same prompt.
         parameters: of the call, in the order of precedence.
-        storable: the answer is whole and may be stored. An answer without content or tool calls is never stored.
+        storable: the answer came to its end and may be stored, if it has no flaw.
         chunks: what the chunks reported that the message was made of.
         is_broken: the stream ended early.
     """
-    generations = [ChatGeneration(message=message)]
+    generations = [ChatGeneration(message=message), *others]
     served = served_by_generations(generations, None, chunks)
     response = _response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
-    if storable and (message.content or tool_calls_of(message)):
-        response.payload = lambda: encode(generations)
+    if storable:
+        response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
 
 

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, BaseCallbackManager
@@ -14,15 +14,16 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables.config import ensure_config, merge_configs
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import StreamedText, limit_output, max_output_tokens
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
+from llmthrift_core.cache.time_limits import time_limit_of
 from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinish, agrow
 from llmthrift_core.request import CacheUse, Request, Response, RouteUse
 from llmthrift_core.routing import AnswerContext, RouteRequest
@@ -31,7 +32,7 @@ from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_langchain.cache import marked_answer
-from llmthrift_langchain.codec import decode
+from llmthrift_langchain.codec import decode_chat
 from llmthrift_langchain.endings import call_in_thread
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event
 from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
@@ -39,7 +40,7 @@ from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prompt import features_of_messages
 from llmthrift_langchain.reported import ChunkListener, take_report
 from llmthrift_langchain.response import merge, response_of_message
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_mode_of_metadata
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
 
 if TYPE_CHECKING:
@@ -70,17 +71,14 @@ class RoutedCall(DoorCall[AIMessage]):
         self._run_id: UUID | None = config.get("run_id")
         bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
-        mode = arguments.pop("cache", None)
+        own = rules_of(arguments.pop("cache", None))
         asked_tier = arguments.pop("max_tier", None)
         self._stop = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
         self._fields = [fields_of(message) for message in messages]
         metadata = config.get("metadata") or {}
-        if mode is None:
-            mode = cache_mode_of_metadata(metadata)
-        if mode is None:
-            mode = current_cache_mode()
+        rules = rules_in_force(own.over(cache_rules_of_metadata(metadata)))
         attribution = attribution_of_metadata(metadata).over(current_attribution())
         system = system_of(self._fields)
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
@@ -114,7 +112,7 @@ class RoutedCall(DoorCall[AIMessage]):
             parent_id=str(parent) if parent is not None else None,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
-            cache=self._cache_use(checked_cache_mode(mode), _limits(router.max_tier, asked_tier), attribution),
+            cache=self._cache_use(rules, _limits(router.max_tier, asked_tier), attribution),
             route=RouteUse(
                 policy=self._policy,
                 tiers=tiers,
@@ -129,6 +127,8 @@ class RoutedCall(DoorCall[AIMessage]):
         )
         self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
+        self.others: list[ChatGeneration] = []  # beside the first answer, where several were asked for
+        self._are_several = False
         self._reported = UsageOfChunks()
 
     # --- life ---
@@ -163,10 +163,12 @@ class RoutedCall(DoorCall[AIMessage]):
         self._reported = UsageOfChunks()
         if call.hit is not None:
             self._tell(self._tier_of(call.hit.model, call.hit.provider))
-            generation = marked_answer(call)[0]
+            generation, *others = marked_answer(call)
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
-            answer = CachedAnswer(generation=generation, model_name=call.hit.model, provider=call.hit.provider, cache=False)
+            name, provider = call.hit.model, call.hit.provider
+            answer = CachedAnswer(generation=generation, others=others, model_name=name, provider=provider, cache=False)
+            self._are_several = bool(others)
             return answer, config, {}
         if self._rejected is not None and self._is_kept:
             from llmthrift_langchain.replay import CachedAnswer
@@ -181,7 +183,25 @@ class RoutedCall(DoorCall[AIMessage]):
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
             config = with_handler(config, ChunkListener(self._reported))
+        number = arguments.get("n") or getattr(tier.model, "n", None)
+        self._are_several = type(number) is int and number > 1
         return tier.model, config, arguments
+
+    def whole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
+        """The model's answer; where several were asked for the first, with the others in `others`."""
+        if not self._are_several:
+            return model.invoke(self.messages, config, **arguments)
+        return self._first_of(model.generate([self.messages], **_for_generate(config), **arguments))
+
+    async def awhole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
+        """As `whole`."""
+        if not self._are_several:
+            return await model.ainvoke(self.messages, config, **arguments)
+        return self._first_of(await model.agenerate([self.messages], **_for_generate(config), **arguments))
+
+    def _first_of(self, result: LLMResult) -> AIMessage:
+        (first, *self.others) = cast("list[ChatGeneration]", result.generations[0])
+        return cast("AIMessage", first.message)
 
     def _tell(self, tier: str) -> None:
         """Who parses the answer needs to know whose it is."""
@@ -246,7 +266,7 @@ class RoutedCall(DoorCall[AIMessage]):
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
         asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
         return response_of_message(
-            answer, asked, model, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
+            answer, asked, model, self.others, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
         )
 
     def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
@@ -263,6 +283,7 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _begins_again(self) -> None:
         self._streamed = None
+        self.others = []
 
     def _context(self, answer: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
         call = self.call
@@ -303,12 +324,12 @@ class RoutedCall(DoorCall[AIMessage]):
         chosen = self._models[tier]
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
-    def _cache_use(self, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
+    def _cache_use(self, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
         policy = self._router.cache_policy()
-        if policy is None or mode == "off":
+        if policy is None or rules.mode == "off":
             return None
         try:
-            return self._keyed(policy, self._router.identity(self._policy, self._models), mode, max_tier, attribution)
+            return rules.ruled(self._keyed(policy, self._router.identity(self._policy, self._models), rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
@@ -316,7 +337,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return None
 
     def _keyed(
-        self, policy: CachePolicy, identity: bytes, mode: CacheMode, max_tier: str | list[str] | None, attribution: Attribution
+        self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution
     ) -> CacheUse:
         parameters = {
             "bound": {name: relevant(values) for name, values in self._bound.items()},
@@ -329,7 +350,7 @@ class RoutedCall(DoorCall[AIMessage]):
         asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
         key = policy.key(
             identity,
-            canonical_json(canonical),
+            rules.conversation(canonical_json(canonical)),
             digest("parameters", canonical_json(parameters)),
             attribution=attribution,
             asked=asked,
@@ -347,7 +368,8 @@ class RoutedCall(DoorCall[AIMessage]):
                 temperature=self._arguments.get("temperature", own),
                 extract_question=answers.extract_question,
             )
-        return CacheUse(key, policy, decode, mode, caller=whoami(), semantic=semantic)
+        wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
+        return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
 
 
 class _Pumped:
@@ -458,6 +480,12 @@ class AsyncFinisher(_Pumped, AsyncCallbackHandler):
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
     """The config with one more callback handler."""
     return merge_configs(config, {"callbacks": [handler]})
+
+
+def _for_generate(config: RunnableConfig) -> dict[str, Any]:
+    """What of a config `generate` takes, as `invoke` gives it."""
+    given = ensure_config(config)
+    return {name: given.get(name) for name in ("callbacks", "tags", "metadata", "run_name", "run_id")}
 
 
 def _limits(own: str | None, asked: str | None) -> str | list[str] | None:

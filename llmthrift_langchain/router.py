@@ -187,20 +187,7 @@ class ChatRouter(BaseChatModel):
         """
         if is_disabled():
             return self._plain(kwargs).invoke(input, config, **self._plain_arguments(stop, kwargs))
-        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
-            begin(routed)
-            while True:
-                model, inner_config, arguments = routed.next()
-                try:
-                    message = model.invoke(routed.messages, inner_config, **arguments)
-                except BaseException as error:
-                    if not routed.failed(error):
-                        raise
-                else:
-                    if routed.escalated(message):
-                        continue
-                    routed.finished(message)
-                    return message
+        return self._whole(self._convert_input(input).to_messages(), config, stop, kwargs)[0]
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
@@ -208,20 +195,7 @@ class ChatRouter(BaseChatModel):
         """As `invoke`."""
         if is_disabled():
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
-        async with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=False) as routed:
-            await abegin(routed)
-            while True:
-                model, inner_config, arguments = routed.next()
-                try:
-                    message = await model.ainvoke(routed.messages, inner_config, **arguments)
-                except BaseException as error:
-                    if not await afailed(routed, error):
-                        raise
-                else:
-                    if await aescalated(routed, message):
-                        continue
-                    await afinish(routed, message)
-                    return message
+        return (await self._awhole(self._convert_input(input).to_messages(), config, stop, kwargs))[0]
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
@@ -338,7 +312,9 @@ class ChatRouter(BaseChatModel):
     ) -> LLMResult:
         """Answer several conversations, each routed by itself."""
         config = _config_of(callbacks, tags, metadata, run_name, run_id)
-        return _result([self.invoke(conversation, config, stop=stop, **kwargs) for conversation in messages])
+        if is_disabled():
+            return self._plain(kwargs).generate(messages, **config, **self._plain_arguments(stop, kwargs))
+        return _result([self._whole(conversation, config, stop, kwargs) for conversation in messages])
 
     async def agenerate(
         self,
@@ -354,8 +330,9 @@ class ChatRouter(BaseChatModel):
     ) -> LLMResult:
         """As `generate`, concurrently."""
         config = _config_of(callbacks, tags, metadata, run_name, run_id)
-        answers = [self.ainvoke(conversation, config, stop=stop, **kwargs) for conversation in messages]
-        return _result(await asyncio.gather(*answers))
+        if is_disabled():
+            return await self._plain(kwargs).agenerate(messages, **config, **self._plain_arguments(stop, kwargs))
+        return _result(await asyncio.gather(*(self._awhole(conversation, config, stop, kwargs) for conversation in messages)))
 
     def _generate(
         self,
@@ -364,7 +341,7 @@ class ChatRouter(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self.invoke(messages, stop=stop, **kwargs))])
+        return ChatResult(generations=self.generate([messages], stop=stop, **kwargs).generations[0])
 
     # --- binding ---
 
@@ -402,6 +379,43 @@ class ChatRouter(BaseChatModel):
         return params
 
     # --- steps ---
+
+    def _whole(
+        self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[AIMessage, list[ChatGeneration]]:
+        """The answer, and the others where several were asked for."""
+        with self._routed(messages, config, stop, kwargs, stream=False) as routed:
+            begin(routed)
+            while True:
+                given = routed.next()
+                try:
+                    message = routed.whole(*given)
+                except BaseException as error:
+                    if not routed.failed(error):
+                        raise
+                else:
+                    if routed.escalated(message):
+                        continue
+                    routed.finished(message)
+                    return message, routed.others
+
+    async def _awhole(
+        self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[AIMessage, list[ChatGeneration]]:
+        async with self._routed(messages, config, stop, kwargs, stream=False) as routed:
+            await abegin(routed)
+            while True:
+                given = routed.next()
+                try:
+                    message = await routed.awhole(*given)
+                except BaseException as error:
+                    if not await afailed(routed, error):
+                        raise
+                else:
+                    if await aescalated(routed, message):
+                        continue
+                    await afinish(routed, message)
+                    return message, routed.others
 
     def _routed(
         self,
@@ -476,5 +490,5 @@ def _config_of(
     return cast("RunnableConfig", {key: value for key, value in given.items() if value is not None})
 
 
-def _result(messages: Sequence[AIMessage]) -> LLMResult:
-    return LLMResult(generations=[[ChatGeneration(message=message)] for message in messages], llm_output={})
+def _result(answers: Sequence[tuple[AIMessage, list[ChatGeneration]]]) -> LLMResult:
+    return LLMResult(generations=[[ChatGeneration(message=first), *others] for first, others in answers], llm_output={})

@@ -1,4 +1,4 @@
-"""What LangChain run metadata says to llmthrift: attribution, and whether the cache is used.
+"""What LangChain run metadata says to llmthrift: attribution, and how the cache is used.
 
 Metadata belongs to the application: a value that means nothing here is passed over, never an error.
 """
@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
-from llmthrift_core.cache.mode import CacheMode, checked_cache_mode
+from llmthrift_core.cache.rules import NO_RULES, CacheRules, rules_of
+from llmthrift_core.errors import ConfigurationError
 
 logger = logging.getLogger("llmthrift")
 
@@ -39,16 +40,14 @@ def attribution_of_metadata(metadata: Mapping[str, Any] | None) -> Attribution:
     return attribution_of(tags, **_named(values, thread, node))
 
 
-def cache_mode_of_metadata(metadata: Mapping[str, Any] | None) -> CacheMode | None:
-    """The metadata's `cache`: "on", "off", "refresh", True or False. None where it says nothing of the kind."""
-    mode = metadata.get("cache") if metadata else None
-    if mode is None:
-        return None
+def cache_rules_of_metadata(metadata: Mapping[str, Any] | None) -> CacheRules:
+    """The metadata's `cache`: "on", "off", "refresh", True, False, or a mapping of `CacheRules`. None where it says nothing of the kind."""
+    given = metadata.get("cache") if metadata else None
     try:
-        return checked_cache_mode(mode)
-    except ValueError:
-        _say_once(f'metadata cache={type(mode).__name__} is not "on", "off" or "refresh", and was ignored')
-        return None
+        return rules_of(given)
+    except ConfigurationError as error:
+        _say_once(f"metadata cache={type(given).__name__} was ignored: {error}")
+        return NO_RULES
 
 
 @lru_cache(maxsize=16)

@@ -13,8 +13,9 @@ from llmthrift_core.attribution import Attribution, call_site_of_prompt, current
 from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
+from llmthrift_core.cache.time_limits import time_limit_of
 from llmthrift_core.call import Call
 from llmthrift_core.door import DoorCall
 from llmthrift_core.ledger import request_ids
@@ -57,7 +58,7 @@ class DrivenCall(DoorCall[Answer]):
         self._given = asked
         # Integrations append to the list that they are given, some time after the key was made of it.
         self._asked: Asked = asked if isinstance(asked, str) else list(asked)
-        mode = arguments.pop("cache", None)
+        rules = rules_in_force(rules_of(arguments.pop("cache", None)))
         max_tier = arguments.pop("max_tier", None)
         self._arguments = arguments
         use = arguments.get(TOOLS)
@@ -82,7 +83,7 @@ class DrivenCall(DoorCall[Answer]):
             parent_id=parent,
             stream="stream" in method,
             prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
-            cache=self._cache_use(current_cache_mode() if mode is None else checked_cache_mode(mode), max_tier, attribution),
+            cache=self._cache_use(rules, max_tier, attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
             outgoing=cache(partial(_outgoing, behind, self._asked, self._said)),  # a refused call asks twice
@@ -227,26 +228,26 @@ class DrivenCall(DoorCall[Answer]):
             self._thrift.note_failure("features", error)
             return ""
 
-    def _cache_use(self, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+    def _cache_use(self, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
         policy = self._behind.answers.policy
-        if policy is None or mode == "off":
+        if policy is None or rules.mode == "off":
             return None
         try:
-            return self._keyed(policy, mode, max_tier, attribution)
+            return rules.ruled(self._keyed(policy, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
             self._thrift.note_failure("cache", error)
         return None
 
-    def _keyed(self, policy: CachePolicy, mode: CacheMode, max_tier: str | None, attribution: Attribution) -> CacheUse:
+    def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
         identity = self._behind.identity()
         parameters = canonical_json({"arguments": relevant(self._said), "max_tier": max_tier})
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)
-        conversation = digest("chat" if is_chat else "complete", what)
+        conversation = rules.conversation(digest("chat" if is_chat else "complete", what))
         key = policy.key(identity, conversation, digest("parameters", parameters), attribution=attribution, asked=texts)
         semantic = None
         if answers.semantic is not None:
@@ -259,7 +260,9 @@ class DrivenCall(DoorCall[Answer]):
                 temperature=self._arguments.get("temperature", getattr(self._behind.model(None), "temperature", None)),
                 extract_question=answers.extract_question,
             )
-        return CacheUse(key, policy, partial(decode, is_chat=is_chat), mode, caller=whoami(), semantic=semantic)
+        wait_seconds = time_limit_of(self._said, vars(self._behind.model(None)))
+        decoded = partial(decode, is_chat=is_chat)
+        return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
 
 
 def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], tier: str | None) -> Outgoing:

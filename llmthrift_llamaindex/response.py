@@ -8,6 +8,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
+from llmthrift_core.cache.wholeness import are_arguments, ends_in, flaw_of
 from llmthrift_core.errors import place_of
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
@@ -33,6 +34,7 @@ class Pieces:
         chunks: what the pieces reported of their usage.
         tier: the service tier that a piece told.
         grounding: what a piece told of Google's searches.
+        ends: what the pieces told of how the answer ended.
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
@@ -40,6 +42,7 @@ class Pieces:
         self.chunks = UsageOfChunks()
         self.tier: str | None = None
         self.grounding: Any = None
+        self.ends: list[str] = []
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
         self._last: Answer | None = None
@@ -66,6 +69,7 @@ class Pieces:
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
+        self.ends += ends_in(piece.raw)
 
     @property
     def have_come(self) -> bool:
@@ -113,7 +117,7 @@ def response_of(
 
     Args:
         parameters: of the call, in the order of precedence.
-        storable: the answer is whole and may be stored. An answer without text or tool calls is never stored.
+        storable: the answer came to its end and may be stored, if it has no flaw.
         pieces: the stream that the answer came in; None where it came whole.
         is_broken: the stream ended early.
     """
@@ -130,9 +134,29 @@ def response_of(
         text=lambda: answer_text(answer),
         is_broken=is_broken,
     )
-    if storable and answer_text(answer):
-        response.payload = lambda: encode(answer)
+    if storable:
+        ends = pieces.ends if pieces is not None and pieces.have_come else ends_in(answer.raw)
+        response.payload, response.flaw = lambda: encode(answer), lambda: _flaw(answer, ends)
     return response
+
+
+def _flaw(answer: Answer, ends: Sequence[str]) -> str | None:
+    """Why an answer must not be kept; None if it is whole and good."""
+    ends = [*ends, *ends_in(answer.additional_kwargs)]
+    if isinstance(answer, CompletionResponse):
+        return flaw_of(ends, says=bool(answer.text.strip()))
+    message = answer.message
+    ends += ends_in(message.additional_kwargs)
+    calls = [block.tool_kwargs for block in message.blocks if isinstance(block, ToolCallBlock)]
+    others = message.additional_kwargs.get("tool_calls") or ()
+    calls += [_field(_field(call, "function"), "arguments") for call in others]
+    texts = [block.text for block in message.blocks if isinstance(block, TextBlock)]
+    has_more = any(not isinstance(block, TextBlock | ThinkingBlock) for block in message.blocks) or bool(others)
+    return flaw_of(ends, says=has_more or bool("".join(texts).strip()), calls_are_whole=all(map(are_arguments, calls)))
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
 def count_tool_calls(answer: Answer) -> int:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.entry import EntryView as EntryView
     from llmthrift_core.cache.exact import ExactCache as ExactCache
     from llmthrift_core.cache.guard import near_miss as near_miss
+    from llmthrift_core.cache.notices import invalidate_by_notice as invalidate_by_notice
+    from llmthrift_core.cache.rules import CacheRules as CacheRules
     from llmthrift_core.cache.semantic.bound import ErrorBound as ErrorBound
     from llmthrift_core.cache.semantic.cache import SemanticCache as SemanticCache
     from llmthrift_core.cache.semantic.gptcache.store import GPTCacheStore as GPTCacheStore
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CachePolicy",
+    "CacheRules",
     "Decision",
     "DecisionPolicy",
     "Entry",
@@ -50,10 +53,12 @@ __all__ = [
     "Waiting",
     "canonical_json",
     "digest",
+    "invalidate_by_notice",
     "near_miss",
 ]
 
 _LAZY = {
+    "CacheRules": "rules",
     "Decision": "semantic.policy",
     "DecisionPolicy": "semantic.policy",
     "Entry": "entry",
@@ -68,6 +73,7 @@ _LAZY = {
     "SemanticCache": "semantic.cache",
     "SemanticHit": "semantic.hit",
     "SimilarAnswers": "semantic.judges",
+    "invalidate_by_notice": "notices",
     "near_miss": "guard",
 }
 

@@ -18,6 +18,7 @@ from llmthrift_core.cache.alerts import alerts_of
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_to_json, usage_to_json
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.flight import Flights
+from llmthrift_core.cache.leases import CallLeases
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
 from llmthrift_core.cache.store import EntryStore, NewEntry, criteria_of
@@ -54,6 +55,7 @@ class ExactCache:
 
     Attributes:
         flights: the calls under way, so that identical ones wait for each other.
+        leases: those of other processes.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class ExactCache:
         self._upkeep = Upkeep(self._keep_up, interval_seconds=write_seconds)
         self._limits: dict[str, CachePolicy] = {}
         self._rests_until = float("-inf")
+        self.leases = CallLeases(store, clock=clock, note=self._lease_failed, may_write=lambda: time.monotonic() >= self._rests_until)
         # At exit, or when the cache is dropped: uses that were not written yet. Holds no reference to the cache itself.
         self._last_write = weakref.finalize(self, _write_last, store, self._uses, os.getpid())
         renew_after_fork(self)
@@ -102,28 +105,28 @@ class ExactCache:
         entry, now_us = self._memory.get(key), int((self._clock() + _MARGIN_SECONDS) * 1_000_000)
         return entry is not None and entry.is_live(now_us) and entry.answers(policy, now_us)
 
-    def lookup(self, key: bytes, policy: CachePolicy) -> Entry | None:
-        """The live entry with this key that the policy accepts, or None."""
+    def lookup(self, key: bytes, policy: CachePolicy, *, again: bool = False) -> Entry | None:
+        """The live entry with this key that the policy accepts, or None.
+
+        Args:
+            again: the request was counted as a miss, and has waited for the answer since.
+        """
         expired = False
         try:
             now_us = int(self._clock() * 1_000_000)
-            entry = self._memory.get(key)
-            from_memory = entry is not None and self._memory_is_current()
-            if entry is not None and from_memory and not entry.is_live(now_us):
-                # Another process may have stored a new answer, which needs no epoch.
-                from_memory, expired = False, True
-            if not from_memory:
-                entry = self._read(key)
-            if entry is not None:
-                expired = not entry.is_live(now_us)
-                if not expired and entry.answers(policy, now_us):
-                    self._tally.hit(policy.namespace, from_memory=from_memory)
-                    self._uses.add(key, now_us)
+            # What is required may have been stored beside an answer that lacks it.
+            for each in (key, policy.variant(key)) if policy.require else (key,):
+                entry, from_memory, was_expired = self._find(each, now_us)
+                expired = expired or was_expired
+                if entry is not None and not was_expired and entry.answers(policy, now_us):
+                    self._tally.hit(policy.namespace, from_memory=from_memory, was_missed=again)
+                    self._uses.add(each, now_us)
                     self._upkeep.wake()
                     return entry
         except Exception as error:
             self._troubles.note("lookup", error)
-        self._tally.miss(policy.namespace, expired=expired)
+        if not again:
+            self._tally.miss(policy.namespace, expired=expired)
         return None
 
     def store(
@@ -160,6 +163,7 @@ class ExactCache:
             if policy.max_bytes is not None and size_bytes > policy.max_bytes:
                 self._tally.add(namespace, refused=1)
                 return False
+            key = self._place(key, policy, now_us)
             entry = NewEntry(
                 key, namespace, model, provider, user, feature, policy.prompt_version, metadata,
                 payload, usage_json, size_bytes, now_us, expires_us, self._uses.moment(now_us),
@@ -276,6 +280,7 @@ class ExactCache:
             "expirations": counts.expirations,
             "expired_unused": counts.expired_unused,
             "uncacheable": sum(self._troubles.uncacheable.values()),
+            "not_kept": sum(self._troubles.not_kept.values()),
             "errors": self._troubles.errors,
             "entries": stored.entries,
             "bytes": stored.size_bytes,
@@ -314,9 +319,18 @@ class ExactCache:
             "misses": counts.misses,
             "stores": counts.stores,
             "uncacheable": dict(self._troubles.uncacheable),
+            "not_kept": dict(self._troubles.not_kept),
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
         }
+
+    def note_not_kept(self, reason: str) -> None:
+        """Count an answer that is not stored, because it is not whole and good."""
+        self._troubles.note_not_kept(reason)
+
+    def retract_hit(self, namespace: str) -> None:
+        """What the last lookup found cannot be read: it counts as a miss."""
+        self._tally.retract(namespace)
 
     def note_uncacheable(self, reason: str) -> None:
         """Count a request for which no key is possible, and say so once per reason."""
@@ -336,6 +350,7 @@ class ExactCache:
 
     def close(self) -> None:
         """Write the counted uses and end the thread that does so. Closing twice does nothing."""
+        self.leases.close()
         self._upkeep.stop()
         if self._last_write.detach() is not None:
             self.flush()
@@ -343,6 +358,7 @@ class ExactCache:
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
         self.flights.after_fork()
+        self.leases.after_fork()
         self._memory.after_fork()
         self._tally.after_fork()
         self._uses.after_fork()
@@ -353,6 +369,33 @@ class ExactCache:
         self._last_write = weakref.finalize(self, _write_last, self._store, self._uses, os.getpid())
 
     # --- steps ---
+
+    def _find(self, key: bytes, now_us: int) -> tuple[Entry | None, bool, bool]:
+        """The entry of a key, whether it comes from memory, and whether it has expired."""
+        entry = self._memory.get(key)
+        from_memory = entry is not None and self._memory_is_current()
+        expired = False
+        if entry is not None and from_memory and not entry.is_live(now_us):
+            # Another process may have stored a new answer, which needs no epoch.
+            from_memory, expired = False, True
+        if not from_memory:
+            entry = self._read(key)
+        return entry, from_memory, not entry.is_live(now_us) if entry is not None else expired
+
+    def _place(self, key: bytes, policy: CachePolicy, now_us: int) -> bytes:
+        """Where an answer is stored: beside a live one of another version, which goes on answering those who require it."""
+        if not policy.require:
+            return key
+        variant, found = policy.variant(key), self._read(key)
+        if found is not None and found.is_live(now_us) and found.metadata != policy.metadata:
+            return variant
+        if self._read(variant) is not None:  # from the time when there was another
+            self._remove([variant])
+        return key
+
+    def _lease_failed(self, error: Exception, started: float) -> None:
+        self._rest_after(error, started)
+        self._troubles.note("lease", error)
 
     def _rest_after(self, error: Exception, started: float) -> None:
         if isinstance(error, StorageError) and not isinstance(error, RowRejectedError):

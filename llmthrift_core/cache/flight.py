@@ -1,8 +1,8 @@
 """Single flight: of identical requests that are under way at once, one calls the model and the others wait for it.
 
-A waiting request looks into the cache when the first is done; if that failed, one of the waiting ones goes next. Nobody waits
-for himself: not in the leader's thread and task, and not in a thread that runs an event loop, which the leader may need. Nobody
-waits longer than `timeout_seconds` in all, however many leaders fail.
+A waiting request looks into the cache when the first is done; if that failed, one of the waiting ones goes next, and if its answer is
+not one to share, all of them go. Nobody waits for himself: not in the leader's thread and task, and not in a thread that runs an event
+loop, which the leader may need. Nobody waits longer than his own time limit in all, however many leaders fail.
 """
 
 from __future__ import annotations
@@ -11,25 +11,48 @@ import asyncio
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Final
 
-WAIT_SECONDS: Final = 30.0
+WAIT_SECONDS: Final = 600.0
+"""How long a caller waits who says nothing of his time: as long as the clients of large providers wait for an answer."""
+_LOOK_SECONDS: Final = 0.25  # after which a leader is looked for that may have gone without a word
+_LONGEST_SECONDS: Final = 1e6
 Caller = tuple[int, int]
 
 
 class _Crowd:
-    """Who wants one answer: the leader's future, and since when each caller has been waiting. Lives while anybody holds it."""
+    """Who wants one answer: the leader's future, and since when each caller has been waiting. Lives while anybody holds it.
 
-    __slots__ = ("__weakref__", "done", "leader", "since")
+    The future says whether those who wait are to look for an answer; else each goes alone.
+    """
+
+    __slots__ = ("__weakref__", "done", "is_under_way", "leader", "since")
 
     def __init__(self) -> None:
-        self.done: Future[None] | None = None
+        self.done: Future[bool] | None = None
         self.leader: Caller | None = None
+        self.is_under_way: Callable[[], bool] | None = None
         self.since: dict[Caller, float] = {}
+
+    def end(self, done: Future[bool], *, shared: bool) -> None:
+        """The call of this future is over."""
+        # Without the lock: the garbage collector may drop a flight inside `join`, in the thread that holds it.
+        if self.done is done:
+            self.done = None
+        with suppress(InvalidStateError):
+            done.set_result(shared)
+
+    def end_if_gone(self, done: Future[bool]) -> bool:
+        """Whether the leader has gone without a word: his call failed, and nobody was told."""
+        is_gone = self.is_under_way is not None and self.done is done and not self.is_under_way()
+        if is_gone:
+            self.end(done, shared=True)
+        return is_gone
 
 
 class Waiting:
@@ -41,7 +64,7 @@ class Waiting:
 
     __slots__ = ("_caller", "_crowd", "_done", "timeout_seconds")
 
-    def __init__(self, crowd: _Crowd, done: Future[None], caller: Caller, timeout_seconds: float) -> None:
+    def __init__(self, crowd: _Crowd, done: Future[bool], caller: Caller, timeout_seconds: float) -> None:
         self._crowd = crowd
         self._done = done
         self._caller = caller
@@ -49,18 +72,37 @@ class Waiting:
 
     def wait(self) -> None:
         """Block the thread. Returns at once where that would stop an event loop, which the leader may need: the caller goes alone."""
-        if _runs_event_loop():
-            self._crowd.since[self._caller] = -inf
-        else:
-            wait([self._done], timeout=self.timeout_seconds)
+        if runs_event_loop():
+            self._go_alone()
+            return
+        until = monotonic() + self.timeout_seconds
+        while (left := until - monotonic()) > 0 and not wait([self._done], timeout=min(left, self._step)).done:
+            if self._crowd.end_if_gone(self._done):
+                break
+        self._look_back()
 
     async def wait_async(self) -> None:
         """Suspend the task."""
         done = asyncio.wrap_future(self._done)
+        until = monotonic() + self.timeout_seconds
         try:
-            await asyncio.wait([done], timeout=self.timeout_seconds)
+            while (left := until - monotonic()) > 0 and not (await asyncio.wait([done], timeout=min(left, self._step)))[0]:
+                if self._crowd.end_if_gone(self._done):
+                    break
         finally:
             done.cancel()  # the leader's future is running, which this cannot cancel
+        self._look_back()
+
+    @property
+    def _step(self) -> float:
+        return _LONGEST_SECONDS if self._crowd.is_under_way is None else _LOOK_SECONDS
+
+    def _look_back(self) -> None:
+        if self._done.done() and not self._done.result():
+            self._go_alone()
+
+    def _go_alone(self) -> None:
+        self._crowd.since[self._caller] = -inf
 
 
 class Flight:
@@ -68,18 +110,18 @@ class Flight:
 
     __slots__ = ("__weakref__", "_crowd", "_done", "_process")
 
-    def __init__(self, crowd: _Crowd, done: Future[None]) -> None:
+    def __init__(self, crowd: _Crowd, done: Future[bool]) -> None:
         self._crowd = crowd
         self._done = done
         self._process = os.getpid()
 
-    def done(self) -> None:
-        """Let the others go on, whether there is an answer or not. Calling twice does nothing."""
-        # Without the lock: the garbage collector may drop a flight inside `join`, in the thread that holds it.
-        if self._crowd.done is self._done:
-            self._crowd.done = None
-        with suppress(InvalidStateError):
-            self._done.set_result(None)
+    def done(self, *, shared: bool = True) -> None:
+        """Let the others go on. Calling twice does nothing.
+
+        Args:
+            shared: they look for the answer, and if there is none one of them goes next. False: there is none to share, and all go.
+        """
+        self._crowd.end(self._done, shared=shared)
 
     def __del__(self) -> None:
         if os.getpid() == self._process:  # a forked child may find the future's lock taken, and nobody waits there
@@ -97,7 +139,7 @@ class Flights:
     >>> flight.done()
 
     Args:
-        timeout_seconds: how long a caller waits at most before it goes alone.
+        timeout_seconds: how long a caller waits at most before it goes alone, if it does not say.
     """
 
     def __init__(self, *, timeout_seconds: float = WAIT_SECONDS) -> None:
@@ -105,28 +147,41 @@ class Flights:
         self._crowds: weakref.WeakValueDictionary[bytes, _Crowd] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
-    def join(self, key: bytes, caller: Caller) -> Flight | Waiting | None:
+    def join(
+        self,
+        key: bytes,
+        caller: Caller,
+        *,
+        timeout_seconds: float | None = None,
+        is_under_way: Callable[[], bool] | None = None,
+    ) -> Flight | Waiting | None:
         """Lead the call, wait for its leader, or (None) go alone: the caller would wait for himself, or has waited long enough.
 
         Args:
             key: what is asked.
             caller: who asks, from `whoami`.
+            timeout_seconds: how long this caller waits at most.
+            is_under_way: whether this caller is still at it, for a leader whose end nobody is told of. Called in any thread.
         """
         with self._lock:
             crowd = self._crowds.get(key)
             if crowd is None:
                 self._crowds[key] = crowd = _Crowd()
             done = crowd.done
+            if done is not None and (crowd.end_if_gone(done) or (crowd.leader == caller and crowd.is_under_way is not None)):
+                crowd.end(done, shared=True)  # who asks again without a word of the last time had failed
+                done = None
             if done is None:
                 crowd.done = done = Future()
-                crowd.leader = caller
+                crowd.leader, crowd.is_under_way = caller, is_under_way
                 done.set_running_or_notify_cancel()
                 return Flight(crowd, done)
             if crowd.leader == caller:
                 return None
             now = monotonic()
-            left = crowd.since.setdefault(caller, now) + self._timeout_seconds - now
-            return Waiting(crowd, done, caller, left) if left > 0 else None
+            limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+            left = crowd.since.setdefault(caller, now) + limit - now
+            return Waiting(crowd, done, caller, min(left, _LONGEST_SECONDS)) if left > 0 else None
 
     def after_fork(self) -> None:
         """The parent's calls are not under way here."""
@@ -143,7 +198,8 @@ def whoami() -> Caller:
     return threading.get_ident(), id(task) if task is not None else 0
 
 
-def _runs_event_loop() -> bool:
+def runs_event_loop() -> bool:
+    """Whether this thread runs an event loop, which must not be stopped."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

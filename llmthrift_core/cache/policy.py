@@ -11,6 +11,7 @@ from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.storable import is_storable
+from llmthrift_core.texts import as_texts
 
 Eviction = Literal["lru", "lfu"]
 Share = Literal["namespace", "feature", "user", "global"]
@@ -123,6 +124,10 @@ class CachePolicy:
         version = b"" if self.prompt_version is None else b"=" + self.prompt_version.encode("utf-8", "surrogatepass")
         return digest(self.namespace, scope, version, *parts)
 
+    def variant(self, key: bytes) -> bytes:
+        """The key of the answer to a request among those that differ in what is required of them, so that several versions live at once."""
+        return digest("variant", key, canonical_json(self.require)) if self.require else key
+
 
 def _check_text(name: str, value: Any) -> None:
     if not isinstance(value, str) or not value:
@@ -145,9 +150,14 @@ def _check_limit(name: str, value: Any) -> None:
         raise ConfigurationError(f"{name} must be an integer of at least 1, or None for no limit, not {value!r}")
 
 
+def checked_key(key: Any) -> str:
+    """A key of the user's own. Raises ConfigurationError: it is none."""
+    _check_text("key", key)
+    return str(key)
+
+
 def _labels(name: str, values: Any) -> tuple[str, ...]:
-    if isinstance(values, str):
-        raise ConfigurationError(f"{name} must be a sequence of texts, such as [{values!r}], not a text")
+    values = as_texts(name, values)
     for value in values:
         _check_text(f"a label in {name}", value)
     return tuple(dict.fromkeys(values))

@@ -15,6 +15,7 @@ from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_entries, cache_labels
+from llmthrift_core.storage.version_statements import END_LEASE, END_OLD_LEASES, GET_LEASE, RENEW_LEASE, TAKE_LEASE
 
 _BATCH: Final = 500
 _VIEW: Final = tuple(cache_entries.c[name] for name in VIEW_COLUMNS)
@@ -62,6 +63,38 @@ class SqlEntries:
                     transaction.executemany(sql.ADD_LABEL, rows)
         return epoch
 
+    # --- leases ---
+
+    @property
+    def has_others(self) -> bool:
+        """Whether other processes can see it: not where it is in memory."""
+        return self._database.place is not None and not self._database.read_only
+
+    def take_lease(self, key: bytes, holder: str, now_us: int, until_us: int) -> bool:
+        """Take the lease of a key. False if somebody has it whose time is not over."""
+        name = _lease(key)
+        row = self._database.fetch_one(GET_LEASE, (name,))  # without waiting for a writer
+        if row is not None and row[0] > now_us:
+            return False
+        with self._database.transaction() as transaction:
+            return bool(transaction.execute(TAKE_LEASE, (name, holder, until_us, now_us)))
+
+    def leased_until(self, key: bytes) -> int | None:
+        """When the lease of a key expires; None if nobody has it."""
+        row = self._database.fetch_one(GET_LEASE, (_lease(key),))
+        return None if row is None else int(row[0])
+
+    def renew_leases(self, keys: Sequence[bytes], holder: str, until_us: int) -> None:
+        """Let those leases of a holder last longer which he still has."""
+        rows = [_in_order(RENEW_LEASE, of_name=_lease(key), of_holder=holder, expires_us=until_us) for key in keys]
+        with self._database.transaction() as transaction:
+            transaction.executemany(RENEW_LEASE, rows)
+
+    def end_lease(self, key: bytes, holder: str) -> None:
+        """Give a lease back, if the holder still has it."""
+        with self._database.transaction() as transaction:
+            transaction.execute(END_LEASE, (_lease(key), holder))
+
     # --- upkeep ---
 
     def count_uses(self, uses: Sequence[tuple[bytes, int, int]]) -> None:
@@ -102,6 +135,7 @@ class SqlEntries:
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""
         with self._database.transaction() as transaction:
+            transaction.execute(END_OLD_LEASES, (now_us,))
             found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
             if found:
                 _remove(transaction, [row[0] for row in found])
@@ -142,6 +176,10 @@ class SqlEntries:
     def _measure(self, statement: Statement, namespace: str) -> int:
         row = self._database.fetch_one(statement, (namespace,))
         return 0 if row is None else int(row[0])
+
+
+def _lease(key: bytes) -> str:
+    return f"call:{key.hex()}"
 
 
 def _remove(transaction: Transaction, keys: Iterable[bytes]) -> int:

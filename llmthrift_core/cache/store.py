@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from llmthrift_core.cache.entry import Entry, EntryView
+from llmthrift_core.cache.leases import LeaseStore
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.uses import UseStore
 from llmthrift_core.errors import ConfigurationError
@@ -121,7 +122,7 @@ class BoundedStore(Protocol):
         ...
 
 
-class EntryStore(BoundedStore, UseStore[bytes], Protocol):
+class EntryStore(BoundedStore, LeaseStore, UseStore[bytes], Protocol):
     """Entries by key. Every method raises StorageError where the store cannot be reached.
 
     The epoch rises with every live entry that is removed or replaced, so that memory tiers know when they are no longer current.

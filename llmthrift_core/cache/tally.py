@@ -41,12 +41,24 @@ class Tally:
         self._lock = threading.Lock()
         self._counts: dict[str, Counts] = {}
 
-    def hit(self, namespace: str, *, from_memory: bool) -> None:
-        """An entry answered."""
+    def hit(self, namespace: str, *, from_memory: bool, was_missed: bool = False) -> None:
+        """An entry answered.
+
+        Args:
+            was_missed: the same request was counted as a miss before it waited for the answer.
+        """
         with self._lock:
             counts = self._counts.get(namespace) or self._counts.setdefault(namespace, Counts())
             counts.hits += 1
             counts.memory_hits += from_memory
+            counts.misses -= was_missed
+
+    def retract(self, namespace: str) -> None:
+        """The last hit was none: what was found cannot be read."""
+        with self._lock:
+            counts = self._counts.get(namespace) or self._counts.setdefault(namespace, Counts())
+            counts.hits -= 1
+            counts.misses += 1
 
     def miss(self, namespace: str, *, expired: bool) -> None:
         """Nothing answered."""

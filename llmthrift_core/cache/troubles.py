@@ -22,12 +22,14 @@ class Troubles:
         errors: failures so far.
         last_error: the place and kind of the last one.
         uncacheable: requests by reason; after a hundred reasons the others count together.
+        not_kept: answers that are not whole and good, by reason.
     """
 
     def __init__(self) -> None:
         self.errors = 0
         self.last_error: str | None = None
         self.uncacheable: dict[str, int] = {}
+        self.not_kept: dict[str, int] = {}
         self._logged_at: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -54,6 +56,11 @@ class Troubles:
             self.uncacheable[reason] = self.uncacheable.get(reason, 0) + 1
         if is_new:
             logger.warning("not cached: %s", reason)
+
+    def note_not_kept(self, reason: str) -> None:
+        """Count an answer that is not stored."""
+        with self._lock:
+            self.not_kept[reason] = self.not_kept.get(reason, 0) + 1
 
     def after_fork(self) -> None:
         """The parent's lock may have been held when the process was copied."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, view_of_row
+from llmthrift_core.cache.leases import LEASE_SECONDS
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, Removed, Totals
 from llmthrift_core.errors import RowRejectedError
@@ -69,6 +70,27 @@ class ValkeyEntries:
             *arguments,
         )
         return None if epoch < 0 else int(epoch)
+
+    # --- leases: the server's clock ends them ---
+
+    has_others = True
+
+    def take_lease(self, key: bytes, holder: str, now_us: int, until_us: int) -> bool:
+        """Take the lease of a key. False if somebody has it."""
+        ttl_ms = max((until_us - now_us) // 1000, 1)
+        return self._server.ask("SET", _lease(key), holder, "NX", "PX", ttl_ms) is not None
+
+    def leased_until(self, key: bytes) -> int | None:
+        """Far in the future while somebody has the lease of a key; None if nobody has it."""
+        return _LONGEST_MS * 1000 if self._server.ask("EXISTS", _lease(key)) else None
+
+    def renew_leases(self, keys: Sequence[bytes], holder: str, until_us: int) -> None:
+        """Let those leases of a holder last longer which he still has."""
+        self._server.run(lua.RENEW_LEASES, holder, int(LEASE_SECONDS * 1000), *keys)
+
+    def end_lease(self, key: bytes, holder: str) -> None:
+        """Give a lease back, if the holder still has it."""
+        self._server.run(lua.END_LEASE, key, holder)
 
     # --- upkeep ---
 
@@ -163,3 +185,7 @@ def _fulfils(row: dict[str, Any], wanted: dict[str, str], criteria: Criteria) ->
         return False
     labels = (("tags", criteria.tag), ("sources", criteria.source))
     return all(label is None or (row[name] is not None and label in json.loads(row[name])) for name, label in labels)
+
+
+def _lease(key: bytes) -> bytes:
+    return f"{lua.PREFIX}lease:".encode() + key

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.judge import PairwiseJudge as PairwiseJudge
     from llmthrift_core.quality.judge import PointwiseJudge as PointwiseJudge
     from llmthrift_core.quality.judge import Preference as Preference
+    from llmthrift_core.quality.question_verifier import QuestionVerifier as QuestionVerifier
     from llmthrift_core.quality.scores import QualityReport as QualityReport
     from llmthrift_core.quality.scores import QualityScore as QualityScore
     from llmthrift_core.statistics import Interval as Interval
@@ -28,6 +29,7 @@ _MODULES: Final = {
     ".experiment_results": ("ArmResult", "ExperimentResults"),
     ".experiments": ("Experiment",),
     ".judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
+    ".question_verifier": ("QuestionVerifier",),
     ".scores": ("QualityReport", "QualityScore"),
     "..statistics": ("Interval",),
 }

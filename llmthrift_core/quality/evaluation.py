@@ -20,6 +20,7 @@ from llmthrift_core.quality.sampling import Sampling
 from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.quality.unjudged import read_unjudged, texts_of
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import as_texts
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
@@ -101,7 +102,8 @@ class Evaluation:
         if isinstance(flag_below, bool) or not isinstance(flag_below, int | float) or not 0 <= flag_below <= 1:
             raise ConfigurationError(f"flag_below must be a quality from 0 to 1, not {flag_below!r}")
         self.thrift = thrift
-        self.sampling = Sampling(always_features, canary_prompt_versions, sample)
+        always, canaries = as_texts("always_features", always_features), as_texts("canary_prompt_versions", canary_prompt_versions)
+        self.sampling = Sampling(always, canaries, sample)
         self._judge = judge
         self._cheap_judge = cheap_judge
         self._flag_below = flag_below

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.texts import as_texts
 
 _RELEASE: Final = re.compile(r"[-@](?:\d{4}-?\d{2}-?\d{2}|\d{3,4}|latest)$")
 """What providers add to a model's name when they answer: "gpt-4o-2024-08-06", "claude-3-5-haiku@20241022", "gpt-4-0613"."""
@@ -23,7 +24,7 @@ def checked_names(models: Mapping[str, str]) -> dict[str, str]:
     return dict(models)
 
 
-def names_of_calls(models: Mapping[str, float | str] | None) -> Callable[[Mapping[str, Any]], Sequence[str]]:
+def names_of_calls(models: Mapping[str, float | str] | Sequence[str] | None) -> Callable[[Mapping[str, Any]], Sequence[str]]:
     """A function from a call of the ledger (its columns `model` and `tier`) to the names under which `models` has what answered it: none,
     one, or several of one model. Without `models`, the tier or, where nothing was routed, the model.
 
@@ -36,6 +37,8 @@ def names_of_calls(models: Mapping[str, float | str] | None) -> Callable[[Mappin
     """
     if models is None:
         return lambda call: [call["tier"] or call["model"]]
+    if not isinstance(models, Mapping):
+        models = {name: name for name in as_texts("models", models)}
     names: dict[str, list[str]] = {}
     for name, given in models.items():
         names.setdefault(given if isinstance(given, str) else name, []).append(name)

@@ -10,6 +10,7 @@ Keys, all beginning with `PREFIX`:
     expires:NAMESPACE  sorted set: keys of entries that expire, by when
     sizes:NAMESPACE    hash: size in bytes by key
     bytes              hash: the sum of these by namespace
+    lease:KEY          who makes the call of that key; expires with the lease
 """
 
 from __future__ import annotations
@@ -151,5 +152,22 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expires:' .. ARGV[1], '-i
   answer[#answer + 1] = was_used and 1 or 0
 end
 return answer
+""",
+)
+# holder, ttl_ms, then keys. Renews the leases that the holder still has.
+RENEW_LEASES: Final = Script(
+    f"local P = '{PREFIX}'",
+    """
+for i = 3, #ARGV do
+  local lease = P .. 'lease:' .. ARGV[i]
+  if redis.call('GET', lease) == ARGV[1] then redis.call('PEXPIRE', lease, ARGV[2]) end
+end
+""",
+)
+# key, holder. Ends the lease that the holder still has.
+END_LEASE: Final = Script(
+    f"local lease = '{PREFIX}lease:' .. ARGV[1]",
+    """
+if redis.call('GET', lease) == ARGV[2] then redis.call('DEL', lease) end
 """,
 )

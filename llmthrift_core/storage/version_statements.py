@@ -65,3 +65,11 @@ TAKE_LEASE: Final = Statement(
     )
 )
 END_LEASE: Final = Statement(delete(leases).where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder")))
+GET_LEASE: Final = Statement(select(leases.c.expires_us).where(leases.c.name == bindparam("of_name")))
+RENEW_LEASE: Final = Statement(
+    update(leases)
+    .values(expires_us=bindparam("expires_us"))
+    .where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder"))
+)
+# The rest of holders that died: where nobody asks for the same again, their rows would stay.
+END_OLD_LEASES: Final = Statement(delete(leases).where(leases.c.expires_us <= bindparam("now_us")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -180,3 +181,25 @@ def test_clear_and_an_embedder_of_langchain(thrift, client, provider):
     assert cache.semantic.stats()["entries"] == 0
     model.invoke(HOURS)
     assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize("through", ["cache", "router"])
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_a_verifier_has_the_last_word_and_holds_no_event_loop(thrift, client, provider, through, agrees):
+    seen = []
+
+    async def verifier(one: str, other: str) -> bool:
+        seen.append((one, other, asyncio.get_running_loop()))
+        return agrees
+
+    semantic = await asyncio.to_thread(SemanticCache, thrift, alike, FixedThreshold(1.0), verifier=verifier)
+    cache = ThriftCache(thrift, semantic=semantic)
+    provider.answerer = lambda question: f"Answer {len(provider.requests)}"
+    model = thrifty(client(MINI), thrift, cache=cache) if through == "router" else client(MINI, cache=cache)
+    first = await model.ainvoke(HOURS)
+    again = await model.ainvoke(AGAIN)
+    assert (again.content == first.content) == agrees
+    assert len(provider.requests) == (1 if agrees else 2)
+    ((one, other, loop),) = seen
+    assert (one, other) == (AGAIN, HOURS)
+    assert loop is not asyncio.get_running_loop()

@@ -105,8 +105,9 @@ def test_another_model_answers_for_a_failed_one(thrift, provider, router, how):
     assert (first.error, first.cost_usd, second.attempt, second.attempt_reason) == ("InternalServerError", 0, 2, "fallback")
     assert first.call_id == second.call_id
     assert thrift.report().total["requests"] == 1
-    assert llm.chat(question).message.content == text
-    assert len(provider.requests) == 2
+    for _ in range(2):  # the answer of another model is not kept as the chosen one's
+        assert llm.chat(question).message.content
+    assert len(provider.requests) == 3
 
 
 @pytest.mark.loopback

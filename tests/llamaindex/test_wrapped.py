@@ -269,6 +269,25 @@ def test_counters_of_others_see_an_ordinary_call(thrift, provider, openai):
 
 
 @pytest.mark.loopback
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_a_verifier_has_the_last_word_and_holds_no_event_loop(thrift, provider, openai, agrees):
+    seen = []
+
+    async def verifier(one: str, other: str) -> bool:
+        seen.append((one, other, asyncio.get_running_loop()))
+        return agrees
+
+    semantic = await asyncio.to_thread(SemanticCache, thrift, policy=FixedThreshold(1.0), verifier=verifier)
+    llm = thrifty(openai(), thrift, semantic=semantic)
+    await llm.achat([ChatMessage("How do I reset my password?")])
+    await llm.achat([ChatMessage("How can I change a forgotten password?")])
+    assert len(provider.requests) == (1 if agrees else 2)
+    ((one, other, loop),) = seen
+    assert (one, other) == ("How can I change a forgotten password?", "How do I reset my password?")
+    assert loop is not asyncio.get_running_loop()
+
+
+@pytest.mark.loopback
 def test_a_question_that_means_the_same_is_answered(thrift, provider, openai):
     semantic = SemanticCache(thrift, policy=FixedThreshold(0.8))
     llm = thrifty(openai(), thrift, semantic=semantic)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from llmthrift_core.cache.guard.facts import Facts
+from llmthrift_core.cache.guard.verifier import score
 
-__all__ = ["Facts", "near_miss"]
+__all__ = ["Facts", "near_miss", "score"]
 
 
 def near_miss(a: str, b: str) -> str | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.denial import prefixed, stem
+from llmthrift_core.cache.guard.framed import apart, left_over, unsaid
+from llmthrift_core.cache.guard.measuring import same_dates
 from llmthrift_core.cache.guard.opposing import clash, spelled
 from llmthrift_core.cache.guard.roles import other_focus, swapped
 from llmthrift_core.cache.guard.tables import word_set
@@ -14,7 +16,7 @@ from llmthrift_core.cache.guard.words import GENERIC_CAPITALS, STARTERS, STOP_WO
 if TYPE_CHECKING:
     from llmthrift_core.cache.guard.facts import Facts
 
-_NOT_ENGLISH: Final = "not English: only equal texts match"
+_NOT_READ: Final = "not a language that is read: only equal texts match"
 _LASTING: Final = frozenset({"still", "yet"})
 _SHOWN: Final = 6
 _ASKING: Final = word_set("time year date come much many long far old often tall big fast high deep soon")
@@ -32,7 +34,7 @@ def _exact(left: Facts, right: Facts) -> str | None:
         reason = _numbers(left, right)
         if reason:
             return reason
-    if left.dates != right.dates:
+    if left.dates != right.dates and not same_dates(left.dates, right.dates):
         return _apart("dates", left.dates, right.dates)
     if left.currencies != right.currencies:
         return _apart("currencies", left.currencies, right.currencies)
@@ -40,6 +42,12 @@ def _exact(left: Facts, right: Facts) -> str | None:
         return _apart("units", left.units, right.units)
     if left.formula != right.formula:
         return f"formulas differ: {' '.join(left.formula) or 'none'}, {' '.join(right.formula) or 'none'}"
+    if left.signs != right.signs and left.signs and right.signs:
+        return _apart("signs", left.signs, right.signs)
+    if left.cased and right.cased:
+        for word in left.cased.keys() & right.cased.keys():
+            if left.cased[word] != right.cased[word]:
+                return f"capitals differ: {left.cased[word]}, {right.cased[word]}"
     if left.quotes != right.quotes:
         reason = _quotes(left, right)
         if reason:
@@ -52,8 +60,8 @@ def _exact(left: Facts, right: Facts) -> str | None:
         for noun in left.bound.keys() & right.bound.keys():
             if left.bound[noun].isdisjoint(right.bound[noun]):
                 return f"numbers of {noun!r} differ: {', '.join(sorted(left.bound[noun]))}, {', '.join(sorted(right.bound[noun]))}"
-    if left.foreign or right.foreign:
-        return None if left.key == right.key else _NOT_ENGLISH
+    if left.language != right.language or left.foreign:
+        return None if left.key == right.key else _NOT_READ
     if left.key != right.key and not (left.tokens and right.tokens):
         return "one text has no words"
     return None
@@ -84,7 +92,9 @@ def _worded(left: Facts, right: Facts) -> str | None:
             return f"one side denies: {word}"
     if left.spans != right.spans and left.spans - right.spans and right.spans - left.spans:
         return _apart("spans of time", left.spans, right.spans)
-    return _arranged(left, right)
+    if left.language:
+        return _arranged(left, right) or unsaid(left, right)
+    return _arranged(left, right) or apart(left, right) or left_over(left, right)
 
 
 def _arranged(left: Facts, right: Facts) -> str | None:
@@ -97,7 +107,7 @@ def _arranged(left: Facts, right: Facts) -> str | None:
             return f"the direction is turned round: from {place}, to {place}"
     if left.focus != right.focus and other_focus(left.focus, right.focus) and _content(left) == _content(right):
         return f"another question: {left.focus}, {right.focus}"
-    if len(left.tokens) == len(right.tokens):
+    if len(left.tokens) == len(right.tokens) and not left.language:
         exchanged = swapped(left.tokens, right.tokens)
         if exchanged:
             return f"words change places: {', '.join(exchanged)}"
@@ -159,8 +169,18 @@ def _unshared(owner: Facts, other: Facts) -> list[str]:
     return [
         name
         for name in owner.names - other.words
-        if name + "s" not in other.words and name.removesuffix("s") not in other.words and name not in owner.known and name not in other.key
+        if name + "s" not in other.words
+        and name.removesuffix("s") not in other.words
+        and name not in owner.known
+        and name not in other.key
+        and not _abbreviates(name, other.tokens)
     ]
+
+
+def _abbreviates(name: str, tokens: tuple[str, ...]) -> bool:
+    """Whether a name is made of the first letters of words that follow each other."""
+    initials = "".join(token[0] for token in tokens)
+    return 1 < len(name) < 6 and name in initials
 
 
 def _one_word(left: Facts, right: Facts) -> str | None:

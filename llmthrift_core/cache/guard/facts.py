@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from itertools import pairwise
 from typing import Final
 
+from llmthrift_core.cache.guard.alignment import content_of, foreign_content
+from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS, in_one_spelling
 from llmthrift_core.cache.guard.comparing import difference
 from llmthrift_core.cache.guard.denial import denied
-from llmthrift_core.cache.guard.language import FOREIGN, is_foreign
-from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS, currencies_of, dates_of, spans_of, units_of
+from llmthrift_core.cache.guard.language import FOREIGN, is_beyond_latin, is_foreign
+from llmthrift_core.cache.guard.measuring import (
+    CALENDAR_WORDS,
+    MONEY_WORDS,
+    UNIT_WORDS,
+    currencies_of,
+    dates_of,
+    spans_of,
+    units_of,
+    with_calendar_spelt,
+)
 from llmthrift_core.cache.guard.names import ABBREVIATED, NAME_WORDS, known_names
 from llmthrift_core.cache.guard.numbers import NUMBER_WORDS, SCALE_WORDS, is_number, merged
 from llmthrift_core.cache.guard.opposing import sides_of
@@ -19,6 +29,7 @@ from llmthrift_core.cache.guard.patterns import OPERATORS
 from llmthrift_core.cache.guard.reader import Reading
 from llmthrift_core.cache.guard.roles import PIVOTS, QUESTION_WORDS, focus_of, sides
 from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.translation import OTHER, language_of, split_elisions, translated, without_accents
 from llmthrift_core.cache.guard.words import NEGATORS, STOP_WORDS, TROUBLES
 
 LONGEST: Final = 20_000
@@ -29,11 +40,11 @@ _DIGITS: Final = frozenset("0123456789")
 _MERGING: Final = NUMBER_WORDS | SCALE_WORDS
 _OPERATIONS: Final = {"plus": "+", "minus": "-", "times": "*", "x": "*"}
 _SIGNS: Final = OPERATORS | frozenset(_OPERATIONS)
-_ACCENTS: Final = re.compile("[\u0300-\u036f]")
 _PUNCTUATION: Final = re.compile(r"[\W_]+")
 _LETTERED: Final = word_set(
     "vitamin option plan type class grade group hepatitis section part team point variant appendix gate terminal exhibit"
 )
+_SHOUTED: Final = frozenset({"and", "or", "not"})
 _LONE: Final = frozenset("bcefghjlopqvwxz")
 
 
@@ -41,13 +52,43 @@ class Facts:
     """What must be equal in two texts for them to be the same question. Made by `Facts.of`; never changed."""
 
     __slots__ = (
-        "bound", "caseless", "codes", "currencies", "dates", "denies", "focus", "foreign", "formula", "goals", "key", "known", "loose",
-        "names", "numbers", "openers", "opposing", "origins", "quotes", "scope", "spans", "tokens", "trouble", "troubled", "units", "words",
+        "bound",
+        "cased",
+        "caseless",
+        "codes",
+        "content",
+        "currencies",
+        "dates",
+        "denies",
+        "focus",
+        "foreign",
+        "formula",
+        "goals",
+        "key",
+        "known",
+        "language",
+        "loose",
+        "names",
+        "numbers",
+        "openers",
+        "opposing",
+        "origins",
+        "quotes",
+        "scope",
+        "signs",
+        "spans",
+        "tokens",
+        "trouble",
+        "troubled",
+        "units",
+        "words",
     )  # fmt: skip
 
     bound: dict[str, set[str]]
+    cased: dict[str, str]
     caseless: bool
     codes: frozenset[str]
+    content: tuple[str, ...]
     currencies: frozenset[str]
     dates: frozenset[str]
     denies: bool
@@ -57,6 +98,7 @@ class Facts:
     goals: frozenset[str]
     key: str
     known: frozenset[str]
+    language: str
     loose: bool
     names: frozenset[str]
     numbers: frozenset[str]
@@ -65,6 +107,7 @@ class Facts:
     origins: frozenset[str]
     quotes: tuple[str, ...]
     scope: frozenset[str] | None
+    signs: frozenset[str]
     spans: frozenset[str]
     tokens: tuple[str, ...]
     trouble: str
@@ -90,19 +133,34 @@ class Facts:
         tokens, self.loose = reading.tokens, False
         if "" in tokens:
             tokens = [token for token in tokens if token]
-        if not _MERGING.isdisjoint(tokens):
-            tokens, self.loose = merged(tokens)
+        words = frozenset(tokens)
+        self.language = ""
+        if not text or ((not text.isascii() or not words.isdisjoint(FOREIGN)) and is_foreign(text, words)):
+            self.language = OTHER
+            if text and not is_beyond_latin(text):
+                plain = [without_accents(token) for token in Reading(split_elisions(text)).tokens if token]
+                self.language = language_of(plain)
+                tokens = plain if self.language == OTHER else translated(plain, self.language)
+        if self.language != OTHER:
+            if not text.isascii():
+                tokens = [without_accents(token) for token in tokens]
+                reading.names = {without_accents(name) for name in reading.names}
+            if not self.language:
+                tokens = with_calendar_spelt(tokens)
+                reading.names = set(with_calendar_spelt(reading.names)) if reading.names else reading.names
+            if not _MERGING.isdisjoint(tokens):
+                tokens, self.loose = merged(tokens)
+            if not AMOUNT_WORDS.isdisjoint(tokens):
+                tokens, is_loose = in_one_spelling(tokens)
+                self.loose = self.loose or is_loose
         words = frozenset(tokens)
         self.key, self.tokens, self.words = key, tuple(tokens), words
-        self.foreign = not text or ((not text.isascii() or not words.isdisjoint(FOREIGN)) and is_foreign(text, words))
-        if not text.isascii() and not self.foreign:
-            tokens = [_without_accents(token) for token in tokens]
-            words = frozenset(tokens)
-            self.tokens, self.words = tuple(tokens), words
-            reading.names = {_without_accents(name) for name in reading.names}
-        self.caseless = reading.capitals > 2 and reading.capitals > 2 * reading.lowered
+        self.foreign = self.language == OTHER
+        self.caseless = not self.language and reading.capitals > 2 and reading.capitals > 2 * reading.lowered
         self._count(tokens, words)
         self.quotes = reading.quotes
+        self.cased = {} if self.caseless else reading.cased
+        self.signs = frozenset(reading.signs - _SHOUTED if self.caseless else reading.signs) if reading.signs else _NOTHING
         self.dates = dates_of(tokens, words, reading)
         self.units = units_of(tokens, words, bool(self.numbers))
         self.spans = spans_of(words)
@@ -113,6 +171,7 @@ class Facts:
         self.troubled = not words.isdisjoint(TROUBLES)
         self.origins, self.goals = sides(tokens) if words & PIVOTS else (_NOTHING, _NOTHING)
         self.focus = focus_of(tokens) if words & QUESTION_WORDS else ""
+        self.content = () if self.foreign else content_of(tokens) if not self.language else foreign_content(tokens)
 
     def _count(self, tokens: list[str], words: frozenset[str]) -> None:
         self.numbers = frozenset(word for word in words if word[-1] in _DIGITS and is_number(word))
@@ -136,8 +195,8 @@ class Facts:
             codes = codes | {f"{one} {two}" for one, two in pairwise(tokens) if one in _LETTERED and len(two) == 1 and two not in "ai"}
         self.known = frozenset(known)
         self.codes = frozenset(codes)
-        self.names = _NOTHING if self.caseless or not reading.names else frozenset(reading.names - _COVERED - taken)
-        self.openers = frozenset(reading.openers)
+        self.names = _NOTHING if self.caseless or self.language or not reading.names else frozenset(reading.names - _COVERED - taken)
+        self.openers = _NOTHING if self.language else frozenset(reading.openers)
 
 
 def _is_term(tokens: list[str], place: int) -> bool:
@@ -151,10 +210,6 @@ def _bound(tokens: list[str], places: list[int]) -> dict[str, set[str]]:
             if 0 <= beside < len(tokens) and tokens[beside] not in STOP_WORDS and tokens[beside][0].isalpha():
                 bound.setdefault(tokens[beside].removesuffix("s"), set()).add(tokens[place])
     return bound
-
-
-def _without_accents(word: str) -> str:
-    return word if word.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFD", word)) or word
 
 
 def _digest(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.translation import TELLING
 
 ENGLISH: Final = word_set(
     "the a an and of to is are was were do does did can could would should will my your his her its our their this that these those "
@@ -27,8 +28,11 @@ DISTINCT: Final = word_set(
 )
 # Words which English also has in names ("Tour de France", "Los Angeles").
 SHARED: Final = word_set("de la le el del des du di da van von los las den dem die en et al y se per im")
+# "Los Angeles" and "Las Vegas" are English.
+_PLACES: Final = frozenset({"angeles", "vegas"})
 BORROWED: Final = word_set("café cafés résumé résumés naïve cliché fiancé fiancée façade jalapeño piñata crème brûlée déjà décor entrée")
-FOREIGN: Final = DISTINCT | SHARED
+_TOLD: Final = DISTINCT | TELLING
+FOREIGN: Final = _TOLD | SHARED
 _BEYOND_LATIN: Final = re.compile(r"[^\W\d_\u0000-\u024f\u1e00-\u1eff]")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 
@@ -36,11 +40,13 @@ _LETTER: Final = re.compile(r"[^\W\d_]")
 def is_foreign(text: str, words: frozenset[str]) -> bool:
     """Whether a text is probably not English, so that lists of English words say nothing about it."""
     plain = text.isascii()
-    if not plain and _mostly_beyond_latin(text):
+    if not plain and is_beyond_latin(text):
         return True
     english = len(words & ENGLISH)
-    distinct = len(words & DISTINCT)
+    distinct = len(words & _TOLD)
     strange = distinct + len(words & SHARED)
+    if not words.isdisjoint(_PLACES):
+        strange, distinct = strange - 1, distinct - 1
     if strange > english and (strange > 1 or distinct):
         return True
     if plain or english:
@@ -49,6 +55,7 @@ def is_foreign(text: str, words: frozenset[str]) -> bool:
     return len(accented) > 1 or (bool(accented) and (bool(strange) or len(words) <= 2))
 
 
-def _mostly_beyond_latin(text: str) -> bool:
+def is_beyond_latin(text: str) -> bool:
+    """Whether much of a text is in letters that English, German, Spanish and French do not have."""
     beyond = len(_BEYOND_LATIN.findall(text))
     return beyond > 0 and beyond * 4 >= len(_LETTER.findall(text))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
+from llmthrift_core.cache.guard.forms import is_misspelt
+from llmthrift_core.cache.guard.lexicon import is_word
 from llmthrift_core.cache.guard.numbers import is_number
 from llmthrift_core.cache.guard.quantities import (
     AFTER_NUMBER,
@@ -22,10 +26,22 @@ from llmthrift_core.cache.guard.quantities import (
     WEIGHTS,
 )
 from llmthrift_core.cache.guard.reader import Reading
+from llmthrift_core.cache.guard.words import STOP_WORDS
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 _CALENDAR: Final = {**MONTHS, **DAYS}
 CALENDAR_WORDS: Final = frozenset(_CALENDAR)
+_CALENDAR_ENDINGS: Final = ("day", "days", "dya", "ary", "ber", "row")
+_SHORTEST_MISSPELT: Final = 5
+_MISSPELT: Final = (
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "yesterday", "tomorrow", "weekday", "january", "february",
+    "september", "october", "november", "december",
+)  # fmt: skip
+_SLIPS: Final = {"tommorow": "tomorrow", "tomorow": "tomorrow", "wensday": "wednesday", "wedensday": "wednesday", "febuary": "february"}
+_PARTS_OF_DAY: Final = frozenset({"morning", "afternoon", "evening"})
+_GREETED: Final = frozenset({"team", "folks", "guys", "sir", "madam", "mate", "where's", "quick"})
+_HALVES: Final = (("am", frozenset({"morning"})), ("pm", frozenset({"afternoon", "evening", "tonight"})))
+_WEEK: Final = frozenset({"monday", "friday"})
 _SHORT_WORDS: Final = frozenset(SHORT_DATES)
 UNIT_WORDS: Final = frozenset(UNITS)
 _AFTER_WORDS: Final = frozenset(AFTER_NUMBER)
@@ -41,7 +57,7 @@ def dates_of(tokens: list[str], words: frozenset[str], reading: Reading) -> froz
         if word == "am":
             if _after_number(tokens, word):
                 dates.add("am")
-        elif not (word in ("morning", "afternoon", "evening") and ("good", word) in pairwise(tokens)):
+        elif word not in _PARTS_OF_DAY or not _is_greeting(word, tokens):
             dates.add(_CALENDAR[word])
     if words & _SHORT_WORDS:
         dates.update(_short(tokens, reading))
@@ -50,6 +66,42 @@ def dates_of(tokens: list[str], words: frozenset[str], reading: Reading) -> froz
             if piece in PERIODS and place and tokens[place - 1] in RELATIONS:
                 dates.add(f"{RELATIONS[tokens[place - 1]]} {piece.removesuffix('s')}")
     return frozenset(dates) if dates else _NOTHING
+
+
+def with_calendar_spelt(tokens: Iterable[str]) -> list[str]:
+    """The tokens with weekdays and months in their spelling where a slip of the keyboard left one."""
+    return [_spelt(token) if token.endswith(_CALENDAR_ENDINGS) else token for token in tokens]
+
+
+@lru_cache(maxsize=4_096)
+def _spelt(token: str) -> str:
+    if len(token) < _SHORTEST_MISSPELT or token in _CALENDAR or is_word(token):
+        return token
+    if token in _SLIPS:
+        return _SLIPS[token]
+    return next((name for name in _MISSPELT if is_misspelt(token, name)), token)
+
+
+def _is_greeting(word: str, tokens: list[str]) -> bool:
+    """Whether a part of the day greets: "Morning! How do I ...", "good evening"."""
+    if ("good", word) in pairwise(tokens):
+        return True
+    after = tokens[1] if len(tokens) > 1 else ""
+    return tokens[0] == word and tokens.count(word) == 1 and (after in STOP_WORDS or after in _GREETED)
+
+
+def same_dates(left: frozenset[str], right: frozenset[str]) -> bool:
+    """Whether two sets of dates say the same: "5 pm" is in the afternoon or evening, weekdays are Monday to Friday."""
+    return _spelled_out(left, right) == _spelled_out(right, left)
+
+
+def _spelled_out(dates: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+    if dates >= _WEEK:
+        dates = dates - _WEEK | {"weekday"}
+    for half, parts in _HALVES:
+        if half in others and half not in dates and dates & parts:
+            dates = dates - parts | {half}
+    return dates
 
 
 def _after_number(tokens: list[str], word: str) -> bool:

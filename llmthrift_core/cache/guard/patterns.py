@@ -27,6 +27,40 @@ ENDS: Final = frozenset(".!?:;")
 LARGE: Final = {"m": "million", "b": "billion"}
 LONGEST: Final = 80
 OPERATORS: Final = frozenset({"+", "-", "*", "/", "=", "<", ">", "^", "%", "**", "==", "!=", "<=", ">=", "//", "+=", "-=", "<<", ">>"})
+# Compared wherever they stand alone, and in programs where they stand between words.
+SIGNS: Final = frozenset(
+    {
+        "=",
+        "<",
+        ">",
+        "==",
+        "!=",
+        "===",
+        "!==",
+        "<=",
+        ">=",
+        "<>",
+        "=~",
+        "&&",
+        "||",
+        "&",
+        "|",
+        "+=",
+        "-=",
+        "*=",
+        "/=",
+        "++",
+        "--",
+        "<<",
+        ">>",
+        "->",
+        "=>",
+        ":=",
+        "!",
+    }
+)
+LOGICAL: Final = frozenset({"and", "or", "not"})
+FLAG: Final = re.compile(r"--?[A-Za-z][\w-]*")
 
 QUOTED: Final = re.compile(r'"([^"]{1,400})"')
 TICKED: Final = re.compile(r"`{1,3}([^`]{1,2000})`{1,3}")

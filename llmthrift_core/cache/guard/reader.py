@@ -10,8 +10,10 @@ from llmthrift_core.cache.guard.patterns import (
     EDGES,
     ENDING,
     ENDS,
+    FLAG,
     FORMULA,
     LARGE,
+    LOGICAL,
     LONGEST,
     MEASURE,
     MERIDIEM,
@@ -22,6 +24,7 @@ from llmthrift_core.cache.guard.patterns import (
     PIECES,
     QUOTED,
     SIGNED,
+    SIGNS,
     SINGLE,
     TICKED,
     VERSION,
@@ -34,7 +37,7 @@ from llmthrift_core.cache.guard.words import CONTRACTIONS, GENERIC_CAPITALS, STA
 class Reading:
     """The tokens of a text in order, with numbers in one spelling, and the facts which the tokens no longer show."""
 
-    __slots__ = ("capitals", "clock", "codes", "currencies", "lowered", "names", "openers", "quotes", "tokens")
+    __slots__ = ("capitals", "cased", "clock", "codes", "currencies", "lowered", "names", "openers", "quotes", "signs", "tokens")
 
     def __init__(self, text: str) -> None:
         self.tokens: list[str] = []
@@ -43,6 +46,8 @@ class Reading:
         self.openers: set[str] = set()
         self.currencies: set[str] = set()
         self.clock: set[str] = set()
+        self.cased: dict[str, str] = {}
+        self.signs: set[str] = set()
         self.quotes: tuple[str, ...] = ()
         self.capitals = 0
         self.lowered = 0
@@ -59,7 +64,11 @@ class Reading:
         tokens = self.tokens
         for chunk in text.split():
             core = chunk.strip(EDGES)
-            if core.isalpha():
+            if chunk in SIGNS:
+                self.signs.add(chunk)
+                if chunk in OPERATORS:
+                    tokens.append(chunk)
+            elif core.isalpha():
                 word = core.lower()
                 if word is core or word == core:
                     self.lowered += 1
@@ -80,6 +89,10 @@ class Reading:
 
     def _capitalised(self, core: str, word: str, opening: bool) -> None:
         self.capitals += 1
+        if word in LOGICAL and core.isupper():
+            self.signs.add(word)
+        if len(core) == 2 and word not in GENERIC_CAPITALS and not (opening and core[1:] == word[1:]):
+            self.cased[word] = core
         if len(core) > 1 and core.isupper():
             if word not in GENERIC_CAPITALS and (word not in STOP_WORDS or word in ("us", "it")):
                 self.names.add(word)
@@ -95,6 +108,8 @@ class Reading:
             self._code(word)
         elif word in CONTRACTIONS:
             self.tokens.extend(CONTRACTIONS[word])
+        elif FLAG.fullmatch(core) and (len(core) == 2 or core[1] == "-"):
+            self._code(core)
         elif "@" in core or "://" in core or "_" in core.strip("_") or word.startswith(("www.", "--")) or chunk.startswith("./"):
             self._code(word.rstrip("/"))
         elif (
@@ -197,6 +212,9 @@ class Reading:
             match[2] in UNITS or match[2] in AFTER_NUMBER or match[2] in SPANS or len(match[2]) < 3
         ):
             self.tokens.extend((canonical(match[1]), match[2]))
+            unit = core[-len(match[2]) :]
+            if unit != match[2] and len(unit) == 2:
+                self.cased[match[2]] = unit
         elif match := WORDY.fullmatch(word):
             self.tokens.append(canonical(match[1]))
             self.tokens.extend(match[2].strip("-").split("-"))

@@ -35,6 +35,8 @@ _CLOSE: Final = frozenset(
         ("how big", "how much"),
         ("how fast", "how long"),
         ("how far", "how long"),
+        ("how high", "how tall"),
+        ("how big", "how long"),
     )
 )
 
@@ -113,9 +115,15 @@ def swapped(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None
     first, second = apart
     if left[first] != right[second] or left[second] != right[first]:
         return None
-    if {left[first], left[second]} & STOP_WORDS or {"and", "or", "between", "vs", ","} & {
-        *left[first:second],
-        *left[max(0, first - 2) : first],
-    }:
+    if (
+        left[first][0] == "-"
+        or left[second][0] == "-"
+        or {left[first], left[second]} & STOP_WORDS
+        or {"and", "or", "between", "vs", ","}
+        & {
+            *left[first:second],
+            *left[max(0, first - 2) : first],
+        }
+    ):
         return None
     return left[first], left[second]

@@ -7,36 +7,39 @@ policy, which knows how likely the answer is wrong; and expiry.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.rules import ruled
 from llmthrift_core.cache.semantic import health
-from llmthrift_core.cache.semantic.answer import Made, new_answer
+from llmthrift_core.cache.semantic.answer import Made
 from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.checks import Checks
 from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.embedder import as_embedder
 from llmthrift_core.cache.semantic.evidence import Evidence
-from llmthrift_core.cache.semantic.features import Candidate
 from llmthrift_core.cache.semantic.histories import Histories
-from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, hit_id_of, parts_of
+from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
 from llmthrift_core.cache.semantic.home import Home
 from llmthrift_core.cache.semantic.judges import AnswerClasses
+from llmthrift_core.cache.semantic.keeping import Keeper
 from llmthrift_core.cache.semantic.latest import Latest
 from llmthrift_core.cache.semantic.policy import Belief, Observation
-from llmthrift_core.cache.semantic.question import QuestionForms, hash_of_answer
+from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.sql_store import SqlAnswers
-from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
+from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, StoredAnswer
 from llmthrift_core.cache.semantic.turn import Turn
+from llmthrift_core.cache.semantic.verifying import Verifying
 from llmthrift_core.cache.semantic.writers import TrustedWriters, Writers
 from llmthrift_core.cache.store import Criteria, criteria_of
 from llmthrift_core.cache.troubles import Troubles
@@ -46,6 +49,7 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
+from llmthrift_core.texts import as_texts
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -55,14 +59,6 @@ _MOST_PENDING: Final = 10_000
 _REMEMBERED_HITS: Final = 10_000
 _LOOK_FOR_EVIDENCE_EVERY: Final = 50
 _NO_USAGE: Final = Usage()
-
-
-class _Served(NamedTuple):
-    """A hit, for the feedback on it."""
-
-    place: bytes
-    number: int
-    candidate: Candidate | None
 
 
 class SemanticCache:
@@ -86,6 +82,11 @@ class SemanticCache:
             their own questions only, and are no evidence for the policy; without a user they are not kept. None trusts everybody.
         store: where entries are kept instead of the database, such as a `GPTCacheStore`. It brings an embedder; another one that is
             given must make the same vectors. What was learned is in the database.
+        verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
+            function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
+            would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
+        verify_from: the least cosine of two embeddings for which the verifier is asked.
+        verify_in_background: no caller waits for the verifier; the first question of a pair is a miss.
 
     Raises:
         ConfigurationError: an argument that cannot be used.
@@ -115,35 +116,38 @@ class SemanticCache:
         trusted_writers: TrustedWriters | None = None,
         history: Literal["exact", "meaning"] = "exact",
         store: GivenStore | None = None,
+        verifier: Callable[[str, str], Any] | None = None,
+        verify_from: float = 0.3,
+        verify_in_background: bool = False,
     ) -> None:
         self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
         self.limits = limits or CachePolicy(ttl_seconds=7200.0, max_entries=1_000_000, max_bytes=None)
-        self._classes = AnswerClasses(same_answer)
         self._writers = Writers(trusted_writers)
         self._thrift = thrift
         database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
-        self._space = space
         self._store: AnswerStore = SqlAnswers(database) if store is None else store
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
         if store is not None:
             store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
-        if history not in ("exact", "meaning"):
-            raise ConfigurationError(f"history must be 'exact' or 'meaning', not {history!r}")
-        self.compares_histories = history == "meaning"
         self._search = Search(self._store, self.embedder, self._forms, self.limits, thrift.now_us)
         self._counts = CacheCounts(database, self.policy, namespace=namespace, space=space)
         self._evidence = Evidence(database, self.policy, namespace=namespace, space=space)
         self._checks = Checks(thrift, self._counts, self._evidence, max_shadow_usd_per_day)
         self._uses: Uses[int] = Uses()
         self._evictor = Evictor(self._store, self._counts, flush=self._write_uses, forget=lambda keys, epoch: None)
-        self._histories = Histories(self._search, self._writers, self._keep_turn, by_meaning=self.compares_histories)
+        self._keeper = Keeper(
+            AnswerClasses(same_answer), self._store, self._search, self._checks, self._counts, self._evictor, self._uses, self.limits, space
+        )
+        self._histories = Histories(self._search, self._writers, self._keeper.keep_turn, history)
+        self.compares_histories = self._histories.by_meaning
         self._pending = Latest[tuple[bytes, str], Asked](_MOST_PENDING)
-        self._hits = Latest[str, _Served](_REMEMBERED_HITS)
+        self._hits = Latest[str, Served](_REMEMBERED_HITS)
         self._numbers = itertools.count(time.time_ns())
-        self._stores = 0
         self._background = Background()
         self._troubles = Troubles()
+        work = self._background if verify_in_background else None
+        self._verifying = None if verifier is None else Verifying(verifier, at_least=verify_from, later=work, troubles=self._troubles)
         self._upkeep = Upkeep(self._keep_up, interval_seconds=1.0)
         self._evidence.catch_up()
         self._counts.read()
@@ -165,19 +169,37 @@ class SemanticCache:
         hit = self.find(question, scope, history=history, attribution=attribution)
         return None if is_observing() else hit
 
-    def find(
+    async def alookup(
         self, question: str, scope: str | bytes = "", *, history: Sequence[Turn] = (), attribution: Attribution | None = None
     ) -> SemanticHit | None:
-        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved."""
-        who = current_attribution() if attribution is None else attribution
+        """As `lookup`, off the event loop."""
+        return await asyncio.to_thread(self.lookup, question, scope, history=history, attribution=attribution)
+
+    def find(
+        self,
+        question: str,
+        scope: str | bytes = "",
+        *,
+        history: Sequence[Turn] = (),
+        attribution: Attribution | None = None,
+        limits: CachePolicy | None = None,
+    ) -> SemanticHit | None:
+        """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved.
+
+        Args:
+            limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        """
         try:
+            who = current_attribution() if attribution is None else attribution
+            if limits is None:
+                scope, limits = ruled(scope, self.limits)
             place = self._histories.scope(scope, history, who, may_keep=False)
             if place is None:  # nobody has said that before
                 self.policy.pass_over()
                 self._counts.add(misses=1)
                 return None
-            own = None if self._writers.trusts(who) else self._search.read(question, place, who, is_own=True)
-            return self._find(self._search.read(question, place, who), own)
+            own = None if self._writers.trusts(who) else self._search.read(question, place, who, limits, is_own=True)
+            return self._find(self._search.read(question, place, who, limits), own)
         except Exception as error:  # an embedder, a policy or an index of others may raise anything
             self._troubles.note("semantic lookup", error)
             self._counts.add(misses=1)
@@ -195,6 +217,9 @@ class SemanticCache:
         provider: str | None = None,
         usage: Usage = _NO_USAGE,
         attribution: Attribution | None = None,
+        limits: CachePolicy | None = None,
+        tags: str | Sequence[str] = (),
+        sources: str | Sequence[str] = (),
     ) -> None:
         """Keep an answer, and learn from it whether the cache's would have been right.
 
@@ -202,10 +227,21 @@ class SemanticCache:
             scope, history, attribution: as for `lookup`.
             payload: what a door serves instead of the text.
             model, provider, usage: who answered, and what it took.
+            limits: how long this answer is kept, with which metadata and labels; None: as the cache's own limits say.
+            tags, sources: labels of this answer, beside those.
+
+        Raises:
+            ConfigurationError: a label that is no text.
         """
         who = current_attribution() if attribution is None else attribution
-        store = partial(self._try_to_store, question, answer, scope, tuple(history), who, Made(payload, model, provider, usage))
-        if not self._classes.is_slow:
+        if limits is None:
+            scope, limits = ruled(scope, self.limits)
+        if tags or sources:
+            kept = limits or self.limits
+            added_tags, added_sources = as_texts("tags", tags), as_texts("sources", sources)
+            limits = replace(kept, tags=(*kept.tags, *added_tags), sources=(*kept.sources, *added_sources))
+        store = partial(self._try_to_store, question, answer, scope, tuple(history), who, Made(payload, model, provider, usage), limits)
+        if not self._keeper.is_slow:
             store()
         elif not self._background.submit(store):
             self._troubles.note("semantic store", TimeoutError("the judge of answers does not keep up"))
@@ -329,6 +365,7 @@ class SemanticCache:
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
             "belief": self.belief().text,
+            **({} if self._verifying is None else {"verifier": self._verifying.counts()}),
         }
 
     def flush(self) -> bool:
@@ -340,6 +377,8 @@ class SemanticCache:
         """Write the counts, and the graphs of large scopes. Closing twice does nothing."""
         self._upkeep.stop()
         self._background.close()
+        if self._verifying is not None:
+            self._verifying.close()
         self._keep_up(False)
 
     def after_fork(self) -> None:
@@ -347,6 +386,8 @@ class SemanticCache:
         self._pending.after_fork()
         self._hits.after_fork()
         self._background.after_fork()
+        if self._verifying is not None:
+            self._verifying.after_fork()
         self.policy.after_fork()
         self._counts.after_fork()
         self._uses.after_fork()
@@ -389,6 +430,8 @@ class SemanticCache:
         may_check = own is None and self._checks.are_affordable()
         asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=may_check)
         self._counts.add(shadow_checks=asked.decision.verdict == "shadow")
+        if self._verifying is not None and asked.decision.verdict != "shadow" and not is_observing():
+            return asked, match if self._verifying.says_same(asked.question, match.stored.question, match.cosine) else None
         return asked, match if asked.decision.verdict == "hit" else None
 
     def _serve(self, asked: Asked, stored: StoredAnswer, kind: Literal["exact", "semantic"], similarity: float) -> SemanticHit:
@@ -398,55 +441,30 @@ class SemanticCache:
         else:
             self._counts.add(exact_hits=kind == "exact", semantic_hits=kind == "semantic")
             self._uses.add(stored.number, self._thrift.now_us())
-            self._hits.put(hit_id, _Served(asked.place, stored.number, None if asked.is_own else asked.candidate))
+            self._hits.put(hit_id, Served(asked.place, stored.number, None if asked.is_own else asked.candidate))
         self._upkeep.wake()
         return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
 
-    def _try_to_store(self, question: str, answer: str, scope: str | bytes, history: Sequence[Turn], who: Attribution, made: Made) -> None:
+    def _try_to_store(
+        self,
+        question: str,
+        answer: str,
+        scope: str | bytes,
+        history: Sequence[Turn],
+        who: Attribution,
+        made: Made,
+        limits: CachePolicy | None,
+    ) -> None:
         try:
             if is_storable(question) and is_storable(answer):
                 is_own = not self._writers.trusts(who)
                 place = self._histories.scope(scope, history, who, may_keep=True)
-                asked = self._search.read(question, place or "", who, is_own=is_own)
+                asked = self._search.read(question, place or "", who, limits, is_own=is_own)
                 if asked.text and (who.user is not None or not is_own):
-                    self._put(asked, answer, who, made)
+                    self._keeper.keep(self._pending.pop((asked.place, asked.text)) or asked, answer, who, made)
+                    self._upkeep.wake()
         except Exception as error:
             self._troubles.note("semantic store", error)
-
-    def _put(self, asked: Asked, answer: str, who: Attribution, made: Made) -> None:
-        asked = self._pending.pop((asked.place, asked.text)) or asked
-        if asked.vector is None and not asked.is_exact_only:  # stored without having been looked up
-            self._search.look(asked)
-        shared = None if asked.candidate is None else asked.candidate.answer
-        answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
-        right = shared == answer_class if asked.passed else None
-        now_us = self._thrift.now_us()
-        self._counts.add(stores=self._keep(asked, answer, answer_class, right, who, made, now_us))
-        if right is not None and not asked.is_own:
-            self._checks.learn(asked, right, made, now_us)
-        self._stores += 1
-        if self._stores % _LOOK_FOR_EVIDENCE_EVERY == 0:
-            self._evidence.catch_up()
-        self._upkeep.wake()
-
-    def _keep(self, asked: Asked, answer: str, answer_class: int, right: bool | None, who: Attribution, made: Made, now_us: int) -> bool:
-        limits = self.limits
-        new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
-        if limits.max_bytes is not None and new.size_bytes > limits.max_bytes:
-            return False
-        labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-        number = self._store.put(new, labels)
-        if number is not None:
-            self._search.add(asked, Known(number, asked.question, answer_class, right))
-            self._evictor.stored(limits, new.key, new.size_bytes, now_us)
-        return True
-
-    def _keep_turn(self, asked: Asked, name: str, who: Attribution) -> None:
-        self._keep(asked, name, hash_of_answer(name), None, who, Made(None, "", None, _NO_USAGE), self._thrift.now_us())
-
-    def _answer_of(self, number: int) -> str | None:
-        stored = self._store.by_number(number)
-        return None if stored is None else stored.answer
 
     def _remove(self, place: bytes, number: int) -> None:
         self._store.remove(number)

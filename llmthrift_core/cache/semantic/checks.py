@@ -28,13 +28,15 @@ class Checks:
         self._counts = counts
         self._evidence = evidence
         self._most_nano_usd = _nano_usd(most_usd_per_day)
+        self.now_us, self.catch_up = home.now_us, evidence.catch_up
 
     def are_affordable(self) -> bool:
         """Whether a hit may be passed over to be checked."""
-        return self._most_nano_usd is None or self._counts.shadow_nano_usd(self._home.now_us()) < self._most_nano_usd
+        return self._most_nano_usd is None or self._counts.shadow_nano_usd(self.now_us()) < self._most_nano_usd
 
-    def learn(self, asked: Asked, right: bool, made: Made, now_us: int) -> None:
+    def learn(self, asked: Asked, right: bool, made: Made) -> None:
         """A model answered a question that had a candidate. Raises StorageError."""
+        now_us = self.now_us()
         decision, candidate = asked.decision, asked.candidate
         assert candidate is not None  # noqa: S101 - only a candidate can be right or wrong
         if decision is None or decision.verdict != "shadow":

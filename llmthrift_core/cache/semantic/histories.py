@@ -15,6 +15,7 @@ from llmthrift_core.cache.semantic.latest import Latest
 from llmthrift_core.cache.semantic.search import Asked, Search
 from llmthrift_core.cache.semantic.turn import Turn
 from llmthrift_core.cache.semantic.writers import Writers
+from llmthrift_core.errors import ConfigurationError
 
 LEAST_ALIKE: Final = 0.9
 """The least `SemanticHit.similarity` of two turns: a history has many, and one that differs is enough for another answer."""
@@ -27,14 +28,19 @@ class Histories:
     Args:
         writers: whose turns are kept for others. A turn of somebody else that nobody said before is of that user alone.
         keep: stores a turn with a name for it.
-        by_meaning: turns are compared by meaning; else they must be equal.
+        history: "meaning": turns are compared by meaning; "exact": they must be equal.
+
+    Raises:
+        ConfigurationError: another word.
     """
 
-    def __init__(self, search: Search, writers: Writers, keep: Callable[[Asked, str, Attribution], None], *, by_meaning: bool) -> None:
+    def __init__(self, search: Search, writers: Writers, keep: Callable[[Asked, str, Attribution], None], history: str) -> None:
         self._search = search
         self._writers = writers
         self._keep = keep
-        self._by_meaning = by_meaning
+        if history not in ("exact", "meaning"):
+            raise ConfigurationError(f"history must be 'exact' or 'meaning', not {history!r}")
+        self.by_meaning = history == "meaning"
         self._next = Latest[bytes, bytes](_REMEMBERED)
 
     def after_fork(self) -> None:
@@ -54,7 +60,7 @@ class Histories:
         if not history:
             return scope
         given = scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")
-        if not self._by_meaning:
+        if not self.by_meaning:
             return digest("history", given, canonical_json([list(turn) for turn in history]))
         place: bytes | None = digest("histories", given)
         for role, text in history:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from llmthrift_core.cache.entry import Entry
+from llmthrift_core.cache.semantic.features import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class SemanticHit:
         answer: the stored answer.
         kind: "exact" for an equal question, else "semantic".
         matched: the question that the answer was given to.
-        similarity: cosine of the two questions; 1 for an equal one.
+        similarity: how sure it is that the two questions are one, from 0 to 1: the cosine of their embeddings and how their words lie side
+            by side. 1 for an equal one. Beyond English, German, Spanish and French it is the cosine.
         id: for `SemanticCache.feedback`.
         entry: the payload, model and usage, for doors that serve more than text.
     """
@@ -27,6 +29,14 @@ class SemanticHit:
     similarity: float
     id: str
     entry: Entry
+
+
+class Served(NamedTuple):
+    """A hit, for the feedback on it. `candidate`: what the policy learns of; None where it does not."""
+
+    place: bytes
+    number: int
+    candidate: Candidate | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Covered:
 
     def leaves_out(self, features: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which rows have less support than the evidence covers: in similarity, in neighbours with that answer, or in neighbours at all."""
-        return np.any(features[:, SUPPORT] < self.least, axis=1)
+        return np.asarray((features[:, SUPPORT] < self.least).any(axis=1), dtype=np.bool_)
 
 
 def _quantile(values: Floats, weight: Floats, share: float) -> float:

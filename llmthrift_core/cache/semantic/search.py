@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.guard import Facts, score
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.casing import cases_differ
 from llmthrift_core.cache.semantic.embedder import Embedder, embedded
@@ -43,6 +43,7 @@ class Asked:
         neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
         is_own: it is of somebody whose answers are not for others, and so teach the policy nothing.
+        limits: which answers are good enough for this call; None: those that the cache's own limits allow.
     """
 
     question: str
@@ -55,6 +56,7 @@ class Asked:
     passed: bool = False
     decision: Decision | None = None
     is_own: bool = False
+    limits: CachePolicy | None = None
 
     @property
     def is_exact_only(self) -> bool:
@@ -63,11 +65,17 @@ class Asked:
 
 
 class Match(NamedTuple):
-    """The entry that would answer, and the cosine of its question and the one that is asked."""
+    """The entry that would answer.
+
+    Attributes:
+        similarity: how sure it is that its question is the one that is asked (`guard.score`).
+        cosine: of the embeddings of the two.
+    """
 
     stored: StoredAnswer
     candidate: Candidate
     similarity: float
+    cosine: float
 
 
 class Search:
@@ -89,7 +97,9 @@ class Search:
         self._scopes: OrderedDict[bytes, Scope] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, question: str, scope: str | bytes, who: Attribution, *, is_own: bool = False) -> Asked:
+    def read(
+        self, question: str, scope: str | bytes, who: Attribution, limits: CachePolicy | None = None, *, is_own: bool = False
+    ) -> Asked:
         """A question of somebody in a scope.
 
         Args:
@@ -97,18 +107,18 @@ class Search:
         """
         text = self._forms.normalised(question)
         place = self._forms.scope(scope, question, who, is_own=is_own)
-        return Asked(question, text, place, self._forms.key(place, text), is_own=is_own)
+        return Asked(question, text, place, self._forms.key(place, text), is_own=is_own, limits=limits)
 
     def equal(self, asked: Asked) -> StoredAnswer | None:
         """The live answer to an equal question. Raises StorageError.
 
         One that only the key takes for equal keeps it: this one is then stored as it is written.
         """
-        stored = self._live(self._store.by_key(asked.key)) if asked.text else None
+        stored = self._live(self._store.by_key(asked.key), asked) if asked.text else None
         # Equal only where the masks, or one form for all capitals or all of Unicode, cover what differs: 2 to the tenth is not 210.
         if stored is not None and against(asked.question, stored.question):
             asked.key = self._forms.key_as_written(asked.place, asked.text)
-            stored = self._live(self._store.by_key(asked.key))
+            stored = self._live(self._store.by_key(asked.key), asked)
             if stored is not None and against(asked.question, stored.question):
                 return None
         return stored
@@ -168,16 +178,17 @@ class Search:
         self._scopes = OrderedDict()
 
     def _passing(self, asked: Asked, candidate: Candidate, scope: Scope) -> Match | None:
-        """The nearest entry with the shared answer that the guard lets pass and that still answers."""
-        same = [each for each in asked.neighbours if each.answer == candidate.answer]
-        for each in same[:_GUARDED]:
-            if against(asked.question, each.question) is not None:
-                continue
+        """Of the live entries with the shared answer that the guard lets pass, the one whose question is the surest to be the same."""
+        facts = facts_of(asked.question)
+        same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
+        passing = [each for each in same if against(asked.question, each.question) is None]
+        scored = [(score(facts, facts_of(each.question), each.similarity), each) for each in passing]
+        for similarity, each in sorted(scored, key=lambda found: -found[0]):
             stored = self._store.by_number(each.entry)
             if stored is None:
                 scope.forget(each.entry)
-            elif self._live(stored) is not None:
-                return Match(stored, candidate, each.similarity)
+            elif self._live(stored, asked) is not None:
+                return Match(stored, candidate, similarity, each.similarity)
         return None
 
     def _scope(self, place: bytes, dimensions: int, *, catch_up: bool = True) -> Scope:
@@ -194,8 +205,8 @@ class Search:
             scope.catch_up()
         return scope
 
-    def _live(self, stored: StoredAnswer | None) -> StoredAnswer | None:
+    def _live(self, stored: StoredAnswer | None, asked: Asked) -> StoredAnswer | None:
         if stored is None:
             return None
         now_us = self._now_us()
-        return stored if stored.entry.is_live(now_us) and stored.entry.answers(self._limits, now_us) else None
+        return stored if stored.entry.is_live(now_us) and stored.entry.answers(asked.limits or self._limits, now_us) else None

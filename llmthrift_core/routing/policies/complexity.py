@@ -12,6 +12,7 @@ from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.texts import as_texts
 
 # Every signal adds its weight to the base; the sum is kept within 0..1. Heuristics: set your own for your own traffic.
 WEIGHTS: Mapping[str, float] = {
@@ -91,6 +92,8 @@ class Complexity(RoutingPolicy):
     complex: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for name in ("simple", "complex"):
+            object.__setattr__(self, name, as_texts(name, getattr(self, name)))
         unknown = set(self.weights) - set(WEIGHTS)
         if unknown:
             raise ConfigurationError(f"no such signal: {', '.join(sorted(unknown))}; signals are {', '.join(WEIGHTS)}")

@@ -16,6 +16,7 @@ import pytest
 
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.cache import CachePolicy, ErrorBound, ExactOnly, FixedThreshold, GPTCacheStore, SemanticCache
+from llmthrift_core.cache.guard import Facts, score
 from llmthrift_core.cache.semantic.gptcache import store as store_module
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.usage import Usage
@@ -53,7 +54,9 @@ def test_a_question_that_means_the_same_is_answered_from_gptcache(make, tmp_path
     hit = cache.lookup("Tell me the hours please")
     assert (hit.kind, hit.answer, hit.matched) == ("semantic", "Nine to five.", "What are the opening hours?")
     first, second = by_topic("What are the opening hours?"), by_topic("Tell me the hours please")
-    assert hit.similarity == pytest.approx(float(first @ second / np.linalg.norm(first) / np.linalg.norm(second)), abs=1e-5)
+    cosine = float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+    facts = Facts.of("What are the opening hours?"), Facts.of("Tell me the hours please")
+    assert hit.similarity == pytest.approx(score(*facts, cosine), abs=1e-5)
     assert (hit.entry.model, hit.entry.usage) == ("gpt-4o-mini", Usage(input_tokens=7, output_tokens=3))
     assert cache.lookup("what are  the opening HOURS?").kind == "exact"
     assert cache.lookup("What is the price?") is None

@@ -22,7 +22,7 @@ ADA, BOB = Attribution(user="ada", feature="chat"), Attribution(user="bob", feat
         {"ttl_seconds": "60"}, {"ttl_seconds": 1e12}, {"max_age_seconds": 0},
         {"max_entries": 0}, {"max_entries": 1.5}, {"max_entries": True}, {"max_bytes": -1},
         {"eviction": "fifo"}, {"share": "everyone"}, {"prompt_version": ""},
-        {"tags": "a"}, {"tags": [1]}, {"sources": [""]}, {"metadata": {"a": 1}}, {"metadata": {1: "a"}}, {"require": ["a"]},
+        {"tags": 5}, {"tags": [1]}, {"sources": [""]}, {"metadata": {"a": 1}}, {"metadata": {1: "a"}}, {"require": ["a"]},
     ],
     ids=repr,
 )  # fmt: skip

@@ -1,0 +1,197 @@
+"""Refuses two questions that are the same but for one place, where the words in that place do not mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from llmthrift_core.cache.guard.alignment import Leftover, leftover, slot
+from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS
+from llmthrift_core.cache.guard.everyday import COURTEOUS, LIGHT
+from llmthrift_core.cache.guard.forms import are_akin
+from llmthrift_core.cache.guard.lexicon import lemma, relation
+from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS
+from llmthrift_core.cache.guard.names import NAME_WORDS
+from llmthrift_core.cache.guard.numbers import NUMBER_WORDS
+from llmthrift_core.cache.guard.roles import QUESTION_WORDS
+from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.words import STOP_WORDS
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.guard.facts import Facts
+
+_WIDEST: Final = 4  # words in the place where two texts differ
+_FEW: Final = 3
+# Words that say how many, how often or when, by what they leave open. In the same place, words of different rows differ.
+_TELLING: Final[dict[str, int]] = {
+    word: row
+    for row, words in enumerate(
+        (
+            "all every each everyone everybody both always entire whole",
+            "some certain several few many sometimes occasionally half most",
+            "any either anyone anybody",
+            "no none neither nobody never nothing without not",
+            "only just",
+            "rarely seldom hardly barely",
+            "before until till",
+            "after since from following behind",
+            "during within while inside throughout",
+            "outside beyond",
+            "and",
+            "or",
+            "unless",
+            "if",
+            "with",
+            "above over more",
+            "below under less fewer",
+            "can could may might",
+            "must should ought shall",
+            "do does did",
+        )
+    )
+    for word in words.split()
+}
+_DOING: Final = frozenset({_TELLING["can"], _TELLING["do"]})
+# Of one row above, and still not the same.
+_APART: Final = (
+    frozenset({"until", "before"}), frozenset({"most", "few"}), frozenset({"many", "few"}), frozenset({"half", "most"}),
+    frozenset({"since", "after"}), frozenset({"few", "half"}), frozenset({"from", "after"}),
+)  # fmt: skip
+# Function words, and those which are compared as facts.
+_COMPARED: Final = (
+    STOP_WORDS
+    | CALENDAR_WORDS
+    | MONEY_WORDS
+    | UNIT_WORDS
+    | AMOUNT_WORDS
+    | NUMBER_WORDS
+    | NAME_WORDS
+    | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
+)
+_QUIET: Final = word_set("and or if with only just any by from over can could may might must should ought shall do does did")
+_WHY: Final = frozenset({"why", "who", "when", "where"})
+_EITHER: Final = frozenset({"what", "which"})
+_MARKERS: Final = word_set("self non ex pre post anti semi sub multi co half part full")
+
+
+def apart(left: Facts, right: Facts) -> str | None:
+    """What stands in the one place where two texts differ, if that makes them different questions."""
+    if left.denies != right.denies:
+        return None
+    one, other = slot(left.tokens, right.tokens)
+    if len(one) <= _WIDEST and len(other) <= _WIDEST and len(left.tokens) - len(one) >= 2:
+        return _one_place(left, right, one, other)
+    return None
+
+
+def unsaid(left: Facts, right: Facts) -> str | None:
+    """What only one of two texts in German, Spanish or French says."""
+    functions = [word for word in left.tokens if word in _TELLING], [word for word in right.tokens if word in _TELLING]
+    if (
+        functions[0] != functions[1]
+        and functions[0]
+        and functions[1]
+        and {*map(_TELLING.get, functions[0])} != {*map(_TELLING.get, functions[1])}
+    ):
+        return f"words differ: {' '.join(functions[0])}, {' '.join(functions[1])}"
+    mine = [word for word in left.content if not any(are_akin(word, other) for other in right.content)]
+    theirs = [word for word in right.content if not any(are_akin(word, other) for other in left.content)]
+    if mine or theirs:
+        return f"words differ: {' '.join(mine) or 'none'}, {' '.join(theirs) or 'none'}"
+    return None
+
+
+def left_over(left: Facts, right: Facts) -> str | None:
+    """What two texts say that is opposite or of different kinds, wherever it stands."""
+    found = leftover(left.content, right.content)
+    if found is None:
+        return None
+    if found.opposite is not None and left.denies == right.denies:
+        return f"opposite words: {found.opposite[0]}, {found.opposite[1]}"
+    marked = _marked(left, right) or _marked(right, left)
+    if marked:
+        return f"only one side says: {marked}"
+    if len(found.mine) == len(found.theirs) == 1 and _in_one_place(left, right, found):
+        return f"words differ: {found.mine[0]}, {found.theirs[0]}"
+    return None
+
+
+def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
+    mine, theirs = _told(one), _told(other)
+    if not (one and other) and len(one or other) == 1 and (one or other)[0] in _WHY:
+        return f"another question: {(one or other)[0]}"
+    if not mine and not theirs:
+        return _functions(one, other)
+    if not mine or not theirs:
+        if (
+            one
+            and other
+            and len(one) == len(other) == 1
+            and not LIGHT.issuperset(mine or theirs)
+            and not COURTEOUS.issuperset(mine or theirs)
+        ):
+            return f"words differ: {one[0]}, {other[0]}"
+        if (one and other) or not any(word.isalpha() for word in (*one, *other)):
+            return _functions(one, other) if one and other else None
+        added = [word for word in (mine or theirs) if word not in COURTEOUS and word.isalpha()]
+        return f"only one side says: {', '.join(added)}" if added and not _is_said(added, left, right) else None
+    lemmas, others = [lemma(word) for word in mine], [lemma(word) for word in theirs]
+    for word, another in ((word, another) for word in lemmas for another in others):
+        if relation(word, another).kind == "same":
+            return None
+    if all(word in LIGHT for word in (*mine, *theirs)) or "".join(mine) == "".join(theirs):
+        return None
+    return f"words differ: {' '.join(mine)}, {' '.join(theirs)}"
+
+
+def _told(words: Sequence[str]) -> list[str]:
+    """The words that are not compared as something else."""
+    return [word for word in words if word not in _COMPARED and word[0].isalpha()]
+
+
+def _is_said(added: Sequence[str], left: Facts, right: Facts) -> bool:
+    """Whether both texts say it, one of them elsewhere or in other words."""
+    mine, theirs = set(left.content), set(right.content)
+    both = mine & theirs
+    return all(lemma(word) in both or any(relation(lemma(word), another).kind == "same" for another in both) for word in added)
+
+
+def _functions(one: Sequence[str], other: Sequence[str]) -> str | None:
+    """Words in the same place that say how many, how often, when or both ("all", "until", "or")."""
+    if len(one) > _FEW or len(other) > _FEW:
+        return None
+    mine = [word for word in one if word in _TELLING]
+    theirs = [word for word in other if word in _TELLING]
+    if mine and theirs:
+        rows, others = {_TELLING[word] for word in mine}, {_TELLING[word] for word in theirs}
+        if (rows != others and not rows | others <= _DOING) or frozenset((mine[0], theirs[0])) in _APART:
+            return f"words differ: {' '.join(one)}, {' '.join(other)}"
+        return None
+    lone = [word for word in (*mine, *theirs) if word not in _QUIET]
+    if lone and len(one) == len(other):
+        return f"words differ: {' '.join(one)}, {' '.join(other)}"
+    asked = [word for word in one if word in QUESTION_WORDS], [word for word in other if word in QUESTION_WORDS]
+    if len(one) == len(other) == 1 and asked[0] and asked[1] and {one[0], other[0]} != _EITHER:
+        return f"another question: {one[0]}, {other[0]}"
+    return None
+
+
+def _marked(owner: Facts, other: Facts) -> str:
+    """A word with a mark such as "self-" that the other text has without it."""
+    if owner.words.isdisjoint(_MARKERS):
+        return ""
+    for mark, word in zip(owner.tokens, owner.tokens[1:], strict=False):
+        if mark in _MARKERS and mark not in other.words and word in other.words and word not in LIGHT:
+            return f"{mark} {word}"
+    return ""
+
+
+def _in_one_place(left: Facts, right: Facts, found: Leftover) -> bool:
+    """Whether the contents differ in one place only, in texts that have enough in common."""
+    best = found.best[0]
+    if found.shared < 1 or best.kind not in ("kinds", "wider"):
+        return False
+    mine = [word for word in left.content if word not in LIGHT or word in found.mine]
+    theirs = [word for word in right.content if word not in LIGHT or word in found.theirs]
+    one, other = slot(mine, theirs)
+    return tuple(one) == found.mine and tuple(other) == found.theirs

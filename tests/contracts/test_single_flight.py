@@ -1,0 +1,248 @@
+"""Who asks the same at once shares one call: in one process, through every door, and over processes that share a store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.llms import LLM
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from llmthrift_core import Thrift
+from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
+
+ROOT = Path(__file__).parents[2]
+CALLERS = 20
+
+
+class Slow(BaseChatModel):
+    """Answers when it is let, and counts."""
+
+    asked: ClassVar[list[str]] = []
+    go: ClassVar[threading.Event] = threading.Event()
+    flawed: ClassVar[str | None] = None
+    failures: ClassVar[list[Exception]] = []
+
+    @property
+    def _llm_type(self) -> str:
+        return "slow"
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        self.asked.append(messages[-1].content)
+        assert self.go.wait(60)
+        return self._answer()
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        self.asked.append(messages[-1].content)
+        while not self.go.is_set():
+            await asyncio.sleep(0.01)
+        return self._answer()
+
+    def _answer(self) -> ChatResult:
+        if self.failures:
+            raise self.failures.pop()
+        end = {} if self.flawed is None else {"finish_reason": self.flawed}
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("Fine.", response_metadata=end))])
+
+
+class SlowText(LLM):
+    """A completion model of the kind."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "slow text"
+
+    def _call(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
+        Slow.asked.append(prompt)
+        assert Slow.go.wait(60)
+        if Slow.failures:
+            raise Slow.failures.pop()
+        return "Fine."
+
+
+@pytest.fixture(autouse=True)
+def slow() -> type[Slow]:
+    Slow.asked, Slow.go, Slow.flawed, Slow.failures = [], threading.Event(), None, []
+    return Slow
+
+
+def _looked_up(thrift: Thrift, number: int) -> None:
+    """Wait until so many have looked into the cache."""
+    for _ in range(6_000):
+        counts = thrift.cache.stats()
+        if counts["hits"] + counts["misses"] >= number:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(counts)
+
+
+def _doors(thrift: Thrift) -> dict[str, Callable[[], Any]]:
+    return {
+        "cache": lambda: Slow(cache=ThriftCache(thrift)),
+        "cache and handler": lambda: Slow(cache=ThriftCache(thrift), callbacks=[ThriftCallbackHandler(thrift)]),
+        "completions": lambda: SlowText(cache=ThriftCache(thrift)),
+        "thrifty": lambda: thrifty(Slow(), thrift),
+    }
+
+
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "completions", "thrifty"])
+def test_threads_share_one_call(thrift: Thrift, door: str) -> None:
+    model = _doors(thrift)[door]()
+    with ThreadPoolExecutor(CALLERS) as pool:
+        answers = [pool.submit(model.invoke, "q") for _ in range(CALLERS)]
+        _looked_up(thrift, CALLERS)
+        Slow.go.set()
+        assert all(getattr(each.result(60), "content", each.result()) == "Fine." for each in answers)
+    counts = thrift.cache.stats()
+    assert (len(Slow.asked), counts["hits"], counts["misses"], counts["stores"]) == (1, CALLERS - 1, 1, 1)
+    total = thrift.report().total
+    assert (total["requests"], total["cache_hits"]) == (CALLERS, CALLERS - 1)
+
+
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "thrifty"])
+def test_tasks_share_one_call(thrift: Thrift, door: str) -> None:
+    model = _doors(thrift)[door]()
+
+    async def ask() -> list[Any]:
+        tasks = [asyncio.create_task(model.ainvoke("q")) for _ in range(CALLERS)]
+        await asyncio.to_thread(_looked_up, thrift, CALLERS)
+        Slow.go.set()
+        return await asyncio.gather(*tasks)
+
+    assert {each.content for each in asyncio.run(ask())} == {"Fine."}
+    counts = thrift.cache.stats()
+    assert (len(Slow.asked), counts["hits"], counts["misses"]) == (1, CALLERS - 1, 1)
+
+
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "completions", "thrifty"])
+def test_after_a_leader_that_failed_one_goes_next(thrift: Thrift, door: str) -> None:
+    """LangChain tells a cache nothing of a call that fails."""
+    model = _doors(thrift)[door]()
+    Slow.failures = [RuntimeError("no")]
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(model.invoke, "q") for _ in range(5)]
+        _looked_up(thrift, 5)
+        Slow.go.set()
+        outcomes = [each.exception(60) for each in answers]
+    assert sorted(type(each).__name__ for each in outcomes) == ["NoneType"] * 4 + ["RuntimeError"]
+    assert len(Slow.asked) == 2
+
+
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "thrifty"])
+def test_after_a_task_that_failed_one_goes_next(thrift: Thrift, door: str) -> None:
+    model = _doors(thrift)[door]()
+    Slow.failures = [RuntimeError("no")]
+
+    async def ask() -> list[Any]:
+        tasks = [asyncio.create_task(model.ainvoke("q")) for _ in range(5)]
+        await asyncio.to_thread(_looked_up, thrift, 5)
+        Slow.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    outcomes = asyncio.run(ask())
+    assert sorted(type(each).__name__ for each in outcomes) == ["AIMessage"] * 4 + ["RuntimeError"]
+    assert len(Slow.asked) == 2
+
+
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "thrifty"])
+def test_a_failed_leader_goes_on_to_other_work(thrift: Thrift, door: str) -> None:
+    """A thread that caught the error, and lives on, is not waited for."""
+    model = _doors(thrift)[door]()
+    Slow.failures = [RuntimeError("no")]
+    done = threading.Event()
+
+    def lead() -> None:
+        with pytest.raises(RuntimeError):
+            model.invoke("q")
+        assert done.wait(60)
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    _looked_up(thrift, 1)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(model.invoke, "q")
+        _looked_up(thrift, 2)
+        Slow.go.set()
+        assert answer.result(60).content == "Fine."
+    done.set()
+    leader.join()
+
+
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "thrifty"])
+def test_an_answer_that_is_not_kept_is_nobodys_but_its_callers(thrift: Thrift, door: str) -> None:
+    """All go at once then, rather than one after the other."""
+    model = _doors(thrift)[door]()
+    Slow.flawed = "length"
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(model.invoke, "q") for _ in range(5)]
+        _looked_up(thrift, 5)
+        Slow.go.set()
+        assert all(each.result(60).content == "Fine." for each in answers)
+    assert len(Slow.asked) == 5
+    assert thrift.cache.stats()["stores"] == 0
+
+
+def test_a_caller_waits_no_longer_than_he_would_for_his_own_call(thrift: Thrift) -> None:
+    leader, hasty = thrifty(Slow(), thrift), thrifty(Slow(), thrift)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(leader.invoke, "q")
+        _looked_up(thrift, 1)
+        second = pool.submit(hasty.invoke, "q", timeout=0.05)
+        for _ in range(6_000):
+            if len(Slow.asked) == 2:
+                break
+            threading.Event().wait(0.01)
+        Slow.go.set()
+        assert first.result(60).content == second.result(60).content == "Fine."
+    assert len(Slow.asked) == 2
+
+
+WORKER = """
+import json, sys
+from langchain_openai import ChatOpenAI
+from llmthrift_core import Thrift
+from llmthrift_langchain import ThriftCache, thrifty
+database, valkey, url, door = sys.argv[1:]
+with Thrift(database, valkey_url=valkey or None) as thrift:
+    model = ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key="k", max_retries=0)
+    model = thrifty(model, thrift) if door == "thrifty" else model.model_copy(update={"cache": ThriftCache(thrift)})
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(model.invoke("What is a lease?").content), flush=True)
+"""
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("door", ["thrifty", "cache"])
+@pytest.mark.parametrize("where", ["sqlite", "postgresql", "valkey"])
+def test_eight_workers_make_one_call(tmp_path: Path, request: pytest.FixtureRequest, where: str, door: str) -> None:
+    from llmthrift_core.testing import LoopbackProvider
+
+    database = request.getfixturevalue("postgresql_url") if where == "postgresql" else str(tmp_path / "shared.db")
+    valkey = request.getfixturevalue("valkey_url") if where == "valkey" else ""
+    with Thrift(database):
+        pass  # the tables are there
+    with LoopbackProvider(latency_seconds=lambda model: 1.0) as provider:
+        given = [sys.executable, "-c", WORKER, database, valkey, provider.openai_url, door]
+        pipe = subprocess.PIPE
+        workers = [subprocess.Popen(given, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(8)]
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        answers = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+        assert len(set(answers)) == 1
+        assert len(provider.requests) == 1
