@@ -1,7 +1,7 @@
 """Run the unit tests of langchain-core and langchain twice, without and with metering, and list the tests that differ.
 
 The tests come with the source distributions of the installed versions. With metering means LLMTHRIFT_METER=1, as a program
-would be started. Exit code 0: no test differs. 1: some do, or none ran.
+would be started. Tests that must differ are named in `EXPECTED`, with the reason. Exit code 0: no test differs. 1: some do, or none ran.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ PEERS = {
     "langchain-core": ["tests/unit_tests"],
     "langchain": ["tests/unit_tests/agents"],
 }
-# Tests that time themselves, and those of the release's own lock file, say nothing about metering.
-LEFT_OUT = ("-p", "no:benchmark", "-p", "no:codspeed", "--deselect", "tests/unit_tests/test_dependencies.py")
+# Tests that time themselves, whose marker is strict, and those of the release's own lock file say nothing about metering.
+LEFT_OUT = ("-o", "addopts=", "-p", "no:benchmark", "-p", "no:codspeed", "--deselect", "tests/unit_tests/test_dependencies.py")
+# What must differ, and why.
+EXPECTED = {
+    "tests.unit_tests.runnables.test_config::test_merge_config_callbacks": "counts the handlers of a group; metering is one more",
+}
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".peers"
 
@@ -43,11 +47,12 @@ def outcomes(folder: Path, tests: list[str], *, metered: bool) -> dict[str, str]
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LANGSMITH_TRACING": "false"}
-        loading = []
+        loading = ""
         if metered:
             environment |= {"LLMTHRIFT_METER": "1", "LLMTHRIFT_URL": str(Path(scratch, "metered.db"))}
-            loading = ["-p", "llmthrift_langchain"]
-        command = [sys.executable, "-m", "pytest", "-q", "--tb=no", f"--junitxml={report}", *LEFT_OUT, *loading, *tests]
+            loading = "import llmthrift_langchain; "
+        command = [sys.executable, "-c", f"{loading}import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"]
+        command += ["-q", "--tb=no", f"--junitxml={report}", *LEFT_OUT, *tests]
         subprocess.run(command, cwd=folder, env=environment, check=False, stdout=subprocess.DEVNULL)
         found: dict[str, str] = {}
         for case in ElementTree.parse(report).iter("testcase"):
@@ -63,7 +68,7 @@ def main() -> int:
     for name, tests in PEERS.items():
         folder = source_of(name)
         bare, metered = (outcomes(folder, tests, metered=with_metering) for with_metering in (False, True))
-        changed = sorted(test for test in bare | metered if bare.get(test) != metered.get(test))
+        changed = sorted(test for test in bare | metered if bare.get(test) != metered.get(test) and test not in EXPECTED)
         passed = sum(outcome == "passed" for outcome in metered.values())
         print(f"{name} {version(name)}: {len(bare)} tests, {passed} passed with metering, {len(changed)} differ", flush=True)
         for test in changed:

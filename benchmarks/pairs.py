@@ -27,7 +27,7 @@ from benchmarks.measure import table
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
 from llmthrift_core.cache.guard import Facts, near_miss
-from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
+from llmthrift_core.embedding import DefaultEmbedder
 
 OUTSIDE: Final = Path(__file__).parents[2] / "shared" / "data" / "question_pairs.csv.gz"
 THRESHOLDS: Final = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)

@@ -390,13 +390,13 @@ class Thrift:
             ConfigurationError: no criterion, or an unknown scope.
             StorageError: the database cannot be written.
         """
-        from llmthrift_core.cache.semantic.removal import remove_where
+        from llmthrift_core.cache.semantic.removal import remove_everywhere
         from llmthrift_core.cache.store import criteria_of
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         exact = self.cache.invalidate(tag=tag, source=source, scope=scope, where=where, namespace=namespace)
         given = sum(part.remove_elsewhere(criteria, where) for part in self._parts.keepers)
-        return exact + remove_where(self.database, criteria, where) + given
+        return exact + remove_everywhere(self.database, self.valkey, criteria, where) + given
 
     def erase(self, *, user: str) -> dict[str, int]:
         """Forget a user: names, sessions, tags, texts, cached answers, scopes of budgets. Amounts stay. Returns how many changed, by kind.

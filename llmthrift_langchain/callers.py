@@ -12,6 +12,8 @@ import weakref
 from types import CoroutineType, FrameType
 from typing import Any, Final
 
+from langchain_core.callbacks import AsyncCallbackManager
+
 _CHAT_MODELS: Final = "language_models/chat_models.py"
 _METHODS: Final = frozenset({"generate", "agenerate", "stream", "astream"})
 # For a completion model the cache is consulted by a helper that returns before the model is called.
@@ -27,6 +29,17 @@ def calling_frame() -> FrameType | None:
             return frame
         frame = frame.f_back
     return None
+
+
+def manager_that_starts_a_completion() -> AsyncCallbackManager | None:
+    """The manager that asks a handler's property in order to tell the handlers of a completion model's start. None if another one asks."""
+    frame: FrameType | None = sys._getframe(2)
+    if frame is not None and frame.f_code.co_name == "<listcomp>":  # has a frame of its own until Python 3.12
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_name != "on_llm_start":
+        return None
+    manager = frame.f_locals.get("self")
+    return manager if isinstance(manager, AsyncCallbackManager) else None
 
 
 def awaits_whole(frame: FrameType | None) -> bool:

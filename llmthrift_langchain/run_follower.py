@@ -14,12 +14,23 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 
 from llmthrift_langchain import lineage
+from llmthrift_langchain.callers import manager_that_starts_a_completion
 
 
 class RunFollower(BaseCallbackHandler):
     """A handler that knows the open chains, graph nodes, tools and retrievers."""
 
-    run_inline = True
+    @property
+    def run_inline(self) -> bool:  # type: ignore[override]
+        """Whether LangChain calls this handler on the event loop itself, where the task and the frames of a run can be seen.
+
+        Always, but for the start of an asynchronous completion model. There langchain-core 1.8 tells the others nothing as soon as one
+        handler is inline (langchain-ai/langchain issue 39633), so that this one is none unless another is.
+        """
+        manager = manager_that_starts_a_completion()
+        if manager is None:
+            return True
+        return any(handler.run_inline for handler in manager.handlers if not isinstance(handler, RunFollower))
 
     def on_chain_start(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A run begins inside of which a model may be called."""

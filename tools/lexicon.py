@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
+from llmthrift_core.embedding import DefaultEmbedder
 
 DATA: Final = Path(__file__).parents[1] / "llmthrift_core" / "cache" / "guard" / "data"
 _PARTS: Final = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}

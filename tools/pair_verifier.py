@@ -24,7 +24,7 @@ from llmthrift_core.cache.guard.everyday import LIGHT
 from llmthrift_core.cache.guard.lexicon import is_word, lemma, relation
 from llmthrift_core.cache.guard.verifier import NAMES, features
 from llmthrift_core.cache.guard.words import STOP_WORDS
-from llmthrift_core.cache.semantic.embedder import DefaultEmbedder
+from llmthrift_core.embedding import DefaultEmbedder
 
 DATA: Final = Path(__file__).parents[1] / "llmthrift_core" / "cache" / "guard" / "data" / "verifier.json"
 _WRITTEN: Final = Path(__file__).parent / "training_pairs.txt"

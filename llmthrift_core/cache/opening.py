@@ -1,4 +1,4 @@
-"""The exact cache of a database, or of the server that keeps cached answers instead."""
+"""The caches of a database, or of the server that keeps cached answers instead."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmthrift_core.cache.exact import ExactCache
 
 if TYPE_CHECKING:
+    from llmthrift_core.cache.semantic.store import AnswerStore
     from llmthrift_core.cache.store import EntryStore
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
@@ -23,6 +24,17 @@ def open_cache(
         memory_entries: answers that are kept in memory, in front of either.
     """
     return ExactCache(_entries(database, valkey), clock=clock, memory_entries=memory_entries)
+
+
+def open_answers(database: Database, valkey: ValkeyServer | None) -> AnswerStore:
+    """The answers by meaning, on the server if there is one, else in the database."""
+    if valkey is not None:
+        from llmthrift_core.cache.semantic.valkey_answers import ValkeyAnswers
+
+        return ValkeyAnswers(valkey)
+    from llmthrift_core.cache.semantic.sql_store import SqlAnswers
+
+    return SqlAnswers(database)
 
 
 def _entries(database: Callable[[], Database], valkey: ValkeyServer | None) -> EntryStore:

@@ -10,7 +10,7 @@ from rich.table import Table
 from llmthrift_core.cache.entry import EntryView
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic import health
-from llmthrift_core.cache.semantic.removal import activity, remove_where, totals
+from llmthrift_core.cache.semantic.removal import activity, remove_everywhere, totals_of
 from llmthrift_core.cache.store import Totals, criteria_of
 from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
 
@@ -27,7 +27,7 @@ def stats(
     """What is stored. Hits and misses of running processes are theirs; per-entry hits are in the database."""
     with opened(url, valkey_url=valkey_url) as thrift:
         found = thrift.cache.stats(namespace)
-        stored = totals(thrift.database, criteria_of(namespace=namespace), thrift.now_us())
+        stored = totals_of(thrift.database, thrift.valkey, criteria_of(namespace=namespace), thrift.now_us())
         did = activity(thrift.database, namespace)
         listed = thrift.cache.entries(namespace, limit=entries) if entries else []
     table = Table("figure", "value", title="Cache")
@@ -73,7 +73,8 @@ def clear(
     if not yes:
         typer.confirm(f"Remove every cached answer{f' of namespace {namespace!r}' if namespace else ''}?", abort=True)
     with opened(url, valkey_url=valkey_url) as thrift:
-        removed = thrift.cache.clear(namespace) + remove_where(thrift.database, criteria_of(namespace=namespace))
+        by_meaning = remove_everywhere(thrift.database, thrift.valkey, criteria_of(namespace=namespace))
+        removed = thrift.cache.clear(namespace) + by_meaning
     console.print(f"removed {removed:,} entries")
 
 

@@ -10,6 +10,7 @@ Keys, all beginning with `PREFIX`:
     expires:NAMESPACE  sorted set: keys of entries that expire, by when
     sizes:NAMESPACE    hash: size in bytes by key
     bytes              hash: the sum of these by namespace
+    removals           sorted set: epoch and criteria of what was removed of late, by the epoch
     lease:KEY          who makes the call of that key; expires with the lease
 """
 
@@ -21,9 +22,7 @@ from llmthrift_core.storage.valkey import Script
 
 PREFIX: Final = "llmthrift:{cache}:"
 
-_WORDS: Final = f"""
-local P = '{PREFIX}'
-
+_DROP: Final = """
 local function rank_of(used, key)
   return string.format('%020.0f', tonumber(used)) .. key
 end
@@ -42,9 +41,22 @@ local function drop(namespace, key)
   redis.call('HDEL', P .. 'sizes:' .. namespace, key)
   redis.call('HINCRBY', P .. 'bytes', namespace, '-' .. size)
   redis.call('DEL', P .. 'entry:' .. key)
+  forget(key)
   return size, hits ~= '0'
 end
 """
+
+
+def words_for(prefix: str, forget: str = "") -> str:
+    """What the scripts of a cache begin with: its prefix, and how an entry is taken out of every index.
+
+    Args:
+        forget: Lua that takes `key` out of what only this cache has.
+    """
+    return f"local P = '{prefix}'\nlocal function forget(key)\n{forget}\nend\n{_DROP}"
+
+
+_WORDS: Final = words_for(PREFIX)
 
 FIELDS: Final = ("namespace", "model", "provider", "metadata", "payload", "usage", "created_us", "expires_us")
 # key. Returns the epoch, then the values of FIELDS.
@@ -53,12 +65,13 @@ GET: Final = Script(
     + ", ".join(f"'{field}'" for field in FIELDS)
     + "))}"
 )
-# key, namespace, now_us, expires_us or '', used_us, size_bytes, ttl_ms or '', then fields and values of the hash.
-# Returns the new epoch if a live entry was replaced, else -1.
+# key, namespace, now_us, expires_us or '', used_us, size_bytes, ttl_ms or '', the last epoch whose removals the caller has seen or '',
+# then fields and values of the hash. Returns the new epoch if a live entry was replaced, -2 if more was removed meanwhile, else -1.
 PUT: Final = Script(
     _WORDS,
     """
-local key, namespace, now, expires, used, size, ttl = unpack(ARGV, 1, 7)
+local key, namespace, now, expires, used, size, ttl, seen = unpack(ARGV, 1, 8)
+if seen ~= '' and redis.call('ZCOUNT', P .. 'removals', '(' .. seen, '+inf') > 0 then return -2 end
 local entry = P .. 'entry:' .. key
 local old = redis.call('HMGET', entry, 'namespace', 'expires_us')
 local hits, epoch = '0', -1
@@ -68,7 +81,7 @@ if old[1] then
   drop(old[1], key)
   if not old[2] or tonumber(old[2]) > tonumber(now) then epoch = redis.call('INCR', P .. 'epoch') end
 end
-redis.call('HSET', entry, unpack(ARGV, 8))
+redis.call('HSET', entry, unpack(ARGV, 9))
 redis.call('SADD', P .. 'namespaces', namespace)
 redis.call('ZADD', P .. 'used:' .. namespace, used, key)
 redis.call('ZADD', P .. 'rank:' .. namespace, hits, rank_of(used, key))
@@ -76,6 +89,16 @@ redis.call('HSET', P .. 'sizes:' .. namespace, key, size)
 redis.call('HINCRBY', P .. 'bytes', namespace, size)
 if expires ~= '' then redis.call('ZADD', P .. 'expires:' .. namespace, expires, key) end
 if ttl ~= '' then redis.call('PEXPIRE', entry, ttl) end
+return epoch
+""",
+)
+# criteria, most. Notes that what fulfils them is about to be removed. Returns the new epoch.
+ANNOUNCE: Final = Script(
+    _WORDS,
+    """
+local epoch = redis.call('INCR', P .. 'epoch')
+redis.call('ZADD', P .. 'removals', epoch, epoch .. ':' .. ARGV[1])
+redis.call('ZREMRANGEBYRANK', P .. 'removals', 0, -1 - tonumber(ARGV[2]))
 return epoch
 """,
 )
@@ -95,9 +118,7 @@ return {removed, redis.call('INCR', P .. 'epoch')}
 """,
 )
 # key, number of hits, time of the last, for each use.
-COUNT_USES: Final = Script(
-    _WORDS,
-    """
+_COUNT_USES: Final = """
 for i = 1, #ARGV, 3 do
   local key, number, used = unpack(ARGV, i, i + 2)
   local namespace = redis.call('HGET', P .. 'entry:' .. key, 'namespace')
@@ -109,13 +130,10 @@ for i = 1, #ARGV, 3 do
     redis.call('ZADD', P .. 'used:' .. namespace, used, key)
   end
 end
-""",
-)
+"""
 # namespace, order, key that stays, now_us, number of entries, number of bytes, most.
 # Returns the epoch (-1: nothing was removed), whether nothing is left to remove, then key, size and use of each.
-FREE: Final = Script(
-    _WORDS,
-    """
+_FREE: Final = """
 local namespace, order, kept, now, entries, bytes, most = unpack(ARGV)
 local found
 if order == 'expired' then
@@ -139,12 +157,9 @@ for _, key in ipairs(found) do
 end
 if freed > 0 then answer[1] = redis.call('INCR', P .. 'epoch') end
 return answer
-""",
-)
+"""
 # namespace, now_us, most. Returns key and use of each entry that was removed.
-EXPIRE: Final = Script(
-    _WORDS,
-    """
+_EXPIRE: Final = """
 local answer = {}
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expires:' .. ARGV[1], '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])) do
   local size, was_used = drop(ARGV[1], key)
@@ -152,8 +167,7 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expires:' .. ARGV[1], '-i
   answer[#answer + 1] = was_used and 1 or 0
 end
 return answer
-""",
-)
+"""
 # holder, ttl_ms, then keys. Renews the leases that the holder still has.
 RENEW_LEASES: Final = Script(
     f"local P = '{PREFIX}'",
@@ -171,3 +185,16 @@ END_LEASE: Final = Script(
 if redis.call('GET', lease) == ARGV[2] then redis.call('DEL', lease) end
 """,
 )
+
+
+class UpkeepScripts:
+    """The scripts that every cache has."""
+
+    def __init__(self, prefix: str, words: str) -> None:
+        self.prefix = prefix
+        self.count_uses = Script(words, _COUNT_USES)
+        self.free = Script(words, _FREE)
+        self.expire = Script(words, _EXPIRE)
+
+
+SCRIPTS: Final = UpkeepScripts(PREFIX, _WORDS)

@@ -158,6 +158,13 @@ class Database:
         """All rows, on this thread's reading connection. Parameters in the order of `statement.names`."""
         return (self._connected or self._backend()).fetch_all(statement, parameters)
 
+    def write_one(self, statement: Statement, parameters: Sequence[Any] = ()) -> Row | None:
+        """Run a statement that writes, as a transaction of its own: on PostgreSQL one round trip. Its first row. Raises StorageError.
+
+        It may be sent twice, where a connection that lay in the pool is lost meanwhile.
+        """
+        return self._present().write_one(statement, parameters)
+
     def check(self) -> DatabaseCheck:
         """Look for damage. Reads the whole file. Raises StorageError when the database cannot be read at all."""
         problems: tuple[str, ...] = ()

@@ -226,6 +226,13 @@ class PostgreSQLBackend:
         rows: list[Row] = self._fetch(statement, parameters, lambda cursor: cursor.fetchall())
         return rows
 
+    def write_one(self, statement: Statement, parameters: Sequence[Any]) -> Row | None:
+        # The connections of hot statements commit by themselves.
+        row: Row | None = self._fetch(
+            statement, parameters, lambda cursor: cursor.fetchone() if cursor.description else None, "cannot write"
+        )
+        return row
+
     def hold_writes(self) -> None:
         """Nothing: the child opens sessions of its own, and the server knows whose locks are whose."""
 
@@ -250,9 +257,9 @@ class PostgreSQLBackend:
         except self._reported_errors as error:
             raise self.failure(error, doing) from None
 
-    def _fetch(self, statement: Statement, parameters: Sequence[Any], take: Callable[[Any], T]) -> T:
+    def _fetch(self, statement: Statement, parameters: Sequence[Any], take: Callable[[Any], T], doing: str = "read") -> T:
         text = statement.postgresql
-        borrowed, _, result = self._on_live_connection("cannot read", lambda cursor: take(cursor.execute(text, parameters)))
+        borrowed, _, result = self._on_live_connection(f"cannot {doing}", lambda cursor: take(cursor.execute(text, parameters)))
         self.give_back(borrowed)
         return result
 

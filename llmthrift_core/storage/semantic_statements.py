@@ -13,7 +13,8 @@ _entry, _evidence, _counts = semantic_entries.c, semantic_evidence.c, semantic_c
 _zero: Any = literal_column("0")
 
 ENTRY_COLUMNS: Final = tuple(name for name in _entry.keys() if name not in ("id", "hits"))  # noqa: SIM118 - not a dict
-_SERVED: Final = (
+# The columns of an answer as it is served.
+SERVED: Final = (
     _entry.id,
     _entry.key,
     _entry.question,
@@ -38,8 +39,8 @@ ADD_ENTRY: Final = Statement(
 )
 # A new answer gets a new number, by which other processes learn of it.
 REMOVE_BY_KEY: Final = Statement(delete(semantic_entries).where(_entry.key == bindparam("of_key")))
-GET_BY_KEY: Final = Statement(select(*_SERVED).where(_entry.key == bindparam("of_key")))
-GET_BY_ID: Final = Statement(select(*_SERVED).where(_entry.id == bindparam("of_id")))
+GET_BY_KEY: Final = Statement(select(*SERVED).where(_entry.key == bindparam("of_key")))
+GET_BY_ID: Final = Statement(select(*SERVED).where(_entry.id == bindparam("of_id")))
 # What a process has not seen yet of a scope.
 NEW_IN_SCOPE: Final = Statement(
     select(_entry.id, _entry.question, _entry.answer_class, _entry.was_right, _entry.vector)

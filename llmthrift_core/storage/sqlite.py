@@ -91,6 +91,10 @@ class SQLiteBackend(ABC):
     @abstractmethod
     def fetch_all(self, statement: Statement, parameters: Sequence[Any]) -> list[Row]: ...
 
+    def write_one(self, statement: Statement, parameters: Sequence[Any]) -> Row | None:
+        with self.transaction() as transaction:
+            return transaction.fetch_one(statement, parameters)
+
     def hold_writes(self) -> None:
         # SQLite keeps its locks per process, in memory that a child inherits: forked in the middle of another thread's
         # transaction, the child would find the database locked for ever.

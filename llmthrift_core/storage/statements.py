@@ -42,6 +42,10 @@ class Statement:
         """The order of the positional parameters, the same on every dialect."""
         return self._sqlite[1]
 
+    def in_order(self, **values: Any) -> tuple[Any, ...]:
+        """Parameters by name in the order of `names`, for a statement that takes one of them twice."""
+        return tuple(values[name] for name in self.names)
+
     @cached_property
     def sqlite(self) -> str:
         """The text for sqlite3, parameters written "?"."""

@@ -17,56 +17,72 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    case,
     cast,
+    delete,
     exists,
     func,
     inspect,
     literal_column,
     select,
+    union_all,
 )
+from sqlalchemy.types import UserDefinedType
 
 from llmthrift_core.storage.half_vectors import HalfVector
-from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.tables import semantic_entries
+from llmthrift_core.storage.semantic_statements import ENTRY_COLUMNS, SERVED
+from llmthrift_core.storage.statements import DialectInsert, Statement
+from llmthrift_core.storage.tables import cache_labels, semantic_entries
 
 TABLE_PREFIX: Final = "llmthrift_semantic_vectors_"
 GRAPH_PREFIX: Final = "llmthrift_graph_"
 
 _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 100
+_NEAREST: Any = literal_column("16")  # a constant: with a parameter the server plans every search anew
 _entry = semantic_entries.c
 _zero: Any = literal_column("0")
+_one: Any = literal_column("1")
+_COLUMNS: Final = ["id", "scope", "embedding"]
+
+
+class _TextArray(UserDefinedType[list[str]]):
+    """PostgreSQL's type, for statements that are compiled for SQLite too, if only to learn the order of their parameters."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "text[]"
 
 
 class VectorTable:
-    """The table for vectors of so many dimensions, and its statements.
+    """The tables for vectors of so many dimensions, and their statements.
 
-    Scopes of any size lie in it together. A graph over all of them would lose entries of small scopes: its search ends after so many
+    Scopes of any size lie in `table` together. A graph over all of them would lose entries of small scopes: its search ends after so many
     vectors of others (recall 0.64 in a scope with 1,000 of 100,000 vectors). So a small scope is found by a B-tree and compared one by
     one, and a large one has a graph of its own: a partial index.
+
+    To add a vector to a graph takes the server some milliseconds, for which no caller waits: what is new is added to `recent`, whose
+    vectors every search compares one by one, and moved from there later. One statement sees a vector in one of the two, never in both
+    or neither.
     """
 
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
-        self.table = Table(
-            f"{TABLE_PREFIX}{dimensions}",
-            MetaData(),
-            Column("id", BigInteger, ForeignKey(_entry.id, ondelete="CASCADE"), primary_key=True, autoincrement=False),
-            Column("scope", LargeBinary, nullable=False),
-            Column("embedding", HalfVector(dimensions), nullable=False),
-            Index(f"ix_{TABLE_PREFIX}{dimensions}_scope", "scope"),
-        )
-        column = self.table.c
-        given: ColumnElement[Any] = cast(bindparam("embedding"), HalfVector(dimensions))
-        self._distance: ColumnElement[Any] = column.embedding.op("<=>")(given)
-        # The scope comes from the entry; nothing is added for an entry that is gone.
-        self.add: Final = Statement(
-            lambda insert: (
-                insert(self.table)
-                .from_select(["id", "scope", "embedding"], select(_entry.id, _entry.scope, given).where(_entry.id == bindparam("of_id")))
-                .on_conflict_do_nothing(index_elements=["id"])
-            )
-        )
-        self.count: Final = Statement(select(func.count()).where(column.scope == bindparam("of_scope")))
+        self.table = self._made(f"{TABLE_PREFIX}{dimensions}")
+        self.recent = self._made(f"{TABLE_PREFIX}{dimensions}_recent")
+        column, recent = self.table.c, self.recent.c
+        self._given: ColumnElement[Any] = cast(bindparam("embedding"), HalfVector(dimensions))
+        self.add: Final = Statement(lambda insert: self._vector_of_entry(insert, self.table))
+        self.add_recent: Final = Statement(lambda insert: self._vector_of_entry(insert, self.recent))
+        # An entry of a key that is not there yet, with its labels and its vector: one round trip. No row where the key is there.
+        self.add_entry: Final = Statement(self._whole_entry)
+        # Rows that others move or remove at this moment are passed over. An entry is locked before its vector, as whoever removes it does.
+        self.move: Final = Statement(self._moved)
+        both = union_all(
+            select(column.id).where(column.scope == bindparam("of_scope")), select(recent.id).where(recent.scope == bindparam("of_scope"))
+        ).subquery()
+        self.count: Final = Statement(select(func.count()).select_from(both))
+        self.count_recent: Final = Statement(select(func.count()).where(recent.scope == bindparam("of_scope")))
         # Entries that an older release stored, or this one while the server had no pgvector.
         self.missing: Final = Statement(
             select(_entry.id, _entry.vector)
@@ -75,13 +91,14 @@ class VectorTable:
                 _entry.id > bindparam("after_id"),
                 func.octet_length(_entry.vector) == literal_column(str(4 * dimensions)),
                 ~exists().where(column.id == _entry.id),
+                ~exists().where(recent.id == _entry.id),
             )
             .order_by(_entry.id)
             .limit(bindparam("most"))
             .offset(_zero)
         )
         # The sum keeps the planner from a graph, which serves bare distances only.
-        distance = (self._distance + literal_column("0")).label("distance")
+        distance = (column.embedding.op("<=>")(self._given) + literal_column("0")).label("distance")
         self.nearest: Final = Statement(
             self._nearest(select(column.id, distance).where(column.scope == bindparam("of_scope")).order_by(distance))
         )
@@ -111,7 +128,7 @@ class VectorTable:
                 func.set_config(literal_column("'hnsw.iterative_scan'"), literal_column("'relaxed_order'"), literal_column("true"))
             )
         )
-        distance = self._distance.label("distance")
+        distance = self.table.c.embedding.op("<=>")(self._given).label("distance")
         query = select(self.table.c.id, distance).where(self._is_of(scope), settings.scalar_subquery().is_not(None))
         return Statement(self._nearest(query.order_by(distance)))
 
@@ -120,13 +137,58 @@ class VectorTable:
         # without statistics it would take the B-tree of scopes, and sort.
         return self.table.c.scope.concat(literal_column("''::bytea")) == literal_column(f"'\\x{scope.hex()}'::bytea")
 
-    @staticmethod
-    def _nearest(query: Select[Any]) -> Select[Any]:
-        near = query.limit(bindparam("most")).offset(_zero).subquery("near")
+    def _nearest(self, query: Select[Any]) -> Select[Any]:
+        recent = self.recent.c
+        distance = (recent.embedding.op("<=>")(self._given)).label("distance")
+        added = select(recent.id, distance).where(recent.scope == bindparam("of_scope")).order_by(distance)
+        found = union_all(*(select(part.limit(_NEAREST).subquery()) for part in (query, added))).subquery()
+        rank = func.row_number().over(order_by=found.c.distance).label("rank")
+        near = select(found.c.id, found.c.distance, rank).order_by(found.c.distance).limit(_NEAREST).subquery("near")
+        # Of the nearest alone the answer is read.
+        served = [
+            column if column.name in ("id", "question") else case((near.c.rank == _one, column)).label(column.name) for column in SERVED
+        ]
         return (
-            select(_entry.id, near.c.distance, _entry.question, _entry.answer_class, _entry.was_right)
+            select(near.c.distance, _entry.answer_class, _entry.was_right, *served)
             .select_from(near.join(semantic_entries, _entry.id == near.c.id))
             .order_by(near.c.distance)
+        )
+
+    def _vector_of_entry(self, insert: DialectInsert, table: Table) -> Any:
+        # The scope comes from the entry; nothing is added for an entry that is gone.
+        found = select(_entry.id, _entry.scope, self._given).where(_entry.id == bindparam("of_id"))
+        return insert(table).from_select(_COLUMNS, found).on_conflict_do_nothing(index_elements=["id"])
+
+    def _whole_entry(self, insert: DialectInsert) -> Any:
+        added = insert(semantic_entries).values({name: bindparam(name) for name in ENTRY_COLUMNS} | {"hits": _zero})
+        added = added.on_conflict_do_nothing(index_elements=["key"]).returning(_entry.id, _entry.scope, _entry.key).cte("added")
+        vector = insert(self.recent).from_select(_COLUMNS, select(added.c.id, added.c.scope, self._given)).cte("vector")
+        given = func.unnest(*(cast(bindparam(name), _TextArray()) for name in ("kinds", "labels"))).table_valued("kind", "value")
+        given = given.render_derived("given")
+        labels = insert(cache_labels).from_select(["kind", "value", "key"], select(given.c.kind, given.c.value, added.c.key))
+        return select(added.c.id).add_cte(vector, labels.on_conflict_do_nothing().cte("labelled"))
+
+    def _moved(self, insert: DialectInsert) -> Any:
+        chosen = (
+            select(self.recent.c.id)
+            .join(semantic_entries, _entry.id == self.recent.c.id)
+            .where(self.recent.c.scope == bindparam("of_scope"))
+            .order_by(self.recent.c.id)
+            .limit(bindparam("most"))
+            .offset(_zero)
+            .with_for_update(read=True, key_share=True, skip_locked=True, of=semantic_entries)
+        )
+        gone = delete(self.recent).where(self.recent.c.id.in_(chosen)).returning(*(self.recent.c[name] for name in _COLUMNS)).cte("gone")
+        return insert(self.table).from_select(_COLUMNS, select(*(gone.c[name] for name in _COLUMNS))).on_conflict_do_nothing()
+
+    def _made(self, name: str) -> Table:
+        return Table(
+            name,
+            MetaData(),
+            Column("id", BigInteger, ForeignKey(_entry.id, ondelete="CASCADE"), primary_key=True, autoincrement=False),
+            Column("scope", LargeBinary, nullable=False),
+            Column("embedding", HalfVector(self.dimensions), nullable=False),
+            Index(f"ix_{name}_scope", "scope"),
         )
 
 

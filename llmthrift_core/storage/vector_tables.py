@@ -10,7 +10,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 _MOST_DIMENSIONS: Final = 4_000  # of a halfvec in an HNSW index
+_MOST_MEMORY_MIB: Final = 1_024
+_NODE_BYTES: Final = 1_000  # of a graph, beside its vector
 _OLDEST: Final = (0, 8)  # the first release whose scans go on past removed rows
 _NOT_PERMITTED, _UNDEFINED = "42501", "42704"  # SQLSTATE
 _IN_MEMORY: Final = "vectors of the semantic cache are searched in the memory of each process, not by pgvector: %s"
@@ -61,7 +63,7 @@ class VectorTables:
             return _exists(connection, table.graph_name(scope))
 
     def make_graph(self, table: VectorTable, scope: bytes) -> bool:
-        """Make the graph of a scope; nobody can store vectors meanwhile. Graphs of scopes that are empty by now are dropped.
+        """Make the graph of a scope. What is stored meanwhile is recent. Graphs of scopes that are empty by now are dropped.
 
         False, and a warning, if the database's user may not. Raises StorageError.
         """
@@ -69,6 +71,10 @@ class VectorTables:
             lock_schema(connection)
             try:
                 with connection.begin_nested():
+                    # A graph that does not fit into this memory is made on disk, several times as slowly. Several workers would share it in
+                    # a segment for which a container may have no room; nobody waits for the only one.
+                    connection.execute(text(f"SET LOCAL maintenance_work_mem = '{_memory_mib(connection, table, scope)}MB'"))
+                    connection.execute(text("SET LOCAL max_parallel_maintenance_workers = 0"))
                     for name in _unused_graphs(connection, table):
                         connection.execute(text(f'DROP INDEX IF EXISTS "{name}"'))
                     connection.execute(CreateIndex(table.graph(scope), if_not_exists=True))
@@ -90,35 +96,41 @@ class VectorTables:
                 raise _UnavailableError(f"its index takes {_MOST_DIMENSIONS:,} dimensions, and the embedder's vectors have {dimensions:,}")
             table = vector_table(dimensions)
             with self._database.write() as connection:
-                _require_table(connection, table)
+                _require_tables(connection, table)
         except _UnavailableError as error:
             logger.warning(_IN_MEMORY, error)
             return None
         return table
 
 
-def _require_table(connection: Connection, table: VectorTable) -> None:
-    if not _exists(connection, table.table.name):
+def _require_tables(connection: Connection, tables: VectorTable) -> None:
+    if not all(_exists(connection, each.name) for each in (tables.table, tables.recent)):
         lock_schema(connection)
         _require_extension(connection)
         _require_version(connection)
-        try:
-            with connection.begin_nested():
-                connection.execute(CreateTable(table.table, if_not_exists=True))
-                # In the row itself, not beside it: a search that compares one by one reads every vector of its scope.
-                connection.execute(text(f"ALTER TABLE {table.table.name} ALTER COLUMN embedding SET STORAGE PLAIN"))
-                for index in table.table.indexes:
-                    connection.execute(CreateIndex(index, if_not_exists=True))
-        except ProgrammingError as error:
-            _require_refusal(error)
-            if _sqlstate(error) == _UNDEFINED:
-                raise _UnavailableError("it is in a schema that is not in the search_path of the database's user") from None
-            raise _UnavailableError(
-                f"the database's user may not create the table {table.table.name}; grant CREATE on the schema"
-            ) from None
-    for right in ("SELECT", "INSERT"):
-        if not connection.execute(text("SELECT has_table_privilege(:name, :right)"), {"name": table.table.name, "right": right}).scalar():
-            raise _UnavailableError(f"the database's user lacks the right to {right} on {table.table.name}")
+        for table in (tables.table, tables.recent):
+            _make_table(connection, table)
+    for table, rights in ((tables.table, ("SELECT", "INSERT")), (tables.recent, ("SELECT", "INSERT", "DELETE"))):
+        for right in rights:
+            if not connection.execute(text("SELECT has_table_privilege(:name, :right)"), {"name": table.name, "right": right}).scalar():
+                raise _UnavailableError(f"the database's user lacks the right to {right} on {table.name}")
+
+
+def _make_table(connection: Connection, table: Table) -> None:
+    if _exists(connection, table.name):
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(CreateTable(table, if_not_exists=True))
+            # In the row itself, not beside it: a search that compares one by one reads every vector of its scope.
+            connection.execute(text(f"ALTER TABLE {table.name} ALTER COLUMN embedding SET STORAGE PLAIN"))
+            for index in table.indexes:
+                connection.execute(CreateIndex(index, if_not_exists=True))
+    except ProgrammingError as error:
+        _require_refusal(error)
+        if _sqlstate(error) == _UNDEFINED:
+            raise _UnavailableError("it is in a schema that is not in the search_path of the database's user") from None
+        raise _UnavailableError(f"the database's user may not create the table {table.name}; grant CREATE on the schema") from None
 
 
 def _require_extension(connection: Connection) -> None:
@@ -152,6 +164,13 @@ def _sqlstate(error: ProgrammingError) -> str | None:
 
 def _exists(connection: Connection, name: str) -> bool:
     return connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None
+
+
+def _memory_mib(connection: Connection, table: VectorTable, scope: bytes) -> int:
+    """What the server may use while it makes a graph: its own setting, or more where the vectors need it."""
+    usual = int(connection.execute(text("SELECT setting::bigint / 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'")).scalar_one())
+    count = int(connection.execute(text(f"SELECT count(*) FROM {table.table.name} WHERE scope = :scope"), {"scope": scope}).scalar_one())  # noqa: S608
+    return max(usual, min(_MOST_MEMORY_MIB, 64 + count * (2 * table.dimensions + _NODE_BYTES) // 2**20))
 
 
 def _unused_graphs(connection: Connection, table: VectorTable) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -166,6 +167,28 @@ async def test_completion_models_asynchronously(thrift, handler):
     for _ in range(2):
         assert await model.ainvoke("Hello", {"callbacks": [handler]}) == "one"
     assert [row.cache for row in rows(thrift)] == [None, "exact"]
+
+
+class Told(BaseCallbackHandler):
+    """Somebody else's handler, which counts what it is told."""
+
+    def __init__(self, *, run_inline: bool) -> None:
+        self.run_inline = run_inline
+        self.heard: list[str] = []
+
+    def on_llm_start(self, *given: Any, **kwargs: Any) -> None:
+        self.heard.append("start")
+
+    def on_llm_end(self, *given: Any, **kwargs: Any) -> None:
+        self.heard.append("end")
+
+
+@pytest.mark.parametrize("others", [[False], [True], [False, False]], ids=["one", "one on the loop", "two"])
+async def test_other_handlers_of_asynchronous_completion_models_are_told_as_without_this_one(thrift, handler, others):
+    told = [Told(run_inline=run_inline) for run_inline in others]
+    await FakeListLLM(responses=["one"]).ainvoke("Hello", {"callbacks": [*told, handler]})
+    assert [one.heard for one in told] == [["start", "end"]] * len(told)
+    assert len(rows(thrift)) == 1
 
 
 def _two(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Thrift, Thrift]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
+from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import ruled
 from llmthrift_core.cache.semantic import health
@@ -25,7 +26,6 @@ from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.checks import Checks
 from llmthrift_core.cache.semantic.counts import CacheCounts
-from llmthrift_core.cache.semantic.embedder import as_embedder
 from llmthrift_core.cache.semantic.evidence import Evidence
 from llmthrift_core.cache.semantic.histories import Histories
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
@@ -36,15 +36,15 @@ from llmthrift_core.cache.semantic.latest import Latest
 from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
-from llmthrift_core.cache.semantic.sql_store import SqlAnswers
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, StoredAnswer
 from llmthrift_core.cache.semantic.turn import Turn
 from llmthrift_core.cache.semantic.verifying import Verifying
 from llmthrift_core.cache.semantic.writers import TrustedWriters, Writers
-from llmthrift_core.cache.store import Criteria, criteria_of
+from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
+from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
@@ -80,8 +80,8 @@ class SemanticCache:
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
         trusted_writers: names of users, or a function of an `Attribution`: whose answers others are served. Those of everybody else answer
             their own questions only, and are no evidence for the policy; without a user they are not kept. None trusts everybody.
-        store: where entries are kept instead of the database, such as a `GPTCacheStore`. It brings an embedder; another one that is
-            given must make the same vectors. What was learned is in the database.
+        store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
+            another one that is given must make the same vectors. What was learned is in the database.
         verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
             function, too. Then nothing is served by meaning unless it says so, and what it says so of is served though the policy alone
             would not. A pair is asked for once. `llmthrift_core.quality.QuestionVerifier` asks a model, within a daily amount.
@@ -126,7 +126,8 @@ class SemanticCache:
         self._writers = Writers(trusted_writers)
         self._thrift = thrift
         database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
-        self._store: AnswerStore = SqlAnswers(database) if store is None else store
+        self._store: AnswerStore = open_answers(database, thrift.valkey) if store is None else store
+        self._is_given = store is not None
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
         if store is not None:
             store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
@@ -324,8 +325,8 @@ class SemanticCache:
         return self._store.remove_where(criteria_of(tag=tag, source=source, scope=scope, namespace=self.limits.namespace), where)
 
     def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
-        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes those in the database. Raises StorageError."""
-        return 0 if isinstance(self._store, SqlAnswers) else self._store.remove_where(criteria, where)
+        """Remove entries that a given store keeps, for `Thrift.invalidate`, which removes the others. Raises StorageError."""
+        return self._store.remove_where(criteria, where) if self._is_given else 0
 
     def clear(self) -> int:
         """Remove every entry of the namespace. What was learned stays. Returns how many there were. Raises StorageError."""
@@ -409,8 +410,11 @@ class SemanticCache:
             asked, match = self._match(asked, own)
             if match is not None and not is_observing():
                 return self._serve(asked, match.stored, "semantic", match.similarity)
-            if own is None or asked is own:
-                self._pending.put((asked.place, asked.text), asked)
+            kept = asked if own is None else own
+            kept.since = self._store.epoch()
+            if (earlier := self._pending.get((kept.place, kept.text))) is not None:
+                kept.since = earlier.since  # whichever of the two is answered first
+            self._pending.put((kept.place, kept.text), kept)
         if match is not None:
             return self._serve(asked, match.stored, "semantic", match.similarity)
         self._counts.add(misses=1)
@@ -463,6 +467,8 @@ class SemanticCache:
                 if asked.text and (who.user is not None or not is_own):
                     self._keeper.keep(self._pending.pop((asked.place, asked.text)) or asked, answer, who, made)
                     self._upkeep.wake()
+        except OutdatedError:
+            self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
             self._troubles.note("semantic store", error)
 

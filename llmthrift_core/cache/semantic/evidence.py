@@ -44,8 +44,7 @@ class Evidence:
         }
         self._policy.observe(observation)
         self._own.append(row["features"])  # type: ignore[arg-type]
-        with self._database.transaction() as transaction:
-            transaction.execute(sql.ADD_EVIDENCE, [row[name] for name in sql.ADD_EVIDENCE.names])
+        self._database.write_one(sql.ADD_EVIDENCE, sql.ADD_EVIDENCE.in_order(**row))
 
     def catch_up(self) -> None:
         """Take up what others have learned since the last time. Raises StorageError."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmthrift_core.cache.semantic.words import words_of
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.semantic.store import StoredAnswer
 
 NEIGHBOURS: Final = 16
 _SHARP, _BROAD, _LOCAL = 20.0, 8.0, 10.0  # how fast a neighbour's vote fades with its distance in cosine
@@ -29,6 +32,7 @@ class Neighbour(NamedTuple):
         similarity: cosine, 1 for the same direction.
         answer: a number that is the same for the same answer.
         was_right: whether the answer that the cache would have given it was right; None if that is not known.
+        stored: the entry, where the store has read it too; None says nothing.
     """
 
     entry: int
@@ -36,6 +40,7 @@ class Neighbour(NamedTuple):
     answer: int
     was_right: bool | None
     question: str
+    stored: StoredAnswer | None = None
 
 
 class Candidate(NamedTuple):

@@ -8,6 +8,7 @@ from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
+    from llmthrift_core.storage.valkey import ValkeyServer
 
 
 class Priced(Protocol):
@@ -28,6 +29,9 @@ class Home(Protocol):
 
     @property
     def database(self) -> Database: ...
+
+    @property
+    def valkey(self) -> ValkeyServer | None: ...
 
     @property
     def prices(self) -> Prices: ...

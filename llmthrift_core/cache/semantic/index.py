@@ -6,6 +6,7 @@ Beside a graph, the vectors that came last are searched one by one, until they a
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +17,12 @@ from llmthrift_core.errors import MissingExtraError
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 _FEW: Final = 3_000
+_MOST_WAITING: Final = 200_000  # to compare so many one by one takes some ten milliseconds; the first lookup would wait minutes for a graph
 _CONNECTIVITY: Final = 16
 _EXPANSION_ADD: Final = 64
 _EXPANSION_SEARCH: Final = 72
-_MERGED_AT_ONCE: Final = 8  # so that a lookup never waits long for a merge
+_MERGED_AT_ONCE: Final = 1  # a lookup waits for one vector at most: with a million, each takes as long as two lookups
+_PAUSE_SECONDS: Final = 1e-4  # else whoever merges would have the lock again before a lookup that waits for it wakes
 
 
 class VectorIndex:
@@ -46,7 +49,7 @@ class VectorIndex:
     def add(self, numbers: list[int], vectors: Vector) -> None:
         """Add vectors that are not there yet."""
         with self._lock:
-            if len(numbers) > _FEW:  # a scope that is loaded
+            if len(numbers) + len(self._rows) > _MOST_WAITING:  # a scope that is loaded
                 self._grow()
                 self._graph.add(np.array(numbers, dtype=np.uint64), vectors)
             else:
@@ -79,6 +82,7 @@ class VectorIndex:
                     return True
                 self._grow()
                 self._graph.add(np.array(numbers, dtype=np.uint64), vectors)
+            time.sleep(_PAUSE_SECONDS)
 
     def save(self, path: Path) -> None:
         """Write the graph to a file. Raises OSError."""
@@ -161,6 +165,8 @@ class _Rows:
         for number in numbers:
             del self._places[number]
         del self._numbers[start:]
+        if len(self._rows) > 4 * _FEW and not start:  # a scope that was loaded
+            self._rows = np.empty((64, self._rows.shape[1]), dtype=np.float32)
         return numbers, vectors
 
     def nearest(self, vector: Vector, most: int) -> list[tuple[int, float]]:

@@ -79,7 +79,7 @@ class Keeper:
         if limits.max_bytes is not None and new.size_bytes > limits.max_bytes:
             return False
         labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-        number = self._store.put(new, labels)
+        number = self._store.put(new, labels, asked.since)
         if number is not None:
             self._search.add(asked, Known(number, asked.question, answer_class, right))
             self._evictor.stored(limits, new.key, new.size_bytes, now_us)

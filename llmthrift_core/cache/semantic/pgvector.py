@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from llmthrift_core.cache.semantic.features import NEIGHBOURS, Neighbour
+from llmthrift_core.cache.semantic.features import Neighbour
 from llmthrift_core.cache.semantic.index import Vector
-from llmthrift_core.cache.semantic.store import Known, vector_of
+from llmthrift_core.cache.semantic.store import Known, answer_of_row, unit_vector_of
 from llmthrift_core.cache.semantic.words import WordCounts
 from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.database import Database
@@ -22,6 +22,9 @@ _MANY: Final = 3_000  # vectors that are worth a graph; the server compares fewe
 _WORDS_AT_ONCE: Final = 1_000  # questions
 _COPIED_AT_ONCE: Final = 200  # vectors: a graph takes each in some milliseconds
 _RARELY: Final = 1_000  # lookups between two counts of a large scope
+_FEW_RECENT: Final = 64  # so many are left to be compared one by one
+_MOST_RECENT: Final = 1_000  # beyond it whoever stores helps to move them
+_MOVED_AT_ONCE: Final = 16  # a store of one of their questions again waits for them
 
 
 class PgvectorScope:
@@ -42,6 +45,7 @@ class PgvectorScope:
         self._is_open = False
         self._count = 0
         self._gone: set[int] = set()
+        self._recent = 0  # entries whose vectors are not moved yet, about
         self._asked = 0  # lookups since the entries were counted
         self._words = WordCounts()
         self._words_until = 0  # the last entry whose words are counted
@@ -70,8 +74,11 @@ class PgvectorScope:
                 self._is_open = True
 
     def add(self, known: Known, vector: Vector) -> None:
-        """This process has stored an entry, and its vector with it."""
+        """This process has stored an entry, and its vector with it. Raises StorageError."""
         self._count += 1
+        self._recent += 1
+        if self._recent > _MOST_RECENT:
+            self._move()
 
     def forget(self, number: int) -> None:
         """An entry is gone."""
@@ -82,38 +89,54 @@ class PgvectorScope:
     def neighbours(self, vector: Vector) -> list[Neighbour]:
         """The nearest entries, the nearest first. Raises StorageError."""
         self._asked += 1
-        if self._graph is None:
-            rows = self._database.fetch_all(self._table.nearest, (packed(vector), self._digest, NEIGHBOURS))
-        else:
-            rows = self._database.fetch_all(self._graph, (packed(vector), NEIGHBOURS))
-        return [
-            Neighbour(number, 1.0 - distance, answer_class, None if was_right is None else bool(was_right), question)
-            for number, distance, question, answer_class, was_right in rows
-            if number not in self._gone
-        ]
+        statement = self._graph or self._table.nearest
+        rows = self._database.fetch_all(statement, statement.in_order(embedding=packed(vector), of_scope=self._digest))
+        found: list[Neighbour] = []
+        for distance, answer_class, was_right, *row in rows:
+            if row[0] not in self._gone:
+                right = None if was_right is None else bool(was_right)
+                # The nearest one, which most often answers, comes whole: it need not be read again.
+                stored = None if found else answer_of_row(row)
+                found.append(Neighbour(row[0], 1.0 - distance, answer_class, right, row[2], stored))
+        return found
 
     def weight(self, word: str) -> float:
         """How telling a word is here: its inverse document frequency."""
         return self._words.weight(word)
 
     def keep_up(self) -> None:
-        """Copy vectors that have no place here yet, count again after some lookups, make a graph for many. Raises StorageError."""
+        """Copy vectors that have no place here yet, move recent ones, count again after some lookups, make a graph for many.
+
+        Raises StorageError.
+        """
         with self._lock:
             if self._copied_until is not None:
                 self._copy(self._copied_until)
             if self._more_words or self._asked >= min(_RARELY, 1 + self._count // 10):
                 self._count_words()
                 self._count_entries()
+            for _ in range(_MOST_RECENT // _MOVED_AT_ONCE):
+                if self._recent <= _FEW_RECENT or not self._move():
+                    break
             if self._count >= _MANY and self._graph is None and self._may_make_graph:
                 self._may_make_graph = self._tables.make_graph(self._table, self._digest)
                 self._find_graph()
 
     def _count_entries(self) -> None:
         self._asked = 0
-        row = self._database.fetch_one(self._table.count, (self._digest,))
+        row = self._database.fetch_one(self._table.count, self._table.count.in_order(of_scope=self._digest))
         self._count = 0 if row is None else int(row[0])
+        row = self._database.fetch_one(self._table.count_recent, (self._digest,))
+        self._recent = 0 if row is None else int(row[0])
         self._gone.clear()
         self._find_graph()
+
+    def _move(self) -> bool:
+        """Move some vectors to where they are searched by a graph. False where there were none that could be moved."""
+        with self._database.transaction(upkeep=True) as transaction:
+            moved = transaction.execute(self._table.move, (self._digest, _MOVED_AT_ONCE))
+        self._recent = max(self._recent - moved, 0) if moved else 0
+        return moved > 0
 
     def _find_graph(self) -> None:
         if self._count < _MANY or not self._tables.has_graph(self._table, self._digest):
@@ -133,9 +156,8 @@ class PgvectorScope:
 
     def _copy(self, after: int) -> None:
         rows = self._database.fetch_all(self._table.missing, (self._digest, after, _COPIED_AT_ONCE))
-        vectors = [(number, vector_of(stored, self._table.dimensions)) for number, stored in rows]
-        # Rows that are not ours are passed over: theirs may be of any length.
-        ours = [(packed(vector), number) for number, vector in vectors if vector is not None and 0.9 < float(vector @ vector) < 1.1]
+        vectors = [(number, unit_vector_of(stored, self._table.dimensions)) for number, stored in rows]
+        ours = [(packed(vector), number) for number, vector in vectors if vector is not None]  # the others are passed over
         with self._database.transaction(upkeep=True) as transaction:
             transaction.executemany(self._table.add, ours)
         self._count += len(ours)

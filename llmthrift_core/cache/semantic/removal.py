@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -9,10 +10,13 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from llmthrift_core.cache.entry import VIEW_COLUMNS, EntryView, view_of_row
 from llmthrift_core.cache.semantic.files import IndexFiles
+from llmthrift_core.cache.semantic.valkey_answers import ValkeyAnswers
 from llmthrift_core.cache.store import Criteria, Totals
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.removal_statements import announce
 from llmthrift_core.storage.semantic_statements import COUNT_NAMES
 from llmthrift_core.storage.tables import cache_labels, semantic_counts, semantic_entries
+from llmthrift_core.storage.valkey import ValkeyServer
 
 _entry = semantic_entries.c
 _VIEW: Final = tuple(_entry[name] for name in VIEW_COLUMNS)
@@ -20,7 +24,11 @@ _BATCH: Final = 500  # entries per transaction, so that other writers get their 
 
 
 def remove_where(database: Database, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
-    """Remove the entries that fulfil all criteria, and the predicate. Returns how many. Raises StorageError."""
+    """Remove the entries that fulfil all criteria, and the predicate. Returns how many. Raises StorageError.
+
+    An answer that was asked for before is not stored any more, if it fulfils the criteria.
+    """
+    announce(database, criteria.to_json(), time.time_ns() // 1000)
     if where is None:
         with database.read() as connection:
             keys = list(connection.execute(select(_entry.key).where(*_conditions(criteria))).scalars())
@@ -38,6 +46,13 @@ def remove_where(database: Database, criteria: Criteria, where: Callable[[EntryV
     return removed
 
 
+def remove_everywhere(
+    database: Database, valkey: ValkeyServer | None, criteria: Criteria, where: Callable[[EntryView], bool] | None = None
+) -> int:
+    """As `remove_where`, also from the server that keeps answers instead of the database: what was stored before is still there."""
+    return remove_where(database, criteria, where) + (0 if valkey is None else ValkeyAnswers(valkey).remove_where(criteria, where))
+
+
 def totals(database: Database, criteria: Criteria, now_us: int) -> Totals:
     """What is stored of the entries that fulfil all criteria. Raises StorageError."""
     query = select(
@@ -49,6 +64,11 @@ def totals(database: Database, criteria: Criteria, now_us: int) -> Totals:
     with database.read() as connection:
         entries, size_bytes, hits, expires_us = connection.execute(query.where(*_conditions(criteria))).one()
     return Totals(int(entries), int(size_bytes), int(hits), None if expires_us is None else float(expires_us))
+
+
+def totals_of(database: Database, valkey: ValkeyServer | None, criteria: Criteria, now_us: int) -> Totals:
+    """As `totals`, of the server if that keeps answers instead of the database. Raises StorageError."""
+    return totals(database, criteria, now_us) if valkey is None else ValkeyAnswers(valkey).totals(criteria, now_us)
 
 
 def activity(database: Database, namespace: str | None) -> dict[str, float]:

@@ -13,13 +13,13 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.guard import Facts, score
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.casing import cases_differ
-from llmthrift_core.cache.semantic.embedder import Embedder, embedded
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
 from llmthrift_core.cache.semantic.hit import Considered
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.policy import Decision
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.store import AnswerStore, Known, Scope, StoredAnswer
+from llmthrift_core.embedding import Embedder, embedded
 
 _LONGEST_QUESTION: Final = 2_000  # characters; beyond it only equal questions match
 _MOST_SCOPES: Final = 2_000
@@ -44,6 +44,7 @@ class Asked:
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
         is_own: it is of somebody whose answers are not for others, and so teach the policy nothing.
         limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        since: the store's epoch when no answer was found; None where it is not known.
     """
 
     question: str
@@ -57,6 +58,7 @@ class Asked:
     decision: Decision | None = None
     is_own: bool = False
     limits: CachePolicy | None = None
+    since: int | None = None
 
     @property
     def is_exact_only(self) -> bool:
@@ -184,7 +186,7 @@ class Search:
         passing = [each for each in same if against(asked.question, each.question) is None]
         scored = [(score(facts, facts_of(each.question), each.similarity), each) for each in passing]
         for similarity, each in sorted(scored, key=lambda found: -found[0]):
-            stored = self._store.by_number(each.entry)
+            stored = each.stored or self._store.by_number(each.entry)
             if stored is None:
                 scope.forget(each.entry)
             elif self._live(stored, asked) is not None:

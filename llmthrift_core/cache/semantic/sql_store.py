@@ -7,19 +7,21 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json
+from llmthrift_core.cache.entry import EntryView
 from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
 from llmthrift_core.cache.semantic.removal import remove_where, totals
-from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, vector_of
-from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals, chosen
+from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, answer_of_row, unit_vector_of
+from llmthrift_core.cache.store import Criteria, Freed, Order, OutdatedError, Removed, Totals, chosen, fits
 from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.backend import Transaction
-from llmthrift_core.storage.cache_statements import ADD_LABEL, REMOVE_LABELS
+from llmthrift_core.storage.cache_statements import ADD_LABEL, GET_EPOCH, REMOVE_LABELS
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.removal_statements import removals_since, removed_since
 from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.vector_statements import VectorTable
 from llmthrift_core.storage.vector_tables import VectorTables
 
 _BATCH: Final = 500
@@ -50,25 +52,49 @@ class SqlAnswers:
     def by_key(self, key: bytes) -> StoredAnswer | None:
         """The answer to an equal question."""
         row = self._database.fetch_one(sql.GET_BY_KEY, (key,))
-        return None if row is None else _answer_of(row)
+        return None if row is None else answer_of_row(row)
 
     def by_number(self, number: int) -> StoredAnswer | None:
         """The answer with a number; None if it was removed."""
         row = self._database.fetch_one(sql.GET_BY_ID, (number,))
-        return None if row is None else _answer_of(row)
+        return None if row is None else answer_of_row(row)
 
-    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
-        """Add an entry, or replace the one of its key. Returns its number; None where another process is storing it."""
+    def epoch(self) -> int | None:
+        """Rises with every removal."""
+        row = self._database.fetch_one(GET_EPOCH)
+        return 0 if row is None else int(row[0])
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
+        """Add an entry, or replace the one of its key. Returns its number; None where another process is storing it.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         table = self._tables.table(len(new.vector) // 4) if new.vector else None
+        if table is not None and (number := self._add(table, new, labels)) is not None:
+            # Looked for afterwards, which takes no lock: what is announced later finds the entry itself.
+            if since is not None and _is_outdated(new, labels, removals_since(self._database, since)):
+                self.remove(number)
+                raise OutdatedError("it was removed while it was made")
+            return number
         with self._database.transaction() as transaction:
+            if since is not None and _is_outdated(new, labels, removed_since(transaction, self._database, since)):
+                raise OutdatedError("it was removed while it was made")
             if transaction.execute(sql.REMOVE_BY_KEY, (new.key,)):
                 transaction.execute(REMOVE_LABELS, (new.key,))
             row = transaction.fetch_one(sql.ADD_ENTRY, new)
             if row is not None and table is not None:
-                transaction.execute(table.add, (packed_bytes(new.vector), row[0]))
+                transaction.execute(table.add_recent, (packed_bytes(new.vector), row[0]))
             if labels:
                 given = [{"kind": kind, "value": value, "key": new.key} for kind, value in labels]
                 transaction.executemany(ADD_LABEL, [[label[name] for name in ADD_LABEL.names] for label in given])
+        return None if row is None else int(row[0])
+
+    def _add(self, table: VectorTable, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
+        """Add an entry of a key that is not there yet, in one round trip. None where it is there."""
+        kinds, values = [kind for kind, _ in labels], [value for _, value in labels]
+        given = {**new._asdict(), "embedding": packed_bytes(new.vector), "kinds": kinds, "labels": values}
+        row = self._database.write_one(table.add_entry, table.add_entry.in_order(**given))
         return None if row is None else int(row[0])
 
     # --- what a scope reads ---
@@ -82,7 +108,7 @@ class SqlAnswers:
         known: list[Known] = []
         vectors: list[Any] = []
         for row in rows:
-            vector, each = vector_of(row[-1], dimensions), _known_of(row[:-1])
+            vector, each = unit_vector_of(row[-1], dimensions), _known_of(row[:-1])
             if vector is not None and each is not None:
                 known.append(each)
                 vectors.append(vector)
@@ -104,7 +130,7 @@ class SqlAnswers:
 
     def count_uses(self, uses: Sequence[tuple[int, int, int]]) -> None:
         """Add (number, hits, time of the last) to entries."""
-        rows = [_in_order(sql.COUNT_USE, of_id=number, uses=hits, used_us=used_us) for number, hits, used_us in uses]
+        rows = [sql.COUNT_USE.in_order(of_id=number, uses=hits, used_us=used_us) for number, hits, used_us in uses]
         with self._database.transaction() as transaction:
             transaction.executemany(sql.COUNT_USE, rows)
 
@@ -130,7 +156,7 @@ class SqlAnswers:
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""
         with self._database.transaction() as transaction:
-            found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
+            found = transaction.fetch_all(sql.EXPIRED, sql.EXPIRED.in_order(now_us=now_us, most=most))
             _remove(transaction, (row[0] for row in found))
         return [_removed(row) for row in found]
 
@@ -155,6 +181,11 @@ class SqlAnswers:
         return 0 if row is None else int(row[0])
 
 
+def _is_outdated(new: NewAnswer, labels: Sequence[tuple[str, str]], removed: Sequence[str]) -> bool:
+    tags, sources = ([value for kind, value in labels if kind == wanted] for wanted in ("tag", "source"))
+    return any(fits(each, new._asdict(), tags, sources) for each in removed)
+
+
 def _remove(transaction: Transaction, keys: Iterable[Any]) -> None:
     rows = [(key,) for key in keys]
     if rows:
@@ -172,20 +203,3 @@ def _known_of(row: Sequence[Any]) -> Known | None:
     if type(question) is not str or type(answer_class) is not int:
         return None
     return Known(number, question, answer_class, None if was_right is None else bool(was_right))
-
-
-def _answer_of(row: Sequence[Any]) -> StoredAnswer | None:
-    number, key, question, answer, payload, namespace, model, provider, metadata, usage, created_us, expires_us = row
-    texts = (question, answer, namespace, model, usage)
-    if not all(type(text) is str for text in texts) or type(created_us) is not int:
-        return None
-    try:
-        required = {} if metadata is None else metadata_from_json(metadata)
-    except ValueError:
-        return None
-    kept = payload if type(payload) is bytes else b""
-    return StoredAnswer(number, question, answer, Entry(key, namespace, model, provider, required, kept, usage, created_us, expires_us))
-
-
-def _in_order(statement: Statement, **values: object) -> tuple[object, ...]:
-    return tuple(values[name] for name in statement.names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from llmthrift_core.cache.entry import Entry
+from llmthrift_core.cache.entry import Entry, metadata_from_json
 from llmthrift_core.cache.store import BoundedStore, Criteria, Totals
 from llmthrift_core.cache.uses import UseStore
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmthrift_core.cache.entry import EntryView
-    from llmthrift_core.cache.semantic.embedder import Embedder
     from llmthrift_core.cache.semantic.features import Neighbour
     from llmthrift_core.cache.semantic.index import Vector
+    from llmthrift_core.embedding import Embedder
 
 
 class NewAnswer(NamedTuple):
@@ -126,13 +126,21 @@ class AnswerStore(BoundedStore, UseStore[int], Protocol):
         """The answer with a number; None if it was removed."""
         ...
 
-    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
+    def epoch(self) -> int | None:
+        """Rises with every removal; None where removals are not told of. To be asked before a model is, and given to `put`."""
+        ...
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
         """Add an entry, or replace the one of its key. Returns its number.
 
         None where another process stores the same question at this moment: its answer stays.
 
         Args:
             labels: pairs of "tag" or "source" and a value, by which entries are removed.
+            since: the epoch at which it was asked for.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
         """
         ...
 
@@ -166,6 +174,20 @@ class GivenStore(AnswerStore, Protocol):
         ...
 
 
+def answer_of_row(row: Sequence[Any]) -> StoredAnswer | None:
+    """The answer in a row of the database; None for one that this library did not write."""
+    number, key, question, answer, payload, namespace, model, provider, metadata, usage, created_us, expires_us = row
+    texts = (question, answer, namespace, model, usage)
+    if not all(type(text) is str for text in texts) or type(created_us) is not int:
+        return None
+    try:
+        required = {} if metadata is None else metadata_from_json(metadata)
+    except ValueError:
+        return None
+    kept = payload if type(payload) is bytes else b""
+    return StoredAnswer(number, question, answer, Entry(key, namespace, model, provider, required, kept, usage, created_us, expires_us))
+
+
 def vector_of(stored: Any, dimensions: int) -> Vector | None:
     """The vector in a row; None for anything but finite numbers of so many dimensions."""
     import numpy as np
@@ -174,3 +196,9 @@ def vector_of(stored: Any, dimensions: int) -> Vector | None:
         return None
     found = np.frombuffer(stored, dtype="<f4")
     return found if np.isfinite(found).all() else None
+
+
+def unit_vector_of(stored: Any, dimensions: int) -> Vector | None:
+    """As `vector_of`, of length 1, about: a longer one, which is not ours, would be near to everything."""
+    found = vector_of(stored, dimensions)
+    return found if found is not None and 0.9 < float(found @ found) < 1.1 else None

@@ -51,9 +51,15 @@ def scope_of(cache: SemanticCache) -> Any:
     return scope
 
 
-def count(thrift: Thrift, table: str = f"llmthrift_semantic_vectors_{DIMENSIONS}") -> int:
+VECTORS = f"llmthrift_semantic_vectors_{DIMENSIONS}"
+
+
+def count(thrift: Thrift, *tables: str) -> int:
     with thrift.database.read() as connection:
-        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+        counts = [
+            connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables or (VECTORS, f"{VECTORS}_recent")
+        ]
+        return sum(map(int, counts))
 
 
 def graphs(thrift: Thrift) -> list[str]:
@@ -146,8 +152,9 @@ def test_what_was_stored_without_pgvector_is_copied_and_a_large_scope_gets_a_gra
     assert len(graphs(thrift)) == 1
     table = vector_table(DIMENSIONS)
     ours = np.delete(vectors, [7, 8, 9], axis=0)
-    assert graphs(thrift)[0] in plan(thrift, scope._graph, (packed(vectors[0]), 16))
-    assert graphs(thrift)[0] not in plan(thrift, table.nearest, (packed(vectors[0]), scope._digest, 16))
+    given = {"embedding": packed(vectors[0]), "of_scope": scope._digest}
+    assert graphs(thrift)[0] in plan(thrift, scope._graph, scope._graph.in_order(**given))
+    assert graphs(thrift)[0] not in plan(thrift, table.nearest, table.nearest.in_order(**given))
     assert recall(scope, ours, unit(50, seed=4)) > 0.97
     assert scope.weight("other") < scope.weight("3299") < scope.weight("unheard")
     with thrift.database.write() as connection:  # of the graph's first finds none is left
@@ -203,6 +210,69 @@ def test_many_may_make_the_table_at_once(postgresql_url: str) -> None:
         assert list(pool.map(work, range(8))) == [0] * 8
 
 
+def test_what_is_stored_is_found_before_and_after_it_is_moved_to_the_graph(thrift: Thrift) -> None:
+    cache = cache_of(thrift)
+    cache.store("hours please", "Nine.")
+    fill(thrift, unit(3_100))
+    cache = cache_of(thrift, policy=FixedThreshold(0.7))
+    cache.lookup("hours now")
+    scope = scope_of(cache)
+    for _ in range(17):
+        scope.keep_up()
+    assert scope.has_graph
+    other = cache_of(thrift, policy=FixedThreshold(0.7))
+    asked = [f"topic{number} now" for number in range(100)]
+    for number in range(100):
+        cache.store(f"topic{number} please", str(number))
+        assert other.lookup(asked[number]).answer == str(number)
+    assert count(thrift, f"{VECTORS}_recent") >= 64
+    moved = count(thrift, VECTORS)
+    scope._recent = 1_000
+    scope.keep_up()
+    assert count(thrift, f"{VECTORS}_recent") == 0
+    assert count(thrift, VECTORS) >= moved + 64
+    assert [other.lookup(text).answer for text in asked] == [str(number) for number in range(100)]
+
+
+def test_who_stores_faster_than_vectors_are_moved_helps(thrift: Thrift, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmthrift_core.cache.semantic.pgvector._MOST_RECENT", 20)
+    cache = cache_of(thrift)
+    cache.store("hours please", "Nine.")
+    scope = scope_of(cache)
+    monkeypatch.setattr(scope, "keep_up", lambda: None)
+    for number in range(100):
+        cache.store(f"w{number} please", str(number))
+    assert count(thrift, f"{VECTORS}_recent") <= 20
+    assert count(thrift) == 101
+    assert cache.lookup("w3 now").answer == "3"
+
+
+def test_vectors_are_moved_by_many_while_their_entries_are_removed(thrift: Thrift) -> None:
+    cache = cache_of(thrift)
+    for number in range(60):
+        cache.store(f"w{number} please", str(number))
+    scope = scope_of(cache)
+    barrier = threading.Barrier(4)
+
+    def move() -> None:
+        barrier.wait(30)
+        while scope._move():
+            pass
+
+    def remove() -> None:
+        barrier.wait(30)
+        for number in range(0, 60, 2):
+            cache.store(f"w{number} please", "another")
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(move), pool.submit(move), pool.submit(move), pool.submit(remove)]:
+            done.result(60)
+    assert count(thrift) == 60
+    assert cache.stats()["errors"] == 0
+    assert cache.lookup("w3 now").answer == "3"
+    assert cache.lookup("w4 now").answer == "another"
+
+
 @pytest.mark.parametrize("removed", ["clear", "erase", "feedback", "replace", "expiry", "eviction"])
 def test_vectors_go_with_their_entries(postgresql_url: str, removed: str) -> None:
     now = [1_800_000_000.0]
@@ -247,7 +317,7 @@ def test_the_check_counts_the_vectors(thrift: Thrift) -> None:
     scope.keep_up()
     scope.keep_up()
     with thrift.database.read() as connection:
-        vectors = int(connection.execute(text(f"SELECT pg_total_relation_size('llmthrift_semantic_vectors_{DIMENSIONS}')")).scalar_one())
+        vectors = int(connection.execute(text(f"SELECT pg_total_relation_size('{VECTORS}')")).scalar_one())
         entries = int(connection.execute(text("SELECT pg_total_relation_size('llmthrift_semantic_entries')")).scalar_one())
     assert vectors > 40_000
     assert thrift.database.check().size_bytes >= before + vectors + entries // 2

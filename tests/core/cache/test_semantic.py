@@ -34,10 +34,13 @@ def by_topic(texts: Sequence[str]) -> Any:
     return np.array(rows)
 
 
-@pytest.fixture(params=["file", "postgresql"])
+@pytest.fixture(params=["file", "postgresql", "valkey"])
 def thrift(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Thrift]:
-    """The contract holds with vectors in memory and with pgvector."""
-    with Thrift(tmp_path / "ledger.db" if request.param == "file" else request.getfixturevalue("postgresql_url")) as opened:
+    """The contract holds with vectors in memory and with pgvector, and with answers on a Valkey server."""
+    server = request.getfixturevalue("valkey_url") if request.param == "valkey" else None
+    with Thrift(
+        request.getfixturevalue("postgresql_url") if request.param == "postgresql" else tmp_path / "l.db", valkey_url=server
+    ) as opened:
         yield opened
 
 
@@ -354,6 +357,8 @@ def test_a_graph_finds_what_a_matrix_finds():
     for number, vector in rows:
         matrix.add([number], vector[None, :])
     graph.add([number for number, _ in rows[:3_500]], np.array([vector for _, vector in rows[:3_500]]))
+    assert not graph.has_graph  # the caller does not wait for it
+    assert graph.merge()
     graph.add([number for number, _ in rows[3_500:]], np.array([vector for _, vector in rows[3_500:]]))
     assert graph.has_graph
     assert not matrix.has_graph

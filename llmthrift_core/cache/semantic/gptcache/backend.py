@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from llmthrift_core.cache.semantic.embedder import Vectors, as_embedder
 from llmthrift_core.cache.semantic.index import Vector
+from llmthrift_core.embedding import Vectors, as_embedder
 from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
 from llmthrift_core.forks import renew_after_fork
 

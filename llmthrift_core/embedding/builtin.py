@@ -1,7 +1,7 @@
-"""Texts to vectors: the built-in model, or whatever the application has.
+"""The built-in model: all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0) with int8 weights, 23 MB.
 
-The built-in model is all-MiniLM-L6-v2 (sentence-transformers, Apache-2.0) with int8 weights, 23 MB, which two packages on the package
-index carry: its weights and its tokenizer. fastembed runs it from those files, so that nothing is downloaded at run time.
+Two packages on the package index carry its weights and its tokenizer. fastembed runs it from those files, so that nothing is downloaded at
+run time.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
-from llmthrift_core.errors import ConfigurationError, EmbeddingError, LLMThriftError, MissingExtraError
+from llmthrift_core.errors import EmbeddingError, MissingExtraError
 from llmthrift_core.forks import renew_after_fork
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -29,18 +29,6 @@ _DIMENSIONS: Final = 384
 _MODEL_SHA256: Final = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 _TOKENIZER_SHA256: Final = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 _LONGEST_TOKENS: Final = 256
-
-
-class Embedder(Protocol):
-    """Turns texts into vectors: one row for each.
-
-    Attributes:
-        name: identifies the model: vectors of two names are never compared.
-    """
-
-    name: str
-
-    def __call__(self, texts: Sequence[str]) -> Vectors: ...
 
 
 class DefaultEmbedder:
@@ -75,70 +63,6 @@ class DefaultEmbedder:
     def after_fork(self) -> None:
         """The parent's lock may have been held."""
         self._lock = threading.Lock()
-
-
-class _Adapted:
-    """A framework's embeddings object, or a function, as an `Embedder`."""
-
-    def __init__(self, call: Callable[[Sequence[str]], Any], name: str) -> None:
-        self.name = name
-        self._call = call
-
-    def __call__(self, texts: Sequence[str]) -> Vectors:
-        return np.asarray(self._call(texts), dtype=np.float32)
-
-
-def as_embedder(given: Any) -> Embedder:
-    """An embedder from None (the built-in one), a LangChain `Embeddings`, a LlamaIndex embedding, or a function of a list of texts.
-
-    Raises:
-        ConfigurationError: anything else.
-    """
-    if given is None:
-        return DefaultEmbedder()
-    if isinstance(given, DefaultEmbedder | _Adapted):  # another cache's
-        return given
-    if callable(documents := getattr(given, "embed_documents", None)):
-        return _Adapted(lambda texts: documents(list(texts)), _name_of(given))
-    if callable(batch := getattr(given, "get_text_embedding_batch", None)):
-        return _Adapted(lambda texts: batch(list(texts)), _name_of(given))
-    if callable(given):
-        return _Adapted(given, _name_of(given))
-    raise ConfigurationError(f"embedder must be None, an embeddings object of LangChain or LlamaIndex, or a function, not {given!r}")
-
-
-def embedded(embedder: Embedder, text: str, dimensions: int | None) -> Vectors:
-    """The unit vector of one text.
-
-    Raises:
-        EmbeddingError: the embedder failed, or gave no finite vector of that many dimensions.
-    """
-    try:
-        vectors = np.asarray(embedder([text]), dtype=np.float32)
-    except LLMThriftError:
-        raise
-    except Exception as error:
-        # Its text may repeat the question, or name a key.
-        raise EmbeddingError(f"the embedder {embedder.name} failed: {type(error).__name__}") from None
-    if vectors.ndim != 2 or vectors.shape[0] != 1 or vectors.shape[1] < 2:
-        raise EmbeddingError(f"the embedder {embedder.name} gave an array of shape {vectors.shape} for one text; (1, n) is needed")
-    vector: Vectors = vectors[0]
-    if dimensions is not None and len(vector) != dimensions:
-        raise EmbeddingError(f"the embedder {embedder.name} gave {len(vector)} dimensions; what is stored has {dimensions}")
-    length = float(np.linalg.norm(vector))
-    if not np.isfinite(length) or length < 1e-12:
-        raise EmbeddingError(f"the embedder {embedder.name} gave a vector that is not finite, or has no length")
-    return vector / length
-
-
-def _name_of(given: Any) -> str:
-    kind = given if hasattr(given, "__qualname__") else type(given)
-    model = next(
-        (value for name in ("model", "model_name", "deployment", "name") if isinstance(value := getattr(given, name, None), str)), ""
-    )
-    size = getattr(given, "dimensions", None)
-    parts = [f"{kind.__module__}.{kind.__qualname__}", model, str(size) if isinstance(size, int) else ""]
-    return ":".join(part for part in parts if part)[:200]
 
 
 def _load() -> Any:
