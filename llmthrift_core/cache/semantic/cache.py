@@ -75,7 +75,8 @@ class SemanticCache:
             without case, white space and punctuation. With the first two, answers are stored a moment after `store` returns.
         limits: namespace, lifetime, labels, number and size of entries; the default keeps an entry for two hours.
         masks: regular expressions whose matches count as equal in the key and the embedding, such as customer numbers. The guard reads
-            the question as it is.
+            the question as it is; but by name, such as `{"[TODAY]": r"\\d{4}-\\d\\d-\\d\\d"}`, what they match does not matter to it
+            either. An answer that contains what a named mask covers in its question is given to the same question alone.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
         trusted_writers: names of users, or a function of an `Attribution`: whose answers others are served. Those of everybody else answer
@@ -111,7 +112,7 @@ class SemanticCache:
         same_answer: Callable[[str, str], bool] | None = None,
         *,
         limits: CachePolicy | None = None,
-        masks: Sequence[str] = (),
+        masks: str | Sequence[str] | Mapping[str, str] = (),
         max_shadow_usd_per_day: float | None = None,
         trusted_writers: TrustedWriters | None = None,
         history: Literal["exact", "meaning"] = "exact",

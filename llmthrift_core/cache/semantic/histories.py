@@ -72,7 +72,7 @@ class Histories:
     def _after(self, place: bytes, role: str, text: str, who: Attribution, *, may_keep: bool) -> bytes | None:
         asked = self._search.read(text, digest("turn", place, role.encode("utf-8", "surrogatepass")), who)
         written = text.encode("utf-8", "surrogatepass")
-        if asked.is_exact_only:
+        if asked.is_exact_only or self._search.is_masked(asked.text):  # an answer may say again what is masked in a turn
             return digest("after", asked.place, written)
         said = digest("said", asked.key, written)
         if (known := self._next.get(said)) is not None:

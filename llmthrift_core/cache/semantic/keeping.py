@@ -62,6 +62,7 @@ class Keeper:
         shared = None if asked.candidate is None else asked.candidate.answer
         answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
         right = shared == answer_class if asked.passed else None
+        self._search.keep_to_itself(asked, answer)
         self._counts.add(stores=self._put(asked, answer, answer_class, right, who, made))
         if right is not None and not asked.is_own:
             self._checks.learn(asked, right, made)

@@ -111,6 +111,10 @@ class Search:
         place = self._forms.scope(scope, question, who, is_own=is_own)
         return Asked(question, text, place, self._forms.key(place, text), is_own=is_own, limits=limits)
 
+    def is_masked(self, text: str) -> bool:
+        """Whether a text holds something that a named mask says does not matter."""
+        return self._forms.guarded(text) != text
+
     def equal(self, asked: Asked) -> StoredAnswer | None:
         """The live answer to an equal question. Raises StorageError.
 
@@ -118,12 +122,23 @@ class Search:
         """
         stored = self._live(self._store.by_key(asked.key), asked) if asked.text else None
         # Equal only where the masks, or one form for all capitals or all of Unicode, cover what differs: 2 to the tenth is not 210.
-        if stored is not None and against(asked.question, stored.question):
+        if stored is not None and self._against(asked.question, stored.question):
             asked.key = self._forms.key_as_written(asked.place, asked.text)
             stored = self._live(self._store.by_key(asked.key), asked)
-            if stored is not None and against(asked.question, stored.question):
-                return None
+            if stored is not None and self._against(asked.question, stored.question):
+                stored = None
+        if stored is None and asked.text and (own := self._forms.own_key(asked.place, asked.text)) is not None:
+            return self._live(self._store.by_key(own), asked)
         return stored
+
+    def keep_to_itself(self, asked: Asked, answer: str) -> None:
+        """An answer that contains what a mask covers in its question is given to the same question alone."""
+        own = self._forms.own_key(asked.place, asked.text)
+        if own is not None and self._forms.tells(asked.question, answer):
+            asked.key, asked.vector = own, None
+
+    def _against(self, asked: str, cached: str) -> str | None:
+        return against(self._forms.guarded(asked), self._forms.guarded(cached))
 
     def look(self, asked: Asked) -> Match | None:
         """The entry that would answer by meaning, where the guard lets one pass. Fills in what `asked` lacks.
@@ -150,7 +165,7 @@ class Search:
         """The nearest entries, and what speaks against each."""
         answer = None if asked.candidate is None else asked.candidate.answer
         return tuple(
-            Considered(each.question, each.similarity, against(asked.question, each.question), each.answer == answer)
+            Considered(each.question, each.similarity, self._against(asked.question, each.question), each.answer == answer)
             for each in asked.neighbours
         )
 
@@ -183,7 +198,7 @@ class Search:
         """Of the live entries with the shared answer that the guard lets pass, the one whose question is the surest to be the same."""
         facts = facts_of(asked.question)
         same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
-        passing = [each for each in same if against(asked.question, each.question) is None]
+        passing = [each for each in same if self._against(asked.question, each.question) is None]
         scored = [(score(facts, facts_of(each.question), each.similarity), each) for each in passing]
         for similarity, each in sorted(scored, key=lambda found: -found[0]):
             stored = each.stored or self._store.by_number(each.entry)

@@ -102,6 +102,14 @@ def test_a_turn_that_is_too_long_must_be_equal(make):
     assert cache.lookup("cancel", history=(("user", told + "!"),)) is None
 
 
+def test_what_a_named_mask_covers_in_a_turn_must_be_equal(make):
+    """The answer may say it again."""
+    cache = make(history="meaning", masks={"[USER]": "Ada|Ben"})
+    cache.store("Order a phone", "It is ordered for Ada.", history=(("user", "This is the order of Ada"),))
+    assert cache.lookup("Order a phone", history=(("user", "This is the order of Ada"),)).answer == "It is ordered for Ada."
+    assert cache.lookup("Order a phone", history=(("user", "This is the order of Ben"),)) is None
+
+
 def test_a_kind_of_history_that_there_is_not_is_refused(make):
     with pytest.raises(ConfigurationError, match="history must be 'exact' or 'meaning', not 'loose'"):
         make(history="loose")
