@@ -191,18 +191,20 @@ def _measured(name: str, thrift: Thrift, entries: int) -> tuple[str, ...]:
     def vector_of(text: str) -> Any:
         number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
         noise = np.random.default_rng(number).normal(size=384).astype(np.float32)
-        return centres[_number(text.split()[2])] + 0.6 * noise
+        return centres[_number(text.split()[3])] + 0.6 * noise
 
     vectors: dict[str, Any] = {}
 
     def embed(texts: Sequence[str]) -> Any:
         return np.array([vectors[text] for text in texts])
 
-    def question(number: int, most: int) -> str:
-        return f"question about {_letters(int(chance.integers(most)))} in {_letters(number)} words"
+    def question(topic: int, variant: int) -> str:
+        # Words that ask for nothing else: for the guard all variants are one question.
+        return f"tell me about {_letters(topic)} {'please ' * (variant % 8)}{'thanks ' * (variant // 8)}".strip()
 
-    texts = [question(number, topics) for number in range(entries)]
-    asked = [question(entries + number, 2 * topics) for number in range(1_200)]  # half of them about something new
+    texts = [question(number % topics, number // topics) for number in range(entries)]
+    most = entries // topics + 1
+    asked = [question(int(chance.integers(2 * topics)), most + number) for number in range(1_200)]  # half of them about something new
     for text in (*texts, *asked):
         vector = vector_of(text)
         vectors[text] = vector / np.linalg.norm(vector)
@@ -220,7 +222,7 @@ def _measured(name: str, thrift: Thrift, entries: int) -> tuple[str, ...]:
     for text in asked[1_001:]:
         cache.lookup(text)
     stored = _time(lambda text: cache.store(text, "answer"), asked[1_001:])
-    near = [text for text in asked if _number(text.split()[2]) < topics]  # the others have no neighbour that could answer
+    near = [text for text in asked if _number(text.split()[3]) < topics]  # the others have no neighbour that could answer
     recall = _recall(cache, texts, vectors, near[:200])
     cache.close()
     reopened = SemanticCache(thrift, embed, FixedThreshold(0.6))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,10 +117,7 @@ class VectorIndex:
     def _grow(self) -> None:
         if self._graph is not None:
             return
-        try:
-            from usearch.index import Index
-        except ImportError:
-            raise MissingExtraError("semantic", "usearch") from None
+        Index = _usearch_index()
         self._graph = Index(
             ndim=self.dimensions,
             metric="cos",
@@ -127,6 +126,19 @@ class VectorIndex:
             expansion_add=_EXPANSION_ADD,
             expansion_search=_EXPANSION_SEARCH,
         )
+
+
+def _usearch_index() -> Any:
+    """usearch's class. Raises MissingExtraError."""
+    if find_spec("onnxruntime") is not None:
+        # The process dies where onnxruntime (1.32) is imported after usearch (2.26), not before it. It runs the built-in embedder.
+        with suppress(ImportError):
+            import onnxruntime  # noqa: F401
+    try:
+        from usearch.index import Index
+    except ImportError:
+        raise MissingExtraError("semantic", "usearch") from None
+    return Index
 
 
 class _Rows:
