@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,10 +130,9 @@ class VectorIndex:
 
 def _usearch_index() -> Any:
     """usearch's class. Raises MissingExtraError."""
-    if find_spec("onnxruntime") is not None:
-        # The process dies where onnxruntime (1.32) is imported after usearch (2.26), not before it. It runs the built-in embedder.
-        with suppress(ImportError):
-            import onnxruntime  # noqa: F401
+    # The process dies where onnxruntime (1.32), which runs the built-in model, is imported after usearch (2.26), not before it.
+    with suppress(ImportError):
+        import_module("onnxruntime")
     try:
         from usearch.index import Index
     except ImportError:
