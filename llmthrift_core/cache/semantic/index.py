@@ -19,7 +19,7 @@ from llmthrift_core.errors import MissingExtraError
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 _FEW: Final = 3_000
-_MOST_WAITING: Final = 200_000  # to compare so many one by one takes some ten milliseconds; the first lookup would wait minutes for a graph
+_MOST_WAITING: Final = 200_000  # compared one by one in some ten milliseconds each 100,000; for a graph the first lookup would wait minutes
 _CONNECTIVITY: Final = 16
 _EXPANSION_ADD: Final = 64
 _EXPANSION_SEARCH: Final = 72
