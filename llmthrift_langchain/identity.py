@@ -14,7 +14,7 @@ from pydantic.types import SecretBytes
 from typing_extensions import is_typeddict
 
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.parameters import relevant, relevant_headers
 
 _SECRET: Final = re.compile(r"api_?key|secret|password|credential|access_key|auth_token|access_token|session_token|^token$", re.IGNORECASE)
 # How the connection is made. A field that holds a client, excluded from LangChain's own description or not, is no part of the request.
@@ -25,7 +25,8 @@ _MODEL_NAMES: Final = ("model_name", "model", "model_id", "deployment_name")
 # Arguments of a call which stand, in every client, for the field of the same name.
 _SAMPLING: Final = frozenset({
     "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias", "n",
-    "reasoning_effort", "verbosity", "service_tier", "stop",
+    "reasoning_effort", "verbosity", "service_tier", "stop", "stop_sequences",
+    "max_output_tokens", "random_seed", "extra_body",
 })  # fmt: skip
 
 
@@ -40,6 +41,13 @@ def identity_of(model: BaseLanguageModel[Any], options: Mapping[str, Any]) -> by
     """
     kind = type(model)
     fields, given = relevant(_fields_of(model)), relevant({name: described(value) for name, value in options.items()})
+    if isinstance(more := fields.get("model_kwargs"), Mapping):
+        fields["model_kwargs"] = relevant(more)
+    if client := _of_client(model):
+        fields["@client"] = client
+    for name, value in options.items():
+        if value is None and name in fields and name != "stop":  # None in the place of what the field says
+            given[name] = "@none"
     for name in _SAMPLING & given.keys() & kind.model_fields.keys():
         fields[name] = given.pop(name)
     return digest("langchain", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json(fields), canonical_json(given))
@@ -89,7 +97,7 @@ def _fields_of(model: BaseLanguageModel[Any]) -> dict[str, Any]:
     kind = type(model)
     own = _told_by(kind)
     if own is None:
-        return {"params": described(dict(model._identifying_params)), "kind": getattr(model, "_llm_type", "")}  # type: ignore[attr-defined]
+        return {"params": described(dict(model._identifying_params)), "kind": getattr(model, "_llm_type", "")}
     values = vars(model)
     found: dict[str, Any] = {}
     for name in own:
@@ -99,6 +107,20 @@ def _fields_of(model: BaseLanguageModel[Any]) -> dict[str, Any]:
             found[name] = described(value)
     extra = model.__pydantic_extra__
     return found if not extra else {**found, "@extra": described(extra)}
+
+
+def _of_client(model: BaseLanguageModel[Any]) -> dict[str, Any]:
+    """Address and headers of a client that was made already: a field that is changed afterwards does not reach it.
+
+    OpenAI's and Anthropic's clients keep them under these names; of any other, and should these change, the model's fields tell.
+    """
+    for name in ("root_client", "_client", "client"):
+        held = vars(model).get(name)
+        for client in (held, getattr(held, "_client", None)):  # what a field holds may be one of the client's resources
+            headers = getattr(client, "_custom_headers", None)
+            if isinstance(headers, Mapping):
+                return {"url": str(getattr(client, "base_url", "")), "headers": relevant_headers(headers)}
+    return {}
 
 
 @lru_cache(maxsize=256)

@@ -21,7 +21,6 @@ from llmthrift_core.attribution import Attribution, call_site_of_prompt, current
 from llmthrift_core.budgets.output import StreamedText, limit_output, max_output_tokens
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.time_limits import time_limit_of
 from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinish, agrow
@@ -329,7 +328,8 @@ class RoutedCall(DoorCall[AIMessage]):
         if policy is None or rules.mode == "off":
             return None
         try:
-            return rules.ruled(self._keyed(policy, self._router.identity(self._policy, self._models), rules, max_tier, attribution))
+            identity = self._router.identity(self._policy, self._models, self._arguments_of)
+            return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
@@ -339,19 +339,14 @@ class RoutedCall(DoorCall[AIMessage]):
     def _keyed(
         self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution
     ) -> CacheUse:
-        parameters = {
-            "bound": {name: relevant(values) for name, values in self._bound.items()},
-            "arguments": relevant(self._arguments),
-            "stop": self._stop,
-            "max_tier": max_tier,
-        }
+        limits = canonical_json({"max_tier": max_tier})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers
         asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
         key = policy.key(
             identity,
             rules.conversation(canonical_json(canonical)),
-            digest("parameters", canonical_json(parameters)),
+            digest("parameters", limits),
             attribution=attribution,
             asked=asked,
         )
@@ -363,7 +358,7 @@ class RoutedCall(DoorCall[AIMessage]):
                 answers.semantic,
                 self._fields,
                 canonical,
-                digest("parameters", identity, canonical_json(parameters)),
+                digest("parameters", identity, limits),
                 owner=policy.owner(asked, attribution),
                 temperature=self._arguments.get("temperature", own),
                 extract_question=answers.extract_question,

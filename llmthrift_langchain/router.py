@@ -7,7 +7,7 @@ tokens stream as they come. What is bound to the router (tools, structured outpu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +29,7 @@ from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_re
 from llmthrift_core.routing.unfailing import policy_identity
 from llmthrift_core.settings import is_disabled
 from llmthrift_langchain.cache import ThriftCache
+from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.response import merge
 from llmthrift_langchain.routed import AsyncFinisher, Finisher, RoutedCall, with_handler
 from llmthrift_langchain.run_follower import follow_runs
@@ -137,16 +138,17 @@ class ChatRouter(BaseChatModel):
         """The policy in force."""
         return cast("RoutingPolicy", self._routing)
 
-    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier]) -> bytes:
-        """Hash of tiers, models and policy: the model part of a cache key.
+    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes:
+        """Hash of tiers, models, their arguments and policy: the model part of a cache key.
 
         Args:
             policy, tiers: those in force, as the call uses them.
+            options: for a tier's name the keyword arguments of a call to its model.
 
         Raises:
-            UncacheableError: a model or the policy cannot be told from another.
+            UncacheableError: a model, an argument or the policy cannot be told from another.
         """
-        parts = [part for name, tier in tiers.items() for part in (name.encode(), tier.identity())]
+        parts = [part for name, tier in tiers.items() for part in (name.encode(), identity_of(tier.model, options(name)))]
         return digest("router", policy_identity(policy), *parts)
 
     def baseline_within(self, tiers: Tiers) -> str:

@@ -11,7 +11,7 @@ from langchain_core.language_models.model_profile import ModelProfile
 from langchain_core.runnables import Runnable, RunnableBinding
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_langchain.identity import identity_of, name_of
+from llmthrift_langchain.identity import name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,6 @@ class Tier:
     given: BaseChatModel | None = field(default=None, repr=False)
     update: Mapping[str, Any] = field(default_factory=dict, repr=False)
     seen: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def identity(self) -> bytes:
-        """A digest of everything about the model that may change an answer, as it is now.
-
-        Raises:
-            UncacheableError: it cannot be told from another.
-        """
-        return identity_of(self.model, self.parameters)
 
     def current(self) -> Tier:
         """This tier, with what the application has changed in its model since."""

@@ -243,7 +243,9 @@ class DrivenCall(DoorCall[Answer]):
     def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
         identity = self._behind.identity()
-        parameters = canonical_json({"arguments": relevant(self._said), "max_tier": max_tier})
+        fields = type(self._behind.model(None)).model_fields
+        unset = sorted(name for name, value in self._said.items() if value is None and name in fields)  # in the place of what a field says
+        parameters = canonical_json({"arguments": relevant(self._said), "unset": unset, "max_tier": max_tier})
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)

@@ -21,7 +21,7 @@ from llmthrift_core.cache.flight import Flights
 from llmthrift_core.cache.leases import CallLeases
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
-from llmthrift_core.cache.store import EntryStore, NewEntry, criteria_of
+from llmthrift_core.cache.store import Criteria, EntryStore, NewEntry, OutdatedError, criteria_of
 from llmthrift_core.cache.tally import Tally
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
@@ -30,6 +30,7 @@ from llmthrift_core.errors import ConfigurationError, RowRejectedError, StorageE
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.usage import Usage
 
+OUTDATED: Final = "what the answer was made of was invalidated while it was made"
 _LAST_US: Final = 2**63 - 1
 _BATCH: Final = 1_000
 _MARGIN_SECONDS: Final = 1.0
@@ -140,6 +141,7 @@ class ExactCache:
         provider: str | None = None,
         user: str | None = None,
         feature: str | None = None,
+        since: int | None = None,
     ) -> bool:
         """Store or replace an answer. It is visible to other processes when this returns True.
 
@@ -148,6 +150,7 @@ class ExactCache:
             payload: the answer, as the adapter encodes it.
             model, provider: who answered. usage: what the answer consumed.
             user, feature: for whom it was made; `invalidate(scope=...)` finds it by these.
+            since: the epoch at which it was asked for: it is not stored if what it was made of has been invalidated since.
         """
         namespace = policy.namespace
         self._limits[namespace] = policy
@@ -169,12 +172,15 @@ class ExactCache:
                 payload, usage_json, size_bytes, now_us, expires_us, self._uses.moment(now_us),
             )  # fmt: skip
             seen = self._memory.epoch
-            epoch = self._store.put(entry, policy)
+            epoch = self._store.put(entry, policy, since)
             if epoch is not None:
                 self._memory.forget((key,), epoch)
                 seen = epoch
             kept = Entry(key, namespace, model, provider, policy.metadata, payload, usage_json, now_us, expires_us)
             self._memory.put(kept, seen)
+        except OutdatedError:
+            self._troubles.note_not_kept(OUTDATED)
+            return False
         except Exception as error:
             self._rest_after(error, started)
             self._troubles.note("store", error)
@@ -204,7 +210,9 @@ class ExactCache:
         Raises:
             StorageError: the database cannot be written.
         """
-        return self._remove(self._store.find(criteria_of(namespace=namespace)))
+        criteria = criteria_of(namespace=namespace)
+        self._announce(criteria)
+        return self._remove(self._store.find(criteria))
 
     def invalidate(
         self,
@@ -216,6 +224,8 @@ class ExactCache:
         namespace: str | None = None,
     ) -> int:
         """Remove the entries that fit all given criteria. Returns how many.
+
+        An answer that a model is making meanwhile is not stored, if it fits; with `where`, if it fits the rest.
 
         Args:
             tag, source: labels that the entries were stored with.
@@ -230,6 +240,7 @@ class ExactCache:
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
         if not criteria and where is None:
             raise ConfigurationError("invalidate() needs tag=, source=, scope=, where= or namespace=; to remove everything use clear()")
+        self._announce(criteria)
         if where is None:
             return self._remove(self._store.find(criteria))
         return self._remove([bytes.fromhex(view.key) for view in self._store.views(criteria, limit=None) if where(view)])
@@ -324,6 +335,14 @@ class ExactCache:
             "last_error": self._troubles.last_error,
         }
 
+    def epoch(self) -> int | None:
+        """Rises with every removal; None where it cannot be read. To be asked before a model is, and given to `store`."""
+        try:
+            return self._store.epoch()
+        except StorageError as error:
+            self._troubles.note("epoch", error)
+            return None
+
     def note_not_kept(self, reason: str) -> None:
         """Count an answer that is not stored, because it is not whole and good."""
         self._troubles.note_not_kept(reason)
@@ -392,6 +411,9 @@ class ExactCache:
         if self._read(variant) is not None:  # from the time when there was another
             self._remove([variant])
         return key
+
+    def _announce(self, criteria: Criteria) -> None:
+        self._memory.forget((), self._store.announce(criteria, int(self._clock() * 1e6)))
 
     def _lease_failed(self, error: Exception, started: float) -> None:
         self._rest_after(error, started)

@@ -67,4 +67,7 @@ def _is_read(text: str, words: list[str]) -> bool:
     """Whether a text is in a language whose first person is known."""
     known = sum(word in _KNOWN for word in words)
     is_english = 4 * known >= len(words) if text.isascii() else 2 * known > len(words)
-    return is_english and not Facts.of(text).foreign
+    if not is_english:
+        return False
+    facts = Facts.of(text)
+    return not (facts.foreign or facts.language)  # where a verb alone says who speaks, no list of words tells

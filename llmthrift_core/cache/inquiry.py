@@ -32,7 +32,7 @@ class Inquiry:
     """
 
     __slots__ = (
-        "_cache", "_flight", "_has_asked", "_has_kept", "_lease", "_went_elsewhere",
+        "_cache", "_flight", "_has_asked", "_has_kept", "_lease", "_since", "_went_elsewhere",
         "answer", "hit", "semantic_hit", "waiting", "was_observed",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Inquiry:
         self._flight: Flight | None = None
         self._lease: Lent | None = None
         self._has_asked = self._has_kept = False
+        self._since: int | None = None
         self._went_elsewhere: Elsewhere | None = None
         self.hit: Entry | None = None
         self.answer: Any = None
@@ -106,6 +107,7 @@ class Inquiry:
             self.semantic_hit = semantic.cache.find(semantic.question, semantic.scope, attribution=attribution, limits=semantic.limits)
             entry = None if self.semantic_hit is None else self.semantic_hit.entry
         if entry is None:
+            self._since = cache.epoch()
             return None
         try:
             self.answer = use.decode(entry.payload)
@@ -143,8 +145,17 @@ class Inquiry:
             cache.note_uncacheable(str(error))
             return False
         model, provider = served
-        user, feature = attribution.user, attribution.feature
-        self._has_kept = cache.store(use.key, use.policy, payload, model=model, provider=provider, usage=usage, user=user, feature=feature)
+        self._has_kept = cache.store(
+            use.key,
+            use.policy,
+            payload,
+            model=model,
+            provider=provider,
+            usage=usage,
+            user=attribution.user,
+            feature=attribution.feature,
+            since=self._since,
+        )
         semantic = use.semantic
         if semantic is not None and response.text is not None and (text := response.text()):
             semantic.cache.store(

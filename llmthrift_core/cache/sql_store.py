@@ -9,15 +9,17 @@ from sqlalchemy import ColumnElement, func, select
 
 from llmthrift_core.cache.entry import VIEW_COLUMNS, Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, Removed, Totals, chosen
+from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, OutdatedError, Removed, Totals, chosen, fits
 from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.removal_statements import FORGET_REMOVALS, announce, removed_since
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_entries, cache_labels
 from llmthrift_core.storage.version_statements import END_LEASE, END_OLD_LEASES, GET_LEASE, RENEW_LEASE, TAKE_LEASE
 
 _BATCH: Final = 500
+_REMOVALS_KEPT_US: Final = 86_400_000_000  # no model takes longer for an answer
 _VIEW: Final = tuple(cache_entries.c[name] for name in VIEW_COLUMNS)
 
 
@@ -46,10 +48,18 @@ class SqlEntries:
         row = self._database.fetch_one(sql.GET_ENTRY, (key,))
         return None if row is None else (entry_of_row(key, row), row[-1] or 0)
 
-    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
-        """Add or replace. Returns the new epoch if a live entry was replaced."""
+    def put(self, entry: NewEntry, policy: CachePolicy, since: int | None = None) -> int | None:
+        """Add or replace. Returns the new epoch if a live entry was replaced.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         epoch = None
         with self._database.transaction() as transaction:
+            if since is not None and (removed := removed_since(transaction, self._database, since)):
+                values = entry._asdict()
+                if any(fits(each, values, policy.tags, policy.sources) for each in removed):
+                    raise OutdatedError("it was removed while it was made")
             if not transaction.execute(sql.ADD_ENTRY, entry):
                 replaced = transaction.fetch_one(sql.GET_EXPIRY, (entry.key,))
                 transaction.execute(sql.REPLACE_ENTRY, (*entry[1:], entry.key))
@@ -62,6 +72,10 @@ class SqlEntries:
                     rows = [_in_order(sql.ADD_LABEL, kind=kind, value=label, key=entry.key) for label in labels]
                     transaction.executemany(sql.ADD_LABEL, rows)
         return epoch
+
+    def announce(self, criteria: Criteria, now_us: int) -> int:
+        """What fulfils the criteria is about to be removed, and is not stored any more. Returns the new epoch."""
+        return announce(self._database, criteria.to_json(), now_us)
 
     # --- leases ---
 
@@ -136,6 +150,7 @@ class SqlEntries:
         """Remove up to `most` entries past their time."""
         with self._database.transaction() as transaction:
             transaction.execute(END_OLD_LEASES, (now_us,))
+            transaction.execute(FORGET_REMOVALS, (now_us - _REMOVALS_KEPT_US,))
             found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
             if found:
                 _remove(transaction, [row[0] for row in found])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ from llmthrift_core.cache.entry import Entry, EntryView
 from llmthrift_core.cache.leases import LeaseStore
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.uses import UseStore
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import ConfigurationError, LLMThriftError
 
 SCOPES: Final = ("namespace", "model", "provider", "user", "feature", "prompt_version")
 
@@ -77,6 +78,34 @@ class Criteria:
 
     def __bool__(self) -> bool:
         return bool(self.wanted) or self.tag is not None or self.source is not None
+
+    def to_json(self) -> str:
+        """As it is stored. Read by `fits`."""
+        return json.dumps([list(map(list, self.wanted)), self.tag, self.source], ensure_ascii=False, separators=(",", ":"))
+
+
+def fits(criteria_json: str, values: Mapping[str, Any], tags: Collection[str], sources: Collection[str]) -> bool:
+    """Whether an entry fulfils criteria that were stored. What cannot be read fits everything: then an answer is not kept.
+
+    Args:
+        values: of the entry, by name.
+
+    >>> fits(Criteria((("user", "ada"),), "faq").to_json(), {"user": "ada"}, ["faq"], [])
+    True
+    """
+    try:
+        wanted, tag, source = json.loads(criteria_json)
+        return (
+            all(values.get(name) == value for name, value in wanted)
+            and (tag is None or tag in tags)
+            and (source is None or source in sources)
+        )
+    except (ValueError, TypeError):
+        return True
+
+
+class OutdatedError(LLMThriftError):
+    """An answer that is not stored, since what it was made of was removed while it was made."""
 
 
 def criteria_of(
@@ -148,8 +177,20 @@ class EntryStore(BoundedStore, LeaseStore, UseStore[bytes], Protocol):
         """
         ...
 
-    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
-        """Add or replace an entry, with the labels of `policy`. Returns the new epoch if a live one was replaced."""
+    def put(self, entry: NewEntry, policy: CachePolicy, since: int | None = None) -> int | None:
+        """Add or replace an entry, with the labels of `policy`. Returns the new epoch if a live one was replaced.
+
+        Args:
+            since: the epoch at which it was asked for.
+
+        Raises:
+            OutdatedError: after that, a removal was announced which it fits.
+        """
+        ...
+
+    def announce(self, criteria: Criteria, now_us: int) -> int:
+        """What fulfils the criteria is about to be removed: nothing that was asked for before is stored any more, if it does.
+        Returns the new epoch."""
         ...
 
     def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals
 from llmthrift_core.errors import RowRejectedError
-from llmthrift_core.storage.cache_scripts import UpkeepScripts
+from llmthrift_core.storage.cache_scripts import ANNOUNCE, PREFIX, UpkeepScripts
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _BATCH: Final = 500
+_MOST_REMOVALS: Final = 10_000
 _KEPT_MS: Final = 86_400_000  # after an entry's time, for the process that removes it with all that refers to it
 _LONGEST_MS: Final = 2**50
 _LISTED: Final = (
@@ -107,6 +108,18 @@ def hash_of(values: Mapping[str, Any], *, tags: Sequence[str], sources: Sequence
         return [text.encode() if isinstance(text, str) else text for text in fields]
     except UnicodeEncodeError:
         raise RowRejectedError("cannot write: a value cannot be stored (UnicodeEncodeError)") from None
+
+
+def announce(server: ValkeyServer, criteria: Criteria) -> int:
+    """Note that what fulfils the criteria is about to be removed. Returns the new epoch. Raises StorageError."""
+    return int(server.run(ANNOUNCE, criteria.to_json(), _MOST_REMOVALS))
+
+
+def removals_since(server: ValkeyServer, since: int) -> Iterator[tuple[int, str]]:
+    """The epochs after one, and the criteria of what was removed at each. Raises StorageError."""
+    for each in server.ask("ZRANGEBYSCORE", f"{PREFIX}removals", f"({since}", "+inf"):
+        epoch, _, criteria = each.decode().partition(":")
+        yield int(epoch), criteria
 
 
 def lifetime_ms(created_us: int, expires_us: int | None) -> int | str:

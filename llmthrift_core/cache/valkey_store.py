@@ -8,12 +8,13 @@ from typing import Any, Final
 from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.leases import LEASE_SECONDS
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.store import Criteria, NewEntry
-from llmthrift_core.cache.valkey_rows import ValkeyRows, hash_of, lifetime_ms
+from llmthrift_core.cache.store import Criteria, NewEntry, OutdatedError, fits
+from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, lifetime_ms, removals_since
 from llmthrift_core.storage import cache_scripts as lua
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _FAR_US: Final = 2**60
+_REMOVED_MEANWHILE: Final = -2
 
 
 class ValkeyEntries(ValkeyRows):
@@ -39,18 +40,36 @@ class ValkeyEntries(ValkeyRows):
         numbers = [None if value is None else int(value) for value in (created_us, expires_us)]
         return entry_of_row(key, (*texts, payload, None if usage is None else usage.decode(), *numbers, None)), int(epoch)
 
-    def put(self, entry: NewEntry, policy: CachePolicy) -> int | None:
-        """Add or replace. Returns the new epoch if a live entry was replaced."""
+    def put(self, entry: NewEntry, policy: CachePolicy, since: int | None = None) -> int | None:
+        """Add or replace. Returns the new epoch if a live entry was replaced.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         values: dict[str, Any] = entry._asdict()
         key, used_us = values.pop("key"), values.pop("used_us")
         arguments = hash_of(values, tags=policy.tags, sources=policy.sources)
         expires_us, ttl_ms = entry.expires_us, lifetime_ms(entry.created_us, entry.expires_us)
-        epoch = self._server.run(
-            lua.PUT,
-            *(key, entry.namespace, entry.created_us, "" if expires_us is None else expires_us, used_us, entry.size_bytes, ttl_ms),
-            *arguments,
-        )
-        return None if epoch < 0 else int(epoch)
+        given = key, entry.namespace, entry.created_us, "" if expires_us is None else expires_us, used_us, entry.size_bytes, ttl_ms
+        while True:
+            since = self._seen(entry, policy, since)
+            epoch = int(self._server.run(lua.PUT, *given, "" if since is None else since, *arguments))
+            if epoch != _REMOVED_MEANWHILE:
+                return None if epoch < 0 else epoch
+
+    def announce(self, criteria: Criteria, now_us: int) -> int:
+        """What fulfils the criteria is about to be removed, and is not stored any more. Returns the new epoch."""
+        return announce(self._server, criteria)
+
+    def _seen(self, entry: NewEntry, policy: CachePolicy, since: int | None) -> int | None:
+        """The last epoch whose removals leave the entry alone. Raises OutdatedError: one of them does not."""
+        if since is None:
+            return None
+        for epoch, criteria in removals_since(self._server, since):
+            if fits(criteria, entry._asdict(), policy.tags, policy.sources):
+                raise OutdatedError("it was removed while it was made")
+            since = max(since, epoch)
+        return since
 
     # --- leases: the server's clock ends them ---
 

@@ -10,6 +10,7 @@ Keys, all beginning with `PREFIX`:
     expires:NAMESPACE  sorted set: keys of entries that expire, by when
     sizes:NAMESPACE    hash: size in bytes by key
     bytes              hash: the sum of these by namespace
+    removals           sorted set: epoch and criteria of what was removed of late, by the epoch
     lease:KEY          who makes the call of that key; expires with the lease
 """
 
@@ -64,12 +65,13 @@ GET: Final = Script(
     + ", ".join(f"'{field}'" for field in FIELDS)
     + "))}"
 )
-# key, namespace, now_us, expires_us or '', used_us, size_bytes, ttl_ms or '', then fields and values of the hash.
-# Returns the new epoch if a live entry was replaced, else -1.
+# key, namespace, now_us, expires_us or '', used_us, size_bytes, ttl_ms or '', the last epoch whose removals the caller has seen or '',
+# then fields and values of the hash. Returns the new epoch if a live entry was replaced, -2 if more was removed meanwhile, else -1.
 PUT: Final = Script(
     _WORDS,
     """
-local key, namespace, now, expires, used, size, ttl = unpack(ARGV, 1, 7)
+local key, namespace, now, expires, used, size, ttl, seen = unpack(ARGV, 1, 8)
+if seen ~= '' and redis.call('ZCOUNT', P .. 'removals', '(' .. seen, '+inf') > 0 then return -2 end
 local entry = P .. 'entry:' .. key
 local old = redis.call('HMGET', entry, 'namespace', 'expires_us')
 local hits, epoch = '0', -1
@@ -79,7 +81,7 @@ if old[1] then
   drop(old[1], key)
   if not old[2] or tonumber(old[2]) > tonumber(now) then epoch = redis.call('INCR', P .. 'epoch') end
 end
-redis.call('HSET', entry, unpack(ARGV, 8))
+redis.call('HSET', entry, unpack(ARGV, 9))
 redis.call('SADD', P .. 'namespaces', namespace)
 redis.call('ZADD', P .. 'used:' .. namespace, used, key)
 redis.call('ZADD', P .. 'rank:' .. namespace, hits, rank_of(used, key))
@@ -87,6 +89,16 @@ redis.call('HSET', P .. 'sizes:' .. namespace, key, size)
 redis.call('HINCRBY', P .. 'bytes', namespace, size)
 if expires ~= '' then redis.call('ZADD', P .. 'expires:' .. namespace, expires, key) end
 if ttl ~= '' then redis.call('PEXPIRE', entry, ttl) end
+return epoch
+""",
+)
+# criteria, most. Notes that what fulfils them is about to be removed. Returns the new epoch.
+ANNOUNCE: Final = Script(
+    _WORDS,
+    """
+local epoch = redis.call('INCR', P .. 'epoch')
+redis.call('ZADD', P .. 'removals', epoch, epoch .. ':' .. ARGV[1])
+redis.call('ZREMRANGEBYRANK', P .. 'removals', 0, -1 - tonumber(ARGV[2]))
 return epoch
 """,
 )

@@ -338,6 +338,15 @@ cache_epoch = Table(
     Column("epoch", BigInteger, nullable=False),
 )
 
+# What was removed at an epoch: an answer that was asked for before that, and fits, is not stored any more. Kept for a day.
+cache_removals = Table(
+    "llmthrift_cache_removals",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("criteria", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+
 # What may be spent. The limits are read by the statement that reserves, so that a change takes effect at once.
 budgets = Table(
     "llmthrift_budgets",

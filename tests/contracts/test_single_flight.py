@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -18,7 +18,12 @@ from langchain_core.language_models.llms import LLM
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from llmthrift_core import Thrift
+from llmthrift_core import Thrift, Usage
+from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache.flight import whoami
+from llmthrift_core.cache.leases import Elsewhere
+from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.request import CacheUse, Request, Response
 from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
 
 ROOT = Path(__file__).parents[2]
@@ -208,33 +213,39 @@ def test_a_caller_waits_no_longer_than_he_would_for_his_own_call(thrift: Thrift)
 
 
 WORKER = """
-import json, sys
-from langchain_openai import ChatOpenAI
-from llmthrift_core import Thrift
-from llmthrift_langchain import ThriftCache, thrifty
-database, valkey, url, door = sys.argv[1:]
+import sys, time
+from llmthrift_core import Thrift, Usage
+from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache.flight import whoami
+from llmthrift_core.request import CacheUse, Request, Response
+database, valkey, calls = sys.argv[1:]
+policy = CachePolicy()
 with Thrift(database, valkey_url=valkey or None) as thrift:
-    model = ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key="k", max_retries=0)
-    model = thrifty(model, thrift) if door == "thrifty" else model.model_copy(update={"cache": ThriftCache(thrift)})
     print("ready", flush=True)
     sys.stdin.readline()
-    print(json.dumps(model.invoke("What is a lease?").content), flush=True)
+    call = thrift.begin(Request("gpt-4o-mini", cache=CacheUse(policy.key(b"question"), policy, bytes.decode, caller=whoami())))
+    while call.waiting is not None:
+        call.waiting.wait()
+        call.resume()
+    if call.hit is None:
+        with open(calls, "a") as file:
+            file.write("x")
+        time.sleep(1.0)
+        call.finish(Response(Usage(input_tokens=1, output_tokens=1), payload=lambda: b"the answer"))
+        print("the answer")
+    else:
+        call.finish_hit()
+        print(call.answer)
 """
 
 
-@pytest.mark.loopback
-@pytest.mark.parametrize("door", ["thrifty", "cache"])
 @pytest.mark.parametrize("where", ["sqlite", "postgresql", "valkey"])
-def test_eight_workers_make_one_call(tmp_path: Path, request: pytest.FixtureRequest, where: str, door: str) -> None:
-    from llmthrift_core.testing import LoopbackProvider
-
+def test_eight_workers_make_one_call(tmp_path: Path, request: pytest.FixtureRequest, where: str) -> None:
     database = request.getfixturevalue("postgresql_url") if where == "postgresql" else str(tmp_path / "shared.db")
     valkey = request.getfixturevalue("valkey_url") if where == "valkey" else ""
-    with Thrift(database):
-        pass  # the tables are there
-    with LoopbackProvider(latency_seconds=lambda model: 1.0) as provider:
-        given = [sys.executable, "-c", WORKER, database, valkey, provider.openai_url, door]
-        pipe = subprocess.PIPE
+    calls = tmp_path / "calls"
+    with Thrift(database) as thrift:  # the tables are there
+        given, pipe = [sys.executable, "-c", WORKER, database, valkey, str(calls)], subprocess.PIPE
         workers = [subprocess.Popen(given, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(8)]
         for worker in workers:
             assert worker.stdout is not None
@@ -243,6 +254,26 @@ def test_eight_workers_make_one_call(tmp_path: Path, request: pytest.FixtureRequ
             assert worker.stdin is not None
             worker.stdin.write("go\n")
             worker.stdin.flush()
-        answers = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
-        assert len(set(answers)) == 1
-        assert len(provider.requests) == 1
+        answers = [worker.communicate(timeout=120)[0] for worker in workers]
+        assert answers == ["the answer\n"] * 8
+        assert calls.read_text() == "x"
+        total = thrift.report().total
+        assert (total["requests"], total["cache_hits"]) == (8, 7)
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+def test_a_worker_that_dies_holds_up_the_others_until_its_lease_ends(tmp_path: Path, request: pytest.FixtureRequest, where: str) -> None:
+    database = request.getfixturevalue("postgresql_url") if where == "postgresql" else str(tmp_path / "shared.db")
+    now = [1_800_000_000.0]
+    policy, dead = CachePolicy(), uuid4().hex
+    with Thrift(database, clock=lambda: now[0]) as thrift:
+        key, now_us = policy.key(b"question"), int(now[0] * 1e6)
+        assert SqlEntries(thrift.database).take_lease(key, dead, now_us, now_us + 10_000_000)
+        call = thrift.begin(Request("m", cache=CacheUse(key, policy, bytes.decode, caller=whoami())))
+        assert isinstance(call.waiting, Elsewhere)
+        now[0] += 11
+        call.waiting.wait()
+        assert call.resume().waiting is None
+        call.finish(Response(Usage(input_tokens=1), payload=lambda: b"answer"))
+        assert thrift.cache.lookup(key, policy) is not None
+        assert SqlEntries(thrift.database).leased_until(key) is None

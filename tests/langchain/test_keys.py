@@ -71,13 +71,13 @@ def test_what_changes_during_a_call_does_not_move_its_answer(thrift, client, pro
 
 def test_a_completion_models_options_are_part_of_its_key(thrift, provider):
     model = OpenAI(model="gpt-3.5-turbo-instruct", base_url=provider.openai_url, api_key="k", cache=ThriftCache(thrift), max_retries=0)
-    calls = [{}, {"max_tokens": 3}, {"temperature": 1.5}, {"stop": ["x"]}, {"logit_bias": {"5": 1}}, {"extra_body": {"a": 1}}]
+    calls = [{}, {"max_tokens": 300}, {"temperature": 1.5}, {"stop": ["x"]}, {"logit_bias": {"5": 1}}, {"extra_body": {"a": 1}}]
     for _ in range(2):
         for options in calls:
             model.invoke("Hi", **options)
             _run(model.ainvoke("Hi", **options))
     assert len(provider.requests) == len(calls)
-    model.generate(["Hi", "Ho"], max_tokens=3)
+    model.generate(["Hi", "Ho"], max_tokens=300)
     assert len(provider.requests) == len(calls) + 1
 
 

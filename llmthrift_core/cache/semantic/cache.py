@@ -37,7 +37,7 @@ from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
 from llmthrift_core.cache.semantic.verifying import Verifying
-from llmthrift_core.cache.store import Criteria, criteria_of
+from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
@@ -80,7 +80,8 @@ class SemanticCache:
             without case, white space and punctuation. With the first two, answers are stored a moment after `store` returns.
         limits: namespace, lifetime, labels, number and size of entries; the default keeps an entry for two hours.
         masks: regular expressions whose matches count as equal in the key and the embedding, such as customer numbers. The guard reads
-            the question as it is.
+            the question as it is; but by name, such as `{"[TODAY]": r"\\d{4}-\\d\\d-\\d\\d"}`, what they match does not matter to it
+            either. An answer that contains what a named mask covers in its question is given to the same question alone.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
         store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
@@ -114,7 +115,7 @@ class SemanticCache:
         same_answer: Callable[[str, str], bool] | None = None,
         *,
         limits: CachePolicy | None = None,
-        masks: Sequence[str] = (),
+        masks: str | Sequence[str] | Mapping[str, str] = (),
         max_shadow_usd_per_day: float | None = None,
         store: GivenStore | None = None,
         verifier: Callable[[str, str], Any] | None = None,
@@ -399,7 +400,10 @@ class SemanticCache:
             match = self._match(asked)
             if match is not None and not is_observing():
                 return self._serve(asked, match.stored, "semantic", match.similarity)
+            asked.since = self._store.epoch()
             with self._lock:
+                if (earlier := self._pending.get((asked.place, asked.text))) is not None:
+                    asked.since = earlier.since  # whichever of the two is answered first
                 self._pending[asked.place, asked.text] = asked
                 if len(self._pending) > _MOST_PENDING:
                     self._pending.popitem(last=False)
@@ -444,6 +448,8 @@ class SemanticCache:
                 asked = self._search.read(question, scope, who, limits)
                 if asked.text:
                     self._put(asked, answer, who, made)
+        except OutdatedError:
+            self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
             self._troubles.note("semantic store", error)
 
@@ -455,11 +461,12 @@ class SemanticCache:
         shared = None if asked.candidate is None else asked.candidate.answer
         answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
         right = shared == answer_class if asked.passed else None
+        self._search.keep_to_itself(asked, answer)
         now_us, limits = self._thrift.now_us(), asked.limits or self.limits
         new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
         if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
             labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-            number = self._store.put(new, labels)
+            number = self._store.put(new, labels, asked.since)
             self._counts.add(stores=1)
             if number is not None:
                 self._search.add(asked, Known(number, asked.question, answer_class, right))

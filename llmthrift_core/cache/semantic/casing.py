@@ -10,6 +10,7 @@ import re
 import unicodedata
 from typing import Final
 
+from llmthrift_core.cache.guard.names import NAME_WORDS
 from llmthrift_core.cache.guard.tables import word_set
 
 _WORD: Final = re.compile(r"\w+")
@@ -17,7 +18,9 @@ _SENTENCE: Final = re.compile(r"(?:^|[.!?:]\s)[^\w-]*$")
 _SHORTEST_ACRONYM: Final = 4  # as people write it small: "nasa", not "it" or "us"
 _BEFORE: Final = 8  # characters that show whether a sentence begins
 # Words of a question, which nobody takes for anything else.
-_PLAIN: Final = word_set("what where when why how which the is are was were of to for does did this that there have has please could would")
+_PLAIN: Final = word_set(
+    "what where when why how which the is are was were of to for does did this that there have has please could would you your we my our"
+)
 # With a capital they name somebody, a place, a make or a disease; without it they are ordinary words.
 _TWO_WORDS: Final = word_set(
     "us aids polish turkey may march august china job nice mobile reading bath cork rice apple amazon shell target gap word excel "
@@ -85,7 +88,9 @@ def _is_habit(one: str, other: str, *, is_shouted: bool) -> bool:
         return True
     if one.islower() or other.islower():
         capital = other if one.islower() else one
-        return (capital[0].isupper() and capital[1:].islower()) or (capital.isupper() and len(word) >= _SHORTEST_ACRONYM)
+        return (capital[0].isupper() and capital[1:].islower()) or (
+            capital.isupper() and (len(word) >= _SHORTEST_ACRONYM or word in NAME_WORDS)
+        )
     return one.isupper() != other.isupper() and len(word) >= _SHORTEST_ACRONYM and (one.istitle() or other.istitle())
 
 

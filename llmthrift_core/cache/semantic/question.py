@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -12,8 +12,10 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.texts import as_texts
 
 _SPACES: Final = re.compile(r"\s+")
+_MARKS: Final = re.compile(r"(?<=\w)[.,;:!?\u2026]+(?=\s|$)")
 _WORDS: Final = re.compile(r"\w+")
 
 
@@ -23,15 +25,18 @@ class QuestionForms:
     Args:
         limits: namespace, sharing and prompt version.
         space: the embedder's name.
-        masks: regular expressions whose matches count as equal.
+        masks: regular expressions whose matches count as equal in the key and the embedding; by name, such as "[USER]", those whose
+            matches do not matter to the guard either.
 
     Raises:
         ConfigurationError: a mask that is no regular expression.
     """
 
-    def __init__(self, limits: CachePolicy, *, space: str, masks: Sequence[str]) -> None:
+    def __init__(self, limits: CachePolicy, *, space: str, masks: str | Sequence[str] | Mapping[str, str]) -> None:
+        named = dict(masks) if isinstance(masks, Mapping) else {}
         try:
-            self._masks = [re.compile(mask) for mask in masks]
+            self._named = [(str(name), re.compile(mask)) for name, mask in named.items()]
+            self._masks = [] if named else [re.compile(mask) for mask in as_texts("masks", masks)]
         except (re.error, TypeError) as error:
             raise ConfigurationError(f"masks must be regular expressions: {error}") from None
         self._limits = limits
@@ -42,10 +47,23 @@ class QuestionForms:
         return _SPACES.sub(" ", unicodedata.normalize("NFKC", question)).strip()
 
     def masked(self, text: str) -> str:
-        """As it is embedded: what the masks match is a star."""
+        """As it is embedded: what the masks match is a star, or their name."""
+        text = self.guarded(text)
         for mask in self._masks:
             text = mask.sub("*", text)
         return text
+
+    def guarded(self, text: str) -> str:
+        """As the guard reads it: without what does not matter."""
+        for name, mask in self._named:
+            text = mask.sub(lambda found, name=name: name, text)  # type: ignore[misc]
+        return text
+
+    def tells(self, question: str, answer: str) -> bool:
+        """Whether an answer contains what does not matter in its question: then it matters, and the answer is this question's alone."""
+        found = {each.group().casefold() for _, mask in self._named for each in mask.finditer(question)}
+        said = answer.casefold()
+        return any(value and value in said for value in found)
 
     def scope(self, given: str | bytes, question: str, who: Attribution) -> bytes:
         """A digest of all that must be equal, and of the user where the question may be about its asker."""
@@ -62,8 +80,13 @@ class QuestionForms:
         return digest(limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
 
     def key(self, scope: bytes, text: str) -> bytes:
-        """The key of a normalised question in a scope: one for all spellings in capitals and small letters, which its reader compares."""
-        return digest("semantic", scope, self.masked(text).casefold().encode("utf-8", "surrogatepass"))
+        """The key of a normalised question in a scope: one for all spellings in capitals and small letters, and with any marks at the ends
+        of words. Its reader compares them."""
+        return digest("semantic", scope, _MARKS.sub("", self.masked(text)).casefold().encode("utf-8", "surrogatepass"))
+
+    def own_key(self, scope: bytes, text: str) -> bytes | None:
+        """The key of a question whose answer tells what does not matter in others; None where everything matters."""
+        return digest("semantic, its own", scope, text.encode("utf-8", "surrogatepass")) if self._named else None
 
     def key_as_written(self, scope: bytes, text: str) -> bytes:
         """The key of a normalised question in a scope where `key` belongs to one that differs in its capitals."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.valkey_answers import ValkeyAnswers
 from llmthrift_core.cache.store import Criteria, Totals
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.removal_statements import announce
 from llmthrift_core.storage.semantic_statements import COUNT_NAMES
 from llmthrift_core.storage.tables import cache_labels, semantic_counts, semantic_entries
 from llmthrift_core.storage.valkey import ValkeyServer
@@ -22,7 +24,11 @@ _BATCH: Final = 500  # entries per transaction, so that other writers get their 
 
 
 def remove_where(database: Database, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
-    """Remove the entries that fulfil all criteria, and the predicate. Returns how many. Raises StorageError."""
+    """Remove the entries that fulfil all criteria, and the predicate. Returns how many. Raises StorageError.
+
+    An answer that was asked for before is not stored any more, if it fulfils the criteria.
+    """
+    announce(database, criteria.to_json(), time.time_ns() // 1000)
     if where is None:
         with database.read() as connection:
             keys = list(connection.execute(select(_entry.key).where(*_conditions(criteria))).scalars())

@@ -43,6 +43,7 @@ class Asked:
         neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
         limits: which answers are good enough for this call; None: those that the cache's own limits allow.
+        since: the store's epoch when no answer was found; None where it is not known.
     """
 
     question: str
@@ -55,6 +56,7 @@ class Asked:
     passed: bool = False
     decision: Decision | None = None
     limits: CachePolicy | None = None
+    since: int | None = None
 
     @property
     def is_exact_only(self) -> bool:
@@ -108,12 +110,23 @@ class Search:
         """
         stored = self._live(self._store.by_key(asked.key), asked) if asked.text else None
         # Equal only where the masks, or one form for all capitals or all of Unicode, cover what differs: 2 to the tenth is not 210.
-        if stored is not None and against(asked.question, stored.question):
+        if stored is not None and self._against(asked.question, stored.question):
             asked.key = self._forms.key_as_written(asked.place, asked.text)
             stored = self._live(self._store.by_key(asked.key), asked)
-            if stored is not None and against(asked.question, stored.question):
-                return None
+            if stored is not None and self._against(asked.question, stored.question):
+                stored = None
+        if stored is None and asked.text and (own := self._forms.own_key(asked.place, asked.text)) is not None:
+            return self._live(self._store.by_key(own), asked)
         return stored
+
+    def keep_to_itself(self, asked: Asked, answer: str) -> None:
+        """An answer that contains what a mask covers in its question is given to the same question alone."""
+        own = self._forms.own_key(asked.place, asked.text)
+        if own is not None and self._forms.tells(asked.question, answer):
+            asked.key, asked.vector = own, None
+
+    def _against(self, asked: str, cached: str) -> str | None:
+        return against(self._forms.guarded(asked), self._forms.guarded(cached))
 
     def look(self, asked: Asked) -> Match | None:
         """The entry that would answer by meaning, where the guard lets one pass. Fills in what `asked` lacks.
@@ -140,7 +153,7 @@ class Search:
         """The nearest entries, and what speaks against each."""
         answer = None if asked.candidate is None else asked.candidate.answer
         return tuple(
-            Considered(each.question, each.similarity, against(asked.question, each.question), each.answer == answer)
+            Considered(each.question, each.similarity, self._against(asked.question, each.question), each.answer == answer)
             for each in asked.neighbours
         )
 
@@ -173,7 +186,7 @@ class Search:
         """Of the live entries with the shared answer that the guard lets pass, the one whose question is the surest to be the same."""
         facts = facts_of(asked.question)
         same = [each for each in asked.neighbours if each.answer == candidate.answer][:_GUARDED]
-        passing = [each for each in same if against(asked.question, each.question) is None]
+        passing = [each for each in same if self._against(asked.question, each.question) is None]
         scored = [(score(facts, facts_of(each.question), each.similarity), each) for each in passing]
         for similarity, each in sorted(scored, key=lambda found: -found[0]):
             stored = each.stored or self._store.by_number(each.entry)

@@ -14,11 +14,12 @@ from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
 from llmthrift_core.cache.semantic.removal import remove_where, totals
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, answer_of_row, unit_vector_of
-from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals, chosen
+from llmthrift_core.cache.store import Criteria, Freed, Order, OutdatedError, Removed, Totals, chosen, fits
 from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.backend import Transaction
-from llmthrift_core.storage.cache_statements import ADD_LABEL, REMOVE_LABELS
+from llmthrift_core.storage.cache_statements import ADD_LABEL, GET_EPOCH, REMOVE_LABELS
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.removal_statements import removals_since, removed_since
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.vector_statements import VectorTable
 from llmthrift_core.storage.vector_tables import VectorTables
@@ -58,12 +59,27 @@ class SqlAnswers:
         row = self._database.fetch_one(sql.GET_BY_ID, (number,))
         return None if row is None else answer_of_row(row)
 
-    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
-        """Add an entry, or replace the one of its key. Returns its number; None where another process is storing it."""
+    def epoch(self) -> int | None:
+        """Rises with every removal."""
+        row = self._database.fetch_one(GET_EPOCH)
+        return 0 if row is None else int(row[0])
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
+        """Add an entry, or replace the one of its key. Returns its number; None where another process is storing it.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         table = self._tables.table(len(new.vector) // 4) if new.vector else None
         if table is not None and (number := self._add(table, new, labels)) is not None:
+            # Looked for afterwards, which takes no lock: what is announced later finds the entry itself.
+            if since is not None and _is_outdated(new, labels, removals_since(self._database, since)):
+                self.remove(number)
+                raise OutdatedError("it was removed while it was made")
             return number
         with self._database.transaction() as transaction:
+            if since is not None and _is_outdated(new, labels, removed_since(transaction, self._database, since)):
+                raise OutdatedError("it was removed while it was made")
             if transaction.execute(sql.REMOVE_BY_KEY, (new.key,)):
                 transaction.execute(REMOVE_LABELS, (new.key,))
             row = transaction.fetch_one(sql.ADD_ENTRY, new)
@@ -163,6 +179,11 @@ class SqlAnswers:
     def _measure(self, statement: Statement, namespace: str) -> int:
         row = self._database.fetch_one(statement, (namespace,))
         return 0 if row is None else int(row[0])
+
+
+def _is_outdated(new: NewAnswer, labels: Sequence[tuple[str, str]], removed: Sequence[str]) -> bool:
+    tags, sources = ([value for kind, value in labels if kind == wanted] for wanted in ("tag", "source"))
+    return any(fits(each, new._asdict(), tags, sources) for each in removed)
 
 
 def _remove(transaction: Transaction, keys: Iterable[Any]) -> None:

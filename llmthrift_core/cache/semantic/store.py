@@ -126,13 +126,21 @@ class AnswerStore(BoundedStore, UseStore[int], Protocol):
         """The answer with a number; None if it was removed."""
         ...
 
-    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
+    def epoch(self) -> int | None:
+        """Rises with every removal; None where removals are not told of. To be asked before a model is, and given to `put`."""
+        ...
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
         """Add an entry, or replace the one of its key. Returns its number.
 
         None where another process stores the same question at this moment: its answer stays.
 
         Args:
             labels: pairs of "tag" or "source" and a value, by which entries are removed.
+            since: the epoch at which it was asked for.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
         """
         ...
 

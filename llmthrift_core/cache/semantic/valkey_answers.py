@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json, view_of_row
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, unit_vector_of
-from llmthrift_core.cache.store import Criteria, Freed, Order, Totals
-from llmthrift_core.cache.valkey_rows import ValkeyRows, hash_of, lifetime_ms
+from llmthrift_core.cache.store import Criteria, Freed, Order, OutdatedError, Totals, fits
+from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, lifetime_ms, removals_since
 from llmthrift_core.storage import semantic_scripts as lua
+from llmthrift_core.storage.cache_scripts import PREFIX
 from llmthrift_core.storage.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -50,8 +51,16 @@ class ValkeyAnswers:
         """The answer with a number; None if it was removed."""
         return _answer_of(number, self._server.ask("HMGET", f"{lua.PREFIX}entry:{number}", *lua.FIELDS))
 
-    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
-        """Add an entry, or replace the one of its key. Returns its number."""
+    def epoch(self) -> int | None:
+        """Rises with every removal."""
+        return int(self._server.ask("GET", f"{PREFIX}epoch") or 0)
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
+        """Add an entry, or replace the one of its key. Returns its number.
+
+        Raises:
+            OutdatedError: it was removed, as it were, since that epoch.
+        """
         values: dict[str, Any] = new._asdict()
         tags, sources = ([value for kind, value in labels if kind == wanted] for wanted in ("tag", "source"))
         number = self._server.run(
@@ -60,6 +69,10 @@ class ValkeyAnswers:
             lifetime_ms(new.created_us, new.expires_us),
             *hash_of({name: value for name, value in values.items() if name != "used_us"}, tags=tags, sources=sources),
         )
+        # Looked for afterwards: what is announced later finds the entry itself.
+        if since is not None and any(fits(each, values, tags, sources) for _, each in removals_since(self._server, since)):
+            self.remove(int(number))
+            raise OutdatedError("it was removed while it was made")
         return int(number)
 
     def remove(self, number: int) -> bool:
@@ -69,6 +82,7 @@ class ValkeyAnswers:
 
     def remove_where(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
         """Remove the entries that fulfil all criteria, and the predicate. Returns how many."""
+        announce(self._server, criteria)
         found: dict[str, list[bytes]] = {}
         for number, row in self._kept.rows(criteria):
             if where is None or ((view := view_of_row((self._key_of(number), *row))) is not None and where(view)):

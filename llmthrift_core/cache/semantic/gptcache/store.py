@@ -115,7 +115,11 @@ class GPTCacheStore:
                 return None
             return StoredAnswer(number, row.question, row.answer, record.entry())
 
-    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]]) -> int | None:
+    def epoch(self) -> int | None:
+        """None: nobody tells of removals here."""
+        return None
+
+    def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
         """Add an entry, or replace the one of its key. Returns its number; None where nothing was kept."""
         vector = vector_of(new.vector, len(new.vector) // 4)
         if vector is None or not len(vector):
