@@ -82,12 +82,14 @@ class SemanticUse:
 
     Attributes:
         question: what is compared by meaning. scope: stands for everything else, which must be equal.
+        history: earlier turns that are compared by meaning, too; empty where the scope stands for them.
         limits: how this request's answers are kept and which are good enough; None: as the cache's own limits say.
     """
 
     cache: SemanticCache
     question: str
     scope: bytes
+    history: Sequence[tuple[str, str]] = ()
     limits: CachePolicy | None = None
 
 

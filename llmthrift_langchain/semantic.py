@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
+from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
 from llmthrift_core.request import SemanticUse
 from llmthrift_langchain.messages import text_of
 
@@ -52,6 +52,8 @@ def semantic_use(
     """
     if cache is None or (isinstance(temperature, int | float) and temperature > MOST_TEMPERATURE):
         return None
+    before: Sequence[Any] = ()
+    history: tuple[Turn, ...] = ()
     if isinstance(fields, str):
         text = fields
         beside: list[Any] = []
@@ -64,13 +66,14 @@ def semantic_use(
         if not isinstance(content, str) and not all(_is_text(block) for block in content):
             return None
         text = text_of(content)
+        before, history = split_history(canonical[:-1]) if cache.compares_histories else (canonical[:-1], ())
     parts = split_turn(text, extract_question)
     if parts is None:
         return None
     context, question = parts
-    others = canonical_json([*canonical[:-1], *beside, *([] if owner is None else [{"owner": owner}])])
+    others = canonical_json([*before, *beside, *([] if owner is None else [{"owner": owner}])])
     scope = digest("semantic", identity, others, context.encode("utf-8", "surrogatepass"))
-    return SemanticUse(cache, question, scope)
+    return SemanticUse(cache, question, scope, history)
 
 
 def _is_human(fields: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, split_turn
+from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
 from llmthrift_core.request import SemanticUse
 from llmthrift_llamaindex.messages import canonical_messages, has_media, has_tool_turns, text_of
 from llmthrift_llamaindex.response import Asked
@@ -56,12 +56,15 @@ def semantic_use(
     if cache is None or (isinstance(temperature, int | float) and temperature > MOST_TEMPERATURE):
         return None
     others: list[Any] = []
+    history: tuple[Turn, ...] = ()
     if isinstance(asked, str):
         text = asked
     else:
         if not asked or asked[-1].role.value != "user" or has_media(asked[-1:]) or has_tool_turns(asked):
             return None
         *earlier, (role, blocks, *beside) = canonical_messages(asked)
+        if cache.compares_histories:
+            earlier, history = split_history(earlier)
         others = [*earlier, [role, [block for block in blocks if not isinstance(block, str)], *beside]]
         text = text_of(asked[-1])
     parts = question_in(text, extract_question)
@@ -74,4 +77,4 @@ def semantic_use(
     context, question = parts
     kind = b"complete" if isinstance(asked, str) else b"chat"
     scope = digest("semantic", kind, identity, parameters, canonical_json(others), context.encode("utf-8", "surrogatepass"))
-    return SemanticUse(cache, question, scope)
+    return SemanticUse(cache, question, scope, history)

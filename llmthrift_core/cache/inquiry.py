@@ -104,7 +104,9 @@ class Inquiry:
         self.semantic_hit = None
         if entry is None and use.semantic is not None and not again:
             semantic = use.semantic
-            self.semantic_hit = semantic.cache.find(semantic.question, semantic.scope, attribution=attribution, limits=semantic.limits)
+            self.semantic_hit = semantic.cache.find(
+                semantic.question, semantic.scope, history=semantic.history, attribution=attribution, limits=semantic.limits
+            )
             entry = None if self.semantic_hit is None else self.semantic_hit.entry
         if entry is None:
             self._since = cache.epoch()
@@ -162,6 +164,7 @@ class Inquiry:
                 semantic.question,
                 text,
                 semantic.scope,
+                history=semantic.history,
                 payload=payload,
                 model=model,
                 provider=provider,

@@ -188,3 +188,11 @@ def rules_in_force(own: CacheRules) -> CacheRules:
     if found.mode is None and (mode := current_cache_mode()) != "on":
         return replace(found, mode=mode)
     return found
+
+
+def ruled(scope: str | bytes, limits: CachePolicy) -> tuple[str | bytes, CachePolicy | None]:
+    """A scope and the limits of its answers under the rules of the blocks around; None where there are none."""
+    rules = rules_in_force(NO_RULES)
+    if rules is NO_RULES:
+        return scope, None
+    return rules.version_of(scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")), rules.policy(limits)

@@ -37,7 +37,7 @@ from llmthrift_core.storage.tables import cache_labels, semantic_entries
 TABLE_PREFIX: Final = "llmthrift_semantic_vectors_"
 GRAPH_PREFIX: Final = "llmthrift_graph_"
 
-_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 100
+_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 128, 40
 _NEAREST: Any = literal_column("16")  # a constant: with a parameter the server plans every search anew
 _entry = semantic_entries.c
 _zero: Any = literal_column("0")

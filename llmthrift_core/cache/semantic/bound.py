@@ -22,15 +22,20 @@ REMEMBERED: Final = 5_000  # pieces of evidence
 _RECENT: Final = 1_500
 _ENOUGH: Final = 100
 _REFIT_GROWTH: Final = 1.05
-_TUNE_EVERY: Final = 50
+_TUNE_EVERY: Final = 25
 _HEAVIEST: Final = 5.0
 _FIRST_CHECKS: Final = 60
 _MOST_CHECKED: Final = 0.25
-_PRIOR_ERRORS: Final = 10.0  # with how many errors the estimate of errors is trusted before shadow checks speak
-_LEAST_CORRECTION: Final = 0.9
+_PRIOR_ERRORS: Final = 10.0  # with how many errors the estimate of errors is trusted before answers speak
+_FORETOLD: Final = 400
+_RESTATED: Final = 200  # hits
+_LATEST: Final = (25, 50, 100)
+_SURPRISE: Final = 2.0  # standard errors
+_NEARBY: Final = 3.0  # times the risk that is taken: so far above it the answers of misses say whether the estimates are too low
+_LEAST_CORRECTION: Final = 1.0
 _MOST_RISK: Final = 0.3
 # Both per standard error of the confidence: how far the bound is kept away from, and how much risk is raised where it is uncertain.
-_MARGIN: Final = 0.15
+_MARGIN: Final = 0.08
 _CAUTION: Final = 0.3
 _NOTHING: Final = (math.nan,) * WIDTH
 
@@ -69,13 +74,14 @@ class ErrorBound(DecisionPolicy):
         self._errors_apart = NormalDist().inv_cdf(confidence)  # standard errors
         self._chance = random.Random(seed)  # noqa: S311 - chooses what is checked, and guards nothing
         self._evidence = _Ring(REMEMBERED, WIDTH + 2)  # features, right, weight
-        self._checked = _Ring(REMEMBERED, WIDTH + 1)  # features, right
-        self._served = _Ring(REMEMBERED, WIDTH)
+        self._given = _Ring(_RESTATED, 1)  # the risk of hits
+        self._foretold = _Ring(_FORETOLD, 2)  # the risk of a question before its answer was known, and whether it was wrong
         self._asked = _Ring(_RECENT, WIDTH)  # NaN where there was nothing to decide
         self._model: RiskModel | None = None
         self._fitted_with = 0
         self._tuned_at = 0
         self._risk = 0.0
+        self._expected = 0.0  # wrong hits, by the estimate when each was given
         self._correction = 1.0
 
     def judge(self, features: Sequence[float], similarity: float) -> Decision:
@@ -99,7 +105,8 @@ class ErrorBound(DecisionPolicy):
             if may_check and self._chance.random() < propensity:
                 self._count("shadow")
                 return Decision("shadow", wrong, propensity, f"risk {wrong:.3f}; the model is asked to check it")
-            self._served.add(features)
+            self._expected += wrong * self._correction
+            self._given.add((wrong,))
             self._count("hit")
             return decision._replace(propensity=propensity)
 
@@ -114,8 +121,10 @@ class ErrorBound(DecisionPolicy):
         with self._lock:
             self._observations += 1
             self._evidence.add((*observation.features, observation.right, min(observation.weight, _HEAVIEST)))
-            if observation.was_checked:
-                self._checked.add((*observation.features, observation.right))
+            if self._model is not None:
+                foretold = float(self._model.wrong(np.asarray(observation.features))[0])
+                if foretold <= max(_NEARBY * self._risk, self.max_error_rate):
+                    self._foretold.add((foretold, 1.0 - observation.right))
             if len(self._evidence) >= _ENOUGH and self._observations >= self._fitted_with * _REFIT_GROWTH + 5:
                 self._refit()
 
@@ -174,9 +183,10 @@ class ErrorBound(DecisionPolicy):
     def _tune(self, model: RiskModel) -> None:
         """The highest risk to take, so that the errors of as many requests again, with those so far, stay within the bound."""
         self._tuned_at = self._requests
-        checked = self._checked.rows
-        expected, found = float(model.wrong(checked[:, :WIDTH]).sum()), float((1 - checked[:, WIDTH]).sum())
-        self._correction = max((_PRIOR_ERRORS + found) / (_PRIOR_ERRORS + expected), _LEAST_CORRECTION)
+        too_low = self._too_low()
+        # What was answered before this was seen was as much too low.
+        self._expected += float(self._given.rows.sum()) * max(too_low - self._correction, 0.0)
+        self._correction = too_low
         bound = self.max_error_rate * (1 - _MARGIN * self._errors_apart)
         allowed = 2 * bound - self._errors() / max(self._requests + self._others.requests, 1)
         asked = self._asked.rows
@@ -191,10 +201,18 @@ class ErrorBound(DecisionPolicy):
         return max(self._own_errors() + (0.0 if math.isnan(others) else others), 0.0)
 
     def _own_errors(self) -> float:
-        """The wrong answers to expect among the hits so far: those remembered, and as many again as were forgotten."""
-        if not len(self._served) or self._model is None:
-            return 0.0
-        return float(self._model.wrong(self._served.rows).sum()) * self._correction * self._hits / len(self._served)
+        """The wrong answers to expect among the hits so far, by the estimate when each was given."""
+        return self._expected
+
+    def _too_low(self) -> float:
+        """By how much estimates of risk were too low lately; a shift shows in the latest answers before it does in all."""
+        expected, found = self._foretold.rows.sum(axis=0)
+        factor = float((_PRIOR_ERRORS + found) / (_PRIOR_ERRORS + expected))
+        for latest in _LATEST:
+            expected, found = self._foretold.latest(latest).sum(axis=0)
+            if found - expected > _SURPRISE * math.sqrt(expected + 1):
+                factor = max(factor, float((1 + found) / (1 + expected)))
+        return max(factor, _LEAST_CORRECTION)
 
 
 class _Ring:
@@ -210,6 +228,11 @@ class _Ring:
     def add(self, row: Sequence[float]) -> None:
         self._rows[self._added % len(self._rows)] = row
         self._added += 1
+
+    def latest(self, number: int) -> Floats:
+        """The last so many rows."""
+        first = max(self._added - min(number, len(self)), 0)
+        return self._rows[np.arange(first, self._added) % len(self._rows)]
 
     @property
     def rows(self) -> Floats:

@@ -9,34 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.rules import NO_RULES, rules_in_force
+from llmthrift_core.cache.rules import ruled
 from llmthrift_core.cache.semantic import health
-from llmthrift_core.cache.semantic.answer import Made, new_answer
+from llmthrift_core.cache.semantic.answer import Made
 from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
+from llmthrift_core.cache.semantic.checks import Checks
 from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.evidence import Evidence
-from llmthrift_core.cache.semantic.features import Candidate
-from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit
+from llmthrift_core.cache.semantic.histories import Histories
+from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
 from llmthrift_core.cache.semantic.home import Home
 from llmthrift_core.cache.semantic.judges import AnswerClasses
+from llmthrift_core.cache.semantic.keeping import Keeper
+from llmthrift_core.cache.semantic.latest import Latest
 from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
-from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, Known, StoredAnswer
+from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, StoredAnswer
+from llmthrift_core.cache.semantic.turn import Turn
 from llmthrift_core.cache.semantic.verifying import Verifying
+from llmthrift_core.cache.semantic.writers import TrustedWriters, Writers
 from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.upkeep import Upkeep
@@ -58,14 +61,6 @@ _LOOK_FOR_EVIDENCE_EVERY: Final = 50
 _NO_USAGE: Final = Usage()
 
 
-class _Served(NamedTuple):
-    """A hit, for the feedback on it."""
-
-    place: bytes
-    number: int
-    candidate: Candidate | None
-
-
 class SemanticCache:
     """Answers by meaning. Safe to share between threads, and after fork; processes share entries and what was learned.
 
@@ -84,6 +79,8 @@ class SemanticCache:
             either. An answer that contains what a named mask covers in its question is given to the same question alone.
         max_shadow_usd_per_day: what shadow checks may cost in a UTC day, in all processes. Beyond it hits are given unchecked, and the
             estimate of errors rests on misses and earlier checks; None is no limit but the policy's share of hits.
+        trusted_writers: names of users, or a function of an `Attribution`: whose answers others are served. Those of everybody else answer
+            their own questions only, and are no evidence for the policy; without a user they are not kept. None trusts everybody.
         store: where entries are kept instead of the database or the Valkey server, such as a `GPTCacheStore`. It brings an embedder;
             another one that is given must make the same vectors. What was learned is in the database.
         verifier: a function of two questions that says whether one answer does for both: True, False, or how likely; a coroutine
@@ -117,6 +114,8 @@ class SemanticCache:
         limits: CachePolicy | None = None,
         masks: str | Sequence[str] | Mapping[str, str] = (),
         max_shadow_usd_per_day: float | None = None,
+        trusted_writers: TrustedWriters | None = None,
+        history: Literal["exact", "meaning"] = "exact",
         store: GivenStore | None = None,
         verifier: Callable[[str, str], Any] | None = None,
         verify_from: float = 0.3,
@@ -125,11 +124,9 @@ class SemanticCache:
         self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
         self.limits = limits or CachePolicy(ttl_seconds=7200.0, max_entries=1_000_000, max_bytes=None)
-        self._classes = AnswerClasses(same_answer)
-        self._most_shadow_nano_usd = _nano_usd(max_shadow_usd_per_day)
+        self._writers = Writers(trusted_writers)
         self._thrift = thrift
         database, space, namespace = thrift.database, self.embedder.name, self.limits.namespace
-        self._space = space
         self._store: AnswerStore = open_answers(database, thrift.valkey) if store is None else store
         self._is_given = store is not None
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
@@ -138,17 +135,21 @@ class SemanticCache:
         self._search = Search(self._store, self.embedder, self._forms, self.limits, thrift.now_us)
         self._counts = CacheCounts(database, self.policy, namespace=namespace, space=space)
         self._evidence = Evidence(database, self.policy, namespace=namespace, space=space)
+        self._checks = Checks(thrift, self._counts, self._evidence, max_shadow_usd_per_day)
         self._uses: Uses[int] = Uses()
         self._evictor = Evictor(self._store, self._counts, flush=self._write_uses, forget=lambda keys, epoch: None)
-        self._pending: OrderedDict[tuple[bytes, str], Asked] = OrderedDict()
-        self._hits: OrderedDict[str, _Served] = OrderedDict()
+        self._keeper = Keeper(
+            AnswerClasses(same_answer), self._store, self._search, self._checks, self._counts, self._evictor, self._uses, self.limits, space
+        )
+        self._histories = Histories(self._search, self._writers, self._keeper.keep_turn, history)
+        self.compares_histories = self._histories.by_meaning
+        self._pending = Latest[tuple[bytes, str], Asked](_MOST_PENDING)
+        self._hits = Latest[str, Served](_REMEMBERED_HITS)
         self._numbers = itertools.count(time.time_ns())
-        self._stores = 0
         self._background = Background()
         self._troubles = Troubles()
         work = self._background if verify_in_background else None
         self._verifying = None if verifier is None else Verifying(verifier, at_least=verify_from, later=work, troubles=self._troubles)
-        self._lock = threading.Lock()
         self._upkeep = Upkeep(self._keep_up, interval_seconds=1.0)
         self._evidence.catch_up()
         self._counts.read()
@@ -157,22 +158,33 @@ class SemanticCache:
 
     # --- asking ---
 
-    def lookup(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
+    def lookup(
+        self, question: str, scope: str | bytes = "", *, history: Sequence[Turn] = (), attribution: Attribution | None = None
+    ) -> SemanticHit | None:
         """The answer to this question, or to one that means the same; None on a miss, when a shadow check is due, and in observe mode.
 
         Args:
-            scope: everything else that decides the answer: system prompt, history, model, tenant. Entries of another scope never answer.
+            scope: everything else that decides the answer: system prompt, model, tenant. Entries of another scope never answer.
+            history: what was said before, as pairs of a role and a text.
             attribution: who asks; None is the surrounding `attribute(...)`.
         """
-        hit = self.find(question, scope, attribution=attribution)
+        hit = self.find(question, scope, history=history, attribution=attribution)
         return None if is_observing() else hit
 
-    async def alookup(self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None) -> SemanticHit | None:
+    async def alookup(
+        self, question: str, scope: str | bytes = "", *, history: Sequence[Turn] = (), attribution: Attribution | None = None
+    ) -> SemanticHit | None:
         """As `lookup`, off the event loop."""
-        return await asyncio.to_thread(self.lookup, question, scope, attribution=attribution)
+        return await asyncio.to_thread(self.lookup, question, scope, history=history, attribution=attribution)
 
     def find(
-        self, question: str, scope: str | bytes = "", *, attribution: Attribution | None = None, limits: CachePolicy | None = None
+        self,
+        question: str,
+        scope: str | bytes = "",
+        *,
+        history: Sequence[Turn] = (),
+        attribution: Attribution | None = None,
+        limits: CachePolicy | None = None,
     ) -> SemanticHit | None:
         """As `lookup`, but in observe mode too: the hit that would have been given, for whoever estimates what it would have saved.
 
@@ -182,8 +194,14 @@ class SemanticCache:
         try:
             who = current_attribution() if attribution is None else attribution
             if limits is None:
-                scope, limits = self._ruled(scope)
-            return self._find(self._search.read(question, scope, who, limits))
+                scope, limits = ruled(scope, self.limits)
+            place = self._histories.scope(scope, history, who, may_keep=False)
+            if place is None:  # nobody has said that before
+                self.policy.pass_over()
+                self._counts.add(misses=1)
+                return None
+            own = None if self._writers.trusts(who) else self._search.read(question, place, who, limits, is_own=True)
+            return self._find(self._search.read(question, place, who, limits), own)
         except Exception as error:  # an embedder, a policy or an index of others may raise anything
             self._troubles.note("semantic lookup", error)
             self._counts.add(misses=1)
@@ -195,6 +213,7 @@ class SemanticCache:
         answer: str,
         scope: str | bytes = "",
         *,
+        history: Sequence[Turn] = (),
         payload: bytes | None = None,
         model: str = "",
         provider: str | None = None,
@@ -207,7 +226,7 @@ class SemanticCache:
         """Keep an answer, and learn from it whether the cache's would have been right.
 
         Args:
-            scope, attribution: as for `lookup`.
+            scope, history, attribution: as for `lookup`.
             payload: what a door serves instead of the text.
             model, provider, usage: who answered, and what it took.
             limits: how long this answer is kept, with which metadata and labels; None: as the cache's own limits say.
@@ -218,13 +237,13 @@ class SemanticCache:
         """
         who = current_attribution() if attribution is None else attribution
         if limits is None:
-            scope, limits = self._ruled(scope)
+            scope, limits = ruled(scope, self.limits)
         if tags or sources:
             kept = limits or self.limits
             added_tags, added_sources = as_texts("tags", tags), as_texts("sources", sources)
             limits = replace(kept, tags=(*kept.tags, *added_tags), sources=(*kept.sources, *added_sources))
-        store = partial(self._try_to_store, question, answer, scope, who, Made(payload, model, provider, usage), limits)
-        if not self._classes.is_slow:
+        store = partial(self._try_to_store, question, answer, scope, tuple(history), who, Made(payload, model, provider, usage), limits)
+        if not self._keeper.is_slow:
             store()
         elif not self._background.submit(store):
             self._troubles.note("semantic store", TimeoutError("the judge of answers does not keep up"))
@@ -258,13 +277,12 @@ class SemanticCache:
         Raises:
             StorageError: the database cannot be written.
         """
-        with self._lock:
-            served = self._hits.pop(hit_id, None)
+        served = self._hits.pop(hit_id)
         if served is not None and served.candidate is not None:
             self._evidence.learn(Observation(served.candidate.features, correct, 1.0, was_checked=False), self._thrift.now_us())
         if correct:
             return served is not None
-        number, key = (served.number, None) if served is not None else _parts_of(hit_id)
+        number, key = (served.number, None) if served is not None else parts_of(hit_id)
         if key is not None:
             stored = self._store.by_number(number)
             if stored is None or not stored.entry.key.hex().startswith(key):
@@ -276,8 +294,7 @@ class SemanticCache:
 
     def discard(self, hit: SemanticHit) -> None:
         """Remove an answer that cannot be used."""
-        with self._lock:
-            served = self._hits.pop(hit.id, None)
+        served = self._hits.pop(hit.id)
         try:
             if served is not None:
                 self._remove(served.place, served.number)
@@ -317,8 +334,7 @@ class SemanticCache:
         self.flush()
         removed = self._store.remove_where(criteria_of(namespace=self.limits.namespace))
         self._search.clear()
-        with self._lock:
-            self._pending.clear()
+        self._pending.clear()
         return removed
 
     def belief(self) -> Belief:
@@ -369,7 +385,8 @@ class SemanticCache:
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
-        self._lock = threading.Lock()
+        self._pending.after_fork()
+        self._hits.after_fork()
         self._background.after_fork()
         if self._verifying is not None:
             self._verifying.after_fork()
@@ -377,128 +394,88 @@ class SemanticCache:
         self._counts.after_fork()
         self._uses.after_fork()
         self._search.after_fork()
+        self._histories.after_fork()
         self._troubles.after_fork()
         self._evictor.after_fork()
         self._upkeep.after_fork()
 
     # --- steps ---
 
-    def _ruled(self, scope: str | bytes) -> tuple[str | bytes, CachePolicy | None]:
-        """The scope and the limits under the rules of the blocks around."""
-        rules = rules_in_force(NO_RULES)
-        if rules is NO_RULES:
-            return scope, None
-        return rules.version_of(scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")), rules.policy(self.limits)
-
-    def _find(self, asked: Asked) -> SemanticHit | None:
-        stored = self._search.equal(asked)
-        if stored is not None:
-            return self._serve(asked, stored, "exact", 1.0)
-        if asked.is_exact_only:
-            match = None
-        else:
-            match = self._match(asked)
+    def _find(self, asked: Asked, own: Asked | None) -> SemanticHit | None:
+        for each in (asked,) if own is None else (asked, own):
+            stored = self._search.equal(each)
+            if stored is not None:
+                return self._serve(each, stored, "exact", 1.0)
+        match = None
+        if not asked.is_exact_only:
+            asked, match = self._match(asked, own)
             if match is not None and not is_observing():
                 return self._serve(asked, match.stored, "semantic", match.similarity)
-            asked.since = self._store.epoch()
-            with self._lock:
-                if (earlier := self._pending.get((asked.place, asked.text))) is not None:
-                    asked.since = earlier.since  # whichever of the two is answered first
-                self._pending[asked.place, asked.text] = asked
-                if len(self._pending) > _MOST_PENDING:
-                    self._pending.popitem(last=False)
+            kept = asked if own is None else own
+            kept.since = self._store.epoch()
+            if (earlier := self._pending.get((kept.place, kept.text))) is not None:
+                kept.since = earlier.since  # whichever of the two is answered first
+            self._pending.put((kept.place, kept.text), kept)
         if match is not None:
             return self._serve(asked, match.stored, "semantic", match.similarity)
         self._counts.add(misses=1)
         self._upkeep.wake()
         return None
 
-    def _match(self, asked: Asked) -> Match | None:
-        """What the policy lets answer by meaning."""
+    def _match(self, asked: Asked, own: Asked | None) -> tuple[Asked, Match | None]:
+        """What the policy lets answer by meaning, and as what it was found: the user's own answers where there is none for all."""
         match = self._search.look(asked)
+        if match is None and own is not None:
+            asked, match = own, self._search.look(own)
         if match is None:
             self.policy.pass_over()
             self._counts.add(guarded=1 if asked.neighbours else 0)
-            return None
-        asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=self._may_check())
+            return asked, None
+        # What is not evidence cannot check anything.
+        may_check = own is None and self._checks.are_affordable()
+        asked.decision = self.policy.decide(match.candidate.features, match.similarity, may_check=may_check)
         self._counts.add(shadow_checks=asked.decision.verdict == "shadow")
         if self._verifying is not None and asked.decision.verdict != "shadow" and not is_observing():
-            return match if self._verifying.says_same(asked.question, match.stored.question, match.cosine) else None
-        return match if asked.decision.verdict == "hit" else None
+            return asked, match if self._verifying.says_same(asked.question, match.stored.question, match.cosine) else None
+        return asked, match if asked.decision.verdict == "hit" else None
 
     def _serve(self, asked: Asked, stored: StoredAnswer, kind: Literal["exact", "semantic"], similarity: float) -> SemanticHit:
-        hit_id = f"{stored.number:x}-{stored.entry.key.hex()[:12]}-{next(self._numbers):x}"
+        hit_id = hit_id_of(stored.number, stored.entry.key, next(self._numbers))
         if is_observing():
             self._counts.add(observed_hits=1, misses=1)
         else:
             self._counts.add(exact_hits=kind == "exact", semantic_hits=kind == "semantic")
             self._uses.add(stored.number, self._thrift.now_us())
-            with self._lock:
-                self._hits[hit_id] = _Served(asked.place, stored.number, asked.candidate)
-                if len(self._hits) > _REMEMBERED_HITS:
-                    self._hits.popitem(last=False)
+            self._hits.put(hit_id, Served(asked.place, stored.number, None if asked.is_own else asked.candidate))
         self._upkeep.wake()
         return SemanticHit(stored.answer, kind, stored.question, similarity, hit_id, stored.entry)
 
     def _try_to_store(
-        self, question: str, answer: str, scope: str | bytes, who: Attribution, made: Made, limits: CachePolicy | None
+        self,
+        question: str,
+        answer: str,
+        scope: str | bytes,
+        history: Sequence[Turn],
+        who: Attribution,
+        made: Made,
+        limits: CachePolicy | None,
     ) -> None:
         try:
             if is_storable(question) and is_storable(answer):
-                asked = self._search.read(question, scope, who, limits)
-                if asked.text:
-                    self._put(asked, answer, who, made)
+                is_own = not self._writers.trusts(who)
+                place = self._histories.scope(scope, history, who, may_keep=True)
+                asked = self._search.read(question, place or "", who, limits, is_own=is_own)
+                if asked.text and (who.user is not None or not is_own):
+                    self._keeper.keep(self._pending.pop((asked.place, asked.text)) or asked, answer, who, made)
+                    self._upkeep.wake()
         except OutdatedError:
             self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
             self._troubles.note("semantic store", error)
 
-    def _put(self, asked: Asked, answer: str, who: Attribution, made: Made) -> None:
-        with self._lock:
-            asked = self._pending.pop((asked.place, asked.text), asked)
-        if asked.vector is None and not asked.is_exact_only:  # stored without having been looked up
-            self._search.look(asked)
-        shared = None if asked.candidate is None else asked.candidate.answer
-        answer_class = self._classes.class_of(answer, asked.neighbours, shared, self._answer_of)
-        right = shared == answer_class if asked.passed else None
-        self._search.keep_to_itself(asked, answer)
-        now_us, limits = self._thrift.now_us(), asked.limits or self.limits
-        new = new_answer(asked, answer, answer_class, right, who, made, limits, self._space, self._uses.moment(now_us))
-        if limits.max_bytes is None or new.size_bytes <= limits.max_bytes:
-            labels = [("tag", tag) for tag in limits.tags] + [("source", source) for source in limits.sources]
-            number = self._store.put(new, labels, asked.since)
-            self._counts.add(stores=1)
-            if number is not None:
-                self._search.add(asked, Known(number, asked.question, answer_class, right))
-                self._evictor.stored(limits, new.key, new.size_bytes, now_us)
-        if right is not None:
-            self._learn(asked, right, made, now_us)
-        self._stores += 1
-        if self._stores % _LOOK_FOR_EVIDENCE_EVERY == 0:
-            self._evidence.catch_up()
-        self._upkeep.wake()
-
-    def _learn(self, asked: Asked, right: bool, made: Made, now_us: int) -> None:
-        decision, candidate = asked.decision, asked.candidate
-        assert candidate is not None  # noqa: S101 - only a candidate can be right or wrong
-        if decision is None or decision.verdict != "shadow":
-            self._evidence.learn(Observation(candidate.features, right, 1.0, was_checked=False), now_us)
-            return
-        self._evidence.learn(Observation(candidate.features, right, 1 / decision.propensity, was_checked=True), now_us)
-        priced = self._thrift.prices.price(made.usage, made.model, made.provider, now_us)
-        self._counts.add(shadow_nano_usd=0 if priced is None else priced.nano_usd)
-
-    def _answer_of(self, number: int) -> str | None:
-        stored = self._store.by_number(number)
-        return None if stored is None else stored.answer
-
     def _remove(self, place: bytes, number: int) -> None:
         self._store.remove(number)
         self._search.forget(place, number)
-
-    def _may_check(self) -> bool:
-        most = self._most_shadow_nano_usd
-        return most is None or self._counts.shadow_nano_usd(self._thrift.now_us()) < most
 
     def _write_uses(self) -> None:
         self._uses.write(self._store)
@@ -521,20 +498,3 @@ class SemanticCache:
                 self._evidence.forget_old()
         except Exception as error:  # this thread must go on
             self._troubles.note("semantic upkeep", error)
-
-
-def _nano_usd(usd: Any) -> int | None:
-    if usd is None:
-        return None
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e9:
-        raise ConfigurationError(f"max_shadow_usd_per_day must be an amount in US dollars, or None for no limit, not {usd!r}")
-    return round(usd * 1e9)
-
-
-def _parts_of(hit_id: str) -> tuple[int, str]:
-    number, _, rest = hit_id.partition("-")
-    try:
-        found = int(number, 16)
-    except ValueError:
-        return -1, "?"
-    return found if found < 1 << 63 else -1, rest.partition("-")[0] or "?"  # a database asked for more would raise

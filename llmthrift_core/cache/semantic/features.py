@@ -20,6 +20,8 @@ _SHARP, _BROAD, _LOCAL = 20.0, 8.0, 10.0  # how fast a neighbour's vote fades wi
 _FAR: Final = 0.2  # the similarity of a neighbour that is not there
 _USUAL_RIGHT, _USUAL_WEIGHT = 0.7, 0.5  # where nothing is known around a question
 WIDTH: Final = 21
+SUPPORT: Final = (0, 4, 5, 6)
+"""The features that say how near the question is to others: of them less is always less sure."""
 
 
 class Neighbour(NamedTuple):

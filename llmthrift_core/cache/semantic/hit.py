@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from llmthrift_core.cache.entry import Entry
+from llmthrift_core.cache.semantic.features import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class SemanticHit:
     similarity: float
     id: str
     entry: Entry
+
+
+class Served(NamedTuple):
+    """A hit, for the feedback on it. `candidate`: what the policy learns of; None where it does not."""
+
+    place: bytes
+    number: int
+    candidate: Candidate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +69,18 @@ class Explanation:
     reason: str
     risk: float | None
     considered: tuple[Considered, ...]
+
+
+def hit_id_of(number: int, key: bytes, chance: int) -> str:
+    """The id of a hit on an entry, by its number and key; `chance` tells hits apart."""
+    return f"{number:x}-{key.hex()[:12]}-{chance:x}"
+
+
+def parts_of(hit_id: str) -> tuple[int, str]:
+    """The number of the entry in the id of a hit, and the beginning of its key; what fits no entry for any other text."""
+    number, _, rest = hit_id.partition("-")
+    try:
+        found = int(number, 16)
+    except ValueError:
+        return -1, "?"
+    return found if found < 1 << 63 else -1, rest.partition("-")[0] or "?"  # a database asked for more would raise

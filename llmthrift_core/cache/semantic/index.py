@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from llmthrift_core.errors import MissingExtraError
 Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 _FEW: Final = 3_000
-_MOST_WAITING: Final = 200_000  # to compare so many one by one takes some ten milliseconds; the first lookup would wait minutes for a graph
+_MOST_WAITING: Final = 200_000  # compared one by one in some ten milliseconds each 100,000; for a graph the first lookup would wait minutes
 _CONNECTIVITY: Final = 16
 _EXPANSION_ADD: Final = 64
 _EXPANSION_SEARCH: Final = 72
@@ -115,10 +117,7 @@ class VectorIndex:
     def _grow(self) -> None:
         if self._graph is not None:
             return
-        try:
-            from usearch.index import Index
-        except ImportError:
-            raise MissingExtraError("semantic", "usearch") from None
+        Index = _usearch_index()
         self._graph = Index(
             ndim=self.dimensions,
             metric="cos",
@@ -127,6 +126,18 @@ class VectorIndex:
             expansion_add=_EXPANSION_ADD,
             expansion_search=_EXPANSION_SEARCH,
         )
+
+
+def _usearch_index() -> Any:
+    """usearch's class. Raises MissingExtraError."""
+    # The process dies where onnxruntime (1.32), which runs the built-in model, is imported after usearch (2.26), not before it.
+    with suppress(ImportError):
+        import_module("onnxruntime")
+    try:
+        from usearch.index import Index
+    except ImportError:
+        raise MissingExtraError("semantic", "usearch") from None
+    return Index
 
 
 class _Rows:

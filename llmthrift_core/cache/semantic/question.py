@@ -65,11 +65,11 @@ class QuestionForms:
         said = answer.casefold()
         return any(value and value in said for value in found)
 
-    def scope(self, given: str | bytes, question: str, who: Attribution) -> bytes:
-        """A digest of all that must be equal, and of the user where the question may be about its asker."""
+    def scope(self, given: str | bytes, question: str, who: Attribution, *, is_own: bool = False) -> bytes:
+        """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone."""
         scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
         limits = self._limits
-        user = who.user if limits.share == "user" else limits.owner(lambda: (question,), who)
+        user = who.user if is_own or limits.share == "user" else limits.owner(lambda: (question,), who)
         feature = who.feature if limits.share == "feature" else None
         parts = (
             self._space,

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmthrift_core.cache.semantic.novelty import Covered
+
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _RIDGE: Final = 1.0
@@ -37,20 +39,25 @@ class RiskModel:
         design = self._design(features)
         ridge = np.full(design.shape[1], _RIDGE)
         ridge[0] = 1e-6
-        self._weights, _ = _fit(design, right, np.ones(len(right)), ridge, np.zeros(design.shape[1]))
+        self._weights, self._spread = _fit(design, right, np.ones(len(right)), ridge, np.zeros(design.shape[1]))
         self._line, self._covariance = np.array([0.0, 1.0]), np.diag([4.0, 0.0])
         odds = design @ self._weights
         low = odds > np.log((1 - _LOW_RISK) / _LOW_RISK)
+        self._covered = Covered(features[low], weight[low]) if low.any() else None
         if low.sum() >= _ENOUGH and 0 < right[low].sum() < low.sum():
             line = np.column_stack([np.ones(int(low.sum())), odds[low]])
             self._line, self._covariance = _fit(line, right[low], weight[low], np.array(_LINE_RIDGE), self._line)
 
     def wrong(self, features: Floats) -> Floats:
-        """P(wrong) for each row."""
-        odds = np.einsum("ij,j->i", self._design(np.atleast_2d(features)), self._weights)  # as `@`, on this thread alone
+        """P(wrong) for each row: 1 where there is no evidence of low risk with so little support."""
+        rows = np.atleast_2d(features)
+        design = self._design(rows)
+        odds = np.einsum("ij,j->i", design, self._weights)  # as `@`, on this thread alone
         (a, b), (_, c) = self._covariance
-        spread = np.sqrt(np.maximum(a + 2 * odds * b + odds * odds * c, 0.0))
-        return _sigmoid(-(self._line[0] + self._line[1] * odds - self._caution * spread))
+        leverage = np.einsum("ij,ij->i", np.einsum("ij,jk->ik", design, self._spread), design)
+        spread = np.sqrt(np.maximum(a + 2 * odds * b + odds * odds * c + self._line[1] ** 2 * leverage, 0.0))
+        known = _sigmoid(-(self._line[0] + self._line[1] * odds - self._caution * spread))
+        return np.where(True if self._covered is None else self._covered.leaves_out(rows), 1.0, known)
 
     def _design(self, features: Floats) -> Floats:
         return np.column_stack([np.ones(len(features)), (features - self._mean) / self._scale])

@@ -42,6 +42,7 @@ class Asked:
         vector: None until it is looked for by meaning.
         neighbours: the entries near to it. candidate: the answer that they share; None where there are none.
         passed: whether the guard lets that answer pass. Else the model's answer would say nothing about meaning.
+        is_own: it is of somebody whose answers are not for others, and so teach the policy nothing.
         limits: which answers are good enough for this call; None: those that the cache's own limits allow.
         since: the store's epoch when no answer was found; None where it is not known.
     """
@@ -55,6 +56,7 @@ class Asked:
     candidate: Candidate | None = None
     passed: bool = False
     decision: Decision | None = None
+    is_own: bool = False
     limits: CachePolicy | None = None
     since: int | None = None
 
@@ -97,11 +99,21 @@ class Search:
         self._scopes: OrderedDict[bytes, Scope] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, question: str, scope: str | bytes, who: Attribution, limits: CachePolicy | None = None) -> Asked:
-        """A question of somebody in a scope."""
+    def read(
+        self, question: str, scope: str | bytes, who: Attribution, limits: CachePolicy | None = None, *, is_own: bool = False
+    ) -> Asked:
+        """A question of somebody in a scope.
+
+        Args:
+            is_own: only the user's own answers are looked for, or stored.
+        """
         text = self._forms.normalised(question)
-        place = self._forms.scope(scope, question, who)
-        return Asked(question, text, place, self._forms.key(place, text), limits=limits)
+        place = self._forms.scope(scope, question, who, is_own=is_own)
+        return Asked(question, text, place, self._forms.key(place, text), is_own=is_own, limits=limits)
+
+    def is_masked(self, text: str) -> bool:
+        """Whether a text holds something that a named mask says does not matter."""
+        return self._forms.guarded(text) != text
 
     def equal(self, asked: Asked) -> StoredAnswer | None:
         """The live answer to an equal question. Raises StorageError.

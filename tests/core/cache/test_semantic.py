@@ -379,6 +379,19 @@ def test_a_graph_finds_what_a_matrix_finds():
     assert found / wanted > 0.98
 
 
+def test_the_built_in_model_runs_in_a_process_that_has_a_graph():
+    program = (
+        "import numpy as np\n"
+        "from llmthrift_core.cache.semantic.index import VectorIndex\n"
+        "from llmthrift_core.embedding import DefaultEmbedder\n"
+        "index = VectorIndex(16)\n"
+        "index.add(list(range(3_001)), np.random.default_rng(1).normal(size=(3_001, 16)).astype(np.float32))\n"
+        "assert index.merge() and index.has_graph\n"
+        "assert DefaultEmbedder()(['a']).shape == (1, 384)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=600)
+
+
 @pytest.mark.parametrize("harm", ["none", "damaged", "missing", "note", "stale"])
 def test_a_large_scope_is_loaded_from_its_file_or_built_again(tmp_path, harm):
     vectors = {f"q{number}": vector for number, vector in many(3_300)}

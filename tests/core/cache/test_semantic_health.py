@@ -226,7 +226,7 @@ def test_old_evidence_is_forgotten(thrift: Thrift, monkeypatch):
     for number in range(25):
         cache._evidence.learn(Observation((float(number),) * 21, right=True, weight=1.0, was_checked=False), number)
     cache._evidence.forget_old()
-    assert len(thrift.database.fetch_all(evidence.sql.NEW_EVIDENCE, ("default", cache._space, 0, 1_000))) == 10
+    assert len(thrift.database.fetch_all(evidence.sql.NEW_EVIDENCE, ("default", cache.embedder.name, 0, 1_000))) == 10
 
 
 def test_files_of_removed_entries_go_with_them(tmp_path):

@@ -1,0 +1,95 @@
+"""Conversations whose earlier turns say the same in other words: one place for the answers to what is asked after them.
+
+A history is followed turn by turn. Each turn is held against those that were said at the same place, as a question is: by meaning, and
+under the near-miss guard. So two histories meet only if every turn of one says what the other's says, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.cache.keys import canonical_json, digest
+from llmthrift_core.cache.semantic.latest import Latest
+from llmthrift_core.cache.semantic.search import Asked, Search
+from llmthrift_core.cache.semantic.turn import Turn
+from llmthrift_core.cache.semantic.writers import Writers
+from llmthrift_core.errors import ConfigurationError
+
+LEAST_ALIKE: Final = 0.9
+"""The least `SemanticHit.similarity` of two turns: a history has many, and one that differs is enough for another answer."""
+_REMEMBERED: Final = 8_192
+
+
+class Histories:
+    """The scopes of questions that are asked after a history. Safe to share between threads; a forked child calls `after_fork`.
+
+    Args:
+        writers: whose turns are kept for others. A turn of somebody else that nobody said before is of that user alone.
+        keep: stores a turn with a name for it.
+        history: "meaning": turns are compared by meaning; "exact": they must be equal.
+
+    Raises:
+        ConfigurationError: another word.
+    """
+
+    def __init__(self, search: Search, writers: Writers, keep: Callable[[Asked, str, Attribution], None], history: str) -> None:
+        self._search = search
+        self._writers = writers
+        self._keep = keep
+        if history not in ("exact", "meaning"):
+            raise ConfigurationError(f"history must be 'exact' or 'meaning', not {history!r}")
+        self.by_meaning = history == "meaning"
+        self._next = Latest[bytes, bytes](_REMEMBERED)
+
+    def after_fork(self) -> None:
+        """The parent's lock may have been held."""
+        self._next.after_fork()
+
+    def scope(self, scope: str | bytes, history: Sequence[Turn], who: Attribution, *, may_keep: bool) -> str | bytes | None:
+        """Where answers to the question after this history are; None where there can be none yet.
+
+        Args:
+            scope: what must be equal.
+            may_keep: a turn that was not said before is kept.
+
+        Raises:
+            EmbeddingError, StorageError: the embedder or the store failed.
+        """
+        if not history:
+            return scope
+        given = scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")
+        if not self.by_meaning:
+            return digest("history", given, canonical_json([list(turn) for turn in history]))
+        place: bytes | None = digest("histories", given)
+        for role, text in history:
+            if place is None:
+                break
+            place = self._after(place, role, text, who, may_keep=may_keep)
+        return place
+
+    def _after(self, place: bytes, role: str, text: str, who: Attribution, *, may_keep: bool) -> bytes | None:
+        asked = self._search.read(text, digest("turn", place, role.encode("utf-8", "surrogatepass")), who)
+        written = text.encode("utf-8", "surrogatepass")
+        if asked.is_exact_only or self._search.is_masked(asked.text):  # an answer may say again what is masked in a turn
+            return digest("after", asked.place, written)
+        said = digest("said", asked.key, written)
+        if (known := self._next.get(said)) is not None:
+            return known
+        stored = self._search.equal(asked)
+        if stored is None:
+            match = self._search.look(asked)
+            stored = match.stored if match is not None and match.similarity >= LEAST_ALIKE else None
+        if stored is not None:
+            name = stored.answer
+        elif not self._writers.trusts(who):
+            return digest("after", asked.place, written, canonical_json([who.user]))
+        elif may_keep:
+            name = asked.key.hex()
+            self._keep(asked, name, who)
+        else:
+            return None
+        after = digest("after", asked.place, name.encode("utf-8", "surrogatepass"))
+        self._next.put(said, after)
+        return after
