@@ -69,6 +69,7 @@ _COMPARED: Final = (
     | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
 )
 _QUIET: Final = word_set("and or if with only just any by from over can could may might must should ought shall do does did")
+_AROUND: Final = word_set("hello hi hey hiya there greetings thanks thank please kindly cheers mate dear folks guys team then , . - ?")
 _WHY: Final = frozenset({"why", "who", "when", "where"})
 _EITHER: Final = frozenset({"what", "which"})
 _MARKERS: Final = word_set("self non ex pre post anti semi sub multi co half part full")
@@ -78,10 +79,21 @@ def apart(left: Facts, right: Facts) -> str | None:
     """What stands in the one place where two texts differ, if that makes them different questions."""
     if left.denies != right.denies:
         return None
-    one, other = slot(left.tokens, right.tokens)
-    if len(one) <= _WIDEST and len(other) <= _WIDEST and len(left.tokens) - len(one) >= 2:
+    mine, theirs = _without_courtesies(left.tokens), _without_courtesies(right.tokens)
+    one, other = slot(mine, theirs)
+    if len(one) <= _WIDEST and len(other) <= _WIDEST and len(mine) - len(one) >= 2:
         return _one_place(left, right, one, other)
     return None
+
+
+def _without_courtesies(tokens: Sequence[str]) -> Sequence[str]:
+    """The words of a text without its salutation and thanks, which would hide that the rest differs in one place."""
+    start, end = 0, len(tokens)
+    while start < end and tokens[start] in _AROUND:
+        start += 1
+    while start < end and (tokens[end - 1] in _AROUND or tuple(tokens[end - 2 : end]) == ("thank", "you")):
+        end -= 1
+    return tokens[start:end] if end - start >= 2 else tokens
 
 
 def unsaid(left: Facts, right: Facts) -> str | None:

@@ -37,6 +37,8 @@ NEAR_MISSES = [
     ("Can I swap it within a month?", "Can I swap it after a month?"),
     ("May I leave the exam early?", "Must I leave the exam early?"),
     ("How do owls hear?", "Why do owls hear?"),
+    ("Tell me about herring please", "Hi there, tell me about parsley, thanks kindly then"),
+    ("How do I cancel my card?", "Hello, how do I activate my card? Thank you"),
     # signs, flags, capitals
     ("rows where a != b", "rows where a = b"),
     ("loop while x < limit", "loop while x > limit"),
