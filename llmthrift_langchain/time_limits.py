@@ -17,7 +17,7 @@ _OF_MODEL: Final = re.compile(rf'"({_NAMES})": ([0-9.]+)')
 def time_limit_in(llm_string: str) -> float | None:
     """The seconds after which the call or else the model gives up; None if that is not said.
 
-    >>> time_limit_in('{"kwargs": {"model_name": "m", "request_timeout": 20.0}}---[(\'stop\', None)]')
+    >>> time_limit_in('{"kwargs": {"model_name": "m", "request_timeout": 20.0}}---[]')
     20.0
     """
     model, _, call = llm_string.rpartition("---")

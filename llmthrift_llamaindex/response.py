@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
-from llmthrift_core.cache.wholeness import are_arguments, ends_in, flaw_of
+from llmthrift_core.cache.wholeness import UNDER_WAY, are_arguments, ends_in, flaw_of
 from llmthrift_core.errors import place_of
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
@@ -69,7 +69,7 @@ class Pieces:
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
-        self.ends += ends_in(piece.raw)
+        self.ends += [end for end in ends_in(piece.raw) if end not in UNDER_WAY]
 
     @property
     def have_come(self) -> bool:

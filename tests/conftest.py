@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,23 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LLMTHRIFT_URL", "LLMTHRIFT_VALKEY_URL", "LLMTHRIFT_OBSERVE", "LLMTHRIFT_DISABLED", "LLMTHRIFT_METER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+
+# Where LangChain keeps its asynchronous clients, for each address: of all tests there is one provider, and not one event loop.
+_KEPT_CLIENTS = {
+    "langchain_openai.chat_models._client_utils": "_cached_async_httpx_client",
+    "langchain_anthropic._client_utils": "_get_default_async_httpx_client",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_client_of_another_loop() -> Iterator[None]:
+    """Pooled connections belong to an event loop, so that no test takes over the client of the one before."""
+    yield
+    for module, name in _KEPT_CLIENTS.items():
+        kept = getattr(sys.modules.get(module), name, None)
+        if kept is not None:
+            kept.cache_clear()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from llmthrift_core.cache.entry import Entry, EntryView
@@ -80,8 +81,10 @@ class Criteria:
         return bool(self.wanted) or self.tag is not None or self.source is not None
 
     def to_json(self) -> str:
-        """As it is stored. Read by `fits`."""
-        return json.dumps([list(map(list, self.wanted)), self.tag, self.source], ensure_ascii=False, separators=(",", ":"))
+        """As it is stored, with a digest for each value: the notice that a user was erased must not tell the name. Read by `fits`."""
+        wanted = [[name, _digest(value)] for name, value in self.wanted]
+        tag, source = (None if label is None else _digest(label) for label in (self.tag, self.source))
+        return json.dumps([wanted, tag, source], separators=(",", ":"))
 
 
 def fits(criteria_json: str, values: Mapping[str, Any], tags: Collection[str], sources: Collection[str]) -> bool:
@@ -96,12 +99,16 @@ def fits(criteria_json: str, values: Mapping[str, Any], tags: Collection[str], s
     try:
         wanted, tag, source = json.loads(criteria_json)
         return (
-            all(values.get(name) == value for name, value in wanted)
-            and (tag is None or tag in tags)
-            and (source is None or source in sources)
+            all(isinstance(own := values.get(name), str) and _digest(own) == value for name, value in wanted)
+            and (tag is None or tag in map(_digest, tags))
+            and (source is None or source in map(_digest, sources))
         )
     except (ValueError, TypeError):
         return True
+
+
+def _digest(value: str) -> str:
+    return sha256(value.encode(errors="surrogatepass")).hexdigest()
 
 
 class OutdatedError(LLMThriftError):

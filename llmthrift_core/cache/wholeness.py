@@ -16,8 +16,9 @@ _NAMES: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "
 _LISTS: Final = ("choices", "candidates")
 _INSIDE: Final = ("response", "data", "delta", "message", "messageStop")
 _DEEPEST: Final = 3
-# The Responses API says how a response stands, and then why.
-_UNFINISHED: Final = frozenset({"incomplete", "failed", "cancelled", "in_progress", "queued"})
+# The Responses API says how a response stands, and then why. The first pieces of its streams say that they are under way.
+UNDER_WAY: Final = frozenset({"in_progress", "queued"})
+_UNFINISHED: Final = frozenset({"incomplete", "failed", "cancelled"}) | UNDER_WAY
 _WHOLE: Final = (
     "stop", "end_turn", "stop_sequence", "stop_sequences", "tool_calls", "tool_call", "tool_use", "function_call", "complete", "completed",
     "eos", "eos_token", "end", "finished", "finish", "done", "success", "end_of_turn",

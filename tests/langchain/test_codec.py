@@ -161,8 +161,8 @@ def test_a_row_cannot_name_a_class():
         "id": ["langchain", "schema", "messages", "HumanMessage"],
         "kwargs": {"content": "x"},
     }
-    (again,) = served(b"lc1:" + json.dumps([{"message": {"content": [hostile]}, "text": ""}]).encode(), {})
-    assert again.message.content == [hostile]  # data, not an object
+    with pytest.raises(CodecError, match="neither text nor blocks"):
+        served(b"lc1:" + json.dumps([{"message": {"content": [hostile]}, "text": ""}]).encode(), {})
 
 
 @given(st.binary(max_size=200))
