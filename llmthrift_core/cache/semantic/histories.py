@@ -6,6 +6,7 @@ under the near-miss guard. So two histories meet only if every turn of one says 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,6 +20,8 @@ from llmthrift_core.errors import ConfigurationError
 
 LEAST_ALIKE: Final = 0.9
 """The least `SemanticHit.similarity` of two turns: a history has many, and one that differs is enough for another answer."""
+_TELLING: Final = 4  # letters of a word that may name something
+_WORD: Final = re.compile(r"\w+")
 _REMEMBERED: Final = 8_192
 
 
@@ -80,7 +83,8 @@ class Histories:
         stored = self._search.equal(asked)
         if stored is None:
             match = self._search.look(asked)
-            stored = match.stored if match is not None and match.similarity >= LEAST_ALIKE else None
+            alike = match is not None and match.similarity >= LEAST_ALIKE and in_one_order(text, match.stored.question)
+            stored = match.stored if match is not None and alike else None
         if stored is not None:
             name = stored.answer
         elif not self._writers.trusts(who):
@@ -93,3 +97,17 @@ class Histories:
         after = digest("after", asked.place, name.encode("utf-8", "surrogatepass"))
         self._next.put(said, after)
         return after
+
+
+def in_one_order(one: str, other: str) -> bool:
+    """Whether two turns name what both name in the same order: a later turn may say "the first one".
+
+    >>> in_one_order("A refund, or store credit?", "Store credit, or a refund?")
+    False
+    >>> in_one_order("Would you like a refund?", "Do you want a refund?")
+    True
+    """
+    said = [[word for word in _WORD.findall(text.casefold()) if len(word) >= _TELLING] for text in (one, other)]
+    shared = {word for word in said[0] if said[0].count(word) == said[1].count(word) == 1}
+    mine, theirs = ([word for word in words if word in shared] for words in said)
+    return mine == theirs

@@ -90,8 +90,15 @@ def test_who_is_not_trusted_bridges_no_histories(make):
         assert cache.lookup("Cancel which order?", history=(("user", "The order of a phone"),)).answer == "Evil."
     with attribute(user="curator"):
         assert cache.lookup("Cancel which order?", history=(("user", "The order of a phone"),)) is None
-        cache.store("Cancel which order?", "Order 7.", history=(("user", "The phone order"),))
+        cache.store("Cancel which order?", "Order 7.", history=(("user", "The order of one phone"),))
     assert cache.lookup("Cancel which order?", history=(("user", "The order of a phone"),)).answer == "Order 7."
+
+
+def test_what_is_offered_in_another_order_is_another_turn(make):
+    cache = make(history="meaning")
+    cache.store("The first order", "A refund.", history=(("assistant", "Sure: a refund, or another plan?"),))
+    assert cache.lookup("The first order", history=(("assistant", "Sure: would you like a refund, or another plan?"),)) is not None
+    assert cache.lookup("The first order", history=(("assistant", "Sure: another plan, or a refund?"),)) is None
 
 
 def test_a_turn_that_is_too_long_must_be_equal(make):
