@@ -118,4 +118,7 @@ def _word(value: Any) -> str | None:
 
 
 def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    try:
+        return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    except Exception:  # an object that cannot be read says nothing of its end
+        return None
