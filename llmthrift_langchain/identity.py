@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import is_dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from langchain_core.language_models.base import BaseLanguageModel
@@ -116,6 +117,9 @@ def _of_client(model: BaseLanguageModel[Any]) -> dict[str, Any]:
     """
     for name in ("root_client", "_client", "client"):
         held = vars(model).get(name)
+        if held is None and isinstance(getattr(type(model), name, None), cached_property):
+            with suppress(Exception):  # made at the first call else, whose key would not be that of the second
+                held = getattr(model, name)
         for client in (held, getattr(held, "_client", None)):  # what a field holds may be one of the client's resources
             headers = getattr(client, "_custom_headers", None)
             if isinstance(headers, Mapping):
