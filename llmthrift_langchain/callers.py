@@ -6,6 +6,7 @@ Where LangChain calls its methods or files otherwise, no frame is found: then no
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 import weakref
@@ -79,6 +80,21 @@ class Caller:
         return False
 
 
+_looking = threading.Lock()
+
+
+def _frame_of(thread: int) -> FrameType | None:
+    """The frame of another thread. Without a collection meanwhile: its finalisers may wait while Python holds its list of threads."""
+    with _looking:
+        was_enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return sys._current_frames().get(thread)
+        finally:
+            if was_enabled:
+                gc.enable()
+
+
 class Inside:
     """Whether whoever consults a cache is still inside of the call that it was consulted for. Called in any thread.
 
@@ -108,7 +124,7 @@ class Inside:
         if self._task is not None:
             task = self._task()
             return task is not None and not task.done() and self._is_in_task(task)
-        frame = sys._current_frames().get(self._thread)
+        frame: FrameType | None = sys._getframe(1) if self._thread == threading.get_ident() else _frame_of(self._thread)
         while frame is not None:
             if self._is(frame):
                 return True
