@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from uuid import uuid4
 
 from llmthrift_core.cache.flight import WAIT_SECONDS, runs_event_loop
@@ -65,11 +65,18 @@ class Lent:
 
     def __del__(self) -> None:
         if os.getpid() == self._process:
-            self._leases.drop(self._key)
+            self._leases.drop(self._key, id(self))
 
     def end(self) -> None:
-        """The call is over, and its answer is stored if there is one to store."""
-        self._leases.end(self._key)
+        """The call is over, and its answer is stored if there is one to store. Nothing, where the next call has taken the lease over."""
+        self._leases.end(self._key, id(self))
+
+
+class _Held(NamedTuple):
+    """Who in this process has a lease, by the address of the `Lent`, and whether he is still at it."""
+
+    lent: int
+    is_under_way: Callable[[], bool] | None
 
 
 class Elsewhere:
@@ -138,13 +145,15 @@ class CallLeases:
         self._note = note
         self._may_write = may_write
         self._holder = uuid4().hex
-        self._keys: dict[bytes, Callable[[], bool] | None] = {}
+        self._held: dict[bytes, _Held] = {}
         self._dropped: set[bytes] = set()
         self._lock = threading.Lock()
         self._repeating = Repeating(self._renew, seconds=_RENEW_SECONDS, name="llmthrift-leases")
 
     def take(self, key: bytes, is_under_way: Callable[[], bool] | None = None) -> Lent | Elsewhere | None:
-        """The lease of a key, or the call that somebody else makes. None where there are no others, or the store cannot be asked.
+        """The lease of a key, or the call that another process makes. None where there are no others, or the store cannot be asked.
+
+        Of those who ask in this process one comes here at a time: a lease that it still has is that of a call which is over, and passes on.
 
         Args:
             is_under_way: whether the caller is still at it, where nobody is told of every end.
@@ -152,7 +161,7 @@ class CallLeases:
         if not self._store.has_others or not self._may_write():
             return None
         started = monotonic()
-        is_ours = key in self._dropped
+        is_ours = key in self._held or key in self._dropped
         self._dropped.discard(key)
         try:
             now_us = self._now_us()
@@ -161,23 +170,32 @@ class CallLeases:
         except Exception as error:
             self._note(error, started)
             return None
+        lent = Lent(self, key)
         with self._lock:
-            self._keys[key] = is_under_way
+            self._held[key] = _Held(id(lent), is_under_way)
         self._repeating.start()
-        return Lent(self, key)
+        return lent
 
-    def drop(self, key: bytes) -> None:
+    def drop(self, key: bytes, lent: int) -> None:
         """A lease that nobody has any more. Called by the garbage collector, where nothing may be waited for: it is given back later."""
-        if key in self._keys:
-            self._keys.pop(key, None)
+        if self._is_held(key, lent):
+            self._held.pop(key, None)
             self._dropped.add(key)
 
-    def end(self, key: bytes) -> None:
-        """Give a lease back: in a thread where this one runs an event loop."""
+    def end(self, key: bytes, lent: int) -> None:
+        """Give a lease back, if it has not passed on."""
         with self._lock:
-            if key not in self._keys:
+            if not self._is_held(key, lent):
                 return
-            del self._keys[key]
+            del self._held[key]
+        self._give_back(key)
+
+    def _is_held(self, key: bytes, lent: int) -> bool:
+        held = self._held.get(key)
+        return held is not None and held.lent == lent
+
+    def _give_back(self, key: bytes) -> None:
+        """In a thread, where this one runs an event loop."""
         if runs_event_loop():
             asyncio.get_running_loop().run_in_executor(None, self._end, key)
         else:
@@ -204,30 +222,32 @@ class CallLeases:
     def close(self) -> None:
         """Give everything back."""
         self._repeating.close()
-        for key in [*self._keys, *self._dropped]:
-            self._keys.setdefault(key)
-            self.end(key)
+        with self._lock:
+            keys = [*self._held, *self._dropped]
+            self._held, self._dropped = {}, set()
+        for key in keys:
+            self._give_back(key)
 
     def after_fork(self) -> None:
         """The parent's leases are the parent's."""
         self._lock = threading.Lock()
         self._holder = uuid4().hex
-        self._keys, self._dropped = {}, set()
+        self._held, self._dropped = {}, set()
 
     def _now_us(self) -> int:
         return int(self._clock() * 1e6)
 
     def _renew(self, stopping: threading.Event) -> None:
         with self._lock:
-            held = dict(self._keys)
+            held_by_key = dict(self._held)
         while self._dropped:
             self._end(self._dropped.pop())
         keys: list[bytes] = []
-        for key, is_under_way in held.items():
-            if is_under_way is None or is_under_way():
+        for key, held in held_by_key.items():
+            if held.is_under_way is None or held.is_under_way():
                 keys.append(key)
             else:
-                self.end(key)
+                self.end(key, held.lent)
         if keys:
             try:
                 self._store.renew_leases(keys, self._holder, self._now_us() + int(LEASE_SECONDS * 1e6))

@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.flight import whoami
-from llmthrift_core.cache.leases import Elsewhere
+from llmthrift_core.cache.leases import Elsewhere, Lent
 from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.request import CacheUse, Request, Response
 from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
@@ -210,6 +210,39 @@ def test_a_caller_waits_no_longer_than_he_would_for_his_own_call(thrift: Thrift)
         Slow.go.set()
         assert first.result(60).content == second.result(60).content == "Fine."
     assert len(Slow.asked) == 2
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("door", ["cache", "cache and handler", "completions", "thrifty"])
+def test_who_asks_again_after_a_failure_does_not_wait_for_himself(
+    thrift: Thrift, monkeypatch: pytest.MonkeyPatch, door: str, how: str
+) -> None:
+    def stop(*_: Any) -> None:
+        raise AssertionError("waits for a call in another process, and there is none")
+
+    monkeypatch.setattr(Elsewhere, "begin", stop)
+    model, kept = _doors(thrift)[door](), []
+    Slow.go.set()
+    for _ in range(3):
+        Slow.failures = [RuntimeError("no")]
+        with pytest.raises(RuntimeError) as failed:
+            model.invoke("q") if how == "invoke" else asyncio.run(model.ainvoke("q"))
+        kept.append(failed)  # an error that is kept keeps what its frames hold
+    answer = model.invoke("q") if how == "invoke" else asyncio.run(model.ainvoke("q"))
+    assert getattr(answer, "content", answer) == "Fine."
+    assert len(Slow.asked) == 4
+
+
+def test_a_lease_that_passed_on_is_given_back_by_whom_it_passed_to(thrift: Thrift) -> None:
+    leases, store, key = thrift.cache.leases, SqlEntries(thrift.database), CachePolicy().key(b"question")
+    first, second = leases.take(key), leases.take(key)
+    assert isinstance(first, Lent)
+    assert isinstance(second, Lent)
+    first.end()
+    del first
+    assert store.leased_until(key) is not None
+    second.end()
+    assert store.leased_until(key) is None
 
 
 WORKER = """
