@@ -53,9 +53,6 @@ class Attempt:
         self.model, self.provider = request.model, request.provider
         self.decision: RouteDecision | None = None
         self.would_have_hit = False
-        self._begin()
-
-    def _begin(self) -> None:
         self.confidence: float | None = None
         self.first_token: float | None = None
         self.started_us, self._started = self._thrift.now_us(), perf_counter()
