@@ -10,6 +10,7 @@ from llama_index.core.base.llms.types import CompletionResponse, ToolCallBlock
 from pydantic import BaseModel
 
 from llmthrift_core.routing import ToolCall
+from llmthrift_core.usage.block import field_of
 from llmthrift_llamaindex.response import Answer, Asked, pairs_of
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
@@ -24,10 +25,10 @@ def logprobs_of(raws: Iterable[Any]) -> tuple[float, ...]:
     """
     found: list[float] = []
     for raw in raws:
-        choices = _field(raw, "choices")
+        choices = field_of(raw, "choices")
         if isinstance(choices, list) and choices:
-            tokens = _field(_field(choices[0], "logprobs"), "content") or ()
-            found.extend(likely for token in tokens if isinstance(likely := _field(token, "logprob"), int | float))
+            tokens = field_of(field_of(choices[0], "logprobs"), "content") or ()
+            found.extend(likely for token in tokens if isinstance(likely := field_of(token, "logprob"), int | float))
     return tuple(found)
 
 
@@ -38,8 +39,8 @@ def calls_of(answer: Answer) -> tuple[ToolCall, ...]:
     blocks = [block for block in answer.message.blocks if isinstance(block, ToolCallBlock)]
     if blocks:
         return tuple(ToolCall(block.tool_name, _parsed(block.tool_kwargs)) for block in blocks)
-    functions = [_field(call, "function") for call in answer.message.additional_kwargs.get("tool_calls") or ()]
-    return tuple(ToolCall(str(_field(each, "name") or ""), _parsed(_field(each, "arguments"))) for each in functions)
+    functions = [field_of(call, "function") for call in answer.message.additional_kwargs.get("tool_calls") or ()]
+    return tuple(ToolCall(str(field_of(each, "name") or ""), _parsed(field_of(each, "arguments"))) for each in functions)
 
 
 def tools_of(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -54,7 +55,7 @@ def tools_of(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         return {str(tool.metadata.name): tool.metadata.fn_schema or tool.metadata.get_parameters_dict() for tool in use.tools}
     found: dict[str, Any] = {}
     for tool in arguments.get("tools") or ():
-        function = _field(tool, "function")
+        function = field_of(tool, "function")
         if not isinstance(function, Mapping) or not isinstance(function.get("parameters"), Mapping):
             return None
         found[str(function.get("name"))] = function["parameters"]
@@ -80,10 +81,6 @@ def conversation_of(asked: Asked) -> str:
     """All messages as one text, each with who says it; the only message as it is."""
     pairs = pairs_of(asked)
     return pairs[0][1] if len(pairs) == 1 else "\n".join(f"{role}: {text}" for role, text in pairs)
-
-
-def _field(holder: Any, name: str) -> Any:
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
 
 
 def _parsed(arguments: Any) -> Any:

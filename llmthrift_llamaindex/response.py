@@ -12,6 +12,7 @@ from llmthrift_core.cache.wholeness import UNDER_WAY, are_arguments, ends_in, fl
 from llmthrift_core.errors import place_of
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.block import field_of
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import text_of
@@ -149,14 +150,10 @@ def _flaw(answer: Answer, ends: Sequence[str]) -> str | None:
     ends += ends_in(message.additional_kwargs)
     calls = [block.tool_kwargs for block in message.blocks if isinstance(block, ToolCallBlock)]
     others = message.additional_kwargs.get("tool_calls") or ()
-    calls += [_field(_field(call, "function"), "arguments") for call in others]
+    calls += [field_of(field_of(call, "function"), "arguments") for call in others]
     texts = [block.text for block in message.blocks if isinstance(block, TextBlock)]
     has_more = any(not isinstance(block, TextBlock | ThinkingBlock) for block in message.blocks) or bool(others)
     return flaw_of(ends, says=has_more or bool("".join(texts).strip()), calls_are_whole=all(map(are_arguments, calls)))
-
-
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
 def count_tool_calls(answer: Answer) -> int:

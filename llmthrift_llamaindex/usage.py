@@ -11,7 +11,7 @@ from typing import Any, Final
 from llmthrift_core.errors import place_of
 from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
-from llmthrift_core.usage.block import billed_tier, body_of, read_usage
+from llmthrift_core.usage.block import billed_tier, body_of, field_of, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.searches import grounding_searches, searches_in
 
@@ -79,10 +79,10 @@ def _served_by(
     answered = _model(raw)
     usage = None if block is None else read_usage(block, provider=provider)
     if usage is not None:
-        usage = _with_fees(usage, raw, tier or tier_of(response), grounding or _field(raw, "grounding_metadata"), answered or model)
+        usage = _with_fees(usage, raw, tier or tier_of(response), grounding or field_of(raw, "grounding_metadata"), answered or model)
     cost: Any = None if block is None else payload_cost_usd(block)
     if cost is None:  # LiteLLM's
-        cost = _field(_field(raw, "_hidden_params"), "response_cost")
+        cost = field_of(field_of(raw, "_hidden_params"), "response_cost")
     is_amount = isinstance(cost, int | float | Decimal) and not isinstance(cost, bool)
     return Served(usage, answered, float(cost) if is_amount else None)
 
@@ -94,7 +94,7 @@ def usage_block(response: Any) -> Mapping[str, Any] | None:
         for path in _PLACES:
             found = raw
             for step in path:
-                found = _field(found, step)
+                found = field_of(found, step)
             if found and (body := body_of(found)):
                 return body
     more = response.additional_kwargs
@@ -117,8 +117,8 @@ def grounding_of(response: Any) -> Any:
 def tier_of(response: Any) -> str | None:
     """The service tier that a response or a chunk of a stream says that it is billed by; None for the standard one."""
     raw = response.raw
-    for place in (raw, _field(raw, "response"), _field(raw, "metadata")):
-        told = {name: value for name in _TIERS if (value := _field(place, name)) is not None}
+    for place in (raw, field_of(raw, "response"), field_of(raw, "metadata")):
+        told = {name: value for name in _TIERS if (value := field_of(place, name)) is not None}
         if told and (tier := billed_tier(told)) is not None:
             return tier
     return None
@@ -127,9 +127,9 @@ def tier_of(response: Any) -> str | None:
 def _with_fees(usage: Usage, raw: Any, tier: str | None, grounding: Any, model: str | None) -> Usage:
     """With the tier that bills the tokens, and the searches that are billed beside them."""
     tier, searches = usage.service_tier or tier, usage.web_searches
-    for place in (raw, _field(raw, "response")):
+    for place in (raw, field_of(raw, "response")):
         for name in ("output", "content"):  # OpenAI's Responses API, Anthropic
-            if not searches and isinstance(blocks := _field(place, name), list):
+            if not searches and isinstance(blocks := field_of(place, name), list):
                 searches = searches_in(blocks)
     if not searches and grounding:
         searches = grounding_searches(grounding, model)
@@ -139,20 +139,9 @@ def _with_fees(usage: Usage, raw: Any, tier: str | None, grounding: Any, model: 
 
 
 def _model(raw: Any) -> str | None:
-    for place in (raw, _field(raw, "response"), _field(raw, "data")):
+    for place in (raw, field_of(raw, "response"), field_of(raw, "data")):
         for name in ("model", "model_version", "modelVersion"):
-            value = _field(place, name)
+            value = field_of(place, name)
             if isinstance(value, str) and value:
                 return value
     return None
-
-
-def _field(value: Any, name: str) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        return value.get(name)
-    try:
-        return getattr(value, name, None)
-    except Exception:  # a property of somebody's class
-        return None

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from llmthrift_core.usage.block import field_of
+
 _NAMES: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 _LISTS: Final = ("choices", "candidates")
 _INSIDE: Final = ("response", "data", "delta", "message", "messageStop")
@@ -90,20 +92,20 @@ def _ends(body: Any, depth: int) -> Iterator[str]:
     if body is None or isinstance(body, str | int | float):
         return
     for name in _NAMES:
-        if (word := _word(_field(body, name))) is not None:
+        if (word := _word(field_of(body, name))) is not None:
             yield word
-    if isinstance(status := _field(body, "status"), str) and status in _UNFINISHED:
-        yield _word(_field(_field(body, "incomplete_details"), "reason")) or status
-    if isinstance(refusal := _field(body, "refusal"), str) and refusal:
+    if isinstance(status := field_of(body, "status"), str) and status in _UNFINISHED:
+        yield _word(field_of(field_of(body, "incomplete_details"), "reason")) or status
+    if isinstance(refusal := field_of(body, "refusal"), str) and refusal:
         yield "refusal"
     if not depth:
         return
     for name in _LISTS:
-        if isinstance(parts := _field(body, name), list | tuple):
+        if isinstance(parts := field_of(body, name), list | tuple):
             for part in parts:
                 yield from _ends(part, depth - 1)
     for name in _INSIDE:
-        yield from _ends(_field(body, name), depth - 1)
+        yield from _ends(field_of(body, name), depth - 1)
 
 
 def _word(value: Any) -> str | None:
@@ -115,10 +117,3 @@ def _word(value: Any) -> str | None:
         return _GOOGLES.get(value, str(value))
     word = re.sub(r"[^a-z0-9]+", "_", value.rpartition(".")[2].strip().lower()).strip("_")
     return None if word in ("", "null", "none") or word.endswith("unspecified") else word
-
-
-def _field(value: Any, name: str) -> Any:
-    try:
-        return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-    except Exception:  # an object that cannot be read says nothing of its end
-        return None

@@ -99,6 +99,14 @@ def body_of(block: object) -> Mapping[str, Any] | None:
     return {name: value for name, value in block.items() if value is not None}
 
 
+def field_of(value: Any, name: str) -> Any:
+    """An entry of a mapping, or an attribute of an object of somebody's class; None where it is not there or cannot be read."""
+    try:
+        return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    except Exception:  # a property that fails
+        return None
+
+
 def billed_tier(body: Mapping[str, Any]) -> str | None:
     """The service tier by which a response or usage block says that it is billed; None for the standard one."""
     if body.get("speed") == "fast":  # Anthropic

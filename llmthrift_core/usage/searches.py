@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
+
+from llmthrift_core.usage.block import field_of
 
 _GEMINI: Final = re.compile(r"gemini-(\d+)")
 _PER_QUERY_SINCE: Final = 3  # Gemini 3 bills each query; those before it bill a grounded prompt once
@@ -18,24 +20,24 @@ def searches_in(blocks: Iterable[Any]) -> int:
     calls: dict[Any, None] = {}
     asked = answered = refused = 0
     for place, block in enumerate(blocks):
-        kind = _field(block, "type")
+        kind = field_of(block, "type")
         if kind == "web_search_call":
-            action = _field(_field(block, "action"), "type")
-            if action in (None, "search") and _field(block, "status") not in ("failed", "incomplete"):
-                calls[_field(block, "id") or place] = None
-        elif kind == "server_tool_use" and _field(block, "name") == "web_search":
+            action = field_of(field_of(block, "action"), "type")
+            if action in (None, "search") and field_of(block, "status") not in ("failed", "incomplete"):
+                calls[field_of(block, "id") or place] = None
+        elif kind == "server_tool_use" and field_of(block, "name") == "web_search":
             asked += 1
         elif kind == "web_search_tool_result":
-            if isinstance(_field(block, "content"), list):
+            if isinstance(field_of(block, "content"), list):
                 answered += 1
             else:
                 refused += 1
-        elif kind == "server_tool_call" and _field(block, "name") == "web_search":
-            action = _field(_field(block, "args"), "type")
+        elif kind == "server_tool_call" and field_of(block, "name") == "web_search":
+            action = field_of(field_of(block, "args"), "type")
             if action in (None, "search"):
-                calls[_field(block, "id") or place] = None
-        elif kind == "server_tool_result" and _field(block, "status") == "error":
-            calls.pop(_field(block, "tool_call_id"), None)
+                calls[field_of(block, "id") or place] = None
+        elif kind == "server_tool_result" and field_of(block, "status") == "error":
+            calls.pop(field_of(block, "tool_call_id"), None)
     return len(calls) + (answered if answered or refused else asked)
 
 
@@ -46,16 +48,10 @@ def grounding_searches(grounding: Any, model: str | None) -> int:
         grounding: the candidate's grounding metadata, in camel or snake case.
         model: the model that answered.
     """
-    queries = _field(grounding, "web_search_queries") or _field(grounding, "webSearchQueries")
+    queries = field_of(grounding, "web_search_queries") or field_of(grounding, "webSearchQueries")
     if not isinstance(queries, list | tuple) or not queries:
         return 0
     generation = _GEMINI.search(model or "")
     if generation is not None and int(generation[1]) >= _PER_QUERY_SINCE:
         return len({str(query) for query in queries})
     return 1
-
-
-def _field(value: Any, name: str) -> Any:
-    if value is None:
-        return None
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
