@@ -41,6 +41,17 @@ end
 local function minus(a)
   return a == '0' and a or '-' .. a
 end
+
+-- A window that has just begun is listed among those of its budget, and forgotten with them.
+local function enlist(window, budget, scope, start, resets, kept_ms)
+  local spenders = key_of('spenders', budget, start)
+  redis.call('SADD', spenders, scope)
+  redis.call('ZADD', P .. 'starts:' .. budget, resets == '' and '+inf' or resets, start)
+  if kept_ms ~= '' then
+    redis.call('PEXPIRE', window, kept_ms)
+    redis.call('PEXPIRE', spenders, kept_ms)
+  end
+end
 """
 
 # take(first, taken, total): sets `taken` aside in the parts that begin at ARGV[first]; `total` is what the request holds altogether.
@@ -84,13 +95,7 @@ local function take(first, taken, total)
     local mode, budget, scope, start, resets, kept_ms = unpack(ARGV, i, i + 5)
     local window = window_of(budget, start, scope)
     if mode ~= 'request' and redis.call('EXISTS', window) == 1 and redis.call('HSETNX', window, 'resets_us', resets) == 1 then
-      local spenders = key_of('spenders', budget, start)
-      redis.call('SADD', spenders, scope)
-      redis.call('ZADD', P .. 'starts:' .. budget, resets == '' and '+inf' or resets, start)
-      if kept_ms ~= '' then
-        redis.call('PEXPIRE', window, kept_ms)
-        redis.call('PEXPIRE', spenders, kept_ms)
-      end
+      enlist(window, budget, scope, start, resets, kept_ms)
     end
   end
   return 0
@@ -149,13 +154,7 @@ for u, unit in ipairs(UNITS) do
   redis.call('HSET', window, 'spent_' .. unit, ARGV[5 + u], 'used_' .. unit, ARGV[5 + u])
   if u < 3 then redis.call('HSET', window, 'overrun_' .. unit, ARGV[8 + u]) end
 end
-local spenders = key_of('spenders', budget, start)
-redis.call('SADD', spenders, scope)
-redis.call('ZADD', P .. 'starts:' .. budget, resets == '' and '+inf' or resets, start)
-if kept_ms ~= '' then
-  redis.call('PEXPIRE', window, kept_ms)
-  redis.call('PEXPIRE', spenders, kept_ms)
-end
+enlist(window, budget, scope, start, resets, kept_ms)
 return 1
 """,
 )
