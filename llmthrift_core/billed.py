@@ -1,4 +1,4 @@
-"""What an answer took, and what that costs, as the row of its call has it."""
+"""The usage of an answer and its price, as the row of its call has them."""
 
 from __future__ import annotations
 

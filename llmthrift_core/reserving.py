@@ -1,4 +1,4 @@
-"""What a call asks of budgets and tells them."""
+"""The dealings of a call with budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of LangChain's methods starts a run. Handlers are told the same for all of them, so that only the caller's frame tells.
+"""The LangChain method that starts a run. Handlers are told the same for all of them, so that only the caller's frame tells.
 
 Where LangChain calls its methods or files otherwise, no frame is found: then nothing is known, which every user of it must bear.
 """

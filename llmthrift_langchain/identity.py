@@ -1,4 +1,4 @@
-"""What a LangChain model is known by in a cache key: its class, every field that may change an answer, and the options of the call."""
+"""The identity of a LangChain model in a cache key: its class, every field that may change an answer, and the options of the call."""
 
 from __future__ import annotations
 

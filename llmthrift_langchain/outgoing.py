@@ -1,4 +1,4 @@
-"""What a LangChain call sends, as far as it can be billed."""
+"""The content of a LangChain call, as far as it can be billed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the chunks of a stream report of their usage, where only callbacks see the chunks."""
+"""The usage that the chunks of a stream report, where only callbacks see the chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a LangChain model sends now: read from the model and its call at the moment of a cache lookup.
+"""The request that a LangChain model sends now: read from the model and its call at the moment of a cache lookup.
 
 LangChain hands a cache a text, and makes it of what it remembers: of a chat model's fields as they were at its first call, of a completion
 model without the options of the call, and with a class by its name alone. The lookup is made from inside the model's own method, whose

@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, by what LangChain tells a cache of his model."""
+"""The time that a caller waits for an answer, by what LangChain tells a cache of his model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether LangChain's answers are whole and good, so that a cache may keep them."""
+"""A check whether LangChain's answers are whole and good, so that a cache may keep them."""
 
 from __future__ import annotations
 

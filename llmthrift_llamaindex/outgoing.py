@@ -1,4 +1,4 @@
-"""What a LlamaIndex call sends, as far as it can be billed."""
+"""The content of a LlamaIndex call, as far as it can be billed."""
 
 from __future__ import annotations
 

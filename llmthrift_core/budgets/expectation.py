@@ -1,4 +1,4 @@
-"""What a call is expected to take: its input by count and experience, its output by what it may, or usually does, answer."""
+"""The expected size of a call: its input by count and experience, its output by what it may, or usually does, answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How holds are granted, waited for, grown, renewed, settled and expired."""
+"""The life of holds: granted, waited for, grown, renewed, settled and expired."""
 
 from __future__ import annotations
 

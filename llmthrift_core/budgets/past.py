@@ -1,4 +1,4 @@
-"""What was spent in a budget's windows before it was added."""
+"""The spending in a budget's windows before the budget was added."""
 
 from __future__ import annotations
 

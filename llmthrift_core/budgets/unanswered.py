@@ -1,4 +1,4 @@
-"""Which calls may be billed though no answer came of them. Providers' errors are told by their status codes, names and causes.
+"""Calls that may be billed though no answer came of them. Providers' errors are told by their status codes, names and causes.
 
     refused      4xx, 429, 5xx, an error of our own, what never left this machine     free
     unanswered   sent, and then a time-out, a cancellation, a broken connection       may be billed

@@ -1,4 +1,4 @@
-"""Whether a question may be about its asker, so that only its asker's own answer can be the answer.
+"""A check whether a question may be about its asker, so that only its asker's own answer can be the answer.
 
 "What is my balance?" has one text and as many answers as there are users. Such a question is kept per user: one in the first person, one
 that speaks of "this user" or of what is "on file", and one in a language that the guard does not read, which may be either. In doubt a

@@ -1,4 +1,4 @@
-"""What one call asks of the cache, and gives to it: the lookup, the wait for whoever makes the same call, the answer that is kept."""
+"""The dealings of one call with the cache: the lookup, the wait for whoever makes the same call, the answer that is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a caller waits for an answer, by what his model's client was told. So long he waits for somebody else's call, and no longer."""
+"""The time that a caller waits for an answer, by what his model's client was told: so long he waits for another call of the kind, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an answer is whole and good, by how its provider says that it ended. Only such an answer is kept.
+"""A check whether an answer is whole and good, by how its provider says that it ended. Only such an answer is kept.
 
 Providers name the ends of answers in many ways. An end that is not known to be a whole answer's counts as none: to ask again costs one
 call, while half an answer that is kept is served to everybody who asks.

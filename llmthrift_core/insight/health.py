@@ -1,4 +1,4 @@
-"""What `Thrift.health` says: how each part does, whether something went wrong, and what somebody should look at."""
+"""The answer of `Thrift.health`: how each part does, whether something went wrong, and what somebody should look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call sends, as far as it can be billed: text, tools, media, searches and the number of answers.
+"""The content of a request, as far as it can be billed: text, tools, media, searches and the number of answers.
 
 Everything here is a ceiling by the makers' own documentation, counted offline; what has none is named, with the remedy.
 """

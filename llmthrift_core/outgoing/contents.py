@@ -1,4 +1,4 @@
-"""What a message holds, in all the shapes that providers and frameworks have: texts to count, and media.
+"""The parts of a message, in all the shapes that providers and frameworks have: texts to count, and media.
 
 Shapes: OpenAI's chat (`image_url`, `input_audio`, `file`) and Responses (`input_image`, `input_file`), Anthropic (`image`, `document` with
 a `source`), Gemini (`inline_data`, `file_data`, `media`), Bedrock (`image`, `document`, `video` around bytes), and LangChain's standard

@@ -1,4 +1,4 @@
-"""What a picture, document, recording or video may be billed as, in tokens, by the documentation of the model's maker."""
+"""The tokens that a picture, document, recording or video may be billed as, by the documentation of the model's maker."""
 
 from __future__ import annotations
 

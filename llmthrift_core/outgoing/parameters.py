@@ -1,4 +1,4 @@
-"""What of a call's parameters is billed: schemas and other text, searches, and how many answers are asked for."""
+"""The billed parameters of a call: schemas and other text, searches, and how many answers are asked for."""
 
 from __future__ import annotations
 

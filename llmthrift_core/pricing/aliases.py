@@ -1,4 +1,4 @@
-"""Which snapshot a provider's undated name stood for: price lists keep what it stands for today.
+"""The snapshot that a provider's undated name stood for at a date: price lists keep what it stands for today.
 
 genai-prices lists `gpt-4o` without dates, at the price of its newest snapshot, and the first snapshot beside it under its own name. A
 call of May 2024 through the undated name was answered and billed by that first snapshot. So no price is kept here, only when a name

@@ -1,4 +1,4 @@
-"""Which model's price an answer has: the one that answered, which is not always the one that was asked for."""
+"""The model whose price an answer has: the one that answered, which is not always the one that was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What time it is for a store, and whether that may be believed by what throws things away.
+"""The time of a store, and whether what throws things away may believe it.
 
 Processes on several machines share a store, and the clock of one of them may be wrong. PostgreSQL and Valkey tell their own time. SQLite
 has none: there a process goes by its own clock, and one that is far ahead of everything in the store throws nothing away until it has

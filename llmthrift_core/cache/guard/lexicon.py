@@ -1,4 +1,4 @@
-"""How two English words relate: the same meaning, opposites, things of one kind. Made from WordNet and a few rows of everyday words.
+"""Relations between two English words: the same meaning, opposites, things of one kind. Made from WordNet and a few rows of everyday words.
 
 The table and the vectors beside it are made by `tools/lexicon.py`. They are read when they are first asked for.
 """

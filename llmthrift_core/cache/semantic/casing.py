@@ -1,4 +1,4 @@
-"""Whether two texts that differ in capitals only ask the same: "What is CO?" and "What is Co?" do not.
+"""A check whether two texts that differ in capitals only ask the same: "What is CO?" and "What is Co?" do not.
 
 Capitals are habit at the beginning of a sentence, in a text without any, and in one of nothing else. Elsewhere they tell: signs of units,
 elements and options, acronyms, and words that are a name with a capital and an ordinary word without.

@@ -1,4 +1,4 @@
-"""How near a question must be to where the evidence is: below what low-risk evidence covers, an estimate of risk would be a guess.
+"""The distance of a question from where the evidence is: below what low-risk evidence covers, an estimate of risk would be a guess.
 
 A regression says something of every question, of those far from all evidence too: one cached question alone, much nearer than anything
 else, looks safe though no such answer was ever seen to be right. So the support of a candidate is held against that of the evidence.

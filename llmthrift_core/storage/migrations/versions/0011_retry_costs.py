@@ -1,4 +1,4 @@
-"""What retries and fallbacks cost, as sums of their own; made of the rows that are still there."""
+"""The cost of retries and fallbacks, as sums of their own; made of the rows that are still there."""
 
 from __future__ import annotations
 

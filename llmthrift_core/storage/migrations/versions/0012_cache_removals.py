@@ -1,4 +1,4 @@
-"""Which cached answers were removed of late, for those that are on their way into the cache meanwhile."""
+"""The removals of cached answers of late, for those that are on their way into the cache meanwhile."""
 
 from __future__ import annotations
 
