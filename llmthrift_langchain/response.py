@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import ChatGeneration, Generation
 
@@ -67,11 +67,6 @@ def response_of_message(
     if storable:
         response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
-
-
-def tool_calls_of(message: BaseMessage) -> Sequence[Any]:
-    """The tools that a model asks for. A model may answer with a message of another kind, which has none."""
-    return getattr(message, "tool_calls", None) or ()
 
 
 def merge(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk | None:
