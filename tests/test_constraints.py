@@ -40,7 +40,7 @@ def test_every_dependency_is_bounded_and_pinned_within_its_bounds(requirement):
 
 def test_readme_names_the_tested_versions():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("### Tested versions", 1)[1].split("\n#", 1)[0]
+    section = readme.split("## Tested versions", 1)[1].split("\n#", 1)[0]
     named = re.findall(r"`([a-z0-9-]+)` ([0-9][0-9a-z.]*)", section)
     assert len(named) >= 8
     for name, version in named:

@@ -1,0 +1,76 @@
+"""Every Python block of the README and of the pages in docs/ runs as it stands, and prints what the page says that it prints."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from langchain_core.globals import set_llm_cache
+from llama_index.core import Settings
+
+from llmthrift_core import PriceCatalog, Usage
+from tests.contracts.doors import uninstall_handlers
+
+_VALKEY = "valkey://localhost:6379/0"
+_ROOT = Path(__file__).parent.parent
+PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
+_TOML = re.compile(r"^```toml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_WIDE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Program:
+    """The blocks of one page, which run in order in one namespace, with what each prints where the page shows it."""
+
+    page: Path
+    blocks: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return str(self.page.relative_to(_ROOT))
+
+
+PROGRAMS = [Program(page, tuple(blocks)) for page in PAGES if (blocks := _BLOCK.findall(page.read_text(encoding="utf-8")))]
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_a_page_prints_what_it_says(program, provider, tmp_path, monkeypatch, capsys, request):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
+    monkeypatch.setenv("OPENAI_API_BASE", provider.openai_url)  # LlamaIndex's name for it
+    scope: dict[str, object] = {"__name__": "__main__"}
+    try:
+        for number, (block, expected) in enumerate(program.blocks, start=1):
+            if _VALKEY in block:
+                block = block.replace(_VALKEY, request.getfixturevalue("valkey_url"))
+            exec(compile(block, f"{program}, block {number}", "exec"), scope)
+            printed = capsys.readouterr().out
+            if expected:
+                assert doctest.OutputChecker().check_output(expected, printed, _WIDE), f"{program}, block {number} printed:\n{printed}"
+    finally:
+        set_llm_cache(None)
+        uninstall_handlers()
+        Settings._llm = None
+        for value in scope.values():
+            if type(value).__name__ == "Thrift":
+                value.close()
+
+
+def test_most_blocks_say_what_they_print():
+    shown = [bool(expected) for program in PROGRAMS for _, expected in program.blocks]
+    assert len(shown) >= 50
+    assert sum(shown) >= 0.75 * len(shown)
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in _TOML.findall(page.read_text(encoding="utf-8"))])
+def test_a_price_file_is_read(block, tmp_path):
+    file = tmp_path / "prices.toml"
+    file.write_text(block, encoding="utf-8")
+    catalog = PriceCatalog(overrides=file)
+    for model in re.findall(r'^\["?([^"\]]+)', block, re.MULTILINE):
+        assert catalog.cost(Usage(input_tokens=1_000, output_tokens=1_000), model).usd > 0
