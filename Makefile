@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --e
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test stress lint typecheck notebooks bench newest peers clean
+.PHONY: demo test stress lint typecheck notebooks docs bench newest peers clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmthrift demo
@@ -30,6 +30,10 @@ typecheck: $(VENV)/.dev
 notebooks: $(VENV)/.dev
 	$(BIN)/python notebooks/run.py
 
+# Build the site into site/; a warning is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
@@ -43,7 +47,7 @@ peers: $(VENV)/.dev
 	$(BIN)/python .ci/peers.py
 
 clean:
-	rm -rf $(VENV) .venv-newest .peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .venv-newest .peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +58,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) '.[dev]'
+	touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[docs]'
 	touch $@
 
 $(VENV)/.bench: pyproject.toml constraints.txt benchmarks/requirements.txt | $(BIN)/python
