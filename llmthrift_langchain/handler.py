@@ -21,6 +21,7 @@ from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.texts import require_thrift
 from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
@@ -93,6 +94,7 @@ class ThriftCallbackHandler(RunFollower):
         enforce: bool = False,
     ) -> None:
         super().__init__()
+        require_thrift(thrift, type(self).__name__)
         self.thrift = thrift
         self._enforce = enforce
         self.raise_error = enforce

@@ -49,7 +49,7 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
-from llmthrift_core.texts import as_texts
+from llmthrift_core.texts import as_texts, require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class SemanticCache:
         verify_from: float = 0.3,
         verify_in_background: bool = False,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
         self.limits = limits or CachePolicy(ttl_seconds=7200.0, max_entries=1_000_000, max_bytes=None)
