@@ -29,7 +29,7 @@ Given = ParamSpec("Given")
 
 def either_way(method: Callable[Concatenate[Owner, Given], Steps]) -> Callable[Concatenate[Owner, Given], None]:
     """Make a method of its steps. Where it is awaited, their work is done in threads, if the owner's `works_off_loop` says so."""
-    return cast("Any", _EitherWay(method))
+    return cast("Callable[Concatenate[Owner, Given], None]", _EitherWay(method))
 
 
 def take(steps: Steps) -> None:

@@ -58,7 +58,8 @@ def _key(names: tuple[str, ...], values: tuple[str | None, ...]) -> str:
 
 def scope_of(values: Mapping[str, Any]) -> Scope:
     """A Scope from loose values: attributes by name, "model", and tags under any other name."""
-    given, tags = {}, {}
+    given: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
     for name, value in values.items():
         (given if name in _FIELDS else tags)[name] = value
     model = tags.pop("model", None)
