@@ -27,9 +27,10 @@ from tests.core.storage.backends import (  # noqa: F401 - fixtures
     valkey_server,
     valkey_url,
 )
+from tests.long import LONG
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks the network
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=500 if LONG else 50)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
 
 
