@@ -43,9 +43,10 @@ class ErrorBound(DecisionPolicy):
     """Wrong answers stay below a share of all requests (the definition of vCache, arXiv 2502.03771).
 
     It learns from every miss, whose answer shows whether the cache's would have been right, and from shadow checks: hits that are
-    passed over so that the model answers. It begins strict, checks every fourth of its first hits, and opens as evidence arrives: so far
-    that the upper end of the interval of its errors stays within the bound. The errors of earlier hits are estimated again by what was
-    learned since. The estimate rests on two assumptions: that questions come from much the same mixture as lately, and that `same_answer` can tell.
+    passed over so that the model answers. It begins strict, checks every fourth of its first hits, and opens as evidence arrives: so
+    far that the upper end of the interval of its errors stays within the bound. The errors of earlier hits are estimated again by
+    what was learned since. All of it rests on two assumptions: that questions come from much the same mixture as lately, and that
+    `same_answer` can tell.
 
     Args:
         max_error_rate: wrong answers from the cache per request.
@@ -180,7 +181,6 @@ class ErrorBound(DecisionPolicy):
         self._fitted_with = self._observations
         if 0 < right.sum() < len(right):
             self._model = RiskModel(known[:, :WIDTH], right, known[:, WIDTH + 1], caution=_CAUTION * self._errors_apart)
-
             if len(self._given):
                 self._expected = float(self._model.expected(self._given.rows).sum())
 

@@ -66,7 +66,9 @@ class RiskModel:
         return _sigmoid(-(self._line[0] + self._line[1] * odds))
 
     def _design(self, features: Floats) -> Floats:
-        return np.column_stack([np.ones(len(features)), (features - self._mean) / self._scale])
+        design = np.ones((len(features), len(self._mean) + 1))
+        design[:, 1:] = (features - self._mean) / self._scale
+        return design
 
 
 def _fit(design: Floats, right: Floats, weight: Floats, ridge: Floats, start: Floats) -> tuple[Floats, Floats]:
