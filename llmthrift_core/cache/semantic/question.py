@@ -66,18 +66,29 @@ class QuestionForms:
         return any(value and value in said for value in found)
 
     def scope(self, given: str | bytes, question: str, who: Attribution, *, is_own: bool = False) -> bytes:
-        """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone."""
-        scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
+        """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone.
+
+        Raises:
+            UncacheableError: answers are shared by user or feature, and nobody is named.
+        """
         limits = self._limits
+        sharer = limits.sharer(who)
         user = who.user if is_own or limits.share == "user" else limits.owner(lambda: (question,), who)
-        feature = who.feature if limits.share == "feature" else None
+        return self._place(given, user, sharer if limits.share == "feature" else None)
+
+    def scope_of_all(self, given: str | bytes) -> bytes:
+        """The same for entries of which nobody says whose they are."""
+        return self._place(given, None, None)
+
+    def _place(self, given: str | bytes, user: str | None, feature: str | None) -> bytes:
+        scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
         parts = (
             self._space,
-            limits.prompt_version or "",
+            self._limits.prompt_version or "",
             "" if user is None else f"u{user}",
             "" if feature is None else f"f{feature}",
         )
-        return digest(limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
+        return digest(self._limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
 
     def key(self, scope: bytes, text: str) -> bytes:
         """The key of a normalised question in a scope: one for all spellings in capitals and small letters, and with any marks at the ends
