@@ -108,6 +108,8 @@ def _particle_sides(tokens: Sequence[str]) -> Iterator[int]:
                     kind, side = 0, 1
                 if particle == "on" and _STEMS[token] in ("log", "sign"):
                     kind, side = 0, 0
+                if kind == 1 and _STEMS[token] in ("turn", "switch"):
+                    yield from SIDES["disable" if side else "enable"]
                 yield (_ROWS + 3 * _VERB_NUMBERS[_STEMS[token]] + kind) * _ALTERNATIVES + side
                 break
 
