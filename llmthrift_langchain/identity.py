@@ -63,12 +63,13 @@ def identity_of(model: BaseLanguageModel[Any], options: Mapping[str, Any]) -> by
 
 def _stand_for(kind: type[BaseLanguageModel[Any]], fields: dict[str, Any], given: dict[str, Any], options: Mapping[str, Any]) -> None:
     """Let the arguments of a call stand for fields, of a client that does not say what it sends."""
-    if isinstance(more := fields.get("model_kwargs"), Mapping):
-        fields["model_kwargs"] = relevant(more)
+    more = fields.get("model_kwargs") or {}
+    if isinstance(more, Mapping):
+        fields["model_kwargs"] = more = relevant(more)
     if "stop" in given and "stop" not in kind.model_fields and "stop_sequences" in kind.model_fields:
         given["stop_sequences"] = given.pop("stop")
     for name, value in options.items():
-        if value is None and name in fields and name != "stop":  # None in the place of what the field says
+        if value is None and (name in fields or name in more) and name != "stop":  # None in the place of what the field says
             given[name] = "@none"
     for name in given.keys() & kind.model_fields.keys():
         if name in _STANDING:

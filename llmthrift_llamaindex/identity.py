@@ -69,7 +69,8 @@ def identity_of(model: Any, arguments: Mapping[str, Any] | None = None) -> bytes
     hidden = _hidden(getattr(model, "__pydantic_private__", None) or {})
     given: dict[str, Any] = {}
     if arguments is not None:
-        unset = sorted(name for name, value in arguments.items() if value is None and name in kind.model_fields)
+        known = kind.model_fields.keys() | (getattr(model, "additional_kwargs", None) or {}).keys()
+        unset = sorted(name for name, value in arguments.items() if value is None and name in known)
         given = {**relevant(arguments), "@unset": unset}  # in the place of what a field says
         if (body := body_of(model, kind, arguments)) is not None:
             values = {name: value for name, value in values.items() if name not in SHOWN}
