@@ -179,17 +179,26 @@ def _share(found: Iterable[bool]) -> str:
 
 
 def _time(texts: Sequence[str]) -> None:
-    facts = [Facts.of(text) for text in texts]
-    for one, other in pairwise(facts):
-        one.differs_from(other)
-    started = time.process_time()
-    made = [Facts.of(text) for text in texts]
-    read = time.process_time()
-    for one, other in zip(made[::2], made[1::2], strict=True):
-        one.differs_from(other)
-    compared = time.process_time()
-    print(f"The guard reads a question in {(read - started) / len(made) * 1e6:.0f} us and compares two in", end=" ")
-    print(f"{(compared - read) / len(made) * 2e6:.0f} us.")
+    """Print how long the guard takes to read a question and to compare it with one that was read, in time of its thread."""
+    rows = []
+    for name, repeated in (("questions", 1), ("texts 16 times as long", 16), ("texts 64 times as long", 64)):
+        long = [" ".join([text] * repeated) for text in texts[:: 1 if repeated == 1 else 8]]
+        for one, other in pairwise(long):  # once before, since what was found out about words is remembered
+            Facts.of(one).differs_from(Facts.of(other))
+        reading, comparing = [], []
+        for one, other in pairwise(long):
+            started = time.thread_time_ns()
+            left = Facts.of(one)
+            read = time.thread_time_ns()
+            right = Facts.of(other)
+            between = time.thread_time_ns()
+            left.differs_from(right)
+            comparing.append((time.thread_time_ns() - between) / 1_000)
+            reading.append((read - started) / 1_000)
+        length = statistics.mean(map(len, long))
+        rows.append((name, f"{length:.0f}", *(f"{np.percentile(each, share):.0f}" for each in (reading, comparing) for share in (50, 99))))
+    columns = ("the guard, in microseconds", "letters", "read p50", "p99", "compare p50", "p99")
+    print(table("The guard reads each text once and keeps what it read", columns, rows))
 
 
 if __name__ == "__main__":

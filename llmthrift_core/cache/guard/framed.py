@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WIDEST: Final = 4  # words in the place where two texts differ
 _FEW: Final = 3
+_SHOWN: Final = 6
 # Words that say how many, how often or when, by what they leave open. In the same place, words of different rows differ.
 _TELLING: Final[dict[str, int]] = {
     word: row
@@ -131,11 +132,25 @@ def unsaid(left: Facts, right: Facts) -> str | None:
     ):
         return f"words differ: {' '.join(functions[0])}, {' '.join(functions[1])}"
     ours, others = _rejoined(left.content, right.content), _rejoined(right.content, left.content)
-    mine = [word for word in ours if not any(are_akin(word, other) for other in others)]
-    theirs = [word for word in others if not any(are_akin(word, other) for other in ours)]
+    mine, theirs = _unlike(ours, others), _unlike(others, ours)
     if mine or theirs:
         return f"words differ: {' '.join(mine) or 'none'}, {' '.join(theirs) or 'none'}"
     return None
+
+
+def _unlike(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The first of the words of which the others have no form."""
+    known = frozenset(others)
+    beginning: dict[str, list[str]] = {}
+    for other in known:
+        beginning.setdefault(other[0], []).append(other)
+    found: list[str] = []
+    for word in dict.fromkeys(words):
+        if word not in known and not any(are_akin(word, other) for other in beginning.get(word[0], ())):
+            found.append(word)
+            if len(found) == _SHOWN:
+                break
+    return found
 
 
 def _rejoined(words: Sequence[str], others: Sequence[str]) -> Sequence[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = (
     "left on both sides", "left on one side only", "kinds or wider", "alike share", "other question", "nothing left", "nouns left",
-    "verbs left", "near words left", "other aspects", "conditions left", "subjects left", "one side denies", "trouble on one side",
+    "verbs left", "near words left", "other aspects", "conditions left", "subjects left",
 )  # fmt: skip
 _NEAR: Final = 0.5
 _BETWEEN: Final = ARTICLES | PRONOUNS | AUXILIARIES
@@ -65,8 +65,6 @@ def features(left: Facts, right: Facts) -> tuple[float, ...] | None:
         float(min(len(_aspects(left) ^ _aspects(right)), 3)),
         min(conditions, 3) / 2,
         min(subjects, 2) / 2,
-        float(left.denies != right.denies),
-        float(left.denies == right.denies and left.troubled != right.troubled),
     )
 
 
