@@ -8,13 +8,14 @@ from sqlalchemy import Connection, insert, inspect, select, text
 
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
+from llmthrift_core.storage.size_triggers import COUNTED, add_triggers
 from llmthrift_core.storage.tables import calls, metadata, schema_version
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 # Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
-REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012", "0013")
 _ADVISORY_LOCK: Final = 0x6C6C6D74  # "llmt": any number that other applications are unlikely to use
 
 
@@ -44,6 +45,8 @@ def prepare(backend: Backend, *, name: str) -> None:
         _refuse_unknown(found)
         if found is None:
             metadata.create_all(connection, checkfirst=False)
+            for kind in COUNTED:
+                add_triggers(connection, kind)
             connection.execute(insert(schema_version).values(version_num=REVISIONS[-1]))
         else:
             from llmthrift_core.storage.migrations.upgrade import upgrade
