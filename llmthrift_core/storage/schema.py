@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
-from llmthrift_core.storage.size_triggers import COUNTED, add_triggers
+from llmthrift_core.storage.size_triggers import COUNTED, triggers_of
 from llmthrift_core.storage.tables import calls, metadata, schema_version
 
 if TYPE_CHECKING:
@@ -44,9 +49,8 @@ def prepare(backend: Backend, *, name: str) -> None:
             return
         _refuse_unknown(found)
         if found is None:
-            metadata.create_all(connection, checkfirst=False)
-            for kind in COUNTED:
-                add_triggers(connection, kind)
+            for statement in _creation(connection.dialect.name):
+                connection.exec_driver_sql(statement)
             connection.execute(insert(schema_version).values(version_num=REVISIONS[-1]))
         else:
             from llmthrift_core.storage.migrations.upgrade import upgrade
@@ -68,6 +72,17 @@ def revision(database: Database) -> str | None:
 def table_names() -> list[str]:
     """The names of all tables of llmthrift, in a fixed order."""
     return sorted(metadata.tables)
+
+
+@cache
+def _creation(dialect: str) -> tuple[str, ...]:
+    """The statements that make all tables and triggers, compiled once: to compile them takes longer than to run them."""
+    compiled_for: Dialect = PGDialect_psycopg() if dialect == "postgresql" else SQLiteDialect_pysqlite()
+    found: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        found += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    triggers = (statement for kind in COUNTED for statement in triggers_of(kind, dialect))
+    return (*(str(each.compile(dialect=compiled_for)) for each in found), *triggers)
 
 
 def _revision(connection: Connection) -> str | None:

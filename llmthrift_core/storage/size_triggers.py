@@ -15,17 +15,19 @@ _LARGEST: Final = 2**40
 _CHANGES: Final = ("insert", "delete", "update OF namespace, size_bytes")
 
 
-def add_triggers(connection: Connection, kind: str) -> None:
-    """Let the rows of a table be counted from now on."""
-    table, dialect = COUNTED[kind].name, connection.dialect.name
+def triggers_of(kind: str, dialect: str) -> list[str]:
+    """The statements after which the rows of a table are counted."""
+    table, made = COUNTED[kind].name, list[str]()
     for change in _CHANGES:
         name, steps = f"{table}_{change.split()[0]}", " ".join(f"{step};" for step in _steps(kind, change, dialect))
         if dialect == "sqlite":
-            connection.execute(text(f"CREATE TRIGGER {name} AFTER {change} ON {table} BEGIN {steps} END"))
+            made.append(f"CREATE TRIGGER {name} AFTER {change} ON {table} BEGIN {steps} END")
         else:
-            function = f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {steps} RETURN NULL; END $$"
-            connection.execute(text(function))
-            connection.execute(text(f"CREATE TRIGGER {name} AFTER {change} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"))
+            made += [
+                f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {steps} RETURN NULL; END $$",
+                f"CREATE TRIGGER {name} AFTER {change} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()",
+            ]
+    return made
 
 
 def count_rows(connection: Connection, kind: str) -> None:

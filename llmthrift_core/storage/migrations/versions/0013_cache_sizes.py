@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from llmthrift_core.storage.size_triggers import COUNTED, add_triggers, count_rows
+from llmthrift_core.storage.size_triggers import COUNTED, count_rows, triggers_of
 
 revision = "0013"
 down_revision = "0012"
@@ -24,5 +24,6 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     for kind in COUNTED:
-        add_triggers(op.get_bind(), kind)
+        for statement in triggers_of(kind, op.get_bind().dialect.name):
+            op.execute(statement)
         count_rows(op.get_bind(), kind)
