@@ -1,4 +1,4 @@
-"""Whatever stands in a stored row, in whatever store: no call fails for it, and what is not an answer of ours is a miss, counted as one."""
+"""Whatever stands in a stored row of SQLite, which takes anything: no call fails for it, and what is no answer of ours is a miss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.language_models.chat_models import SimpleChatModel
 from llama_index.core.llms import ChatMessage, ChatResponse, LLMMetadata, MockLLM
@@ -111,42 +111,24 @@ class Row:
         self._kind = kind
 
     def read(self, name: str) -> Any:
-        if (server := self._thrift.valkey) is not None:
-            return server.ask("HGET", next(self._keys()), name)
         with self._thrift.database.read() as connection:
             found = connection.exec_driver_sql(f"SELECT {name} FROM llmthrift_{self._kind}_entries LIMIT 1").scalar()
             return bytes(found) if isinstance(found, memoryview) else found
 
     def write(self, name: str, value: Any) -> bool:
         """False where the store refuses such a value."""
-        if (server := self._thrift.valkey) is not None:
-            for key in list(self._keys()):
-                if value is None:
-                    server.ask("HDEL", key, name)
-                else:
-                    server.ask("HSET", key, name, value.encode(errors="surrogatepass") if isinstance(value, str) else value)
-            server.ask("INCR", "llmthrift:{cache}:epoch")
-            return True
-        mark = "?" if self._thrift.database.dialect == "sqlite" else "%s"
         try:
             with self._thrift.database.write() as connection:
-                connection.exec_driver_sql(f"UPDATE llmthrift_{self._kind}_entries SET {name} = {mark}", (value,))
+                connection.exec_driver_sql(f"UPDATE llmthrift_{self._kind}_entries SET {name} = ?", (value,))
                 connection.exec_driver_sql("UPDATE llmthrift_cache_epoch SET epoch = epoch + 1")  # nothing is answered from memory
         except (StorageError, UnicodeEncodeError, OverflowError, ValueError):
             return False
         return True
 
-    def _keys(self) -> Iterator[bytes]:
-        assert self._thrift.valkey is not None
-        part = "semantic:" if self._kind == "semantic" else ""
-        return self._thrift.valkey.keys(f"llmthrift:{{cache}}:{part}entry:*")
 
-
-@pytest.fixture(params=["sqlite", "postgresql", "valkey"])
-def shared(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thrift]:
-    database = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else str(tmp_path / "a.db")
-    valkey = request.getfixturevalue("valkey_url") if request.param == "valkey" else None
-    with Thrift(database, valkey_url=valkey) as thrift:
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thrift]:
+    with Thrift(tmp_path / "a.db") as thrift:
         monkeypatch.setattr(thrift.cache, "_coherence_seconds", 0.0)
         thrift.cache.clear()  # there is an epoch
         yield thrift
@@ -202,7 +184,7 @@ def test_anything_in_a_field_of_an_answer_by_meaning_stops_no_call(shared: Thrif
             row.write(name, value)
             shared.cache.clear()
             assert ask() == "Nine to five.", (name, value)
-            assert semantic.lookup("When do you open?") is None or name, (name, value)
+            semantic.lookup("When do you open?")
             assert semantic.stats() is not None
 
 
@@ -216,15 +198,16 @@ _junk = st.recursive(
 )
 
 
-@given(st.data())
-def test_what_another_program_wrote_is_decoded_or_refused(data: st.DataObject) -> None:
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(_junk, st.floats(0, 1))
+def test_what_another_program_wrote_is_decoded_or_refused(junk: Any, share: float) -> None:
+    text = json.dumps(junk)
     for prefix, decode, refusal in (
         (b"lc1:", lc_codec.decode, lc_codec.CodecError),
         (b"li1:", lambda payload: li_codec.decode(payload, is_chat=True), li_codec.CodecError),
     ):
-        text = json.dumps(data.draw(_junk))
         try:
-            decode(prefix + text[: data.draw(st.integers(0, len(text)))].encode())  # type: ignore[operator]
+            decode(prefix + text[: round(share * len(text))].encode())  # type: ignore[operator]
         except refusal:
             continue
 
