@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, literal_column, select, text
 
 from benchmarks.measure import table
 from benchmarks.semantic_entries import DIMENSIONS, Entries
@@ -24,11 +24,13 @@ from llmthrift_core.cache import FixedThreshold, SemanticCache
 from llmthrift_core.cache.guard import Facts
 from llmthrift_core.cache.semantic.pgvector import packed_bytes
 from llmthrift_core.storage.semantic_scripts import PREFIX
+from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import semantic_entries
 from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.storage.vector_statements import vector_table
 
 PLACES: Final = ("SQLite", "PostgreSQL", "Valkey")
+_ONE: Final = Statement(select(literal_column("1")))
 _LOOKUPS, _INSERTS, _CHECKED = 2_000, 200, 200
 _SPEED: Final = ("", "entries", "round trip", "lookup p50", "p99", "least", "hits", "recall of 16", "insert p50", "p99", "least")
 _OPENING: Final = ("", "entries", "first lookup", "slowest until whole", "whole after", "again", "slowest", "whole", "memory per entry")
@@ -127,12 +129,11 @@ def _opened(cache: SemanticCache, asked: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _round_trip(thrift: Thrift) -> None:
-    """The least that an answer of the server takes, without this library."""
+    """The least that an answer of the server takes."""
     if thrift.valkey is not None:
-        thrift.valkey._client.ping()
-        return
-    with thrift.database.read() as connection:
-        connection.connection.cursor().execute("SELECT 1").fetchone()
+        thrift.valkey.ask("PING")
+    else:
+        thrift.database.fetch_one(_ONE)
 
 
 def _guard() -> str:
