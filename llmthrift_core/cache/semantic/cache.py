@@ -492,7 +492,7 @@ class SemanticCache:
 
     def _keep_up(self, is_purge_due: bool, *, is_last: bool = False) -> None:
         try:
-            self._search.close() if is_last else self._search.keep_up()
+            (self._search.close if is_last else self._search.keep_up)()
             if self._write() and is_purge_due and not self._store.read_only:
                 purge(self._store, self._counts, self._thrift.now_us())
                 self._evidence.forget_old()
