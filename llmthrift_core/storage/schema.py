@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
@@ -43,7 +48,8 @@ def prepare(backend: Backend, *, name: str) -> None:
             return
         _refuse_unknown(found)
         if found is None:
-            metadata.create_all(connection, checkfirst=False)
+            for statement in _creation(connection.dialect.name):
+                connection.exec_driver_sql(statement)
             connection.execute(insert(schema_version).values(version_num=REVISIONS[-1]))
         else:
             from llmthrift_core.storage.migrations.upgrade import upgrade
@@ -65,6 +71,16 @@ def revision(database: Database) -> str | None:
 def table_names() -> list[str]:
     """The names of all tables of llmthrift, in a fixed order."""
     return sorted(metadata.tables)
+
+
+@cache
+def _creation(dialect: str) -> tuple[str, ...]:
+    """The statements that make all tables, compiled once: to compile them takes longer than to run them."""
+    compiled_for: Dialect = PGDialect_psycopg() if dialect == "postgresql" else SQLiteDialect_pysqlite()
+    found: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        found += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    return tuple(str(each.compile(dialect=compiled_for)) for each in found)
 
 
 def _revision(connection: Connection) -> str | None:

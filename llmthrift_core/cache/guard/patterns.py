@@ -75,6 +75,7 @@ NAMED: Final = re.compile(r"([^\W\d_]{3,})-?(\d+(?:\.\d+)*)")
 VERSION: Final = re.compile(r"v\.?(\d+(?:\.\d+)*)")
 WORDY: Final = re.compile(r"(\d+)((?:-[a-z]+)+)")
 FORMULA: Final = re.compile(r"(?:\d+(?:[.,]\d+)*|[-+*/^=<>!%()]+|[a-z](?![a-z]))+")
+WORD: Final = re.compile(r"[^\W\d_]{2,}")
 PIECES: Final = re.compile(r"\d+(?:[.,]\d+)*|[-+*/^=<>!%]+|[^\W\d_]+")
 SIGNED: Final = re.compile(r"\w{2,}-[\w-]*")
 ENDING: Final = word_set(

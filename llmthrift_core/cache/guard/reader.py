@@ -28,6 +28,7 @@ from llmthrift_core.cache.guard.patterns import (
     SINGLE,
     TICKED,
     VERSION,
+    WORD,
     WORDY,
 )
 from llmthrift_core.cache.guard.quantities import AFTER_NUMBER, CURRENCY_SIGNS, MONTH_NUMBERS, SPANS, UNITS
@@ -201,8 +202,7 @@ class Reading:
         elif match := ORDINAL.fullmatch(word):
             self.tokens.append(match[1])
         elif match := CLOCK.fullmatch(word):
-            self.tokens.append(match[1] if match[2] == "00" else f"{match[1]}:{match[2]}")
-            self._meridiem(match[3])
+            self._hour(int(match[1]), match[2], match[3])
         elif match := MERIDIEM.fullmatch(word):
             self.tokens.append(match[1])
             self._meridiem(match[2])
@@ -235,15 +235,24 @@ class Reading:
         self.tokens.extend((str(int(day)), name, year))
         self.clock.add(name)
 
+    def _hour(self, hour: int, minutes: str, letter: str | None) -> None:
+        if not letter and (hour == 0 or 12 < hour < 24):
+            letter, hour = ("p", hour - 12) if hour else ("a", 12)
+        self.tokens.append(str(hour) if minutes == "00" else f"{hour}:{minutes}")
+        self._meridiem(letter)
+
     def _meridiem(self, letter: str | None) -> None:
         if letter:
             self.clock.add(letter + "m")
 
 
 def quoted(text: str) -> tuple[str, ...]:
-    """What stands between quotation marks or backticks, in small letters and with single spaces."""
+    """What stands between quotation marks or backticks, in small letters and with single spaces. A letter that stands alone in backticks
+    stays as it is: `\\d` is not `\\D`."""
     found: list[str] = []
     for sign, pattern in (('"', QUOTED), ("`", TICKED), ("'", SINGLE)):
         if sign in text:
-            found.extend(" ".join(inside.casefold().split()).strip(" .,;:!?") for inside in pattern.findall(text))
+            for inside in pattern.findall(text):
+                small = WORD.sub(lambda word: word[0].casefold(), inside) if sign == "`" else inside.casefold()
+                found.append(" ".join(small.split()).strip(" .,;:!?"))
     return tuple(sorted({inside for inside in found if inside}))
