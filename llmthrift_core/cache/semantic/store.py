@@ -105,6 +105,10 @@ class Scope(Protocol):
         """Work that is better not done while a caller waits."""
         ...
 
+    def close(self) -> None:
+        """Keep what another process would have to make again, if that is quick."""
+        ...
+
 
 class AnswerStore(BoundedStore, UseStore[int], Protocol):
     """Questions and answers. Every method raises StorageError where the store cannot be reached."""
