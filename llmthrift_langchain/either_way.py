@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from functools import update_wrapper
 from inspect import CO_COROUTINE
 from types import FrameType, MethodType
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, cast
 
 from llmthrift_core.budgets.waiting import Turn
 
@@ -23,13 +23,12 @@ Work = Callable[[], object] | Turn
 Steps = Generator[Work, None, None]
 """What happens on the event loop, and the work in between, whose errors are raised where it was yielded."""
 
-Owner = TypeVar("Owner")
 Given = ParamSpec("Given")
 
 
-def either_way(method: Callable[Concatenate[Owner, Given], Steps]) -> Callable[Concatenate[Owner, Given], None]:
+def either_way(method: Callable[Given, Steps]) -> Callable[Given, None]:
     """Make a method of its steps. Where it is awaited, their work is done in threads, if the owner's `works_off_loop` says so."""
-    return cast("Callable[Concatenate[Owner, Given], None]", _EitherWay(method))
+    return cast("Callable[Given, None]", _EitherWay(method))
 
 
 def take(steps: Steps) -> None:

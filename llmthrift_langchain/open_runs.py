@@ -111,6 +111,8 @@ class OpenRun:
             yield work
 
     def _reserve_or_wait(self, begun_in: int) -> None:
+        if not self.call.is_open:  # it was cancelled before a thread was free
+            return
         if self.bounds is not None:
             self.call.request.outgoing, self.bounds = self.bounds, None
             # In another thread than the run's, which is the event loop's, a place in the line would be taken from other calls' work.

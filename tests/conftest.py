@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import sys
 import warnings
@@ -29,6 +30,10 @@ from tests.core.storage.backends import (  # noqa: F401 - fixtures
 )
 from tests.long import LONG
 
+# Databases in memory where there is room: every test opens one, and no test cuts the power.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks the network
 hypothesis.settings.register_profile("untimed", deadline=None, max_examples=500 if LONG else 50)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")

@@ -105,6 +105,10 @@ def valkey_url(valkey_server: str) -> str:
     return valkey_server
 
 
+# For what takes another process, or another connection: a database in memory has neither.
+shared_databases = pytest.mark.parametrize("any_url", ["file", "postgresql"], indirect=True)
+
+
 @pytest.fixture(params=["file", "memory", "postgresql"])
 def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, of each kind."""
