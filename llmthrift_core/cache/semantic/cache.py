@@ -381,7 +381,7 @@ class SemanticCache:
         self._background.close()
         if self._verifying is not None:
             self._verifying.close()
-        self._keep_up(False)
+        self._keep_up(False, is_last=True)
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
@@ -490,9 +490,9 @@ class SemanticCache:
             return False
         return True
 
-    def _keep_up(self, is_purge_due: bool) -> None:
+    def _keep_up(self, is_purge_due: bool, *, is_last: bool = False) -> None:
         try:
-            self._search.keep_up()
+            (self._search.close if is_last else self._search.keep_up)()
             if self._write() and is_purge_due and not self._store.read_only:
                 purge(self._store, self._counts, self._thrift.now_us())
                 self._evidence.forget_old()
