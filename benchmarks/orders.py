@@ -25,11 +25,12 @@ import numpy as np
 
 from benchmarks import semantic
 from benchmarks.measure import table
+from benchmarks.semantic_entries import BANKING77
 from llmthrift_core import Thrift
 from llmthrift_core.cache import ErrorBound, SemanticCache
 from llmthrift_core.embedding import DefaultEmbedder
 
-PAIRS = semantic.DATA.with_name("question_pairs.csv.gz")
+PAIRS = BANKING77.with_name("question_pairs.csv.gz")
 _BURSTS = 400
 _SETTLED = 1_000  # requests, after which the share of wrong answers so far is looked at
 
@@ -39,8 +40,8 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--shuffles", type=int, default=3)
     given = options.parse_args()
-    if not semantic.DATA.exists() or not PAIRS.exists():
-        print(f"Orders are not measured: {semantic.DATA} or {PAIRS} is absent")
+    if not BANKING77.exists() or not PAIRS.exists():
+        print(f"Orders are not measured: {BANKING77} or {PAIRS} is absent")
         return
     semantic._read()
     with gzip.open(PAIRS, "rt", encoding="utf-8") as file:

@@ -13,13 +13,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
+from llmthrift_core.storage.size_triggers import COUNTED, triggers_of
 from llmthrift_core.storage.tables import calls, metadata, schema_version
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 # Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
-REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012", "0013")
 _ADVISORY_LOCK: Final = 0x6C6C6D74  # "llmt": any number that other applications are unlikely to use
 
 
@@ -75,12 +76,13 @@ def table_names() -> list[str]:
 
 @cache
 def _creation(dialect: str) -> tuple[str, ...]:
-    """The statements that make all tables, compiled once: to compile them takes longer than to run them."""
+    """The statements that make all tables and triggers, compiled once: to compile them takes longer than to run them."""
     compiled_for: Dialect = PGDialect_psycopg() if dialect == "postgresql" else SQLiteDialect_pysqlite()
     found: list[ExecutableDDLElement] = []
     for table in metadata.sorted_tables:
         found += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
-    return tuple(str(each.compile(dialect=compiled_for)) for each in found)
+    triggers = (statement for kind in COUNTED for statement in triggers_of(kind, dialect))
+    return (*(str(each.compile(dialect=compiled_for)) for each in found), *triggers)
 
 
 def _revision(connection: Connection) -> str | None:

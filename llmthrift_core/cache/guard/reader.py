@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from llmthrift_core.cache.guard.numbers import canonical
 from llmthrift_core.cache.guard.patterns import (
     CHARACTERS,
@@ -56,7 +58,7 @@ class Reading:
 
     def _read(self, text: str) -> None:
         if not text.isascii():
-            text = text.translate(CHARACTERS)
+            text = unicodedata.normalize("NFC", text).translate(CHARACTERS)
         if '"' in text or "`" in text or "'" in text:
             self.quotes = quoted(text)
         if "\n" in text:

@@ -156,6 +156,11 @@ def language_of(tokens: Sequence[str]) -> str:
     return best if counts[best] * 4 >= len(tokens) and ahead >= 1 and not strange else OTHER
 
 
+def is_told(tokens: Sequence[str], name: str) -> bool:
+    """Whether half of the tokens, which have no accents, are known words of a language, so that it is that one and no neighbour of it."""
+    return 2 * sum(token in _LANGUAGES[name].telling for token in tokens) >= len(tokens)
+
+
 def translated(tokens: Sequence[str], name: str) -> list[str]:
     """The tokens with words that decide a question in English, and without those that carry nothing."""
     language = _LANGUAGES[name]
