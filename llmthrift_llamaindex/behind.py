@@ -57,8 +57,8 @@ class Behind(Protocol):
         """As one call uses it, whatever becomes of its policy meanwhile."""
         ...
 
-    def identity(self) -> bytes:
-        """Stands for the models and their parameters in a cache key. Raises UncacheableError where it cannot."""
+    def identity(self, arguments: Mapping[str, Any]) -> bytes:
+        """Stands in a cache key for the models, their parameters and the arguments of a call. Raises UncacheableError: it cannot."""
         ...
 
     def tiers_at_most(self, max_tier: str | None) -> Tiers | None:

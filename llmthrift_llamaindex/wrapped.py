@@ -262,8 +262,8 @@ class _OneModel:
     def in_force(self) -> Self:
         return self
 
-    def identity(self) -> bytes:
-        return identity_of(self._llm)
+    def identity(self, arguments: Mapping[str, Any]) -> bytes:
+        return identity_of(self._llm, arguments)
 
     def tiers_at_most(self, max_tier: str | None) -> Tiers | None:
         if max_tier is not None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
+from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
 _MOST_PENDING: Final = 10_000
 _REMEMBERED_HITS: Final = 10_000
-_LOOK_FOR_EVIDENCE_EVERY: Final = 50
 _NO_USAGE: Final = Usage()
 
 
@@ -132,7 +131,7 @@ class SemanticCache:
         self._is_given = store is not None
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
         if store is not None:
-            store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
+            store.adopt(namespace, self._forms.scope_of_all)
         self._search = Search(self._store, self.embedder, self._forms, self.limits, thrift.now_us)
         self._counts = CacheCounts(database, self.policy, namespace=namespace, space=space)
         self._evidence = Evidence(database, self.policy, namespace=namespace, space=space)
@@ -253,7 +252,7 @@ class SemanticCache:
         """What is near to a question, what speaks against it, and what the policy would decide. Nothing is counted.
 
         Raises:
-            EmbeddingError, StorageError: the embedder or the database failed.
+            EmbeddingError, StorageError: the embedder or the database failed. UncacheableError: no user is known with whom it is shared.
         """
         asked = self._search.read(question, scope, current_attribution())
         if self._search.equal(asked) is not None:
@@ -367,6 +366,7 @@ class SemanticCache:
             **self._counts.own(),
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
+            "uncacheable": dict(self._troubles.uncacheable),
             "belief": self.belief().text,
             **({} if self._verifying is None else {"verifier": self._verifying.counts()}),
         }
@@ -382,7 +382,7 @@ class SemanticCache:
         self._background.close()
         if self._verifying is not None:
             self._verifying.close()
-        self._keep_up(False)
+        self._keep_up(False, is_last=True)
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
@@ -491,9 +491,9 @@ class SemanticCache:
             return False
         return True
 
-    def _keep_up(self, is_purge_due: bool) -> None:
+    def _keep_up(self, is_purge_due: bool, *, is_last: bool = False) -> None:
         try:
-            self._search.keep_up()
+            (self._search.close if is_last else self._search.keep_up)()
             if self._write() and is_purge_due and not self._store.read_only:
                 purge(self._store, self._counts, self._thrift.now_us())
                 self._evidence.forget_old()
