@@ -111,15 +111,18 @@ class OpenRun:
             yield work
 
     def _reserve_or_wait(self, begun_in: int) -> None:
-        if not self.call.is_open:  # it was cancelled before a thread was free
+        if self._is_over():  # it was cancelled before a thread was free
             return
         if self.bounds is not None:
             self.call.request.outgoing, self.bounds = self.bounds, None
             # In another thread than the run's, which is the event loop's, a place in the line would be taken from other calls' work.
             self.call.request.waits = "here" if threading.get_ident() == begun_in else "outside"
         self.call.resume()
-        if not self.call.is_open:  # it was cancelled while this went on, off the event loop
+        if self._is_over():  # it was cancelled while this went on, off the event loop
             self.call.abandon()
+
+    def _is_over(self) -> bool:
+        return not self.call.is_open
 
     def reserve(self) -> None:
         """The cache has no answer: make the reservation that was waiting for that.

@@ -52,7 +52,8 @@ class SqlRoom:
     def free(self, policy: CachePolicy, *, kept: bytes, now_us: int) -> Freed:
         """Remove what exceeds the limits, entries past their time first. `kept` stays."""
         statements = self._statements
-        by_order: dict[str, list[Removed]] = {"expired": [], policy.eviction: []}
+        expired, evicted = "expired", policy.eviction
+        by_order: dict[str, list[Removed]] = {expired: [], evicted: []}
         is_all = True
         with self._database.transaction() as transaction:
             entries, size_bytes = excess(policy, *lock_size(transaction, statements.kind, policy.namespace))
@@ -60,14 +61,14 @@ class SqlRoom:
                 if not is_all or not (entries or size_bytes):
                     break
                 most = _BATCH if size_bytes else min(_BATCH, entries)
-                statement = statements.expired if order == "expired" else statements.victims[order]
+                statement = statements.expired if order == expired else statements.victims[order]
                 found = self._find(transaction, statement, policy.namespace, kept, now_us, most)
                 by_order[order] = freed = chosen(found, entries=entries, size_bytes=size_bytes)
                 entries, size_bytes = max(entries - len(freed), 0), max(size_bytes - sum(row.size_bytes for row in freed), 0)
                 is_all = not (entries or size_bytes) or len(found) < most
             keys = [row.key for freed in by_order.values() for row in freed]
             epoch = self._remove(transaction, keys) if keys else None
-        return Freed(*by_order.values(), epoch=epoch, is_all=is_all)
+        return Freed(by_order[expired], by_order[evicted], epoch, is_all)
 
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""

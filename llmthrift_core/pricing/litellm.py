@@ -119,9 +119,9 @@ class _PriceMap:
     """What is in the file, and where it is found."""
 
     def __init__(self, path: Path | None) -> None:
-        read = {} if path is None else json.loads(path.read_bytes(), parse_float=Decimal)
+        read: dict[str, Any] = {} if path is None else json.loads(path.read_bytes(), parse_float=Decimal)
         sold = {key: entry for key, entry in read.items() if isinstance(entry, dict) and _provider_of(entry) is not None}
-        self.entries: dict[str, _Entry] = sold
+        self.entries: Mapping[str, _Entry] = sold
         # Names without a prefix: those of the model's maker, or of a host whose names nobody else uses.
         self.makers = {key.lower(): key for key in sold if "/" not in key}
         self.by_provider: dict[tuple[str, str], str] = {}

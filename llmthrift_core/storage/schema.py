@@ -77,7 +77,7 @@ def table_names() -> list[str]:
 @cache
 def _creation(dialect: str) -> tuple[str, ...]:
     """The statements that make all tables and triggers, compiled once: to compile them takes longer than to run them."""
-    compiled_for: Dialect = PGDialect_psycopg() if dialect == "postgresql" else SQLiteDialect_pysqlite()
+    compiled_for: Dialect = PGDialect_psycopg() if dialect == "postgresql" else SQLiteDialect_pysqlite()  # type: ignore[no-untyped-call]
     found: list[ExecutableDDLElement] = []
     for table in metadata.sorted_tables:
         found += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]

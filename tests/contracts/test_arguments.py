@@ -32,7 +32,9 @@ _DOORS = {
 }
 
 
-@pytest.mark.parametrize("given", ["postgresql://ada:s3cret@host/ledger", Path("ledger.db"), None, 7], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    "given", ["postgresql://ada:s3cret@host/ledger", Path("ledger.db"), None, 7], ids=lambda given: type(given).__name__
+)
 @pytest.mark.parametrize("door", _DOORS)
 def test_what_is_no_thrift_is_refused_and_not_shown(door, given):
     with pytest.raises(ConfigurationError, match=r"takes a Thrift, not .* first: thrift = Thrift\(") as refused:

@@ -397,7 +397,6 @@ class SemanticCache:
         self._search.after_fork()
         self._histories.after_fork()
         self._troubles.after_fork()
-        self._evictor.after_fork()
         self._upkeep.after_fork()
 
     # --- steps ---

@@ -248,7 +248,8 @@ class GPTCacheStore:
         with self._refreshed() as directory:
             ours = [each for each in directory if each.header.namespace == policy.namespace]
             entries, size_bytes = excess(policy, len(ours), sum(each.header.size_bytes for each in ours))
-            first, then = [], []
+            first: list[Listed] = []
+            then: list[Listed] = []
             for each in ours:
                 if each.header.key != kept:
                     (first if _is_expired(each, now_us) else then).append(each)
