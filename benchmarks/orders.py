@@ -9,7 +9,8 @@ Orders of the Banking77 questions of `benchmarks.semantic`:
 - hard last: by how many of a question's eight nearest questions are of another intent that they agree on, so that what looks safest and is
   wrong comes at the very end;
 - traps: 9,000 of the easier questions, then the 1,500 of which most neighbours share one wrong intent, in random order;
-- easy, then hard: the easier half in random order, then the other.
+- easy, then hard: the easier half in random order, then the other;
+- by intent: one intent after the other; bursts: in random order, but some thirty questions of one intent at a time.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ import numpy as np
 
 from benchmarks import semantic
 from benchmarks.measure import table
+from benchmarks.semantic_entries import BANKING77
 from llmthrift_core import Thrift
 from llmthrift_core.cache import ErrorBound, SemanticCache
 from llmthrift_core.embedding import DefaultEmbedder
 
-PAIRS = semantic.DATA.with_name("question_pairs.csv.gz")
+PAIRS = BANKING77.with_name("question_pairs.csv.gz")
+_BURSTS = 400
 _SETTLED = 1_000  # requests, after which the share of wrong answers so far is looked at
 
 
@@ -37,8 +40,8 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--shuffles", type=int, default=3)
     given = options.parse_args()
-    if not semantic.DATA.exists() or not PAIRS.exists():
-        print(f"Orders are not measured: {semantic.DATA} or {PAIRS} is absent")
+    if not BANKING77.exists() or not PAIRS.exists():
+        print(f"Orders are not measured: {BANKING77} or {PAIRS} is absent")
         return
     semantic._read()
     with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
@@ -72,6 +75,10 @@ def _orders(seed: int) -> Iterator[tuple[str, Any]]:
     yield "traps", np.concatenate([chance.permutation(ranked[:-1_500])[:9_000], chance.permutation(ranked[-1_500:])])
     middle = len(ranked) // 2
     yield "easy, then hard", np.concatenate([chance.permutation(ranked[:middle]), chance.permutation(ranked[middle:])])
+    grouped = order[np.argsort(intents[order], kind="stable")]
+    yield "by intent", grouped
+    bursts = np.array_split(grouped, _BURSTS)
+    yield "bursts", np.concatenate([bursts[place] for place in chance.permutation(_BURSTS)])
 
 
 def _row(name: str, seed: int, order: Any, pairs: Sequence[tuple[str, str, bool]]) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+from llmthrift_core.texts import as_pairs
+
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
@@ -72,9 +74,11 @@ def attribution_of(tags: Mapping[str, Any] | None = None, **attributes: Any) -> 
 
     Raises:
         TypeError: an attribute that does not exist.
+        ConfigurationError: tags that are no mapping.
     """
     given = {name: _text(value) for name, value in attributes.items() if value is not None}
-    pairs = tuple(sorted((_text(name), _text(value)) for name, value in tags.items() if value is not None)) if tags else ()
+    labels = as_pairs("tags", tags) if tags else {}
+    pairs = tuple(sorted((_text(name), _text(value)) for name, value in labels.items() if value is not None))
     if not given and not pairs:
         return EMPTY
     return Attribution(**given, tags=pairs)

@@ -306,13 +306,17 @@ class Call:
         """A stream of so many tokens needs no more than was set aside."""
         return 0 if self._hold is None else self._hold.covered_tokens
 
+    def may_outgrow(self, streamed: StreamedText) -> bool:
+        """Whether `grew` has to look closer."""
+        return self._hold is not None and streamed.at_most > self._hold.covered_tokens
+
     def grew(self, streamed: StreamedText) -> None:
         """A stream goes on: grow its hold if more has come than was set aside for it.
 
         Raises:
             BudgetExceededError: the budget has no room for more.
         """
-        if self._hold is not None and streamed.at_most > self._hold.covered_tokens:
+        if self.may_outgrow(streamed):
             self.extend(streamed.tokens())
 
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
@@ -380,6 +384,11 @@ class Call:
             self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
         except Exception as failure:
             self._give_up(failure)
+
+    def settle_later(self) -> None:
+        """The call ends where nothing may wait for the database: a thread tells the budgets what it took."""
+        if self._hold is not None:
+            self._hold.settles_later = True
 
     def abandon(self) -> None:
         """End the call without a row: somebody else has recorded it, or it never began."""

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
 from html import escape
 from typing import Any
+
+
+class Printed(ABC):
+    """What prints as text: a prompt that is given one shows it as `print` does."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def to_text(self) -> str:
+        """All of it as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.to_text()}"  # of two in one print the second begins a line, and is aligned
+
+    def __repr__(self) -> str:
+        return self.to_text()
 
 
 def usd(amount: Decimal | None) -> str:

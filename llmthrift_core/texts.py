@@ -1,8 +1,9 @@
-"""One text where several may be given."""
+"""Arguments that are easily mistaken: one text where several may be given, an address where a `Thrift` is meant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llmthrift_core.errors import ConfigurationError
@@ -25,3 +26,36 @@ def as_texts(name: str, given: Any) -> tuple[str, ...]:
     if isinstance(given, bytes) or not isinstance(given, Iterable):
         raise ConfigurationError(f"{name} must be a text or a sequence of texts, not {given!r}")
     return tuple(given)
+
+
+def as_pairs(name: str, given: Any) -> dict[Any, Any]:
+    """The pairs of a mapping; None is none.
+
+    Args:
+        name: of the argument.
+
+    Raises:
+        ConfigurationError: no mapping.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        example = f"{{'kind': {given!r}}}" if isinstance(given, str) else "{'team': 'search'}"
+        raise ConfigurationError(f"{name} must be a mapping of names to values, such as {name}={example}, not {given!r}")
+    return dict(given)
+
+
+def require_thrift(given: object, what: str) -> None:
+    """Refuse whatever is no `Thrift`, and say what was meant.
+
+    Args:
+        what: the class or function that was given it.
+
+    Raises:
+        ConfigurationError: a path, a text, None, or another object.
+    """
+    if all(hasattr(type(given), name) for name in ("database", "prices", "now_us")):
+        return
+    if isinstance(given, str | os.PathLike):  # not shown: an address may hold a password
+        raise ConfigurationError(f"{what} takes a Thrift, not the address of a database; open it first: thrift = Thrift(address)")
+    raise ConfigurationError(f"{what} takes a Thrift, not {type(given).__name__}; make one first: thrift = Thrift()")

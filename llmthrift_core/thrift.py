@@ -18,7 +18,7 @@ from llmthrift_core.parts import Part, Parts
 from llmthrift_core.recorded_results import Shared, shared_by
 from llmthrift_core.reopening import reopened
 from llmthrift_core.request import Request
-from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
+from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -97,6 +97,7 @@ class Thrift:
     ) -> None:
         if durability not in ("batched", "sync"):
             raise ConfigurationError(f'durability must be "batched" or "sync", not {durability!r}')
+        check_switches()
         if capture not in ("off", "features", "text"):
             raise ConfigurationError(f'capture must be "off", "features" or "text", not {capture!r}')
         self._options: dict[str, Any] = {

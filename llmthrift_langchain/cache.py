@@ -26,7 +26,7 @@ from llmthrift_core.call import Call
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
-from llmthrift_core.texts import as_texts
+from llmthrift_core.texts import as_pairs, as_texts, require_thrift
 from llmthrift_langchain import open_runs
 from llmthrift_langchain.callers import Inside
 from llmthrift_langchain.codec import decode_chat, decode_text, mark
@@ -125,6 +125,7 @@ class ThriftCache(BaseCache):
         semantic_ttl_seconds: float | None = 7200.0,
         extract_question: QuestionExtractor | None = None,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         self.thrift = thrift
         self.extract_question = extract_question
         self.policy = CachePolicy(
@@ -138,8 +139,8 @@ class ThriftCache(BaseCache):
             prompt_version=prompt_version,
             tags=as_texts("tags", tags),
             sources=as_texts("sources", sources),
-            metadata=dict(metadata or {}),
-            require=dict(require or {}),
+            metadata=as_pairs("metadata", metadata),
+            require=as_pairs("require", require),
         )
         self.semantic = _semantic_cache(thrift, semantic, replace(self.policy, ttl_seconds=semantic_ttl_seconds, max_bytes=None))
         self._pending: OrderedDict[int, list[Call]] = OrderedDict()
@@ -383,6 +384,8 @@ def _semantic_cache(thrift: Thrift, given: Any, limits: CachePolicy) -> Semantic
     if isinstance(given, SemanticCache):
         limits.check_agrees(given.limits)
         return given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return SemanticCache(thrift, policy=given, limits=limits)  # a threshold
     if isinstance(given, Embeddings) and not isinstance(given, ThriftEmbeddings):
         given = ThriftEmbeddings(thrift, given, cache=False)  # embeddings from an API cost money too
     return SemanticCache(thrift, None if given is True else given, limits=limits)

@@ -19,6 +19,7 @@ from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ThriftEmbeddings(Embeddings):
         namespace: str = "embeddings",
         ttl_seconds: float | None = None,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         if not callable(getattr(embeddings, "embed_documents", None)) or not callable(getattr(embeddings, "embed_query", None)):
             raise ConfigurationError(f"embeddings must be a LangChain Embeddings object, not {type(embeddings).__name__}")
         self.thrift = thrift

@@ -21,9 +21,11 @@ from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.forks import ForkedLock
 from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.texts import require_thrift
 from llmthrift_langchain import lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
+from llmthrift_langchain.either_way import Steps, either_way, take
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event, will_ask_cache
 from llmthrift_langchain.messages import fields_of, text_of
@@ -60,9 +62,8 @@ class ThriftCallbackHandler(RunFollower):
         thrift: where to record.
         user, feature, session, request_type, prompt_version, config_version, call_site, tags: attribution for calls whose run
             metadata and surrounding `attribute(...)` do not give it.
-        enforce: reserve what a call may take in the budgets of `thrift`, and refuse the call where there is no room. LangChain gives a
-            handler no place to wait in, so that the budgets are written on the event loop then, some 100 us for a call; so are rows
-            with durability="sync". A router or `thrifty` does neither on it.
+        enforce: reserve what a call may take in the budgets of `thrift`, and refuse the call where there is no room. Asynchronous calls
+            wait for that while the event loop goes on.
 
     >>> from llmthrift_core import Thrift
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -93,6 +94,7 @@ class ThriftCallbackHandler(RunFollower):
         enforce: bool = False,
     ) -> None:
         super().__init__()
+        require_thrift(thrift, type(self).__name__)
         self.thrift = thrift
         self._enforce = enforce
         self.raise_error = enforce
@@ -112,8 +114,14 @@ class ThriftCallbackHandler(RunFollower):
         self._lock = ForkedLock()
         follow_runs()  # given to a model alone, this handler hears of no run around it
 
+    @property
+    def works_off_loop(self) -> bool:
+        """Whether its methods wait for the database, so that asynchronous calls await them."""
+        return self._enforce or self.thrift.durability == "sync"
+
     # --- model runs ---
 
+    @either_way
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],
@@ -124,14 +132,15 @@ class ThriftCallbackHandler(RunFollower):
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> Steps:
         """A chat model run begins.
 
         Raises:
             BudgetExceededError: with `enforce`, a budget refuses it.
         """
-        self._try_to_start(run_id, parent_run_id, metadata, kwargs, messages=messages[0])
+        return self._try_to_start(run_id, parent_run_id, metadata, kwargs, messages=messages[0])
 
+    @either_way
     def on_llm_start(
         self,
         serialized: dict[str, Any],
@@ -142,14 +151,15 @@ class ThriftCallbackHandler(RunFollower):
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> Steps:
         """A completion model run begins.
 
         Raises:
             BudgetExceededError: with `enforce`, a budget refuses it.
         """
-        self._try_to_start(run_id, parent_run_id, metadata, kwargs, prompt=prompts[0])
+        return self._try_to_start(run_id, parent_run_id, metadata, kwargs, prompt=prompts[0])
 
+    @either_way
     def on_llm_new_token(
         self,
         token: str | list[str | dict[str, Any]],
@@ -157,7 +167,7 @@ class ThriftCallbackHandler(RunFollower):
         chunk: GenerationChunk | ChatGenerationChunk | None = None,
         run_id: UUID,
         **kwargs: Any,
-    ) -> None:
+    ) -> Steps:
         """A piece of a stream arrived: the first one is timed, what it reports is kept, and what is set aside grows with the answer.
 
         Raises:
@@ -172,9 +182,11 @@ class ThriftCallbackHandler(RunFollower):
         run.came(chunk)
         if run.call.holds_money:
             run.streamed.add(token if isinstance(token, str) else text_of_blocks(token))
-            run.call.grew(run.streamed)
+            if run.call.may_outgrow(run.streamed):
+                yield partial(run.call.grew, run.streamed)
 
-    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    @either_way
+    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> Steps:
         """As `on_llm_new_token`, for streams of version "v3".
 
         Raises:
@@ -187,9 +199,11 @@ class ThriftCallbackHandler(RunFollower):
         run.pieces.append(text)  # if the stream breaks off, nobody else tells what had come
         if run.call.holds_money:
             run.events.add(text)  # many models report the same piece as a token too
-            run.call.grew(run.events)
+            if run.call.may_outgrow(run.events):
+                yield partial(run.call.grew, run.events)
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+    @either_way
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Steps:
         """A model run ended with an answer, from the model or from a cache.
 
         Raises:
@@ -201,54 +215,64 @@ class ThriftCallbackHandler(RunFollower):
         try:
             run.unwatch()
             forget(run)
-            self._end(run, response)
+            yield partial(self._end, run, response)
         except Exception as error:
             self.thrift.note_failure("handler", error)
         if self._enforce and not is_observing() and self.thrift.budgets.limit_tool_calls:
             answer = response.generations[0][0] if response.generations and response.generations[0] else None
-            self.thrift.budgets.take_tool_calls(run.call.scope, count_tool_calls(getattr(answer, "message", None)))
+            count = count_tool_calls(getattr(answer, "message", None))
+            yield partial(self.thrift.budgets.take_tool_calls, run.call.scope, count)
 
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+    @either_way
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Steps:
         """A model run failed, or its stream was abandoned."""
         run = self._runs.get(run_id.int)
         if run is None:
             return
         come: LLMResult | None = kwargs.get("response")
         is_in_order = run.is_chat and not isinstance(run.watch, Watch)
-        self._fail(run, error, come.generations[0] if come is not None and come.generations else [])
+        yield from self._failing(run, error, come.generations[0] if come is not None and come.generations else [])
         # Of a completion model, and of an asynchronous call, LangChain ends each prompt; of a synchronous call to a chat model neither
         # the earlier ones, which have been answered, nor the later ones, which were not sent.
         for sibling, was_before in run.siblings() if is_in_order else ():
-            self._fail(sibling, error, [], was_sent=was_before)
+            yield from self._failing(sibling, error, [], was_sent=was_before)
 
     # --- steps ---
 
     def _try_to_start(
         self, run_id: UUID, parent_run_id: UUID | None, metadata: Mapping[str, Any] | None, options: Mapping[str, Any], **asked: Any
-    ) -> None:
+    ) -> Steps:
         if is_disabled():
             return
         try:
-            self._start(run_id, parent_run_id, metadata, options, **asked)
+            run = self._open(run_id, parent_run_id, metadata, options, **asked)
+            if run is None:
+                return
+            try:
+                yield from run.reserving()
+            except BaseException:
+                yield partial(self._drop, [run])
+                raise
+            announce(run, options.get("batch_size") or 1)
         except (BudgetError, StorageError) as error:
-            self._refuse(error)
+            if not self._enforce:
+                self.thrift.note_failure("handler", error)
+                return
+            # LangChain starts every prompt of a `generate` call before the first is answered, and ends none when one is refused.
+            yield partial(self._drop, withdraw(self.thrift))
+            raise
         except Exception as error:
             self.thrift.note_failure("handler", error)
 
-    def _refuse(self, error: Exception) -> None:
-        if not self._enforce:
-            self.thrift.note_failure("handler", error)
-            return
-        # LangChain starts every prompt of a `generate` call before the first is answered, and ends none when one is refused.
-        for started in withdraw(self.thrift):
-            if self._runs.pop(started.run_id, None) is not None:
-                started.unwatch()
-                started.call.abandon()
-                self._leave_request(started)
-                self._leave_request(started)
-        raise error
+    def _drop(self, runs: Sequence[OpenRun]) -> None:
+        """End runs whose models are not called."""
+        for run in runs:
+            if self._runs.pop(run.run_id, None) is not None:
+                run.unwatch()
+                run.call.abandon()
+                self._leave_request(run)
 
-    def _start(
+    def _open(
         self,
         run_id: UUID,
         parent_run_id: UUID | None,
@@ -257,7 +281,8 @@ class ThriftCallbackHandler(RunFollower):
         *,
         messages: list[BaseMessage] | None = None,
         prompt: str | None = None,
-    ) -> None:
+    ) -> OpenRun | None:
+        """A run that is watched, and for which nothing is set aside yet. None where an outer call knows of it."""
         thrift = self.thrift
         metadata = metadata or {}
         if parent_run_id is None:
@@ -266,7 +291,7 @@ class ThriftCallbackHandler(RunFollower):
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
             outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)
-            return
+            return None
         model = metadata.get("ls_model_name")
         if model is None:
             parameters = options.get("invocation_params") or {}
@@ -297,10 +322,7 @@ class ThriftCallbackHandler(RunFollower):
         asks_cache = self._enforce and messages is not None and will_ask_cache(caller, thrift)
         limits = options.get("invocation_params") or {}
         counted: Callable[[str | None], Outgoing] = partial(_counted, messages, prompt, request.model, limits)
-        if self._enforce and not asks_cache:
-            request.outgoing = counted
-        else:
-            request.metered = counted
+        request.metered = counted
         request.max_output_tokens = lambda tier: max_output_tokens(limits)
         if (earlier := lineage.continues(thrift.shared, run_id.int, parent_run_id)) is not None:
             request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
@@ -313,12 +335,13 @@ class ThriftCallbackHandler(RunFollower):
             messages=messages,
             prompt=prompt,
             rules=cache_rules_of_metadata(metadata),
-            bounds=counted if asks_cache else None,
+            bounds=counted if self._enforce else None,
+            asks_cache=asks_cache,
             parameters=limits,
         )
         if len(self._runs) >= _MOST_OPEN_RUNS:  # the oldest, whose end LangChain never reported
             with suppress(StopIteration, KeyError, RuntimeError):
-                self._fail(self._runs[next(iter(self._runs))], GeneratorExit(), [])
+                take(self._failing(self._runs[next(iter(self._runs))], GeneratorExit(), []))
         self._runs[run.run_id] = run
         if task is None:
             run.watch = Loss(run_id, partial(self._end_unreported, run))
@@ -327,7 +350,7 @@ class ThriftCallbackHandler(RunFollower):
         batch_size = options.get("batch_size") or 1
         if messages is None and batch_size > 1:
             self._join_request(run, options.get("invocation_params"))
-        announce(run, batch_size)
+        return run
 
     def _watch(self, run: OpenRun, task: asyncio.Task[Any], run_id: UUID, caller: FrameType | None) -> None:
         earlier = self._awaited.get(task, ())
@@ -341,9 +364,11 @@ class ThriftCallbackHandler(RunFollower):
         # A stream whose reader was cancelled is closed next, and LangChain tells then what had come.
         is_read = run.call.request.stream and run.call.first_token is not None
         if not (is_read and isinstance(error, asyncio.CancelledError)):
-            self._fail(run, error, ())
+            if isinstance(run.watch, Watch):
+                run.call.settle_later()
+            take(self._failing(run, error, ()))
 
-    def _fail(self, run: OpenRun, error: BaseException, generations: Sequence[Generation], *, was_sent: bool | None = None) -> None:
+    def _failing(self, run: OpenRun, error: BaseException, generations: Sequence[Generation], *, was_sent: bool | None = None) -> Steps:
         """End a run without a whole answer. Does nothing where it has ended."""
         if self._runs.pop(run.run_id, None) is None:
             return
@@ -355,7 +380,8 @@ class ThriftCallbackHandler(RunFollower):
             if not generations and run.pieces:
                 generations = [ChatGeneration(message=AIMessage("".join(run.pieces)))]
             answered = generations and (run.call.first_token is not None or generations[0].text)
-            run.call.fail(error, response_of_result(run, generations, None, is_broken=True) if answered else None, was_sent=was_sent)
+            response = response_of_result(run, generations, None, is_broken=True) if answered else None
+            yield partial(run.call.fail, error, response, was_sent=was_sent)
             self._leave_request(run)
         except Exception as failure:
             self.thrift.note_failure("handler", failure)

@@ -16,42 +16,71 @@ from typing_extensions import is_typeddict
 
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.parameters import relevant, relevant_headers
+from llmthrift_langchain.body import SHOWN, body_of
 
 _SECRET: Final = re.compile(r"api_?key|secret|password|credential|access_key|auth_token|access_token|session_token|^token$", re.IGNORECASE)
 # How the connection is made. A field that holds a client, excluded from LangChain's own description or not, is no part of the request.
 _CONNECTION: Final = re.compile(
     r"client|session$|^config$|^name$|max_concurrent_requests|batch_size|^allowed_special$|^disallowed_special$"
 )
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _MODEL_NAMES: Final = ("model_name", "model", "model_id", "deployment_name")
 # Arguments of a call which stand, in every client, for the field of the same name.
-_SAMPLING: Final = frozenset({
+_STANDING: Final = frozenset({
     "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias", "n",
-    "reasoning_effort", "verbosity", "service_tier", "stop", "stop_sequences",
-    "max_output_tokens", "random_seed", "extra_body",
+    "reasoning_effort", "verbosity", "service_tier", "stop", "stop_sequences", "max_tokens", "best_of",
+    "max_output_tokens", "random_seed", "extra_body", "thinking_budget", "safety_settings", "response_mime_type", "labels",
+    "guardrail_config", "performance_config", "request_metadata", "output_config",
 })  # fmt: skip
+# Of these, what a call says is added to what the field says.
+_ADDED: Final = frozenset({"additional_model_request_fields"})
+# A client that was made already shows these as they are sent.
+_OF_CLIENT: Final = frozenset({"default_headers", "openai_api_base", "anthropic_api_url", "base_url", "api_base"})
 
 
 def identity_of(model: BaseLanguageModel[Any], options: Mapping[str, Any]) -> bytes:
     """A digest of what the model sends beside the conversation, as its fields are now. Credentials, clients and timeouts are no part of it.
 
     Args:
-        options: keyword arguments of the call. One that stands for a field of the model counts as if the field were set.
+        options: keyword arguments of the call.
 
     Raises:
         UncacheableError: something that cannot be told from another, such as a local function.
     """
-    kind = type(model)
-    fields, given = relevant(_fields_of(model)), relevant({name: described(value) for name, value in options.items()})
-    if isinstance(more := fields.get("model_kwargs"), Mapping):
-        fields["model_kwargs"] = relevant(more)
+    kind, options = type(model), _relevant_or_unset(options)
+    body = body_of(model, options)
+    if body is not None:
+        fields = relevant(_fields_of(model, SHOWN))
+        given = {name: described(value) for name, value in relevant(body).items()}
+    else:
+        fields, given = relevant(_fields_of(model)), {name: described(value) for name, value in relevant(options).items()}
+        _stand_for(kind, fields, given, options)
     if client := _of_client(model):
-        fields["@client"] = client
-    for name, value in options.items():
-        if value is None and name in fields and name != "stop":  # None in the place of what the field says
-            given[name] = "@none"
-    for name in _SAMPLING & given.keys() & kind.model_fields.keys():
-        fields[name] = given.pop(name)
+        fields = {name: value for name, value in fields.items() if name not in _OF_CLIENT}
+        fields["@client"] = {**client, "headers": client["headers"] | relevant_headers(given.pop("extra_headers", None) or {})}
     return digest("langchain", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json(fields), canonical_json(given))
+
+
+def _stand_for(kind: type[BaseLanguageModel[Any]], fields: dict[str, Any], given: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Let the arguments of a call stand for fields, of a client that does not say what it sends."""
+    more = fields.get("model_kwargs") or {}
+    if isinstance(more, Mapping):
+        fields["model_kwargs"] = more = relevant(more)
+    if "stop" in given and "stop" not in kind.model_fields and "stop_sequences" in kind.model_fields:
+        given["stop_sequences"] = given.pop("stop")
+    for name, value in options.items():
+        if value is None and (name in fields or name in more) and name != "stop":  # None in the place of what the field says
+            given[name] = "@none"
+    for name in given.keys() & kind.model_fields.keys():
+        if name in _STANDING:
+            fields[name] = given.pop(name)
+        elif name in _ADDED and isinstance(given[name], Mapping):
+            fields[name] = {**(fields.get(name) or {}), **given.pop(name)}
+
+
+def _relevant_or_unset(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = relevant(options)
+    return kept if len(kept) == len(options) else {name: value for name, value in options.items() if value is None or name in kept}
 
 
 def name_of(model: BaseLanguageModel[Any], options: Mapping[str, Any]) -> str | None:
@@ -66,6 +95,8 @@ def described(value: Any) -> Any:
     Raises:
         UncacheableError: a class or function of which LangChain can make no schema.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         return {name: described(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -94,7 +125,7 @@ def _schema_of(value: Any) -> Any:
         raise UncacheableError(f"LangChain makes no schema of {value!r} ({type(error).__name__})") from None
 
 
-def _fields_of(model: BaseLanguageModel[Any]) -> dict[str, Any]:
+def _fields_of(model: BaseLanguageModel[Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
     kind = type(model)
     own = _told_by(kind)
     if own is None:
@@ -102,7 +133,7 @@ def _fields_of(model: BaseLanguageModel[Any]) -> dict[str, Any]:
     values = vars(model)
     found: dict[str, Any] = {}
     for name in own:
-        value = values.get(name)
+        value = None if name in without else values.get(name)
         # An iterator is what a stand-in for a model answers with, one after the other.
         if value is not None and not isinstance(value, SecretStr | SecretBytes | Iterator):
             found[name] = described(value)

@@ -9,6 +9,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from llmthrift_core.errors import BudgetExceededError, MissingExtraError
+from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.router import ChatRouter
 from llmthrift_langchain.run_follower import follow_runs
 
@@ -58,6 +59,7 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         **options: Any,
     ) -> None:
         super().__init__()
+        require_thrift(thrift, type(self).__name__)
         follow_runs()  # before the agent's run begins, while the router of its model is made inside of it
         if on_exceeded not in ("raise", "stop"):
             raise ValueError(f'on_exceeded must be "raise" or "stop", not {on_exceeded!r}')

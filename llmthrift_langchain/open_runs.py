@@ -7,13 +7,16 @@ leaves its announcement behind in its reader's context, so a lookup takes a run 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from llmthrift_core.budgets.output import StreamedText
+from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.request import CacheUse
     from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.either_way import Steps
     from llmthrift_langchain.one_request import RunsOfRequest
 
 
@@ -42,7 +46,8 @@ class OpenRun:
         cache: how the lookup asked; None before it, and where no key is possible.
         looked_up: a cache has been asked.
         parameters: what LangChain says of the call beside its messages: the model's options, tools and schemas.
-        bounds: counts what is sent, for a reservation that waits for the cache to miss; None where it is made.
+        bounds: counts what is sent, for a reservation that is to be made; None where it is made, or none is.
+        asks_cache: it is made when a cache has missed.
         streamed: how much of a stream has come, by its tokens. events: by its events, in version "v3".
         pieces: the answer so far, by its events.
         chunks: what the chunks of a stream reported of their usage; None where none came.
@@ -60,6 +65,7 @@ class OpenRun:
     cache: CacheUse | None = None
     looked_up: bool = False
     bounds: Callable[[str | None], Outgoing] | None = None
+    asks_cache: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     streamed: StreamedText = field(init=False, repr=False)
     events: StreamedText = field(init=False, repr=False)
@@ -93,6 +99,30 @@ class OpenRun:
         watch, self.watch = self.watch, None
         if watch is not None:
             watch.stop()
+
+    def reserving(self) -> Steps:
+        """At the run's start: make the reservation, unless a cache is asked first. Raises as `reserve`."""
+        if self.bounds is None or self.asks_cache:
+            return
+        work = partial(self._reserve_or_wait, threading.get_ident())
+        yield work
+        while isinstance(self.call.waiting, Turn):
+            yield self.call.waiting
+            yield work
+
+    def _reserve_or_wait(self, begun_in: int) -> None:
+        if self._is_over():  # it was cancelled before a thread was free
+            return
+        if self.bounds is not None:
+            self.call.request.outgoing, self.bounds = self.bounds, None
+            # In another thread than the run's, which is the event loop's, a place in the line would be taken from other calls' work.
+            self.call.request.waits = "here" if threading.get_ident() == begun_in else "outside"
+        self.call.resume()
+        if self._is_over():  # it was cancelled while this went on, off the event loop
+            self.call.abandon()
+
+    def _is_over(self) -> bool:
+        return not self.call.is_open
 
     def reserve(self) -> None:
         """The cache has no answer: make the reservation that was waiting for that.

@@ -28,6 +28,7 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.unfailing import policy_identity
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.response import merge
@@ -92,6 +93,7 @@ class ChatRouter(BaseChatModel):
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
             fields["thrift"] = thrift
+        require_thrift(fields.get("thrift"), type(self).__name__)
         super().__init__(**fields)
         self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
 

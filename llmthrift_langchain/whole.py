@@ -8,7 +8,7 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
-from llmthrift_core.cache.wholeness import are_arguments, ends_in, flaw_of
+from llmthrift_core.cache.wholeness import TELL_THE_END, are_arguments, ends_in, flaw_of
 
 _REASONING: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
@@ -19,9 +19,10 @@ def flaw_of_generations(generations: Sequence[Generation]) -> str | None:
 
 
 def _flaw(generation: Generation) -> str | None:
-    ends = ends_in(generation.generation_info)
+    told = generation.generation_info
+    ends = ends_in(told)
     if not isinstance(generation, ChatGeneration):
-        return flaw_of(ends, says=bool(generation.text.strip()))
+        return flaw_of(ends, says=bool(generation.text.strip()), must_end=told is not None and "finish_reason" in told)
     message = generation.message
     more, function = message.additional_kwargs, message.additional_kwargs.get("function_call")
     ends += ends_in(message.response_metadata)
@@ -33,6 +34,7 @@ def _flaw(generation: Generation) -> str | None:
     return flaw_of(
         ends,
         says=_says(message) or function is not None,
+        must_end=message.response_metadata.get("model_provider") in TELL_THE_END,
         calls_are_whole=not getattr(message, "invalid_tool_calls", None) and all(map(are_arguments, arguments)),
     )
 

@@ -57,8 +57,8 @@ class Behind(Protocol):
         """As one call uses it, whatever becomes of its policy meanwhile."""
         ...
 
-    def identity(self) -> bytes:
-        """Stands for the models and their parameters in a cache key. Raises UncacheableError where it cannot."""
+    def identity(self, arguments: Mapping[str, Any]) -> bytes:
+        """Stands in a cache key for the models, their parameters and the arguments of a call. Raises UncacheableError: it cannot."""
         ...
 
     def tiers_at_most(self, max_tier: str | None) -> Tiers | None:
@@ -104,7 +104,8 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
 
     Args:
         cache: True for the default policy, a CachePolicy, or False.
-        semantic: True for the built-in embedding model, a LlamaIndex embedding, a SemanticCache, or False.
+        semantic: True for the built-in embedding model, a number for a fixed threshold with it, a LlamaIndex embedding, a
+            SemanticCache, or False.
         ttl_seconds: how long an entry answers by meaning.
 
     Raises:
@@ -121,6 +122,8 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
 
     if isinstance(semantic, SemanticCache):
         policy.check_agrees(semantic.limits)
+    elif isinstance(semantic, int | float) and not isinstance(semantic, bool):  # a threshold
+        semantic = SemanticCache(thrift, policy=semantic, limits=replace(policy, ttl_seconds=ttl_seconds, max_bytes=None))
     else:
         limits = replace(policy, ttl_seconds=ttl_seconds, max_bytes=None)
         embedder = None

@@ -92,13 +92,17 @@ def decode(payload: bytes, *, is_chat: bool) -> ChatResponse | CompletionRespons
     if type(payload) is not bytes or not payload.startswith(_VERSION):
         raise CodecError("not written by this codec version")
     try:
-        fields = json.loads(payload[len(_VERSION) :])
+        fields = json.loads(payload[len(_VERSION) :], parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise CodecError("not JSON") from None
     try:
         return _decoded(fields, is_chat=is_chat)
     except (TypeError, KeyError, AttributeError, ValidationError, ValueError) as error:
         raise CodecError(f"undecodable answer: {type(error).__name__}") from None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 class Mark(dict[str, Any]):

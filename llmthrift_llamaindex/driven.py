@@ -13,7 +13,6 @@ from llmthrift_core.attribution import Attribution, call_site_of_prompt, current
 from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.time_limits import time_limit_of
 from llmthrift_core.call import Call
@@ -242,10 +241,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
-        identity = self._behind.identity()
-        fields = type(self._behind.model(None)).model_fields
-        unset = sorted(name for name, value in self._said.items() if value is None and name in fields)  # in the place of what a field says
-        parameters = canonical_json({"arguments": relevant(self._said), "unset": unset, "max_tier": max_tier})
+        identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)

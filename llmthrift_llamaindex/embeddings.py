@@ -20,6 +20,7 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.response import embedding_usage
@@ -76,6 +77,7 @@ class ThriftEmbedding(BaseEmbedding):
     def __init__(self, thrift: Thrift | None = None, embedding: BaseEmbedding | None = None, **fields: Any) -> None:
         if thrift is not None:
             fields["thrift"] = thrift
+        require_thrift(fields.get("thrift"), type(self).__name__)
         given = embedding if embedding is not None else fields.pop("embedding", None)
         if not isinstance(given, BaseEmbedding) or isinstance(given, ThriftEmbedding):
             raise ConfigurationError(f"embedding must be an embedding of LlamaIndex, and no ThriftEmbedding, not {type(given).__name__}")

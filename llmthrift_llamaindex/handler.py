@@ -34,6 +34,7 @@ from llmthrift_core.call import Call
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex.behind import output_limit
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.direct import DirectPredictions
@@ -125,6 +126,7 @@ class ThriftEventHandler(BaseEventHandler):
         call_site: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         super().__init__(thrift=thrift)
         self._defaults = attribution_of(
             tags,

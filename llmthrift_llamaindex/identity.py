@@ -9,7 +9,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.parameters import relevant, relevant_headers
+from llmthrift_llamaindex.body import SHOWN, body_of
 
 _NAMES: Final = ("model", "model_name", "model_id", "deployment_name")
 _INTEGRATIONS: Final = ("llama_index.llms.", "llama_index.embeddings.")
@@ -49,11 +50,14 @@ def provider_of(model: Any) -> str | None:
     return None
 
 
-def identity_of(model: Any) -> bytes:
-    """A digest of the class, and of every field that may change an answer. Credentials, clients and timeouts are no part of it.
+def identity_of(model: Any, arguments: Mapping[str, Any] | None = None) -> bytes:
+    """A digest of the class, and of all that is sent beside the messages. Credentials, clients and timeouts are no part of it.
+
+    Args:
+        arguments: of the call.
 
     Raises:
-        UncacheableError: a field that cannot be told from another, such as a local function.
+        UncacheableError: something that cannot be told from another, such as a local function.
     """
     kind = getattr(type(model), "llmthrift_base", type(model))  # a wrapped model is keyed as itself
     values: dict[str, Any] = {}
@@ -63,12 +67,40 @@ def identity_of(model: Any) -> bytes:
         values[name] = _told(getattr(model, name, None))
     # What an integration keeps beside its fields: the conversation that is continued, the provider behind a gateway, another model.
     hidden = _hidden(getattr(model, "__pydantic_private__", None) or {})
-    return digest("llamaindex", f"{kind.__module__}.{kind.__qualname__}".encode(), canonical_json([relevant(values), hidden]))
+    given: dict[str, Any] = {}
+    if arguments is not None:
+        known = kind.model_fields.keys() | (getattr(model, "additional_kwargs", None) or {}).keys()
+        unset = sorted(name for name, value in arguments.items() if value is None and name in known)
+        given = {**relevant(arguments), "@unset": unset}  # in the place of what a field says
+        if (body := body_of(model, kind, arguments)) is not None:
+            values = {name: value for name, value in values.items() if name not in SHOWN}
+            hidden = {name: value for name, value in hidden.items() if name not in SHOWN}
+            given = relevant(without_secrets(body))
+            headers = {**(values.pop("default_headers", None) or {}), **(given.pop("extra_headers", None) or {})}
+            values["@headers"] = relevant_headers(headers)
+    if differing := _of_client(model):
+        values["@client"] = differing
+    parts = canonical_json([relevant(values), hidden]), canonical_json(given)
+    return digest("llamaindex", f"{kind.__module__}.{kind.__qualname__}".encode(), *parts)
 
 
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
     """The entries whose names are not those of credentials."""
     return {name: value for name, value in values.items() if not _SECRET.search(str(name))}
+
+
+def _of_client(model: Any) -> dict[str, Any]:
+    """Headers of clients that were made already, where a field was changed since: it does not reach them.
+
+    The clients of OpenAI and Anthropic keep them under this name; of any other, and should it change, the fields tell.
+    """
+    found: dict[str, Any] = {}
+    told = relevant_headers(getattr(model, "default_headers", None) or {})
+    for name in ("_client", "_aclient"):
+        headers = getattr((getattr(model, "__pydantic_private__", None) or {}).get(name), "_custom_headers", None)
+        if isinstance(headers, Mapping) and (sent := relevant_headers(headers)) != told:
+            found[name] = sent
+    return found
 
 
 def _hidden(value: Any) -> Any:

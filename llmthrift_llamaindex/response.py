@@ -8,7 +8,8 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
-from llmthrift_core.cache.wholeness import UNDER_WAY, are_arguments, ends_in, flaw_of
+from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.cache.wholeness import TELL_THE_END, UNDER_WAY, are_arguments, ends_in, flaw_of
 from llmthrift_core.errors import place_of
 from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
@@ -36,6 +37,7 @@ class Pieces:
         tier: the service tier that a piece told.
         grounding: what a piece told of Google's searches.
         ends: what the pieces told of how the answer ended.
+        is_over: a piece came that comes after the end. Of Bedrock's streams the integration does not pass on how they ended.
     """
 
     def __init__(self, *, keeps_raw: bool = False) -> None:
@@ -44,6 +46,7 @@ class Pieces:
         self.tier: str | None = None
         self.grounding: Any = None
         self.ends: list[str] = []
+        self.is_over = False
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
         self._last: Answer | None = None
@@ -70,6 +73,7 @@ class Pieces:
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
+        self.is_over = self.is_over or field_of(field_of(piece.raw, "metadata"), "usage") is not None
         self.ends += [end for end in ends_in(piece.raw) if end not in UNDER_WAY]
 
     @property
@@ -136,16 +140,25 @@ def response_of(
         is_broken=is_broken,
     )
     if storable:
-        ends = pieces.ends if pieces is not None and pieces.have_come else ends_in(answer.raw)
-        response.payload, response.flaw = lambda: encode(answer), lambda: _flaw(answer, ends)
+        came = pieces if pieces is not None and pieces.have_come else None
+        ends = came.ends if came is not None else ends_in(answer.raw)
+        if not ends and came is not None and came.is_over:
+            ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
+        response.payload, response.flaw = lambda: encode(answer), lambda: _flaw(answer, ends, must_end=provider in TELL_THE_END)
     return response
 
 
-def _flaw(answer: Answer, ends: Sequence[str]) -> str | None:
+def _is_full(usage: Usage | None, parameters: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an answer is as long as it was allowed to be."""
+    limit = max_output_tokens(*parameters)
+    return usage is not None and limit is not None and usage.output_tokens >= limit
+
+
+def _flaw(answer: Answer, ends: Sequence[str], *, must_end: bool) -> str | None:
     """Why an answer must not be kept; None if it is whole and good."""
     ends = [*ends, *ends_in(answer.additional_kwargs)]
     if isinstance(answer, CompletionResponse):
-        return flaw_of(ends, says=bool(answer.text.strip()))
+        return flaw_of(ends, says=bool(answer.text.strip()), must_end=must_end)
     message = answer.message
     ends += ends_in(message.additional_kwargs)
     calls = [block.tool_kwargs for block in message.blocks if isinstance(block, ToolCallBlock)]
@@ -153,7 +166,8 @@ def _flaw(answer: Answer, ends: Sequence[str]) -> str | None:
     calls += [field_of(field_of(call, "function"), "arguments") for call in others]
     texts = [block.text for block in message.blocks if isinstance(block, TextBlock)]
     has_more = any(not isinstance(block, TextBlock | ThinkingBlock) for block in message.blocks) or bool(others)
-    return flaw_of(ends, says=has_more or bool("".join(texts).strip()), calls_are_whole=all(map(are_arguments, calls)))
+    says = has_more or bool("".join(texts).strip())
+    return flaw_of(ends, says=says, calls_are_whole=all(map(are_arguments, calls)), must_end=must_end)
 
 
 def count_tool_calls(answer: Answer) -> int:

@@ -60,9 +60,9 @@ class ManyModels:
         policy = self.policy.in_force()
         return self if policy is self.policy else replace(self, policy=policy)
 
-    def identity(self) -> bytes:
-        """Stands for tiers, models and policy in a cache key. Raises UncacheableError: one cannot be told from another."""
-        parts = [part for name, llm in self.models.items() for part in (name.encode(), identity_of(llm))]
+    def identity(self, arguments: Mapping[str, Any]) -> bytes:
+        """Stands in a cache key for tiers, models, policy and the arguments of a call. Raises UncacheableError: one looks like another."""
+        parts = [part for name, llm in self.models.items() for part in (name.encode(), identity_of(llm, arguments))]
         return digest("router", policy_identity(self.policy), canonical_json(self.max_tier), *parts)
 
     def tiers_at_most(self, max_tier: str | None) -> Tiers:

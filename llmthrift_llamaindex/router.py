@@ -23,6 +23,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import calling
 from llmthrift_llamaindex.behind import answers_of
 from llmthrift_llamaindex.codec import mark_of
@@ -89,6 +90,7 @@ class RouterLLM(FunctionCallingLLM):
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
             fields["thrift"] = thrift
+        require_thrift(fields.get("thrift"), type(self).__name__)
         super().__init__(**fields)
         self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
 

@@ -28,6 +28,7 @@ from pydantic import PrivateAttr
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import calling
 from llmthrift_llamaindex.behind import Answers, answers_of, limited
 from llmthrift_llamaindex.identity import identity_of
@@ -88,6 +89,7 @@ def thrifty(
     >>> thrift.report().total["cache_hits"]
     1
     """
+    require_thrift(thrift, "thrifty")
     if not isinstance(llm, LLM):
         raise ConfigurationError(f"llm must be an LLM of LlamaIndex, not {type(llm).__name__}")
     if isinstance(llm, RouterLLM):
@@ -260,8 +262,8 @@ class _OneModel:
     def in_force(self) -> Self:
         return self
 
-    def identity(self) -> bytes:
-        return identity_of(self._llm)
+    def identity(self, arguments: Mapping[str, Any]) -> bytes:
+        return identity_of(self._llm, arguments)
 
     def tiers_at_most(self, max_tier: str | None) -> Tiers | None:
         if max_tier is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import ssl
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import hypothesis
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
@@ -24,9 +28,25 @@ from tests.core.storage.backends import (  # noqa: F401 - fixtures
     valkey_server,
     valkey_url,
 )
+from tests.long import LONG
 
-hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+# Databases in memory where there is room: every test opens one, and no test cuts the power.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks the network
+hypothesis.settings.register_profile("untimed", deadline=None, max_examples=500 if LONG else 50)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every HTTP client reads the certificates of all authorities, for 50 ms. No server here has one: a single authority is enough."""
+    authority = tmp_path_factory.mktemp("authority") / "one.pem"
+    authority.write_text(ssl.DER_cert_to_PEM_cert(ssl.create_default_context(cafile=certifi.where()).get_ca_certs(binary_form=True)[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(authority))
+        yield
 
 
 @pytest.fixture(autouse=True)

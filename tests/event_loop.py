@@ -16,7 +16,6 @@ import pytest
 import llmthrift_core
 import llmthrift_langchain
 import llmthrift_llamaindex
-from llmthrift_langchain import ThriftCallbackHandler
 
 _PACKAGES = (llmthrift_core, llmthrift_langchain, llmthrift_llamaindex)
 _OURS = tuple(str(Path(str(package.__file__)).parent) for package in _PACKAGES)
@@ -29,8 +28,7 @@ _TESTS = str(Path(__file__).parent)
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail where code of ours blocks a running event loop, also if the error that stops it there is swallowed.
 
-    A synchronous method that a test calls is the test's own affair. So are the budgets of a `ThriftCallbackHandler(enforce=True)`:
-    LangChain gives it no place to wait in.
+    A synchronous method that a test calls is the test's own affair.
     """
     found: list[str] = []
 
@@ -63,9 +61,7 @@ def _is_ours() -> bool:
     while frame is not None:
         name = frame.f_code.co_filename.replace("\\", "/")
         if name.startswith(_OURS):
-            outermost, handler = frame, frame.f_locals.get("self")
-            if isinstance(handler, ThriftCallbackHandler) and handler._enforce:
-                return False
+            outermost = frame
         elif name.startswith("<frozen importlib") and outermost is None:
             return False
         elif name.startswith(_TESTS):

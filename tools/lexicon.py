@@ -5,7 +5,7 @@
 
 The words are those that the built-in embedder's vocabulary and WordNet have in common. WordNet is the work of Princeton University; its
 licence is copied beside the table. A vector of each word, from the built-in embedder, is written beside it: principal components, as
-bytes. Needs the extra `semantic`.
+bytes; and the words of WordNet alone, which are no slips of the keyboard. Needs the extra `semantic`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import gzip
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -29,6 +30,7 @@ _MOST_SENSES: Final = {"n": 4, "v": 5, "a": 3, "r": 2}
 _LEAST_SHARE, _LEAST_SHARE_OF_OPPOSITES = 0.05, 0.15
 _COMPONENTS: Final = 48
 _LICENCE_LINES: Final = 29
+_SHORTEST_RARE: Final = 6  # shorter ones are likelier slips
 
 
 class Synset(NamedTuple):
@@ -58,6 +60,8 @@ def main() -> None:
         rows.append(f"{word}\t{part}\t{' '.join(map(str, own))}\t{' '.join(map(str, sorted(wider)))}\t{' '.join(sorted(opposites[word]))}")
     with gzip.GzipFile(DATA / "lexicon.tsv.gz", "wb", mtime=0) as file:
         file.write(("\n".join(rows) + "\n").encode())
+    with gzip.GzipFile(DATA / "rare_words.txt.gz", "wb", mtime=0) as file:
+        file.write(("\n".join(_rare_words(senses, frozenset(kept))) + "\n").encode())
     licence = (folder / "data.noun").read_text(encoding="utf-8").splitlines()[:_LICENCE_LINES]
     (DATA / "WORDNET-LICENSE").write_text("\n".join(line[3:].strip() for line in licence).strip() + "\n", encoding="utf-8")
     vectors = DATA / "vectors.bin"
@@ -73,6 +77,11 @@ def _common_words() -> list[str]:
     tokenizer = Path(package.origin).parent / "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
     vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
     return [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 1]
+
+
+def _rare_words(senses: Iterable[str], kept: frozenset[str]) -> list[str]:
+    """The words of WordNet that may be taken for a slip of a common one."""
+    return sorted(word for word in senses if word.isascii() and word.isalpha() and len(word) >= _SHORTEST_RARE and word not in kept)
 
 
 def _synsets(path: Path) -> dict[int, Synset]:

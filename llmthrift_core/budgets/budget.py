@@ -148,6 +148,8 @@ def checked_amount(name: str, value: Any) -> int:
     Raises:
         ConfigurationError: anything else.
     """
+    if type(value) is int and 0 <= value <= _MOST:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= _MOST:
         raise ConfigurationError(f"{name} must be a number from 0 to {_MOST:,}, not {value!r}")
     return math.ceil(value)

@@ -171,7 +171,9 @@ class Budgets(Holding):
         if not 0 < ttl_seconds <= _LONGEST_TTL_SECONDS:
             raise ConfigurationError(f"ttl_seconds must be above 0 and up to {_LONGEST_TTL_SECONDS:.0f}, not {ttl_seconds!r}")
         who = Scope(current_attribution()) if scope is None else scope_of(scope)
-        applying = [budget for budget in self._applying(who) if only is None or budget.name == only]
+        applying = self._applying(who)
+        if only is not None:
+            applying = [budget for budget in applying if budget.name == only]
         return self._hold(Asked(who, applying, amounts, int(ttl_seconds * 1e6), renews))
 
     def hold(

@@ -64,7 +64,7 @@ class Keeper(Protocol):
 
     def extend_hold(self, hold_id: str, parts: Sequence[Part], more: Amounts, ttl_us: int) -> None: ...
 
-    def settle_hold(self, hold_id: str, spent: Amounts | None) -> None: ...
+    def settle_hold(self, hold_id: str, spent: Amounts | None, *, later: bool = False) -> None: ...
 
     def price_of_output(self, expected: Expected, tokens: int) -> int: ...
 
@@ -78,9 +78,12 @@ class Hold:
         id: identifies the hold in the store; None where no budget applies.
         ttl_us: for how long it is made, and renewed while its call runs. expires_us: when it would expire, if it is renewed.
         max_output_tokens: the model is to answer within so many tokens, because there is no room for a longer answer; else None.
+        settles_later: a thread settles or releases it soon, and its caller does not wait for the store.
     """
 
-    __slots__ = ("__weakref__", "_expected", "_held", "_keeper", "_parts", "expires_us", "id", "max_output_tokens", "ttl_us")
+    __slots__ = (
+        "__weakref__", "_expected", "_held", "_keeper", "_parts", "expires_us", "id", "max_output_tokens", "settles_later", "ttl_us",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Hold:
     ) -> None:
         self.id = hold_id
         self.max_output_tokens: int | None = None
+        self.settles_later = False
         self._expected = expected
         self._held = held or Amounts()
         self._keeper = keeper
@@ -186,12 +190,12 @@ class Hold:
         """
         if self.id is not None:
             nano = -1 if cost_usd is None else checked_amount("cost_usd", to_nano_usd(cost_usd))
-            self._keeper.settle_hold(self.id, Amounts(nano, checked_amount("tokens", tokens), 1))
+            self._keeper.settle_hold(self.id, Amounts(nano, checked_amount("tokens", tokens), 1), later=self.settles_later)
 
     def release(self) -> None:
         """Nothing was used."""
         if self.id is not None:
-            self._keeper.settle_hold(self.id, None)
+            self._keeper.settle_hold(self.id, None, later=self.settles_later)
 
     def __enter__(self) -> Self:
         return self

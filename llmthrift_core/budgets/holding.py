@@ -91,10 +91,10 @@ class Holding:
             names = {part.budget for part in parts}
             self._go_on_uncounted([budget for budget in self._known if budget.name in names], error)
 
-    def settle_hold(self, hold_id: str, spent: Amounts | None) -> None:
+    def settle_hold(self, hold_id: str, spent: Amounts | None, *, later: bool = False) -> None:
         """For `Hold`: at once, or as soon as the store can be written again."""
         self._live.pop(hold_id, None)
-        self._settlements.end(hold_id, spent)
+        self._settlements.end(hold_id, spent, later=later)
 
     def learn(self, expected: Expected, usage: Usage) -> None:
         """For `Hold`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
@@ -43,16 +44,23 @@ class Scope:
 
     def fits(self, budget: Budget) -> bool:
         """Whether the budget counts this spender."""
-        return all(self.value(name) == value for name, value in budget.match.items())
+        return not budget.match or all(self.value(name) == value for name, value in budget.match.items())
 
     def key(self, budget: Budget) -> str:
         """The spender as the budget tells it from others: a JSON object, keys sorted; null where an attribute is missing."""
-        return encode_scope({name: self.value(name) for name in budget.per or ()}) if budget.per else "{}"
+        return _key(tuple(budget.per), tuple(map(self.value, budget.per))) if budget.per else "{}"
+
+
+@lru_cache(maxsize=4096)
+def _key(names: tuple[str, ...], values: tuple[str | None, ...]) -> str:
+    return encode_scope(dict(zip(names, values, strict=True)))
 
 
 def scope_of(values: Mapping[str, Any]) -> Scope:
     """A Scope from loose values: attributes by name, "model", and tags under any other name."""
-    given = {name: value for name, value in values.items() if name in _FIELDS}
-    tags = {name: value for name, value in values.items() if name not in _FIELDS and name != "model"}
-    model = values.get("model")
+    given: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
+    for name, value in values.items():
+        (given if name in _FIELDS else tags)[name] = value
+    model = tags.pop("model", None)
     return Scope(attribution_of(tags, **given), None if model is None else str(model))

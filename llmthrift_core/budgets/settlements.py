@@ -63,13 +63,16 @@ class Settlements:
         with self._lock:
             return dict(self._waiting)
 
-    def end(self, hold_id: str, spent: Amounts | None) -> None:
+    def end(self, hold_id: str, spent: Amounts | None, *, later: bool = False) -> None:
         """Settle a hold, or release it with None, now or later.
+
+        Args:
+            later: let the thread do it, soon.
 
         Raises:
             RowRejectedError: these amounts cannot be stored.
         """
-        if self._waiting:  # the store did not take the last one: this one waits behind it, and its caller does not
+        if later or self._waiting:  # the store did not take the last one: this one waits behind it, and its caller does not
             self._keep(hold_id, spent)
             return
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence, Set
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import select
@@ -70,7 +71,7 @@ class SqlBudgets:
     def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
         """Set amounts aside in all windows, or in none. Raises RefusedError."""
         with self._database.transaction() as transaction:
-            windows = _encode([part[:3] for part in parts if part.mode != "request"])
+            windows = _encoded(tuple(part[:3] for part in parts if part.mode != "request"))
             if not transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us)):
                 return
             for part in parts:
@@ -106,7 +107,7 @@ class SqlBudgets:
             back = held if is_held else Amounts()
             # What was not set aside (any more) may not have been there: spent + reserved <= limit + overrun always holds.
             over = max(used.nano_usd - back.nano_usd, 0), max(used.tokens - back.tokens, 0)
-            for budget, scope, start_us in json.loads(row[0]):
+            for budget, scope, start_us in _decoded(row[0]):
                 found = transaction.fetch_one(sql.MOVE, (*used, *back, *over, budget, scope, start_us))
                 if found is not None and spent is not None:
                     moved.append(Moved(budget, scope, start_us, Amounts(*found[:3]), found[3], found[4]))
@@ -137,7 +138,7 @@ class SqlBudgets:
             row = transaction.fetch_one(sql.END_HELD, ("expired", hold_id))
             if row is None:
                 return False
-            for budget, scope, start_us in json.loads(row[0]):
+            for budget, scope, start_us in _decoded(row[0]):
                 transaction.fetch_one(sql.MOVE, (0, 0, 0, row[1], row[2], 1, 0, 0, budget, scope, start_us))
         return True
 
@@ -200,6 +201,17 @@ class SqlBudgets:
             KeptHold(hold_id, [budget for budget, _, _ in json.loads(parts)], *numbers)
             for hold_id, parts, *numbers in self._database.fetch_all(sql.GET_HOLDS)
         ]
+
+
+# The windows of a spender are the same ones until the next of them begins.
+@lru_cache(maxsize=4096)
+def _encoded(windows: tuple[tuple[str, str, int], ...]) -> str:
+    return _encode(windows)
+
+
+@lru_cache(maxsize=4096)
+def _decoded(windows: str) -> tuple[tuple[str, str, int], ...]:
+    return tuple(map(tuple, json.loads(windows)))
 
 
 def _take(transaction: Transaction, part: Part, taken: Amounts, total: Amounts) -> None:

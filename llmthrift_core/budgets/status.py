@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from llmthrift_core.budgets.scopes import scope_of
@@ -96,15 +97,20 @@ def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserv
 
 def alert_of(budget: Budget, moved: Moved) -> Alert | None:
     """The highest share of a limit that was reached and not told yet."""
-
     best: Alert | None = None
     for unit, limit, spent in _units(budget, moved.spent):
-        for share in budget.alert_at:
-            reached = spent >= limit * Decimal(str(share))
-            if limit and reached and round(share * 1000) > moved.alerted and (best is None or share > best.share):
+        for share in budget.alert_at:  # the lowest first
+            if not limit or spent < limit * _exactly(share):
+                break
+            if round(share * 1000) > moved.alerted and (best is None or share > best.share):
                 resets_at = None if moved.resets_us is None else from_us(moved.resets_us)
                 best = Alert(budget.name, json.loads(moved.scope), share, unit, spent, limit, resets_at)
     return best
+
+
+@lru_cache(maxsize=256)
+def _exactly(share: float) -> Decimal:
+    return Decimal(str(share))
 
 
 def _units(budget: Budget, amounts: Amounts) -> Iterator[tuple[str, Decimal | int, Decimal | int]]:

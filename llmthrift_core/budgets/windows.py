@@ -25,6 +25,17 @@ def window_at(window: Window, tz: str, now_us: int) -> tuple[int, int | None]:
     """
     if window in ("request", "total"):
         return 0, None
+    latest = _latest.get((window, tz))
+    if latest is None or not latest[0] <= now_us < latest[1]:
+        latest = _latest[window, tz] = _window_at(window, tz, now_us)
+    return latest
+
+
+# Most calls fall in the window of the call before. One entry for each kind of window and zone.
+_latest: Final[dict[tuple[Window, str], tuple[int, int]]] = {}
+
+
+def _window_at(window: Window, tz: str, now_us: int) -> tuple[int, int]:
     if (seconds := _SECONDS.get(window)) is not None:
         # Zones differ from UTC by whole minutes, some by half an hour: an hour begins when the local clock says so.
         offset = _zone(tz).utcoffset(_moment(now_us).astimezone(_zone(tz)))
@@ -33,8 +44,7 @@ def window_at(window: Window, tz: str, now_us: int) -> tuple[int, int | None]:
         start_us = (now_us + shift_us) // length_us * length_us - shift_us
         return start_us, start_us + length_us
     today = _moment(now_us).astimezone(_zone(tz)).toordinal()
-    start_us, end_us = _days(window, tz, today)
-    return start_us, end_us
+    return _days(window, tz, today)
 
 
 @lru_cache(maxsize=1024)

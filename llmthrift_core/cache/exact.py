@@ -187,7 +187,7 @@ class ExactCache:
             return False
         self._tally.add(namespace, stores=1)
         try:
-            self._evictor.stored(policy, key, size_bytes, now_us)
+            self._evictor.stored(policy, key, now_us)
         except Exception as error:
             self._rest_after(error, started)
             self._troubles.note("eviction", error)
@@ -382,7 +382,6 @@ class ExactCache:
         self._tally.after_fork()
         self._uses.after_fork()
         self._troubles.after_fork()
-        self._evictor.after_fork()
         self._upkeep.after_fork()
         self._last_write.detach()
         self._last_write = weakref.finalize(self, _write_last, self._store, self._uses, os.getpid())

@@ -13,9 +13,11 @@ from functools import lru_cache
 from typing import Final
 
 from llmthrift_core.cache.guard.facts import Facts
-from llmthrift_core.cache.guard.language import ENGLISH
+from llmthrift_core.cache.guard.language import ENGLISH, FOREIGN
 from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.translation import is_told, without_accents
 from llmthrift_core.cache.guard.words import STARTERS
+from llmthrift_core.cache.speakers import speaks_of_oneself
 
 _REMEMBERED: Final = 8_192
 _READ: Final = 20_000  # characters of a text that are looked at for its language; all of it is searched for the first person
@@ -28,6 +30,9 @@ _ENGLISH: Final = re.compile(
     # somebody who is not named, and what is known of him
     r"|\b(?:this|the|current)\s+(?:user|caller|customer|asker|undersigned)\b"
     r"|\b(?:this|current)\s+(?:client|member|patient|subscriber|employee|student|tenant|guest|visitor|account|order|session)\b"
+    # a sentence that has dropped its "I"
+    r"|(?:^|[.!?;,]\s*)(?:haven'?t|didn'?t\s+(?:get|receive)|never\s+(?:got|received)|can'?t|forgot|lost|still\s+(?:waiting|no|not)|"
+    r"been\s+(?:charged|billed|waiting)|got\s+(?:charged|billed)|locked\s+out)\b"
     r"|\baccount\s+(?:holder|owner)\b|\bon\s+(?:file|record)\b|\b(?:logged|signed)[ -]in\b",
     re.IGNORECASE,
 )
@@ -42,6 +47,13 @@ _ELSEWHERE: Final = word_set(
     "ben benim bana bizim saya aku kami kita mera meri mere mujhe hum hamara eu mea mei minu minun minulla"
 ) - {"mine", "ben", "ja", "mi", "ma"}
 
+_ELIDED: Final = word_set("qu c d l n s t")  # what French leaves of a word before its apostrophe
+# In a text of another language: English by the way, or a neighbour of that language.
+_IN_MIXED: Final = word_set(
+    "i my myself we our ours iam ik mij mijn wij ons onze jag jeg eu meu meus minha minhas nosso nossa nossos nossas comigo io miei mie "
+    "noi nostro nostra nostri nostre"
+)
+
 
 def is_personal(text: str) -> bool:
     """Whether the answer to a text may be its asker's own.
@@ -55,19 +67,29 @@ def is_personal(text: str) -> bool:
 @lru_cache(maxsize=_REMEMBERED)
 def _is_personal(text: str) -> bool:
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    words = _WORD.findall(text.casefold())
+    if (language := _language_of(text[:_READ], words)) is not None:
+        return not _IN_MIXED.isdisjoint(words) or speaks_of_oneself(text, language)
     if _ENGLISH.search(text):
         return True
-    words = _WORD.findall(text.casefold())
     if not words:
         return False  # numbers and signs
-    return not _ELSEWHERE.isdisjoint(words) or not _is_read(text[:_READ], words)
+    return not _ELSEWHERE.isdisjoint(words) or not _is_english(text[:_READ], words)
 
 
-def _is_read(text: str, words: list[str]) -> bool:
-    """Whether a text is in a language whose first person is known."""
+def _language_of(text: str, words: list[str]) -> str | None:
+    """German, Spanish or French, where it is surely that."""
+    if FOREIGN.isdisjoint(words) and text.isascii():
+        return None
+    language = Facts.of(text).language
+    if language not in ("de", "es", "fr") or not is_told([without_accents(word) for word in words if word not in _ELIDED], language):
+        return None
+    return language
+
+
+def _is_english(text: str, words: list[str]) -> bool:
     known = sum(word in _KNOWN for word in words)
-    is_english = 4 * known >= len(words) if text.isascii() else 2 * known > len(words)
-    if not is_english:
+    if not (4 * known >= len(words) if text.isascii() else 2 * known > len(words)):
         return False
     facts = Facts.of(text)
-    return not (facts.foreign or facts.language)  # where a verb alone says who speaks, no list of words tells
+    return not (facts.foreign or facts.language)

@@ -182,7 +182,7 @@ class Inquiry:
             is_answered: the model has answered. If that was not kept, there is nothing to share, and each of them calls the model.
         """
         if self._lease is not None:
-            self._lease.end()
+            self._lease.end(passes_on=self.hit is None and not is_answered)
             self._lease = None
         if self._flight is not None:
             self._flight.done(shared=self._has_kept or not is_answered)

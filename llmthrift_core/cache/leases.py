@@ -40,16 +40,16 @@ class LeaseStore(Protocol):
         """Take the lease of a key. False if somebody has it whose time is not over."""
         ...
 
-    def leased_until(self, key: bytes) -> int | None:
-        """When the lease of a key expires; None if nobody has it."""
+    def leased_until(self, key: bytes, now_us: int) -> int | None:
+        """When the lease of a key expires, or has; None if it was given back."""
         ...
 
     def renew_leases(self, keys: Sequence[bytes], holder: str, until_us: int) -> None:
         """Let those leases of a holder last longer which he still has."""
         ...
 
-    def end_lease(self, key: bytes, holder: str) -> None:
-        """Give a lease back, if the holder still has it."""
+    def end_lease(self, key: bytes, holder: str, now_us: int, *, passes_on: bool) -> None:
+        """Give a lease back, or let it expire now for the next one to take, if the holder still has it."""
         ...
 
 
@@ -67,9 +67,13 @@ class Lent:
         if os.getpid() == self._process:
             self._leases.drop(self._key, id(self))
 
-    def end(self) -> None:
-        """The call is over, and its answer is stored if there is one to store. Nothing, where the next call has taken the lease over."""
-        self._leases.end(self._key, id(self))
+    def end(self, *, passes_on: bool = False) -> None:
+        """The call is over, and its answer is stored if there is one to store. Nothing, where the next call has taken the lease over.
+
+        Args:
+            passes_on: the call failed, and one of those who wait makes the next. Else they find the answer, or each makes his own call.
+        """
+        self._leases.end(self._key, id(self), passes_on=passes_on)
 
 
 class _Held(NamedTuple):
@@ -122,7 +126,7 @@ class Elsewhere:
 
     def _has_ended(self) -> bool:
         state = self._leases.state_of(self._key)
-        # After an expired lease somebody else is to take it; after one that was given back, the answer is stored, or there is none.
+        # An expired lease is the next one's, of whom there is one; after one that was given back, the answer is stored, or there is none.
         self.is_over = state == "free" or monotonic() >= self._deadline
         return self.is_over or state == "expired"
 
@@ -182,42 +186,43 @@ class CallLeases:
             self._held.pop(key, None)
             self._dropped.add(key)
 
-    def end(self, key: bytes, lent: int) -> None:
+    def end(self, key: bytes, lent: int, *, passes_on: bool = False) -> None:
         """Give a lease back, if it has not passed on."""
         with self._lock:
             if not self._is_held(key, lent):
                 return
             del self._held[key]
-        self._give_back(key)
+        self._give_back(key, passes_on=passes_on)
 
     def _is_held(self, key: bytes, lent: int) -> bool:
         held = self._held.get(key)
         return held is not None and held.lent == lent
 
-    def _give_back(self, key: bytes) -> None:
+    def _give_back(self, key: bytes, *, passes_on: bool) -> None:
         """In a thread, where this one runs an event loop."""
         if runs_event_loop():
-            asyncio.get_running_loop().run_in_executor(None, self._end, key)
+            asyncio.get_running_loop().run_in_executor(None, self._end, key, passes_on)
         else:
-            self._end(key)
+            self._end(key, passes_on)
 
-    def _end(self, key: bytes) -> None:
+    def _end(self, key: bytes, passes_on: bool) -> None:
         started = monotonic()
         try:
-            self._store.end_lease(key, self._holder)
+            self._store.end_lease(key, self._holder, self._now_us(), passes_on=passes_on)
         except Exception as error:
             self._note(error, started)
 
     def state_of(self, key: bytes) -> str:
         """ "held", "expired", or "free": given back, or not known."""
+        now_us = self._now_us()
         try:
-            until_us = self._store.leased_until(key)
+            until_us = self._store.leased_until(key, now_us)
         except Exception as error:
             self._note(error, monotonic())
             return "free"
         if until_us is None:
             return "free"
-        return "held" if until_us > self._now_us() else "expired"
+        return "held" if until_us > now_us else "expired"
 
     def close(self) -> None:
         """Give everything back."""
@@ -226,7 +231,7 @@ class CallLeases:
             keys = [*self._held, *self._dropped]
             self._held, self._dropped = {}, set()
         for key in keys:
-            self._give_back(key)
+            self._give_back(key, passes_on=True)
 
     def after_fork(self) -> None:
         """The parent's leases are the parent's."""
@@ -241,13 +246,13 @@ class CallLeases:
         with self._lock:
             held_by_key = dict(self._held)
         while self._dropped:
-            self._end(self._dropped.pop())
+            self._end(self._dropped.pop(), passes_on=True)
         keys: list[bytes] = []
         for key, held in held_by_key.items():
             if held.is_under_way is None or held.is_under_way():
                 keys.append(key)
             else:
-                self.end(key, held.lent)
+                self.end(key, held.lent, passes_on=True)
         if keys:
             try:
                 self._store.renew_leases(keys, self._holder, self._now_us() + int(LEASE_SECONDS * 1e6))

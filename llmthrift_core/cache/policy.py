@@ -38,7 +38,8 @@ class CachePolicy:
         prompt_version: part of the key: entries of another version never answer.
         share: who may share an entry: everyone in the "namespace", the same "feature", or the same "user". With the first two, a question
             that may be about its asker stays with its user, where the user is known: one in the first person, or in a language that the
-            guard does not read (see `first_person.is_personal`). "global" shares these too, with everyone in the namespace.
+            guard does not read (see `first_person.is_personal`). "global" shares these too, with everyone in the namespace. By "user" and
+            by "feature" nothing is stored or found for a request that names none.
 
     Raises:
         ConfigurationError: a value that cannot be used.
@@ -100,6 +101,21 @@ class CachePolicy:
 
         return who.user if any(map(is_personal, asked())) else None
 
+    def sharer(self, who: Attribution) -> str | None:
+        """The user or the feature that shares an entry with nobody else; None: the namespace shares it.
+
+        Raises:
+            UncacheableError: the policy shares by user or feature, and the request names none.
+        """
+        if self.share not in ("user", "feature"):
+            return None
+        name = who.user if self.share == "user" else who.feature
+        if name is None:
+            raise UncacheableError(
+                f"share={self.share!r} needs a {self.share}: wrap the call in attribute({self.share}=...), or give it as metadata"
+            )
+        return name
+
     def key(self, *parts: bytes, attribution: Attribution = EMPTY, asked: Callable[[], Iterable[str]] = tuple) -> bytes:
         """The key of a request: of this policy's namespace, prompt version and sharing, and of `parts` in their order.
 
@@ -111,14 +127,8 @@ class CachePolicy:
         Raises:
             UncacheableError: the policy shares by user or feature, and the request names none.
         """
-        scope = b""
-        if self.share in ("user", "feature"):
-            who = attribution.user if self.share == "user" else attribution.feature
-            if who is None:
-                raise UncacheableError(
-                    f"share={self.share!r} needs a {self.share}: wrap the call in attribute({self.share}=...), or give it as metadata"
-                )
-            scope = f"{self.share}={who}".encode("utf-8", "surrogatepass")
+        who = self.sharer(attribution)
+        scope = b"" if who is None else f"{self.share}={who}".encode("utf-8", "surrogatepass")
         if (owner := self.owner(asked, attribution)) is not None:
             scope = canonical_json([scope.hex(), owner])
         version = b"" if self.prompt_version is None else b"=" + self.prompt_version.encode("utf-8", "surrogatepass")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from sqlalchemy import ColumnElement, func, select
 
 from llmthrift_core.cache.entry import VIEW_COLUMNS, Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.store import Criteria, Freed, NewEntry, Order, OutdatedError, Removed, Totals, chosen, fits
+from llmthrift_core.cache.sql_room import RoomStatements, SqlRoom
+from llmthrift_core.cache.store import Criteria, Freed, NewEntry, OutdatedError, Removed, Totals, fits, totals_of_row
 from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.removal_statements import FORGET_REMOVALS, announce, removed_since
+from llmthrift_core.storage.size_statements import lock_size
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_entries, cache_labels
 from llmthrift_core.storage.version_statements import END_LEASE, END_OLD_LEASES, GET_LEASE, RENEW_LEASE, TAKE_LEASE
 
-_BATCH: Final = 500
+_KIND: Final = "exact"
+_ROOM: Final = RoomStatements(_KIND, sql.EXPIRED_VICTIMS, sql.VICTIMS, sql.NAMESPACES_WITH_EXPIRED)
+_LEASES_KEPT_US: Final = 60_000_000  # after their time, for those who wait, and look now and then
 _REMOVALS_KEPT_US: Final = 86_400_000_000  # no model takes longer for an answer
 _VIEW: Final = tuple(cache_entries.c[name] for name in VIEW_COLUMNS)
 
@@ -28,6 +34,7 @@ class SqlEntries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._room = SqlRoom(database, _ROOM, remove=_remove_and_tell)
         # On SQLite asking for the epoch costs microseconds, on PostgreSQL a round trip.
         self.coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
 
@@ -61,6 +68,7 @@ class SqlEntries:
                 if any(fits(each, values, policy.tags, policy.sources) for each in removed):
                     raise OutdatedError("it was removed while it was made")
             if not transaction.execute(sql.ADD_ENTRY, entry):
+                lock_size(transaction, _KIND, entry.namespace)
                 replaced = transaction.fetch_one(sql.GET_EXPIRY, (entry.key,))
                 transaction.execute(sql.REPLACE_ENTRY, (*entry[1:], entry.key))
                 transaction.execute(sql.REMOVE_LABELS, (entry.key,))
@@ -93,8 +101,8 @@ class SqlEntries:
         with self._database.transaction() as transaction:
             return bool(transaction.execute(TAKE_LEASE, (name, holder, until_us, now_us)))
 
-    def leased_until(self, key: bytes) -> int | None:
-        """When the lease of a key expires; None if nobody has it."""
+    def leased_until(self, key: bytes, now_us: int) -> int | None:
+        """When the lease of a key expires, or has; None if it was given back."""
         row = self._database.fetch_one(GET_LEASE, (_lease(key),))
         return None if row is None else int(row[0])
 
@@ -104,8 +112,11 @@ class SqlEntries:
         with self._database.transaction() as transaction:
             transaction.executemany(RENEW_LEASE, rows)
 
-    def end_lease(self, key: bytes, holder: str) -> None:
-        """Give a lease back, if the holder still has it."""
+    def end_lease(self, key: bytes, holder: str, now_us: int, *, passes_on: bool) -> None:
+        """Give a lease back, or let it expire now for the next one to take, if the holder still has it."""
+        if passes_on:
+            self.renew_leases([key], holder, now_us)
+            return
         with self._database.transaction() as transaction:
             transaction.execute(END_LEASE, (_lease(key), holder))
 
@@ -119,42 +130,34 @@ class SqlEntries:
 
     def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:
         """Remove entries. Returns how many there were, and the new epoch."""
-        with self._database.transaction() as transaction:
-            removed = _remove(transaction, keys)
-            return removed, _raise_epoch(transaction)
-
-    def count(self, namespace: str) -> int:
-        """The number of entries."""
-        return self._measure(sql.COUNT_ENTRIES, namespace)
-
-    def size_bytes(self, namespace: str) -> int:
-        """What the entries count in bytes."""
-        return self._measure(sql.SUM_BYTES, namespace)
-
-    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries but `kept`, the first in `order` first."""
-        most = _BATCH if size_bytes else min(_BATCH, entries)
-        statement = sql.EXPIRED_VICTIMS if order == "expired" else sql.VICTIMS[order]
-        epoch = None
-        with self._database.transaction() as transaction:
-            parameters = {"namespace": namespace, "kept_key": kept, "now_us": now_us, "most": most}
-            found = transaction.fetch_all(statement, [parameters[name] for name in statement.names])
-            rows = [Removed(key, namespace, size if type(size) is int else 0, hits != 0) for key, size, hits in found]
-            freed = chosen(rows, entries=entries, size_bytes=size_bytes)
-            if freed:
-                _remove(transaction, [row.key for row in freed])
+        removed, epoch = 0, None
+        query = select(cache_entries.c.namespace, cache_entries.c.key).where(cache_entries.c.key.in_(keys))
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(*query.selected_columns)).all()
+        for namespace, rows in groupby(found, key=itemgetter(0)):
+            with self._database.transaction() as transaction:
+                lock_size(transaction, _KIND, namespace)
+                removed += _remove(transaction, [row[1] for row in rows])
                 epoch = _raise_epoch(transaction)
-        return Freed(freed, epoch, is_all=len(found) < most)
+        if epoch is None:
+            with self._database.transaction() as transaction:
+                epoch = _raise_epoch(transaction)
+        return removed, epoch
+
+    def exceeds(self, policy: CachePolicy) -> bool:
+        """Whether the policy's namespace holds more than its limits."""
+        return self._room.exceeds(policy)
+
+    def free(self, policy: CachePolicy, *, kept: bytes, now_us: int) -> Freed:
+        """Remove what exceeds the limits, entries past their time first. `kept` stays."""
+        return self._room.free(policy, kept=kept, now_us=now_us)
 
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""
         with self._database.transaction() as transaction:
-            transaction.execute(END_OLD_LEASES, (now_us,))
+            transaction.execute(END_OLD_LEASES, (now_us - _LEASES_KEPT_US,))
             transaction.execute(FORGET_REMOVALS, (now_us - _REMOVALS_KEPT_US,))
-            found = transaction.fetch_all(sql.EXPIRED, _in_order(sql.EXPIRED, now_us=now_us, most=most))
-            if found:
-                _remove(transaction, [row[0] for row in found])
-        return [Removed(key, namespace, 0, hits != 0) for key, namespace, hits in found]
+        return self._room.expire(now_us, most)
 
     # --- looking ---
 
@@ -186,11 +189,7 @@ class SqlEntries:
             query = query.where(entry.namespace == namespace)
         with self._database.read() as connection:
             entries, size_bytes, hits, expires_us = connection.execute(query).one()
-        return Totals(int(entries), int(size_bytes), int(hits), None if expires_us is None else float(expires_us))
-
-    def _measure(self, statement: Statement, namespace: str) -> int:
-        row = self._database.fetch_one(statement, (namespace,))
-        return 0 if row is None else int(row[0])
+        return totals_of_row(entries, size_bytes, hits, expires_us)
 
 
 def _lease(key: bytes) -> str:
@@ -198,9 +197,14 @@ def _lease(key: bytes) -> str:
 
 
 def _remove(transaction: Transaction, keys: Iterable[bytes]) -> int:
-    rows = [(key,) for key in keys]
+    rows = [(key,) for key in sorted(keys)]
     transaction.executemany(sql.REMOVE_LABELS, rows)
     return transaction.executemany(sql.REMOVE_ENTRY, rows)
+
+
+def _remove_and_tell(transaction: Transaction, keys: Sequence[bytes]) -> int:
+    _remove(transaction, keys)
+    return _raise_epoch(transaction)
 
 
 def _raise_epoch(transaction: Transaction) -> int:

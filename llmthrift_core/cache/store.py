@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from llmthrift_core.cache.entry import Entry, EntryView
 from llmthrift_core.cache.leases import LeaseStore
@@ -15,8 +16,6 @@ from llmthrift_core.cache.uses import UseStore
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
 
 SCOPES: Final = ("namespace", "model", "provider", "user", "feature", "prompt_version")
-
-Order = Literal["expired", "lru", "lfu"]
 
 
 class NewEntry(NamedTuple):
@@ -51,11 +50,13 @@ class Freed(NamedTuple):
     """What one step of making room removed.
 
     Attributes:
-        entries: what was removed. epoch: after it; None if nothing was.
-        is_all: there is nothing more of that kind to remove.
+        expired: entries past their time. evicted: live ones.
+        epoch: after it; None where nothing was removed, or no memory tier needs to know.
+        is_all: the namespace is within its limits now, or there is nothing left to remove.
     """
 
-    entries: Sequence[Removed]
+    expired: Sequence[Removed]
+    evicted: Sequence[Removed]
     epoch: int | None
     is_all: bool
 
@@ -67,6 +68,12 @@ class Totals(NamedTuple):
     size_bytes: int
     hits: int
     expires_us: float | None
+
+
+def totals_of_row(entries: Any, size_bytes: Any, hits: Any, expires_us: Any) -> Totals:
+    """The totals that a database has added up, whatever stood in a row."""
+    sums = [int(each) if math.isfinite(each) else 0 for each in (entries, size_bytes, hits)]
+    return Totals(sums[0], sums[1], sums[2], None if expires_us is None or not math.isfinite(expires_us) else float(expires_us))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +148,15 @@ def criteria_of(
 class BoundedStore(Protocol):
     """What can be kept within limits of number, size and time. Every method raises StorageError where the store cannot be reached."""
 
-    def count(self, namespace: str) -> int:
-        """The number of entries."""
+    def exceeds(self, policy: CachePolicy) -> bool:
+        """Whether the policy's namespace holds more than its limits."""
         ...
 
-    def size_bytes(self, namespace: str) -> int:
-        """What the entries count in bytes."""
-        ...
+    def free(self, policy: CachePolicy, *, kept: bytes, now_us: int) -> Freed:
+        """Remove what exceeds the limits, and no more: entries past their time first, then in the policy's order. `kept` stays.
 
-    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries but `kept`, the first in `order` first, until so many of them and so many bytes are gone, in one short step."""
+        One short step: how much is stored is counted in the same one, so that several processes together remove what one would.
+        """
         ...
 
     def expire(self, now_us: int, most: int) -> Sequence[Removed]:
@@ -215,6 +221,14 @@ class EntryStore(BoundedStore, LeaseStore, UseStore[bytes], Protocol):
     def totals(self, namespace: str | None, now_us: int) -> Totals:
         """What is stored in a namespace, or in all."""
         ...
+
+
+def excess(policy: CachePolicy, entries: int, size_bytes: int) -> tuple[int, int]:
+    """By how many entries and bytes a namespace that holds so many exceeds the limits."""
+    return (
+        0 if policy.max_entries is None else max(entries - policy.max_entries, 0),
+        0 if policy.max_bytes is None else max(size_bytes - policy.max_bytes, 0),
+    )
 
 
 def chosen(rows: Iterable[Removed], *, entries: int, size_bytes: int) -> list[Removed]:

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Final
 
+from llmthrift_core.cache.canonical import UncacheableError
 from llmthrift_core.errors import EmbeddingError, StorageError, place_of
 
 logger = logging.getLogger("llmthrift")
@@ -34,7 +35,10 @@ class Troubles:
         self._lock = threading.Lock()
 
     def note(self, where: str, error: BaseException) -> None:
-        """Count a failure, and log one of its place per minute."""
+        """Count a failure, and log one of its place per minute. A request for which no key is possible is none."""
+        if isinstance(error, UncacheableError):
+            self.note_uncacheable(str(error))
+            return
         # These hold no content; the text of any other exception might.
         what = str(error) if isinstance(error, StorageError | EmbeddingError) else place_of(error)
         now = time.monotonic()

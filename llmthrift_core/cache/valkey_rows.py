@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals
+from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.store import Criteria, Freed, Removed, Totals, excess
 from llmthrift_core.errors import RowRejectedError
 from llmthrift_core.storage.cache_scripts import ANNOUNCE, PREFIX, UpkeepScripts
 from llmthrift_core.storage.valkey import ValkeyServer
@@ -41,20 +42,25 @@ class ValkeyRows:
         """Add (key, number of hits, time of the last) to entries."""
         self._server.run(self._scripts.count_uses, *(value for use in uses for value in use))
 
-    def count(self, namespace: str) -> int:
-        """The number of entries."""
-        return int(self._server.ask("ZCARD", f"{self._prefix}used:{namespace}"))
+    def size(self, namespace: str) -> tuple[int, int]:
+        """The number of entries, and what they count in bytes."""
+        entries, size_bytes = self._server.ask_many([
+            ("ZCARD", f"{self._prefix}used:{namespace}"),
+            ("HGET", f"{self._prefix}bytes", namespace),
+        ])  # fmt: skip
+        return int(entries), int(size_bytes or 0)
 
-    def size_bytes(self, namespace: str) -> int:
-        """What the entries count in bytes."""
-        return int(self._server.ask("HGET", f"{self._prefix}bytes", namespace) or 0)
+    def exceeds(self, policy: CachePolicy) -> bool:
+        """Whether the policy's namespace holds more than its limits."""
+        return any(excess(policy, *self.size(policy.namespace)))
 
-    def free(self, namespace: str, order: Order, *, kept: bytes | int, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries but `kept`, the first in `order` first."""
-        most = _BATCH if size_bytes else min(_BATCH, entries + 1)
-        epoch, is_all, *rows = self._server.run(self._scripts.free, namespace, order, kept, now_us, entries, size_bytes, most)
+    def free(self, policy: CachePolicy, *, kept: bytes | int, now_us: int) -> Freed:
+        """Remove what exceeds the limits, entries past their time first. `kept` stays."""
+        namespace, *limits = policy.namespace, *("" if limit is None else limit for limit in (policy.max_entries, policy.max_bytes))
+        answer = self._server.run(self._scripts.free, namespace, policy.eviction, kept, now_us, *limits, _BATCH)
+        epoch, is_all, expired, *rows = answer
         freed = [Removed(key, namespace, size, bool(used)) for key, size, used in zip(rows[::3], rows[1::3], rows[2::3], strict=True)]
-        return Freed(freed, None if epoch < 0 else epoch, is_all=bool(is_all))
+        return Freed(freed[:expired], freed[expired:], None if epoch < 0 else epoch, is_all=bool(is_all))
 
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""
@@ -71,8 +77,8 @@ class ValkeyRows:
         entries = size_bytes = hits = 0
         live: list[float] = []
         for name in self._namespaces() if namespace is None else [namespace]:
-            entries += self.count(name)
-            size_bytes += self.size_bytes(name)
+            counted = self.size(name)
+            entries, size_bytes = entries + counted[0], size_bytes + counted[1]
             hits += sum(int(score) for _, score in self._server.scored(f"{self._prefix}rank:{name}"))
             live += [score for _, score in self._server.scored(f"{self._prefix}expires:{name}") if score > now_us]
         return Totals(entries, size_bytes, hits, sum(live) / len(live) if live else None)

@@ -13,7 +13,6 @@ from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, life
 from llmthrift_core.storage import cache_scripts as lua
 from llmthrift_core.storage.valkey import ValkeyServer
 
-_FAR_US: Final = 2**60
 _REMOVED_MEANWHILE: Final = -2
 
 
@@ -76,21 +75,24 @@ class ValkeyEntries(ValkeyRows):
     has_others = True
 
     def take_lease(self, key: bytes, holder: str, now_us: int, until_us: int) -> bool:
-        """Take the lease of a key. False if somebody has it."""
-        ttl_ms = max((until_us - now_us) // 1000, 1)
-        return self._server.ask("SET", _lease(key), holder, "NX", "PX", ttl_ms) is not None
+        """Take the lease of a key. False if somebody has it whose time is not over."""
+        return bool(self._server.run(lua.TAKE_LEASE, key, holder, max((until_us - now_us) // 1000, 1)))
 
-    def leased_until(self, key: bytes) -> int | None:
-        """Far in the future while somebody has the lease of a key; None if nobody has it."""
-        return _FAR_US if self._server.ask("EXISTS", _lease(key)) else None
+    def leased_until(self, key: bytes, now_us: int) -> int | None:
+        """When the lease of a key expires, or has, by the caller's clock; None if it was given back."""
+        left_ms = self._server.run(lua.LEASE_LEFT, key)
+        return None if left_ms is None else now_us + int(left_ms) * 1000
 
     def renew_leases(self, keys: Sequence[bytes], holder: str, until_us: int) -> None:
         """Let those leases of a holder last longer which he still has."""
         self._server.run(lua.RENEW_LEASES, holder, int(LEASE_SECONDS * 1000), *keys)
 
-    def end_lease(self, key: bytes, holder: str) -> None:
-        """Give a lease back, if the holder still has it."""
-        self._server.run(lua.END_LEASE, key, holder)
+    def end_lease(self, key: bytes, holder: str, now_us: int, *, passes_on: bool) -> None:
+        """Give a lease back, or let it expire now for the next one to take, if the holder still has it."""
+        if passes_on:
+            self._server.run(lua.RENEW_LEASES, holder, 0, key)
+        else:
+            self._server.run(lua.END_LEASE, key, holder)
 
     def remove(self, keys: Sequence[bytes]) -> tuple[int, int]:
         """Remove entries. Returns how many there were, and the new epoch."""
@@ -108,7 +110,3 @@ class ValkeyEntries(ValkeyRows):
         found = [view_of_row((key, *row)) for key, row in self.rows(criteria)]
         readable = sorted((view for view in found if view is not None), key=lambda view: (view.hits, view.used_us), reverse=True)
         return readable[:limit]
-
-
-def _lease(key: bytes) -> bytes:
-    return f"{lua.PREFIX}lease:".encode() + key

@@ -20,7 +20,7 @@ _INSIDE: Final = ("response", "data", "delta", "message", "messageStop")
 _DEEPEST: Final = 3
 # The Responses API says how a response stands, and then why. The first pieces of its streams say that they are under way.
 UNDER_WAY: Final = frozenset({"in_progress", "queued"})
-_UNFINISHED: Final = frozenset({"incomplete", "failed", "cancelled"}) | UNDER_WAY
+_STATES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"}) | UNDER_WAY
 _WHOLE: Final = (
     "stop", "end_turn", "stop_sequence", "stop_sequences", "tool_calls", "tool_call", "tool_use", "function_call", "complete", "completed",
     "eos", "eos_token", "end", "finished", "finish", "done", "success", "end_of_turn",
@@ -31,11 +31,17 @@ _GOOGLES: Final = {0: None, 1: "stop", 2: "max_tokens", 3: "safety", 4: "recitat
 _CUT: Final = re.compile(r"length|max|limit|exceed|truncat|incomplete|not_finished|pause|timeout")
 _FILTERED: Final = re.compile(r"filter|safety|recit|block|prohibit|refus|sensitive|spii|toxic|guardrail|interven|moderat")
 
+# Whose clients tell of every whole answer how it ended, by the names of both frameworks: without a word of it, a stream was cut.
+TELL_THE_END: Final = frozenset({
+    "openai", "azure", "anthropic", "google_genai", "google_vertexai", "bedrock", "bedrock_converse", "mistralai", "xai", "deepseek",
+})  # fmt: skip
+
 CUT_OFF: Final = "the answer was cut off"
 FILTERED: Final = "the answer was filtered or refused"
 ENDED_BADLY: Final = "the answer did not end as a whole answer does"
 BROKEN_CALL: Final = "the answer calls a tool with arguments that cannot be read"
 EMPTY: Final = "the answer is empty"
+UNENDED: Final = "the answer's stream stopped before its provider said that it had ended"
 
 
 def ends_in(body: Any) -> list[str]:
@@ -52,24 +58,28 @@ def ends_in(body: Any) -> list[str]:
     return list(_ends(body, _DEEPEST))
 
 
-def flaw_of(ends: Iterable[str], *, says: bool, calls_are_whole: bool = True) -> str | None:
+def flaw_of(ends: Iterable[str], *, says: bool, calls_are_whole: bool = True, must_end: bool = False) -> str | None:
     """Why an answer must not be kept; None if it may be.
 
     Args:
         ends: from `ends_in`.
         says: it has a text, a call of a tool or anything else beside reasoning.
         calls_are_whole: the arguments of every call can be read.
+        must_end: no end means that there is more. Else it means nothing: many clients never tell.
 
     >>> flaw_of(["length"], says=True), flaw_of(["STOP"], says=True)
     ('the answer was cut off', None)
     """
-    for word in map(str.lower, ends):
+    words = [word.lower() for word in ends]
+    for word in words:
         if _IS_WHOLE.fullmatch(word):
             continue
         return CUT_OFF if _CUT.search(word) else FILTERED if _FILTERED.search(word) else ENDED_BADLY
     if not calls_are_whole:
         return BROKEN_CALL
-    return None if says else EMPTY
+    if not says:
+        return EMPTY
+    return UNENDED if must_end and not words else None
 
 
 def are_arguments(given: Any) -> bool:
@@ -94,7 +104,7 @@ def _ends(body: Any, depth: int) -> Iterator[str]:
     for name in _NAMES:
         if (word := _word(field_of(body, name))) is not None:
             yield word
-    if isinstance(status := field_of(body, "status"), str) and status in _UNFINISHED:
+    if isinstance(status := field_of(body, "status"), str) and status in _STATES:
         yield _word(field_of(field_of(body, "incomplete_details"), "reason")) or status
     if isinstance(refusal := field_of(body, "refusal"), str) and refusal:
         yield "refusal"

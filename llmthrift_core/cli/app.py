@@ -81,4 +81,4 @@ def savings(
     if as_json:
         typer.echo(json.dumps(found.to_dict(), default=str, indent=2))
     else:
-        typer.echo(str(found))
+        typer.echo(found.to_text())

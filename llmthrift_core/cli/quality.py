@@ -29,7 +29,7 @@ def report(
     """Quality with its limits, one row per model, feature, ..., and what changed lately."""
     with opened(url) as thrift:
         found = thrift.quality(by=by, since=since, until=until, source=source, recent_days=recent_days)
-    typer.echo(json.dumps(found.to_dicts(), indent=2) if as_json else str(found))
+    typer.echo(json.dumps(found.to_dicts(), indent=2) if as_json else found.to_text())
 
 
 @experiments.command("list")
@@ -57,4 +57,4 @@ def results(
         found = Experiment.named(thrift, name).results(
             since, until, confidence=confidence, min_saving=min_saving, quality_margin=quality_margin, source=source
         )
-    typer.echo(json.dumps(found.to_dicts(), default=str, indent=2) if as_json else str(found))
+    typer.echo(json.dumps(found.to_dicts(), default=str, indent=2) if as_json else found.to_text())

@@ -79,7 +79,7 @@ def simulate_policy(
     if as_json:
         typer.echo(json.dumps(found.to_dicts(), indent=2))
     else:
-        typer.echo(f"{found}{_left_out({**examples.skipped, **traffic.skipped})}\n\n{found.curve_text()}")
+        typer.echo(f"{found.to_text()}{_left_out({**examples.skipped, **traffic.skipped})}\n\n{found.curve_text()}")
     if plot is not None:
         found.chart().save(str(plot), format="html", inline=True)
         typer.echo(f"saved {plot}", err=as_json)

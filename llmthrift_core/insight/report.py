@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
-from llmthrift_core.display import html_table, percent, plain_table
+from llmthrift_core.display import Printed, html_table, percent, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.escalation import escalation_alert
 from llmthrift_core.insight.escalations import rate_of
@@ -67,8 +67,8 @@ _SHOWN_IF_ANY: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Printed):
     """Use and cost, one row per value of `by`, most expensive first; hours, days and months in their order.
 
     Each row has: the value under the name of `by` (None: not given), requests (calls, hits included), attempts (model
@@ -118,9 +118,6 @@ class Report:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def __str__(self) -> str:
-        return self.to_text()
 
     def to_text(self, width: int = 0) -> str:
         """The rows as a table. With the cost of input and output by themselves, where lines of `width` characters have room for it."""

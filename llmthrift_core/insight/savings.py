@@ -9,7 +9,7 @@ from html import escape
 from time import time
 from typing import Any, Final
 
-from llmthrift_core.display import percent, plain_table, usd
+from llmthrift_core.display import Printed, percent, plain_table, usd
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.insight.report import report, row_of
 from llmthrift_core.insight.sums import SumsReader
@@ -28,8 +28,8 @@ _COSTLIEST: Final = 10
 _SAMPLE_TOKENS: Final = 1_000
 
 
-@dataclass(frozen=True)
-class SavingsReport:
+@dataclass(frozen=True, repr=False)
+class SavingsReport(Printed):
     """Savings of a period. Nothing is counted twice: a hit saves the price of the model that had answered, and routing the
     difference between that model and the one that would have answered without the router.
 
@@ -101,7 +101,8 @@ class SavingsReport:
         """Every figure by name, without the call sites."""
         return {name: getattr(self, name) for name in _FIGURES}
 
-    def __str__(self) -> str:
+    def to_text(self) -> str:
+        """All of it as text."""
         lines = plain_table(["savings", ""], self._lines())
         if self.observed_usd and self.costliest_call_sites:
             rows = [[row["call_site"], row["requests"], row["cost_usd"]] for row in self.costliest_call_sites]

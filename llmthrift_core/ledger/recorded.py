@@ -77,6 +77,9 @@ class RecordedCall(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._values]
+
     def __repr__(self) -> str:
         return f"RecordedCall(request_id={self['request_id']!r}, model={self['model']!r}, cost_usd={self['cost_usd']})"
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,16 +65,16 @@ class LitellmPrices:
             return self.name
 
     def has_provider(self, provider: str) -> bool:
-        return provider in self._sellers
+        return provider in self._map.sellers
 
     def find(self, provider: str | None, model: str, service_tier: str | None, at_us: int) -> Listing | None:
         lowered = model.lower()
-        key = self._makers.get(lowered) if provider is None else self._by_provider.get((provider, lowered))
+        key = self._map.makers.get(lowered) if provider is None else self._map.by_provider.get((provider, lowered))
         return None if key is None else self.listing(key, service_tier)
 
     def listing(self, key: str, service_tier: str | None = None) -> Listing | None:
         """The prices under one key of the map; None if it has no token prices."""
-        entry = self._entries[key]
+        entry = self._map.entries[key]
         rates = entry_rates(entry, service_tier)
         if not any(rate.usd for rate in rates.values()):
             return None
@@ -90,21 +90,17 @@ class LitellmPrices:
         )
 
     def knows(self, name: str) -> bool:
-        return name in self._names
-
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset(name for _, name in self._by_provider)
+        return name in self._map.names
 
     def maker(self, name: str) -> str | None:
         return None
 
     def names(self, provider: str | None) -> Iterable[str]:
-        return [name for seller, name in self._by_provider if provider is None or seller == provider]
+        return [name for seller, name in self._map.by_provider if provider is None or seller == provider]
 
     def models(self) -> Iterable[tuple[str, str, str]]:
         """(provider, name at the provider, key of the map) of every model."""
-        return [(provider, name, key) for (provider, name), key in self._by_provider.items()]
+        return [(provider, name, key) for (provider, name), key in self._map.by_provider.items()]
 
     @cached_property
     def _path(self) -> Path | None:
@@ -115,30 +111,33 @@ class LitellmPrices:
         return None
 
     @cached_property
-    def _entries(self) -> dict[str, _Entry]:
-        if self._path is None:
-            return {}
-        entries = json.loads(self._path.read_bytes(), parse_float=Decimal)
-        return {key: entry for key, entry in entries.items() if isinstance(entry, dict) and _provider_of(entry) is not None}
+    def _map(self) -> _PriceMap:
+        return _PriceMap(None) if self._path is None else _price_map(self._path, self._path.stat().st_mtime_ns)
 
-    @cached_property
-    def _by_provider(self) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = {}
-        for key, entry in self._entries.items():
+
+class _PriceMap:
+    """What is in the file, and where it is found."""
+
+    def __init__(self, path: Path | None) -> None:
+        read: dict[str, Any] = {} if path is None else json.loads(path.read_bytes(), parse_float=Decimal)
+        sold = {key: entry for key, entry in read.items() if isinstance(entry, dict) and _provider_of(entry) is not None}
+        self.entries: Mapping[str, _Entry] = sold
+        # Names without a prefix: those of the model's maker, or of a host whose names nobody else uses.
+        self.makers = {key.lower(): key for key in sold if "/" not in key}
+        self.by_provider: dict[tuple[str, str], str] = {}
+        for key, entry in sold.items():
             provider = _provider_of(entry)
             head, separator, rest = key.partition("/")
             own = separator and provider_id(head) == provider
-            found.setdefault((provider or "", (rest if own else key).lower()), key)
-        return found
+            self.by_provider.setdefault((provider or "", (rest if own else key).lower()), key)
+        self.sellers = frozenset(provider for provider, _ in self.by_provider)
+        self.names = frozenset(name for _, name in self.by_provider)
 
-    @cached_property
-    def _makers(self) -> dict[str, str]:
-        """Names without a prefix: those of the model's maker, or of a host whose names nobody else uses."""
-        return {key.lower(): key for key in self._entries if "/" not in key}
 
-    @cached_property
-    def _sellers(self) -> frozenset[str]:
-        return frozenset(provider for provider, _ in self._by_provider)
+@lru_cache(maxsize=1)
+def _price_map(path: Path, written_ns: int) -> _PriceMap:
+    """The map in a file, read once for all catalogs of the process: that takes a tenth of a second."""
+    return _PriceMap(path)
 
 
 def entry_rates(entry: _Entry, service_tier: str | None) -> dict[str, Rate]:

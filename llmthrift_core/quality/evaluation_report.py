@@ -9,12 +9,12 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
-from llmthrift_core.display import plain_table, usd
+from llmthrift_core.display import Printed, plain_table, usd
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 
 
-@dataclass
-class EvaluationReport:
+@dataclass(repr=False)
+class EvaluationReport(Printed):
     """What became of the calls that may be judged.
 
     Attributes:
@@ -74,7 +74,8 @@ class EvaluationReport:
             "stopped": self.stopped,
         }
 
-    def __str__(self) -> str:
+    def to_text(self) -> str:
+        """All of it as text."""
         lines = plain_table(["evaluation", ""], self._lines())
         return lines if self.stopped is None else f"{lines}\nStopped: {self.stopped}"
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final, Literal
 
-from llmthrift_core.display import html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
 from llmthrift_core.money import to_usd
 from llmthrift_core.quality.arms import ArmSums
 from llmthrift_core.statistics import (
@@ -63,8 +63,8 @@ class ArmResult:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ExperimentResults:
+@dataclass(frozen=True, repr=False)
+class ExperimentResults(Printed):
     """What an experiment says so far.
 
     Intervals treat units as independent, not their requests: a user's requests resemble each other. The cost per request is a ratio of
@@ -111,7 +111,8 @@ class ExperimentResults:
             for arm in self.arms
         ]
 
-    def __str__(self) -> str:
+    def to_text(self) -> str:
+        """All of it as text."""
         return "\n".join([plain_table(*self._table()), "", self.recommendation, *self.notes])
 
     def _repr_html_(self) -> str:

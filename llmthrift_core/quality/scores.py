@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.display import html_table, plain_table
+from llmthrift_core.display import Printed, html_table, plain_table
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import JudgedCall, count_unknown, read_judged
 from llmthrift_core.moments import DAY_US, Moment, from_us, to_us
@@ -61,8 +61,8 @@ class QualityScore:
         return "worse" if self.change.high < 0 else "better" if self.change.low > 0 else None
 
 
-@dataclass(frozen=True)
-class QualityReport:
+@dataclass(frozen=True, repr=False)
+class QualityReport(Printed):
     """Quality, one row per value of `by`, the most judged first; days in their order.
 
     The limits of each mean are those of one look at answers that were chosen at random: who judges only what went wrong measures that.
@@ -105,7 +105,8 @@ class QualityReport:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __str__(self) -> str:
+    def to_text(self) -> str:
+        """All of it as text."""
         if not self.rows:
             return "\n".join(["No answer was judged in this period.", *self.notes])
         return "\n".join([plain_table(*self._table()), *self.notes])

@@ -11,7 +11,7 @@ Keys, all beginning with `PREFIX`:
     sizes:NAMESPACE    hash: size in bytes by key
     bytes              hash: the sum of these by namespace
     removals           sorted set: epoch and criteria of what was removed of late, by the epoch
-    lease:KEY          who makes the call of that key; expires with the lease
+    lease:KEY          hash: who makes the call of that key, and until when
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ for i = 1, #ARGV, 3 do
   local namespace = redis.call('HGET', P .. 'entry:' .. key, 'namespace')
   local last = namespace and redis.call('ZSCORE', P .. 'used:' .. namespace, key)
   if last then
+    if tonumber(last) > tonumber(used) then used = last end  -- another process may have told of a later use already
     local hits = redis.call('ZSCORE', P .. 'rank:' .. namespace, rank_of(last, key)) or '0'
     redis.call('ZREM', P .. 'rank:' .. namespace, rank_of(last, key))
     redis.call('ZADD', P .. 'rank:' .. namespace, hits + number, rank_of(used, key))
@@ -131,31 +132,52 @@ for i = 1, #ARGV, 3 do
   end
 end
 """
-# namespace, order, key that stays, now_us, number of entries, number of bytes, most.
-# Returns the epoch (-1: nothing was removed), whether nothing is left to remove, then key, size and use of each.
+# namespace, order, key that stays, now_us, limit of entries or '', limit of bytes or '', most.
+# Returns the epoch (-1: nothing was removed), whether that was all, the number of those past their time, which come first, then key, size
+# and use of each.
 _FREE: Final = """
-local namespace, order, kept, now, entries, bytes, most = unpack(ARGV)
-local found
-if order == 'expired' then
-  found = redis.call('ZRANGEBYSCORE', P .. 'expires:' .. namespace, '-inf', now, 'LIMIT', 0, most)
-elseif order == 'lru' then
-  found = redis.call('ZRANGE', P .. 'used:' .. namespace, 0, most - 1)
-else
-  found = redis.call('ZRANGE', P .. 'rank:' .. namespace, 0, most - 1)
+local namespace, order, kept, now, max_entries, max_bytes, most = unpack(ARGV)
+local function excess()
+  local entries = max_entries ~= '' and redis.call('ZCARD', P .. 'used:' .. namespace) - max_entries or 0
+  local bytes = max_bytes ~= '' and (redis.call('HGET', P .. 'bytes', namespace) or '0') - max_bytes or 0
+  return math.max(entries, 0), math.max(bytes, 0)
 end
-local answer, freed, freed_bytes = {-1, #found < tonumber(most) and 1 or 0}, 0, 0
-for _, key in ipairs(found) do
-  if order == 'lfu' then key = string.sub(key, 21) end
-  if freed >= tonumber(entries) and freed_bytes >= tonumber(bytes) then break end
-  if key ~= kept then
-    local size, was_used = drop(namespace, key)
-    freed, freed_bytes = freed + 1, freed_bytes + size
-    answer[#answer + 1] = key
-    answer[#answer + 1] = tonumber(size)
-    answer[#answer + 1] = was_used and 1 or 0
+local answer, freed = {-1, 1, 0}, 0
+-- How many to look at, with the one that stays: of how many bytes each is, is not known before.
+local function wanted()
+  local entries, bytes = excess()
+  if entries == 0 and bytes == 0 then return 0 end
+  return bytes > 0 and tonumber(most) or math.min(entries + 1, tonumber(most))
+end
+local function free(found)
+  for _, key in ipairs(found) do
+    local entries, bytes = excess()
+    if entries == 0 and bytes == 0 then return end
+    if key ~= kept then
+      local size, was_used = drop(namespace, key)
+      freed = freed + 1
+      answer[#answer + 1] = key
+      answer[#answer + 1] = tonumber(size)
+      answer[#answer + 1] = was_used and 1 or 0
+    end
   end
 end
-if freed > 0 then answer[1] = redis.call('INCR', P .. 'epoch') end
+local first = wanted()
+local expired = first > 0 and redis.call('ZRANGEBYSCORE', P .. 'expires:' .. namespace, '-inf', now, 'LIMIT', 0, first) or {}
+free(expired)
+answer[3] = freed
+local then_wanted = wanted()
+if then_wanted > 0 and #expired < first then
+  local found = redis.call('ZRANGE', P .. (order == 'lru' and 'used:' or 'rank:') .. namespace, 0, then_wanted - 1)
+  if order == 'lfu' then
+    for i, key in ipairs(found) do found[i] = string.sub(key, 21) end
+  end
+  free(found)
+end
+if freed > 0 then
+  answer[1] = redis.call('INCR', P .. 'epoch')
+  answer[2] = wanted() == 0 and 1 or 0
+end
 return answer
 """
 # namespace, now_us, most. Returns key and use of each entry that was removed.
@@ -168,21 +190,50 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expires:' .. ARGV[1], '-i
 end
 return answer
 """
-# holder, ttl_ms, then keys. Renews the leases that the holder still has.
+_LEASES: Final = f"""
+local function lease_of(key) return '{PREFIX}lease:' .. key end
+local function now_ms()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+-- The key stays for a minute after the lease's time: those who wait see that it expired, and that it was not given back.
+local function hold(key, holder, ttl)
+  redis.call('HSET', lease_of(key), 'holder', holder, 'until', string.format('%.0f', now_ms() + ttl))
+  redis.call('PEXPIRE', lease_of(key), ttl + 60000)
+end
+"""
+# key, holder, ttl_ms. Returns 1 if the lease is the holder's now, 0 if somebody has it whose time is not over.
+TAKE_LEASE: Final = Script(
+    _LEASES,
+    """
+local ends = redis.call('HGET', lease_of(ARGV[1]), 'until')
+if ends and tonumber(ends) > now_ms() then return 0 end
+hold(ARGV[1], ARGV[2], tonumber(ARGV[3]))
+return 1
+""",
+)
+# key. Returns for how many milliseconds the lease lasts, 0 or less if it has expired; nil if it was given back.
+LEASE_LEFT: Final = Script(
+    _LEASES,
+    """
+local ends = redis.call('HGET', lease_of(ARGV[1]), 'until')
+return ends and tonumber(ends) - now_ms()
+""",
+)
+# holder, ttl_ms, then keys. Lets the leases last so long which the holder still has.
 RENEW_LEASES: Final = Script(
-    f"local P = '{PREFIX}'",
+    _LEASES,
     """
 for i = 3, #ARGV do
-  local lease = P .. 'lease:' .. ARGV[i]
-  if redis.call('GET', lease) == ARGV[1] then redis.call('PEXPIRE', lease, ARGV[2]) end
+  if redis.call('HGET', lease_of(ARGV[i]), 'holder') == ARGV[1] then hold(ARGV[i], ARGV[1], tonumber(ARGV[2])) end
 end
 """,
 )
 # key, holder. Ends the lease that the holder still has.
 END_LEASE: Final = Script(
-    f"local lease = '{PREFIX}lease:' .. ARGV[1]",
+    _LEASES,
     """
-if redis.call('GET', lease) == ARGV[2] then redis.call('DEL', lease) end
+if redis.call('HGET', lease_of(ARGV[1]), 'holder') == ARGV[2] then redis.call('DEL', lease_of(ARGV[1])) end
 """,
 )
 

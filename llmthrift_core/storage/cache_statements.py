@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, literal_column, select, update
+from sqlalchemy import bindparam, case, delete, literal_column, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_entries, cache_epoch, cache_labels
@@ -54,9 +54,13 @@ REPLACE_ENTRY: Final = Statement(
     update(cache_entries).values({name: bindparam(name) for name in ENTRY_COLUMNS[1:]}).where(_entry.key == bindparam("of_key"))
 )
 GET_EXPIRY: Final = Statement(select(_entry.expires_us).where(_entry.key == bindparam("of_key")).with_for_update())
+# Another process may have told of a later use already.
 COUNT_USES: Final = Statement(
     update(cache_entries)
-    .values(hits=_entry.hits + bindparam("uses"), used_us=bindparam("used_us"))
+    .values(
+        hits=_entry.hits + bindparam("uses"),
+        used_us=case((_entry.used_us < bindparam("used_us"), bindparam("used_us")), else_=_entry.used_us),
+    )
     .where(_entry.key == bindparam("of_key"))
 )
 
@@ -70,27 +74,16 @@ ADD_LABEL: Final = Statement(
 REMOVE_ENTRY: Final = Statement(delete(cache_entries).where(_entry.key == bindparam("of_key")))
 REMOVE_LABELS: Final = Statement(delete(cache_labels).where(cache_labels.c.key == bindparam("of_key")))
 
-# The first reads an index only; the second every row of the namespace.
-COUNT_ENTRIES: Final = Statement(select(func.count()).where(_entry.namespace == bindparam("namespace")))
-SUM_BYTES: Final = Statement(select(func.coalesce(func.sum(_entry.size_bytes), _zero)).where(_entry.namespace == bindparam("namespace")))
-
-# SQLAlchemy writes an OFFSET for SQLite in any case, as a parameter unless it is given.
-EXPIRED: Final = Statement(
-    select(_entry.key, _entry.namespace, _entry.hits)
-    .where(_entry.expires_us <= bindparam("now_us"))
-    .limit(bindparam("most"))
-    .offset(_zero)
-    .with_for_update(skip_locked=True)
-)
+NAMESPACES_WITH_EXPIRED: Final = Statement(select(_entry.namespace).distinct().where(_entry.expires_us <= bindparam("now_us")))
 
 
 def _victims(namespace: Any, *conditions: Any, order: tuple[Any, ...] = ()) -> Statement:
     return Statement(
-        select(_entry.key, _entry.size_bytes, _entry.hits)
+        select(_entry.key, _entry.namespace, _entry.size_bytes, _entry.hits)
         .where(namespace == bindparam("namespace"), _entry.key != bindparam("kept_key"), *conditions)
         .order_by(*order)
         .limit(bindparam("most"))
-        .offset(_zero)
+        .offset(_zero)  # SQLAlchemy writes one for SQLite in any case, as a parameter unless it is given
         .with_for_update(skip_locked=True)
     )
 

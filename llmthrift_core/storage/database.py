@@ -75,6 +75,7 @@ class Database:
         self._opening = threading.Lock()
         self._holding_opening = False
         self._connected: Backend | None = None
+        self._name = None if location.path is None else str(location.path)
         self._file: tuple[int, int] | None = None
         self._log: tuple[int, int] | None = None
         self._replaced = 0
@@ -235,8 +236,8 @@ class Database:
 
     def _present(self) -> Backend:
         """The backend, opened anew where its file is not there any more: what is written to a deleted file is lost."""
-        backend, path = self._connected or self._backend(), self._location.path
-        if path is None or self._closed or _file_at(path) == self._file:
+        backend, name, path = self._connected or self._backend(), self._name, self._location.path
+        if name is None or path is None or _file_at(name) == self._file or self._closed:
             return backend
         with self._opening:
             if isinstance(self._connected, SQLiteFile) and _file_at(path) != self._file:
@@ -294,7 +295,7 @@ def _log_of(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
-def _file_at(path: Path) -> tuple[int, int] | None:
+def _file_at(path: Path | str) -> tuple[int, int] | None:
     """What tells a file from another one of the same name; None where there is none."""
     try:
         found = os.stat(path)

@@ -161,7 +161,8 @@ class PostgreSQLBackend:
             event.listen(made, "connect", set_limits)
             return made
 
-        self._hot = engine(longest_seconds=self._answer_seconds, isolation_level="AUTOCOMMIT")
+        # A hot connection comes back without a transaction, or not at all: there is nothing that the pool would have to roll back.
+        self._hot = engine(longest_seconds=self._answer_seconds, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
         self._cold = engine(longest_seconds=_LONG_ANSWER_SECONDS, pool_pre_ping=True)
 
         def allow_long_answers(connection: Any, *_: Any) -> None:

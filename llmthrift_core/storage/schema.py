@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
+from llmthrift_core.storage.size_triggers import COUNTED, triggers_of
 from llmthrift_core.storage.tables import calls, metadata, schema_version
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 # Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
-REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012", "0013")
 _ADVISORY_LOCK: Final = 0x6C6C6D74  # "llmt": any number that other applications are unlikely to use
 
 
@@ -43,7 +49,8 @@ def prepare(backend: Backend, *, name: str) -> None:
             return
         _refuse_unknown(found)
         if found is None:
-            metadata.create_all(connection, checkfirst=False)
+            for statement in _creation(connection.dialect.name):
+                connection.exec_driver_sql(statement)
             connection.execute(insert(schema_version).values(version_num=REVISIONS[-1]))
         else:
             from llmthrift_core.storage.migrations.upgrade import upgrade
@@ -65,6 +72,17 @@ def revision(database: Database) -> str | None:
 def table_names() -> list[str]:
     """The names of all tables of llmthrift, in a fixed order."""
     return sorted(metadata.tables)
+
+
+@cache
+def _creation(dialect: str) -> tuple[str, ...]:
+    """The statements that make all tables and triggers, compiled once: to compile them takes longer than to run them."""
+    compiled_for: Dialect = PGDialect_psycopg() if dialect == "postgresql" else SQLiteDialect_pysqlite()  # type: ignore[no-untyped-call]
+    found: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        found += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    triggers = (statement for kind in COUNTED for statement in triggers_of(kind, dialect))
+    return (*(str(each.compile(dialect=compiled_for)) for each in found), *triggers)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, literal_column, select, update
+from sqlalchemy import bindparam, case, delete, func, literal_column, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import semantic_counts, semantic_entries, semantic_evidence
@@ -66,21 +66,16 @@ NEW_QUESTIONS_IN_SCOPE: Final = Statement(
 COUNT_IN_SCOPE: Final = Statement(select(func.count()).where(_entry.scope == bindparam("of_scope"), _entry.id <= bindparam("until_id")))
 COUNT_USE: Final = Statement(
     update(semantic_entries)
-    .values(hits=_entry.hits + bindparam("uses"), used_us=bindparam("used_us"))
+    .values(
+        hits=_entry.hits + bindparam("uses"),
+        used_us=case((_entry.used_us < bindparam("used_us"), bindparam("used_us")), else_=_entry.used_us),
+    )
     .where(_entry.id == bindparam("of_id"))
 )
+NAMESPACE_OF: Final = Statement(select(_entry.namespace).where(_entry.id == bindparam("of_id")))
 REMOVE_ENTRY: Final = Statement(delete(semantic_entries).where(_entry.id == bindparam("of_id")).returning(_entry.key))
 
-# The first reads an index only; the second every row of the namespace.
-COUNT_ENTRIES: Final = Statement(select(func.count()).where(_entry.namespace == bindparam("namespace")))
-SUM_BYTES: Final = Statement(select(func.coalesce(func.sum(_entry.size_bytes), _zero)).where(_entry.namespace == bindparam("namespace")))
-EXPIRED: Final = Statement(
-    select(_entry.key, _entry.namespace, _entry.size_bytes, _entry.hits)
-    .where(_entry.expires_us <= bindparam("now_us"))
-    .limit(bindparam("most"))
-    .offset(_zero)
-    .with_for_update(skip_locked=True)
-)
+NAMESPACES_WITH_EXPIRED: Final = Statement(select(_entry.namespace).distinct().where(_entry.expires_us <= bindparam("now_us")))
 
 
 def _victims(*conditions: Any, order: tuple[Any, ...] = ()) -> Statement:

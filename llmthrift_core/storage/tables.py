@@ -347,6 +347,17 @@ cache_removals = Table(
     Column("at_us", BigInteger, nullable=False),
 )
 
+# How much is stored in each namespace. Triggers keep it true (see size_triggers.py).
+cache_sizes = Table(
+    "llmthrift_cache_sizes",
+    metadata,
+    Column("kind", Text, primary_key=True),  # "exact" or "semantic"
+    Column("namespace", Text, primary_key=True),
+    Column("entries", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # What may be spent. The limits are read by the statement that reserves, so that a change takes effect at once.
 budgets = Table(
     "llmthrift_budgets",

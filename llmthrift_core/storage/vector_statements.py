@@ -37,12 +37,18 @@ from llmthrift_core.storage.tables import cache_labels, semantic_entries
 TABLE_PREFIX: Final = "llmthrift_semantic_vectors_"
 GRAPH_PREFIX: Final = "llmthrift_graph_"
 
-_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 128, 40
+# Graphs of earlier releases were made with an expansion of 128, in twice the time; those of 64 find the near entries as well.
+_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 40
 _NEAREST: Any = literal_column("16")  # a constant: with a parameter the server plans every search anew
+_MAKING_GRAPH: Any = literal_column("5247810624")  # an arbitrary number, of this purpose alone
 _entry = semantic_entries.c
 _zero: Any = literal_column("0")
 _one: Any = literal_column("1")
 _COLUMNS: Final = ["id", "scope", "embedding"]
+
+# Whoever makes a graph keeps others from moving vectors, for minutes: they try, and go on without. Both last for the transaction.
+MAY_MAKE_GRAPH: Final = Statement(select(func.pg_try_advisory_xact_lock(_MAKING_GRAPH)))
+MAY_MOVE: Final = Statement(select(func.pg_try_advisory_xact_lock_shared(_MAKING_GRAPH)))
 
 
 class _TextArray(UserDefinedType[list[str]]):
@@ -121,15 +127,10 @@ class VectorTable:
 
     def nearest_by_graph(self, scope: bytes) -> Statement:
         """As `nearest`, but of one scope, by its graph."""
-        # The settings last for this statement: a sub-query that depends on no row is evaluated before the index is opened. The scan goes on
-        # where entries were removed, and its order, which may be a little off then, does not matter.
-        settings = select(
-            func.set_config(literal_column("'hnsw.ef_search'"), literal_column(f"'{_EXPANSION_SEARCH}'"), literal_column("true")).concat(
-                func.set_config(literal_column("'hnsw.iterative_scan'"), literal_column("'relaxed_order'"), literal_column("true"))
-            )
-        )
+        # The scan goes on where entries were removed, and its order, which may be a little off then, does not matter.
+        settings = _with_settings({"hnsw.ef_search": str(_EXPANSION_SEARCH), "hnsw.iterative_scan": "relaxed_order"})
         distance = self.table.c.embedding.op("<=>")(self._given).label("distance")
-        query = select(self.table.c.id, distance).where(self._is_of(scope), settings.scalar_subquery().is_not(None))
+        query = select(self.table.c.id, distance).where(self._is_of(scope), settings)
         return Statement(self._nearest(query.order_by(distance)))
 
     def _is_of(self, scope: bytes) -> ColumnElement[bool]:
@@ -166,7 +167,10 @@ class VectorTable:
         given = func.unnest(*(cast(bindparam(name), _TextArray()) for name in ("kinds", "labels"))).table_valued("kind", "value")
         given = given.render_derived("given")
         labels = insert(cache_labels).from_select(["kind", "value", "key"], select(given.c.kind, given.c.value, added.c.key))
-        return select(added.c.id).add_cte(vector, labels.on_conflict_do_nothing().cte("labelled"))
+        # An answer is a copy of what a model gave: nobody waits for the server's disk. It is seen by all at once, and a removal, which
+        # does wait, is written after it.
+        added_now = select(added.c.id).where(_with_settings({"synchronous_commit": "off"}))
+        return added_now.add_cte(vector, labels.on_conflict_do_nothing().cte("labelled"))
 
     def _moved(self, insert: DialectInsert) -> Any:
         chosen = (
@@ -190,6 +194,15 @@ class VectorTable:
             Column("embedding", HalfVector(self.dimensions), nullable=False),
             Index(f"ix_{name}_scope", "scope"),
         )
+
+
+def _with_settings(values: dict[str, str]) -> ColumnElement[bool]:
+    """True, with the server's settings as given until the statement ends.
+
+    A sub-query that depends on no row is evaluated before the others.
+    """
+    made = [func.set_config(*(literal_column(f"'{part}'") for part in each), literal_column("true")) for each in values.items()]
+    return select(func.concat(*made)).scalar_subquery().is_not(None)
 
 
 @lru_cache(maxsize=64)

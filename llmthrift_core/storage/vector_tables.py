@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.exc import ProgrammingError
@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.storage.schema import lock_schema
-from llmthrift_core.storage.vector_statements import VectorTable, vector_table
+from llmthrift_core.storage.vector_statements import MAY_MAKE_GRAPH, VectorTable, vector_table
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
@@ -26,6 +26,7 @@ logger = logging.getLogger("llmthrift")
 _MOST_DIMENSIONS: Final = 4_000  # of a halfvec in an HNSW index
 _MOST_MEMORY_MIB: Final = 1_024
 _NODE_BYTES: Final = 1_000  # of a graph, beside its vector
+_LONGEST_SECONDS: Final = 12 * 3600  # of a graph: one of 100,000 vectors takes a minute or two
 _OLDEST: Final = (0, 8)  # the first release whose scans go on past removed rows
 _NOT_PERMITTED, _UNDEFINED = "42501", "42704"  # SQLSTATE
 _IN_MEMORY: Final = "vectors of the semantic cache are searched in the memory of each process, not by pgvector: %s"
@@ -63,12 +64,16 @@ class VectorTables:
             return _exists(connection, table.graph_name(scope))
 
     def make_graph(self, table: VectorTable, scope: bytes) -> bool:
-        """Make the graph of a scope. What is stored meanwhile is recent. Graphs of scopes that are empty by now are dropped.
+        """Make the graph of a scope, if nobody else makes one now. What is stored meanwhile is recent.
+
+        Graphs of scopes that are empty by now are dropped.
 
         False, and a warning, if the database's user may not. Raises StorageError.
         """
         with self._database.write() as connection:
-            lock_schema(connection)
+            if not connection.exec_driver_sql(MAY_MAKE_GRAPH.postgresql).scalar():
+                return True
+            _take_time(connection)
             try:
                 with connection.begin_nested():
                     # A graph that does not fit into this memory is made on disk, several times as slowly. Several workers would share it in
@@ -101,6 +106,13 @@ class VectorTables:
             logger.warning(_IN_MEMORY, error)
             return None
         return table
+
+
+def _take_time(connection: Connection) -> None:
+    """Let the statements of a transaction take as long as a graph does."""
+    connection.execute(text(f"SET LOCAL statement_timeout = {_LONGEST_SECONDS * 1000}"))
+    driver: Any = connection.connection.driver_connection
+    driver.silence_seconds = _LONGEST_SECONDS  # until the connection is used again
 
 
 def _require_tables(connection: Connection, tables: VectorTable) -> None:

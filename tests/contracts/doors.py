@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import httpx
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
+from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from llama_index.core.llms import ChatMessage
+from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai import OpenAI
 from llama_index_instrumentation import get_dispatcher
@@ -54,7 +55,7 @@ class Door:
     def config(self) -> dict[str, Any]:
         return {"callbacks": list(self.callbacks)}
 
-    def ask(self, prompt: str, how: str = "invoke", metadata: Mapping[str, Any] | None = None, **options: Any) -> str:
+    def ask(self, prompt: str | list[BaseMessage], how: str = "invoke", metadata: Mapping[str, Any] | None = None, **options: Any) -> str:
         """The text of the answer."""
         config = {**self.config, "metadata": dict(metadata or {})}
         if how == "invoke":
@@ -88,9 +89,9 @@ class LlamaIndexDoor:
 
     model: Any
 
-    def ask(self, prompt: str, how: str = "invoke", metadata: Mapping[str, Any] | None = None, **options: Any) -> str:
+    def ask(self, prompt: str | list[ChatMessage], how: str = "invoke", metadata: Mapping[str, Any] | None = None, **options: Any) -> str:
         """The text of the answer."""
-        messages = [ChatMessage(prompt)]
+        messages = [ChatMessage(prompt)] if isinstance(prompt, str) else prompt
         with instrument_tags(dict(metadata)) if metadata else nullcontext():
             if how == "invoke":
                 return str(self.model.chat(messages, **options).message.content)
@@ -118,6 +119,13 @@ class LlamaIndexDoor:
 
 
 AnyDoor = Door | LlamaIndexDoor
+
+
+def ask(model: Any, turns: Sequence[Mapping[str, str]], how: str = "invoke") -> str:
+    """The text that a model of either framework answers to a conversation of `role` and `content`."""
+    if isinstance(model, LLM):
+        return LlamaIndexDoor(model).ask([ChatMessage(role=turn["role"], content=turn["content"]) for turn in turns], how)
+    return Door(model).ask(convert_to_messages([dict(turn) for turn in turns]), how)
 
 
 def client(provider: LoopbackProvider, **options: Any) -> ChatOpenAI:

@@ -1,17 +1,21 @@
-"""Ways in which a store goes away and comes back: a locked file, a server that is stopped, one that hangs."""
+"""Ways in which a store goes away: a file that is locked, write-protected or on a full disk, a server that is stopped or hangs."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmthrift_core.storage.sqlite_connection import SQLiteOpener
 from tests.core.storage.backends import started_postgresql, started_valkey
 
 _numbers = itertools.count(1)
@@ -77,6 +81,62 @@ class Locked:
             self._holder = None
 
 
+class WriteProtected:
+    """No connection of this process may write any more: SQLite says what it says of a file system that became read-only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._opened: list[sqlite3.Connection] = []
+        self._is_away = False
+        prepare = SQLiteOpener._prepare  # of writers
+
+        def prepared(opener: SQLiteOpener, connection: sqlite3.Connection) -> None:
+            prepare(opener, connection)
+            self._opened.append(connection)
+
+        monkeypatch.setattr(SQLiteOpener, "_prepare", prepared)
+
+    def begin(self) -> None:
+        self._set(True)
+
+    def end(self) -> None:
+        self._set(False)
+
+    def _set(self, is_away: bool) -> None:
+        if self._is_away is not is_away:
+            self._is_away = is_away
+            for connection in self._opened:
+                with suppress(sqlite3.ProgrammingError):  # closed
+                    connection.execute(f"PRAGMA query_only = {'ON' if is_away else 'OFF'}")
+
+
+class Full:
+    """The disk on which an SQLite file lies has no room left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._filler = folder / "filler"
+
+    def begin(self) -> None:
+        with self._filler.open("ab", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+
+    def end(self) -> None:
+        self._filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A disk of 8 MB, where the process may mount one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 class Stopped:
     """A server is shut down, and started again."""
 
@@ -131,13 +191,19 @@ def _valkey(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[s
 
 
 @pytest.fixture
-def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outage]:
+def outage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
     """The outage that the test's parameter names, ended afterwards."""
-    kind = request.param
-    way: Hanging | Locked | Stopped
+    kind, lasting = request.param, ExitStack()
+    way: Hanging | Locked | Stopped | WriteProtected | Full
+    options: dict[str, Any] = {"url": tmp_path / "outage.db"}
     if kind == "sqlite locked":
-        options: dict[str, Any] = {"url": tmp_path / "outage.db"}
         way = Locked(tmp_path / "outage.db")
+    elif kind == "sqlite read-only":
+        way = WriteProtected(monkeypatch)
+    elif kind == "sqlite full":
+        lasting.enter_context(small_disk(tmp_path / "disk"))
+        options["url"] = tmp_path / "disk" / "outage.db"
+        way = Full(tmp_path / "disk")
     elif kind.startswith("postgresql"):
         server = request.getfixturevalue("own_postgresql")
         options = new_postgresql(server)
@@ -146,5 +212,6 @@ def outage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Outage]:
         server, options = _valkey(request, tmp_path)
         way = Stopped(server.stop, server.start) if "stopped" in kind else Hanging(server._process.pid)
     options["busy_timeout_seconds"] = BUSY_SECONDS
-    yield Outage(options, way.begin, way.end, forgets=kind == "valkey stopped", is_slow="stopped" in kind)
-    way.end()
+    with lasting:
+        yield Outage(options, way.begin, way.end, forgets=kind == "valkey stopped", is_slow="stopped" in kind)
+        way.end()

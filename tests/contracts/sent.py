@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,9 +43,15 @@ def wire() -> Iterator[Wire]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet
 
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
+
+        def handle_expect_100(self) -> bool:
+            going_on = super().handle_expect_100()
+            self.wfile.flush()
+            return going_on
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
@@ -60,6 +66,7 @@ def wire() -> Iterator[Wire]:
             self.send_header("Content-Length", str(len(_REFUSAL)))
             self.end_headers()
             self.wfile.write(_REFUSAL)
+            self.wfile.flush()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -88,34 +95,38 @@ class Keys:
         return tuple(dict.fromkeys(taken))
 
 
-@dataclass(frozen=True)
-class Case:
-    """A call, what it sent and the key that it had. `sent` is "[]" where the client refused it itself."""
+class Book:
+    """What the calls of one client sent, and under which keys."""
 
-    name: str
-    sent: str
-    key: tuple[bytes, ...]
+    def __init__(self, server: Wire, keys: Keys) -> None:
+        self._server = server
+        self._keys = keys
+        self._sent_under: dict[tuple[bytes, ...], tuple[Any, str]] = {}
+        self._key_of: dict[tuple[Hashable, str], tuple[Any, tuple[bytes, ...]]] = {}
 
+    @property
+    def requests(self) -> int:
+        """How many different requests were sent."""
+        return len({sent for _, sent in self._sent_under.values()})
 
-def called(name: str, call: Callable[[], Any], server: Wire, keys: Keys) -> Case:
-    """Make a call, which the server refuses."""
-    keys.taken()
-    server.taken()
-    try:
-        call()
-    except Exception as error:  # the server's refusal, or the client's own
-        _ = error
-    return Case(name, server.taken(), keys.taken())
+    def enter(self, name: Any, call: Callable[[], Any], alike: Hashable) -> None:
+        """Make a call, which the server refuses, and compare it with all before.
 
-
-def compared(cases: list[Case]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Pairs that share a key and differ in what is sent; and pairs that do not share one, and send the same."""
-    sent = [case for case in cases if case.sent != "[]" and case.key]
-    wrong, missed = [], []
-    for place, one in enumerate(sent):
-        for other in sent[place + 1 :]:
-            if one.key == other.key and one.sent != other.sent:
-                wrong.append((one.name, other.name))
-            elif one.key != other.key and one.sent == other.sent:
-                missed.append((one.name, other.name))
-    return wrong, missed
+        Args:
+            alike: calls of which this is equal share a key where they send the same; None is equal to nothing.
+        """
+        self._keys.taken()
+        self._server.taken()
+        try:
+            call()
+        except Exception as error:  # the server's refusal, or the client's own
+            _ = error
+        sent, key = self._server.taken(), self._keys.taken()
+        if sent == "[]":  # the client refused it itself
+            return
+        assert key, f"{name} has no key"
+        one, earlier = self._sent_under.setdefault(key, (name, sent))
+        assert earlier == sent, f"one key for what differs: {one} and {name}"
+        if alike is not None:
+            one, first = self._key_of.setdefault((alike, sent), (name, key))
+            assert first == key, f"two keys for the same: {one} and {name}"

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
-from llama_index.core.llms import ChatMessage
+from langchain_core.globals import set_llm_cache
 
 import llmthrift_langchain as lc
 import llmthrift_llamaindex as li
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from tests.contracts.doors import client, llm
+from tests.contracts.doors import ask, client, llm
 
 pytestmark = pytest.mark.loopback
 DATA = Path(__file__).parents[3] / "shared" / "data" / "conversation_pairs.jsonl.gz"
 Turns = list[dict[str, str]]
+_EVERY = 8  # of the pairs through streams and coroutines, which read the history as whole answers do
 
 
 def _said(asked: str, answered: str) -> Turns:
@@ -36,6 +38,12 @@ OTHERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def without_a_cache_for_all():
+    yield
+    set_llm_cache(None)
+
+
 class Doors:
     """The same conversation through both frameworks' models with one semantic cache; whether the second got the first one's answer."""
 
@@ -46,11 +54,10 @@ class Doors:
         self._llamaindex = li.thrifty(llm(provider), thrift, semantic=semantic)
 
     def langchain(self, turns: Turns) -> None:
-        kinds = {"user": HumanMessage, "assistant": AIMessage}
-        self._langchain.invoke([kinds[turn["role"]](turn["content"]) for turn in turns])
+        ask(self._langchain, turns)
 
     def llamaindex(self, turns: Turns) -> None:
-        self._llamaindex.chat([ChatMessage(role=turn["role"], content=turn["content"]) for turn in turns])
+        ask(self._llamaindex, turns)
 
     def share(self, door: str, first: Turns, second: Turns) -> bool:
         getattr(self, door)(first)
@@ -81,11 +88,43 @@ def test_the_same_said_in_other_words_is_shared_where_asked_for(thrift, provider
     assert doors.share(door, [*ORDERED, *last], [*told, *last]) is (history == "meaning")
 
 
+def _one_point(texts: Sequence[str]) -> Any:
+    """Every text in one place: nothing but the history and the guard keeps two questions apart."""
+    return np.ones((len(texts), 2)) / np.sqrt(2)
+
+
+def _globally(thrift: Thrift, provider: Any, semantic: SemanticCache) -> Any:
+    set_llm_cache(lc.ThriftCache(thrift, semantic=semantic))
+    return client(provider)
+
+
+MODELS: dict[str, Callable[[Thrift, Any, SemanticCache], Any]] = {
+    "langchain thrifty": lambda thrift, provider, semantic: lc.thrifty(
+        client(provider), thrift, cache=lc.ThriftCache(thrift, semantic=semantic)
+    ),
+    "langchain router": lambda thrift, provider, semantic: lc.ChatRouter(
+        thrift, models={"only": client(provider)}, cache=lc.ThriftCache(thrift, semantic=semantic)
+    ),
+    "langchain, for all": _globally,
+    "llamaindex thrifty": lambda thrift, provider, semantic: li.thrifty(llm(provider), thrift, semantic=semantic),
+    "llamaindex router": lambda thrift, provider, semantic: li.RouterLLM(thrift, models={"only": llm(provider)}, semantic=semantic),
+}
+
+
 @pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent")
-@pytest.mark.parametrize("door", ["langchain", "llamaindex"])
-def test_pairs_of_others_with_other_answers_are_kept_apart(thrift, provider, door):
-    doors = Doors(thrift, provider, "exact")
+@pytest.mark.parametrize("how", ["invoke", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("door", MODELS)
+def test_pairs_of_others_with_other_answers_are_kept_apart(thrift, provider, door, how):
+    semantic = SemanticCache(thrift, _one_point, FixedThreshold(0.5))
+    model = MODELS[door](thrift, provider, semantic)
     with gzip.open(DATA, "rt", encoding="utf-8") as file:
         pairs = [pair for pair in map(json.loads, file) if not pair["same_answer"]]
     assert len(pairs) > 50
-    assert [pair["a"][-1]["content"] for pair in pairs if doors.share(door, pair["a"], pair["b"])] == []
+    shared = []
+    for pair in pairs if how == "invoke" else pairs[::_EVERY]:
+        ask(model, pair["a"], how)
+        before = len(provider.requests)
+        ask(model, pair["b"], how)
+        if len(provider.requests) == before:
+            shared.append(pair["a"][-1]["content"])
+    assert shared == []

@@ -5,6 +5,7 @@ That nothing blocks is what the fixture of this folder asserts; here are the sit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,60 @@ def test_an_enforcing_handler_reserves_after_the_lookup(thrift: Thrift, provider
     if cached:
         assert door.ask("Hello?", "ainvoke")
     assert len(provider.requests) == 1
+
+
+def with_enforcing_handler(thrift: Thrift, provider: LoopbackProvider, *_: Any) -> Door:
+    return Door(client(provider), [lc.ThriftCallbackHandler(thrift, enforce=True)])
+
+
+def test_a_stream_that_outgrows_its_budget_under_an_enforcing_handler(thrift: Thrift, provider: LoopbackProvider) -> None:
+    test_a_stream_that_outgrows_its_budget(thrift, provider, with_enforcing_handler)
+
+
+@HOW
+def test_an_enforcing_handler_waits_for_room(thrift: Thrift, provider: LoopbackProvider, how: str) -> None:
+    """More calls than the event loop has threads wait for the one that is under way."""
+    thrift.budgets.add(Budget(limit_tokens=20_000, on_exceed="queue"))
+    provider.answerer = lambda question: "Yes."
+    door = with_enforcing_handler(thrift, provider)
+
+    async def ask(number: int) -> str:
+        if how == "ainvoke":
+            return str((await door.model.ainvoke(f"Is it {number}?", door.config)).content)
+        return "".join([str(piece.content) async for piece in door.model.astream(f"Is it {number}?", door.config)])
+
+    async def ask_all() -> list[str]:
+        return await asyncio.gather(*map(ask, range(40)))
+
+    assert _LOOP.run(ask_all()) == ["Yes."] * 40
+    assert errors(thrift) == [None] * 40
+    assert thrift.budgets.holds() == []
+
+
+def test_a_task_that_is_cancelled_while_it_waits_for_room_leaves_nothing(thrift: Thrift, provider: LoopbackProvider) -> None:
+    thrift.budgets.add(Budget(limit_tokens=20_000, on_exceed="queue"))
+    door = with_enforcing_handler(thrift, provider)
+
+    async def give_up() -> None:
+        with thrift.budgets.reserve(estimate_tokens=20_000, scope={}), pytest.raises(TimeoutError):
+            await asyncio.wait_for(door.model.ainvoke("Hello?", door.config), 0.3)
+        assert (await door.model.ainvoke("Hello?", door.config)).content
+
+    _LOOP.run(give_up())
+    assert errors(thrift) == [None]
+    assert len(provider.requests) == 1
+    assert thrift.budgets.holds() == []
+
+
+@pytest.mark.parametrize(
+    "door", [with_enforcing_handler, lambda thrift, provider: Door(client(provider), [lc.ThriftCallbackHandler(thrift)])]
+)
+def test_a_handlers_rows_are_durable_when_the_call_returns(tmp_path: Path, provider: LoopbackProvider, door: Make) -> None:
+    with Thrift(tmp_path / "sync.db", durability="sync") as thrift, Thrift(tmp_path / "sync.db") as other:
+        made = door(thrift, provider)
+        for asked in range(1, 3):
+            made.ask("Hello?", "ainvoke")
+            assert len(other.ledger.calls()) == asked
 
 
 @ROUTERS

@@ -17,7 +17,7 @@ import pytest
 from langchain_core.globals import set_llm_cache
 
 import llmthrift_langchain as lc
-from llmthrift_core import Budget, Thrift, Usage, attribute
+from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage, attribute
 from llmthrift_core.errors import StorageError
 from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.testing import LoopbackProvider
@@ -49,7 +49,7 @@ from tests.contracts.outages import (  # noqa: F401 - fixtures
 pytestmark = pytest.mark.loopback
 
 HOW = ["invoke", "ainvoke", "stream", "astream"]
-ALL = ["sqlite locked", "postgresql hangs", "valkey hangs", "postgresql stopped", "valkey stopped"]
+ALL = ["sqlite locked", "sqlite read-only", "sqlite full", "postgresql hangs", "valkey hangs", "postgresql stopped", "valkey stopped"]
 
 
 def with_thrifty(thrift: Thrift, provider: LoopbackProvider) -> Door:
@@ -177,7 +177,7 @@ def test_a_call_under_way_keeps_its_answer_its_row_and_its_spend(outage: Outage,
 
 
 @pytest.mark.parametrize("make", [with_enforcing_handler, with_thrifty, with_llamaindex_thrifty])
-@away(["sqlite locked", "valkey hangs", "postgresql stopped"])
+@away(["sqlite locked", "sqlite read-only", "valkey hangs", "postgresql stopped"])
 def test_a_stream_that_outgrows_its_hold_goes_on_where_the_budget_allows_it(outage: Outage, make: MakeDoor) -> None:  # noqa: F811
     def answer(question: Question) -> str:
         if "long" not in question.last_user_text:
@@ -192,6 +192,32 @@ def test_a_stream_that_outgrows_its_hold_goes_on_where_the_budget_allows_it(outa
             assert door.ask(f"Short, {number}?", "stream") == "Yes."  # so that little is set aside for the next
         assert door.ask("Now a long one.", "stream") == "word " * 800
         assert thrift.health()["ledger"]["lost"] == 0
+
+
+@pytest.mark.parametrize("make", OPEN)
+def test_a_file_that_is_deleted_under_a_call_costs_neither_the_call_nor_its_row(tmp_path: Path, make: MakeDoor) -> None:
+    def answer(question: Question) -> str:
+        if "leave" in question.last_user_text:
+            (tmp_path / "l.db").unlink()
+        return "Here you are."
+
+    with LoopbackProvider(answer) as provider, Thrift(tmp_path / "l.db") as thrift:
+        thrift.budgets.add(Budget(limit_usd=1, name="before"))
+        door = make(thrift, provider)
+        for how in ("invoke", "ainvoke"):
+            assert door.ask(f"One, {how}?", how) == "Here you are."
+            assert door.ask(f"Now leave, {how}.", how) == "Here you are."
+            assert thrift.flush()
+            (row,) = thrift.ledger.calls()  # what was recorded before is gone with the file
+            assert (row.error, row.cost_usd > 0) == (None, True)
+            health = thrift.health()
+            assert (health["status"], "is gone" in health["database_trouble"]) == ("degraded", True)
+            assert (health["ledger"]["lost"], health["budgets"]["pending_settlements"], health["failures"]) == (0, 0, {})
+            assert thrift.budgets.status() == []  # and so are budgets: whoever needs them adds them again
+            thrift.budgets.add(Budget(limit_tokens=1, name="after", match={"feature": "after"}))
+            if make in ENFORCING:
+                with attribute(feature="after"), pytest.raises(BudgetExceededError):
+                    door.ask("Is there room?", how)
 
 
 def test_a_server_that_is_restarted_under_traffic_costs_neither_a_call_nor_a_row(request: pytest.FixtureRequest) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,9 +21,11 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy
+from llmthrift_core.cache import leases as leases_module
 from llmthrift_core.cache.flight import whoami
-from llmthrift_core.cache.leases import Elsewhere, Lent
+from llmthrift_core.cache.leases import CallLeases, Elsewhere, Lent
 from llmthrift_core.cache.sql_store import SqlEntries
+from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.request import CacheUse, Request, Response
 from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
 
@@ -240,9 +243,9 @@ def test_a_lease_that_passed_on_is_given_back_by_whom_it_passed_to(thrift: Thrif
     assert isinstance(second, Lent)
     first.end()
     del first
-    assert store.leased_until(key) is not None
+    assert store.leased_until(key, 0) is not None
     second.end()
-    assert store.leased_until(key) is None
+    assert store.leased_until(key, 0) is None
 
 
 WORKER = """
@@ -309,4 +312,43 @@ def test_a_worker_that_dies_holds_up_the_others_until_its_lease_ends(tmp_path: P
         assert call.resume().waiting is None
         call.finish(Response(Usage(input_tokens=1), payload=lambda: b"answer"))
         assert thrift.cache.lookup(key, policy) is not None
-        assert SqlEntries(thrift.database).leased_until(key) is None
+        assert SqlEntries(thrift.database).leased_until(key, now_us) is None
+
+
+def _leases(thrift: Thrift) -> CallLeases:
+    """Those of another process, as it were."""
+    store = SqlEntries(thrift.database) if thrift.valkey is None else ValkeyEntries(thrift.valkey)
+    return CallLeases(store, clock=time.time, note=lambda error, started: None, may_write=lambda: True)
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql", "valkey"])
+def test_of_those_who_wait_for_a_call_that_failed_or_died_exactly_one_takes_over(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    database = request.getfixturevalue("postgresql_url") if where == "postgresql" else str(tmp_path / "shared.db")
+    valkey = request.getfixturevalue("valkey_url") if where == "valkey" else None
+    key = CachePolicy().key(b"question")
+    with Thrift(database, valkey_url=valkey) as thrift:
+        leader, *waiting = (_leases(thrift) for _ in range(5))
+        held = leader.take(key)
+        assert isinstance(held, Lent)
+        assert {type(each.take(key)) for each in waiting} == {Elsewhere}
+        held.end(passes_on=True)
+        assert {each.state_of(key) for each in waiting} == {"expired"}
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            taken = list(pool.map(lambda each: each.take(key), waiting))
+        (held,) = (each for each in taken if isinstance(each, Lent))
+        assert {each.state_of(key) for each in waiting} == {"held"}
+        held.end(passes_on=True)
+        monkeypatch.setattr(leases_module, "LEASE_SECONDS", 0.001)
+        dead = _leases(thrift)
+        lost = dead.take(key)  # for a thousandth of a second, and never renewed
+        assert isinstance(lost, Lent)
+        time.sleep(0.1)
+        assert {each.state_of(key) for each in waiting} == {"expired"}
+        monkeypatch.setattr(leases_module, "LEASE_SECONDS", 10.0)
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            taken = list(pool.map(lambda each: each.take(key), waiting))
+        (held,) = (each for each in taken if isinstance(each, Lent))
+        held.end()
+        assert {each.state_of(key) for each in waiting} == {"free"}

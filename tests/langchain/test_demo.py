@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from llmthrift_core import Thrift
-from llmthrift_core.demo import Workload, load_workload
+from llmthrift_core.demo import Workload, learning, load_workload, show
 from llmthrift_core.demo.learning import learned
 from llmthrift_langchain import demo
 
@@ -74,6 +74,8 @@ def test_learned_routing_makes_no_more_errors_than_the_heuristic(tmp_path):
 
 def test_its_tables(monkeypatch):
     monkeypatch.setattr(demo, "LATENCY_SECONDS", dict.fromkeys(demo.MODELS.values(), 0.0))
+    for tables in (show, learning):  # a part of each workload: the tests above run the whole ones
+        monkeypatch.setattr(tables, "load_workload", lambda **options: load_workload(**options).first(60))
     written = io.StringIO()
     demo.run(Console(file=written, width=120), requests=20, repeated_shares=(0.0,))
     tables = (

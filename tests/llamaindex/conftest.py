@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import copy_context
@@ -21,7 +20,6 @@ from llmthrift_core.testing import LoopbackProvider
 from llmthrift_llamaindex import ThriftEventHandler
 
 Client = Callable[..., LLM]
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks the network
 
 # One loop and one client for it: pooled connections must not outlive the loop that they belong to.
 LOOP = asyncio.Runner()

@@ -72,11 +72,8 @@ agents = pytest.mark.parametrize("kind", AGENTS)
 
 @agents
 @pytest.mark.parametrize("client", ["openai", "anthropic", "responses"])
-@pytest.mark.parametrize("door", ["plain", *WRAPS])
-@pytest.mark.parametrize("with_handler", [True, False], ids=["handler", "alone"])
+@pytest.mark.parametrize(("door", "with_handler"), [("plain", True), *((door, handler) for door in WRAPS for handler in (True, False))])
 def test_an_agent_is_counted_to_the_token(thrift, provider, request, kind, client, door, with_handler):
-    if door == "plain" and not with_handler:
-        pytest.skip("a plain LLM without a handler is no door")
     if with_handler:
         ThriftEventHandler(thrift).install()
     provider.answerer = react if kind.startswith("react") else shop

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift
+from tests.long import LONG
 
 _PROCESSES = 4
-_ROUNDS = 5 if os.environ.get("LLMTHRIFT_STRESS") else 1
+_ROUNDS = 5 if LONG else 1
 
 
 def _spend(where: dict[str, str], seed: int, granted: Any) -> None:

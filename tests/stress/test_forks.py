@@ -20,13 +20,14 @@ from llmthrift_core.storage import Database
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.usage import Usage
 from tests.core.ledger.prices import FlatPrices
+from tests.long import LONG
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 _ONE = Statement(select(literal_column("1")))
-_FORKS = 40
+_FORKS = 40 if LONG else 12
 _SECONDS = 60.0
 
 

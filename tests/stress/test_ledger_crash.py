@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -18,8 +17,9 @@ from sqlalchemy import text
 
 from llmthrift_core.storage.database import Database
 from tests.core.ledger.sums import stored_sums, sums_over_rows
+from tests.long import LONG
 
-_ROUNDS = 40 if os.environ.get("LLMTHRIFT_STRESS") == "long" else 2
+_ROUNDS = 40 if LONG else 2
 
 # Says on its standard output what is promised to be durable, after it is.
 _WRITES_FOR_EVER = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,10 @@ import pytest
 
 from llmthrift_core import Thrift
 from llmthrift_core.cache import CachePolicy, FixedThreshold, SemanticCache
+from tests.long import LONG
 
 PROCESSES = 4
-ROUNDS = 400 if os.environ.get("LLMTHRIFT_STRESS") else 120
+ROUNDS = 400 if LONG else 120
 
 
 def by_topic(texts: Sequence[str]) -> Any:

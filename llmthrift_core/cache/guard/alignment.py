@@ -12,6 +12,7 @@ from llmthrift_core.cache.guard.words import STOP_WORDS
 
 _SKIPPED: Final = STOP_WORDS | {",", ".", "-", "?", "not", "howmuch"}
 _MOST_COMPARED: Final = 24  # words left over on one side; longer texts are not laid side by side
+_MOST_SHARED: Final = 200
 
 
 class Leftover(NamedTuple):
@@ -46,10 +47,10 @@ def foreign_content(tokens: Sequence[str]) -> tuple[str, ...]:
 def leftover(left: Sequence[str], right: Sequence[str]) -> Leftover | None:
     """What two contents leave over; None where there is too much of it to be worth a look."""
     ours, others = frozenset(left), frozenset(right)
-    both = len(ours & others)
+    shared = ours & others
     mine = [word for word in dict.fromkeys(left) if word not in others]
     theirs = [word for word in dict.fromkeys(right) if word not in ours]
-    if len(mine) > _MOST_COMPARED or len(theirs) > _MOST_COMPARED:
+    if len(mine) > _MOST_COMPARED or len(theirs) > _MOST_COMPARED or len(shared) > _MOST_SHARED:
         return None
     mine, theirs = _without_joined(mine, right), _without_joined(theirs, left)
     table = [[relation(one, other) for other in theirs] for one in mine]
@@ -65,17 +66,17 @@ def leftover(left: Sequence[str], right: Sequence[str]) -> Leftover | None:
                 done_right.add(where)
     # A word of the other text which both have may also stand for one that is left over: "refund", "money back".
     for place, one in enumerate(mine):
-        if place not in done_left and any(relation(one, word).kind == "same" for word in right if word in ours):
+        if place not in done_left and any(relation(one, word).kind == "same" for word in shared):
             done_left.add(place)
     for where, other in enumerate(theirs):
-        if where not in done_right and any(relation(other, word).kind == "same" for word in left if word in others):
+        if where not in done_right and any(relation(other, word).kind == "same" for word in shared):
             done_right.add(where)
     kept_left = [place for place in range(len(mine)) if place not in done_left and mine[place] not in LIGHT]
     kept_right = [where for where in range(len(theirs)) if where not in done_right and theirs[where] not in LIGHT]
     best = [_best([relation(mine[place], other) for other in others]) for place in kept_left]
     best += [_best([relation(theirs[where], one) for one in ours]) for where in kept_right]
     return Leftover(
-        both + min(len(done_left), len(done_right)),
+        len(shared) + min(len(done_left), len(done_right)),
         tuple(mine[place] for place in kept_left),
         tuple(theirs[where] for where in kept_right),
         tuple(best),

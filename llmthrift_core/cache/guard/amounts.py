@@ -19,10 +19,10 @@ second seconds sec secs=1 minute minutes min mins=60 hour hours hr hrs h=3600 da
 meter meters metre metres m=1000 km kms kilometer kilometers kilometre kilometres=1000000
 ; inch inches=1 foot feet ft=12
 ; ml milliliter milliliters millilitre millilitres=1 cl centilitre centilitres=10 liter liters litre litres l=1000
+; kb kilobyte kilobytes=1; mb megabyte megabytes=1; gb gigabyte gigabytes=1; tb terabyte terabytes=1
 """
-_SHOWN: Final = word_set("second minute hour day month year mg gram kg oz lb mm cm meter km inch foot ml liter")
+_SHOWN: Final = word_set("second minute hour day month year mg gram kg oz lb mm cm meter km inch foot ml liter kb mb gb tb")
 _ONE: Final = frozenset({"a", "an", "one"})
-_TIMES: Final = 2  # rows of time, whose "a day" may also be "daily"
 
 
 def _units() -> tuple[dict[str, tuple[int, int]], tuple[tuple[tuple[int, str], ...], ...]]:
@@ -63,8 +63,8 @@ def in_one_spelling(tokens: Sequence[str]) -> tuple[list[str], bool]:
             ) == ("and", "0.5"):
                 taken += 3 if tokens[place + taken + 1] == "a" else 2
                 number += Fraction(1, 2)
-            elif word in _ONE:  # nothing but "a day", which may also be "daily"
-                loose = loose or _UNITS[unit][0] < _TIMES
+            elif word in _ONE:  # "a day", which may also be "daily"
+                loose = True
                 result.extend(tokens[place : place + taken])
                 place += taken
                 continue

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.guard.denial import prefixed, stem
 from llmthrift_core.cache.guard.framed import apart, left_over, unsaid
 from llmthrift_core.cache.guard.measuring import same_dates
 from llmthrift_core.cache.guard.opposing import clash, spelled
-from llmthrift_core.cache.guard.roles import other_focus, swapped
-from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.guard.roles import QUESTION_WORDS, displaced, other_focus, swapped
+from llmthrift_core.cache.guard.tables import word_list, word_set
 from llmthrift_core.cache.guard.words import GENERIC_CAPITALS, STARTERS, STOP_WORDS, TROUBLES
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.guard.facts import Facts
 
 _NOT_READ: Final = "not a language that is read: only equal texts match"
+_REACH: Final = 3
 _LASTING: Final = frozenset({"still", "yet"})
 _SHOWN: Final = 6
-_ASKING: Final = word_set("time year date come much many long far old often tall big fast high deep soon")
+_MODALS: Final = {
+    **dict.fromkeys(
+        word_list("must required require requires mandatory obligatory compulsory obliged need needs needed necessary"), "must"
+    ),
+    **dict.fromkeys(word_list("may can could allowed permitted possible able optional ok okay"), "may"),
+    **dict.fromkeys(word_list("recommended advisable suggested"), "advised"),
+}
+_MODAL_WORDS: Final = frozenset(_MODALS)
+_ASKING: Final = word_set(
+    "time year date day month place location person come much many long far old often tall big fast high deep wide heavy thick strong "
+    "hot cold loud soon"
+)
 
 
 def difference(left: Facts, right: Facts) -> str | None:
@@ -105,12 +117,30 @@ def _arranged(left: Facts, right: Facts) -> str | None:
         place = _departed(left, right) or _departed(right, left)
         if place:
             return f"the direction is turned round: from {place}, to {place}"
+    if not left.language and not left.focus and not right.focus:
+        reason = _allowance(left, right)
+        if reason:
+            return reason
     if left.focus != right.focus and other_focus(left.focus, right.focus) and _content(left) == _content(right):
         return f"another question: {left.focus}, {right.focus}"
+    if left.content != right.content and not left.language and sorted(left.content) == sorted(right.content):
+        pivot = displaced(left.tokens, right.tokens)
+        if pivot:
+            return f"words change places: what stands behind {pivot!r}"
     if len(left.tokens) == len(right.tokens) and not left.language:
         exchanged = swapped(left.tokens, right.tokens)
         if exchanged:
             return f"words change places: {', '.join(exchanged)}"
+    return None
+
+
+def _allowance(left: Facts, right: Facts) -> str | None:
+    """Whether one text asks what must be, the other what may be or is advised."""
+    mine, theirs = left.words & _MODAL_WORDS, right.words & _MODAL_WORDS
+    if not mine or not theirs or not QUESTION_WORDS.isdisjoint(left.words) or not QUESTION_WORDS.isdisjoint(right.words):
+        return None
+    if {_MODALS[word] for word in mine}.isdisjoint(_MODALS[word] for word in theirs):
+        return f"words differ: {min(mine)}, {min(theirs)}"
     return None
 
 
@@ -147,7 +177,7 @@ def _quotes(left: Facts, right: Facts) -> str | None:
 
 
 def _contains(key: str, quote: str) -> bool:
-    return "".join(character for character in quote if character.isalnum()) in key
+    return "".join(character for character in quote.casefold() if character.isalnum()) in key
 
 
 def _missing(kind: str, facts: frozenset[str], other: Facts, owner: Facts) -> str | None:
@@ -200,11 +230,19 @@ def _denial(denier: Facts, other: Facts) -> str | None:
     if denier.trouble:
         return f"one side denies: {denier.trouble}" if denier.trouble in other.words else None
     mine, theirs = _content(denier), _content(other)
-    if other.troubled and not (denier.scope and denier.scope & theirs and other.words & TROUBLES <= _LASTING):
+    troubles = (other.words & TROUBLES) - denier.words if other.troubled else None
+    denied = denier.scope if denier.scope and denier.scope & theirs else None
+    if troubles and not (denied and (troubles <= _LASTING or not _hindered(other.tokens, troubles, denied))):
         return None
     if denier.scope is None or denier.scope & theirs or 2 * len(mine & theirs) > len(mine | theirs):
         return "one side denies"
     return None
+
+
+def _hindered(tokens: Sequence[str], troubles: Set[str], denied: Set[str]) -> bool:
+    """Whether a word of trouble stands before what the other text denies: "stopped working" for "does not work", but not "pay late"."""
+    places = [place for place, token in enumerate(tokens) if token in troubles]
+    return any(stem(token) in denied and any(0 < place - trouble <= _REACH for trouble in places) for place, token in enumerate(tokens))
 
 
 def _content(facts: Facts) -> frozenset[str]:

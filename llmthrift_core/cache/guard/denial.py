@@ -22,7 +22,7 @@ _IMPERSONAL: Final = frozenset({"it", "there", "this", "that", "they"})
 _PREFIXES: Final = ("un", "in", "im", "ir", "il", "dis", "non")
 
 
-def denied(tokens: Sequence[str]) -> tuple[bool, str, frozenset[str] | None]:
+def denied(tokens: Sequence[str], language: str = "") -> tuple[bool, str, frozenset[str] | None]:
     """Whether a text denies, the word of trouble that it denies ("did not fail"), and the words it denies (None: all that is said)."""
     denies = False
     scope: set[str] = set()
@@ -31,7 +31,8 @@ def denied(tokens: Sequence[str]) -> tuple[bool, str, frozenset[str] | None]:
             continue
         after = tokens[place + 1] if place + 1 < len(tokens) else ""
         before = tokens[place - 1] if place else ""
-        if after in HARMLESS_AFTER.get(word, ()) or before in HARMLESS_BEFORE.get(word, ()):
+        # Beside each other in a text that was translated, words may have stood apart.
+        if not language and (after in HARMLESS_AFTER.get(word, ()) or before in HARMLESS_BEFORE.get(word, ())):
             continue
         if word == "no" and (not after or (not place and after in FILLERS)):
             continue

@@ -52,7 +52,10 @@ chat; interval frequency often; connection internet; abroad country; send transf
 arrive come deliver; parking park; rule play; copy resend; recover restore; share send show; temperature point fever; extra additional
 further another; terminate close cancel end delete; revert undo reverse; max maximum; min minimum; limit restriction; merchant business;
 give provide offer; verify validate check confirm; accept take support; fund money cash; appear show; area location place region; actual
-real genuine; auto automatic; want prefer
+real genuine; auto automatic; want prefer; disable turn switch; enable switch; kg kilogram kilo;
+km kilometer kilometre; cm centimeter centimetre; ml milliliter millilitre; kb kilobyte; mb megabyte; gb gigabyte; tb terabyte; grey gray;
+jewellery jewelry; pyjamas pajamas; aluminium aluminum; kerb curb; storey story; plough plow; sceptical skeptical; mum mom mother;
+dad father; doc document; pic picture
 """
 # Words without which a question asks for much the same.
 LIGHT: Final = word_set(

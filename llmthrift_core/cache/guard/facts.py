@@ -15,17 +15,20 @@ from llmthrift_core.cache.guard.language import FOREIGN, is_beyond_latin, is_for
 from llmthrift_core.cache.guard.measuring import (
     CALENDAR_WORDS,
     MONEY_WORDS,
+    SHORT_WORDS,
     UNIT_WORDS,
     currencies_of,
     dates_of,
     spans_of,
     units_of,
     with_calendar_spelt,
+    with_short_dates_spelt,
 )
 from llmthrift_core.cache.guard.names import ABBREVIATED, NAME_WORDS, known_names
 from llmthrift_core.cache.guard.numbers import NUMBER_WORDS, SCALE_WORDS, is_number, merged
 from llmthrift_core.cache.guard.opposing import sides_of
 from llmthrift_core.cache.guard.patterns import OPERATORS
+from llmthrift_core.cache.guard.phrases import PHRASE_WORDS, in_one_word
 from llmthrift_core.cache.guard.reader import Reading
 from llmthrift_core.cache.guard.roles import PIVOTS, QUESTION_WORDS, focus_of, sides
 from llmthrift_core.cache.guard.tables import word_set
@@ -147,6 +150,10 @@ class Facts:
                 reading.names = {without_accents(name) for name in reading.names}
             if not self.language:
                 tokens = with_calendar_spelt(tokens)
+                if not SHORT_WORDS.isdisjoint(tokens):
+                    tokens = with_short_dates_spelt(tokens, reading)
+                if not PHRASE_WORDS.isdisjoint(tokens):
+                    tokens = in_one_word(tokens)
                 reading.names = set(with_calendar_spelt(reading.names)) if reading.names else reading.names
             if not _MERGING.isdisjoint(tokens):
                 tokens, self.loose = merged(tokens)
@@ -167,7 +174,7 @@ class Facts:
         self.currencies = currencies_of(words, self.units, reading.currencies)
         self._name(tokens, words, reading)
         self.opposing = sides_of(tokens, words)
-        self.denies, self.trouble, self.scope = denied(tokens) if words & NEGATORS else (False, "", _NOTHING)
+        self.denies, self.trouble, self.scope = denied(tokens, self.language) if words & NEGATORS else (False, "", _NOTHING)
         self.troubled = not words.isdisjoint(TROUBLES)
         self.origins, self.goals = sides(tokens) if words & PIVOTS else (_NOTHING, _NOTHING)
         self.focus = focus_of(tokens) if words & QUESTION_WORDS else ""

@@ -25,6 +25,17 @@ _ENDINGS: Final = (
 _SHORTEST_ROOT: Final = 4
 _NEGATIVE: Final = ("un", "non", "in", "im", "ir", "il", "dis", "de", "mis", "anti")
 _SHORTEST_NEGATED: Final = 3
+_CONTRASTED: Final = (
+    ("macro", "micro"), ("hyper", "hypo"), ("inter", "intra"), ("over", "under"), ("pre", "post"), ("ante", "post"), ("pro", "anti"),
+    ("up", "down"), ("in", "out"), ("im", "ex"), ("endo", "exo"), ("mono", "poly"), ("mono", "multi"), ("homo", "hetero"),
+    ("maxi", "mini"), ("super", "sub"), ("intro", "extro"), ("fore", "after"), ("bi", "uni"), ("bene", "male"), ("de", "re"), ("de", "in"),
+)  # fmt: skip
+_INFLECTIONS: Final = ("", "s", "d", "ed", "r", "ing", "rs")
+# The longest first; only words which more letters go before.
+_BRITISH: Final = (
+    ("ogue", "og"), ("eque", "eck"), ("yse", "yze"), ("ise", "ize"), ("ys", "yz"), ("is", "iz"), ("our", "or"), ("tre", "ter"),
+    ("bre", "ber"), ("ence", "ense"), ("mme", "m"),
+)  # fmt: skip
 
 
 def base_forms(word: str) -> Iterator[str]:
@@ -91,6 +102,34 @@ def negates(one: str, other: str) -> bool:
             if rest == short or (len(rest) > 3 and len(short) > 3 and root(rest) == root(short)):
                 return True
     return False
+
+
+def contrasts(one: str, other: str) -> bool:
+    """Whether two words are one word behind prefixes that exclude each other ("macroeconomics", "microeconomics")."""
+    for left, right in _CONTRASTED:
+        if one.startswith(right) and other.startswith(left):
+            one, other = other, one
+        if one.startswith(left) and other.startswith(right):
+            rest = one[len(left) :]
+            if len(rest) >= _SHORTEST_NEGATED and rest == other[len(right) :]:
+                return True
+    return False
+
+
+def american(word: str) -> str:
+    """A word in its American spelling, as far as endings and double letters tell ("centre", "behaviour", "travelled", "cheque").
+
+    >>> american("centre"), american("behaviours"), american("organised"), american("cheque")
+    ('center', 'behaviors', 'organized', 'check')
+    """
+    for ending in _INFLECTIONS:
+        base = word.removesuffix(ending) if ending else word
+        if (ending and base == word) or len(base) < _SHORTEST_ROOT:
+            continue
+        for british, own in _BRITISH:
+            if base.endswith(british) and len(base) > len(british) + 1:
+                return base[: len(base) - len(british)] + own + ending
+    return word
 
 
 def is_misspelt(one: str, other: str) -> bool:

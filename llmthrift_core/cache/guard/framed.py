@@ -11,17 +11,20 @@ from llmthrift_core.cache.guard.everyday import COURTEOUS, LIGHT
 from llmthrift_core.cache.guard.forms import are_akin
 from llmthrift_core.cache.guard.lexicon import lemma, relation
 from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS
-from llmthrift_core.cache.guard.names import NAME_WORDS
+from llmthrift_core.cache.guard.names import NAME_WORDS, parts_of
 from llmthrift_core.cache.guard.numbers import NUMBER_WORDS
+from llmthrift_core.cache.guard.patterns import OPERATORS
 from llmthrift_core.cache.guard.roles import QUESTION_WORDS
 from llmthrift_core.cache.guard.tables import word_set
-from llmthrift_core.cache.guard.words import STOP_WORDS
+from llmthrift_core.cache.guard.translation import DETACHED
+from llmthrift_core.cache.guard.words import IRREGULAR, PRONOUNS, STOP_WORDS
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.guard.facts import Facts
 
 _WIDEST: Final = 4  # words in the place where two texts differ
 _FEW: Final = 3
+_SHOWN: Final = 6
 # Words that say how many, how often or when, by what they leave open. In the same place, words of different rows differ.
 _TELLING: Final[dict[str, int]] = {
     word: row
@@ -32,6 +35,7 @@ _TELLING: Final[dict[str, int]] = {
             "any either anyone anybody",
             "no none neither nobody never nothing without not",
             "only just",
+            "also too",
             "rarely seldom hardly barely",
             "before until till",
             "after since from following behind",
@@ -47,11 +51,32 @@ _TELLING: Final[dict[str, int]] = {
             "can could may might",
             "must should ought shall",
             "do does did",
+            "because",
+            "although though despite",
+            "against",
+            "on",
+            "off",
+            "out",
+            "up",
+            "down",
+            "via",
+            "around",
+            "towards toward",
+            "away",
+            "behind",
         )
     )
     for word in words.split()
 }
+# Words that say when. Alone in the one place where two questions differ, those of different rows ask of different times.
+_TENSES: Final[dict[str, str]] = {
+    **dict.fromkeys(("is", "are", "am", "do", "does"), "now"),
+    **dict.fromkeys(("was", "were", "did", "had", "used"), "then"),
+    **dict.fromkeys(("will", "shall", "going"), "later"),
+}
+_TENSELESS: Final = frozenset({"be", "been", "to"})
 _DOING: Final = frozenset({_TELLING["can"], _TELLING["do"]})
+_HOW: Final = _DOING | {_TELLING["should"]}  # "how should I", "how do you"
 # Of one row above, and still not the same.
 _APART: Final = (
     frozenset({"until", "before"}), frozenset({"most", "few"}), frozenset({"many", "few"}), frozenset({"half", "most"}),
@@ -68,7 +93,7 @@ _COMPARED: Final = (
     | NAME_WORDS
     | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
 )
-_QUIET: Final = word_set("and or if with only just any by from over can could may might must should ought shall do does did")
+_QUIET: Final = word_set("on and or if with only just any by from over can could may might must should ought shall do does did")
 _AROUND: Final = word_set("hello hi hey hiya there greetings thanks thank please kindly cheers mate dear folks guys team then , . - ?")
 _WHY: Final = frozenset({"why", "who", "when", "where"})
 _EITHER: Final = frozenset({"what", "which"})
@@ -106,11 +131,36 @@ def unsaid(left: Facts, right: Facts) -> str | None:
         and {*map(_TELLING.get, functions[0])} != {*map(_TELLING.get, functions[1])}
     ):
         return f"words differ: {' '.join(functions[0])}, {' '.join(functions[1])}"
-    mine = [word for word in left.content if not any(are_akin(word, other) for other in right.content)]
-    theirs = [word for word in right.content if not any(are_akin(word, other) for other in left.content)]
+    ours, others = _rejoined(left.content, right.content), _rejoined(right.content, left.content)
+    mine, theirs = _unlike(ours, others), _unlike(others, ours)
     if mine or theirs:
         return f"words differ: {' '.join(mine) or 'none'}, {' '.join(theirs) or 'none'}"
     return None
+
+
+def _unlike(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    """The first of the words of which the others have no form."""
+    known = frozenset(others)
+    beginning: dict[str, list[str]] = {}
+    for other in known:
+        beginning.setdefault(other[0], []).append(other)
+    found: list[str] = []
+    for word in dict.fromkeys(words):
+        if word not in known and not any(are_akin(word, other) for other in beginning.get(word[0], ())):
+            found.append(word)
+            if len(found) == _SHOWN:
+                break
+    return found
+
+
+def _rejoined(words: Sequence[str], others: Sequence[str]) -> Sequence[str]:
+    """The words with German verbs in one, where the other text has them so: "zurucksetzen" for "setze ... zuruck"."""
+    for begin in [word.removesuffix(DETACHED) for word in words if word.endswith(DETACHED)]:
+        for whole in (word for word in others if word.startswith(begin)):
+            verb = next((word for word in words if are_akin(word, whole.removeprefix(begin))), None)
+            if verb is not None:
+                words = [word for word in words if word not in (verb, begin + DETACHED)] + [whole]
+    return words
 
 
 def left_over(left: Facts, right: Facts) -> str | None:
@@ -129,22 +179,22 @@ def left_over(left: Facts, right: Facts) -> str | None:
 
 
 def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
-    mine, theirs = _told(one), _told(other)
+    if len(one) == len(other) == 1 and one[0] in OPERATORS and other[0] in OPERATORS:
+        return f"signs differ: {one[0]}, {other[0]}"
+    if _other_tense(left, right, one, other):
+        return f"another time: {' '.join(one)}, {' '.join(other)}"
+    names = parts_of(left.known)
+    mine, theirs = ([word for word in _told(words) if word not in names] for words in (one, other))
+    how = left.tokens[0] == right.tokens[0] == "how"
     if not (one and other) and len(one or other) == 1 and (one or other)[0] in _WHY:
         return f"another question: {(one or other)[0]}"
     if not mine and not theirs:
-        return _functions(one, other)
+        return _functions(one, other, how=how)
     if not mine or not theirs:
-        if (
-            one
-            and other
-            and len(one) == len(other) == 1
-            and not LIGHT.issuperset(mine or theirs)
-            and not COURTEOUS.issuperset(mine or theirs)
-        ):
-            return f"words differ: {one[0]}, {other[0]}"
+        if one and other and _puts_in(one, other, mine or theirs) and not _is_said(mine or theirs, left, right):
+            return f"words differ: {' '.join(one)}, {' '.join(other)}"
         if (one and other) or not any(word.isalpha() for word in (*one, *other)):
-            return _functions(one, other) if one and other else None
+            return _functions(one, other, how=how) if one and other else None
         added = [word for word in (mine or theirs) if word not in COURTEOUS and word.isalpha()]
         return f"only one side says: {', '.join(added)}" if added and not _is_said(added, left, right) else None
     lemmas, others = [lemma(word) for word in mine], [lemma(word) for word in theirs]
@@ -154,6 +204,29 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
     if all(word in LIGHT for word in (*mine, *theirs)) or "".join(mine) == "".join(theirs):
         return None
     return f"words differ: {' '.join(mine)}, {' '.join(theirs)}"
+
+
+def _other_tense(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the words in one place say another time ("who is", "who was"; "won", "will win"). Why something is or was, is alike."""
+    if not one or not other or "why" in left.words:
+        return False
+    mine, theirs = _tense(one), _tense(other)
+    if all(word in _TENSES or word in _TENSELESS for word in (*one, *other)):
+        return bool(mine and theirs) and mine != theirs
+    return {mine, theirs} == {"then", "later"}
+
+
+def _tense(words: Sequence[str]) -> str:
+    found = {_TENSES[word] for word in words if word in _TENSES}
+    return max(found) if found else "then" if any(word in IRREGULAR for word in words) else ""
+
+
+def _puts_in(one: Sequence[str], other: Sequence[str], told: Sequence[str]) -> bool:
+    """Whether something stands in the place of a word without content: one word, or of a pronoun ("I", "local charities")."""
+    if LIGHT.issuperset(told) or COURTEOUS.issuperset(told):
+        return False
+    bare = other if _told(one) else one
+    return len(bare) == 1 and (len(one) == len(other) or bare[0] in PRONOUNS)
 
 
 def _told(words: Sequence[str]) -> list[str]:
@@ -168,7 +241,7 @@ def _is_said(added: Sequence[str], left: Facts, right: Facts) -> bool:
     return all(lemma(word) in both or any(relation(lemma(word), another).kind == "same" for another in both) for word in added)
 
 
-def _functions(one: Sequence[str], other: Sequence[str]) -> str | None:
+def _functions(one: Sequence[str], other: Sequence[str], *, how: bool) -> str | None:
     """Words in the same place that say how many, how often, when or both ("all", "until", "or")."""
     if len(one) > _FEW or len(other) > _FEW:
         return None
@@ -176,7 +249,7 @@ def _functions(one: Sequence[str], other: Sequence[str]) -> str | None:
     theirs = [word for word in other if word in _TELLING]
     if mine and theirs:
         rows, others = {_TELLING[word] for word in mine}, {_TELLING[word] for word in theirs}
-        if (rows != others and not rows | others <= _DOING) or frozenset((mine[0], theirs[0])) in _APART:
+        if (rows != others and not rows | others <= (_HOW if how else _DOING)) or frozenset((mine[0], theirs[0])) in _APART:
             return f"words differ: {' '.join(one)}, {' '.join(other)}"
         return None
     lone = [word for word in (*mine, *theirs) if word not in _QUIET]

@@ -12,12 +12,13 @@ from operator import mul
 from typing import Final, Literal, NamedTuple
 
 from llmthrift_core.cache.guard.everyday import ALIKE
-from llmthrift_core.cache.guard.forms import base_forms, is_misspelt, negates, root
+from llmthrift_core.cache.guard.forms import american, base_forms, contrasts, is_misspelt, negates, root
 
 Kind = Literal["same", "opposite", "kinds", "wider", "other"]
 
 _COMPONENTS: Final = 48
 _SHORTEST_SLIP: Final = 4
+_KIN: Final = 5  # letters that words of one root begin with
 _UNIT: Final = 127 * 127
 _REMEMBERED: Final = 65_536
 
@@ -90,9 +91,11 @@ def relation(one: str, other: str) -> Relation:
 def _kind(one: str, other: str, left: _Entry | None, right: _Entry | None) -> Kind:
     if one == other:
         return "same"
-    if negates(one, other) or (left is not None and other in left.opposites) or (right is not None and one in right.opposites):
+    if negates(one, other) or contrasts(one, other):
         return "opposite"
-    if not ALIKE.get(one, frozenset()).isdisjoint(ALIKE.get(other, frozenset())) or root(one) == root(other):
+    if (left is not None and other in left.opposites) or (right is not None and one in right.opposites):
+        return "opposite"
+    if not ALIKE.get(one, frozenset()).isdisjoint(ALIKE.get(other, frozenset())) or _is_one_spelling(one, other):
         return "same"
     if left is None or right is None:
         return "same" if _is_slip(one, other) else "other"
@@ -103,11 +106,31 @@ def _kind(one: str, other: str, left: _Entry | None, right: _Entry | None) -> Ki
     return "kinds" if left.wider & right.wider else "other"
 
 
+def _is_one_spelling(one: str, other: str) -> bool:
+    return root(one) == root(other) or american(one) == american(other)
+
+
+@cache
+def _rare_words() -> frozenset[str]:
+    folder = files(__package__).joinpath("data")
+    return frozenset(gzip.decompress(folder.joinpath("rare_words.txt.gz").read_bytes()).decode().split())
+
+
+def _is_known(word: str) -> bool:
+    """Whether a word stands in a dictionary, in the lexicon or beside it."""
+    return any(is_word(form) or form in _rare_words() for form in base_forms(word))
+
+
 def _is_slip(one: str, other: str) -> bool:
-    """Whether one of two words, of which one is in no lexicon, is the other with a slip of the keyboard."""
+    """Whether one of two words, of which one is in no dictionary, is the other with a slip of the keyboard ("nitrite" is not "nitrate")."""
     if min(len(one), len(other)) < _SHORTEST_SLIP:
         return False
-    return is_misspelt(one, other) or (len(one) > _SHORTEST_SLIP and len(other) > _SHORTEST_SLIP and is_misspelt(root(one), root(other)))
+    known = not (one.startswith(other) or other.startswith(one)) and _is_known(one) and _is_known(other)
+    if is_misspelt(one, other) and not known:
+        return True
+    if min(len(one), len(other)) <= _SHORTEST_SLIP or (known and one[:_KIN] != other[:_KIN]):  # "maintain", "maintenance"
+        return False
+    return is_misspelt(root(one), root(other))
 
 
 def _nearness(left: _Entry, right: _Entry) -> float:

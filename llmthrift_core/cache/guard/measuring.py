@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -42,7 +42,7 @@ _PARTS_OF_DAY: Final = frozenset({"morning", "afternoon", "evening"})
 _GREETED: Final = frozenset({"team", "folks", "guys", "sir", "madam", "mate", "where's", "quick"})
 _HALVES: Final = (("am", frozenset({"morning"})), ("pm", frozenset({"afternoon", "evening", "tonight"})))
 _WEEK: Final = frozenset({"monday", "friday"})
-_SHORT_WORDS: Final = frozenset(SHORT_DATES)
+SHORT_WORDS: Final = frozenset(SHORT_DATES)
 UNIT_WORDS: Final = frozenset(UNITS)
 _AFTER_WORDS: Final = frozenset(AFTER_NUMBER)
 _SPAN_WORDS: Final = frozenset(SPANS)
@@ -59,7 +59,7 @@ def dates_of(tokens: list[str], words: frozenset[str], reading: Reading) -> froz
                 dates.add("am")
         elif word not in _PARTS_OF_DAY or not _is_greeting(word, tokens):
             dates.add(_CALENDAR[word])
-    if words & _SHORT_WORDS:
+    if words & SHORT_WORDS:
         dates.update(_short(tokens, reading))
     if words & PERIODS:
         for place, piece in enumerate(tokens):
@@ -80,6 +80,12 @@ def _spelt(token: str) -> str:
     if token in _SLIPS:
         return _SLIPS[token]
     return next((name for name in _MISSPELT if is_misspelt(token, name)), token)
+
+
+def with_short_dates_spelt(tokens: Sequence[str], reading: Reading) -> list[str]:
+    """The tokens with "mon", "wed", "sat", "sun" and "mar" in full where they are dates."""
+    found = _short(tokens, reading)
+    return [SHORT_DATES[token] if SHORT_DATES.get(token) in found else token for token in tokens]
 
 
 def _is_greeting(word: str, tokens: list[str]) -> bool:
@@ -108,7 +114,7 @@ def _after_number(tokens: list[str], word: str) -> bool:
     return any(piece == word and place and is_number(tokens[place - 1]) for place, piece in enumerate(tokens))
 
 
-def _short(tokens: list[str], reading: Reading) -> set[str]:
+def _short(tokens: Sequence[str], reading: Reading) -> set[str]:
     found: set[str] = set()
     for place, piece in enumerate(tokens):
         if piece not in SHORT_DATES:

@@ -84,6 +84,10 @@ def _entries() -> tuple[dict[str, str], dict[str, tuple[tuple[tuple[str, ...], s
 
 NAMES, LONGER_NAMES = _entries()
 NAME_WORDS: Final = frozenset(NAMES)
+_PARTS: Final[dict[str, frozenset[str]]] = {
+    each: frozenset().union(*({first, *rest} for first, found in LONGER_NAMES.items() for rest, name in found if name == each), {each})
+    for each in {name for found in LONGER_NAMES.values() for _, name in found}
+}
 FIRST_WORDS: Final = frozenset(LONGER_NAMES)
 ABBREVIATED: Final[dict[str, str]] = {
     "u.s": "usa", "u.s.a": "usa", "us": "usa", "u.k": "uk", "n.y": "nyc", "la": "los angeles", "ny": "nyc", "sf": "san francisco",
@@ -104,3 +108,12 @@ def known_names(tokens: list[str], words: frozenset[str]) -> tuple[set[str], set
                     break
     known.update(NAMES[word] for word in words & NAME_WORDS if word not in taken)
     return known, taken
+
+
+def parts_of(known: frozenset[str]) -> frozenset[str]:
+    """The words of all spellings of well-known names of several words.
+
+    >>> sorted(parts_of(frozenset({"nyc"})))
+    ['city', 'new', 'nyc', 'york']
+    """
+    return frozenset().union(*(_PARTS[name] for name in known if name in _PARTS)) if known else frozenset()

@@ -21,7 +21,9 @@ SMALL: Final[dict[str, int]] = {
     **{word: value for value, word in enumerate(_UNITS)},
     **{word: 20 + 10 * place for place, word in enumerate(_TENS)},
     "fourty": 40,
-}
+    # In Roman figures, those which are no words and no other abbreviations.
+    "ii": 2, "iii": 3, "vii": 7, "viii": 8, "xii": 12, "xiii": 13, "xiv": 14, "xvi": 16, "xvii": 17, "xviii": 18, "xix": 19,
+}  # fmt: skip
 ORDINALS: Final[dict[str, int]] = {
     **{word: value for value, word in enumerate(_ORDINALS, start=1)},
     **{word: 20 + 10 * place for place, word in enumerate(_ORDINAL_TENS)},

@@ -108,6 +108,8 @@ def _particle_sides(tokens: Sequence[str]) -> Iterator[int]:
                     kind, side = 0, 1
                 if particle == "on" and _STEMS[token] in ("log", "sign"):
                     kind, side = 0, 0
+                if kind == 1 and _STEMS[token] in ("turn", "switch"):
+                    yield from SIDES["disable" if side else "enable"]
                 yield (_ROWS + 3 * _VERB_NUMBERS[_STEMS[token]] + kind) * _ALTERNATIVES + side
                 break
 
@@ -126,7 +128,9 @@ def clash(left: frozenset[int], right: frozenset[int], one_denies: bool) -> tupl
 
 
 def spelled(side: int, words: frozenset[str]) -> str:
-    """The word of a text which stands for an alternative."""
+    """The word of a text which stands for an alternative, or one that means the same."""
     row, alternative = divmod(side, _ALTERNATIVES)
     particle = None if row < _ROWS else (row - _ROWS) % 3 * 2 + alternative
-    return next((word for word in sorted(words) if side in SIDES.get(word, ()) or PARTICLES.get(word, -1) == particle), "another particle")
+    said = (word for word in sorted(words) if side in SIDES.get(word, ()) or PARTICLES.get(word, -1) == particle)
+    meant = sorted((word for word, sides in SIDES.items() if side in sides), key=len)
+    return next(said, None) or next(iter(meant), "another particle")

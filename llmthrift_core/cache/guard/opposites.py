@@ -28,7 +28,8 @@ denominator; prefix / suffix; row / column; plaintiff / defendant; supplier / cu
 postgraduate; beginning / end; promotion / demotion; promote / demote; upgrade / downgrade; accelerate / decelerate; inner / outer;
 breakfast / lunch / dinner supper / brunch; cat / dog / horse / rabbit / hamster / parrot; apartment / house / hotel / hostel; car /
 bicycle bike / motorcycle motorbike / train / plane / bus / ship ferry; cheque / cash; username / password; guitar / piano / violin
-/ drum; triangle / square / circle / rectangle / hexagon; apple / banana / orange / cherry / peach / mango / grape; beef / chicken /
+/ drum; triangle / square / circle / rectangle / hexagon; apple / banana / orange / cherry / peach / mango / grape; widower / widow;
+beef / chicken /
 pork / lamb / salmon / tuna
 """
 

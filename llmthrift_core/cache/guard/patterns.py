@@ -7,20 +7,27 @@ from typing import Final
 
 from llmthrift_core.cache.guard.tables import word_set
 
-CHARACTERS: Final = {
-    ord(sign): other
-    for others, other in (
-        ("’‘ʼ´", "'"),
-        ("“”„«»", '"'),
-        ("‐‑‒–−", "-"),
-        ("—", " , "),
-        ("…", "... "),
-        ("→⇒", " to "),
-        ("×", "*"),
-        ("÷", "/"),
-    )
-    for sign in others
-} | {ord("½"): " 0.5", ord("²"): "^2", ord("³"): "^3", ord("\x00"): " ", ord("\u00a0"): " ", ord("！"): "!", ord("？"): "?"}
+# Digits of other scripts, by their zeros: Arabic, Persian, Devanagari, Bengali, Thai.
+DIGITS: Final = {zero + value: str(value) for zero in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50) for value in range(10)}
+CHARACTERS: Final = (
+    {
+        ord(sign): other
+        for others, other in (
+            ("’‘ʼ´", "'"),
+            ("“”„«»", '"'),
+            ("‐‑‒–−", "-"),
+            ("—", " , "),
+            ("…", "... "),
+            ("→⇒", " to "),
+            ("×", "*"),
+            ("÷", "/"),
+        )
+        for sign in others
+    }
+    | {ord("½"): " 0.5", ord("²"): "^2", ord("³"): "^3", ord("\x00"): " ", ord("\u00a0"): " "}
+    | DIGITS
+    | {wide: chr(wide - 0xFEE0) for wide in range(0xFF01, 0xFF5F)}
+)
 EDGES: Final = ".,;:!?()[]{}\"'<>|*`~…"
 ENDS: Final = frozenset(".!?:;")
 # After an amount of money these letters are not units.
@@ -75,6 +82,7 @@ NAMED: Final = re.compile(r"([^\W\d_]{3,})-?(\d+(?:\.\d+)*)")
 VERSION: Final = re.compile(r"v\.?(\d+(?:\.\d+)*)")
 WORDY: Final = re.compile(r"(\d+)((?:-[a-z]+)+)")
 FORMULA: Final = re.compile(r"(?:\d+(?:[.,]\d+)*|[-+*/^=<>!%()]+|[a-z](?![a-z]))+")
+WORD: Final = re.compile(r"[^\W\d_]{2,}")
 PIECES: Final = re.compile(r"\d+(?:[.,]\d+)*|[-+*/^=<>!%]+|[^\W\d_]+")
 SIGNED: Final = re.compile(r"\w{2,}-[\w-]*")
 ENDING: Final = word_set(

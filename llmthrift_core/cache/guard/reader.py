@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from llmthrift_core.cache.guard.numbers import canonical
 from llmthrift_core.cache.guard.patterns import (
     CHARACTERS,
@@ -28,6 +30,7 @@ from llmthrift_core.cache.guard.patterns import (
     SINGLE,
     TICKED,
     VERSION,
+    WORD,
     WORDY,
 )
 from llmthrift_core.cache.guard.quantities import AFTER_NUMBER, CURRENCY_SIGNS, MONTH_NUMBERS, SPANS, UNITS
@@ -55,7 +58,7 @@ class Reading:
 
     def _read(self, text: str) -> None:
         if not text.isascii():
-            text = text.translate(CHARACTERS)
+            text = unicodedata.normalize("NFC", text).translate(CHARACTERS)
         if '"' in text or "`" in text or "'" in text:
             self.quotes = quoted(text)
         if "\n" in text:
@@ -201,8 +204,7 @@ class Reading:
         elif match := ORDINAL.fullmatch(word):
             self.tokens.append(match[1])
         elif match := CLOCK.fullmatch(word):
-            self.tokens.append(match[1] if match[2] == "00" else f"{match[1]}:{match[2]}")
-            self._meridiem(match[3])
+            self._hour(int(match[1]), match[2], match[3])
         elif match := MERIDIEM.fullmatch(word):
             self.tokens.append(match[1])
             self._meridiem(match[2])
@@ -235,15 +237,24 @@ class Reading:
         self.tokens.extend((str(int(day)), name, year))
         self.clock.add(name)
 
+    def _hour(self, hour: int, minutes: str, letter: str | None) -> None:
+        if not letter and (hour == 0 or 12 < hour < 24):
+            letter, hour = ("p", hour - 12) if hour else ("a", 12)
+        self.tokens.append(str(hour) if minutes == "00" else f"{hour}:{minutes}")
+        self._meridiem(letter)
+
     def _meridiem(self, letter: str | None) -> None:
         if letter:
             self.clock.add(letter + "m")
 
 
 def quoted(text: str) -> tuple[str, ...]:
-    """What stands between quotation marks or backticks, in small letters and with single spaces."""
+    """What stands between quotation marks or backticks, in small letters and with single spaces. A letter that stands alone in backticks
+    stays as it is: `\\d` is not `\\D`."""
     found: list[str] = []
     for sign, pattern in (('"', QUOTED), ("`", TICKED), ("'", SINGLE)):
         if sign in text:
-            found.extend(" ".join(inside.casefold().split()).strip(" .,;:!?") for inside in pattern.findall(text))
+            for inside in pattern.findall(text):
+                small = WORD.sub(lambda word: word[0].casefold(), inside) if sign == "`" else inside.casefold()
+                found.append(" ".join(small.split()).strip(" .,;:!?"))
     return tuple(sorted({inside for inside in found if inside}))

@@ -13,12 +13,20 @@ _PIVOTS: Final = word_set("to into than over minus by in versus beat beats owe o
 PIVOTS: Final = _PIVOTS | {"from"}
 _SKIPPED: Final = word_set("more less faster slower bigger smaller better worse larger greater divided multiplied much many")
 _REACH: Final = 3
+_TURNING: Final = word_set("before after than by of to from until since because if unless when while")
 _HOW: Final[dict[str, str]] = {
-    **{word: f"how {word}" for word in word_list("much many long far old often tall big fast high deep")},
+    **{
+        word: f"how {word}"
+        for word in word_list("much many long far old often tall big fast high deep wide heavy thick strong hot cold loud")
+    },
     "come": "why",
     "soon": "when",
 }
-_WHAT: Final[dict[str, str]] = {"time": "when", "year": "when", "date": "when"}
+_WHAT: Final[dict[str, str]] = {
+    **dict.fromkeys(("time", "year", "date", "day", "month"), "when"),
+    **dict.fromkeys(("place", "location"), "where"),
+    "person": "who",
+}
 _PLAIN: Final = word_set("who when where why")
 _BEFORE_VERBS: Final = word_set(
     "need want like try trying tried able how have has had going used wish love hate plan start begin continue possible ready supposed "
@@ -37,6 +45,9 @@ _CLOSE: Final = frozenset(
         ("how far", "how long"),
         ("how high", "how tall"),
         ("how big", "how long"),
+        ("how heavy", "how much"),
+        ("how big", "how wide"),
+        ("how big", "how thick"),
     )
 )
 
@@ -103,6 +114,29 @@ def focus_of(tokens: Sequence[str]) -> str:
 def other_focus(left: str, right: str) -> bool:
     """Whether two things asked for exclude each other."""
     return bool(left and right) and left != right and frozenset((left, right)) not in _CLOSE
+
+
+def displaced(left: Sequence[str], right: Sequence[str]) -> str:
+    """The word behind which two texts of the same words have different ones ("by", "before"); "" where there is none.
+
+    A clause may go to the front: "if I leave, do I pay", "do I pay if I leave".
+    """
+    for pivot in _TURNING.intersection(left, right):
+        if left.count(pivot) != 1 or right.count(pivot) != 1:
+            continue
+        mine, theirs = _behind(left, pivot), _behind(right, pivot)
+        if mine and theirs:
+            if not mine <= theirs and not theirs <= mine:
+                return pivot
+        elif mine != theirs and (pivot == (right if mine else left)[-1]) and pivot != (left if mine else right)[0]:
+            return pivot
+    return ""
+
+
+def _behind(tokens: Sequence[str], pivot: str) -> frozenset[str]:
+    """The words from a pivot to the end of its clause."""
+    rest = tokens[tokens.index(pivot) + 1 :]
+    return frozenset(rest[: rest.index(",")] if "," in rest else rest) - STOP_WORDS
 
 
 def swapped(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None:

@@ -95,6 +95,13 @@ avoir peux peut puis pouvez pouvons pourrais veux veut voudrais voulez dois doit
 est_ce_que qu'est-ce il_y_a bonjour salut merci svp plait trouver trouve aller vais va comme aussi ici la-bas moyen maniere facon
 """
 OTHER: Final = "other"
+# Beginnings of German verbs which go to the end of a sentence ("Wie setze ich es zurück?"), and how they are marked there.
+_SEPARABLE: Final = word_set("ab an auf aus ein los mit nach um vor weg weiter zu zuruck zusammen")
+DETACHED: Final = "_"
+_TIMES: Final = word_set(
+    "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september october "
+    "november december noon midnight christmas easter two three four five six seven eight nine ten eleven twelve"
+)
 _GERMAN_ARTICLES: Final = frozenset({"dem", "der", "den"})
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
 _APOSTROPHE: Final = re.compile(r"[a-z]{1,2}'(?=[a-z])|(?<=[a-z])-(?=(?:je|tu|il|elle|on|nous|vous|ils|elles|ce|t|y)\b)")
@@ -149,11 +156,20 @@ def language_of(tokens: Sequence[str]) -> str:
     return best if counts[best] * 4 >= len(tokens) and ahead >= 1 and not strange else OTHER
 
 
+def is_told(tokens: Sequence[str], name: str) -> bool:
+    """Whether half of the tokens, which have no accents, are known words of a language, so that it is that one and no neighbour of it."""
+    return 2 * sum(token in _LANGUAGES[name].telling for token in tokens) >= len(tokens)
+
+
 def translated(tokens: Sequence[str], name: str) -> list[str]:
     """The tokens with words that decide a question in English, and without those that carry nothing."""
     language = _LANGUAGES[name]
     result: list[str] = []
     place = 0
+    if name == "de" and len(tokens) > 2 and tokens[-1] in _SEPARABLE:
+        tokens, detached = tokens[:-1], [tokens[-1] + DETACHED]
+    else:
+        detached = []
     while place < len(tokens):
         word = tokens[place]
         taken = 1
@@ -163,14 +179,19 @@ def translated(tokens: Sequence[str], name: str) -> list[str]:
                 taken += len(rest)
                 break
         else:
-            if name == "de" and word == "nach" and tokens[place + 1 : place + 2] and tokens[place + 1] in _GERMAN_ARTICLES:
+            if name == "de" and word == "nach" and place + 1 < len(tokens) and _is_after(tokens[place + 1]):
                 result.append("after")
             elif word in language.words:
                 result.append(language.words[word])
             elif word not in language.silent:
                 result.append(word)
         place += taken
-    return result
+    return result + detached
+
+
+def _is_after(word: str) -> bool:
+    """Whether "nach" before a word says when, not where to."""
+    return word in _GERMAN_ARTICLES or word[0].isdigit() or _LANGUAGES["de"].words.get(word) in _TIMES
 
 
 def split_elisions(text: str) -> str:

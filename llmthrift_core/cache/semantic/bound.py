@@ -24,19 +24,18 @@ _ENOUGH: Final = 100
 _REFIT_GROWTH: Final = 1.05
 _TUNE_EVERY: Final = 25
 _HEAVIEST: Final = 5.0
-_FIRST_CHECKS: Final = 60
+_FIRST_CHECKS: Final = 20
 _MOST_CHECKED: Final = 0.25
 _PRIOR_ERRORS: Final = 10.0  # with how many errors the estimate of errors is trusted before answers speak
 _FORETOLD: Final = 400
-_RESTATED: Final = 200  # hits
+_RESTATED: Final = 5_000  # hits
+_SINCE_A_SHIFT: Final = 200  # hits
 _LATEST: Final = (25, 50, 100)
 _SURPRISE: Final = 2.0  # standard errors
 _NEARBY: Final = 3.0  # times the risk that is taken: so far above it the answers of misses say whether the estimates are too low
 _LEAST_CORRECTION: Final = 1.0
-_MOST_RISK: Final = 0.3
-# Both per standard error of the confidence: how far the bound is kept away from, and how much risk is raised where it is uncertain.
-_MARGIN: Final = 0.08
-_CAUTION: Final = 0.3
+_MOST_RISK: Final = 0.12  # an answer that is wrong more often buys too little
+_CAUTION: Final = 0.3  # per standard error of the confidence: how much risk is raised where it is uncertain
 _NOTHING: Final = (math.nan,) * WIDTH
 
 
@@ -44,13 +43,15 @@ class ErrorBound(DecisionPolicy):
     """Wrong answers stay below a share of all requests (the definition of vCache, arXiv 2502.03771).
 
     It learns from every miss, whose answer shows whether the cache's would have been right, and from shadow checks: hits that are
-    passed over so that the model answers. It begins strict, checks every fourth of its first hits, and opens as evidence arrives.
-    The estimate rests on two assumptions: that questions come from much the same mixture as lately, and that `same_answer` can tell.
+    passed over so that the model answers. It begins strict, checks every fourth of its first hits, and opens as evidence arrives: so
+    far that the upper end of the interval of its errors stays within the bound. The errors of earlier hits are estimated again by
+    what was learned since. All of it rests on two assumptions: that questions come from much the same mixture as lately, and that
+    `same_answer` can tell.
 
     Args:
         max_error_rate: wrong answers from the cache per request.
-        confidence: with which the bound is to hold: how many standard errors the estimate of risk is raised by.
-        shadow_rate: the share of hits that are checked, once some sixty were.
+        confidence: with which the bound is to hold: of the interval of errors, and how far the estimate of risk is raised.
+        shadow_rate: the share of hits that are checked, once some hundred were.
         seed: for the choice of what is checked; None is different in every process.
 
     Raises:
@@ -58,7 +59,7 @@ class ErrorBound(DecisionPolicy):
     """
 
     def __init__(
-        self, max_error_rate: float = 0.01, confidence: float = 0.95, *, shadow_rate: float = 0.02, seed: int | None = None
+        self, max_error_rate: float = 0.01, confidence: float = 0.95, *, shadow_rate: float = 0.01, seed: int | None = None
     ) -> None:
         super().__init__()
         for name, value, low, high in (
@@ -74,15 +75,17 @@ class ErrorBound(DecisionPolicy):
         self._errors_apart = NormalDist().inv_cdf(confidence)  # standard errors
         self._chance = random.Random(seed)  # noqa: S311 - chooses what is checked, and guards nothing
         self._evidence = _Ring(REMEMBERED, WIDTH + 2)  # features, right, weight
-        self._given = _Ring(_RESTATED, 1)  # the risk of hits
+        self._given = _Ring(_RESTATED, WIDTH)  # the features of hits
         self._foretold = _Ring(_FORETOLD, 2)  # the risk of a question before its answer was known, and whether it was wrong
         self._asked = _Ring(_RECENT, WIDTH)  # NaN where there was nothing to decide
         self._model: RiskModel | None = None
         self._fitted_with = 0
         self._tuned_at = 0
         self._risk = 0.0
-        self._expected = 0.0  # wrong hits, by the estimate when each was given
-        self._correction = 1.0
+        self._settled = 0.0  # wrong hits to expect among those that are estimated no more
+        self._expected = 0.0  # among the others
+        self._correction = 1.0  # by how much estimates turned out too low
+        self._surprising = 0.0  # wrong hits to expect beyond that, if questions have just become harder
 
     def judge(self, features: Sequence[float], similarity: float) -> Decision:
         """Hit or miss; only `decide` chooses what is checked."""
@@ -105,8 +108,7 @@ class ErrorBound(DecisionPolicy):
             if may_check and self._chance.random() < propensity:
                 self._count("shadow")
                 return Decision("shadow", wrong, propensity, f"risk {wrong:.3f}; the model is asked to check it")
-            self._expected += wrong * self._correction
-            self._given.add((wrong,))
+            self._give(features)
             self._count("hit")
             return decision._replace(propensity=propensity)
 
@@ -179,19 +181,30 @@ class ErrorBound(DecisionPolicy):
         self._fitted_with = self._observations
         if 0 < right.sum() < len(right):
             self._model = RiskModel(known[:, :WIDTH], right, known[:, WIDTH + 1], caution=_CAUTION * self._errors_apart)
+            if len(self._given):
+                self._expected = float(self._model.expected(self._given.rows).sum())
+
+    def _give(self, features: Sequence[float]) -> None:
+        """An answer is given: it may be wrong."""
+        assert self._model is not None  # noqa: S101 - without it nothing is given
+        risk = float(self._model.expected(np.asarray(features))[0])
+        self._expected += risk
+        replaced = self._given.add(features)
+        if replaced is not None:
+            leaving = float(self._model.expected(replaced)[0])
+            self._settled += leaving
+            self._expected -= leaving
 
     def _tune(self, model: RiskModel) -> None:
         """The highest risk to take, so that the errors of as many requests again, with those so far, stay within the bound."""
         self._tuned_at = self._requests
-        too_low = self._too_low()
-        # What was answered before this was seen was as much too low.
-        self._expected += float(self._given.rows.sum()) * max(too_low - self._correction, 0.0)
-        self._correction = too_low
-        bound = self.max_error_rate * (1 - _MARGIN * self._errors_apart)
-        allowed = 2 * bound - self._errors() / max(self._requests + self._others.requests, 1)
+        requests = self._requests + self._others.requests
+        self._correction, lately = self._usually_too_low(), self._lately_too_low()
+        self._surprising = (lately - self._correction) * float(model.expected(self._given.latest(_SINCE_A_SHIFT)).sum())
+        allowed = (2 * self._most_errors(requests) - self._errors()) / max(requests, 1)
         asked = self._asked.rows
         risks: Floats = np.sort(model.wrong(asked[~np.isnan(asked[:, 0])]))
-        rates = np.cumsum(risks * self._correction) / len(asked)
+        rates = np.cumsum(risks * lately) / len(asked)
         within = int(np.searchsorted(rates, allowed))
         self._risk = min(float(risks[within - 1]), _MOST_RISK) if within > 0 else 0.0
 
@@ -201,18 +214,27 @@ class ErrorBound(DecisionPolicy):
         return max(self._own_errors() + (0.0 if math.isnan(others) else others), 0.0)
 
     def _own_errors(self) -> float:
-        """The wrong answers to expect among the hits so far, by the estimate when each was given."""
-        return self._expected
+        """The wrong answers to expect among the hits so far, by what is known now."""
+        return (self._settled + self._expected) * self._correction + self._surprising
 
-    def _too_low(self) -> float:
-        """By how much estimates of risk were too low lately; a shift shows in the latest answers before it does in all."""
+    def _most_errors(self, requests: int) -> float:
+        """How many errors to expect at most, so that the upper end of their interval is the bound."""
+        root = (math.sqrt(self._errors_apart**2 + 4 * (self.max_error_rate * requests + 1)) - self._errors_apart) / 2
+        return max(root * root - 1, 0.0)
+
+    def _usually_too_low(self) -> float:
+        """By how much estimates of risk turned out too low."""
         expected, found = self._foretold.rows.sum(axis=0)
-        factor = float((_PRIOR_ERRORS + found) / (_PRIOR_ERRORS + expected))
+        return max(float((_PRIOR_ERRORS + found) / (_PRIOR_ERRORS + expected)), _LEAST_CORRECTION)
+
+    def _lately_too_low(self) -> float:
+        """The same of the latest answers, where a shift shows before it does in all."""
+        factor = self._usually_too_low()
         for latest in _LATEST:
             expected, found = self._foretold.latest(latest).sum(axis=0)
             if found - expected > _SURPRISE * math.sqrt(expected + 1):
                 factor = max(factor, float((1 + found) / (1 + expected)))
-        return max(factor, _LEAST_CORRECTION)
+        return factor
 
 
 class _Ring:
@@ -225,9 +247,13 @@ class _Ring:
     def __len__(self) -> int:
         return min(self._added, len(self._rows))
 
-    def add(self, row: Sequence[float]) -> None:
-        self._rows[self._added % len(self._rows)] = row
+    def add(self, row: Sequence[float]) -> Floats | None:
+        """Take a row. Returns the one that it replaces."""
+        place = self._added % len(self._rows)
+        replaced = self._rows[place].copy() if self._added >= len(self._rows) else None
+        self._rows[place] = row
         self._added += 1
+        return replaced
 
     def latest(self, number: int) -> Floats:
         """The last so many rows."""

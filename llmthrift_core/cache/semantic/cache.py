@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmthrift_core.attribution import EMPTY, Attribution, current_attribution
+from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
@@ -49,7 +49,7 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
 from llmthrift_core.storable import is_storable
-from llmthrift_core.texts import as_texts
+from llmthrift_core.texts import as_texts, require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
 
 _MOST_PENDING: Final = 10_000
 _REMEMBERED_HITS: Final = 10_000
-_LOOK_FOR_EVIDENCE_EVERY: Final = 50
 _NO_USAGE: Final = Usage()
 
 
@@ -121,6 +120,7 @@ class SemanticCache:
         verify_from: float = 0.3,
         verify_in_background: bool = False,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         self.embedder = as_embedder(embedder) if embedder is not None or store is None else store.embedder
         self.policy = as_policy(policy)
         self.limits = limits or CachePolicy(ttl_seconds=7200.0, max_entries=1_000_000, max_bytes=None)
@@ -131,7 +131,7 @@ class SemanticCache:
         self._is_given = store is not None
         self._forms = QuestionForms(self.limits, space=space, masks=masks)
         if store is not None:
-            store.adopt(namespace, lambda scope: self._forms.scope(scope, "", EMPTY))
+            store.adopt(namespace, self._forms.scope_of_all)
         self._search = Search(self._store, self.embedder, self._forms, self.limits, thrift.now_us)
         self._counts = CacheCounts(database, self.policy, namespace=namespace, space=space)
         self._evidence = Evidence(database, self.policy, namespace=namespace, space=space)
@@ -252,7 +252,7 @@ class SemanticCache:
         """What is near to a question, what speaks against it, and what the policy would decide. Nothing is counted.
 
         Raises:
-            EmbeddingError, StorageError: the embedder or the database failed.
+            EmbeddingError, StorageError: the embedder or the database failed. UncacheableError: no user is known with whom it is shared.
         """
         asked = self._search.read(question, scope, current_attribution())
         if self._search.equal(asked) is not None:
@@ -366,6 +366,7 @@ class SemanticCache:
             **self._counts.own(),
             "errors": self._troubles.errors,
             "last_error": self._troubles.last_error,
+            "uncacheable": dict(self._troubles.uncacheable),
             "belief": self.belief().text,
             **({} if self._verifying is None else {"verifier": self._verifying.counts()}),
         }
@@ -381,7 +382,7 @@ class SemanticCache:
         self._background.close()
         if self._verifying is not None:
             self._verifying.close()
-        self._keep_up(False)
+        self._keep_up(False, is_last=True)
 
     def after_fork(self) -> None:
         """In a forked child: what the parent has counted, the parent writes."""
@@ -396,7 +397,6 @@ class SemanticCache:
         self._search.after_fork()
         self._histories.after_fork()
         self._troubles.after_fork()
-        self._evictor.after_fork()
         self._upkeep.after_fork()
 
     # --- steps ---
@@ -490,9 +490,9 @@ class SemanticCache:
             return False
         return True
 
-    def _keep_up(self, is_purge_due: bool) -> None:
+    def _keep_up(self, is_purge_due: bool, *, is_last: bool = False) -> None:
         try:
-            self._search.keep_up()
+            (self._search.close if is_last else self._search.keep_up)()
             if self._write() and is_purge_due and not self._store.read_only:
                 purge(self._store, self._counts, self._thrift.now_us())
                 self._evidence.forget_old()

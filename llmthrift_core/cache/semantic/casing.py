@@ -16,6 +16,8 @@ from llmthrift_core.cache.guard.tables import word_set
 _WORD: Final = re.compile(r"\w+")
 _SENTENCE: Final = re.compile(r"(?:^|[.!?:]\s)[^\w-]*$")
 _SHORTEST_ACRONYM: Final = 4  # as people write it small: "nasa", not "it" or "us"
+_LONGEST_UNIT: Final = 3
+_AMOUNT: Final = re.compile(r"\d\s?$")
 _BEFORE: Final = 8  # characters that show whether a sentence begins
 # Words of a question, which nobody takes for anything else.
 _PLAIN: Final = word_set(
@@ -55,7 +57,9 @@ def cases_differ(one: str, other: str) -> str | None:
         if a.lower() != b.lower():  # letters that are one only where capitals count as small: "ß" and "ss"
             return f"letters differ: {a}, {b}"
         if _is_option(one, left.start()):
-            return f"capitals differ: -{a}, -{b}"
+            return f"capitals differ: {one[left.start() - 1]}{a}, {one[left.start() - 1]}{b}"
+        if len(a) <= _LONGEST_UNIT and _AMOUNT.search(one[: left.start()]):
+            return f"capitals differ: {a}, {b}"
         begins = len(a) > 1 and a[1:] == b[1:] and _begins(one, left.start()) and _begins(other, right.start())
         if not begins and a.lower() not in _PLAIN:
             apart.append((a, b))
@@ -76,7 +80,8 @@ def _begins(text: str, place: int) -> bool:
 
 
 def _is_option(text: str, place: int) -> bool:
-    return place > 0 and text[place - 1] == "-"
+    """Whether a word is the name of an option or of a variable."""
+    return place > 0 and text[place - 1] in "-$"
 
 
 def _is_habit(one: str, other: str, *, is_shouted: bool) -> bool:

@@ -32,6 +32,13 @@ class IndexFiles:
     def __init__(self, database: Path | None) -> None:
         self._folder = None if database is None else database.with_name(database.name + "-semantic")
 
+    def size_bytes(self, scope: bytes) -> int:
+        """The size of a file; 0 if there is none."""
+        try:
+            return 0 if self._folder is None else self._paths(scope)[0].stat().st_size
+        except OSError:
+            return 0
+
     def load(self, scope: bytes, index: Saved) -> int:
         """Fill an index from its file. Returns the number of the last entry in it; 0 if there is no file that can be used."""
         if self._folder is None:

@@ -83,7 +83,7 @@ class Keeper:
         number = self._store.put(new, labels, asked.since)
         if number is not None:
             self._search.add(asked, Known(number, asked.question, answer_class, right))
-            self._evictor.stored(limits, new.key, new.size_bytes, now_us)
+            self._evictor.stored(limits, new.key, now_us)
         return True
 
     def _answer_of(self, number: int) -> str | None:

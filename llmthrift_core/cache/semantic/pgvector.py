@@ -15,7 +15,7 @@ from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.half_vectors import PackedVector
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.vector_statements import VectorTable
+from llmthrift_core.storage.vector_statements import MAY_MOVE, VectorTable
 from llmthrift_core.storage.vector_tables import VectorTables
 
 _MANY: Final = 3_000  # vectors that are worth a graph; the server compares fewer one by one in about 2 ms
@@ -62,6 +62,11 @@ class PgvectorScope:
     def has_graph(self) -> bool:
         """Whether it is searched by a graph."""
         return self._graph is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every entry is found, and quickly."""
+        return self._copied_until is None and (self._count < _MANY or self.has_graph)
 
     def catch_up(self) -> None:
         """Count the entries, the first time. Raises StorageError."""
@@ -122,6 +127,9 @@ class PgvectorScope:
                 self._may_make_graph = self._tables.make_graph(self._table, self._digest)
                 self._find_graph()
 
+    def close(self) -> None:
+        """Nothing: what is not done yet, any process does."""
+
     def _count_entries(self) -> None:
         self._asked = 0
         row = self._database.fetch_one(self._table.count, self._table.count.in_order(of_scope=self._digest))
@@ -134,7 +142,8 @@ class PgvectorScope:
     def _move(self) -> bool:
         """Move some vectors to where they are searched by a graph. False where there were none that could be moved."""
         with self._database.transaction(upkeep=True) as transaction:
-            moved = transaction.execute(self._table.move, (self._digest, _MOVED_AT_ONCE))
+            row = transaction.fetch_one(MAY_MOVE)
+            moved = transaction.execute(self._table.move, (self._digest, _MOVED_AT_ONCE)) if row is not None and row[0] else 0
         self._recent = max(self._recent - moved, 0) if moved else 0
         return moved > 0
 

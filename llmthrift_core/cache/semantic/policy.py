@@ -155,7 +155,7 @@ class DecisionPolicy:
 class FixedThreshold(DecisionPolicy):
     """Answers whose question is at least so similar (`SemanticHit.similarity`). It promises nothing about errors.
 
-    At 0.8, with the built-in embedder, it serves two thirds of the questions that others put in other words, and less than one in a
+    At 0.75, with the built-in embedder, it serves seven in ten of the questions that others put in other words, and less than one in a
     hundred that only look the same.
 
     >>> from llmthrift_core.cache import FixedThreshold

@@ -9,13 +9,24 @@ from hashlib import blake2b
 from typing import Final
 
 from llmthrift_core.attribution import Attribution
+from llmthrift_core.cache.guard.patterns import DIGITS
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.texts import as_texts
 
 _SPACES: Final = re.compile(r"\s+")
-_MARKS: Final = re.compile(r"(?<=\w)[.,;:!?\u2026]+(?=\s|$)")
+# Marks at the ends of words, and at the beginning of Spanish ones. "5!" is another number than 5.
+_MARKS: Final = re.compile(r"(?:(?<=[^\W\d])|(?<=\d)(?!!)|(?<=[^\W\d]) )[.,;:!?\u2026]+(?=\s|$)|(?<!\S)[\u00bf\u00a1]+(?=\w)")
+_TYPED: Final = {
+    ord(sign): typed
+    for signs, typed in (
+        ("\u2019\u2018\u02bc\u00b4", "'"),
+        ("\u201c\u201d\u201e\u00ab\u00bb", '"'),
+        ("\u2010\u2011\u2012\u2013\u2212", "-"),
+    )
+    for sign in signs
+}
 _WORDS: Final = re.compile(r"\w+")
 
 
@@ -43,8 +54,9 @@ class QuestionForms:
         self._space = space
 
     def normalised(self, question: str) -> str:
-        """In one Unicode form, with single spaces."""
-        return _SPACES.sub(" ", unicodedata.normalize("NFKC", question)).strip()
+        """In one Unicode form, with single spaces and the digits of one script."""
+        text = unicodedata.normalize("NFKC", question)
+        return _SPACES.sub(" ", text if text.isascii() else text.translate(DIGITS)).strip()
 
     def masked(self, text: str) -> str:
         """As it is embedded: what the masks match is a star, or their name."""
@@ -66,23 +78,34 @@ class QuestionForms:
         return any(value and value in said for value in found)
 
     def scope(self, given: str | bytes, question: str, who: Attribution, *, is_own: bool = False) -> bytes:
-        """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone."""
-        scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
+        """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone.
+
+        Raises:
+            UncacheableError: answers are shared by user or feature, and nobody is named.
+        """
         limits = self._limits
+        sharer = limits.sharer(who)
         user = who.user if is_own or limits.share == "user" else limits.owner(lambda: (question,), who)
-        feature = who.feature if limits.share == "feature" else None
+        return self._place(given, user, sharer if limits.share == "feature" else None)
+
+    def scope_of_all(self, given: str | bytes) -> bytes:
+        """The same for entries of which nobody says whose they are."""
+        return self._place(given, None, None)
+
+    def _place(self, given: str | bytes, user: str | None, feature: str | None) -> bytes:
+        scope = given if isinstance(given, bytes) else given.encode("utf-8", "surrogatepass")
         parts = (
             self._space,
-            limits.prompt_version or "",
+            self._limits.prompt_version or "",
             "" if user is None else f"u{user}",
             "" if feature is None else f"f{feature}",
         )
-        return digest(limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
+        return digest(self._limits.namespace, scope, *(part.encode("utf-8", "surrogatepass") for part in parts))
 
     def key(self, scope: bytes, text: str) -> bytes:
-        """The key of a normalised question in a scope: one for all spellings in capitals and small letters, and with any marks at the ends
-        of words. Its reader compares them."""
-        return digest("semantic", scope, _MARKS.sub("", self.masked(text)).casefold().encode("utf-8", "surrogatepass"))
+        """The key of a normalised question in a scope: one for all spellings in capitals and small letters, with any marks at the ends of
+        words, and with quotes and hyphens of any kind. Its reader compares them."""
+        return digest("semantic", scope, _MARKS.sub("", self.masked(text).translate(_TYPED)).casefold().encode("utf-8", "surrogatepass"))
 
     def own_key(self, scope: bytes, text: str) -> bytes | None:
         """The key of a question whose answer tells what does not matter in others; None where everything matters."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
@@ -11,15 +13,17 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select
 from llmthrift_core.cache.entry import VIEW_COLUMNS, EntryView, view_of_row
 from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.valkey_answers import ValkeyAnswers
-from llmthrift_core.cache.store import Criteria, Totals
+from llmthrift_core.cache.store import Criteria, Totals, totals_of_row
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.removal_statements import announce
 from llmthrift_core.storage.semantic_statements import COUNT_NAMES
+from llmthrift_core.storage.size_statements import lock_of
 from llmthrift_core.storage.tables import cache_labels, semantic_counts, semantic_entries
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _entry = semantic_entries.c
 _VIEW: Final = tuple(_entry[name] for name in VIEW_COLUMNS)
+KIND: Final = "semantic"
 _BATCH: Final = 500  # entries per transaction, so that other writers get their turn
 
 
@@ -29,18 +33,22 @@ def remove_where(database: Database, criteria: Criteria, where: Callable[[EntryV
     An answer that was asked for before is not stored any more, if it fulfils the criteria.
     """
     announce(database, criteria.to_json(), time.time_ns() // 1000)
-    if where is None:
-        with database.read() as connection:
-            keys = list(connection.execute(select(_entry.key).where(*_conditions(criteria))).scalars())
+    columns = (_entry.namespace, _entry.key) if where is None else _VIEW
+    with database.read() as connection:
+        found = connection.execute(select(*columns).where(*_conditions(criteria)).order_by(_entry.namespace, _entry.key)).all()
+    if where is not None:
+        views = [view for row in found if (view := view_of_row(row)) is not None and where(view)]
+        keys = [(view.namespace, bytes.fromhex(view.key)) for view in views]
     else:
-        with database.read() as connection:
-            views = [view_of_row(row) for row in connection.execute(select(*_VIEW).where(*_conditions(criteria)))]
-        keys = [bytes.fromhex(view.key) for view in views if view is not None and where(view)]
+        keys = [(namespace, key) for namespace, key in found]
     removed = 0
     scopes: set[bytes] = set()
-    for start in range(0, len(keys), _BATCH):
-        with database.write() as connection:
-            removed += _remove(connection, keys[start : start + _BATCH], scopes)
+    for namespace, rows in groupby(keys, key=itemgetter(0)):
+        of_namespace = [key for _, key in rows]
+        for start in range(0, len(of_namespace), _BATCH):
+            with database.write() as connection:
+                connection.execute(lock_of(KIND, namespace))
+                removed += _remove(connection, of_namespace[start : start + _BATCH], scopes)
     # The graph of a scope still holds the vectors of what was removed. It is a copy, which is made again.
     IndexFiles(database.path).drop(scopes)
     return removed
@@ -63,7 +71,7 @@ def totals(database: Database, criteria: Criteria, now_us: int) -> Totals:
     )
     with database.read() as connection:
         entries, size_bytes, hits, expires_us = connection.execute(query.where(*_conditions(criteria))).one()
-    return Totals(int(entries), int(size_bytes), int(hits), None if expires_us is None else float(expires_us))
+    return totals_of_row(entries, size_bytes, hits, expires_us)
 
 
 def totals_of(database: Database, valkey: ValkeyServer | None, criteria: Criteria, now_us: int) -> Totals:

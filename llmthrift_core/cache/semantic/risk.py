@@ -39,7 +39,8 @@ class RiskModel:
         design = self._design(features)
         ridge = np.full(design.shape[1], _RIDGE)
         ridge[0] = 1e-6
-        self._weights, self._spread = _fit(design, right, np.ones(len(right)), ridge, np.zeros(design.shape[1]))
+        self._weights, covariance = _fit(design, right, np.ones(len(right)), ridge, np.zeros(design.shape[1]))
+        self._root = np.linalg.cholesky(covariance)
         self._line, self._covariance = np.array([0.0, 1.0]), np.diag([4.0, 0.0])
         odds = design @ self._weights
         low = odds > np.log((1 - _LOW_RISK) / _LOW_RISK)
@@ -49,18 +50,25 @@ class RiskModel:
             self._line, self._covariance = _fit(line, right[low], weight[low], np.array(_LINE_RIDGE), self._line)
 
     def wrong(self, features: Floats) -> Floats:
-        """P(wrong) for each row: 1 where there is no evidence of low risk with so little support."""
+        """P(wrong) for each row, with caution: 1 where there is no evidence of low risk with so little support."""
         rows = np.atleast_2d(features)
         design = self._design(rows)
         odds = np.einsum("ij,j->i", design, self._weights)  # as `@`, on this thread alone
         (a, b), (_, c) = self._covariance
-        leverage = np.einsum("ij,ij->i", np.einsum("ij,jk->ik", design, self._spread), design)
+        leverage = np.square(np.einsum("ij,jk->ik", design, self._root)).sum(axis=1)
         spread = np.sqrt(np.maximum(a + 2 * odds * b + odds * odds * c + self._line[1] ** 2 * leverage, 0.0))
         known = _sigmoid(-(self._line[0] + self._line[1] * odds - self._caution * spread))
         return np.where(True if self._covered is None else self._covered.leaves_out(rows), 1.0, known)
 
+    def expected(self, features: Floats) -> Floats:
+        """P(wrong) for each row as it is most likely, of answers that were given."""
+        odds = np.einsum("ij,j->i", self._design(np.atleast_2d(features)), self._weights)
+        return _sigmoid(-(self._line[0] + self._line[1] * odds))
+
     def _design(self, features: Floats) -> Floats:
-        return np.column_stack([np.ones(len(features)), (features - self._mean) / self._scale])
+        design = np.ones((len(features), len(self._mean) + 1))
+        design[:, 1:] = (features - self._mean) / self._scale
+        return design
 
 
 def _fit(design: Floats, right: Floats, weight: Floats, ridge: Floats, start: Floats) -> tuple[Floats, Floats]:

@@ -189,6 +189,11 @@ class Search:
         for scope in list(self._scopes.values()):
             scope.keep_up()
 
+    def close(self) -> None:
+        """Keep what another process would have to make again. Raises StorageError."""
+        for scope in list(self._scopes.values()):
+            scope.close()
+
     def after_fork(self) -> None:
         """Scopes are read again: another thread of the parent may have been changing them."""
         self._lock = threading.Lock()

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from llmthrift_core.cache.entry import EntryView
+from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
-from llmthrift_core.cache.semantic.removal import remove_where, totals
+from llmthrift_core.cache.semantic.removal import KIND, remove_where, totals
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, answer_of_row, unit_vector_of
-from llmthrift_core.cache.store import Criteria, Freed, Order, OutdatedError, Removed, Totals, chosen, fits
+from llmthrift_core.cache.sql_room import RoomStatements, SqlRoom
+from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Removed, Totals, fits
 from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.cache_statements import ADD_LABEL, GET_EPOCH, REMOVE_LABELS
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.removal_statements import removals_since, removed_since
-from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.size_statements import lock_size
 from llmthrift_core.storage.vector_statements import VectorTable
 from llmthrift_core.storage.vector_tables import VectorTables
 
-_BATCH: Final = 500
+_ROOM: Final = RoomStatements(KIND, sql.EXPIRED_VICTIMS, sql.VICTIMS, sql.NAMESPACES_WITH_EXPIRED)
 
 
 class SqlAnswers:
@@ -32,6 +34,7 @@ class SqlAnswers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._room = SqlRoom(database, _ROOM, remove=_remove)
         self._files = IndexFiles(database.path)
         self._tables = VectorTables(database)
 
@@ -80,6 +83,7 @@ class SqlAnswers:
         with self._database.transaction() as transaction:
             if since is not None and _is_outdated(new, labels, removed_since(transaction, self._database, since)):
                 raise OutdatedError("it was removed while it was made")
+            lock_size(transaction, KIND, new.namespace)
             if transaction.execute(sql.REMOVE_BY_KEY, (new.key,)):
                 transaction.execute(REMOVE_LABELS, (new.key,))
             row = transaction.fetch_one(sql.ADD_ENTRY, new)
@@ -134,35 +138,25 @@ class SqlAnswers:
         with self._database.transaction() as transaction:
             transaction.executemany(sql.COUNT_USE, rows)
 
-    def count(self, namespace: str) -> int:
-        """The number of entries."""
-        return self._measure(sql.COUNT_ENTRIES, namespace)
+    def exceeds(self, policy: CachePolicy) -> bool:
+        """Whether the policy's namespace holds more than its limits."""
+        return self._room.exceeds(policy)
 
-    def size_bytes(self, namespace: str) -> int:
-        """What the entries count in bytes."""
-        return self._measure(sql.SUM_BYTES, namespace)
-
-    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries but `kept`, the first in `order` first."""
-        most = _BATCH if size_bytes else min(_BATCH, entries)
-        statement = sql.EXPIRED_VICTIMS if order == "expired" else sql.VICTIMS[order]
-        parameters = {"namespace": namespace, "kept_key": kept, "now_us": now_us, "most": most}
-        with self._database.transaction() as transaction:
-            found = transaction.fetch_all(statement, [parameters[name] for name in statement.names])
-            freed = chosen(map(_removed, found), entries=entries, size_bytes=size_bytes)
-            _remove(transaction, (row.key for row in freed))
-        return Freed(freed, None, is_all=len(found) < most)
+    def free(self, policy: CachePolicy, *, kept: bytes, now_us: int) -> Freed:
+        """Remove what exceeds the limits, entries past their time first. `kept` stays."""
+        return self._room.free(policy, kept=kept, now_us=now_us)
 
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""
-        with self._database.transaction() as transaction:
-            found = transaction.fetch_all(sql.EXPIRED, sql.EXPIRED.in_order(now_us=now_us, most=most))
-            _remove(transaction, (row[0] for row in found))
-        return [_removed(row) for row in found]
+        return self._room.expire(now_us, most)
 
     def remove(self, number: int) -> bool:
         """Remove an entry. False if there was none."""
+        found = self._database.fetch_one(sql.NAMESPACE_OF, (number,))
+        if found is None:
+            return False
         with self._database.transaction() as transaction:
+            lock_size(transaction, KIND, found[0])
             row = transaction.fetch_one(sql.REMOVE_ENTRY, (number,))
             if row is not None:
                 transaction.execute(REMOVE_LABELS, (row[0],))
@@ -176,26 +170,16 @@ class SqlAnswers:
         """What is stored of the entries that fulfil all criteria."""
         return totals(self._database, criteria, now_us)
 
-    def _measure(self, statement: Statement, namespace: str) -> int:
-        row = self._database.fetch_one(statement, (namespace,))
-        return 0 if row is None else int(row[0])
-
 
 def _is_outdated(new: NewAnswer, labels: Sequence[tuple[str, str]], removed: Sequence[str]) -> bool:
     tags, sources = ([value for kind, value in labels if kind == wanted] for wanted in ("tag", "source"))
     return any(fits(each, new._asdict(), tags, sources) for each in removed)
 
 
-def _remove(transaction: Transaction, keys: Iterable[Any]) -> None:
-    rows = [(key,) for key in keys]
-    if rows:
-        transaction.executemany(REMOVE_LABELS, rows)
-        transaction.executemany(sql.REMOVE_BY_KEY, rows)
-
-
-def _removed(row: Sequence[Any]) -> Removed:
-    key, namespace, size_bytes, hits = row
-    return Removed(key, namespace, size_bytes if type(size_bytes) is int else 0, hits != 0)
+def _remove(transaction: Transaction, keys: Sequence[bytes]) -> None:
+    rows = [(key,) for key in sorted(keys)]
+    transaction.executemany(REMOVE_LABELS, rows)
+    transaction.executemany(sql.REMOVE_BY_KEY, rows)
 
 
 def _known_of(row: Sequence[Any]) -> Known | None:

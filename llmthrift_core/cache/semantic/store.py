@@ -105,6 +105,10 @@ class Scope(Protocol):
         """Work that is better not done while a caller waits."""
         ...
 
+    def close(self) -> None:
+        """Keep what another process would have to make again, if that is quick."""
+        ...
+
 
 class AnswerStore(BoundedStore, UseStore[int], Protocol):
     """Questions and answers. Every method raises StorageError where the store cannot be reached."""
@@ -178,7 +182,13 @@ def answer_of_row(row: Sequence[Any]) -> StoredAnswer | None:
     """The answer in a row of the database; None for one that this library did not write."""
     number, key, question, answer, payload, namespace, model, provider, metadata, usage, created_us, expires_us = row
     texts = (question, answer, namespace, model, usage)
-    if not all(type(text) is str for text in texts) or type(created_us) is not int:
+    if (
+        not all(type(text) is str for text in texts)
+        or type(key) is not bytes
+        or type(created_us) is not int
+        or (provider is not None and type(provider) is not str)
+        or (expires_us is not None and type(expires_us) is not int)
+    ):
         return None
     try:
         required = {} if metadata is None else metadata_from_json(metadata)

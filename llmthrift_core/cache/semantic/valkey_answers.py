@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json, view_of_row
+from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, unit_vector_of
-from llmthrift_core.cache.store import Criteria, Freed, Order, OutdatedError, Totals, fits
+from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Totals, fits
 from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, lifetime_ms, removals_since
 from llmthrift_core.storage import semantic_scripts as lua
 from llmthrift_core.storage.cache_scripts import PREFIX
@@ -147,18 +148,14 @@ class ValkeyAnswers:
         """Add (number, hits, time of the last) to entries."""
         self._kept.count_uses(uses)
 
-    def count(self, namespace: str) -> int:
-        """The number of entries."""
-        return self._kept.count(namespace)
+    def exceeds(self, policy: CachePolicy) -> bool:
+        """Whether the policy's namespace holds more than its limits."""
+        return self._kept.exceeds(policy)
 
-    def size_bytes(self, namespace: str) -> int:
-        """What the entries count in bytes."""
-        return self._kept.size_bytes(namespace)
-
-    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries but `kept`, the first in `order` first."""
+    def free(self, policy: CachePolicy, *, kept: bytes, now_us: int) -> Freed:
+        """Remove what exceeds the limits, entries past their time first. `kept` stays."""
         number = self._server.ask("HGET", f"{lua.PREFIX}numbers", kept)
-        return self._kept.free(namespace, order, kept=number or b"", now_us=now_us, entries=entries, size_bytes=size_bytes)
+        return self._kept.free(policy, kept=number or b"", now_us=now_us)
 
     def expire(self, now_us: int, most: int) -> Sequence[Any]:
         """Remove up to `most` entries past their time."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from llmthrift_core.display import html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
 from llmthrift_core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class SimulatedRow:
         return self.policy_gain is not None and not abs(self.policy_gain) > (self.policy_gain_interval or 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class SimulationReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class SimulationReport(Printed):
     """A policy beside its controls.
 
     Attributes:
@@ -96,7 +96,8 @@ class SimulationReport:
         """The rows, as numbers."""
         return [asdict(row) | {"shares": dict(zip(self.models, row.shares, strict=True)), "is_noise": row.is_noise} for row in self.rows]
 
-    def __str__(self) -> str:
+    def to_text(self) -> str:
+        """All of it as text."""
         return "\n".join([self._title(), "", plain_table(*self._table()), "", *self.notes()])
 
     def _repr_html_(self) -> str:

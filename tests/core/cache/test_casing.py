@@ -14,12 +14,18 @@ APART = [
     ("Convert 5 mW to W", "Convert 5 MW to W"), ("What is CO?", "What is Co?"), ("What is Polish?", "What is polish?"),
     ("Who is May?", "Who is may?"), ("define TURKEY", "define Turkey"), ("Does US law apply?", "does us law apply?"),
     ("What is AIDS?", "What is aids?"), ("Explain Map in Java", "Explain map in Java"), ("const X = 1", "const x = 1"),
-    ("What does ß mean?", "What does ss mean?"),
+    ("What does ß mean?", "What does ss mean?"), ("Is 1 kb enough?", "Is 1 Kb enough?"), ("What is 5 mg?", "What is 5 Mg?"),
+    ("a delay of 5ms", "a delay of 5Ms"), ("what is $HOME", "what is $home"), ("What does the WHO say?", "What does the who say?"),
+    ("Works in IT", "Works in it"), ("tar -c x", "tar -C x"),
 ]  # fmt: skip
 ALIKE = [
     ("What is it?", "what is it?"), ("what is the capital of france", "what is the capital of France"), ("Is NASA real?", "is nasa real?"),
     ("WHAT IS the price of the pro plan?", "What is the price of the Pro plan?"), ("Do they open? Tell her.", "do they open? tell her."),
     ("HOW DO YOU RESET IT?", "How do you reset it?"), ("What is the ﬁne?", "What is the fine?"), ("10 Ω", "10 Ω"),
+    ("HELLO there", "hello there"),
+    ("What is the price of a café?", "What is the price of a cafe\u0301?"), ("What is 123?", "What is １２３?"),
+    ("What is 123?", "What is ١٢٣?"), ("What’s the fee?", "What's the fee?"), ("Who wrote “Hamlet”?", 'who wrote "Hamlet"?'),
+    ("When do co‑ops open?", "when do co-ops open?"),
 ]  # fmt: skip
 
 

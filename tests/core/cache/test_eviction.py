@@ -61,6 +61,17 @@ def test_uses_from_memory_and_of_a_frozen_clock_count_for_the_order(store: Entry
     assert stored(cache, "abcde", policy) == "ade"
 
 
+def test_a_use_that_is_told_late_takes_none_back(cache: ExactCache, store: EntryStore, clock: Clock) -> None:
+    """Processes tell of the uses that they counted when they come to it."""
+    policy, now_us = CachePolicy(max_entries=3), int(clock() * 1e6)
+    for name in "abc":
+        put(cache, name, policy)
+    for later_us in (2_000_000, -2_000_000):
+        store.count_uses([(key_of("a", policy), 1, now_us + later_us)])
+    put(cache, "d", policy)
+    assert stored(cache, "abcd", policy) == "acd"
+
+
 def test_a_limit_of_one(cache: ExactCache) -> None:
     policy = CachePolicy(max_entries=1, eviction="lfu")
     for name in "abc":

@@ -10,6 +10,7 @@ from llmthrift_core import Thrift
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.cache import CachePolicy, ExactOnly, FixedThreshold, SemanticCache
 from llmthrift_core.cache.first_person import is_personal
+from tests.core.cache.askers import ABOUT_ASKERS, FOR_EVERYBODY
 
 ADA, BOB, NOBODY = Attribution(user="ada", feature="chat"), Attribution(user="bob", feature="chat"), Attribution()
 PERSONAL = [
@@ -20,9 +21,14 @@ PERSONAL = [
     "Wo ist mein Paket?", "Was schulde ich?", "was ist mit meinem Konto?", "¿Cuánto debo?", "Muéstrame mis facturas", "Où est mon colis ?",
     "Combien dois-je ?", "Dov'è il mio pacco?", "Qual è il mio saldo?", "Onde está a minha encomenda?", "Waar is mijn pakket?",
     "Gdzie jest moja paczka?", "Paketim nerede?", "我的包裹在哪里?", "私の荷物はどこですか?", "Где моя посылка?", "أين طردي؟",
-    "내 소포 어디 있어?",
+    "내 소포 어디 있어?", "havent recieved anything, status?", "wheres my stuff at", "u owe me", "Kann die Rechnung nicht öffnen",
+    "Wo ist my parcel?", "¿Cómo activo la tarjeta?", "¿Cuánto pagaba antes?", "dime el saldo", "¿Debería cambiar de plan?",
+    "¿Qué dirección aparece en esta cuenta?", "jai oublié le mot de passe", "A qui dois-je m'adresser ?", "Quando vou receber o pedido?",
+    "Onde retiro o pacote?", "Quanto devo?", "Kdy mi přijde balíček?",
 ]  # fmt: skip
 SHARED = [
+    "Wann öffnet die Post am Samstag?", "Was kostet ein Zimmer im Hotel?", "¿Cuánto cuesta el billete al mes?",
+    "Quelle est la capitale de la France ?", "Kann der Ausweis verlängert werden?",
     "When do you open?", "What is the capital of France?", "What's the late fee for rent?", "Does US law apply?", "Who wrote Hamlet?",
     "Is weekend delivery available?", "How long does the delivery take?", "Convert 5 mW to W", "2 + 2", "Hello", "What is a café?", "",
 ]  # fmt: skip
@@ -36,6 +42,20 @@ def test_what_may_be_about_its_asker(question: str) -> None:
 @pytest.mark.parametrize("question", SHARED)
 def test_what_everybody_gets_the_same_answer_to(question: str) -> None:
     assert not is_personal(question)
+
+
+@pytest.mark.parametrize("language", ABOUT_ASKERS)
+def test_no_question_of_a_person_about_himself_is_missed(language: str) -> None:
+    questions = ABOUT_ASKERS[language]
+    assert len(questions) >= 150
+    assert [question for question in questions if not is_personal(question)] == []
+
+
+@pytest.mark.parametrize("language", FOR_EVERYBODY)
+def test_few_questions_that_anybody_may_ask_are_taken_for_personal(language: str) -> None:
+    questions = FOR_EVERYBODY[language]
+    assert len(questions) >= 150
+    assert sum(map(is_personal, questions)) <= len(questions) // 10
 
 
 def test_a_text_of_any_length_is_read() -> None:
@@ -89,3 +109,19 @@ def test_the_semantic_cache_shares_them_where_it_is_told_to(thrift: Thrift) -> N
         hit = cache.lookup("How do I reset my password?")
     assert hit is not None
     assert hit.answer == "So."
+
+
+@pytest.mark.parametrize("share", ["user", "feature"])
+def test_who_shares_with_nobody_else_and_is_not_known_has_no_answers(thrift: Thrift, share: str) -> None:
+    cache = SemanticCache(thrift, policy=FixedThreshold(0.8), limits=CachePolicy(share=share))  # type: ignore[arg-type]
+    question = "When do you open?"
+    cache.store(question, "At nine.")
+    assert cache.lookup(question) is None
+    with attribute(user="ada", feature="chat"):
+        assert cache.lookup(question) is None
+        cache.store(question, "At nine.")
+        assert cache.lookup(question) is not None
+    assert cache.lookup(question) is None
+    health = cache.health()
+    assert health["errors"] == 0
+    assert [reason for reason in health["uncacheable"] if f"share='{share}'" in reason]

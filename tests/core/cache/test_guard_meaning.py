@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.pairs import adversarial, outside
+from benchmarks.pairs import Pair, adversarial, outside, questions
 from llmthrift_core.cache.guard import Facts, near_miss, score
 from llmthrift_core.cache.guard.lexicon import lemma, relation
 from llmthrift_core.cache.guard.verifier import NAMES, features
@@ -70,6 +70,32 @@ NEAR_MISSES = [
     ("Combien coute un billet pour trois jours", "Combien coute un billet pour cinq jours"),
     ("Comment changer mon adresse ?", "Comment changer mon nom ?"),
     ("Wo ist mein Schlüssel?", "¿Dónde está mi llave?"),
+    ("Wie schalte ich das Licht an?", "Wie schalte ich das Licht aus?"),
+    ("Beginnt der Kurs nach Ostern?", "Beginnt der Kurs vor Ostern?"),
+    ("Pourquoi je peux entrer ?", "Pourquoi je ne peux pas entrer ?"),
+    # prefixes that exclude each other, rare words that are no slips
+    ("What is a macroclimate?", "What is a microclimate?"),
+    ("Is nitrate in the water?", "Is nitrite in the water?"),
+    # when: was, is, will be
+    ("Who is the king of Norway?", "Who was the king of Norway?"),
+    ("Who won the cup?", "Who will win the cup?"),
+    ("Is the rink open every day?", "Is the rink open every other day?"),
+    ("Will it melt if it is warm?", "Will it melt even if it is warm?"),
+    # what must be, may be, is advised
+    ("Do I have to sign the lease?", "Am I allowed to sign the lease?"),
+    ("Is a deposit required?", "Is a deposit recommended?"),
+    # what stands behind what
+    ("Who was Caesar betrayed by?", "Who was betrayed by Caesar?"),
+    ("Should I paint the wall before I lay the floor?", "Should I lay the floor before I paint the wall?"),
+    # a denial beside trouble that both name, or that has nothing to do with it
+    ("Which maps open offline?", "Which maps do not open offline?"),
+    ("What if the tenant fails to pay the rent?", "What if the tenant pays the rent?"),
+    ("What happens if I do not pay rent?", "What happens if I pay rent late?"),
+    ("How do I turn off the alarm?", "How do I enable the alarm?"),
+    ("Can I use the sauna?", "Can season ticket holders use the sauna?"),
+    ("How long is the bridge?", "How wide is the bridge?"),
+    ("a fare with + 5 points", "a fare with - 5 points"),
+    ("What does `\\s` match?", "What does `\\S` match?"),
 ]
 PARAPHRASES = [
     ("Can I return it within 2 weeks?", "May I send it back within 14 days?"),
@@ -97,6 +123,22 @@ PARAPHRASES = [
     ("¿Cómo puedo cambiar mi nombre?", "Como cambio mi nombre"),
     ("Comment puis-je changer mon nom ?", "Comment changer mon nom"),
     ("À quelle heure ouvre la piscine ?", "Quand ouvre la piscine"),
+    ("Wie kann ich den Keller aufräumen?", "Wie räume ich den Keller auf?"),
+    ("Where is the theatre?", "Where is the theater?"),
+    ("Can I pay by cheque?", "Can I pay by check?"),
+    ("Is it open whilst it snows?", "Is it open while it snows?"),
+    ("What is 5 per cent of 60?", "What is 5% of 60?"),
+    ("Does the train leave at 17:45?", "Does the train leave at 5:45 pm?"),
+    ("Does it shut at twelve noon?", "Does it shut at midday?"),
+    ("When did World War I begin and World War II end?", "When did World War I begin and World War 2 end?"),
+    ("How many files are on 1 GB?", "How many files are on a gigabyte?"),
+    ("Which docs do I bring?", "Which documents do I bring?"),
+    ("Is it open on Wed?", "Is it open on Wednesday?"),
+    ("How do I get to New York?", "How do I get to NYC?"),
+    ("Is 40 degrees Celsius too hot?", "Is 40 celsius too hot?"),
+    ("How do I switch off the heating?", "How do I disable the heating?"),
+    ("When it rains, is the fair open?", "Is the fair open when it rains?"),
+    ("Why does the lamp not work?", "Why did the lamp stop working?"),
 ]
 
 
@@ -181,14 +223,14 @@ def test_a_score_is_a_share_and_the_same_both_ways(one: str, other: str, cosine:
 # --- on whole sets of pairs ---
 
 
-def test_few_near_misses_of_an_adversary_pass_and_few_equal_questions_are_refused() -> None:
-    pairs = adversarial()
+@pytest.mark.parametrize("pairs", [adversarial(), questions("first"), questions("second")], ids=["adversarial", "first", "second"])
+def test_few_near_misses_written_by_hand_pass_and_few_equal_questions_are_refused(pairs: list[Pair]) -> None:
     passed = [near_miss(pair.one, pair.other) is None for pair in pairs if not pair.is_equal]
     refused = [near_miss(pair.one, pair.other) is not None for pair in pairs if pair.is_equal]
-    assert len(passed) > 300
-    assert len(refused) > 100
-    assert sum(passed) / len(passed) <= 0.08
-    assert sum(refused) / len(refused) < 0.05
+    assert len(passed) > 200
+    assert len(refused) > 80
+    assert sum(passed) / len(passed) <= 0.03
+    assert sum(refused) / len(refused) < 0.065
 
 
 def test_few_equal_questions_of_others_are_refused() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmthrift_core import Thrift
-from llmthrift_core.cache import CachePolicy, ExactCache, FixedThreshold, SemanticCache
+from llmthrift_core.cache import CachePolicy, ExactCache, FixedThreshold, GPTCacheStore, SemanticCache
 from llmthrift_core.cache.exact import OUTDATED
 from llmthrift_core.cache.store import Criteria, EntryStore, criteria_of, fits
 from llmthrift_core.usage import Usage
@@ -88,11 +89,24 @@ def test_answers_by_meaning(tmp_path: Path, request: pytest.FixtureRequest, wher
         _check_answers_by_meaning(thrift)
 
 
-def _check_answers_by_meaning(thrift: Thrift) -> None:
-    cache = SemanticCache(thrift, policy=FixedThreshold(0.8), limits=CachePolicy(sources="doc"))
+@pytest.mark.parametrize("ask", ["the whole", "this cache"])
+@pytest.mark.usefixtures("nothing_is_installed")
+def test_answers_in_a_gptcache(tmp_path: Path, open_gptcache: Callable[..., Any], ask: str) -> None:
+    with Thrift(tmp_path / "c.db") as thrift:
+        store = GPTCacheStore(open_gptcache())
+        _check_answers_by_meaning(thrift, store, removes_all=ask == "the whole")
+        other = SemanticCache(thrift, policy=FixedThreshold(0.8), store=store, limits=CachePolicy(sources="doc"))
+        assert other.lookup("When do you open?") is None
+        other.invalidate(source="another")
+        other.store("When do you open?", "At nine.")
+        assert other.lookup("When do you open?") is not None
+
+
+def _check_answers_by_meaning(thrift: Thrift, store: GPTCacheStore | None = None, *, removes_all: bool = True) -> None:
+    cache = SemanticCache(thrift, policy=FixedThreshold(0.8), limits=CachePolicy(sources="doc"), store=store)
     question = "How do I reset my password?"
     assert cache.lookup(question) is None
-    thrift.invalidate(source="doc")
+    (thrift if removes_all else cache).invalidate(source="doc")
     cache.store(question, "By the old way.")
     assert cache.lookup(question) is None  # and so is asked for anew
     cache.store(question, "By the new way.")

@@ -22,7 +22,7 @@ from llmthrift_core.errors import StorageError
 from llmthrift_core.storage.half_vectors import HalfVector
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import semantic_entries
-from llmthrift_core.storage.vector_statements import vector_table
+from llmthrift_core.storage.vector_statements import MAY_MAKE_GRAPH, vector_table
 
 DIMENSIONS = 32
 
@@ -271,6 +271,36 @@ def test_vectors_are_moved_by_many_while_their_entries_are_removed(thrift: Thrif
     assert cache.stats()["errors"] == 0
     assert cache.lookup("w3 now").answer == "3"
     assert cache.lookup("w4 now").answer == "another"
+
+
+def test_while_a_graph_is_made_nobody_waits_for_it(thrift: Thrift, postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psycopg
+
+    monkeypatch.setattr("llmthrift_core.cache.semantic.pgvector._MOST_RECENT", 20)
+    cache = cache_of(thrift)
+    cache.store("hours please", "Nine.")
+    fill(thrift, unit(3_100))
+    cache = cache_of(thrift)
+    cache.lookup("hours now")
+    scope = scope_of(cache)
+    with psycopg.connect(postgresql_url) as maker:
+        assert maker.execute(MAY_MAKE_GRAPH.postgresql).fetchone() == (True,)
+        maker.execute(f"LOCK TABLE {VECTORS} IN SHARE MODE")  # as CREATE INDEX does
+        scope._copied_until = None
+        scope._count = 5_000
+        scope.keep_up()
+        assert not scope.has_graph
+        for number in range(50):
+            cache.store(f"w{number} please", str(number))
+        assert cache.lookup("w3 now").answer == "3"
+        assert count(thrift, f"{VECTORS}_recent") > 50
+    assert cache.stats()["errors"] == 0
+    scope._copied_until = 0
+    for _ in range(17):
+        scope.keep_up()
+    assert scope.has_graph
+    assert scope.is_whole
+    assert cache.lookup("w3 now").answer == "3"
 
 
 @pytest.mark.parametrize("removed", ["clear", "erase", "feedback", "replace", "expiry", "eviction"])

@@ -26,6 +26,7 @@ from llmthrift_core.storage.tables import adjustments, captures, feedback, other
 from llmthrift_core.usage import Usage
 from tests.core.ledger.prices import FlatPrices
 from tests.core.ledger.sums import stored_sums, sums_over_rows
+from tests.core.storage.backends import shared_databases
 
 USAGE = Usage(input_tokens=1_000, output_tokens=100)  # $0.001 + $0.0002 on FlatPrices
 
@@ -538,9 +539,8 @@ def test_a_read_only_database_breaks_no_call(tmp_path: Path) -> None:
         ledger.close(0.1)
 
 
+@shared_databases
 def test_parent_and_child_write_to_the_same_ledger(any_database: Database) -> None:
-    if any_database.url.endswith(":memory:"):
-        pytest.skip("a child has a memory of its own")
     ledger = Ledger(any_database, FlatPrices())
     ledger.record("m", USAGE, request_id="parent before")
     child = os.fork()

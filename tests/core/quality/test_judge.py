@@ -18,6 +18,7 @@ from llmthrift_core.quality.replies import code_of, read_reply
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ThriftCallbackHandler, thrifty
 from tests.core.quality.conftest import ScriptedModel, part
+from tests.core.storage.backends import shared_databases
 
 
 def scoring(score: object, **more: object) -> ScriptedModel:
@@ -166,9 +167,8 @@ def test_the_same_question_and_answer_are_judged_once() -> None:
     assert (again.quality, len(model.prompts)) == (0.7, 2)
 
 
+@shared_databases
 def test_judgements_are_remembered_by_other_processes_and_nothing_but_hashes_is_stored(any_url: str, clock: Any) -> None:
-    if any_url == ":memory:":
-        pytest.skip("no other process sees it")
     for expected in (False, True):
         with Thrift(any_url, clock=clock) as thrift:
             judge = PointwiseJudge(scoring(7), name="gpt-4o", thrift=thrift)

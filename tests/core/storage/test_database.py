@@ -17,6 +17,7 @@ from llmthrift_core.storage.faults import ClosedError
 from llmthrift_core.storage.schema import REVISIONS
 from llmthrift_core.storage.statements import RowsInsert
 from llmthrift_core.storage.tables import cache_epoch, ledger_state
+from tests.core.storage.backends import shared_databases
 
 READ = Statement(select(ledger_state.c.value).where(ledger_state.c.name == bindparam("name")))
 ALL = Statement(select(ledger_state.c.name, ledger_state.c.value).order_by(ledger_state.c.name))
@@ -164,9 +165,8 @@ def test_a_fork_during_a_transaction_does_not_block_the_child(any_database: Data
     assert any_database.fetch_one(READ, ("held",)) == (1,)
 
 
+@shared_databases
 def test_a_fork_waits_for_the_transactions_of_other_threads(any_database: Database) -> None:
-    if any_database.dialect == "sqlite" and any_database.path is None:
-        pytest.skip("a child has an in-memory database of its own")
     inside = threading.Event()
 
     def write_for_a_while() -> None:
@@ -244,9 +244,8 @@ def test_a_server_restart_costs_no_read_and_no_transaction(postgresql_url: str) 
         assert database.fetch_one(READ, ("a",)) == (2,)
 
 
+@shared_databases
 def test_reads_of_a_block_see_one_snapshot(any_url: str) -> None:
-    if any_url == ":memory:":
-        pytest.skip("one connection: nobody can write during a read")
     with Database.open(any_url) as database, Database.open(any_url) as other, database.read() as connection:
         before = connection.execute(select(cache_epoch)).all()
         with other.transaction() as transaction:

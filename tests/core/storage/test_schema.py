@@ -20,6 +20,7 @@ from llmthrift_core.ledger import CallRecord
 from llmthrift_core.storage import Database, schema
 from llmthrift_core.storage.migrations import upgrade as upgrading
 from llmthrift_core.storage.tables import ledger_state, metadata, rollups, schema_version
+from tests.core.storage.backends import shared_databases
 
 _MIGRATIONS = Path(upgrading.__file__).parent
 
@@ -94,9 +95,8 @@ def test_a_new_database_needs_no_alembic(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.db")], check=True)
 
 
+@shared_databases
 def test_a_newer_schema_is_refused_and_left_alone(any_url: str, tmp_path: Path) -> None:
-    if any_url == ":memory:":
-        pytest.skip("nobody else can have written it")
     with Database.open(any_url) as database, database.write() as connection:
         connection.execute(text(f"UPDATE {schema_version.name} SET version_num = '9999'"))
     with pytest.raises(SchemaVersionError, match="upgrade llmthrift") as caught:

@@ -18,6 +18,7 @@ from llmthrift_core.storage.migrations.upgrade import upgrade
 from llmthrift_core.storage.tables import versions as versions_table
 from tests.core.clock import Clock
 from tests.core.routing.workload import labelled
+from tests.core.storage.backends import shared_databases
 
 MODELS = {"weak": 0.6, "strong": 12.0}
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)
@@ -134,9 +135,8 @@ def test_a_router_with_an_embedder_asks_for_it(thrift):
     assert thrift.routers.load("a", embedder=embedder).version == router.version
 
 
+@shared_databases
 def test_saved_at_once_by_several_every_version_is_kept_and_one_is_active(any_url):
-    if any_url == ":memory:":
-        pytest.skip("one process")
     opened = [Thrift(any_url) for _ in range(4)]
     barrier, errors = threading.Barrier(len(opened)), []
 

@@ -67,3 +67,7 @@ class GPTCacheScope:
     def keep_up(self) -> None:
         """Write the vector store's file if that is due."""
         self._questions.flush()
+
+    def close(self) -> None:
+        """As `keep_up`."""
+        self._questions.flush()

@@ -11,15 +11,17 @@ import numpy as np
 
 from llmthrift_core.cache.entry import Entry, EntryView
 from llmthrift_core.cache.keys import digest
+from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.features import Neighbour
 from llmthrift_core.cache.semantic.gptcache.backend import Backend, Row
 from llmthrift_core.cache.semantic.gptcache.directory import Directory, Listed
 from llmthrift_core.cache.semantic.gptcache.record import Record, header_of, header_text, is_ours, mark, parts_of, record_of
+from llmthrift_core.cache.semantic.gptcache.removals import Removals
 from llmthrift_core.cache.semantic.gptcache.scope import GPTCacheScope
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.question import hash_of_answer
 from llmthrift_core.cache.semantic.store import NewAnswer, Scope, StoredAnswer, vector_of
-from llmthrift_core.cache.store import Criteria, Freed, Order, Removed, Totals, chosen, criteria_of
+from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Removed, Totals, chosen, criteria_of, excess
 from llmthrift_core.errors import ConfigurationError
 
 _REMEMBERED: Final = 50_000  # vectors of rows that were read
@@ -66,6 +68,7 @@ class GPTCacheStore:
         self._adopt_scope = adopt_scope
         self._namespace: str | None = None
         self._directory = Directory()
+        self._removals = Removals()
         self._seen: OrderedDict[int, _Seen] = OrderedDict()
         self._is_listed = False
 
@@ -116,17 +119,23 @@ class GPTCacheStore:
             return StoredAnswer(number, row.question, row.answer, record.entry())
 
     def epoch(self) -> int | None:
-        """None: nobody tells of removals here."""
-        return None
+        """Rises with every removal by this process."""
+        return self._removals.epoch
 
     def put(self, new: NewAnswer, labels: Sequence[tuple[str, str]], since: int | None = None) -> int | None:
-        """Add an entry, or replace the one of its key. Returns its number; None where nothing was kept."""
+        """Add an entry, or replace the one of its key. Returns its number; None where nothing was kept.
+
+        Raises:
+            OutdatedError: it was removed by this process, as it were, since that epoch.
+        """
         vector = vector_of(new.vector, len(new.vector) // 4)
         if vector is None or not len(vector):
             return None
         header = header_of(new, labels)
         parts = parts_of(new, header, labels)
         with self._listing() as directory:
+            if since is not None and self._removals.have_met(new, labels, since):
+                raise OutdatedError("it was removed while it was made")
             before = directory.number_of(new.key)
             if before is not None:
                 self._remove([before])
@@ -149,6 +158,7 @@ class GPTCacheStore:
     def remove_where(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int:
         """Remove the entries of llmthrift that fulfil all criteria, and the predicate, for which all rows are read. Returns how many."""
         with self._refreshed():
+            self._removals.announce(criteria)
             numbers = [
                 listed.number
                 for listed, record in self._fulfilling(criteria, is_read=where is not None)
@@ -228,27 +238,26 @@ class GPTCacheStore:
                     listed.hits += hits
                     listed.used_us = used_us
 
-    def count(self, namespace: str) -> int:
-        """The number of entries that llmthrift stored."""
-        return self._total(namespace).entries
+    def exceeds(self, policy: CachePolicy) -> bool:
+        """Whether what llmthrift stored of the policy's namespace exceeds its limits."""
+        stored = self._total(policy.namespace)
+        return any(excess(policy, stored.entries, stored.size_bytes))
 
-    def size_bytes(self, namespace: str) -> int:
-        """What they count in bytes."""
-        return self._total(namespace).size_bytes
-
-    def free(self, namespace: str, order: Order, *, kept: bytes, now_us: int, entries: int, size_bytes: int) -> Freed:
-        """Remove entries of llmthrift but `kept`, the first in `order` first; those of GPTCache are left to its own eviction."""
+    def free(self, policy: CachePolicy, *, kept: bytes, now_us: int) -> Freed:
+        """Remove what exceeds the limits of llmthrift's entries but `kept`; those of GPTCache are left to its own eviction."""
         with self._refreshed() as directory:
-            there = [each for each in directory if each.header.namespace == namespace and each.header.key != kept]
-            if order == "expired":
-                there = [each for each in there if _is_expired(each, now_us)]
-            elif order == "lru":
-                there.sort(key=lambda each: each.used_us)
-            else:
-                there.sort(key=lambda each: (each.hits, each.used_us))
-            freed = chosen(map(_removed, there), entries=entries, size_bytes=size_bytes)
-            self._remove([each.number for each in there[: len(freed)]])
-        return Freed(freed, None, is_all=len(freed) == len(there))
+            ours = [each for each in directory if each.header.namespace == policy.namespace]
+            entries, size_bytes = excess(policy, len(ours), sum(each.header.size_bytes for each in ours))
+            first: list[Listed] = []
+            then: list[Listed] = []
+            for each in ours:
+                if each.header.key != kept:
+                    (first if _is_expired(each, now_us) else then).append(each)
+            then.sort(key=lambda each: (each.hits if policy.eviction == "lfu" else 0, each.used_us))
+            ordered = [*first, *then]
+            freed = chosen(map(_removed, ordered), entries=entries, size_bytes=size_bytes)
+            self._remove([each.number for each in ordered[: len(freed)]])
+        return Freed(freed[: len(first)], freed[len(first) :], None, is_all=True)
 
     def expire(self, now_us: int, most: int) -> list[Removed]:
         """Remove up to `most` entries past their time."""

@@ -1,0 +1,73 @@
+"""Arguments that are easily mistaken: every door says at once what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from llama_index.core import MockEmbedding
+from llama_index.core.llms import MockLLM
+
+import llmthrift_langchain as langchain
+import llmthrift_llamaindex as llamaindex
+from llmthrift_core import Thrift, attribute
+from llmthrift_core.cache import FixedThreshold, SemanticCache
+from llmthrift_core.errors import ConfigurationError
+
+_MODEL, _LLM = FakeListChatModel(responses=["one"]), MockLLM(max_tokens=1)
+_DOORS = {
+    "handler": langchain.ThriftCallbackHandler,
+    "cache": langchain.ThriftCache,
+    "router": lambda thrift: langchain.ChatRouter(thrift, models={"only": _MODEL}),
+    "thrifty": lambda thrift: langchain.thrifty(_MODEL, thrift),
+    "middleware": langchain.ThriftMiddleware,
+    "embeddings": lambda thrift: langchain.ThriftEmbeddings(thrift, DeterministicFakeEmbedding(size=3)),
+    "event handler": llamaindex.ThriftEventHandler,
+    "RouterLLM": lambda thrift: llamaindex.RouterLLM(thrift, models={"only": _LLM}),
+    "thrifty LLM": lambda thrift: llamaindex.thrifty(_LLM, thrift),
+    "embedding": lambda thrift: llamaindex.ThriftEmbedding(thrift, MockEmbedding(embed_dim=3)),
+    "semantic cache": SemanticCache,
+}
+
+
+@pytest.mark.parametrize(
+    "given", ["postgresql://ada:s3cret@host/ledger", Path("ledger.db"), None, 7], ids=lambda given: type(given).__name__
+)
+@pytest.mark.parametrize("door", _DOORS)
+def test_what_is_no_thrift_is_refused_and_not_shown(door, given):
+    with pytest.raises(ConfigurationError, match=r"takes a Thrift, not .* first: thrift = Thrift\(") as refused:
+        _DOORS[door](given)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_number_is_a_threshold(tmp_path):
+    with Thrift(tmp_path / "thresholds.db") as thrift:
+        for number, made in enumerate(
+            (
+                SemanticCache(thrift, policy=0.9),
+                langchain.ThriftCache(thrift, semantic=0.9).semantic,
+                llamaindex.RouterLLM(thrift, models={"only": _LLM}, semantic=0.9)._behind.answers.semantic,
+            )
+        ):
+            assert isinstance(made.policy, FixedThreshold), number
+            assert made.policy.threshold == 0.9
+
+
+@pytest.mark.parametrize("name", ["metadata", "require"])
+def test_a_text_is_no_mapping(tmp_path, name):
+    with Thrift(tmp_path / "mappings.db") as thrift, pytest.raises(ConfigurationError, match=f"{name} must be a mapping .*'v3'"):
+        langchain.ThriftCache(thrift, **{name: "v3"})
+
+
+def test_tags_are_a_mapping():
+    with pytest.raises(ConfigurationError, match="tags must be a mapping"), attribute(tags="search"):
+        pass
+
+
+@pytest.mark.parametrize("switch", ["LLMTHRIFT_OBSERVE", "LLMTHRIFT_DISABLED", "LLMTHRIFT_METER", "LLMTHRIFT_FLUSH_ON_SIGTERM"])
+def test_a_switch_that_says_neither_yes_nor_no_is_refused(monkeypatch, switch):
+    monkeypatch.setenv(switch, "maybe")
+    with pytest.raises(ConfigurationError, match=f"{switch}='maybe' says neither yes nor no"):
+        Thrift(":memory:")
