@@ -5,8 +5,9 @@ Names are loaded on first use: the storage behind them takes 100-150 ms.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
     from llmthrift_core.quality.evaluation import Evaluation as Evaluation
@@ -23,22 +24,32 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.scores import QualityScore as QualityScore
     from llmthrift_core.statistics import Interval as Interval
 
-_MODULES: Final = {
-    ".evaluation": ("Evaluation",),
-    ".evaluation_report": ("EvaluationReport",),
-    ".experiment_results": ("ArmResult", "ExperimentResults"),
-    ".experiments": ("Experiment",),
-    ".judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
-    ".question_verifier": ("QuestionVerifier",),
-    ".scores": ("QualityReport", "QualityScore"),
-    "..statistics": ("Interval",),
-}
-_HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = [
+    "ArmResult",
+    "Evaluation",
+    "EvaluationReport",
+    "Experiment",
+    "ExperimentResults",
+    "Interval",
+    "Judgement",
+    "PairwiseJudge",
+    "PointwiseJudge",
+    "Preference",
+    "QualityReport",
+    "QualityScore",
+    "QuestionVerifier",
+]
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.quality.evaluation": ("Evaluation",),
+        "llmthrift_core.quality.evaluation_report": ("EvaluationReport",),
+        "llmthrift_core.quality.experiment_results": ("ArmResult", "ExperimentResults"),
+        "llmthrift_core.quality.experiments": ("Experiment",),
+        "llmthrift_core.quality.judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
+        "llmthrift_core.quality.question_verifier": ("QuestionVerifier",),
+        "llmthrift_core.quality.scores": ("QualityReport", "QualityScore"),
+        "llmthrift_core.statistics": ("Interval",),
+    },
+)

@@ -5,8 +5,9 @@ Names are loaded on first use: the policies' patterns and predicates take some m
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.cascades.cascade import Cascade as Cascade
@@ -55,70 +56,96 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.simulation.traffic import Traffic as Traffic
     from llmthrift_core.routing.tiers import Tiers as Tiers
 
-_MODULES: Final = {
-    "policies.adaptive": ("Adaptive",),
-    "policies.around": ("PolicyAround",),
-    "policies.asked_complexity": ("AskedComplexity",),
-    "policies.bounded": ("Bounded",),
-    "policies.bounds": (
-        "Bounds",
-        "Capabilities",
-    ),
-    "policies.learned_policy": ("LearnedPolicy",),
-    "policies.profiles": (
-        "Profile",
-        "Profiles",
-    ),
-    "policies.sticky": ("Sticky",),
-    "cascades.cascade": ("Cascade",),
-    "policies.cascade_policy": ("CascadePolicy",),
-    "policies.complexity": ("Complexity",),
-    "context": ("AnswerContext", "ToolCall"),
-    "decision": ("Review", "RouteDecision"),
-    "example": ("Example", "Examples"),
-    "example_file": ("examples_of_file",),
-    "fallbacks": ("fallback_order", "fallback_reason"),
-    "policies.followed": ("FollowedRouter",),
-    "learning.learned": ("LearnedRouter",),
-    "policy": (
-        "CallablePolicy",
-        "RoutingPolicy",
-        "as_policy",
-    ),
-    "request": ("RouteRequest",),
-    "policies.rules": (
-        "Predicate",
-        "Rule",
-        "Rules",
-        "contains",
-        "feature_is",
-        "has_images",
-        "has_tools",
-        "longer_than",
-        "matches",
-        "request_type_is",
-        "structured_output",
-        "tag_is",
-        "user_in",
-    ),
-    "simulation.simulate": ("simulate",),
-    "simulation.report": ("SimulationReport",),
-    "tiers": ("Tiers",),
-    "simulation.traffic": ("Traffic",),
-}
-_HOMES: Final = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = [
+    "Adaptive",
+    "AnswerContext",
+    "AskedComplexity",
+    "Bounded",
+    "Bounds",
+    "CallablePolicy",
+    "Capabilities",
+    "Cascade",
+    "CascadePolicy",
+    "Complexity",
+    "Example",
+    "Examples",
+    "FollowedRouter",
+    "LearnedPolicy",
+    "LearnedRouter",
+    "PolicyAround",
+    "Predicate",
+    "Profile",
+    "Profiles",
+    "Review",
+    "RouteDecision",
+    "RouteRequest",
+    "RoutingPolicy",
+    "Rule",
+    "Rules",
+    "SimulationReport",
+    "Sticky",
+    "Tiers",
+    "ToolCall",
+    "Traffic",
+    "as_policy",
+    "contains",
+    "examples_of_file",
+    "fallback_order",
+    "fallback_reason",
+    "feature_is",
+    "has_images",
+    "has_tools",
+    "longer_than",
+    "matches",
+    "request_type_is",
+    "simulate",
+    "structured_output",
+    "tag_is",
+    "user_in",
+]
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        from llmthrift_core.errors import MissingExtraError
-
-        raise MissingExtraError("routing", "numpy") from None
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.routing.cascades.cascade": ("Cascade",),
+        "llmthrift_core.routing.context": ("AnswerContext", "ToolCall"),
+        "llmthrift_core.routing.decision": ("Review", "RouteDecision"),
+        "llmthrift_core.routing.example": ("Example", "Examples"),
+        "llmthrift_core.routing.example_file": ("examples_of_file",),
+        "llmthrift_core.routing.fallbacks": ("fallback_order", "fallback_reason"),
+        "llmthrift_core.routing.learning.learned": ("LearnedRouter",),
+        "llmthrift_core.routing.policies.adaptive": ("Adaptive",),
+        "llmthrift_core.routing.policies.around": ("PolicyAround",),
+        "llmthrift_core.routing.policies.asked_complexity": ("AskedComplexity",),
+        "llmthrift_core.routing.policies.bounded": ("Bounded",),
+        "llmthrift_core.routing.policies.bounds": ("Bounds", "Capabilities"),
+        "llmthrift_core.routing.policies.cascade_policy": ("CascadePolicy",),
+        "llmthrift_core.routing.policies.complexity": ("Complexity",),
+        "llmthrift_core.routing.policies.followed": ("FollowedRouter",),
+        "llmthrift_core.routing.policies.learned_policy": ("LearnedPolicy",),
+        "llmthrift_core.routing.policies.profiles": ("Profile", "Profiles"),
+        "llmthrift_core.routing.policies.rules": (
+            "Predicate",
+            "Rule",
+            "Rules",
+            "contains",
+            "feature_is",
+            "has_images",
+            "has_tools",
+            "longer_than",
+            "matches",
+            "request_type_is",
+            "structured_output",
+            "tag_is",
+            "user_in",
+        ),
+        "llmthrift_core.routing.policies.sticky": ("Sticky",),
+        "llmthrift_core.routing.policy": ("CallablePolicy", "RoutingPolicy", "as_policy"),
+        "llmthrift_core.routing.request": ("RouteRequest",),
+        "llmthrift_core.routing.simulation.report": ("SimulationReport",),
+        "llmthrift_core.routing.simulation.simulate": ("simulate",),
+        "llmthrift_core.routing.simulation.traffic": ("Traffic",),
+        "llmthrift_core.routing.tiers": ("Tiers",),
+    },
+    extra=("routing", "numpy"),
+)
