@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llmthrift_core.call import Call
+from llmthrift_core.attachments import Part, Parts
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.recorded_results import Shared, shared_by
+from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import ConfigurationError, place_of
-from llmthrift_core.parts import Part, Parts
-from llmthrift_core.recorded_results import Shared, shared_by
 from llmthrift_core.reopening import reopened
-from llmthrift_core.request import Request
 from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
@@ -349,7 +349,7 @@ class Thrift:
         Raises:
             ConfigurationError: answers were judged, but nothing is stored of their prompts, as with capture="off".
         """
-        from llmthrift_core.examples import examples_of_ledger
+        from llmthrift_core.quality.examples import examples_of_ledger
 
         self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)

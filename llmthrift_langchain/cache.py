@@ -22,9 +22,9 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import CacheRules, rules_in_force
 from llmthrift_core.cache.semantic.turn import QuestionExtractor
-from llmthrift_core.call import Call
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import CacheUse, Request, SemanticUse
 from llmthrift_core.forks import ForkedLock
-from llmthrift_core.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import as_pairs, as_texts, require_thrift
 from llmthrift_langchain import open_runs

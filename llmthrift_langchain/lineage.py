@@ -16,7 +16,7 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
 if TYPE_CHECKING:
-    from llmthrift_core.request import AttemptReason
+    from llmthrift_core.calls.request import AttemptReason
 
 _MOST_RUNS = 50_000
 

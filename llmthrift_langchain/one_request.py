@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import Generation
 
-from llmthrift_core.request import Response
+from llmthrift_core.calls.request import Response
 from llmthrift_core.usage.shares import shared_out
 from llmthrift_langchain.response import prompt_of, response_of_result
 from llmthrift_langchain.usage import answer_text

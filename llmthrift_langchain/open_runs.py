@@ -18,7 +18,7 @@ from uuid import UUID
 from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.cache.rules import NO_RULES, CacheRules
-from llmthrift_core.call import Call
+from llmthrift_core.calls.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
@@ -27,8 +27,8 @@ from llmthrift_langchain.reported import take_report
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+    from llmthrift_core.calls.request import CacheUse
     from llmthrift_core.outgoing import Outgoing
-    from llmthrift_core.request import CacheUse
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.either_way import Steps
     from llmthrift_langchain.one_request import RunsOfRequest

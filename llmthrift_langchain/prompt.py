@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
-from llmthrift_core.request import PromptFeatures
+from llmthrift_core.calls.request import PromptFeatures
 from llmthrift_langchain.messages import text_of
 
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.outputs import ChatGeneration, Generation
 
-from llmthrift_core.request import Response
+from llmthrift_core.calls.request import Response
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode

@@ -23,8 +23,20 @@ from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.time_limits import time_limit_of
-from llmthrift_core.door import DoorCall, abreak_off, aclose, aescalated, afinish, agrow
-from llmthrift_core.request import CacheUse, Request, Response, RouteUse
+from llmthrift_core.calls.adapter_call import (
+    DoorCall,
+    abreak_off,
+    aclose,
+    aescalated,
+    afinish,
+    agrow,
+)
+from llmthrift_core.calls.request import (
+    CacheUse,
+    Request,
+    Response,
+    RouteUse,
+)
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.unfailing import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks

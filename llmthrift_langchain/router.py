@@ -23,7 +23,15 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.door import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
+from llmthrift_core.calls.adapter_call import (
+    abegin,
+    abreak_off,
+    aescalated,
+    afailed,
+    afinish,
+    agrow,
+    begin,
+)
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.unfailing import policy_identity

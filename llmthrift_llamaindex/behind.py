@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.cache.semantic.turn import QuestionExtractor
-    from llmthrift_core.call import Call
-    from llmthrift_core.request import RouteUse
+    from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.response import Asked

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
-from llmthrift_core.door import abegin, abreak_off, aclose, aescalated, afailed, afinish, agrow, begin
+from llmthrift_core.calls.adapter_call import (
+    abegin,
+    abreak_off,
+    aclose,
+    aescalated,
+    afailed,
+    afinish,
+    agrow,
+    begin,
+)
 from llmthrift_llamaindex.behind import Behind
 from llmthrift_llamaindex.driven import DrivenCall
 from llmthrift_llamaindex.response import Asked

@@ -16,15 +16,15 @@ from llama_index.core.llms import LLM
 from pydantic import BaseModel
 
 from llmthrift_core.budgets.unanswered import may_be_billed
+from llmthrift_core.calls.request import Response
 from llmthrift_core.errors import BudgetError
-from llmthrift_core.request import Response
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import model_of
 from llmthrift_llamaindex.response import Asked, estimate_usage
 
 if TYPE_CHECKING:
-    from llmthrift_core.call import Call
+    from llmthrift_core.calls.call import Call
 
 _METHODS: Final = frozenset({"structured_predict", "astructured_predict"})
 Begin = Callable[[Any, Asked, str], "Call"]

@@ -15,10 +15,10 @@ from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.time_limits import time_limit_of
-from llmthrift_core.call import Call
-from llmthrift_core.door import DoorCall
+from llmthrift_core.calls.adapter_call import DoorCall
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.ledger import request_ids
-from llmthrift_core.request import CacheUse, Request, Response
 from llmthrift_core.routing import AnswerContext
 from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
 from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit

@@ -14,11 +14,11 @@ from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
 from llmthrift_core.cache.mode import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
-from llmthrift_core.door import begin_off_loop
+from llmthrift_core.calls.adapter_call import begin_off_loop
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
@@ -28,7 +28,7 @@ from llmthrift_llamaindex.runs import current_run, follow_runs
 from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
 
 if TYPE_CHECKING:
-    from llmthrift_core.call import Call
+    from llmthrift_core.calls.call import Call
     from llmthrift_core.thrift import Thrift
 
 _QUERY: Final = b"query"

@@ -30,9 +30,9 @@ from pydantic import Field, PrivateAttr
 from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import max_output_tokens
-from llmthrift_core.call import Call
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex.behind import output_limit

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from llmthrift_core.call import Call
+    from llmthrift_core.calls.call import Call
     from llmthrift_core.thrift import Thrift
 
 _owner: Final[ContextVar[str | None]] = ContextVar("llmthrift_llamaindex_owner", default=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmthrift_core.request import PromptFeatures
+from llmthrift_core.calls.request import PromptFeatures
 from llmthrift_llamaindex.messages import question_of, text_of
 from llmthrift_llamaindex.response import Asked, pairs_of
 from llmthrift_llamaindex.semantic import question_in

@@ -10,8 +10,8 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, Completi
 
 from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.cache.wholeness import TELL_THE_END, UNDER_WAY, are_arguments, ends_in, flaw_of
+from llmthrift_core.calls.request import Response
 from llmthrift_core.errors import place_of
-from llmthrift_core.request import Response
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import field_of
 from llmthrift_core.usage.chunks import UsageOfChunks

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.request import RouteUse
+from llmthrift_core.calls.request import RouteUse
 from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
 from llmthrift_core.routing.unfailing import allowed_tiers, policy_identity
 from llmthrift_llamaindex.behind import limited
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
 
     from llmthrift_core.attribution import Attribution
-    from llmthrift_core.call import Call
+    from llmthrift_core.calls.call import Call
     from llmthrift_core.routing import RoutingPolicy
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.behind import Answers

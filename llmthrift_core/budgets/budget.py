@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.money import to_nano_usd
-from llmthrift_core.storable import is_storable
+from llmthrift_core.texts import is_storable
 
 Window = Literal["request", "minute", "hour", "day", "week", "month", "total"]
 OnExceed = Literal["block", "downgrade", "queue", "warn"]

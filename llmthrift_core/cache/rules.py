@@ -14,7 +14,7 @@ from llmthrift_core.cache.policy import CachePolicy, checked_key
 from llmthrift_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from llmthrift_core.request import CacheUse
+    from llmthrift_core.calls.request import CacheUse
 
 _SHORTEST: Final = ("ttl_seconds", "max_age_seconds")
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from llmthrift_core.attachments import Parts
 from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.errors import StorageError
 from llmthrift_core.insight.escalations import escalation_alerts
-from llmthrift_core.parts import Parts
 from llmthrift_core.storage.database import Database
 
 Alerts = Callable[[], list[str]]

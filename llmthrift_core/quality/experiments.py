@@ -19,8 +19,8 @@ from llmthrift_core.quality.experiment_results import ExperimentResults, compare
 from llmthrift_core.quality.sampling import position
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.settings import is_disabled, is_observing
-from llmthrift_core.storable import is_storable
 from llmthrift_core.storage.quality_statements import ADD_EXPERIMENT, GET_EXPERIMENT, NAMES_OF_EXPERIMENTS
+from llmthrift_core.texts import is_storable
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database

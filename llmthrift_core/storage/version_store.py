@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import from_us
-from llmthrift_core.storable import is_storable
 from llmthrift_core.storage.version_statements import (
     ACTIVE_STATE,
     ACTIVE_VERSION,
@@ -22,6 +21,7 @@ from llmthrift_core.storage.version_statements import (
     STATE_OF_VERSION,
     USE_VERSION,
 )
+from llmthrift_core.texts import is_storable
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.backend import Row, Transaction

@@ -43,7 +43,7 @@ def refit_apart(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter, 
         "refit": described(refit),
         "router": base64.b64encode(router.to_bytes()).decode(),
     }
-    command = [sys.executable, "-m", "llmthrift_core.refit_process"]
+    command = [sys.executable, "-m", "llmthrift_core.cli.refit_process"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
         try:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.examples import examples_of_ledger
 from llmthrift_core.moments import DAY_US, from_us, to_us
+from llmthrift_core.quality.examples import examples_of_ledger
 from llmthrift_core.routing.example import Example, Examples
 from llmthrift_core.routing.learning.learned import LearnedRouter
 from llmthrift_core.storage.version_store import Version

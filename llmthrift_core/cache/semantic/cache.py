@@ -48,8 +48,7 @@ from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.settings import is_observing
-from llmthrift_core.storable import is_storable
-from llmthrift_core.texts import as_texts, require_thrift
+from llmthrift_core.texts import as_texts, is_storable, require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:

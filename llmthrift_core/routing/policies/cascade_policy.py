@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.escalation import escalation_alert
 from llmthrift_core.forks import ForkedLock
+from llmthrift_core.routing.cascades.escalation import escalation_alert
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy

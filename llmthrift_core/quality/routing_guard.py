@@ -110,7 +110,7 @@ class QualityGuard(PolicyAround):
         StorageError: the daily amount cannot be kept.
 
     >>> from llmthrift_core import Thrift
-    >>> from llmthrift_core.guard import QualityGuard
+    >>> from llmthrift_core.quality.routing_guard import QualityGuard
     >>> from llmthrift_core.routing import Cascade, RouteRequest, Tiers
     >>> guard = QualityGuard(Cascade(["small", "large"]), Thrift(":memory:"), lambda question, answer: 1.0, usd_per_judgement=0)
     >>> guard.decide(RouteRequest("What is 12 * 12?"), Tiers(("small", "large"))).tier

@@ -12,21 +12,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmthrift_core.attempt import Attempt
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
-from llmthrift_core.cache.inquiry import BY_ANOTHER, CLAMPED, Inquiry
+from llmthrift_core.calls.attempt import Attempt
+from llmthrift_core.calls.inquiry import BY_ANOTHER, CLAMPED, Inquiry
+from llmthrift_core.calls.request import (
+    AttemptReason,
+    CacheUse,
+    Request,
+    Response,
+)
+from llmthrift_core.calls.reserving import hold_for_cheaper, needed_for
+from llmthrift_core.calls.rows import count_as_lost, fill_hit, with_configuration
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.explained import with_configuration
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import who_answered
-from llmthrift_core.request import AttemptReason, CacheUse, Request, Response
-from llmthrift_core.reserving import hold_for_cheaper, needed_for
 from llmthrift_core.routing.unfailing import decided
-from llmthrift_core.saved import count_as_lost, fill_hit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from llmthrift_core import at_hand
-from llmthrift_core.billed import bill, taken, tell
+from llmthrift_core import tokens
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.explained import explain
+from llmthrift_core.calls.request import AttemptReason, Request, Response
+from llmthrift_core.calls.reserving import note_metered
+from llmthrift_core.calls.rows import bill, compare_routing, explain, taken, tell
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import price_of_answer, who_answered
-from llmthrift_core.request import AttemptReason, Request, Response
-from llmthrift_core.reserving import note_metered
-from llmthrift_core.saved import compare_routing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Attempt:
         request, served = self.request, (response.model or self.model, response.provider or self.provider)
         models = (served,) if request.route is None else (served, request.route.models[request.route.baseline])
         used = partial(taken, response, self._thrift.prices, (self.model, self.provider), self.started_us)
-        if may_wait and not at_hand.is_at_hand(self._thrift.prices, models, response):
+        if may_wait and not is_at_hand(self._thrift.prices, models, response):
             (late := self.explained_row(*served, LateRecord)).fill = lambda record: self._fill(record, used(), response)
             return late, Usage(estimated=True)
         usage = used()
@@ -154,3 +154,26 @@ class Attempt:
         if prompt is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
+
+
+class Listed(Protocol):
+    """What a price catalog says of itself."""
+
+    def is_at_hand(self, model: str, provider: str | None, service_tier: str | None = None) -> bool: ...
+
+
+def is_at_hand(prices: Listed, models: Iterable[tuple[str, str | None]], response: Response) -> bool:
+    """Whether an answer can be counted and priced here and now: off an event loop always, on it where no file is read for that.
+
+    Args:
+        models: names and providers whose prices are asked for; the first one has answered.
+    """
+    if asyncio._get_running_loop() is None:
+        return True
+    if response.reads_ledger:  # of a database
+        return False
+    models = list(models)
+    if not response.is_reported and not tokens.is_loaded(models[0][0]):
+        return False
+    tier = None if response.usage is None else response.usage.service_tier
+    return all(prices.is_at_hand(*each, tier) for each in models)

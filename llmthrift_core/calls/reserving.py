@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.budgets.unanswered import HasBudgets
-    from llmthrift_core.request import Request
+    from llmthrift_core.calls.request import Request
     from llmthrift_core.thrift import Thrift
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.cache.semantic.hit import SemanticHit
-    from llmthrift_core.request import CacheUse, Response
+    from llmthrift_core.calls.request import CacheUse, Response
     from llmthrift_core.usage import Usage
 
 BY_ANOTHER: Final = "another model answered than the one that was chosen"

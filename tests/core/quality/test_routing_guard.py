@@ -11,10 +11,10 @@ import pytest
 
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.attribution import attribute
+from llmthrift_core.calls.request import Request, Response, RouteUse
 from llmthrift_core.errors import ConfigurationError, JudgeError, StorageError
-from llmthrift_core.guard import QualityGuard
 from llmthrift_core.quality import Judgement
-from llmthrift_core.request import Request, Response, RouteUse
+from llmthrift_core.quality.routing_guard import QualityGuard
 from llmthrift_core.routing import (
     AnswerContext,
     AskedComplexity,

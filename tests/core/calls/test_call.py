@@ -15,9 +15,15 @@ from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.calls.request import (
+    CacheUse,
+    PromptFeatures,
+    Request,
+    Response,
+    RouteUse,
+)
 from llmthrift_core.money import to_usd
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import CacheUse, PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, RouteRequest, Tiers
 
 USAGE = Usage(input_tokens=1000, output_tokens=200)

@@ -14,11 +14,11 @@ from sqlalchemy import text as sql
 
 from llmthrift_core import Thrift, Usage, attribute
 from llmthrift_core.attribution import current_attribution
+from llmthrift_core.calls.request import PromptFeatures, Request, Response
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.ledger.repair import repair
 from llmthrift_core.lexical import Excerpt, stored_counts
-from llmthrift_core.request import PromptFeatures, Request, Response
 from llmthrift_core.routing import Example, LearnedRouter
 from llmthrift_core.storage.migrations import upgrade as upgrading
 from tests.core.routing.workload import EASY, HARD, labelled

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.attribution import EMPTY, Attribution
-from llmthrift_core.lexical import Excerpt
+from llmthrift_core.lexical import _ASKING, _WHOLE, Excerpt
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.flight import Caller
@@ -20,12 +19,7 @@ if TYPE_CHECKING:
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
     from llmthrift_core.usage import Usage
-
 AttemptReason = Literal["retry", "fallback", "escalation"]
-_ASKING: Final = ("human", "HumanMessageChunk", "user")
-_WHOLE: Final = "prompt"
-_ROLES: Final = (*_ASKING, "ai", "assistant", "chatbot", "developer", "function", "model", "system", "tool")
-_MESSAGE: Final = re.compile(rf"^({'|'.join(_ROLES)}): ", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -248,21 +242,3 @@ def _asked(messages: Sequence[tuple[str, str]]) -> str:
 
 def _as_text(messages: Sequence[tuple[str, str]]) -> str:
     return messages[0][1] if len(messages) == 1 and messages[0][0] == _WHOLE else "\n".join(f"{role}: {text}" for role, text in messages)
-
-
-def question_of_text(text: str) -> str:
-    """The last user message of a stored prompt: what `RouteRequest.question` was. A prompt without roles is its own question.
-
-    A line of a message that looks like the beginning of another message, such as "user: ", is taken for one.
-
-    >>> question_of_text("system: Be brief.\\nhuman: Where is my parcel?\\nai: Which one?\\nhuman: The blue one.\\nIt is late.")
-    'The blue one.\\nIt is late.'
-    >>> question_of_text("Where is my parcel?")
-    'Where is my parcel?'
-    """
-    messages = list(_MESSAGE.finditer(text))
-    if not messages or messages[0].start():
-        return text
-    ends = [*(message.start() - 1 for message in messages[1:]), len(text)]
-    asked = [text[message.end() : end] for message, end in zip(messages, ends, strict=True) if message[1] in _ASKING]
-    return asked[-1] if asked else text

@@ -1,4 +1,4 @@
-"""The process of a refit: `python -m llmthrift_core.refit_process` reads its task from a pipe, and writes what came of it to another.
+"""The process of a refit: `python -m llmthrift_core.cli.refit_process` reads its task from a pipe, and writes what came of it to another.
 
 It yields to everything else on the machine.
 """

@@ -22,8 +22,8 @@ from llmthrift_core.routing.unfailing import reviewed
 from llmthrift_core.settings import is_disabled, is_observing
 
 if TYPE_CHECKING:
-    from llmthrift_core.call import Call
-    from llmthrift_core.request import Request, Response
+    from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.request import Request, Response
     from llmthrift_core.thrift import Thrift
 
 Answer = TypeVar("Answer")

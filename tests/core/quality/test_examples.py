@@ -10,9 +10,14 @@ import pytest
 
 from llmthrift_core import Thrift, Usage, attribute
 from llmthrift_core.attribution import current_attribution
+from llmthrift_core.calls.request import (
+    PromptFeatures,
+    Request,
+    Response,
+    RouteUse,
+)
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.quality import Evaluation
-from llmthrift_core.request import PromptFeatures, Request, Response, RouteUse
 from llmthrift_core.routing import CallablePolicy, Example, LearnedRouter, RouteRequest, Tiers
 from tests.core.routing.workload import labelled
 

@@ -13,7 +13,12 @@ import pytest
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.attribution import attribution_of
 from llmthrift_core.cache import CachePolicy, digest
-from llmthrift_core.request import CacheUse, Request, Response, RouteUse
+from llmthrift_core.calls.request import (
+    CacheUse,
+    Request,
+    Response,
+    RouteUse,
+)
 from llmthrift_core.routing import Bounded, Bounds, Capabilities, Profile, Profiles, RouteDecision, RouteRequest, Tiers
 
 USAGE = Usage(input_tokens=1000, output_tokens=200)
