@@ -182,7 +182,7 @@ class ThriftEmbeddings(Embeddings):
             self.thrift.note_failure("embeddings", failure)
 
     def _tokens(self, text: str) -> int:
-        from llmthrift_core.tokens import count_tokens
+        from llmthrift_core.usage.tokens import count_tokens
 
         try:
             return 0 if is_disabled() else count_tokens(text, self.model).tokens

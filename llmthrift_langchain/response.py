@@ -96,7 +96,7 @@ def _response(
 
 def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
-    from llmthrift_core.tokens import count_tokens
+    from llmthrift_core.usage.tokens import count_tokens
 
     sent = count_outgoing(prompt, model, *parameters).likely_tokens
     received = count_tokens(answer, model).tokens if answer else 0

@@ -86,7 +86,7 @@ class DirectPredictions:
 
 
 def _usage(prediction: _Prediction, answer: str) -> Usage:
-    from llmthrift_core.tokens import count_tokens
+    from llmthrift_core.usage.tokens import count_tokens
 
     counted = estimate_usage(prediction.asked, CompletionResponse(text=answer), prediction.model)
     schema = count_tokens(prediction.schema, prediction.model).tokens

@@ -219,7 +219,7 @@ class ThriftEmbedding(BaseEmbedding):
 
     def _finish(self, call: Call | None, texts: list[str], vectors: list[Vector], kind: bytes, found: dict[str, Vector]) -> None:
         found.update(zip(texts, vectors, strict=True))
-        from llmthrift_core.tokens import count_tokens
+        from llmthrift_core.usage.tokens import count_tokens
 
         tokens = [count_tokens(text, self.model_name).tokens for text in texts]
         if call is not None:

@@ -197,7 +197,7 @@ def answer_text(answer: Answer) -> str:
 
 def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
-    from llmthrift_core.tokens import count_tokens
+    from llmthrift_core.usage.tokens import count_tokens
 
     text = answer_text(answer)
     received = count_tokens(text, model).tokens if text else 0
@@ -207,7 +207,7 @@ def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mappin
 
 def embedding_usage(texts: Sequence[str], model: str) -> Usage:
     """The tokens of embedded texts, counted offline: no embedding of LlamaIndex passes on what its provider counted."""
-    from llmthrift_core.tokens import count_tokens
+    from llmthrift_core.usage.tokens import count_tokens
 
     return Usage(input_tokens=sum(count_tokens(text, model).tokens for text in texts), estimated=True)
 

@@ -45,7 +45,7 @@ class StreamedText:
     def tokens(self) -> int:
         """The tokens that have come."""
         if self._pieces:
-            from llmthrift_core.tokens import count_tokens
+            from llmthrift_core.usage.tokens import count_tokens
 
             self._counted += count_tokens("".join(self._pieces), self._model).tokens
             self._pieces.clear()

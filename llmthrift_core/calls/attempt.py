@@ -8,14 +8,13 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from llmthrift_core import tokens
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.calls.request import AttemptReason, Request, Response
 from llmthrift_core.calls.reserving import note_metered
 from llmthrift_core.calls.rows import bill, compare_routing, explain, taken, tell
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import price_of_answer, who_answered
-from llmthrift_core.usage import Usage
+from llmthrift_core.usage import Usage, tokens
 
 if TYPE_CHECKING:
     from llmthrift_core.routing import RouteDecision

@@ -29,8 +29,8 @@ from llmthrift_core.pricing.overrides import OverrideBook, Price, When, load_ove
 from llmthrift_core.pricing.sheet import decimal_of
 from llmthrift_core.pricing.source import Listing, Source
 from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, bound
-from llmthrift_core.providers import LOCAL_PROVIDERS, OPEN_APIS, provider_id
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.payloads import LOCAL_PROVIDERS, OPEN_APIS, provider_id
 
 SourceName = Literal["genai-prices", "litellm"]
 _REMEMBERED = 4096

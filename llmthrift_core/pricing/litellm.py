@@ -20,7 +20,7 @@ from typing import Any
 
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed, unpriced_units
 from llmthrift_core.pricing.source import Listing
-from llmthrift_core.providers import provider_id
+from llmthrift_core.usage.payloads import provider_id
 
 _FILE = "model_prices_and_context_window_backup.json"
 _SERVICE_TIERS = {"batches": "batch", "flex": "flex", "priority": "priority"}

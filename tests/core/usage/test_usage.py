@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmthrift_core.errors import ConfigurationError, UsageError
-from llmthrift_core.payloads import flavors, payload_cost_usd, payload_model
-from llmthrift_core.units import all_units, unreported_units
 from llmthrift_core.usage import UNIT_OF_FIELD, Usage
+from llmthrift_core.usage.payloads import flavors, payload_cost_usd, payload_model
+from llmthrift_core.usage.units import all_units, unreported_units
 
 COUNTS = tuple(UNIT_OF_FIELD)
 

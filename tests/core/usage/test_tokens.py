@@ -11,8 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmthrift_core import tokens
-from llmthrift_core.tokens import TokenCount, count_message_tokens, count_tokens, tokenizer_status
+from llmthrift_core.usage import tokens
+from llmthrift_core.usage.tokens import (
+    TokenCount,
+    count_message_tokens,
+    count_tokens,
+    tokenizer_status,
+)
 
 HAVE = {status.encoding: status.path for status in tokenizer_status() if status.path is not None}
 needs_vocabularies = pytest.mark.skipif(
@@ -142,7 +147,8 @@ def test_finding_the_files_imports_neither_package() -> None:
     import subprocess
 
     code = (
-        "import sys; from llmthrift_core.tokens import count_tokens, tokenizer_status; tokenizer_status(); count_tokens('a', 'gpt-4o');"
+        "import sys; from llmthrift_core.usage.tokens import count_tokens, tokenizer_status; "
+        "tokenizer_status(); count_tokens('a', 'gpt-4o');"
         "assert not {'litellm', 'llama_index.core'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from llmthrift_core import Thrift
 from llmthrift_core.calls.request import Request, Response
-from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, completed, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks, broken_off
+from llmthrift_core.usage.payloads import payload_cost_usd
 from llmthrift_core.usage.searches import grounding_searches, searches_in
 from llmthrift_core.usage.shares import shared_out
 
