@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llmthrift_core.attachments import Part, Parts
+from llmthrift_core.background.forks import reopened
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.recorded_results import Shared, shared_by
 from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import ConfigurationError, place_of
-from llmthrift_core.reopening import reopened
 from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:

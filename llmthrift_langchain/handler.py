@@ -16,10 +16,10 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import BudgetError, StorageError
-from llmthrift_core.forks import ForkedLock
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain import lineage

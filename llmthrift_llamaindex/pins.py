@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from llmthrift_core.forks import ForkedLock
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
 
 _MOST_RUNS: Final = 10_000

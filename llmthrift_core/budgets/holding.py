@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.expectation import USUAL_OUTPUT, Asked, Expectations, Prices
 from llmthrift_core.budgets.hold import Expected, Hold
@@ -24,7 +25,6 @@ from llmthrift_core.budgets.status import Alert, alert_of, exceeded
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
 from llmthrift_core.budgets.waiting import Lines, RoomAwaited, Turn
 from llmthrift_core.errors import BudgetExceededError, HoldEndedError, StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.storage.clock import Sanity
 from llmthrift_core.usage import Usage
 

@@ -7,8 +7,8 @@ import threading
 import weakref
 from typing import Final, Protocol
 
+from llmthrift_core.background.repeating import Repeating
 from llmthrift_core.errors import StorageError
-from llmthrift_core.repeating import Repeating
 
 logger = logging.getLogger("llmthrift")
 

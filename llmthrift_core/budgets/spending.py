@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from llmthrift_core.background.repeating import Repeating
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
 from llmthrift_core.errors import StorageError
-from llmthrift_core.repeating import Repeating
 
 logger = logging.getLogger("llmthrift")
 

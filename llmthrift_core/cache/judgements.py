@@ -6,8 +6,8 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage.quality_statements import FORGET_JUDGEMENTS, GET_JUDGEMENT, PUT_JUDGEMENT
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any, Final
 
-from llmthrift_core.forks import ForkedLock
+from llmthrift_core.background.forks import ForkedLock
 
 _MOST: Final = 1024
 

@@ -17,8 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
-from llmthrift_core.forks import ForkedLock
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.pricing.aliases import snapshot_of
 from llmthrift_core.pricing.compiled import CompiledPrice

@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.refreshing import Refreshing
 from llmthrift_core.display import plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import DAY_US
@@ -16,7 +17,6 @@ from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.guard_figures import GuardFigures, read_guard_figures
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.scores import checked_confidence
-from llmthrift_core.refreshing import Refreshing
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policies.around import PolicyAround
 

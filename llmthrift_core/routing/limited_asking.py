@@ -10,8 +10,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from llmthrift_core.asking import ROUTING
 from llmthrift_core.attribution import FIELDS, Attribution, attribute
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import BudgetError, ConfigurationError, place_of
-from llmthrift_core.forks import renew_after_fork
 
 logger = logging.getLogger("llmthrift")
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, inspect, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.storage.schema import lock_schema
 from llmthrift_core.storage.vector_statements import MAY_MAKE_GRAPH, VectorTable, vector_table
 

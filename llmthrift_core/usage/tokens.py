@@ -18,7 +18,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmthrift_core.forks import ForkedLock
+from llmthrift_core.background.forks import ForkedLock
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

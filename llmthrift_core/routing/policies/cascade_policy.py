@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.forks import ForkedLock
 from llmthrift_core.routing.cascades.escalation import escalation_alert
 from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policies.around import PolicyAround

@@ -6,9 +6,9 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.budgets.daily_amount import DailyAmount
 from llmthrift_core.errors import BudgetExceededError, StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.settings import is_disabled, is_observing
 

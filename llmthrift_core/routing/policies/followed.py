@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Self
 
+from llmthrift_core.background.repeating import Repeating
 from llmthrift_core.errors import LLMThriftError
-from llmthrift_core.repeating import Repeating
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy

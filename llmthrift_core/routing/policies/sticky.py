@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
-from llmthrift_core.forks import ForkedLock
 from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.model_names import checked_names
 from llmthrift_core.routing.model_prices import tokens_of

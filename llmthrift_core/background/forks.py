@@ -1,11 +1,11 @@
-"""What a forked child must make anew: locks that another thread of the parent may have held, and threads, which do not run in it."""
+"""What another process makes anew: after a fork, locks and threads; from a pickle, what was open."""
 
 from __future__ import annotations
 
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 
 class Forked(Protocol):
@@ -58,3 +58,22 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Closable(Protocol):
+    """What may have been closed since it was opened."""
+
+    _closed: bool
+
+
+Opened = TypeVar("Opened", bound=Closable)
+_opened_here: weakref.WeakValueDictionary[tuple[int, str], Any] = weakref.WeakValueDictionary()
+
+
+def reopened(kind: type[Opened], url: str, options: dict[str, Any]) -> Opened:
+    """The object of a pickle: the same one for all pickles that name its place, until it is closed."""
+    place = os.getpid(), url
+    found: Opened | None = _opened_here.get(place)
+    if found is None or found._closed:
+        _opened_here[place] = found = kind(**{**options, "url": url})
+    return found

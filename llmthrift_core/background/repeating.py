@@ -7,8 +7,8 @@ import threading
 import weakref
 from collections.abc import Callable
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import place_of
-from llmthrift_core.forks import renew_after_fork
 
 logger = logging.getLogger("llmthrift")
 

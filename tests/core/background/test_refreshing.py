@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from llmthrift_core.refreshing import Refreshing
+from llmthrift_core.background.refreshing import Refreshing
 from tests.core.clock import Clock
 
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from llmthrift_core.repeating import Repeating
+from llmthrift_core.background.repeating import Repeating
 
 
 class Worker:

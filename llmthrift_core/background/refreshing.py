@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
-from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.settings import is_disabled
 
 

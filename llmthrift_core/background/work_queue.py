@@ -1,4 +1,4 @@
-"""Work that waits for a thread of its own, and is lost rather than waited for when the process ends."""
+"""Queues in front of slow work: one that is lost, and one that is finished, when the process ends."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Final, Generic, TypeVar
 
-from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.background.forks import renew_after_fork
 
 _IDLE_SECONDS: Final = 5.0
-
 Offer = TypeVar("Offer")
+_MOST_WAITING: Final = 1_000
 
 
 class Offers(Generic[Offer]):
@@ -98,3 +99,41 @@ class Offers(Generic[Offer]):
                 with self._changed:
                     self._busy = False
                     self._changed.notify_all()
+
+
+class Background:
+    """Safe to share between threads, and after fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: set[Future[Any]] = set()
+
+    def submit(self, work: Callable[[], None]) -> bool:
+        """Do it later. False if too much is waiting, or this is closed: it is not done then."""
+        with self._lock:
+            if len(self._waiting) >= _MOST_WAITING:
+                return False
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="llmthrift-cache")
+            try:
+                future = self._pool.submit(work)
+            except RuntimeError:  # closed
+                return False
+            self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return True
+
+    def wait(self) -> None:
+        """Until everything that was submitted so far is done."""
+        wait(list(self._waiting))
+
+    def close(self) -> None:
+        """Finish what was submitted."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def after_fork(self) -> None:
+        """The parent does what was submitted to it."""
+        self._lock = threading.Lock()
+        self._pool, self._waiting = None, set()
