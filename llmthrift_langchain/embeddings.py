@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.parameters import relevant
@@ -17,6 +16,7 @@ from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.calls.adapter_call import begin_off_loop
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
+from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift

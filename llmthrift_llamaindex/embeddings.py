@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
 from llmthrift_core.cache.mode import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
@@ -18,6 +17,7 @@ from llmthrift_core.calls.adapter_call import begin_off_loop
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift

@@ -27,11 +27,11 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.events.span import SpanDropEvent
 from pydantic import Field, PrivateAttr
 
-from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.output import max_output_tokens
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import Request, Response
+from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift

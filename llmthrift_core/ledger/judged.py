@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
-from llmthrift_core.asking import OWN_REQUEST_TYPES
+from llmthrift_core.model_calls.models import OWN_REQUEST_TYPES
 from llmthrift_core.storage.tables import calls, feedback
 
 SOURCE_PREFIX: Final = "judge:"

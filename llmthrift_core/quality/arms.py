@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlalchemy import Connection, case, func, or_, select
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.ledger.judged import read_judged, tags_of, within
+from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.statistics import RatioSums
 from llmthrift_core.storage.tables import adjustments, calls
 

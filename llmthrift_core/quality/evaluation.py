@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.background.work_queue import Offers
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
 from llmthrift_core.ledger.judged import SOURCE_PREFIX
+from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.moments import DAY_US, Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
 from llmthrift_core.quality.judge import Judgement

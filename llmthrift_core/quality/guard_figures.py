@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from llmthrift_core.asking import EVALUATION, OWN_REQUEST_TYPES
 from llmthrift_core.ledger.judged import BY_APPLICATION, SOURCE_PREFIX, read_judged, tags_of, within
+from llmthrift_core.model_calls.models import EVALUATION, OWN_REQUEST_TYPES
 from llmthrift_core.money import to_usd
 from llmthrift_core.quality.spending import JUDGING_TAG
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from llmthrift_core.asking import EVALUATION, asker, model_name
 from llmthrift_core.attribution import attribute
-from llmthrift_core.cache.judgements import Memory
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.errors import ConfigurationError, JudgeError
+from llmthrift_core.model_calls.models import EVALUATION, asker, model_name
+from llmthrift_core.model_calls.remembered import Memory
 from llmthrift_core.quality.replies import code_of, read_reply, shown, unreadable_verdict
 
 if TYPE_CHECKING:

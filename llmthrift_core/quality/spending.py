@@ -6,11 +6,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import attribute
 from llmthrift_core.budgets.daily_amount import DailyAmount
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.moments import MICROSECONDS, from_us
 from llmthrift_core.money import to_nano_usd, to_usd
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmthrift_core.asking import asker
 from llmthrift_core.cache.guard import Facts
 from llmthrift_core.cache.semantic.features import Neighbour
 from llmthrift_core.cache.semantic.question import hash_of_answer
 from llmthrift_core.embedding import as_embedder, embedded
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
+from llmthrift_core.model_calls.models import asker
 
 logger = logging.getLogger("llmthrift")
 

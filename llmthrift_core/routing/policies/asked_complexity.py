@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.asking import asker, model_name
-from llmthrift_core.cache.judgements import Memory
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import two_ends
+from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
+from llmthrift_core.model_calls.models import asker, model_name
+from llmthrift_core.model_calls.remembered import Memory
 from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.limited_asking import LimitedAsking
 from llmthrift_core.routing.policies.complexity import Complexity
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.request import RouteRequest

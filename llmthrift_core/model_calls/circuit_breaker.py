@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from llmthrift_core.asking import ROUTING
 from llmthrift_core.attribution import FIELDS, Attribution, attribute
 from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import BudgetError, ConfigurationError, place_of
+from llmthrift_core.model_calls.models import ROUTING
 
 logger = logging.getLogger("llmthrift")
 
