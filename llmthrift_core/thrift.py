@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.insight.report import Report
-    from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
+    from llmthrift_core.reports.report import Report
+    from llmthrift_core.reports.savings import SavingsReport
     from llmthrift_core.routing import Examples
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
@@ -279,7 +279,7 @@ class Thrift:
             since, until: the half-open period [since, until); a datetime, a date or an ISO string; UTC unless it says otherwise.
             tz: the time zone of days, hours and months.
         """
-        from llmthrift_core.insight.report import report
+        from llmthrift_core.reports.report import report
 
         self.ledger.catch_up()
         return report(self.database, by=by, since=since, until=until, tz=tz)
@@ -290,7 +290,7 @@ class Thrift:
         Args:
             baseline: compare with what every call would have cost on this model.
         """
-        from llmthrift_core.insight.savings import savings
+        from llmthrift_core.reports.savings import savings
 
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
@@ -422,7 +422,7 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        from llmthrift_core.insight.health import health_of
+        from llmthrift_core.reports.health import health_of
 
         found = health_of(
             self.database,

@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from llmthrift_core.errors import UnknownModelError
-from llmthrift_core.insight.savings import savings
 from llmthrift_core.ledger import CallRecord, Ledger
+from llmthrift_core.reports.savings import savings
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 from tests.core.ledger.prices import FlatPrices

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from operator import add, sub
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, literal_column, null, or_, select
 
-from llmthrift_core.insight.pieces import MICROSECONDS, Buckets, Edge, divide
 from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
 from llmthrift_core.moments import DAY_US, FIRST_US, LAST_US, from_us
 from llmthrift_core.storage.ledger_statements import MEASURES
@@ -19,7 +19,6 @@ from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollu
 # One number per name in MEASURES.
 Amounts = list[int]
 Groups = dict[Any, Amounts]
-
 _SPANS: Final = (HOUR, DAY)
 _SPANS_OF_ALL: Final = (QUARTER, HOUR, DAY)
 _STORED: Final = [func.sum(rollups.c[name]) for name in MEASURES]
@@ -30,6 +29,7 @@ _FIRST_ANSWER: Final = (
     or_(calls.c.attempt_reason.is_(None), calls.c.attempt_reason != "escalation"),
 )
 _OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
+MICROSECONDS: Final = 1_000_000
 
 
 class SumsReader:
@@ -244,3 +244,77 @@ def _add_to(groups: dict[Any, Amounts], key: Any, amounts: Iterable[Any]) -> Non
     exact = list(map(int, amounts))  # PostgreSQL's sums are Decimals
     found = groups.get(key)
     groups[key] = exact if found is None else list(map(add, found, exact))
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Whole buckets of one length: those with start <= bucket < end, in seconds. None is unbounded."""
+
+    span: int
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A part of a bucket: rows with start_us <= at_us < end_us."""
+
+    start_us: int
+    end_us: int
+
+
+def divide(
+    since_us: int | None, until_us: int | None, spans: Sequence[int], *, whole_before_us: int | None = None
+) -> tuple[list[Buckets], list[Edge]]:
+    """Divide [since_us, until_us) into as few buckets as possible, and edges.
+
+    >>> hour = 3600 * MICROSECONDS
+    >>> divide(5 * hour, None, [3600, 86400])
+    ([Buckets(span=86400, start=86400, end=None), Buckets(span=3600, start=18000, end=86400)], [])
+    >>> divide(hour + 7, 3 * hour, [3600])
+    ([Buckets(span=3600, start=7200, end=10800)], [Edge(start_us=3600000007, end_us=7200000000)])
+
+    Args:
+        spans: lengths of buckets in seconds, each a divisor of the next.
+        whole_before_us: an edge in a bucket that begins before this time becomes the whole bucket.
+    """
+    if since_us is not None and until_us is not None and since_us >= until_us:
+        return [], []
+    smallest = spans[0] * MICROSECONDS
+    edges: list[Edge] = []
+    if whole_before_us is not None:
+        if since_us is not None and since_us - since_us % smallest < whole_before_us:
+            since_us -= since_us % smallest
+        if until_us is not None and until_us - until_us % smallest < whole_before_us:
+            until_us += -until_us % smallest
+    first_us = None if since_us is None else since_us + -since_us % smallest
+    last_us = None if until_us is None else until_us - until_us % smallest
+    if first_us is not None and last_us is not None and first_us > last_us:
+        assert since_us is not None and until_us is not None  # noqa: S101, PT018 - narrows the types
+        return [], [Edge(since_us, until_us)]
+    if since_us is not None and first_us is not None and since_us < first_us:
+        edges.append(Edge(since_us, first_us))
+    if until_us is not None and last_us is not None and last_us < until_us:
+        edges.append(Edge(last_us, until_us))
+    start = None if first_us is None else first_us // MICROSECONDS
+    end = None if last_us is None else last_us // MICROSECONDS
+    return _buckets(start, end, spans), edges
+
+
+def _buckets(start: int | None, end: int | None, spans: Sequence[int]) -> list[Buckets]:
+    """[start, end) by the longest span in the middle and shorter ones around it."""
+    if start is not None and end is not None and start >= end:
+        return []
+    *shorter, span = spans
+    if not shorter:
+        return [Buckets(span, start, end)]
+    first = None if start is None else start + -start % span
+    last = None if end is None else end - end % span
+    if first is not None and last is not None and first >= last:
+        return _buckets(start, end, shorter)
+    parts = [Buckets(span, first, last)]
+    if start != first:
+        parts += _buckets(start, first, shorter)
+    if end != last:
+        parts += _buckets(last, end, shorter)
+    return parts

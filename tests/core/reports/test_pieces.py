@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmthrift_core.insight.pieces import MICROSECONDS, divide
+from llmthrift_core.reports.sums import MICROSECONDS, divide
 
 _bounds = st.none() | st.integers(-(10**6) * MICROSECONDS, 10**6 * MICROSECONDS)
 _spans = st.sampled_from([(3600,), (3600, 86400), (900, 3600, 86400)])

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_core.insight.report import report
-from llmthrift_core.insight.savings import savings
 from llmthrift_core.ledger import CallRecord, Ledger
 from llmthrift_core.ledger.batch import commit
 from llmthrift_core.moments import to_us
+from llmthrift_core.reports.report import report
+from llmthrift_core.reports.savings import savings
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 from tests.core.ledger.prices import FlatPrices

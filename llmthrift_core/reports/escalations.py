@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmthrift_core.insight.sums import SumsReader
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import DAY_US
+from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.routing.cascades.escalation import escalation_alert
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.ledger_statements import MEASURES

@@ -9,7 +9,7 @@ from typing import Any
 from llmthrift_core.attachments import Parts
 from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.errors import StorageError
-from llmthrift_core.insight.escalations import escalation_alerts
+from llmthrift_core.reports.escalations import escalation_alerts
 from llmthrift_core.storage.database import Database
 
 Alerts = Callable[[], list[str]]
