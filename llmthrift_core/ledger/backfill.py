@@ -11,8 +11,8 @@ from sqlalchemy import and_
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.recorded import RecordedCall, select_calls
 from llmthrift_core.ledger.rollups import Summable, Sums
+from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.usage import Usage
 

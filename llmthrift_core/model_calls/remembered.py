@@ -6,16 +6,30 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sqlalchemy import bindparam, delete, select
+
 from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import StorageError
 from llmthrift_core.moments import DAY_US
-from llmthrift_core.storage.quality_statements import FORGET_JUDGEMENTS, GET_JUDGEMENT, PUT_JUDGEMENT
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import judgements
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 _KEPT_US: Final = 90 * DAY_US  # a model's name may stand for another model by then
 _MILLION: Final = 1_000_000
+GET_JUDGEMENT: Final = Statement(
+    select(judgements.c.value).where(judgements.c.key == bindparam("of_key"), judgements.c.at_us >= bindparam("since_us"))
+)
+PUT_JUDGEMENT: Final = Statement(
+    lambda insert: (
+        insert(judgements)
+        .values({name: bindparam(name) for name in ("key", "value", "at_us")})
+        .on_conflict_do_update(index_elements=["key"], set_={name: insert(judgements).excluded[name] for name in ("value", "at_us")})
+    )
+)
+FORGET_JUDGEMENTS: Final = Statement(delete(judgements).where(judgements.c.at_us < bindparam("before_us")))
 
 
 class Remembered(NamedTuple):

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
+from sqlalchemy import bindparam, select
+
 from llmthrift_core.attribution import attribute, current_attribution
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
 from llmthrift_core.ledger import request_ids
@@ -19,7 +21,8 @@ from llmthrift_core.quality.experiment_results import ExperimentResults, compare
 from llmthrift_core.quality.sampling import position
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.settings import is_disabled, is_observing
-from llmthrift_core.storage.quality_statements import ADD_EXPERIMENT, GET_EXPERIMENT, NAMES_OF_EXPERIMENTS
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import experiments
 from llmthrift_core.texts import is_storable
 
 if TYPE_CHECKING:
@@ -27,11 +30,20 @@ if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
 
 logger = logging.getLogger("llmthrift")
-
 Unit = Literal["user", "session", "request"]
-
 _LONGEST_NAME: Final = 100
 _LONGEST_SALT_BYTES: Final = 64
+ADD_EXPERIMENT: Final = Statement(
+    lambda insert: (
+        insert(experiments)
+        .values({name: bindparam(name) for name in ("name", "definition", "created_us")})
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+)
+GET_EXPERIMENT: Final = Statement(
+    select(experiments.c.definition, experiments.c.created_us).where(experiments.c.name == bindparam("of_name"))
+)
+NAMES_OF_EXPERIMENTS: Final = Statement(select(experiments.c.name).order_by(experiments.c.name))
 
 
 @dataclass(frozen=True)

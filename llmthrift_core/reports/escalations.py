@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmthrift_core.ledger.retention import pruned_until_us
+from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.routing.cascades.escalation import escalation_alert
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import MEASURES
 
 
 def rate_of(sums: Mapping[str, int]) -> float | None:

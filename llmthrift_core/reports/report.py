@@ -17,13 +17,13 @@ from llmthrift_core.display import Printed, html_table, percent, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
+from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.reports.escalations import rate_of
 from llmthrift_core.reports.sums import Amounts, SumsReader
 from llmthrift_core.routing.cascades.escalation import escalation_alert
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import MEASURES
 from llmthrift_core.storage.tables import rollups
 
 if TYPE_CHECKING:

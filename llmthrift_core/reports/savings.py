@@ -13,12 +13,12 @@ from llmthrift_core.display import Printed, percent, plain_table, usd
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.retention import pruned_until_us
+from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.reports.report import report, row_of
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import MEASURES
 from llmthrift_core.usage import Usage
 
 _PARTS: Final = ("input_cost_usd", "output_cost_usd", "fees_usd", "retry_cost_usd", "fallback_cost_usd", "retries", "fallbacks")

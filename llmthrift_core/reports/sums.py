@@ -12,8 +12,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, literal_column, null, or_, select
 
 from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
+from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US, FIRST_US, LAST_US, from_us
-from llmthrift_core.storage.ledger_statements import MEASURES
 from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups
 
 # One number per name in MEASURES.

@@ -23,7 +23,7 @@ from llmthrift_core.storage.postgresql import PostgreSQLBackend
 from llmthrift_core.storage.sqlite import SQLiteFile, SQLiteMemory
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener, Synchronous
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.vector_statements import vector_table_names
+from llmthrift_core.storage.vectors import vector_table_names
 
 logger = logging.getLogger("llmthrift")
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import bindparam, case, delete, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.tables import leases, versions
+from llmthrift_core.storage.tables import versions
 
 _OF_NAME: Final = (versions.c.kind == bindparam("of_kind")) & (versions.c.name == bindparam("of_name"))
 _OF_VERSION: Final = versions.c.version == bindparam("of_version")
 _IS_OF_VERSION: Final = versions.c.version == bindparam("version")
 _COLUMNS: Final = ("kind", "name", "version", "state", "created_us", "note")
-
 # On PostgreSQL the rows stay locked until the transaction ends; on SQLite a transaction that writes is alone.
 LOCK_VERSIONS: Final = Statement(
     select(versions.c.version, versions.c.active, versions.c.activated_us).where(_OF_NAME).order_by(versions.c.version).with_for_update()
@@ -52,24 +51,3 @@ STATE_OF_VERSION: Final = Statement(select(versions.c.version, versions.c.state)
 NAMES_OF_VERSIONS: Final = Statement(
     select(versions.c.name).distinct().where(versions.c.kind == bindparam("of_kind")).order_by(versions.c.name)
 )
-
-TAKE_LEASE: Final = Statement(
-    lambda insert: (
-        insert(leases)
-        .values({name: bindparam(name) for name in ("name", "holder", "expires_us")})
-        .on_conflict_do_update(
-            index_elements=["name"],
-            set_={name: insert(leases).excluded[name] for name in ("holder", "expires_us")},
-            where=leases.c.expires_us <= bindparam("now_us"),
-        )
-    )
-)
-END_LEASE: Final = Statement(delete(leases).where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder")))
-GET_LEASE: Final = Statement(select(leases.c.expires_us).where(leases.c.name == bindparam("of_name")))
-RENEW_LEASE: Final = Statement(
-    update(leases)
-    .values(expires_us=bindparam("expires_us"))
-    .where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder"))
-)
-# The rest of holders that died: where nobody asks for the same again, their rows would stay.
-END_OLD_LEASES: Final = Statement(delete(leases).where(leases.c.expires_us <= bindparam("now_us")))

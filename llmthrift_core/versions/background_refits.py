@@ -7,9 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.ledger.statements import COUNT_FEEDBACK
 from llmthrift_core.moments import to_us
 from llmthrift_core.storage.leases import Lease
-from llmthrift_core.storage.quality_statements import COUNT_FEEDBACK
 from llmthrift_core.versions.refit import Refit
 from llmthrift_core.versions.refit_apart import refit_apart
 from llmthrift_core.versions.refitting import unfitted

@@ -15,11 +15,11 @@ from sqlalchemy import ColumnElement, or_
 
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.judged import read_judged
+from llmthrift_core.ledger.statements import COUNT_FEEDBACK
 from llmthrift_core.moments import DAY_US, to_us
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.statistics import Interval, RatioSums, quality_difference
-from llmthrift_core.storage.quality_statements import COUNT_FEEDBACK
-from llmthrift_core.storage.version_store import Version, VersionStore
+from llmthrift_core.versions.store import Version, VersionStore
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage.tables import calls
-from llmthrift_core.storage.version_store import Version, label_of
 from llmthrift_core.versions.comparison import Labels
 from llmthrift_core.versions.kept import KeptVersions
 from llmthrift_core.versions.secrets import secrets_in
+from llmthrift_core.versions.store import Version, label_of
 
 
 @dataclass(frozen=True, slots=True)

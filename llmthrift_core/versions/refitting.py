@@ -10,9 +10,9 @@ from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.quality.examples import examples_of_ledger
 from llmthrift_core.routing.example import Example, Examples
 from llmthrift_core.routing.learning.learned import LearnedRouter
-from llmthrift_core.storage.version_store import Version
 from llmthrift_core.versions.held_out import held_out_of, judged
 from llmthrift_core.versions.refit import Refit, RefitOutcome
+from llmthrift_core.versions.store import Version
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.storage.tables import calls
-from llmthrift_core.storage.version_store import Version
 from llmthrift_core.versions.comparison import BackgroundRollBack, Labels, RollBack
 from llmthrift_core.versions.kept import KeptVersions
+from llmthrift_core.versions.store import Version
 
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, FollowedRouter, LearnedRouter, RoutingPolicy

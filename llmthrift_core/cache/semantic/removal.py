@@ -11,12 +11,12 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from llmthrift_core.cache.entry import VIEW_COLUMNS, EntryView, view_of_row
+from llmthrift_core.cache.removals import announce
 from llmthrift_core.cache.semantic.files import IndexFiles
+from llmthrift_core.cache.semantic.statements import COUNT_NAMES
 from llmthrift_core.cache.semantic.valkey_answers import ValkeyAnswers
 from llmthrift_core.cache.store import Criteria, Totals, totals_of_row
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.removal_statements import announce
-from llmthrift_core.storage.semantic_statements import COUNT_NAMES
 from llmthrift_core.storage.size_statements import lock_of
 from llmthrift_core.storage.tables import cache_labels, semantic_counts, semantic_entries
 from llmthrift_core.storage.valkey import ValkeyServer

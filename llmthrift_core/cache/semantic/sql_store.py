@@ -9,22 +9,22 @@ import numpy as np
 
 from llmthrift_core.cache.entry import EntryView
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.removals import removals_since, removed_since
+from llmthrift_core.cache.semantic import statements as sql
 from llmthrift_core.cache.semantic.files import IndexFiles
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
 from llmthrift_core.cache.semantic.removal import KIND, remove_where, totals
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, answer_of_row, unit_vector_of
+from llmthrift_core.cache.semantic.vector_statements import VectorTable
+from llmthrift_core.cache.semantic.vector_tables import VectorTables
 from llmthrift_core.cache.sql_room import RoomStatements, SqlRoom
+from llmthrift_core.cache.statements import ADD_LABEL, GET_EPOCH, REMOVE_LABELS
 from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Removed, Totals, fits
-from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.backend import Transaction
-from llmthrift_core.storage.cache_statements import ADD_LABEL, GET_EPOCH, REMOVE_LABELS
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.removal_statements import removals_since, removed_since
 from llmthrift_core.storage.size_statements import lock_size
-from llmthrift_core.storage.vector_statements import VectorTable
-from llmthrift_core.storage.vector_tables import VectorTables
 
 _ROOM: Final = RoomStatements(KIND, sql.EXPIRED_VICTIMS, sql.VICTIMS, sql.NAMESPACES_WITH_EXPIRED)
 

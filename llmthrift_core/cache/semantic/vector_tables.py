@@ -15,8 +15,8 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from llmthrift_core.background.forks import renew_after_fork
+from llmthrift_core.cache.semantic.vector_statements import MAY_MAKE_GRAPH, VectorTable, vector_table
 from llmthrift_core.storage.schema import lock_schema
-from llmthrift_core.storage.vector_statements import MAY_MAKE_GRAPH, VectorTable, vector_table
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database

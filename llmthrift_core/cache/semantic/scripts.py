@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmthrift_core.storage import cache_scripts as cache
+from llmthrift_core.cache import scripts as cache
 from llmthrift_core.storage.valkey import Script
 
 PREFIX: Final = f"{cache.PREFIX}semantic:"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import bindparam, delete, func, literal_column, select
 
-from llmthrift_core.storage.cache_statements import GET_EPOCH, RAISE_EPOCH
+from llmthrift_core.cache.statements import GET_EPOCH, RAISE_EPOCH
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_removals
 

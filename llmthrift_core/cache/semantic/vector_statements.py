@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
-    Connection,
     ForeignKey,
     Index,
     LargeBinary,
@@ -22,21 +21,18 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    inspect,
     literal_column,
     select,
     union_all,
 )
 from sqlalchemy.types import UserDefinedType
 
-from llmthrift_core.storage.half_vectors import HalfVector
-from llmthrift_core.storage.semantic_statements import ENTRY_COLUMNS, SERVED
+from llmthrift_core.cache.semantic.statements import ENTRY_COLUMNS, SERVED
 from llmthrift_core.storage.statements import DialectInsert, Statement
 from llmthrift_core.storage.tables import cache_labels, semantic_entries
+from llmthrift_core.storage.vectors import TABLE_PREFIX, HalfVector
 
-TABLE_PREFIX: Final = "llmthrift_semantic_vectors_"
 GRAPH_PREFIX: Final = "llmthrift_graph_"
-
 # Graphs of earlier releases were made with an expansion of 128, in twice the time; those of 64 find the near entries as well.
 _CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 40
 _NEAREST: Any = literal_column("16")  # a constant: with a parameter the server plans every search anew
@@ -45,7 +41,6 @@ _entry = semantic_entries.c
 _zero: Any = literal_column("0")
 _one: Any = literal_column("1")
 _COLUMNS: Final = ["id", "scope", "embedding"]
-
 # Whoever makes a graph keeps others from moving vectors, for minutes: they try, and go on without. Both last for the transaction.
 MAY_MAKE_GRAPH: Final = Statement(select(func.pg_try_advisory_xact_lock(_MAKING_GRAPH)))
 MAY_MOVE: Final = Statement(select(func.pg_try_advisory_xact_lock_shared(_MAKING_GRAPH)))
@@ -209,8 +204,3 @@ def _with_settings(values: dict[str, str]) -> ColumnElement[bool]:
 def vector_table(dimensions: int) -> VectorTable:
     """The table for vectors of so many dimensions."""
     return VectorTable(dimensions)
-
-
-def vector_table_names(connection: Connection) -> list[str]:
-    """The names of the tables of vectors in a PostgreSQL database."""
-    return [name for name in inspect(connection).get_table_names() if name.startswith(TABLE_PREFIX)]

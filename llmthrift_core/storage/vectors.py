@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from sqlalchemy import (
+    Connection,
+    inspect,
+)
 from sqlalchemy.types import UserDefinedType
+
+TABLE_PREFIX: Final = "llmthrift_semantic_vectors_"
 
 
 class HalfVector(UserDefinedType[bytes]):
@@ -49,3 +55,8 @@ def teach_psycopg() -> None:
             return obj
 
     psycopg.adapters.register_dumper(PackedVector, PackedVectorDumper)
+
+
+def vector_table_names(connection: Connection) -> list[str]:
+    """The names of the tables of vectors in a PostgreSQL database."""
+    return [name for name in inspect(connection).get_table_names() if name.startswith(TABLE_PREFIX)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, bindparam, func, select
 
-from llmthrift_core.storage.statements import RowsInsert
+from llmthrift_core.storage.statements import RowsInsert, Statement
 from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, other_costs, rollups
 
 ROLLUP_KEY: Final = ("dimension", "span", "bucket", "value")
 MEASURES: Final = tuple(column.name for column in rollups.c if column.name not in ROLLUP_KEY)
+COUNT_FEEDBACK: Final = Statement(select(func.count()).select_from(feedback).where(feedback.c.at_us > bindparam("since_us")))
 
 
 def _unless_recorded(insert: Any) -> Executable:
