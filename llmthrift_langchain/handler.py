@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.background.forks import ForkedLock
-from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import BudgetError, StorageError
 from llmthrift_core.settings import is_disabled, is_observing

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from llmthrift_core.budgets.output import StreamedText
+from llmthrift_core.budgets.sizes import StreamedText
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.calls.call import Call

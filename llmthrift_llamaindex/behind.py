@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled

@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import StreamedText
+from llmthrift_core.budgets.sizes import StreamedText
 from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of

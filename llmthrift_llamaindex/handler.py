@@ -28,7 +28,7 @@ from llama_index_instrumentation.events.span import SpanDropEvent
 from pydantic import Field, PrivateAttr
 
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.model_calls.models import EMBEDDING

@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
 
-from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.wholeness import TELL_THE_END, UNDER_WAY, are_arguments, ends_in, flaw_of
 from llmthrift_core.calls.request import Response
 from llmthrift_core.errors import place_of

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import select
 
 from llmthrift_core.budgets import statements as sql
-from llmthrift_core.budgets.erasure import Erasure
+from llmthrift_core.budgets.scopes import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,

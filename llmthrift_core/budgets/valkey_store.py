@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, TypeVar
 
 from llmthrift_core.budgets import scripts as lua
-from llmthrift_core.budgets.erasure import Erasure
+from llmthrift_core.budgets.scopes import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,

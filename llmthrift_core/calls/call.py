@@ -37,7 +37,7 @@ from llmthrift_core.usage import Usage
 if TYPE_CHECKING:
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.budgets.holding import Waits
-    from llmthrift_core.budgets.output import StreamedText
+    from llmthrift_core.budgets.sizes import StreamedText
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.flight import Waiting
     from llmthrift_core.cache.leases import Elsewhere
