@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmthrift_core.attribution import attribute
-from llmthrift_core.cache.mode import cache_mode
-from llmthrift_core.cache.rules import cache_rules
+from llmthrift_core.cache.rules import cache_mode, cache_rules
 from llmthrift_core.errors import BudgetExceededError, LLMThriftError, MissingExtraError, UnknownModelError
 from llmthrift_core.exports import lazy_exports
 from llmthrift_core.thrift import Thrift

@@ -18,11 +18,11 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.background.forks import ForkedLock
-from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import CacheRules, rules_in_force
 from llmthrift_core.cache.semantic.turn import QuestionExtractor
+from llmthrift_core.cache.single_flight import whoami
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled

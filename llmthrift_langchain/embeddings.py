@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from langchain_core.embeddings import Embeddings
 
 from llmthrift_core.attribution import Attribution, current_attribution
-from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.keys import canonical_json, digest, relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.calls.adapter_call import begin_off_loop
 from llmthrift_core.calls.request import Request, Response

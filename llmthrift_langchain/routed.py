@@ -19,10 +19,9 @@ from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.sizes import StreamedText, limit_output, max_output_tokens
-from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
-from llmthrift_core.cache.time_limits import time_limit_of
+from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import (
     DoorCall,
     abreak_off,

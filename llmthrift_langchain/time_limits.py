@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from llmthrift_core.cache.time_limits import time_limit_of
+from llmthrift_core.cache.single_flight import time_limit_of
 
 _NAMES: Final = "timeout|request_timeout|default_request_timeout"
 _OF_CALL: Final = re.compile(rf"\('({_NAMES})', ([0-9.]+)\)")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
 from llmthrift_core.budgets.sizes import StreamedText
-from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
-from llmthrift_core.cache.time_limits import time_limit_of
+from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import DoorCall
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import CacheUse, Request, Response

@@ -11,7 +11,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
-from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.cache.rules import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.calls.adapter_call import begin_off_loop
 from llmthrift_core.calls.request import Request, Response

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmthrift_core.cache.flight import Flight, Flights, Waiting
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.single_flight import Flight, Flights, Waiting
 from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:

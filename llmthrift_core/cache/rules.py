@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy, checked_key
 from llmthrift_core.errors import ConfigurationError
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.request import CacheUse
 
 _SHORTEST: Final = ("ttl_seconds", "max_age_seconds")
+CacheMode = Literal["on", "off", "refresh"]
+_cache_mode: ContextVar[CacheMode] = ContextVar("llmthrift_cache_mode", default="on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,3 +197,38 @@ def ruled(scope: str | bytes, limits: CachePolicy) -> tuple[str | bytes, CachePo
     if rules is NO_RULES:
         return scope, None
     return rules.version_of(scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")), rules.policy(limits)
+
+
+@contextmanager
+def cache_mode(mode: CacheMode) -> Iterator[None]:
+    """Decide for every call inside the block whether the cache is used.
+
+    "off" neither reads nor writes; "refresh" asks the model and replaces what was stored; "on" is the default.
+
+    >>> from llmthrift_core import cache_mode
+    >>> with cache_mode("off"):
+    ...     pass
+    """
+    token = _cache_mode.set(checked_cache_mode(mode))
+    try:
+        yield
+    finally:
+        _cache_mode.reset(token)
+
+
+def current_cache_mode() -> CacheMode:
+    """The mode of the surrounding `cache_mode(...)` block, or "on"."""
+    return _cache_mode.get()
+
+
+def checked_cache_mode(mode: Any) -> CacheMode:
+    """Return `mode`; False means "off" and True "on".
+
+    Raises:
+        ValueError: not "on", "off" or "refresh".
+    """
+    if isinstance(mode, bool):
+        return "on" if mode else "off"
+    if mode not in ("on", "off", "refresh"):
+        raise ValueError(f'cache must be "on", "off" or "refresh", not {mode!r}')
+    return mode  # type: ignore[no-any-return]

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.holding import Waits
     from llmthrift_core.budgets.sizes import StreamedText
     from llmthrift_core.cache.entry import Entry
-    from llmthrift_core.cache.flight import Waiting
     from llmthrift_core.cache.leases import Elsewhere
     from llmthrift_core.cache.semantic.hit import SemanticHit
+    from llmthrift_core.cache.single_flight import Waiting
     from llmthrift_core.routing import RouteDecision
     from llmthrift_core.thrift import Thrift
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.cache.flight import Flight, Waiting
 from llmthrift_core.cache.leases import Elsewhere, Lent
+from llmthrift_core.cache.single_flight import Flight, Waiting
 from llmthrift_core.settings import is_observing
 
 if TYPE_CHECKING:

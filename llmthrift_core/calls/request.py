@@ -11,10 +11,10 @@ from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.lexical import _ASKING, _WHOLE, Excerpt
 
 if TYPE_CHECKING:
-    from llmthrift_core.cache.flight import Caller
-    from llmthrift_core.cache.mode import CacheMode
     from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.cache.rules import CacheMode
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.cache.single_flight import Caller
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers

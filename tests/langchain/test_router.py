@@ -235,7 +235,7 @@ def test_when_the_first_of_them_fails_another_one_asks(thrift, client, provider)
 
 
 def test_an_unfinished_stream_does_not_block_its_own_thread(thrift, client, provider, monkeypatch):
-    monkeypatch.setattr("llmthrift_core.cache.flight.Waiting.wait", lambda waiting: pytest.fail("it waits for itself"))
+    monkeypatch.setattr("llmthrift_core.cache.single_flight.Waiting.wait", lambda waiting: pytest.fail("it waits for itself"))
     router = ChatRouter(thrift, models={"only": client()}, cache=True)
     stream = router.stream("Hello")
     next(stream)

@@ -19,6 +19,7 @@ from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.background.upkeep import Upkeep
 from llmthrift_core.background.work_queue import Background
+from llmthrift_core.cache.counters import Troubles
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
@@ -43,7 +44,6 @@ from llmthrift_core.cache.semantic.turn import Turn
 from llmthrift_core.cache.semantic.verifying import Verifying
 from llmthrift_core.cache.semantic.writers import TrustedWriters, Writers
 from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
-from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.cache.uses import Uses
 from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError

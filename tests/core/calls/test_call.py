@@ -13,8 +13,8 @@ from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage, cache_mod
 from llmthrift_core.attribution import attribution_of
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.cache import CachePolicy, digest
-from llmthrift_core.cache.flight import whoami
-from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.cache.rules import current_cache_mode
+from llmthrift_core.cache.single_flight import whoami
 from llmthrift_core.calls.request import (
     CacheUse,
     PromptFeatures,

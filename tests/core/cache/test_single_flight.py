@@ -11,7 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from llmthrift_core.cache.flight import Caller, Flight, Flights, Waiting, whoami
+from llmthrift_core.cache.single_flight import (
+    Caller,
+    Flight,
+    Flights,
+    Waiting,
+    whoami,
+)
 
 ONE, TWO, THREE = (1, 0), (2, 0), (3, 0)
 
@@ -90,7 +96,7 @@ def test_a_wait_is_bounded_and_the_caller_then_goes_alone() -> None:
 
 def test_the_bound_is_on_all_waits_together_however_many_leaders_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("llmthrift_core.cache.flight.monotonic", lambda: now[0])
+    monkeypatch.setattr("llmthrift_core.cache.single_flight.monotonic", lambda: now[0])
     flights = Flights(timeout_seconds=0.05)
     flight = leading(flights.join(b"k", ONE))
     last = waiting(flights.join(b"k", THREE))

@@ -11,18 +11,19 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import suppress
-from math import inf
+from math import inf, isfinite
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 WAIT_SECONDS: Final = 600.0
 """How long a caller waits who says nothing of his time: as long as the clients of large providers wait for an answer."""
 _LOOK_SECONDS: Final = 0.25  # after which a leader is looked for that may have gone without a word
 _LONGEST_SECONDS: Final = 1e6
 Caller = tuple[int, int]
+_NAMES: Final = ("timeout", "request_timeout", "default_request_timeout")
 
 
 class _Crowd:
@@ -205,3 +206,32 @@ def runs_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def time_limit_of(*parameters: Mapping[str, Any]) -> float | None:
+    """The seconds after which a call gives up; None if it does not.
+
+    Args:
+        parameters: of the call and of its model, in the order of precedence. A limit is a number, an object with the limit of a read as
+            `read`, or a pair of the limits of a connection and of a read.
+
+    >>> time_limit_of({"temperature": 0}, {"request_timeout": 20})
+    20.0
+    >>> time_limit_of({"timeout": (2.0, 30.0)}), time_limit_of({})
+    (30.0, None)
+    """
+    for each in parameters:
+        for name in _NAMES:
+            if (seconds := _seconds(each.get(name))) is not None:
+                return seconds
+    return None
+
+
+def _seconds(limit: Any) -> float | None:
+    if isinstance(limit, list | tuple):
+        limit = limit[1] if len(limit) > 1 else None
+    if not isinstance(limit, int | float):
+        limit = getattr(limit, "read", None)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not isfinite(limit) or limit <= 0:
+        return None
+    return float(limit)
