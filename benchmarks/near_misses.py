@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 from typing import Final, NamedTuple
 
-from llmthrift_core.cache.guard import Facts, near_miss
+from llmthrift_core.cache.near_misses import Facts, near_miss
 
 Pair = tuple[str, str]
 PER_TEMPLATE: Final = 12

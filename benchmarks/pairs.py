@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.measure import table
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from llmthrift_core.cache.guard import Facts, near_miss
+from llmthrift_core.cache.near_misses import Facts, near_miss
 from llmthrift_core.embedding import DefaultEmbedder
 
 OUTSIDE: Final = Path(__file__).parents[2] / "shared" / "data" / "question_pairs.csv.gz"

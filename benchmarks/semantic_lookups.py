@@ -21,7 +21,7 @@ from benchmarks.semantic_entries import DIMENSIONS, Entries
 from benchmarks.servers import postgresql, valkey
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.near_misses import Facts
 from llmthrift_core.cache.semantic.pgvector import packed_bytes
 from llmthrift_core.cache.semantic.scripts import PREFIX
 from llmthrift_core.cache.semantic.vector_statements import vector_table

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.entry import Entry as Entry
     from llmthrift_core.cache.entry import EntryView as EntryView
     from llmthrift_core.cache.exact import ExactCache as ExactCache
-    from llmthrift_core.cache.guard import near_miss as near_miss
+    from llmthrift_core.cache.near_misses import near_miss as near_miss
     from llmthrift_core.cache.notices import invalidate_by_notice as invalidate_by_notice
     from llmthrift_core.cache.rules import CacheRules as CacheRules
     from llmthrift_core.cache.semantic.bound import ErrorBound as ErrorBound
@@ -63,7 +63,7 @@ __getattr__ = lazy_exports(
     {
         "llmthrift_core.cache.entry": ("Entry", "EntryView"),
         "llmthrift_core.cache.exact": ("ExactCache",),
-        "llmthrift_core.cache.guard": ("near_miss",),
+        "llmthrift_core.cache.near_misses": ("near_miss",),
         "llmthrift_core.cache.notices": ("invalidate_by_notice",),
         "llmthrift_core.cache.rules": ("CacheRules",),
         "llmthrift_core.cache.semantic.bound": ("ErrorBound",),

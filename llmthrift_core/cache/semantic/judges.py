@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.near_misses import Facts
 from llmthrift_core.cache.semantic.features import Neighbour
 from llmthrift_core.cache.semantic.question import hash_of_answer
 from llmthrift_core.embedding import as_embedder, embedded

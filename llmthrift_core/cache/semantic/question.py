@@ -9,8 +9,8 @@ from hashlib import blake2b
 from typing import Final
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.guard.patterns import DIGITS
 from llmthrift_core.cache.keys import digest
+from llmthrift_core.cache.near_misses.reader import DIGITS
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.texts import as_texts

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.guard import Facts, score
+from llmthrift_core.cache.near_misses import Facts, score
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.casing import cases_differ
 from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-from llmthrift_core.cache.guard.numbers import SMALL
+from llmthrift_core.cache.near_misses.numbers import SMALL
 from llmthrift_core.routing.checks.calculations import calculations, close
 
 _NUMBER: Final = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\w.])\.\d+")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from llmthrift_core.cache.guard.tables import word_list, word_set
+from llmthrift_core.cache.near_misses.words import word_list, word_set
 
 _UNITS: Final = word_list(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"

@@ -11,8 +11,15 @@ from importlib.resources import files
 from operator import mul
 from typing import Final, Literal, NamedTuple
 
-from llmthrift_core.cache.guard.everyday import ALIKE
-from llmthrift_core.cache.guard.forms import american, base_forms, contrasts, is_misspelt, negates, root
+from llmthrift_core.cache.near_misses.everyday import ALIKE
+from llmthrift_core.cache.near_misses.forms import (
+    american,
+    base_forms,
+    contrasts,
+    is_misspelt,
+    negates,
+    root,
+)
 
 Kind = Literal["same", "opposite", "kinds", "wider", "other"]
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.pairs import Pair, adversarial, outside, questions
-from llmthrift_core.cache.guard import Facts, near_miss, score
-from llmthrift_core.cache.guard.lexicon import lemma, relation
-from llmthrift_core.cache.guard.verifier import NAMES, features
+from llmthrift_core.cache.near_misses import Facts, near_miss, score
+from llmthrift_core.cache.near_misses.lexicon import lemma, relation
+from llmthrift_core.cache.near_misses.verifier import NAMES, features
 
 NEAR_MISSES = [
     # opposites of the lexicon, and by prefix or suffix
@@ -178,7 +178,7 @@ def test_words_are_found_under_their_forms() -> None:
 
 
 def test_every_word_has_a_vector() -> None:
-    data = files("llmthrift_core.cache.guard").joinpath("data")
+    data = files("llmthrift_core.cache.near_misses").joinpath("data")
     words = gzip.decompress(data.joinpath("lexicon.tsv.gz").read_bytes()).decode().splitlines()
     assert len(data.joinpath("vectors.bin").read_bytes()) == 48 * len(words)
     assert relation("dog", "puppy").nearness > relation("dog", "invoice").nearness
@@ -206,7 +206,7 @@ def test_languages_that_are_not_read_have_their_cosine() -> None:
 
 
 def test_the_weights_are_those_of_the_features() -> None:
-    made = json.loads(files("llmthrift_core.cache.guard").joinpath("data", "verifier.json").read_text())
+    made = json.loads(files("llmthrift_core.cache.near_misses").joinpath("data", "verifier.json").read_text())
     assert tuple(made["weights"]) == NAMES
     found = features(Facts.of("Where is my parcel?"), Facts.of("my package has not come"))
     assert found is not None

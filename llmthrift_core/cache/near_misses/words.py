@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmthrift_core.cache.guard.tables import word_list, word_set
+
+def word_set(words: str) -> frozenset[str]:
+    """The words of a line."""
+    return frozenset(words.split())
+
+
+def word_list(words: str) -> list[str]:
+    """The words of a line, in order."""
+    return words.split()
+
 
 ARTICLES: Final = word_set("a an the this that these those some any each every all both such another other others own certain")
 PRONOUNS: Final = word_set(
@@ -25,7 +34,6 @@ COURTESIES: Final = word_set(
     "please pls plz thanks thank thx hi hello hey dear kindly sorry ok okay yes no not now good sir madam mr mrs ms dr"
 )
 STOP_WORDS: Final = ARTICLES | PRONOUNS | AUXILIARIES | LINKS | QUESTIONS | COURTESIES
-
 STARTERS: Final = STOP_WORDS | word_set(
     "tell show give explain describe list find convert translate calculate compute compare write make create add remove delete change "
     "update send move transfer set turn open close start stop cancel book order buy sell pay check help want try contact call ask "
@@ -35,13 +43,11 @@ STARTERS: Final = STOP_WORDS | word_set(
     "generate draft fix solve count estimate identify could apparently somehow maybe perhaps actually basically unfortunately anyway "
     "however"
 )
-
 # Acronyms and names of days or things which people also write small or put in other words.
 GENERIC_CAPITALS: Final = word_set(
     "ok asap faq faqs atm atms pin pins id ids fyi btw pls plz thx omg wtf lol diy aka rsvp tba eta info app tv pc need help never "
     "always really urgent urgently immediately internet web n y q am pm re ps etc vs mum mom dad god"
 )
-
 CONTRACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "can't": ("can", "not"),
     "cant": ("can", "not"),
@@ -98,7 +104,6 @@ CONTRACTIONS: Final[dict[str, tuple[str, ...]]] = {
     **{f"{verb}nt": (verb, "not") for verb in word_list("do does did is are was were has have had could should would must need")},
 }
 TAILS: Final = ("'s", "'re", "'ve", "'ll", "'d", "'m", "'")
-
 NEGATORS: Final = word_set(
     "not no never without except neither none nor nothing nobody nowhere non excluding cant cannot dont doesnt didnt nope"
 )
@@ -118,7 +123,6 @@ HARMLESS_BEFORE: Final[dict[str, frozenset[str]]] = {
     "no": word_set("or say oh why"),
 }
 FILLERS: Final = word_set("i you we they he she it be been being have has had seem seems to really actually even get got getting")
-
 # Words which tell of a failure or an absence: "did not go through" and "failed" may be one question.
 TROUBLES: Final = word_set(
     "decline declined declines declining fail failed fails failing failure failures refused refuse refuses refusing rejected reject "
@@ -133,7 +137,6 @@ TROUBLES: Final = word_set(
     "empty disallow disallowed forbidden prohibited banned illegal unlawful restrict restricted restriction restrictions limit "
     "limited limits ineligible excluded exclude excludes"
 )
-
 _VERBS: Final = (
     "write wrote written; build built; make made; find found; invent invention; go went gone; win won; sell sold; buy bought; send "
     "sent; pay paid; begin began begun; sing sang sung; take took taken; give gave given; break broke broken; speak spoke spoken; "

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Final
 
-from llmthrift_core.cache.guard.denial import prefixed, stem
-from llmthrift_core.cache.guard.framed import apart, left_over, unsaid
-from llmthrift_core.cache.guard.measuring import same_dates
-from llmthrift_core.cache.guard.opposing import clash, spelled
-from llmthrift_core.cache.guard.roles import QUESTION_WORDS, displaced, other_focus, swapped
-from llmthrift_core.cache.guard.tables import word_list, word_set
-from llmthrift_core.cache.guard.words import GENERIC_CAPITALS, STARTERS, STOP_WORDS, TROUBLES
+from llmthrift_core.cache.near_misses.antonyms import clash, spelled
+from llmthrift_core.cache.near_misses.framed import apart, left_over, unsaid
+from llmthrift_core.cache.near_misses.measuring import same_dates
+from llmthrift_core.cache.near_misses.negation import prefixed, stem
+from llmthrift_core.cache.near_misses.roles import (
+    QUESTION_WORDS,
+    displaced,
+    other_focus,
+    swapped,
+)
+from llmthrift_core.cache.near_misses.words import (
+    GENERIC_CAPITALS,
+    STARTERS,
+    STOP_WORDS,
+    TROUBLES,
+    word_list,
+    word_set,
+)
 
 if TYPE_CHECKING:
-    from llmthrift_core.cache.guard.facts import Facts
+    from llmthrift_core.cache.near_misses.facts import Facts
 
 _NOT_READ: Final = "not a language that is read: only equal texts match"
 _REACH: Final = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.near_misses.words import word_set
 
 
 def _spellings(*lines: str) -> dict[str, str]:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from llmthrift_core.cache.guard.alignment import Leftover, leftover, slot
-from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS
-from llmthrift_core.cache.guard.everyday import COURTEOUS, LIGHT
-from llmthrift_core.cache.guard.forms import are_akin
-from llmthrift_core.cache.guard.lexicon import lemma, relation
-from llmthrift_core.cache.guard.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS
-from llmthrift_core.cache.guard.names import NAME_WORDS, parts_of
-from llmthrift_core.cache.guard.numbers import NUMBER_WORDS
-from llmthrift_core.cache.guard.patterns import OPERATORS
-from llmthrift_core.cache.guard.roles import QUESTION_WORDS
-from llmthrift_core.cache.guard.tables import word_set
-from llmthrift_core.cache.guard.translation import DETACHED
-from llmthrift_core.cache.guard.words import IRREGULAR, PRONOUNS, STOP_WORDS
+from llmthrift_core.cache.near_misses.alignment import Leftover, leftover, slot
+from llmthrift_core.cache.near_misses.amounts import AMOUNT_WORDS
+from llmthrift_core.cache.near_misses.everyday import COURTEOUS, LIGHT
+from llmthrift_core.cache.near_misses.forms import are_akin
+from llmthrift_core.cache.near_misses.language import DETACHED
+from llmthrift_core.cache.near_misses.lexicon import lemma, relation
+from llmthrift_core.cache.near_misses.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS
+from llmthrift_core.cache.near_misses.names import NAME_WORDS, parts_of
+from llmthrift_core.cache.near_misses.numbers import NUMBER_WORDS
+from llmthrift_core.cache.near_misses.reader import OPERATORS
+from llmthrift_core.cache.near_misses.roles import QUESTION_WORDS
+from llmthrift_core.cache.near_misses.words import IRREGULAR, PRONOUNS, STOP_WORDS, word_set
 
 if TYPE_CHECKING:
-    from llmthrift_core.cache.guard.facts import Facts
+    from llmthrift_core.cache.near_misses.facts import Facts
 
 _WIDEST: Final = 4  # words in the place where two texts differ
 _FEW: Final = 3

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
-from llmthrift_core.cache.guard.numbers import is_number
-from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.near_misses.numbers import is_number
+from llmthrift_core.cache.near_misses.words import word_set
 
 # Each unit as how many of the smallest of its row; the first spelling of a size is the one under which it is compared.
 _ROWS: Final = """

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from llmthrift_core.cache.guard.tables import word_list, word_set
-from llmthrift_core.cache.guard.words import STOP_WORDS
+from llmthrift_core.cache.near_misses.words import STOP_WORDS, word_list, word_set
 
 # Each of these puts the thing before it on one side and the thing behind it on the other.
 _PIVOTS: Final = word_set("to into than over minus by in versus beat beats owe owes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
-from llmthrift_core.cache.guard.words import (
+from llmthrift_core.cache.near_misses.words import (
     FILLERS,
     HARMLESS_AFTER,
     HARMLESS_BEFORE,

@@ -7,10 +7,10 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from llmthrift_core.cache.guard.forms import is_misspelt
-from llmthrift_core.cache.guard.lexicon import is_word
-from llmthrift_core.cache.guard.numbers import is_number
-from llmthrift_core.cache.guard.quantities import (
+from llmthrift_core.cache.near_misses.forms import is_misspelt
+from llmthrift_core.cache.near_misses.lexicon import is_word
+from llmthrift_core.cache.near_misses.numbers import is_number
+from llmthrift_core.cache.near_misses.quantities import (
     AFTER_NUMBER,
     CURRENCIES,
     DATE_LEADS,
@@ -25,8 +25,8 @@ from llmthrift_core.cache.guard.quantities import (
     UNITS,
     WEIGHTS,
 )
-from llmthrift_core.cache.guard.reader import Reading
-from llmthrift_core.cache.guard.words import STOP_WORDS
+from llmthrift_core.cache.near_misses.reader import Reading
+from llmthrift_core.cache.near_misses.words import STOP_WORDS
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 _CALENDAR: Final = {**MONTHS, **DAYS}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from llmthrift_core.cache.guard.words import IRREGULAR
+from llmthrift_core.cache.near_misses.words import IRREGULAR
 
 _REMEMBERED: Final = 65_536
 _VOWELS: Final = frozenset("aeiouy")

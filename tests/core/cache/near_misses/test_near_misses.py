@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmthrift_core.cache.guard import Facts, near_miss
+from llmthrift_core.cache.near_misses import Facts, near_miss
 
 NEAR_MISSES = [
     # numbers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
-from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.near_misses.words import word_set
 
 # Words of a row mean the same; a word may stand in several rows.
 _ALIKE: Final = """

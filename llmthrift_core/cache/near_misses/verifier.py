@@ -12,13 +12,18 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from llmthrift_core.cache.guard.alignment import Leftover, leftover
-from llmthrift_core.cache.guard.lexicon import lemma, part_of_speech
-from llmthrift_core.cache.guard.tables import word_set
-from llmthrift_core.cache.guard.words import ARTICLES, AUXILIARIES, PRONOUNS, STOP_WORDS
+from llmthrift_core.cache.near_misses.alignment import Leftover, leftover
+from llmthrift_core.cache.near_misses.lexicon import lemma, part_of_speech
+from llmthrift_core.cache.near_misses.words import (
+    ARTICLES,
+    AUXILIARIES,
+    PRONOUNS,
+    STOP_WORDS,
+    word_set,
+)
 
 if TYPE_CHECKING:
-    from llmthrift_core.cache.guard.facts import Facts
+    from llmthrift_core.cache.near_misses.facts import Facts
 
 NAMES: Final = (
     "left on both sides", "left on one side only", "kinds or wider", "alike share", "other question", "nothing left", "nouns left",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llmthrift_core.cache.guard.facts import Facts
-from llmthrift_core.cache.guard.verifier import score
+from llmthrift_core.cache.near_misses.facts import Facts
+from llmthrift_core.cache.near_misses.verifier import score
 
 __all__ = ["Facts", "near_miss", "score"]
 

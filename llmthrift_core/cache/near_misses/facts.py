@@ -7,12 +7,21 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from llmthrift_core.cache.guard.alignment import content_of, foreign_content
-from llmthrift_core.cache.guard.amounts import AMOUNT_WORDS, in_one_spelling
-from llmthrift_core.cache.guard.comparing import difference
-from llmthrift_core.cache.guard.denial import denied
-from llmthrift_core.cache.guard.language import FOREIGN, is_beyond_latin, is_foreign
-from llmthrift_core.cache.guard.measuring import (
+from llmthrift_core.cache.near_misses.alignment import content_of, foreign_content
+from llmthrift_core.cache.near_misses.amounts import AMOUNT_WORDS, in_one_spelling
+from llmthrift_core.cache.near_misses.antonyms import sides_of
+from llmthrift_core.cache.near_misses.comparing import difference
+from llmthrift_core.cache.near_misses.language import (
+    FOREIGN,
+    OTHER,
+    is_beyond_latin,
+    is_foreign,
+    language_of,
+    split_elisions,
+    translated,
+    without_accents,
+)
+from llmthrift_core.cache.near_misses.measuring import (
     CALENDAR_WORDS,
     MONEY_WORDS,
     SHORT_WORDS,
@@ -24,16 +33,23 @@ from llmthrift_core.cache.guard.measuring import (
     with_calendar_spelt,
     with_short_dates_spelt,
 )
-from llmthrift_core.cache.guard.names import ABBREVIATED, NAME_WORDS, known_names
-from llmthrift_core.cache.guard.numbers import NUMBER_WORDS, SCALE_WORDS, is_number, merged
-from llmthrift_core.cache.guard.opposing import sides_of
-from llmthrift_core.cache.guard.patterns import OPERATORS
-from llmthrift_core.cache.guard.phrases import PHRASE_WORDS, in_one_word
-from llmthrift_core.cache.guard.reader import Reading
-from llmthrift_core.cache.guard.roles import PIVOTS, QUESTION_WORDS, focus_of, sides
-from llmthrift_core.cache.guard.tables import word_set
-from llmthrift_core.cache.guard.translation import OTHER, language_of, split_elisions, translated, without_accents
-from llmthrift_core.cache.guard.words import NEGATORS, STOP_WORDS, TROUBLES
+from llmthrift_core.cache.near_misses.names import ABBREVIATED, NAME_WORDS, known_names
+from llmthrift_core.cache.near_misses.negation import denied
+from llmthrift_core.cache.near_misses.numbers import (
+    NUMBER_WORDS,
+    SCALE_WORDS,
+    is_number,
+    merged,
+)
+from llmthrift_core.cache.near_misses.phrases import PHRASE_WORDS, in_one_word
+from llmthrift_core.cache.near_misses.reader import OPERATORS, Reading
+from llmthrift_core.cache.near_misses.roles import (
+    PIVOTS,
+    QUESTION_WORDS,
+    focus_of,
+    sides,
+)
+from llmthrift_core.cache.near_misses.words import NEGATORS, STOP_WORDS, TROUBLES, word_set
 
 LONGEST: Final = 20_000
 _NOTHING: Final[frozenset[str]] = frozenset()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from llmthrift_core.cache.guard.everyday import LIGHT
-from llmthrift_core.cache.guard.lexicon import Relation, lemma, relation
-from llmthrift_core.cache.guard.words import STOP_WORDS
+from llmthrift_core.cache.near_misses.everyday import LIGHT
+from llmthrift_core.cache.near_misses.lexicon import Relation, lemma, relation
+from llmthrift_core.cache.near_misses.words import STOP_WORDS
 
 _SKIPPED: Final = STOP_WORDS | {",", ".", "-", "?", "not", "howmuch"}
 _MOST_COMPARED: Final = 24  # words left over on one side; longer texts are not laid side by side
