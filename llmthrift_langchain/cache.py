@@ -21,7 +21,7 @@ from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import CacheRules, rules_in_force
-from llmthrift_core.cache.semantic.turn import QuestionExtractor
+from llmthrift_core.cache.semantic.question import QuestionExtractor
 from llmthrift_core.cache.single_flight import whoami
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import CacheUse, Request, SemanticUse

@@ -10,7 +10,7 @@ from llmthrift_llamaindex.response import Asked, pairs_of
 from llmthrift_llamaindex.semantic import question_in
 
 if TYPE_CHECKING:
-    from llmthrift_core.cache.semantic.turn import QuestionExtractor
+    from llmthrift_core.cache.semantic.question import QuestionExtractor
 
 
 def asked_question(asked: Asked, extract_question: QuestionExtractor | None = None) -> str:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
+from llmthrift_core.cache.semantic.question import (
+    MOST_TEMPERATURE,
+    QuestionExtractor,
+    Turn,
+    split_history,
+    split_turn,
+)
 from llmthrift_core.calls.request import SemanticUse
 from llmthrift_llamaindex.messages import canonical_messages, has_media, has_tool_turns, text_of
 from llmthrift_llamaindex.response import Asked

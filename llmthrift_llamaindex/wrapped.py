@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.cache.policy import CachePolicy
-    from llmthrift_core.cache.semantic.turn import QuestionExtractor
+    from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.routing import Tiers

@@ -30,19 +30,16 @@ from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.checks import Checks
 from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.evidence import Evidence
-from llmthrift_core.cache.semantic.histories import Histories
+from llmthrift_core.cache.semantic.histories import Histories, Latest, TrustedWriters, Writers
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
 from llmthrift_core.cache.semantic.home import Home
 from llmthrift_core.cache.semantic.judges import AnswerClasses
 from llmthrift_core.cache.semantic.keeping import Keeper
-from llmthrift_core.cache.semantic.latest import Latest
 from llmthrift_core.cache.semantic.policy import Belief, Observation
-from llmthrift_core.cache.semantic.question import QuestionForms
+from llmthrift_core.cache.semantic.question import QuestionForms, Turn
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, StoredAnswer
-from llmthrift_core.cache.semantic.turn import Turn
 from llmthrift_core.cache.semantic.verifying import Verifying
-from llmthrift_core.cache.semantic.writers import TrustedWriters, Writers
 from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.uses import Uses
 from llmthrift_core.embedding import as_embedder

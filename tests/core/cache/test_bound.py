@@ -11,8 +11,8 @@ import pytest
 
 from llmthrift_core.cache import ErrorBound
 from llmthrift_core.cache.semantic.features import Neighbour, candidate_of
-from llmthrift_core.cache.semantic.novelty import Covered
 from llmthrift_core.cache.semantic.policy import Observation
+from llmthrift_core.cache.semantic.risk import Covered
 
 
 def features(best: float, same: int, around: float) -> tuple[float, ...]:
