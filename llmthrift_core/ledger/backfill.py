@@ -9,7 +9,7 @@ from typing import Final, cast
 from sqlalchemy import and_
 
 from llmthrift_core.ledger.prices import Prices
-from llmthrift_core.ledger.recorded import RecordedCall, select_calls
+from llmthrift_core.ledger.reading import RecordedCall, select_calls
 from llmthrift_core.ledger.rollups import Summable, Sums
 from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
 from llmthrift_core.storage.database import Database

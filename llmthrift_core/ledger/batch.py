@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from llmthrift_core.errors import RowRejectedError
-from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import (
+    CallRecord,
+    Capture,
+    Entry,
+    Feedback,
+    OtherCost,
+)
 from llmthrift_core.ledger.repair import MOST, MOST_NAME_CHARACTERS
 from llmthrift_core.ledger.rollups import Sums
 from llmthrift_core.ledger.statements import (

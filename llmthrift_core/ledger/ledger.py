@@ -16,12 +16,24 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
-from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
 from llmthrift_core.ledger.prices import Prices
-from llmthrift_core.ledger.record import CallRecord, PlainRecord
-from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
+from llmthrift_core.ledger.reading import (
+    Order,
+    RecordedCall,
+    Sums,
+    read_calls,
+    read_output_sizes,
+    read_spent,
+)
+from llmthrift_core.ledger.record import (
+    CallRecord,
+    Capture,
+    Entry,
+    Feedback,
+    OtherCost,
+    PlainRecord,
+)
 from llmthrift_core.ledger.repair import MOST, clean_name
-from llmthrift_core.ledger.spent import Sums, read_spent
 from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us

@@ -11,14 +11,13 @@ from llmthrift_core.attribution import current_attribution
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.background.work_queue import Offers
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
-from llmthrift_core.ledger.judged import SOURCE_PREFIX
+from llmthrift_core.ledger.judged import SOURCE_PREFIX, read_unjudged, texts_of
 from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.moments import DAY_US, Moment, to_us
 from llmthrift_core.quality.evaluation_report import EvaluationReport
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.sampling import Sampling
 from llmthrift_core.quality.spending import JudgingAmount
-from llmthrift_core.quality.unjudged import read_unjudged, texts_of
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import as_texts
 

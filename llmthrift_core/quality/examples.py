@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger.judged import LabelledCall, read_labelled
 from llmthrift_core.lexical import question_of_text
 from llmthrift_core.moments import Moment, to_us
-from llmthrift_core.quality.labelled import LabelledCall, read_labelled
 from llmthrift_core.routing.example import Example, Examples
 from llmthrift_core.routing.model_names import names_of_calls
 
