@@ -11,7 +11,7 @@ from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
     from llmthrift_core.quality.evaluation import Evaluation as Evaluation
-    from llmthrift_core.quality.evaluation_report import EvaluationReport as EvaluationReport
+    from llmthrift_core.quality.evaluation import EvaluationReport as EvaluationReport
     from llmthrift_core.quality.experiment_results import ArmResult as ArmResult
     from llmthrift_core.quality.experiment_results import ExperimentResults as ExperimentResults
     from llmthrift_core.quality.experiments import Experiment as Experiment
@@ -43,8 +43,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "llmthrift_core.quality.evaluation": ("Evaluation",),
-        "llmthrift_core.quality.evaluation_report": ("EvaluationReport",),
+        "llmthrift_core.quality.evaluation": ("Evaluation", "EvaluationReport"),
         "llmthrift_core.quality.experiment_results": ("ArmResult", "ExperimentResults"),
         "llmthrift_core.quality.experiments": ("Experiment",),
         "llmthrift_core.quality.judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),

@@ -16,8 +16,7 @@ from llmthrift_core.attribution import attribute, current_attribution
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.moments import Moment, from_us, to_us
-from llmthrift_core.quality.arms import read_arms
-from llmthrift_core.quality.experiment_results import ExperimentResults, compare
+from llmthrift_core.quality.experiment_results import ExperimentResults, compare, read_arms
 from llmthrift_core.quality.sampling import position
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.settings import is_disabled, is_observing

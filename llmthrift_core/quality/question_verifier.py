@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from llmthrift_core.errors import JudgeError
-from llmthrift_core.quality.judge import _ModelJudge
-from llmthrift_core.quality.replies import unreadable_verdict
+from llmthrift_core.quality.judge import _ModelJudge, unreadable_verdict
 from llmthrift_core.quality.spending import JudgingAmount
 
 if TYPE_CHECKING:
