@@ -37,7 +37,7 @@ from llmthrift_core.calls.request import (
     RouteUse,
 )
 from llmthrift_core.routing import AnswerContext, RouteRequest
-from llmthrift_core.routing.unfailing import allowed_tiers
+from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain import lineage
 from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of

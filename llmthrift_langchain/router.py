@@ -34,7 +34,7 @@ from llmthrift_core.calls.adapter_call import (
 )
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
-from llmthrift_core.routing.unfailing import policy_identity
+from llmthrift_core.routing.failsafe import policy_identity
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.cache import ThriftCache

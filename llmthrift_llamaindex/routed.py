@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
 from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
-from llmthrift_core.routing.unfailing import allowed_tiers, policy_identity
+from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
 from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from llmthrift_core.background.own_thread import in_own_thread
 from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
-from llmthrift_core.routing.unfailing import reviewed
+from llmthrift_core.routing.failsafe import reviewed
 from llmthrift_core.settings import is_disabled, is_observing
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import who_answered
-from llmthrift_core.routing.unfailing import decided
+from llmthrift_core.routing.failsafe import decided
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.pricing.served import who_answered
-from llmthrift_core.routing.unfailing import version_of
+from llmthrift_core.routing.failsafe import version_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 

@@ -10,8 +10,8 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import LabelledCall, read_labelled
 from llmthrift_core.lexical import question_of_text
 from llmthrift_core.moments import Moment, to_us
-from llmthrift_core.routing.example import Example, Examples
-from llmthrift_core.routing.model_names import names_of_calls
+from llmthrift_core.routing.examples import Example, Examples
+from llmthrift_core.routing.models import names_of_calls
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database

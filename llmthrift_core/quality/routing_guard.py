@@ -23,14 +23,13 @@ from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.quality.spending import JUDGING_TAG
-from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyAround
+from llmthrift_core.routing.types import Review, RouteDecision
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.storage.tables import calls, other_costs
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.request import RouteRequest
-    from llmthrift_core.routing.tiers import Tiers
+    from llmthrift_core.routing.types import RouteRequest, Tiers
     from llmthrift_core.thrift import Thrift
 
 logger = logging.getLogger("llmthrift")

@@ -10,32 +10,30 @@ from typing import TYPE_CHECKING
 from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from llmthrift_core.routing.adaptive.policy import Adaptive as Adaptive
     from llmthrift_core.routing.cascades.cascade import Cascade as Cascade
-    from llmthrift_core.routing.context import AnswerContext as AnswerContext
-    from llmthrift_core.routing.context import ToolCall as ToolCall
-    from llmthrift_core.routing.decision import Review as Review
-    from llmthrift_core.routing.decision import RouteDecision as RouteDecision
-    from llmthrift_core.routing.example import Example as Example
-    from llmthrift_core.routing.example import Examples as Examples
-    from llmthrift_core.routing.example_file import examples_of_file as examples_of_file
+    from llmthrift_core.routing.cascades.policy import CascadePolicy as CascadePolicy
+    from llmthrift_core.routing.examples import Example as Example
+    from llmthrift_core.routing.examples import Examples as Examples
+    from llmthrift_core.routing.examples import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
-    from llmthrift_core.routing.learning.learned import LearnedRouter as LearnedRouter
-    from llmthrift_core.routing.policies.adaptive import Adaptive as Adaptive
-    from llmthrift_core.routing.policies.around import PolicyAround as PolicyAround
-    from llmthrift_core.routing.policies.asked_complexity import AskedComplexity as AskedComplexity
-    from llmthrift_core.routing.policies.bounded import Bounded as Bounded
+    from llmthrift_core.routing.learned.policy import LearnedPolicy as LearnedPolicy
+    from llmthrift_core.routing.learned.router import LearnedRouter as LearnedRouter
+    from llmthrift_core.routing.policies.bounds import Bounded as Bounded
     from llmthrift_core.routing.policies.bounds import Bounds as Bounds
     from llmthrift_core.routing.policies.bounds import Capabilities as Capabilities
-    from llmthrift_core.routing.policies.cascade_policy import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.policies.complexity import Complexity as Complexity
     from llmthrift_core.routing.policies.followed import FollowedRouter as FollowedRouter
-    from llmthrift_core.routing.policies.learned_policy import LearnedPolicy as LearnedPolicy
     from llmthrift_core.routing.policies.profiles import Profile as Profile
     from llmthrift_core.routing.policies.profiles import Profiles as Profiles
+    from llmthrift_core.routing.policies.rated_complexity import AskedComplexity as AskedComplexity
+    from llmthrift_core.routing.policies.rules import CallablePolicy as CallablePolicy
+    from llmthrift_core.routing.policies.rules import PolicyAround as PolicyAround
     from llmthrift_core.routing.policies.rules import Predicate as Predicate
     from llmthrift_core.routing.policies.rules import Rule as Rule
     from llmthrift_core.routing.policies.rules import Rules as Rules
+    from llmthrift_core.routing.policies.rules import as_policy as as_policy
     from llmthrift_core.routing.policies.rules import contains as contains
     from llmthrift_core.routing.policies.rules import feature_is as feature_is
     from llmthrift_core.routing.policies.rules import has_images as has_images
@@ -47,14 +45,16 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policies.rules import tag_is as tag_is
     from llmthrift_core.routing.policies.rules import user_in as user_in
     from llmthrift_core.routing.policies.sticky import Sticky as Sticky
-    from llmthrift_core.routing.policy import CallablePolicy as CallablePolicy
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
-    from llmthrift_core.routing.policy import as_policy as as_policy
-    from llmthrift_core.routing.request import RouteRequest as RouteRequest
     from llmthrift_core.routing.simulation.report import SimulationReport as SimulationReport
     from llmthrift_core.routing.simulation.simulate import simulate as simulate
     from llmthrift_core.routing.simulation.traffic import Traffic as Traffic
-    from llmthrift_core.routing.tiers import Tiers as Tiers
+    from llmthrift_core.routing.types import AnswerContext as AnswerContext
+    from llmthrift_core.routing.types import Review as Review
+    from llmthrift_core.routing.types import RouteDecision as RouteDecision
+    from llmthrift_core.routing.types import RouteRequest as RouteRequest
+    from llmthrift_core.routing.types import Tiers as Tiers
+    from llmthrift_core.routing.types import ToolCall as ToolCall
 
 __all__ = [
     "Adaptive",
@@ -107,27 +107,25 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_core.routing.adaptive.policy": ("Adaptive",),
         "llmthrift_core.routing.cascades.cascade": ("Cascade",),
-        "llmthrift_core.routing.context": ("AnswerContext", "ToolCall"),
-        "llmthrift_core.routing.decision": ("Review", "RouteDecision"),
-        "llmthrift_core.routing.example": ("Example", "Examples"),
-        "llmthrift_core.routing.example_file": ("examples_of_file",),
+        "llmthrift_core.routing.cascades.policy": ("CascadePolicy",),
+        "llmthrift_core.routing.examples": ("Example", "Examples", "examples_of_file"),
         "llmthrift_core.routing.fallbacks": ("fallback_order", "fallback_reason"),
-        "llmthrift_core.routing.learning.learned": ("LearnedRouter",),
-        "llmthrift_core.routing.policies.adaptive": ("Adaptive",),
-        "llmthrift_core.routing.policies.around": ("PolicyAround",),
-        "llmthrift_core.routing.policies.asked_complexity": ("AskedComplexity",),
-        "llmthrift_core.routing.policies.bounded": ("Bounded",),
-        "llmthrift_core.routing.policies.bounds": ("Bounds", "Capabilities"),
-        "llmthrift_core.routing.policies.cascade_policy": ("CascadePolicy",),
+        "llmthrift_core.routing.learned.policy": ("LearnedPolicy",),
+        "llmthrift_core.routing.learned.router": ("LearnedRouter",),
+        "llmthrift_core.routing.policies.bounds": ("Bounded", "Bounds", "Capabilities"),
         "llmthrift_core.routing.policies.complexity": ("Complexity",),
         "llmthrift_core.routing.policies.followed": ("FollowedRouter",),
-        "llmthrift_core.routing.policies.learned_policy": ("LearnedPolicy",),
         "llmthrift_core.routing.policies.profiles": ("Profile", "Profiles"),
+        "llmthrift_core.routing.policies.rated_complexity": ("AskedComplexity",),
         "llmthrift_core.routing.policies.rules": (
+            "CallablePolicy",
+            "PolicyAround",
             "Predicate",
             "Rule",
             "Rules",
+            "as_policy",
             "contains",
             "feature_is",
             "has_images",
@@ -140,12 +138,11 @@ __getattr__ = lazy_exports(
             "user_in",
         ),
         "llmthrift_core.routing.policies.sticky": ("Sticky",),
-        "llmthrift_core.routing.policy": ("CallablePolicy", "RoutingPolicy", "as_policy"),
-        "llmthrift_core.routing.request": ("RouteRequest",),
+        "llmthrift_core.routing.policy": ("RoutingPolicy",),
         "llmthrift_core.routing.simulation.report": ("SimulationReport",),
         "llmthrift_core.routing.simulation.simulate": ("simulate",),
         "llmthrift_core.routing.simulation.traffic": ("Traffic",),
-        "llmthrift_core.routing.tiers": ("Tiers",),
+        "llmthrift_core.routing.types": ("AnswerContext", "Review", "RouteDecision", "RouteRequest", "Tiers", "ToolCall"),
     },
     extra=("routing", "numpy"),
 )

@@ -51,7 +51,7 @@ class BackgroundRefits:
                 logger.error("router %r cannot be fitted again now, which will be tried again: %s", self._name, error)
 
     def _try(self, stopping: threading.Event) -> None:
-        from llmthrift_core.routing.learning.learned import LearnedRouter
+        from llmthrift_core.routing.learned.router import LearnedRouter
 
         thrift, name = self._thrift, self._name
         versions = thrift.routers.versions(name)

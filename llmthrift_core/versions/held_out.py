@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from llmthrift_core.routing.example import Example
-from llmthrift_core.routing.learning.calibration import Bound, gain, surplus
-from llmthrift_core.routing.learning.learned import LearnedRouter
-from llmthrift_core.routing.learning.observations import Observations
-from llmthrift_core.routing.learning.quality_model import FEWEST_LABELS
-from llmthrift_core.routing.model_prices import tokens_of
+from llmthrift_core.routing.examples import Example
+from llmthrift_core.routing.learned.calibration import Bound, gain, surplus
+from llmthrift_core.routing.learned.observations import Observations
+from llmthrift_core.routing.learned.quality_model import FEWEST_LABELS
+from llmthrift_core.routing.learned.router import LearnedRouter
+from llmthrift_core.routing.models import tokens_of
 from llmthrift_core.routing.simulation.controls import split
 
 if TYPE_CHECKING:

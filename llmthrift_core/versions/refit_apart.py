@@ -19,7 +19,7 @@ from llmthrift_core.versions.refit import Refit, RefitOutcome
 from llmthrift_core.versions.refitting import described, refit_once
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.learning.learned import LearnedRouter
+    from llmthrift_core.routing.learned.router import LearnedRouter
     from llmthrift_core.thrift import Thrift
 
 _LOOK_SECONDS: Final = 0.1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.quality.examples import examples_of_ledger
-from llmthrift_core.routing.example import Example, Examples
-from llmthrift_core.routing.learning.learned import LearnedRouter
+from llmthrift_core.routing.examples import Example, Examples
+from llmthrift_core.routing.learned.router import LearnedRouter
 from llmthrift_core.versions.held_out import held_out_of, judged
 from llmthrift_core.versions.refit import Refit, RefitOutcome
 from llmthrift_core.versions.store import Version

@@ -15,7 +15,7 @@ from llmthrift_core.versions.store import Version
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, FollowedRouter, LearnedRouter, RoutingPolicy
     from llmthrift_core.routing.checks import Check
-    from llmthrift_core.routing.learning.representation import Embedder
+    from llmthrift_core.routing.learned.representation import Embedder
     from llmthrift_core.routing.policies.followed import Upkeep
     from llmthrift_core.versions.refit import Refit, RefitOutcome
 
@@ -69,8 +69,8 @@ class RouterVersions(KeptVersions):
         """
         from llmthrift_core.routing.cascades.cascade import KIND as CASCADE
         from llmthrift_core.routing.cascades.cascade import Cascade
-        from llmthrift_core.routing.learning.learned import KIND as LEARNED
-        from llmthrift_core.routing.learning.learned import LearnedRouter
+        from llmthrift_core.routing.learned.router import KIND as LEARNED
+        from llmthrift_core.routing.learned.router import LearnedRouter
         from llmthrift_core.routing.state import kind_of
 
         number, state = self.store.state(name, version)

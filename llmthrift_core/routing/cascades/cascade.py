@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,23 +12,21 @@ import numpy as np
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import LEXICAL, lexical
 from llmthrift_core.routing.cascades.confidence import Confidence, is_learnable
-from llmthrift_core.routing.cascades.verdict import Verdict
 from llmthrift_core.routing.checks import BUILT_IN, Check, CheckList, StructureCheck, Verifier
 from llmthrift_core.routing.checks.check import name_of
-from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.learning.calibration import checked_min_quality, threshold_for
-from llmthrift_core.routing.learning.one_thread import one_thread
+from llmthrift_core.routing.examples import Example, checked
+from llmthrift_core.routing.learned.calibration import checked_min_quality, threshold_for
+from llmthrift_core.routing.learned.quality_model import one_thread
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from llmthrift_core.routing.policies.cascade_policy import CascadePolicy
+    from llmthrift_core.routing.cascades.policy import CascadePolicy
 
     Floats = NDArray[np.float64]
 
 logger = logging.getLogger("llmthrift")
-
 KIND: Final = "llmthrift.Cascade/2"
 THRESHOLD: Final = 0.7
 """Confidence from which an answer is accepted before anything was learned."""
@@ -210,7 +209,7 @@ class Cascade:
 
     def to_policy(self) -> CascadePolicy:
         """As a policy for a router, with streams that are held until they are accepted."""
-        from llmthrift_core.routing.policies.cascade_policy import CascadePolicy
+        from llmthrift_core.routing.cascades.policy import CascadePolicy
 
         return CascadePolicy(self)
 
@@ -294,3 +293,18 @@ class Cascade:
                 labels.setdefault(each.prompt, []).append(float(each.quality))
         means = {prompt: float(np.mean(found)) for prompt, found in labels.items()}
         return np.array([means.get(each.prompt, np.nan) for each in answers])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether an answer is kept, and why.
+
+    Attributes:
+        is_kept: or the next model is to be asked.
+        confidence: what the checks that measure give, 0 to 1; None where they were not asked.
+        reason: in words that fit a ledger row. It quotes nothing of the answer.
+    """
+
+    is_kept: bool
+    confidence: float | None
+    reason: str

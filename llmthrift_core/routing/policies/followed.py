@@ -9,11 +9,9 @@ from typing import Any, Final, Self
 
 from llmthrift_core.background.repeating import Repeating
 from llmthrift_core.errors import LLMThriftError
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 from llmthrift_core.settings import is_disabled
 
 logger = logging.getLogger("llmthrift")

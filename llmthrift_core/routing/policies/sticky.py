@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.model_names import checked_names
-from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.models import checked_names, tokens_of
 from llmthrift_core.routing.policies.bounds import input_tokens_of
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.policies.rules import PolicyAround
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog

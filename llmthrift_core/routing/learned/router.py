@@ -11,18 +11,24 @@ import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import chars_of, stored_counts
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.learning.calibration import checked_min_quality, chosen, weight_for
-from llmthrift_core.routing.learning.counted import CountedRepresentation
-from llmthrift_core.routing.learning.novelty import FEWEST_SITES, LeftOut, abstaining, caution_for, cautious
-from llmthrift_core.routing.learning.observations import ANSWER_TOKENS, Observations
-from llmthrift_core.routing.learning.one_thread import one_thread
-from llmthrift_core.routing.learning.quality_model import FEWEST_LABELS, QualityModel
-from llmthrift_core.routing.learning.representation import Embedder, Representation
-from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
-from llmthrift_core.routing.policies.learned_policy import LearnedPolicy
+from llmthrift_core.routing.examples import Example, checked
+from llmthrift_core.routing.learned.calibration import (
+    FEWEST_SITES,
+    LeftOut,
+    abstaining,
+    caution_for,
+    cautious,
+    checked_min_quality,
+    chosen,
+    weight_for,
+)
+from llmthrift_core.routing.learned.observations import ANSWER_TOKENS, Observations
+from llmthrift_core.routing.learned.policy import LearnedPolicy
+from llmthrift_core.routing.learned.quality_model import FEWEST_LABELS, QualityModel, one_thread
+from llmthrift_core.routing.learned.representation import CountedRepresentation, Embedder, Representation
+from llmthrift_core.routing.models import ModelPrices, tokens_of
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
+from llmthrift_core.routing.types import RouteDecision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

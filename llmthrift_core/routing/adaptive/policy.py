@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.money import NANO_PER_USD
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.model_names import checked_names
-from llmthrift_core.routing.policies.evidence import ModelScore
-from llmthrift_core.routing.policies.exploration import Exploration
-from llmthrift_core.routing.policies.ledger_scores import LedgerScores
+from llmthrift_core.routing.adaptive.evidence import ModelScore
+from llmthrift_core.routing.adaptive.exploration import Exploration
+from llmthrift_core.routing.adaptive.scores import LedgerScores
+from llmthrift_core.routing.models import checked_names
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:

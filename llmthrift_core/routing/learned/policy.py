@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
-    from llmthrift_core.routing.learning.learned import LearnedRouter
+    from llmthrift_core.routing.learned.router import LearnedRouter
 
 logger = logging.getLogger("llmthrift")
 

@@ -14,11 +14,9 @@ from llmthrift_core.lexical import two_ends
 from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
 from llmthrift_core.model_calls.models import asker, model_name
 from llmthrift_core.model_calls.remembered import Memory
-from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policies.complexity import Complexity
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift

@@ -12,7 +12,7 @@ import numpy as np
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import chars_of
-from llmthrift_core.routing.example import Example
+from llmthrift_core.routing.examples import Example
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

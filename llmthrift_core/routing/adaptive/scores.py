@@ -14,8 +14,8 @@ from llmthrift_core.background.refreshing import Refreshing
 from llmthrift_core.ledger.judged import JudgedCall, read_judged
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.money import NANO_PER_USD
-from llmthrift_core.routing.model_names import names_of_calls
-from llmthrift_core.routing.policies.evidence import Evidence, JudgedAnswer, ModelScore
+from llmthrift_core.routing.adaptive.evidence import Evidence, JudgedAnswer, ModelScore
+from llmthrift_core.routing.models import names_of_calls
 from llmthrift_core.storage.tables import calls, feedback
 
 if TYPE_CHECKING:

@@ -7,10 +7,8 @@ from typing import Any, Final
 
 from llmthrift_core.cache.keys import UncacheableError
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError, place_of
-from llmthrift_core.routing.decision import Review, RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
 from llmthrift_core.settings import is_observing
 
 Note = Callable[[str, Exception], None]

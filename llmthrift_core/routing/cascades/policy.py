@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.cascades.escalation import escalation_alert
-from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.cascades.cascade import Cascade
