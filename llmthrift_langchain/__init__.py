@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from llmthrift_core.exports import lazy_exports
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks
-from llmthrift_langchain.router import ChatRouter, thrifty
+from llmthrift_langchain.router import ChatRouter
+from llmthrift_langchain.thrifty_model import thrifty
 
 if TYPE_CHECKING:
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings

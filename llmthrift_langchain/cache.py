@@ -35,8 +35,7 @@ from llmthrift_langchain.messages import UnknownMessageError, canonical_messages
 from llmthrift_langchain.response import response_of_generations
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
-from llmthrift_langchain.sending import Sending, UnreadableCallError, sending
-from llmthrift_langchain.time_limits import time_limit_in
+from llmthrift_langchain.sending import Sending, UnreadableCallError, sending, time_limit_in
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation

@@ -22,7 +22,7 @@ from llmthrift_core.calls.call import Call
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.reported import take_report
+from llmthrift_langchain.usage import take_report
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmthrift_llamaindex.handler import ThriftEventHandler as ThriftEventHandler
     from llmthrift_llamaindex.postprocessor import TokenBudgetPostprocessor as TokenBudgetPostprocessor
     from llmthrift_llamaindex.router import RouterLLM as RouterLLM
-    from llmthrift_llamaindex.wrapped import thrifty as thrifty
+    from llmthrift_llamaindex.thrifty_model import thrifty as thrifty
 
 __all__ = ["RouterLLM", "ThriftEmbedding", "ThriftEventHandler", "TokenBudgetPostprocessor", "thrifty"]
 
@@ -22,7 +22,7 @@ __getattr__ = lazy_exports(
         "llmthrift_llamaindex.handler": ("ThriftEventHandler",),
         "llmthrift_llamaindex.postprocessor": ("TokenBudgetPostprocessor",),
         "llmthrift_llamaindex.router": ("RouterLLM",),
-        "llmthrift_llamaindex.wrapped": ("thrifty",),
+        "llmthrift_llamaindex.thrifty_model": ("thrifty",),
     },
     extra=("llamaindex", "llama-index-core", "llama_index", "llama_index_instrumentation"),
 )

@@ -24,8 +24,7 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.response import embedding_usage
-from llmthrift_llamaindex.runs import current_run, follow_runs
-from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, follow_runs
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
-from llmthrift_core.routing import RouteRequest, Tiers, fallback_order, fallback_reason
+from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
-from llmthrift_llamaindex.behind import limited
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of
-from llmthrift_llamaindex.pins import Pinned, Pins
-from llmthrift_llamaindex.prompt import asked_question
 from llmthrift_llamaindex.response import Asked, pairs_of
-from llmthrift_llamaindex.tags import active_tags, is_agent_step, workflow_run
+from llmthrift_llamaindex.runs import active_tags, is_agent_step, workflow_run
+from llmthrift_llamaindex.semantic import asked_question
+from llmthrift_llamaindex.target import limited
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
 if TYPE_CHECKING:
@@ -24,9 +25,49 @@ if TYPE_CHECKING:
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.calls.call import Call
-    from llmthrift_core.routing import RoutingPolicy
     from llmthrift_core.thrift import Thrift
-    from llmthrift_llamaindex.behind import Answers
+    from llmthrift_llamaindex.target import Answers
+
+_MOST_RUNS: Final = 10_000
+
+
+class Pins:
+    """The tiers of the runs under way, the latest in memory. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._tiers: OrderedDict[str, str] = OrderedDict()
+        self._lock = ForkedLock()
+
+    def of(self, run: str) -> str | None:
+        """The tier that a run keeps; None before its first answer."""
+        return self._tiers.get(run)
+
+    def keep(self, run: str, tier: str) -> None:
+        """A tier has answered in a run."""
+        with self._lock:
+            self._tiers[run] = tier
+            self._tiers.move_to_end(run)
+            if len(self._tiers) > _MOST_RUNS:
+                self._tiers.popitem(last=False)
+
+
+class Pinned(RoutingPolicy):
+    """Stands in the place of a policy, to keep a tier which an earlier call of the run has taken. Its answers are not reviewed."""
+
+    def __init__(self, tier: str, policy: RoutingPolicy) -> None:
+        self._tier = tier
+        self._policy = policy
+
+    @property
+    def version(self) -> str:
+        """The policy's that chose."""
+        return self._policy.version
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The kept tier; the strongest allowed one, should a caller's limit exclude it."""
+        if self._tier in tiers.names:
+            return RouteDecision(self._tier, "kept for the run of an agent")
+        return RouteDecision(tiers.names[-1], f"{self._tier} is kept for the run, and not allowed to this call")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,19 +19,28 @@ from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
-from llmthrift_llamaindex.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
-from llmthrift_llamaindex.behind import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.ownership import owned_by
-from llmthrift_llamaindex.prompt import asked_question, asked_texts, features_of
 from llmthrift_llamaindex.replay import CachedAnswer
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, answer_text, count_tool_calls, response_of
-from llmthrift_llamaindex.runs import current_run
-from llmthrift_llamaindex.semantic import semantic_use
-from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
+from llmthrift_llamaindex.response import (
+    Answer,
+    Asked,
+    Pieces,
+    answer_text,
+    calls_of,
+    conversation_of,
+    count_tool_calls,
+    logprobs_of,
+    requires_tool,
+    response_of,
+    schema_of,
+    tools_of,
+)
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by
+from llmthrift_llamaindex.semantic import asked_question, asked_texts, features_of, semantic_use
+from llmthrift_llamaindex.target import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.tools import TOOLS
 
 if TYPE_CHECKING:
@@ -205,7 +214,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def _ask_again(self, tier: str, temperature: float | None) -> str:
         """Another answer of a tier's model, as a call of its own."""
-        from llmthrift_llamaindex.wrapped import thrifty
+        from llmthrift_llamaindex.thrifty_model import thrifty
 
         model, asked, arguments = self._behind.prepare(self.call, self._method, self._given, dict(self._arguments))
         if temperature is not None:

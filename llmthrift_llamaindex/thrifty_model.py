@@ -29,13 +29,12 @@ from pydantic import PrivateAttr
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
-from llmthrift_llamaindex import calling
-from llmthrift_llamaindex.behind import Answers, answers_of, limited
+from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.identity import identity_of
-from llmthrift_llamaindex.ownership import owning_call
 from llmthrift_llamaindex.router import RouterLLM
-from llmthrift_llamaindex.runs import follow_runs
-from llmthrift_llamaindex.structured import native_arguments
+from llmthrift_llamaindex.runs import follow_runs, owning_call
+from llmthrift_llamaindex.target import Answers, answers_of, limited
+from llmthrift_llamaindex.tools import native_arguments
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
@@ -24,11 +22,6 @@ from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import (
     DoorCall,
-    abreak_off,
-    aclose,
-    aescalated,
-    afinish,
-    agrow,
 )
 from llmthrift_core.calls.request import (
     CacheUse,
@@ -39,19 +32,25 @@ from llmthrift_core.calls.request import (
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
-from llmthrift_langchain import lineage
-from llmthrift_langchain.answered import calls_of, conversation_of, logprobs_of, requires_tool, schema_of, tools_of
+from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat
-from llmthrift_langchain.endings import call_in_thread
-from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event
-from llmthrift_langchain.messages import canonical_messages, fields_of, has_images, question_of, system_of, text_of
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
+from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.prompt import features_of_messages
-from llmthrift_langchain.reported import ChunkListener, take_report
-from llmthrift_langchain.response import merge, response_of_message
+from llmthrift_langchain.response import (
+    calls_of,
+    conversation_of,
+    logprobs_of,
+    merge,
+    requires_tool,
+    response_of_message,
+    schema_of,
+    tools_of,
+)
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
+from llmthrift_langchain.usage import ChunkListener, take_report
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
@@ -312,7 +311,7 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _ask_again(self, tier: str, temperature: float | None) -> str:
         """Another answer of a tier's model, as a call of its own."""
-        from llmthrift_langchain.router import thrifty
+        from llmthrift_langchain.thrifty_model import thrifty
 
         arguments = self._arguments_of(tier)
         if temperature is not None:
@@ -376,111 +375,6 @@ class RoutedCall(DoorCall[AIMessage]):
             )
         wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
         return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
-
-
-class _Pumped:
-    """A routed call whose model is driven by somebody else: an event stream that its reader pumps."""
-
-    run_inline = True
-    raise_error = True  # so that a budget stops the stream
-
-    def __init__(self, routed: RoutedCall) -> None:
-        super().__init__()
-        self._routed = routed
-        self._text: list[str] = []
-
-    def _came(self, event: Any) -> None:
-        if text := text_of_event(event):
-            if not self._text:
-                self._routed.call.mark_first_token()
-            self._text.append(text)
-            self._routed.came_text(text)
-
-    def _answer(self, response: LLMResult) -> AIMessage | None:
-        message = getattr(response.generations[0][0], "message", None) if response.generations else None
-        return message if isinstance(message, AIMessage) else None
-
-    def _broke(self) -> RoutedCall:
-        self._routed.chunks = [AIMessageChunk(content="".join(self._text))] if self._text else []
-        return self._routed
-
-
-class Finisher(_Pumped, BaseCallbackHandler):
-    """Ends such a call."""
-
-    _is_sent = False
-
-    def follow(self, stream: Any) -> None:
-        """End the call when its stream is gone: that its reader left is told to nobody."""
-        with suppress(TypeError):  # a stream of a class that cannot be looked out for
-            weakref.finalize(stream, self._gone).atexit = False
-
-    def _gone(self) -> None:
-        if self._routed.call.is_open:
-            call_in_thread(self._left)
-
-    def _left(self) -> None:
-        if self._is_sent:
-            self._broke().broken_off(GeneratorExit())
-        self._routed.close(GeneratorExit())
-
-    def on_chat_model_start(self, *given: Any, **kwargs: Any) -> None:
-        """The reader has begun to read: the model is asked now."""
-        self._is_sent = True
-
-    def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        """A piece of the answer has come: its hold grows with it.
-
-        Raises:
-            BudgetExceededError: the budget has no room for more.
-        """
-        self._came(event)
-        self._routed.grow()
-
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        """A chunk, from models that tell of chunks too: what it reports is kept."""
-        self._routed.reported(chunk)
-
-    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        """The answer is whole."""
-        answer = self._answer(response)
-        self._routed.escalated(answer, is_out=True)
-        try:
-            self._routed.finished(answer)
-        finally:
-            self._routed.close()
-
-    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        """The model failed, the reader stopped, or the budget ended: what had arrived is settled."""
-        self._broke().broken_off(error)
-        self._routed.close(error)
-
-
-class AsyncFinisher(_Pumped, AsyncCallbackHandler):
-    """Ends such a call off the event loop."""
-
-    async def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        """As `Finisher.on_stream_event`."""
-        self._came(event)
-        await agrow(self._routed)
-
-    async def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        """As `Finisher.on_llm_new_token`."""
-        self._routed.reported(chunk)
-
-    async def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        """As `Finisher.on_llm_end`."""
-        answer = self._answer(response)
-        await aescalated(self._routed, answer, is_out=True)
-        try:
-            await afinish(self._routed, answer)
-        finally:
-            await aclose(self._routed, None)
-
-    async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        """As `Finisher.on_llm_error`."""
-        await abreak_off(self._broke(), error)
-        await aclose(self._routed, error)
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:

@@ -1,18 +1,17 @@
-"""Structured predictions that emit no LLM event: OpenAIResponses and Anthropic ask their client for a parsed object.
-
-Only the span of `structured_predict` shows them. Their usage is not passed on, so it is counted offline and marked as estimated.
-"""
+"""Where an event comes from. LlamaIndex's events name a span; only the calling frames name the model, and the call around the call."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from llama_index.core.base.embeddings import base as embeddings
 from llama_index.core.base.llms.types import CompletionResponse
-from llama_index.core.llms import LLM
+from llama_index.core.llms import LLM, callbacks
 from pydantic import BaseModel
 
 from llmthrift_core.budgets.unanswered import may_be_billed
@@ -26,8 +25,41 @@ from llmthrift_llamaindex.response import Asked, estimate_usage
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
 
+_LLM: Final = callbacks.__file__
+_EMBEDDING: Final = embeddings.__file__
 _METHODS: Final = frozenset({"structured_predict", "astructured_predict"})
 Begin = Callable[[Any, Asked, str], "Call"]
+
+
+def embedding_of_event() -> tuple[Any, list[str]]:
+    """The embedding model whose event is being handled, and the texts of the event; None, and no texts, if they cannot be told."""
+    frame = sys._getframe(1)
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        if frame.f_code.co_filename == _EMBEDDING:
+            known = frame.f_locals
+            asked = known.get("cur_batch", known.get("query", known.get("text")))
+            return known.get("self"), [asked] if isinstance(asked, str) else list(asked or ())
+    return None, []
+
+
+def llm_of_event(open_spans: Collection[str]) -> tuple[Any, list[str]]:
+    """The LLM whose event is being handled, and which of the open spans it is called inside of.
+
+    An integration's `complete` may call its own `chat`, and a stream may begin another stream when it is first read: both show in the
+    frames, whereas the active span is that of the stream's reader by then.
+    """
+    frame = sys._getframe(1)
+    model: Any = None
+    around: list[str] = []
+    is_first = True
+    while (frame := frame.f_back) is not None:  # type: ignore[assignment]
+        if frame.f_code.co_filename != _LLM:
+            continue
+        if is_first:
+            model, is_first = frame.f_locals.get("_self"), False
+        elif isinstance(span := frame.f_locals.get("span_id"), str) and span in open_spans:
+            around.append(span)
+    return model, around
 
 
 @dataclass(slots=True)

@@ -15,9 +15,9 @@ from llmthrift_core.calls.adapter_call import (
     agrow,
     begin,
 )
-from llmthrift_llamaindex.behind import Behind
-from llmthrift_llamaindex.driven import DrivenCall
+from llmthrift_llamaindex.call import DrivenCall
 from llmthrift_llamaindex.response import Asked
+from llmthrift_llamaindex.target import Behind
 
 
 def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
