@@ -1,4 +1,4 @@
-"""What lives and ends with a `Thrift`, though somebody else made it: semantic caches, and policies that read its ledger."""
+"""The whole with its accounts, and what lives and ends with it: semantic caches, and policies that read its ledger."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from llmthrift_core.host import Host
+
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
+    from llmthrift_core.cache.exact import ExactCache
     from llmthrift_core.cache.store import Criteria
+    from llmthrift_core.ledger import Ledger
 
 
 class Part(Protocol):
@@ -57,3 +62,19 @@ class Parts:
         """End all."""
         for part in self.all:
             part.close()
+
+
+class AccountHost(Host, Protocol):
+    """A `Host` with the ledger, the cache and the budgets of its database."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def cache(self) -> ExactCache: ...
+
+    @property
+    def budgets(self) -> Budgets: ...
+
+    def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
+        """Judge an answer: quality from 0 (useless) to 1 (right)."""

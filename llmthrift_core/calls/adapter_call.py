@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
+from llmthrift_core.attachments import AccountHost
 from llmthrift_core.background.own_thread import in_own_thread
 from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
@@ -24,11 +25,22 @@ from llmthrift_core.settings import is_disabled, is_observing
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.request import Request, Response
-    from llmthrift_core.thrift import Thrift
 
 Answer = TypeVar("Answer")
 """An answer as the framework has it."""
 Begun = TypeVar("Begun")
+
+
+class DoorHost(AccountHost, Protocol):
+    """What a door needs of a `Thrift`: it begins calls, and says which of them other doors yield to."""
+
+    durability: Literal["batched", "sync"]
+
+    def begin(self, request: Request) -> Call: ...
+
+    def own(self, call: Call) -> None: ...
+
+    def disown(self, call: Call) -> None: ...
 
 
 class DoorCall(ABC, Generic[Answer]):
@@ -40,7 +52,7 @@ class DoorCall(ABC, Generic[Answer]):
 
     request: Request
 
-    def __init__(self, thrift: Thrift) -> None:
+    def __init__(self, thrift: DoorHost) -> None:
         self._thrift = thrift
         self._call: Call | None = None
         self._is_closed = False
@@ -303,7 +315,7 @@ async def abegin(driven: DoorCall[Any]) -> None:
         await waiting.wait_async()
 
 
-async def begin_off_loop(thrift: Thrift, begin_call: Callable[[], Begun]) -> Begun:
+async def begin_off_loop(thrift: DoorHost, begin_call: Callable[[], Begun]) -> Begun:
     """What begins a call by itself, off the event loop: in a thread of its own where it may wait there for room in a budget."""
     if not is_disabled() and thrift.budgets.may_wait:
         return await in_own_thread(begin_call)

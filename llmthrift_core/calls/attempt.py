@@ -17,8 +17,8 @@ from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.usage import Usage, tokens
 
 if TYPE_CHECKING:
+    from llmthrift_core.attachments import AccountHost
     from llmthrift_core.routing import RouteDecision
-    from llmthrift_core.thrift import Thrift
 
 Record = TypeVar("Record", bound=CallRecord)
 
@@ -45,7 +45,7 @@ class Attempt:
         "started_us", "tier", "would_have_hit",
     )  # fmt: skip
 
-    def __init__(self, thrift: Thrift, request: Request, call_id: str) -> None:
+    def __init__(self, thrift: AccountHost, request: Request, call_id: str) -> None:
         self._thrift, self.request, self.call_id = thrift, request, call_id
         self.number, self.reason = request.attempt, request.attempt_reason
         self.tier: str | None = None

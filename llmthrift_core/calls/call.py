@@ -35,6 +35,7 @@ from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from llmthrift_core.attachments import AccountHost
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.budgets.holding import Waits
     from llmthrift_core.budgets.sizes import StreamedText
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.hit import SemanticHit
     from llmthrift_core.cache.single_flight import Waiting
     from llmthrift_core.routing import RouteDecision
-    from llmthrift_core.thrift import Thrift
 
 
 class Call:
@@ -58,7 +58,7 @@ class Call:
         "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "is_open", "request", "waiting",
     )  # fmt: skip
 
-    def __init__(self, thrift: Thrift, request: Request) -> None:
+    def __init__(self, thrift: AccountHost, request: Request) -> None:
         self._thrift = thrift
         self.request = request
         self.call_id = request.call_id or request.request_id or request_ids.new_request_id()

@@ -11,14 +11,14 @@ from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.settings import is_observing
 
 if TYPE_CHECKING:
+    from llmthrift_core.attachments import AccountHost
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.budgets.unanswered import HasBudgets
     from llmthrift_core.calls.request import Request
-    from llmthrift_core.thrift import Thrift
 
 
-def needed_for(thrift: Thrift, request: Request, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
+def needed_for(thrift: AccountHost, request: Request, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
     """The arguments of `Budgets.hold` for a call of a tier's model."""
     count = request.outgoing or request.metered
     return {
@@ -29,7 +29,7 @@ def needed_for(thrift: Thrift, request: Request, tier: str | None, model: str, p
     }
 
 
-def hold_for_cheaper(thrift: Thrift, request: Request, tier: str | None) -> tuple[str, Hold] | None:
+def hold_for_cheaper(thrift: AccountHost, request: Request, tier: str | None) -> tuple[str, Hold] | None:
     """The best cheaper tier that the budgets have room for, and what is set aside for it. None if there is none."""
     route = request.route
     if route is None or tier is None:

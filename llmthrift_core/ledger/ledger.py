@@ -16,7 +16,6 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
-from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.reading import (
     Order,
     RecordedCall,
@@ -38,6 +37,7 @@ from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 
@@ -70,7 +70,7 @@ class Ledger:
     def __init__(
         self,
         database: Database,
-        prices: Prices,
+        prices: PriceCatalog,
         *,
         durability: Durability = "batched",
         clock: Callable[[], float] = time.time,

@@ -15,7 +15,7 @@ from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import judgements
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 _KEPT_US: Final = 90 * DAY_US  # a model's name may stand for another model by then
 _MILLION: Final = 1_000_000
@@ -48,7 +48,7 @@ class Memory:
         most: how many this process keeps. Those not asked for longest are forgotten.
     """
 
-    def __init__(self, thrift: Thrift | None, *, most: int = 4_096) -> None:
+    def __init__(self, thrift: Host | None, *, most: int = 4_096) -> None:
         self._thrift = thrift
         self._most = most
         self._start_empty()

@@ -26,7 +26,7 @@ from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.texts import as_texts
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.attachments import AccountHost
 
 Judge = Callable[[str, str], Judgement | float | None]
 _DEFAULT_PERIOD_US: Final = 7 * DAY_US
@@ -86,7 +86,7 @@ class Evaluation:
 
     def __init__(
         self,
-        thrift: Thrift,
+        thrift: AccountHost,
         judge: Judge,
         *,
         cheap_judge: Judge | None = None,

@@ -25,8 +25,8 @@ from llmthrift_core.storage.tables import experiments
 from llmthrift_core.texts import is_storable
 
 if TYPE_CHECKING:
+    from llmthrift_core.host import Host
     from llmthrift_core.storage.database import Database
-    from llmthrift_core.thrift import Thrift
 
 logger = logging.getLogger("llmthrift")
 Unit = Literal["user", "session", "request"]
@@ -92,7 +92,7 @@ class Experiment:
 
     def __init__(
         self,
-        thrift: Thrift,
+        thrift: Host,
         name: str,
         *,
         arms: Mapping[str, float],
@@ -119,7 +119,7 @@ class Experiment:
         self._created_us = self._keep()
 
     @classmethod
-    def named(cls, thrift: Thrift, name: str) -> Self:
+    def named(cls, thrift: Host, name: str) -> Self:
         """The experiment that is kept under a name.
 
         Raises:

@@ -17,7 +17,7 @@ from llmthrift_core.model_calls.models import EVALUATION, asker, model_name
 from llmthrift_core.model_calls.remembered import Memory
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 _MOST_CHARS: Final = 20_000
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -78,7 +78,7 @@ class Preference:
 class _ModelJudge:
     """Asks a model for a verdict about texts, once."""
 
-    def __init__(self, model: Any, *, name: str | None, thrift: Thrift | None, most_chars: int) -> None:
+    def __init__(self, model: Any, *, name: str | None, thrift: Host | None, most_chars: int) -> None:
         if isinstance(most_chars, bool) or not isinstance(most_chars, int) or most_chars < 100:
             raise ConfigurationError(f"most_chars must be a whole number from 100, not {most_chars!r}")
         self._ask = asker(model)
@@ -145,7 +145,7 @@ class PointwiseJudge(_ModelJudge):
         rubric: str = _RUBRIC,
         scale: tuple[float, float] = (0, 10),
         name: str | None = None,
-        thrift: Thrift | None = None,
+        thrift: Host | None = None,
         most_chars: int = _MOST_CHARS,
     ) -> None:
         if not isinstance(rubric, str) or not rubric.strip():
@@ -204,7 +204,7 @@ class PairwiseJudge(_ModelJudge):
         *,
         rubric: str = _COMPARISON,
         name: str | None = None,
-        thrift: Thrift | None = None,
+        thrift: Host | None = None,
         most_chars: int = _MOST_CHARS,
     ) -> None:
         if not isinstance(rubric, str) or not rubric.strip():

@@ -29,8 +29,8 @@ from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.storage.tables import calls, other_costs
 
 if TYPE_CHECKING:
+    from llmthrift_core.host import Host
     from llmthrift_core.routing.types import RouteRequest, Tiers
-    from llmthrift_core.thrift import Thrift
 
 logger = logging.getLogger("llmthrift")
 MIN_QUALITY: Final = 0.85
@@ -189,7 +189,7 @@ class QualityGuard(PolicyAround):
     def __init__(
         self,
         policy: Any,
-        thrift: Thrift,
+        thrift: Host,
         judge: Judge,
         *,
         min_quality: float = MIN_QUALITY,

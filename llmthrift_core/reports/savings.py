@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from llmthrift_core.display import Printed, percent, plain_table, usd
 from llmthrift_core.errors import UnknownModelError
-from llmthrift_core.ledger.prices import Prices
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
+from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.reports.report import report, row_of
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
@@ -175,7 +175,7 @@ _FIGURES: Final = (
 
 def savings(
     database: Database,
-    prices: Prices,
+    prices: PriceCatalog,
     *,
     since: Moment | None = None,
     until: Moment | None = None,
@@ -225,7 +225,7 @@ def savings(
     )
 
 
-def _all_on(model: str, sums: Mapping[str, int], prices: Prices, now_us: int | None) -> Decimal:
+def _all_on(model: str, sums: Mapping[str, int], prices: PriceCatalog, now_us: int | None) -> Decimal:
     at_us = int(time() * 1e6) if now_us is None else now_us
 
     def rate(usage: Usage) -> Decimal:

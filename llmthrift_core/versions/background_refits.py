@@ -15,11 +15,10 @@ from llmthrift_core.ledger.statements import COUNT_FEEDBACK
 from llmthrift_core.moments import to_us
 from llmthrift_core.storage.leases import Lease
 from llmthrift_core.versions.refit import Refit, RefitOutcome
-from llmthrift_core.versions.refitting import described, refit_once, unfitted
+from llmthrift_core.versions.refitting import RefitHost, described, refit_once, unfitted
 
 if TYPE_CHECKING:
     from llmthrift_core.routing.learned.router import LearnedRouter
-    from llmthrift_core.thrift import Thrift
 
 logger = logging.getLogger("llmthrift")
 _LEASE_SECONDS: Final = 900.0
@@ -36,7 +35,7 @@ class BackgroundRefits:
         ConfigurationError: the models cannot be used.
     """
 
-    def __init__(self, thrift: Thrift, name: str, refit: Refit) -> None:
+    def __init__(self, thrift: RefitHost, name: str, refit: Refit) -> None:
         self._thrift = thrift
         self._name = name
         self._refit = refit
@@ -85,7 +84,7 @@ class BackgroundRefits:
             logger.info("router %r: %s", name, outcome.why)
 
 
-def refit_apart(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter, stopping: threading.Event) -> RefitOutcome | None:
+def refit_apart(thrift: RefitHost, name: str, refit: Refit, router: LearnedRouter, stopping: threading.Event) -> RefitOutcome | None:
     """`refit_once` in a process of its own; in this one, where the database is in memory.
 
     Returns:

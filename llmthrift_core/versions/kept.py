@@ -9,7 +9,7 @@ from llmthrift_core.versions.comparison import Labels, RollBack, VersionComparis
 from llmthrift_core.versions.store import Version, VersionStore
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 
 class KeptVersions:
@@ -23,7 +23,7 @@ class KeptVersions:
     kind: ClassVar[str]
     labels: ClassVar[Labels]
 
-    def __init__(self, thrift: Thrift) -> None:
+    def __init__(self, thrift: Host) -> None:
         self._thrift = thrift
 
     @cached_property

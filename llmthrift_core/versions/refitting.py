@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.host import Host
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.quality.examples import examples_of_ledger
 from llmthrift_core.routing.examples import Example, Examples
@@ -19,19 +20,39 @@ from llmthrift_core.routing.learned.router import LearnedRouter
 from llmthrift_core.routing.models import tokens_of
 from llmthrift_core.routing.simulation.controls import split
 from llmthrift_core.versions.refit import Refit, RefitOutcome
-from llmthrift_core.versions.store import Version
+from llmthrift_core.versions.store import Version, VersionStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from llmthrift_core.pricing import PriceCatalog
-    from llmthrift_core.thrift import Thrift
 
     Floats = NDArray[np.float64]
     Choice = NDArray[np.intp]
 
 Known = tuple[str, tuple[float, ...]]
 _LEAST_SAVING: Final = 0.01
+
+
+class RouterShelf(Protocol):
+    """The versions of routers, as far as a refit needs them."""
+
+    @property
+    def store(self) -> VersionStore: ...
+
+    def versions(self, name: str) -> list[Version]: ...
+
+    def load(self, name: str, version: int | None = None) -> Any: ...
+
+
+class RefitHost(Host, Protocol):
+    """A `Host` whose routers are kept in versions."""
+
+    @property
+    def address(self) -> str | None: ...
+
+    @property
+    def routers(self) -> RouterShelf: ...
 
 
 def unfitted(refit: Refit, catalog: PriceCatalog) -> LearnedRouter:
@@ -43,7 +64,7 @@ def unfitted(refit: Refit, catalog: PriceCatalog) -> LearnedRouter:
     return LearnedRouter(refit.models, refit.default, refit.min_quality, catalog=catalog, seed=refit.seed)
 
 
-def refit_once(thrift: Thrift, name: str, refit: Refit, router: LearnedRouter) -> RefitOutcome:
+def refit_once(thrift: RefitHost, name: str, refit: Refit, router: LearnedRouter) -> RefitOutcome:
     """Fit a router on the ledger's examples and save it as the next version of a name; as the active one, if it is good enough.
 
     What was judged is what is saved: the held-out prompts are learned from by the next refit.
@@ -88,7 +109,7 @@ def _divided(examples: Examples, version: Version | None) -> tuple[list[Example]
     return parts
 
 
-def _readable(thrift: Thrift, name: str, version: int) -> LearnedRouter | None:
+def _readable(thrift: RefitHost, name: str, version: int) -> LearnedRouter | None:
     """The active version; None where it is damaged, which is as if there were none."""
     try:
         active = thrift.routers.load(name, version)

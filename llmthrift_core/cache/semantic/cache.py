@@ -32,7 +32,6 @@ from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.evidence import Evidence
 from llmthrift_core.cache.semantic.histories import Histories, Latest, TrustedWriters, Writers
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
-from llmthrift_core.cache.semantic.home import Home
 from llmthrift_core.cache.semantic.judges import AnswerClasses
 from llmthrift_core.cache.semantic.keeping import Keeper
 from llmthrift_core.cache.semantic.policy import Belief, Observation
@@ -44,6 +43,7 @@ from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.uses import Uses
 from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.host import Host
 from llmthrift_core.settings import is_observing
 from llmthrift_core.texts import as_texts, is_storable, require_thrift
 from llmthrift_core.usage import Usage
@@ -101,7 +101,7 @@ class SemanticCache:
 
     def __init__(
         self,
-        thrift: Home,
+        thrift: Host,
         embedder: Any = None,
         policy: Any = None,
         same_answer: Callable[[str, str], bool] | None = None,

@@ -13,7 +13,7 @@ from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.settings import is_disabled, is_observing
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.attachments import AccountHost
 
 _TAG: Final = "llmthrift.exploration"
 _PAUSE_US: Final = 60_000_000
@@ -36,7 +36,7 @@ class Exploration:
         StorageError: the budget cannot be kept.
     """
 
-    def __init__(self, thrift: Thrift, *, name: str, usd_per_day: float, share: float, seed: int | None) -> None:
+    def __init__(self, thrift: AccountHost, *, name: str, usd_per_day: float, share: float, seed: int | None) -> None:
         self._thrift = thrift
         self._share = share
         self._amount: DailyAmount | None = None

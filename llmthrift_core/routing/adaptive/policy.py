@@ -19,7 +19,7 @@ from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.attachments import AccountHost
 
 logger = logging.getLogger("llmthrift")
 
@@ -92,7 +92,7 @@ class Adaptive(RoutingPolicy):
 
     def __init__(
         self,
-        thrift: Thrift,
+        thrift: AccountHost,
         models: Mapping[str, str],
         *,
         quality_weight: float = 1.0,

@@ -19,7 +19,7 @@ from llmthrift_core.routing.models import names_of_calls
 from llmthrift_core.storage.tables import calls, feedback
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 Group = tuple[str, str | None]
 """A tier, and a call site or all of them."""
@@ -50,7 +50,7 @@ class LedgerScores:
         refresh_seconds: how old scores may be.
     """
 
-    def __init__(self, thrift: Thrift, models: Mapping[str, str], *, half_life_days: float, refresh_seconds: float) -> None:
+    def __init__(self, thrift: Host, models: Mapping[str, str], *, half_life_days: float, refresh_seconds: float) -> None:
         self._thrift = thrift
         self._names_of = names_of_calls(models)
         self._half_life_us = half_life_days * DAY_US

@@ -19,7 +19,7 @@ from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 PROMPT: Final = """\
 Rate how hard the request between the markers is to answer well, from 0 (a greeting, a lookup, a label) to 10 (a proof, a design, a \
@@ -59,7 +59,7 @@ class AskedComplexity(RoutingPolicy):
         self,
         model: Any,
         *,
-        thrift: Thrift | None = None,
+        thrift: Host | None = None,
         heuristic: Complexity | None = None,
         timeout_seconds: float = 2.0,
         remembered: int = 4_096,
