@@ -14,7 +14,7 @@ from langchain_core.outputs import Generation
 
 from llmthrift_core.calls.request import Response
 from llmthrift_core.usage.shares import shared_out
-from llmthrift_langchain.response import prompt_of, response_of_result
+from llmthrift_langchain.open_runs import prompt_of, response_of_result
 from llmthrift_langchain.usage import answer_text
 
 if TYPE_CHECKING:

@@ -15,18 +15,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import Generation
+
 from llmthrift_core.budgets.sizes import StreamedText
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import Response
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.usage import take_report
+from llmthrift_langchain.response import _response
+from llmthrift_langchain.usage import served_by_generations, take_report
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-
     from llmthrift_core.calls.request import CacheUse
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
@@ -240,3 +243,20 @@ def _same(announced: Sequence[BaseMessage], looked_up: Sequence[Mapping[str, Any
     last, other = announced[-1].content, looked_up[-1]["content"]
     # Media blocks are rewritten for tracing, so only the text of blocks is compared.
     return last == other if isinstance(last, str) else text_of(last) == text_of(other)
+
+
+def response_of_result(
+    run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, *, is_broken: bool = False
+) -> Response:
+    """The response of a run that a handler metered. Nothing of it is stored in a cache.
+
+    Args:
+        is_broken: a stream ended early.
+    """
+    served = served_by_generations(generations, llm_output, run.chunks)
+    return _response(served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken)
+
+
+def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+    """What a run was asked, as it is counted."""
+    return run.fields if run.is_chat else run.prompt or ""

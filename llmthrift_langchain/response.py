@@ -16,23 +16,10 @@ from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
 from llmthrift_langchain.messages import text_of
-from llmthrift_langchain.open_runs import OpenRun
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.usage import Served, answer_text, served_by_generations
 
 _REASONING: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
-
-
-def response_of_result(
-    run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, *, is_broken: bool = False
-) -> Response:
-    """The response of a run that a handler metered. Nothing of it is stored in a cache.
-
-    Args:
-        is_broken: a stream ended early.
-    """
-    served = served_by_generations(generations, llm_output, run.chunks)
-    return _response(served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken)
 
 
 def response_of_generations(
@@ -105,11 +92,6 @@ def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model
     sent = count_outgoing(prompt, model, *parameters).likely_tokens
     received = count_tokens(answer, model).tokens if answer else 0
     return Usage(input_tokens=sent, output_tokens=received, estimated=True)
-
-
-def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
-    """What a run was asked, as it is counted."""
-    return run.fields if run.is_chat else run.prompt or ""
 
 
 def logprobs_of(message: AIMessage) -> tuple[float, ...]:

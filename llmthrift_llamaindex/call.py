@@ -21,12 +21,11 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
 from llmthrift_llamaindex.codec import decode, mark
 from llmthrift_llamaindex.identity import model_of, provider_of
-from llmthrift_llamaindex.messages import canonical_messages, system_of
+from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import (
     Answer,
-    Asked,
     Pieces,
     answer_text,
     calls_of,

@@ -16,7 +16,7 @@ from llmthrift_core.calls.adapter_call import (
     begin,
 )
 from llmthrift_llamaindex.call import DrivenCall
-from llmthrift_llamaindex.response import Asked
+from llmthrift_llamaindex.messages import Asked
 from llmthrift_llamaindex.target import Behind
 
 

@@ -37,9 +37,14 @@ from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
-from llmthrift_llamaindex.messages import system_of
+from llmthrift_llamaindex.messages import Asked, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, embedding_usage, response_of
+from llmthrift_llamaindex.response import (
+    Answer,
+    Pieces,
+    embedding_usage,
+    response_of,
+)
 from llmthrift_llamaindex.runs import active_tags, around, attribution_of_tags, follow_runs, listeners, owning_call, run_of
 from llmthrift_llamaindex.semantic import asked_question, features_of
 from llmthrift_llamaindex.spans import DirectPredictions, embedding_of_event, llm_of_event

@@ -19,13 +19,12 @@ from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import field_of
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
-from llmthrift_llamaindex.messages import text_of
+from llmthrift_llamaindex.messages import Asked, text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
 
 logger = logging.getLogger("llmthrift")
-Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.semantic.question import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
 from llmthrift_core.calls.request import PromptFeatures, SemanticUse
-from llmthrift_llamaindex.messages import canonical_messages, has_media, has_tool_turns, question_of, text_of
-from llmthrift_llamaindex.response import Asked, pairs_of
+from llmthrift_llamaindex.messages import Asked, canonical_messages, has_media, has_tool_turns, question_of, text_of
+from llmthrift_llamaindex.response import pairs_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache

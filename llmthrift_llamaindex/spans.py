@@ -20,7 +20,8 @@ from llmthrift_core.errors import BudgetError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import model_of
-from llmthrift_llamaindex.response import Asked, estimate_usage
+from llmthrift_llamaindex.messages import Asked
+from llmthrift_llamaindex.response import estimate_usage
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
-    from llmthrift_llamaindex.response import Asked
+    from llmthrift_llamaindex.messages import Asked
 
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict")
 

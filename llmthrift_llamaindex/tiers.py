@@ -13,8 +13,8 @@ from llmthrift_core.calls.request import RouteUse
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
-from llmthrift_llamaindex.messages import before_tools, has_media, has_tool_turns, system_of
-from llmthrift_llamaindex.response import Asked, pairs_of
+from llmthrift_llamaindex.messages import Asked, before_tools, has_media, has_tool_turns, system_of
+from llmthrift_llamaindex.response import pairs_of
 from llmthrift_llamaindex.runs import active_tags, is_agent_step, workflow_run
 from llmthrift_llamaindex.semantic import asked_question
 from llmthrift_llamaindex.target import limited

@@ -12,13 +12,13 @@ from llmthrift_core.exports import lazy_exports
 if TYPE_CHECKING:
     from llmthrift_core.routing.adaptive.policy import Adaptive as Adaptive
     from llmthrift_core.routing.cascades.cascade import Cascade as Cascade
-    from llmthrift_core.routing.cascades.policy import CascadePolicy as CascadePolicy
+    from llmthrift_core.routing.cascades.cascade import CascadePolicy as CascadePolicy
     from llmthrift_core.routing.examples import Example as Example
     from llmthrift_core.routing.examples import Examples as Examples
     from llmthrift_core.routing.examples import examples_of_file as examples_of_file
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
-    from llmthrift_core.routing.learned.policy import LearnedPolicy as LearnedPolicy
+    from llmthrift_core.routing.learned.router import LearnedPolicy as LearnedPolicy
     from llmthrift_core.routing.learned.router import LearnedRouter as LearnedRouter
     from llmthrift_core.routing.policies.bounds import Bounded as Bounded
     from llmthrift_core.routing.policies.bounds import Bounds as Bounds
@@ -108,12 +108,10 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "llmthrift_core.routing.adaptive.policy": ("Adaptive",),
-        "llmthrift_core.routing.cascades.cascade": ("Cascade",),
-        "llmthrift_core.routing.cascades.policy": ("CascadePolicy",),
+        "llmthrift_core.routing.cascades.cascade": ("Cascade", "CascadePolicy"),
         "llmthrift_core.routing.examples": ("Example", "Examples", "examples_of_file"),
         "llmthrift_core.routing.fallbacks": ("fallback_order", "fallback_reason"),
-        "llmthrift_core.routing.learned.policy": ("LearnedPolicy",),
-        "llmthrift_core.routing.learned.router": ("LearnedRouter",),
+        "llmthrift_core.routing.learned.router": ("LearnedPolicy", "LearnedRouter"),
         "llmthrift_core.routing.policies.bounds": ("Bounded", "Bounds", "Capabilities"),
         "llmthrift_core.routing.policies.complexity": ("Complexity",),
         "llmthrift_core.routing.policies.followed": ("FollowedRouter",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmthrift_core.cache.near_misses.comparing import difference
 from llmthrift_core.cache.near_misses.facts import Facts
 from llmthrift_core.cache.near_misses.verifier import score
 
@@ -13,4 +14,4 @@ def near_miss(a: str, b: str) -> str | None:
 
     `Facts.of(text)` keeps what is needed of one text for many comparisons.
     """
-    return Facts.of(a).differs_from(Facts.of(b))
+    return difference(Facts.of(a), Facts.of(b))

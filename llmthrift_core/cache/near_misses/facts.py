@@ -10,7 +10,6 @@ from typing import Final
 from llmthrift_core.cache.near_misses.alignment import content_of, foreign_content
 from llmthrift_core.cache.near_misses.amounts import AMOUNT_WORDS, in_one_spelling
 from llmthrift_core.cache.near_misses.antonyms import sides_of
-from llmthrift_core.cache.near_misses.comparing import difference
 from llmthrift_core.cache.near_misses.language import (
     FOREIGN,
     OTHER,
@@ -143,10 +142,6 @@ class Facts:
         else:
             facts._fill(Reading(text), text, _PUNCTUATION.sub("", text.casefold()) or text.strip())
         return facts
-
-    def differs_from(self, other: Facts) -> str | None:
-        """Why the two texts are not the same question, or None if nothing speaks against it."""
-        return difference(self, other)
 
     def _fill(self, reading: Reading, text: str, key: str) -> None:
         tokens, self.loose = reading.tokens, False

@@ -11,10 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from llmthrift_core.cache.semantic.store import StoredAnswer
+from llmthrift_core.cache.semantic.store import Neighbour
 
 NEIGHBOURS: Final = 16
 _SHARP, _BROAD, _LOCAL = 20.0, 8.0, 10.0  # how fast a neighbour's vote fades with its distance in cosine
@@ -25,25 +24,6 @@ SUPPORT: Final = (0, 4, 5, 6)
 """The features that say how near the question is to others: of them less is always less sure."""
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _COUNTED: Final = 20_000  # questions whose words are counted: more hardly change how telling a word is
-
-
-class Neighbour(NamedTuple):
-    """A cached question near to the one that is asked.
-
-    Attributes:
-        entry: its number.
-        similarity: cosine, 1 for the same direction.
-        answer: a number that is the same for the same answer.
-        was_right: whether the answer that the cache would have given it was right; None if that is not known.
-        stored: the entry, where the store has read it too; None says nothing.
-    """
-
-    entry: int
-    similarity: float
-    answer: int
-    was_right: bool | None
-    question: str
-    stored: StoredAnswer | None = None
 
 
 class Candidate(NamedTuple):

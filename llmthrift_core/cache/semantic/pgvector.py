@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from llmthrift_core.cache.semantic import statements as sql
-from llmthrift_core.cache.semantic.features import Neighbour, WordCounts
+from llmthrift_core.cache.semantic.features import WordCounts
 from llmthrift_core.cache.semantic.index import Vector
-from llmthrift_core.cache.semantic.store import Known, answer_of_row, unit_vector_of
+from llmthrift_core.cache.semantic.store import Known, Neighbour, answer_of_row, unit_vector_of
 from llmthrift_core.cache.semantic.vector_statements import MAY_MOVE, VectorTable
 from llmthrift_core.cache.semantic.vector_tables import VectorTables
 from llmthrift_core.storage.database import Database

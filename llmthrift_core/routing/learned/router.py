@@ -23,12 +23,12 @@ from llmthrift_core.routing.learned.calibration import (
     weight_for,
 )
 from llmthrift_core.routing.learned.observations import ANSWER_TOKENS, Observations
-from llmthrift_core.routing.learned.policy import LearnedPolicy
 from llmthrift_core.routing.learned.quality_model import FEWEST_LABELS, QualityModel, one_thread
 from llmthrift_core.routing.learned.representation import CountedRepresentation, Embedder, Representation
 from llmthrift_core.routing.models import ModelPrices, tokens_of
+from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
-from llmthrift_core.routing.types import RouteDecision
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 logger = logging.getLogger("llmthrift")
-
 KIND: Final = "llmthrift.LearnedRouter/1"
 _STRANGE: Final = 0.1
 """So many of the known texts are as strange as an outlier, where call sites cannot tell: errors are on the side of the default model."""
@@ -444,3 +443,41 @@ class LearnedRouter:
 
 def _quality(estimate: float) -> float | None:
     return float(min(max(estimate, 0.0), 1.0)) if np.isfinite(estimate) else None
+
+
+class LearnedPolicy(RoutingPolicy):
+    """Decides by what a `LearnedRouter` learned. The names of its models are the names of the tiers.
+
+    The router sees the question of the last user message, which is what its examples must hold, and the call site of the attribution,
+    which stands for the system prompt. Where the router knows none of the allowed tiers, the strongest of them is used, which is logged
+    once.
+
+    A router can be fitted again while it is in use; `version` then changes, and with it the cache key of the calls that begin.
+
+    >>> from llmthrift_core.routing import LearnedPolicy, LearnedRouter, RouteRequest, Tiers
+    >>> policy = LearnedPolicy(LearnedRouter(models={"weak": 0.6, "strong": 12.0}))
+    >>> policy.decide(RouteRequest("What is 2 + 2?"), Tiers(("weak", "strong"))).tier
+    'strong'
+    """
+
+    def __init__(self, router: LearnedRouter) -> None:
+        self.router = router
+        self._warned = False
+
+    @property
+    def version(self) -> str:
+        """The router's: a hash of its models, options and of what it learned."""
+        return self.router.version
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The router's choice among the allowed tiers."""
+        if not set(tiers.names).intersection(self.router.models):
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "the learned router knows the models %s, none of the tiers %s; the strongest allowed tier is used",
+                    ", ".join(self.router.models),
+                    ", ".join(tiers.names),
+                )
+            return RouteDecision(tiers.names[-1], "the learned router knows none of the allowed tiers; the strongest")
+        return self.router.decide(request.question, request.attribution.call_site, allowed=tiers.names)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from llmthrift_core.cache.semantic.features import NEIGHBOURS, Neighbour, WordCounts
+from llmthrift_core.cache.semantic.features import NEIGHBOURS, WordCounts
 from llmthrift_core.cache.semantic.gptcache.record import OURS, Header, header_from_text
 from llmthrift_core.cache.semantic.index import Vector
-from llmthrift_core.cache.semantic.store import Known
+from llmthrift_core.cache.semantic.store import Known, Neighbour
 
 
 class Listed:
