@@ -24,17 +24,17 @@ from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import Response
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.shares import shared_out
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.response import _response
-from llmthrift_langchain.usage import served_by_generations, take_report
+from llmthrift_langchain.response import whole_response
+from llmthrift_langchain.usage import answer_text, served_by_generations, take_report
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.request import CacheUse
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.either_way import Steps
-    from llmthrift_langchain.one_request import RunsOfRequest
 
 
 @dataclass(slots=True)
@@ -254,9 +254,56 @@ def response_of_result(
         is_broken: a stream ended early.
     """
     served = served_by_generations(generations, llm_output, run.chunks)
-    return _response(served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken)
+    return whole_response(
+        served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken
+    )
 
 
 def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
     """What a run was asked, as it is counted."""
     return run.fields if run.is_chat else run.prompt or ""
+
+
+@dataclass(slots=True, eq=False)
+class _Ended:
+    run: OpenRun
+    generations: Sequence[Generation]
+    llm_output: Mapping[str, Any] | None
+
+
+@dataclass(slots=True, eq=False)
+class RunsOfRequest:
+    """The runs of one request.
+
+    Attributes:
+        parameters: LangChain's parameters of the request, the same object for every run.
+    """
+
+    parameters: Any
+    _open: list[OpenRun] = field(default_factory=list, repr=False)
+    _ended: list[_Ended] = field(default_factory=list, repr=False)
+
+    def add(self, run: OpenRun) -> None:
+        """Another prompt of the request."""
+        self._open.append(run)
+
+    def end(self, run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> list[tuple[OpenRun, Response]]:
+        """A run ended. Once the last has: every run that was answered, with its share of the usage."""
+        self._ended.append(_Ended(run, generations, llm_output))
+        return self.leave(run)
+
+    def leave(self, run: OpenRun) -> list[tuple[OpenRun, Response]]:
+        """A run ended that takes no part in the usage: it failed, or somebody else has recorded it. As `end`."""
+        if run in self._open:
+            self._open.remove(run)
+        if self._open:
+            return []
+        ended, self._ended = self._ended, []
+        responses = [response_of_result(each.run, each.generations, each.llm_output) for each in ended]
+        reported = [response.usage for response in responses if response.usage is not None]
+        if len(reported) == 1 and (reported[0].input_tokens or reported[0].output_tokens):
+            sent = [len(str(prompt_of(each.run))) for each in ended]
+            made = [len(answer_text(each.generations)) for each in ended]
+            for response, share in zip(responses, shared_out(reported[0], sent, made), strict=True):
+                response.usage, response.estimate = share, None  # a share of nothing is none that was left out
+        return [(each.run, response) for each, response in zip(ended, responses, strict=True)]

@@ -27,7 +27,7 @@ def response_of_generations(
 ) -> Response:
     """The response that a cache is told of, to be stored."""
     served = served_by_generations(generations, None, chunks)
-    response = _response(served, generations, lambda: fields, served.model or model)
+    response = whole_response(served, generations, lambda: fields, served.model or model)
     response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
 
@@ -54,7 +54,7 @@ def response_of_message(
     """
     generations = [ChatGeneration(message=message), *others]
     served = served_by_generations(generations, None, chunks)
-    response = _response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
+    response = whole_response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
     if storable:
         response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
@@ -65,7 +65,7 @@ def merge(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk | None:
     return add_ai_message_chunks(chunks[0], *chunks[1:]) if chunks else None
 
 
-def _response(
+def whole_response(
     served: Served,
     generations: Sequence[Generation],
     prompt: Callable[[], Sequence[Mapping[str, Any]] | str],
