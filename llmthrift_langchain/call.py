@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -55,8 +55,27 @@ from llmthrift_langchain.usage import ChunkListener, take_report
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.outgoing import Outgoing
-    from llmthrift_langchain.router import ChatRouter
+    from llmthrift_core.routing import RoutingPolicy, Tiers
+    from llmthrift_langchain.cache import ThriftCache
     from llmthrift_langchain.structured import Asked
+    from llmthrift_langchain.tiers import Tier
+
+
+class Router(Protocol):
+    """What a call asks of its router."""
+
+    @property
+    def answers(self) -> ThriftCache | None: ...
+
+    def baseline_within(self, tiers: Tiers) -> str: ...
+
+    def cache_policy(self) -> CachePolicy | None: ...
+
+    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes: ...
+
+    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None: ...
+
+    def metered(self, model: BaseChatModel) -> BaseChatModel: ...
 
 
 class RoutedCall(DoorCall[AIMessage]):
@@ -64,7 +83,7 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def __init__(
         self,
-        router: ChatRouter,
+        router: Router,
         messages: list[BaseMessage],
         config: RunnableConfig,
         *,
@@ -311,12 +330,10 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _ask_again(self, tier: str, temperature: float | None) -> str:
         """Another answer of a tier's model, as a call of its own."""
-        from llmthrift_langchain.thrifty_model import thrifty
-
         arguments = self._arguments_of(tier)
         if temperature is not None:
             arguments["temperature"] = temperature
-        model = thrifty(self._models[tier].model, self._thrift, cache=False, fallbacks=False)
+        model = self._router.metered(self._models[tier].model)
         return text_of(model.invoke(self.messages, **arguments).content)
 
     def _outgoing(self, tier: str | None) -> Outgoing:

@@ -166,6 +166,10 @@ class ChatRouter(BaseChatModel):
         """The tier that would answer without routing, among those that the caller allows."""
         return self.baseline if self.baseline in tiers.names else tiers.names[-1]
 
+    def metered(self, model: BaseChatModel) -> BaseChatModel:
+        """A model that is metered and bounded alone: neither cached nor routed."""
+        return ChatRouter(self.thrift, models={"model": model}, cache=False, fallbacks=False)
+
     def cache_policy(self) -> CachePolicy | None:
         """How answers are cached; None if they are not."""
         cache = self.answers

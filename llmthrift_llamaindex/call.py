@@ -213,12 +213,10 @@ class DrivenCall(DoorCall[Answer]):
 
     def _ask_again(self, tier: str, temperature: float | None) -> str:
         """Another answer of a tier's model, as a call of its own."""
-        from llmthrift_llamaindex.thrifty_model import thrifty
-
         model, asked, arguments = self._behind.prepare(self.call, self._method, self._given, dict(self._arguments))
         if temperature is not None:
             arguments["temperature"] = temperature
-        model = thrifty(self._behind.model(tier), self._thrift, cache=False)
+        model = self._behind.metered(tier)
         return answer_text(model.complete(asked, **arguments) if isinstance(asked, str) else model.chat(asked, **arguments))
 
     # --- what the request says ---

@@ -28,7 +28,7 @@ from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.runs import follow_runs, owning_call
-from llmthrift_llamaindex.target import answers_of
+from llmthrift_llamaindex.target import HasBudgetsOfItsOwn, answers_of
 from llmthrift_llamaindex.tiers import ManyModels
 from llmthrift_llamaindex.tools import TOOLS, ToolUse, streams_objects
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", TOOLS)
 
 
-class RouterLLM(FunctionCallingLLM):
+class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     """Answer each request with the cheapest model that is good enough.
 
     One agent run keeps its model, since its next call continues what the last one said.

@@ -13,6 +13,7 @@ from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.llms import LLM
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.cache.semantic.cache import SemanticCache
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from llmthrift_llamaindex.messages import Asked
 
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict")
+
+
+class HasBudgetsOfItsOwn:
+    """Marks an LLM that caches, meters and bounds its calls itself, so that it must not be wrapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,10 @@ class Behind(Protocol):
 
     def model(self, tier: str | None) -> Any:
         """The LLM of a tier; the one that stands for all where None is given."""
+        ...
+
+    def metered(self, tier: str | None) -> LLM:
+        """The LLM of a tier, metered and bounded alone: neither cached nor routed."""
         ...
 
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:

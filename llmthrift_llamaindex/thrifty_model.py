@@ -31,9 +31,8 @@ from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.identity import identity_of
-from llmthrift_llamaindex.router import RouterLLM
 from llmthrift_llamaindex.runs import follow_runs, owning_call
-from llmthrift_llamaindex.target import Answers, answers_of, limited
+from llmthrift_llamaindex.target import Answers, HasBudgetsOfItsOwn, answers_of, limited
 from llmthrift_llamaindex.tools import native_arguments
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def thrifty(
     require_thrift(thrift, "thrifty")
     if not isinstance(llm, LLM):
         raise ConfigurationError(f"llm must be an LLM of LlamaIndex, not {type(llm).__name__}")
-    if isinstance(llm, RouterLLM):
+    if isinstance(llm, HasBudgetsOfItsOwn):
         raise ConfigurationError("a RouterLLM has cache, budgets and metering of its own: give it the options instead of wrapping it")
     if isinstance(llm, StructuredLLM):
         raise ConfigurationError("wrap the model itself: thrifty(llm, thrift).as_structured_llm(...)")
@@ -286,6 +285,9 @@ class _OneModel:
 
     def model(self, tier: str | None) -> Any:
         return self._llm
+
+    def metered(self, tier: str | None) -> LLM:
+        return thrifty(self.model(tier), self.thrift, cache=False)
 
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
         llm = self._llm if call.max_output_tokens is None else limited(self._llm, call.max_output_tokens)

@@ -18,10 +18,12 @@ from llmthrift_llamaindex.response import pairs_of
 from llmthrift_llamaindex.runs import active_tags, is_agent_step, workflow_run
 from llmthrift_llamaindex.semantic import asked_question
 from llmthrift_llamaindex.target import limited
+from llmthrift_llamaindex.thrifty_model import thrifty
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.llms import LLM
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.calls.call import Call
@@ -162,6 +164,10 @@ class ManyModels:
     def model(self, tier: str | None) -> Any:
         """The LLM of a tier; the baseline's where None is given."""
         return self.models[self._baseline_within(self.tiers) if tier is None else tier]
+
+    def metered(self, tier: str | None) -> LLM:
+        """The model of a tier, metered and bounded alone."""
+        return thrifty(self.model(tier), self.thrift, cache=False)
 
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
         """The tier's model, with tools in its provider's format."""

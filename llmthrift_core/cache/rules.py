@@ -6,18 +6,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy, checked_key
 from llmthrift_core.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from llmthrift_core.calls.request import CacheUse
-
 _SHORTEST: Final = ("ttl_seconds", "max_age_seconds")
 CacheMode = Literal["on", "off", "refresh"]
 _cache_mode: ContextVar[CacheMode] = ContextVar("llmthrift_cache_mode", default="on")
+
+
+class CacheUsing(Protocol):
+    """A use of the cache by one request."""
+
+    policy: CachePolicy
+    semantic: Any  # the use of a SemanticCache, or None
+
+
+Use = TypeVar("Use", bound=CacheUsing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,8 @@ class CacheRules:
         """What stands for the messages in a key."""
         return given if self.key is None else digest("own key", self.key.encode("utf-8", "surrogatepass"))
 
-    def ruled(self, use: CacheUse) -> CacheUse:
-        """How a request uses the cache under these rules."""
+    def ruled(self, use: Use) -> Use:
+        """The use of the cache by a request, under these rules."""
         if self is NO_RULES:
             return use
         use.policy = self.policy(use.policy)

@@ -29,7 +29,7 @@ from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.storage.tables import calls, other_costs
 
 if TYPE_CHECKING:
-    from llmthrift_core.host import Host
+    from llmthrift_core.attachments import AccountHost
     from llmthrift_core.routing.types import RouteRequest, Tiers
 
 logger = logging.getLogger("llmthrift")
@@ -189,7 +189,7 @@ class QualityGuard(PolicyAround):
     def __init__(
         self,
         policy: Any,
-        thrift: Host,
+        thrift: AccountHost,
         judge: Judge,
         *,
         min_quality: float = MIN_QUALITY,

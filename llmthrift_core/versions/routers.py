@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.learned.representation import Embedder
     from llmthrift_core.routing.policies.followed import Upkeep
     from llmthrift_core.versions.refit import Refit, RefitOutcome
+    from llmthrift_core.versions.refitting import RefitHost
 
 
 class RouterVersions(KeptVersions):
@@ -35,6 +36,7 @@ class RouterVersions(KeptVersions):
 
     """
 
+    _thrift: RefitHost
     kind = "router"
     labels = Labels(calls.c.config_version, with_suffix=True)
 
