@@ -64,6 +64,19 @@ if TYPE_CHECKING:
 class Router(Protocol):
     """What a call asks of its router."""
 
+    thrift: Any
+    max_tier: str | None
+    stop: list[str] | None
+
+    @property
+    def tiers(self) -> Mapping[str, Tier]: ...
+
+    @property
+    def tier_names(self) -> Tiers: ...
+
+    @property
+    def routing(self) -> RoutingPolicy: ...
+
     @property
     def answers(self) -> ThriftCache | None: ...
 

@@ -13,7 +13,6 @@ from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
-    from llama_index.core.llms import LLM
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.cache.semantic.cache import SemanticCache
@@ -91,7 +90,7 @@ class Behind(Protocol):
         """The LLM of a tier; the one that stands for all where None is given."""
         ...
 
-    def metered(self, tier: str | None) -> LLM:
+    def metered(self, tier: str | None) -> Any:
         """The LLM of a tier, metered and bounded alone: neither cached nor routed."""
         ...
 

@@ -286,7 +286,7 @@ class _OneModel:
     def model(self, tier: str | None) -> Any:
         return self._llm
 
-    def metered(self, tier: str | None) -> LLM:
+    def metered(self, tier: str | None) -> Any:
         return thrifty(self.model(tier), self.thrift, cache=False)
 
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:

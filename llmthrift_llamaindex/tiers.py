@@ -23,7 +23,6 @@ from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
-    from llama_index.core.llms import LLM
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.calls.call import Call
@@ -165,7 +164,7 @@ class ManyModels:
         """The LLM of a tier; the baseline's where None is given."""
         return self.models[self._baseline_within(self.tiers) if tier is None else tier]
 
-    def metered(self, tier: str | None) -> LLM:
+    def metered(self, tier: str | None) -> Any:
         """The model of a tier, metered and bounded alone."""
         return thrifty(self.model(tier), self.thrift, cache=False)
 

@@ -24,6 +24,7 @@ from llmthrift_core.settings import is_disabled, is_observing
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.recorded_results import Shared
     from llmthrift_core.calls.request import Request, Response
 
 Answer = TypeVar("Answer")
@@ -35,6 +36,9 @@ class DoorHost(AccountHost, Protocol):
     """What a door needs of a `Thrift`: it begins calls, and says which of them other doors yield to."""
 
     durability: Literal["batched", "sync"]
+
+    @property
+    def shared(self) -> Shared: ...
 
     def begin(self, request: Request) -> Call: ...
 
