@@ -23,7 +23,7 @@ from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.quality.spending import JUDGING_TAG
-from llmthrift_core.routing.policies.rules import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.types import Review, RouteDecision
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.storage.tables import calls, other_costs
@@ -141,7 +141,7 @@ class _Watch:
     standing: GuardReport = field(default_factory=GuardReport)
 
 
-class QualityGuard(PolicyAround):
+class QualityGuard(PolicyWrapper):
     """A policy around another one, whose cheap answers a judge samples. Put it outermost: `ChatRouter(policy=QualityGuard(...))`.
 
     A share of the answers that were kept from tiers below the strongest allowed one is judged in the background, within a daily amount, and

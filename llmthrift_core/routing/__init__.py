@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policies.followed import FollowedRouter as FollowedRouter
     from llmthrift_core.routing.policies.profiles import Profile as Profile
     from llmthrift_core.routing.policies.profiles import Profiles as Profiles
-    from llmthrift_core.routing.policies.rated_complexity import AskedComplexity as AskedComplexity
+    from llmthrift_core.routing.policies.rated_complexity import RatedComplexity as RatedComplexity
     from llmthrift_core.routing.policies.rules import CallablePolicy as CallablePolicy
-    from llmthrift_core.routing.policies.rules import PolicyAround as PolicyAround
+    from llmthrift_core.routing.policies.rules import PolicyWrapper as PolicyWrapper
     from llmthrift_core.routing.policies.rules import Predicate as Predicate
     from llmthrift_core.routing.policies.rules import Rule as Rule
     from llmthrift_core.routing.policies.rules import Rules as Rules
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Adaptive",
     "AnswerContext",
-    "AskedComplexity",
     "Bounded",
     "Bounds",
     "CallablePolicy",
@@ -72,10 +71,11 @@ __all__ = [
     "FollowedRouter",
     "LearnedPolicy",
     "LearnedRouter",
-    "PolicyAround",
+    "PolicyWrapper",
     "Predicate",
     "Profile",
     "Profiles",
+    "RatedComplexity",
     "Review",
     "RouteDecision",
     "RouteRequest",
@@ -116,10 +116,10 @@ __getattr__ = lazy_exports(
         "llmthrift_core.routing.policies.complexity": ("Complexity",),
         "llmthrift_core.routing.policies.followed": ("FollowedRouter",),
         "llmthrift_core.routing.policies.profiles": ("Profile", "Profiles"),
-        "llmthrift_core.routing.policies.rated_complexity": ("AskedComplexity",),
+        "llmthrift_core.routing.policies.rated_complexity": ("RatedComplexity",),
         "llmthrift_core.routing.policies.rules": (
             "CallablePolicy",
-            "PolicyAround",
+            "PolicyWrapper",
             "Predicate",
             "Rule",
             "Rules",

@@ -13,7 +13,7 @@ from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Ti
 class RoutingPolicy(ABC):
     """Decides the tier of a request.
 
-    What else a policy may be able to do has its default here, and is handed on by `PolicyAround`: a new ability is added in these two
+    What else a policy may be able to do has its default here, and is handed on by `PolicyWrapper`: a new ability is added in these two
     places. An object that is no subclass but has `version` and `decide` is taken as a policy without further abilities.
     """
 

@@ -19,7 +19,7 @@ from llmthrift_core.routing.checks.check import name_of
 from llmthrift_core.routing.examples import Example, checked
 from llmthrift_core.routing.learned.calibration import checked_min_quality, threshold_for
 from llmthrift_core.routing.learned.quality_model import one_thread
-from llmthrift_core.routing.policies.rules import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
 from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
@@ -312,7 +312,7 @@ class Verdict:
     reason: str
 
 
-class CascadePolicy(PolicyAround):
+class CascadePolicy(PolicyWrapper):
     """Asks the cheapest tier of a `Cascade`, and the next one where its answer is not good enough. Every answer is billed to the call.
 
     Answers that call tools are kept, unless a tool was not offered or its arguments are invalid. Where no budget has room for a stronger

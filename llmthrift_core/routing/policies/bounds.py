@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
 from llmthrift_core.routing.models import ModelPrices, tokens_of
-from llmthrift_core.routing.policies.rules import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def input_tokens_of(request: RouteRequest) -> float:
     return tokens_of(max(request.input_chars, len(request.question) + len(request.system)))
 
 
-class Bounded(PolicyAround):
+class Bounded(PolicyWrapper):
     """A policy that sees only the tiers within the bounds. Adapters hold fallbacks and downgrades to the same bounds.
 
     Args:

@@ -31,7 +31,7 @@ _MOST_CHARS: Final = 4_000
 _NUMBER: Final = re.compile(r"\d+")
 
 
-class AskedComplexity(RoutingPolicy):
+class RatedComplexity(RoutingPolicy):
     """Complexity from 0 to 1 as a small model rates the question; the same thresholds as `Complexity`.
 
     A rating is remembered: the same text is rated once. An answer that is no number from 0 to 10, a failure, and a model that takes too

@@ -17,7 +17,7 @@ from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Ti
 logger = logging.getLogger("llmthrift")
 
 
-class PolicyAround(RoutingPolicy):
+class PolicyWrapper(RoutingPolicy):
     """Does all that the policy inside does. Subclasses change what they are for, and say so in their `version`.
 
     Attributes:
@@ -178,7 +178,7 @@ class Rule:
     priority: int = 0
 
 
-class Rules(PolicyAround):
+class Rules(PolicyWrapper):
     """Rules, asked by priority; `default` decides what no rule decides, and reviews and bounds what it decides.
 
     A rule that raises does not match; that is logged once. A rule whose tier the caller may not use is passed over.

@@ -12,7 +12,7 @@ from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.models import checked_names, tokens_of
 from llmthrift_core.routing.policies.bounds import input_tokens_of
-from llmthrift_core.routing.policies.rules import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _Prices:
         return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
 
 
-class Sticky(PolicyAround):
+class Sticky(PolicyWrapper):
     """A session or a tool loop keeps its model.
 
     What a change costs is the price of the call with the new model, which must read the conversation anew, less the price with the model

@@ -17,11 +17,11 @@ from llmthrift_core.quality import Judgement
 from llmthrift_core.quality.routing_guard import QualityGuard
 from llmthrift_core.routing import (
     AnswerContext,
-    AskedComplexity,
     Bounded,
     Bounds,
     Cascade,
     CascadePolicy,
+    RatedComplexity,
     RouteRequest,
     Tiers,
     ToolCall,
@@ -246,7 +246,7 @@ def test_a_ledger_that_cannot_be_read_leaves_routing_as_it_is(ledger: Thrift, mo
 
 def test_it_is_what_the_inner_policy_is(ledger: Thrift) -> None:
     assert guarded(ledger, Judge(1)).holds_streams
-    asked = AskedComplexity(lambda prompt: "1")
+    asked = RatedComplexity(lambda prompt: "1")
     guard = QualityGuard(Bounded(asked, Bounds({})), ledger, Judge(1), name="second")
     assert guard.waits
     assert not guard.holds_streams

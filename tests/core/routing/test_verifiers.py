@@ -18,12 +18,12 @@ from llmthrift_core.errors import BudgetExceededError, ConfigurationError, Judge
 from llmthrift_core.quality import PointwiseJudge
 from llmthrift_core.routing import (
     AnswerContext,
-    AskedComplexity,
     Bounded,
     Bounds,
     Cascade,
     CascadePolicy,
     Example,
+    RatedComplexity,
     RouteRequest,
     Sticky,
     Tiers,
@@ -218,7 +218,7 @@ def test_facts_are_found_out_when_they_are_read_and_once() -> None:
 
 
 def test_a_review_names_the_reason_and_waiting_of_the_first_policy_is_known() -> None:
-    asked = AskedComplexity(lambda prompt: "1")
+    asked = RatedComplexity(lambda prompt: "1")
     policy = CascadePolicy(Cascade(MODELS, checks=[Scripted("it", 0.2, [], waits=True)]), first=asked)
     found = policy.review(RouteRequest("q"), "weak", SOUND, Tiers(MODELS), {})
     assert found is not None
