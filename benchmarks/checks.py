@@ -15,7 +15,7 @@ from benchmarks.measure import compare, table
 from llmthrift_core import Thrift
 from llmthrift_core.routing import Cascade, Complexity, RouteRequest
 from llmthrift_langchain import ChatRouter
-from llmthrift_langchain.routed import RoutedCall, begin
+from llmthrift_langchain.call import RoutedCall, begin
 
 _ASKED = "What is the capital of Norway, and how many people live there?"
 _ANSWER = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from llmthrift_core import Thrift, Usage
-from llmthrift_core.storage.ledger_statements import MEASURES
+from llmthrift_core.ledger.statements import MEASURES
 
 _DAYS = 365
 _FEATURES = 20

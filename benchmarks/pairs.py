@@ -28,7 +28,8 @@ import numpy as np
 from benchmarks.measure import table
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from llmthrift_core.cache.guard import Facts, near_miss
+from llmthrift_core.cache.near_misses import Facts, near_miss
+from llmthrift_core.cache.near_misses.comparing import difference
 from llmthrift_core.embedding import DefaultEmbedder
 
 OUTSIDE: Final = Path(__file__).parents[2] / "shared" / "data" / "question_pairs.csv.gz"
@@ -184,7 +185,7 @@ def _time(texts: Sequence[str]) -> None:
     for name, repeated in (("questions", 1), ("texts 16 times as long", 16), ("texts 64 times as long", 64)):
         long = [" ".join([text] * repeated) for text in texts[:: 1 if repeated == 1 else 8]]
         for one, other in pairwise(long):  # once before, since what was found out about words is remembered
-            Facts.of(one).differs_from(Facts.of(other))
+            difference(Facts.of(one), Facts.of(other))
         reading, comparing = [], []
         for one, other in pairwise(long):
             started = time.thread_time_ns()
@@ -192,7 +193,7 @@ def _time(texts: Sequence[str]) -> None:
             read = time.thread_time_ns()
             right = Facts.of(other)
             between = time.thread_time_ns()
-            left.differs_from(right)
+            difference(left, right)
             comparing.append((time.thread_time_ns() - between) / 1_000)
             reading.append((read - started) / 1_000)
         length = statistics.mean(map(len, long))

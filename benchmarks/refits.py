@@ -23,7 +23,7 @@ from llmthrift_core import Thrift, Usage
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.routing import FollowedRouter, RouteRequest, Tiers
 from llmthrift_core.versions import Refit
-from llmthrift_core.versions.refit_apart import refit_apart
+from llmthrift_core.versions.background_refits import refit_apart
 from llmthrift_core.versions.refitting import refit_once, unfitted
 
 MODELS = {"weak": "gpt-4o-mini", "strong": "gpt-4o"}

@@ -50,7 +50,7 @@ from benchmarks.measure import table
 from benchmarks.servers import postgresql, valkey
 from benchmarks.story import Story, Workload, note
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
-from llmthrift_core.tokens import count_message_tokens
+from llmthrift_core.usage.tokens import count_message_tokens
 
 MODEL, MAX_TOKENS = "gpt-4o", 400
 REQUEST = {

@@ -21,13 +21,13 @@ from benchmarks.semantic_entries import DIMENSIONS, Entries
 from benchmarks.servers import postgresql, valkey
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from llmthrift_core.cache.guard import Facts
+from llmthrift_core.cache.near_misses import Facts
 from llmthrift_core.cache.semantic.pgvector import packed_bytes
-from llmthrift_core.storage.semantic_scripts import PREFIX
+from llmthrift_core.cache.semantic.scripts import PREFIX
+from llmthrift_core.cache.semantic.vector_statements import vector_table
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import semantic_entries
 from llmthrift_core.storage.valkey import ValkeyServer
-from llmthrift_core.storage.vector_statements import vector_table
 
 PLACES: Final = ("SQLite", "PostgreSQL", "Valkey")
 _ONE: Final = Statement(select(literal_column("1")))

@@ -5,12 +5,12 @@ Importing this package does no I/O, starts no thread and loads no database drive
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmthrift_core.attribution import attribute
-from llmthrift_core.cache.mode import cache_mode
-from llmthrift_core.cache.rules import cache_rules
+from llmthrift_core.cache.rules import cache_mode, cache_rules
 from llmthrift_core.errors import BudgetExceededError, LLMThriftError, MissingExtraError, UnknownModelError
+from llmthrift_core.exports import lazy_exports
 from llmthrift_core.thrift import Thrift
 from llmthrift_core.usage import Usage
 
@@ -36,14 +36,10 @@ __all__ = [
     "cache_rules",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "Budget":  # a program which only meters needs neither this nor the next
-        from llmthrift_core.budgets.budget import Budget
-
-        return Budget
-    if name in ("Cost", "PriceCatalog"):  # 20 ms
-        from llmthrift_core import pricing
-
-        return getattr(pricing, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.budgets.budget": ("Budget",),
+        "llmthrift_core.pricing": ("Cost", "PriceCatalog"),
+    },
+)

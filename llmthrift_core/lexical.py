@@ -13,13 +13,13 @@ that is stored beside them.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 MOST_CHARS: Final = 6_000
 """Of a longer text its two ends count: a pasted book is judged by its beginning and its end."""
-
 _KINDS: Final = (b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"?", b",", b".", b"\n", b"+-*/=^<>\\${}()[]", b"_", b"\"'`", b":;")
 _OTHER: Final = len(_KINDS)
 _NOT_ASCII: Final = _OTHER + 1
@@ -29,11 +29,13 @@ _KIND_OF: Final = bytes(
 )
 _CHARS: Final = _NUMBER_OF_KINDS
 """The place of the text's length among the counts."""
-
 LEXICAL: Final = _NUMBER_OF_KINDS + 8
 """How many counts there are."""
-
 _STORED: Final = struct.Struct(f"<{LEXICAL}e")
+_ASKING: Final = ("human", "HumanMessageChunk", "user")
+_WHOLE: Final = "prompt"
+_ROLES: Final = (*_ASKING, "ai", "assistant", "chatbot", "developer", "function", "model", "system", "tool")
+_MESSAGE: Final = re.compile(rf"^({'|'.join(_ROLES)}): ", re.MULTILINE)
 
 
 def two_ends(text: str, most: int) -> str:
@@ -125,3 +127,21 @@ def chars_of(counts: Sequence[float]) -> int:
     (5, True)
     """
     return round(math.expm1(counts[_CHARS]))
+
+
+def question_of_text(text: str) -> str:
+    """The last user message of a stored prompt: what `RouteRequest.question` was. A prompt without roles is its own question.
+
+    A line of a message that looks like the beginning of another message, such as "user: ", is taken for one.
+
+    >>> question_of_text("system: Be brief.\\nhuman: Where is my parcel?\\nai: Which one?\\nhuman: The blue one.\\nIt is late.")
+    'The blue one.\\nIt is late.'
+    >>> question_of_text("Where is my parcel?")
+    'Where is my parcel?'
+    """
+    messages = list(_MESSAGE.finditer(text))
+    if not messages or messages[0].start():
+        return text
+    ends = [*(message.start() - 1 for message in messages[1:]), len(text)]
+    asked = [text[message.end() : end] for message, end in zip(messages, ends, strict=True) if message[1] in _ASKING]
+    return asked[-1] if asked else text

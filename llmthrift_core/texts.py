@@ -1,4 +1,4 @@
-"""Arguments that are easily mistaken: one text where several may be given, an address where a `Thrift` is meant."""
+"""Texts as they are given and stored: one where several may be given, and what every database takes."""
 
 from __future__ import annotations
 
@@ -59,3 +59,14 @@ def require_thrift(given: object, what: str) -> None:
     if isinstance(given, str | os.PathLike):  # not shown: an address may hold a password
         raise ConfigurationError(f"{what} takes a Thrift, not the address of a database; open it first: thrift = Thrift(address)")
     raise ConfigurationError(f"{what} takes a Thrift, not {type(given).__name__}; make one first: thrift = Thrift()")
+
+
+def is_storable(text: str) -> bool:
+    """Whether a text is free of NUL, which PostgreSQL refuses, and of lone surrogates, which are not UTF-8."""
+    if "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llmthrift_core.call import Call
+from llmthrift_core.attachments import Part, Parts
+from llmthrift_core.background.forks import reopened
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.recorded_results import Shared, shared_by
+from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import ConfigurationError, place_of
-from llmthrift_core.parts import Part, Parts
-from llmthrift_core.recorded_results import Shared, shared_by
-from llmthrift_core.reopening import reopened
-from llmthrift_core.request import Request
 from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
-    from llmthrift_core.insight.report import Report
-    from llmthrift_core.insight.savings import SavingsReport
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
+    from llmthrift_core.reports.report import Report
+    from llmthrift_core.reports.savings import SavingsReport
     from llmthrift_core.routing import Examples
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
@@ -279,7 +279,7 @@ class Thrift:
             since, until: the half-open period [since, until); a datetime, a date or an ISO string; UTC unless it says otherwise.
             tz: the time zone of days, hours and months.
         """
-        from llmthrift_core.insight.report import report
+        from llmthrift_core.reports.report import report
 
         self.ledger.catch_up()
         return report(self.database, by=by, since=since, until=until, tz=tz)
@@ -290,7 +290,7 @@ class Thrift:
         Args:
             baseline: compare with what every call would have cost on this model.
         """
-        from llmthrift_core.insight.savings import savings
+        from llmthrift_core.reports.savings import savings
 
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
@@ -349,7 +349,7 @@ class Thrift:
         Raises:
             ConfigurationError: answers were judged, but nothing is stored of their prompts, as with capture="off".
         """
-        from llmthrift_core.examples import examples_of_ledger
+        from llmthrift_core.quality.examples import examples_of_ledger
 
         self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
@@ -391,7 +391,7 @@ class Thrift:
             ConfigurationError: no criterion, or an unknown scope.
             StorageError: the database cannot be written.
         """
-        from llmthrift_core.cache.semantic.removal import remove_everywhere
+        from llmthrift_core.cache.semantic.sql_store import remove_everywhere
         from llmthrift_core.cache.store import criteria_of
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
@@ -422,7 +422,7 @@ class Thrift:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
         if is_disabled():
             return {"status": "disabled"}
-        from llmthrift_core.insight.health import health_of
+        from llmthrift_core.reports.health import health_of
 
         found = health_of(
             self.database,

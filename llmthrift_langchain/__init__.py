@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llmthrift_core.exports import lazy_exports
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks
-from llmthrift_langchain.router import ChatRouter, thrifty
+from llmthrift_langchain.router import ChatRouter
+from llmthrift_langchain.thrifty_model import thrifty
 
 if TYPE_CHECKING:
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
@@ -14,14 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatRouter", "ThriftCache", "ThriftCallbackHandler", "ThriftEmbeddings", "ThriftMiddleware", "thrift_callbacks", "thrifty"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "ThriftEmbeddings":
-        from llmthrift_langchain.embeddings import ThriftEmbeddings
-
-        return ThriftEmbeddings
-    if name == "ThriftMiddleware":  # loads langchain.agents, which only programs with agents need
-        from llmthrift_langchain.middleware import ThriftMiddleware
-
-        return ThriftMiddleware
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
+        "llmthrift_langchain.middleware": ("ThriftMiddleware",),
+    },
+)

@@ -17,14 +17,14 @@ from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
-from llmthrift_core.cache.flight import whoami
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import CacheRules, rules_in_force
-from llmthrift_core.cache.semantic.turn import QuestionExtractor
-from llmthrift_core.call import Call
-from llmthrift_core.forks import ForkedLock
-from llmthrift_core.request import CacheUse, Request, SemanticUse
+from llmthrift_core.cache.semantic.question import QuestionExtractor
+from llmthrift_core.cache.single_flight import whoami
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import as_pairs, as_texts, require_thrift
 from llmthrift_langchain import open_runs
@@ -35,8 +35,7 @@ from llmthrift_langchain.messages import UnknownMessageError, canonical_messages
 from llmthrift_langchain.response import response_of_generations
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
-from llmthrift_langchain.sending import Sending, UnreadableCallError, sending
-from llmthrift_langchain.time_limits import time_limit_in
+from llmthrift_langchain.sending import Sending, UnreadableCallError, sending, time_limit_in
 
 if TYPE_CHECKING:
     from langchain_core.outputs import Generation

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, current_attribution
-from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.keys import canonical_json, digest, relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
-from llmthrift_core.door import begin_off_loop
+from llmthrift_core.calls.adapter_call import begin_off_loop
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
+from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
-    from llmthrift_core.call import Call
+    from llmthrift_core.calls.call import Call
     from llmthrift_core.thrift import Thrift
 
 _NAMES = ("model", "model_name", "deployment", "model_id")
@@ -182,7 +181,7 @@ class ThriftEmbeddings(Embeddings):
             self.thrift.note_failure("embeddings", failure)
 
     def _tokens(self, text: str) -> int:
-        from llmthrift_core.tokens import count_tokens
+        from llmthrift_core.usage.tokens import count_tokens
 
         try:
             return 0 if is_disabled() else count_tokens(text, self.model).tokens

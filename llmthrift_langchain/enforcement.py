@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +14,10 @@ from llmthrift_langchain.cache import ThriftCache
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
+    from llmthrift_langchain.open_runs import OpenRun
 
 _SAID: Final = ("text", "reasoning", "thinking", "args", "partial_json")
+_warned = False
 
 
 def will_ask_cache(caller: FrameType | None, thrift: Thrift) -> bool:
@@ -53,3 +56,19 @@ def text_of_blocks(content: Sequence[Any]) -> str:
 def _cache_of(model: Any) -> Any:
     own = getattr(model, "cache", None)
     return get_llm_cache() if own is None or own is True else own
+
+
+def warn_of_unserved_stream(run: OpenRun) -> None:
+    """Warn, once per process, that a stream was not offered to the global ThriftCache."""
+    global _warned
+    if _warned or run.looked_up or not run.is_chat:
+        return
+    from llmthrift_langchain.cache import ThriftCache
+
+    if isinstance(get_llm_cache(), ThriftCache):
+        _warned = True
+        warnings.warn(
+            "a stream passed the global ThriftCache unserved: LangChain consults a cache for invoke and batch only. "
+            "Wrap the model to cache its streams: model = thrifty(model, thrift)",
+            stacklevel=2,
+        )

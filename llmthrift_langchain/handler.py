@@ -16,27 +16,23 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
 
 from llmthrift_core.attribution import attribution_of, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.budgets.sizes import max_output_tokens
+from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import BudgetError, StorageError
-from llmthrift_core.forks import ForkedLock
-from llmthrift_core.request import Request
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift
-from llmthrift_langchain import lineage
+from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.callers import calling_frame, streams, waits_in_thread
 from llmthrift_langchain.codec import mark_of
 from llmthrift_langchain.either_way import Steps, either_way, take
 from llmthrift_langchain.endings import Loss, Watch
-from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event, will_ask_cache
-from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.one_request import RunsOfRequest
-from llmthrift_langchain.open_runs import OpenRun, announce, forget, withdraw
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event, warn_of_unserved_stream, will_ask_cache
+from llmthrift_langchain.messages import features_of_messages, features_of_text, fields_of, text_of
+from llmthrift_langchain.open_runs import OpenRun, RunsOfRequest, announce, forget, response_of_result, withdraw
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.prompt import features_of_messages, features_of_text
-from llmthrift_langchain.response import response_of_result
-from llmthrift_langchain.run_follower import RunFollower, follow_runs
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
-from llmthrift_langchain.unserved import warn_of_unserved_stream
+from llmthrift_langchain.runs import RunFollower, follow_runs
 
 if TYPE_CHECKING:
     from types import FrameType

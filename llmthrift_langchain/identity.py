@@ -14,8 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.types import SecretBytes
 from typing_extensions import is_typeddict
 
-from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant, relevant_headers
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, relevant, relevant_headers
 from llmthrift_langchain.body import SHOWN, body_of
 
 _SECRET: Final = re.compile(r"api_?key|secret|password|credential|access_key|auth_token|access_token|session_token|^token$", re.IGNORECASE)

@@ -15,8 +15,7 @@ from typing import Any
 
 import orjson
 
-from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, relevant
 from llmthrift_langchain.identity import identity_of, name_of
 from llmthrift_langchain.sending import Sending
 

@@ -8,10 +8,11 @@ their order of appearance, which keeps a result tied to its call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage
+
+from llmthrift_core.calls.request import PromptFeatures
 
 _VOLATILE_BLOCK_FIELDS = frozenset({"index", "cache_control", "signature", "tool_use_id", "tool_call_id", "call_id"})
 _VOLATILE_ADDITIONAL = frozenset({"tool_calls", "id", "parsed"})
@@ -154,3 +155,17 @@ def _block(block: Any, ids: dict[str, int]) -> Any:
     if isinstance(nested := block.get("content"), list):
         kept["content"] = [_block(inner, ids) for inner in nested]
     return kept
+
+
+def features_of_messages(messages: Sequence[BaseMessage], capture: str) -> PromptFeatures:
+    """Hash and counts of a conversation. Its question is the last human message, as for a routing policy."""
+    pairs: list[tuple[str, str]] = []
+    for message in messages:
+        content = message.content
+        pairs.append((message.type, content if isinstance(content, str) else text_of(content)))
+    return PromptFeatures.of(pairs, capture)
+
+
+def features_of_text(prompt: str, capture: str) -> PromptFeatures:
+    """Hash and counts of a completion model's prompt."""
+    return PromptFeatures.of([("prompt", prompt)], capture)

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from llmthrift_core.errors import BudgetExceededError, MissingExtraError
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.router import ChatRouter
-from llmthrift_langchain.run_follower import follow_runs
+from llmthrift_langchain.runs import follow_runs
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse

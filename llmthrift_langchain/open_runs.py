@@ -15,23 +15,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from llmthrift_core.budgets.output import StreamedText
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import Generation
+
+from llmthrift_core.budgets.sizes import StreamedText
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.cache.rules import NO_RULES, CacheRules
-from llmthrift_core.call import Call
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import Response
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.shares import shared_out
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.reported import take_report
+from llmthrift_langchain.response import whole_response
+from llmthrift_langchain.usage import answer_text, served_by_generations, take_report
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-
+    from llmthrift_core.calls.request import CacheUse
     from llmthrift_core.outgoing import Outgoing
-    from llmthrift_core.request import CacheUse
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.either_way import Steps
-    from llmthrift_langchain.one_request import RunsOfRequest
 
 
 @dataclass(slots=True)
@@ -240,3 +243,67 @@ def _same(announced: Sequence[BaseMessage], looked_up: Sequence[Mapping[str, Any
     last, other = announced[-1].content, looked_up[-1]["content"]
     # Media blocks are rewritten for tracing, so only the text of blocks is compared.
     return last == other if isinstance(last, str) else text_of(last) == text_of(other)
+
+
+def response_of_result(
+    run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, *, is_broken: bool = False
+) -> Response:
+    """The response of a run that a handler metered. Nothing of it is stored in a cache.
+
+    Args:
+        is_broken: a stream ended early.
+    """
+    served = served_by_generations(generations, llm_output, run.chunks)
+    return whole_response(
+        served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken
+    )
+
+
+def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
+    """What a run was asked, as it is counted."""
+    return run.fields if run.is_chat else run.prompt or ""
+
+
+@dataclass(slots=True, eq=False)
+class _Ended:
+    run: OpenRun
+    generations: Sequence[Generation]
+    llm_output: Mapping[str, Any] | None
+
+
+@dataclass(slots=True, eq=False)
+class RunsOfRequest:
+    """The runs of one request.
+
+    Attributes:
+        parameters: LangChain's parameters of the request, the same object for every run.
+    """
+
+    parameters: Any
+    _open: list[OpenRun] = field(default_factory=list, repr=False)
+    _ended: list[_Ended] = field(default_factory=list, repr=False)
+
+    def add(self, run: OpenRun) -> None:
+        """Another prompt of the request."""
+        self._open.append(run)
+
+    def end(self, run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> list[tuple[OpenRun, Response]]:
+        """A run ended. Once the last has: every run that was answered, with its share of the usage."""
+        self._ended.append(_Ended(run, generations, llm_output))
+        return self.leave(run)
+
+    def leave(self, run: OpenRun) -> list[tuple[OpenRun, Response]]:
+        """A run ended that takes no part in the usage: it failed, or somebody else has recorded it. As `end`."""
+        if run in self._open:
+            self._open.remove(run)
+        if self._open:
+            return []
+        ended, self._ended = self._ended, []
+        responses = [response_of_result(each.run, each.generations, each.llm_output) for each in ended]
+        reported = [response.usage for response in responses if response.usage is not None]
+        if len(reported) == 1 and (reported[0].input_tokens or reported[0].output_tokens):
+            sent = [len(str(prompt_of(each.run))) for each in ended]
+            made = [len(answer_text(each.generations)) for each in ended]
+            for response, share in zip(responses, shared_out(reported[0], sent, made), strict=True):
+                response.usage, response.estimate = share, None  # a share of nothing is none that was left out
+        return [(each.run, response) for each, response in zip(ended, responses, strict=True)]

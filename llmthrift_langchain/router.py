@@ -23,17 +23,26 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.door import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
+from llmthrift_core.calls.adapter_call import (
+    abegin,
+    abreak_off,
+    aescalated,
+    afailed,
+    afinish,
+    agrow,
+    begin,
+)
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
-from llmthrift_core.routing.unfailing import policy_identity
+from llmthrift_core.routing.failsafe import policy_identity
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.cache import ThriftCache
+from llmthrift_langchain.call import RoutedCall, with_handler
+from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.response import merge
-from llmthrift_langchain.routed import AsyncFinisher, Finisher, RoutedCall, with_handler
-from llmthrift_langchain.run_follower import follow_runs
+from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
 if TYPE_CHECKING:
@@ -156,6 +165,10 @@ class ChatRouter(BaseChatModel):
     def baseline_within(self, tiers: Tiers) -> str:
         """The tier that would answer without routing, among those that the caller allows."""
         return self.baseline if self.baseline in tiers.names else tiers.names[-1]
+
+    def metered(self, model: BaseChatModel) -> BaseChatModel:
+        """A model that is metered and bounded alone: neither cached nor routed."""
+        return ChatRouter(self.thrift, models={"model": model}, cache=False, fallbacks=False)
 
     def cache_policy(self) -> CachePolicy | None:
         """How answers are cached; None if they are not."""
@@ -466,25 +479,6 @@ class ChatRouter(BaseChatModel):
     def _require_tier(self, option: str, name: str) -> None:
         if name not in self._tiers:
             raise ConfigurationError(f"{option}={name!r} is not a tier of this router: {', '.join(self._tiers)}")
-
-
-def thrifty(model: Any, thrift: Thrift, *, cache: ThriftCache | bool = True, **options: Any) -> ChatRouter:
-    """One chat model with cache, metering and single flight: the one-line way to cached streams.
-
-    Args:
-        model: a chat model, a bound chat model, or a name such as "openai:gpt-4o-mini".
-        thrift: prices, cache and ledger.
-        cache: True for the default policy; a ThriftCache for another one; False to only meter.
-        options: as for `ChatRouter`.
-
-    >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
-    >>> from llmthrift_core import Thrift
-    >>> from llmthrift_langchain import thrifty
-    >>> model = thrifty(FakeListChatModel(responses=["one", "two"]), Thrift(":memory:"))
-    >>> "".join(chunk.content for chunk in model.stream("Which?")), "".join(chunk.content for chunk in model.stream("Which?"))
-    ('one', 'one')
-    """
-    return ChatRouter(thrift, models={"model": model}, cache=cache, **options)
 
 
 def _config_of(

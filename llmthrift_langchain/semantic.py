@@ -10,8 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
-from llmthrift_core.request import SemanticUse
+from llmthrift_core.cache.semantic.question import (
+    MOST_TEMPERATURE,
+    QuestionExtractor,
+    Turn,
+    split_history,
+    split_turn,
+)
+from llmthrift_core.calls.request import SemanticUse
 from llmthrift_langchain.messages import text_of
 
 if TYPE_CHECKING:

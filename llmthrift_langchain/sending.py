@@ -8,19 +8,26 @@ then nothing is cached.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import FrameType
 from typing import Any, Final
 
 from langchain_core.language_models.base import BaseLanguageModel
+
+from llmthrift_core.cache.single_flight import time_limit_of
 
 _CHAT, _COMPLETION = "language_models/chat_models.py", "language_models/llms.py"
 _METHODS: Final = {
     _CHAT: frozenset({"_generate_with_cache", "_agenerate_with_cache"}),
     _COMPLETION: frozenset({"generate", "agenerate"}),
 }
+_NAMES: Final = "timeout|request_timeout|default_request_timeout"
+_OF_CALL: Final = re.compile(rf"\('({_NAMES})', ([0-9.]+)\)")
+_OF_MODEL: Final = re.compile(rf'"({_NAMES})": ([0-9.]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +79,18 @@ def _read(names: Mapping[str, Any], call: int) -> Sending:
         raise UnreadableCallError("this release of langchain-core calls its models with arguments that llmthrift does not know")
     metadata = getattr(names.get("run_manager"), "metadata", None) or names.get("metadata")
     return Sending(model, {**options, "stop": names["stop"]}, metadata if isinstance(metadata, Mapping) else {}, call)
+
+
+@lru_cache(maxsize=512)
+def time_limit_in(llm_string: str) -> float | None:
+    """The seconds after which the call or else the model gives up; None if that is not said.
+
+    >>> time_limit_in('{"kwargs": {"model_name": "m", "request_timeout": 20.0}}---[]')
+    20.0
+    """
+    model, _, call = llm_string.rpartition("---")
+    return time_limit_of(*(_numbers(found.findall(text)) for found, text in ((_OF_CALL, call), (_OF_MODEL, model))))
+
+
+def _numbers(found: list[tuple[str, str]]) -> dict[str, float]:
+    return {name: float(number) for name, number in found if number.count(".") < 2 and number != "."}

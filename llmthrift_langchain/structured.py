@@ -19,7 +19,6 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from llmthrift_langchain.response import merge
 
 if TYPE_CHECKING:
-    from llmthrift_langchain.router import ChatRouter
     from llmthrift_langchain.tiers import Tier
 
 _NOTED = "_llmthrift_noted"  # where a stand-in keeps what is bound to it
@@ -99,7 +98,7 @@ class _NotesBound(BaseChatModel):
 class _Routed(Runnable[LanguageModelInput, _Answered]):
     """Calls the router; the first step of a routed pipeline."""
 
-    def __init__(self, router: ChatRouter, bound: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, router: BaseChatModel, bound: Mapping[str, Mapping[str, Any]]) -> None:
         self._router = router
         self._bound = bound
 
@@ -163,7 +162,7 @@ class _Parsed(Runnable[_Answered, Any]):
                 yield parsed
 
 
-def routed_structure(router: ChatRouter, tiers: Mapping[str, Tier], schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
+def routed_structure(router: BaseChatModel, tiers: Mapping[str, Tier], schema: Any, **kwargs: Any) -> Runnable[LanguageModelInput, Any]:
     """A router's structured output: the same schema and `include_raw` for every tier give the same kind of result from each.
 
     A mixed set uses function calling, which the most models can, unless the caller names a method.

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.errors import place_of
-from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.payloads import payload_cost_usd
 from llmthrift_core.usage.searches import grounding_searches, searches_in
 
 logger = logging.getLogger("llmthrift")
-
 # Clients that read the usage of a whole answer and of a stream, and keep of a stream's less than decides the price: Mistral's cache reads.
 _LESS_OF_STREAMS = frozenset({"mistralai"})
 
@@ -147,3 +147,33 @@ def _provider_cost_usd(metadata: Mapping[str, Any], reported: Mapping[str, Any] 
             return told
     cost = payload_cost_usd(reported) if reported else None
     return None if cost is None else float(cost)
+
+
+def take_report(chunks: UsageOfChunks, chunk: Any) -> None:
+    """Keep the usage that a chunk reports: of a generation, or of a message."""
+    message = getattr(chunk, "message", chunk)
+    if isinstance(message, AIMessageChunk) and isinstance(message.usage_metadata, dict) and message.usage_metadata:
+        chunks.add(message.usage_metadata)
+
+
+class ChunkListener(BaseCallbackHandler):
+    """Hears the chunks of a model that streams inside of `invoke`, whose usage LangChain adds up.
+
+    Args:
+        chunks: where their usage is kept.
+    """
+
+    run_inline = True
+
+    def __init__(self, chunks: UsageOfChunks) -> None:
+        super().__init__()
+        self._chunks = chunks
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """Only chunks are of interest: LangChain would turn the messages into text for a handler without `on_chat_model_start`."""
+        return True
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        """A chunk has come."""
+        take_report(self._chunks, chunk)

@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING, Any, Final
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
-from llmthrift_core.cache.mode import current_cache_mode
+from llmthrift_core.cache.rules import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
-from llmthrift_core.door import begin_off_loop
+from llmthrift_core.calls.adapter_call import begin_off_loop
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.response import embedding_usage
-from llmthrift_llamaindex.runs import current_run, follow_runs
-from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, follow_runs
 
 if TYPE_CHECKING:
-    from llmthrift_core.call import Call
+    from llmthrift_core.calls.call import Call
     from llmthrift_core.thrift import Thrift
 
 _QUERY: Final = b"query"
@@ -219,7 +218,7 @@ class ThriftEmbedding(BaseEmbedding):
 
     def _finish(self, call: Call | None, texts: list[str], vectors: list[Vector], kind: bytes, found: dict[str, Vector]) -> None:
         found.update(zip(texts, vectors, strict=True))
-        from llmthrift_core.tokens import count_tokens
+        from llmthrift_core.usage.tokens import count_tokens
 
         tokens = [count_tokens(text, self.model_name).tokens for text in texts]
         if call is not None:

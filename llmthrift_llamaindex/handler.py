@@ -27,26 +27,28 @@ from llama_index_instrumentation.event_handlers import BaseEventHandler
 from llama_index_instrumentation.events.span import SpanDropEvent
 from pydantic import Field, PrivateAttr
 
-from llmthrift_core.asking import EMBEDDING
 from llmthrift_core.attribution import Attribution, attribution_of, call_site_of_prompt, current_attribution, with_call_site
-from llmthrift_core.budgets.output import max_output_tokens
-from llmthrift_core.call import Call
+from llmthrift_core.budgets.sizes import max_output_tokens
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import Request, Response
+from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
-from llmthrift_llamaindex.behind import output_limit
 from llmthrift_llamaindex.codec import mark_of
-from llmthrift_llamaindex.direct import DirectPredictions
-from llmthrift_llamaindex.emitter import embedding_of_event, llm_of_event
 from llmthrift_llamaindex.identity import model_of, provider_of
-from llmthrift_llamaindex.messages import system_of
+from llmthrift_llamaindex.messages import Asked, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.ownership import owning_call
-from llmthrift_llamaindex.prompt import asked_question, features_of
-from llmthrift_llamaindex.response import Answer, Asked, Pieces, embedding_usage, response_of
-from llmthrift_llamaindex.runs import around, follow_runs, listeners, run_of
-from llmthrift_llamaindex.tags import active_tags, attribution_of_tags
+from llmthrift_llamaindex.response import (
+    Answer,
+    Pieces,
+    embedding_usage,
+    response_of,
+)
+from llmthrift_llamaindex.runs import active_tags, around, attribution_of_tags, follow_runs, listeners, owning_call, run_of
+from llmthrift_llamaindex.semantic import asked_question, features_of
+from llmthrift_llamaindex.spans import DirectPredictions, embedding_of_event, llm_of_event
+from llmthrift_llamaindex.target import output_limit
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.parameters import relevant, relevant_headers
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, relevant, relevant_headers
 from llmthrift_llamaindex.body import SHOWN, body_of
 
 _NAMES: Final = ("model", "model_name", "model_id", "deployment_name")

@@ -15,6 +15,7 @@ from llmthrift_core.cache.keys import UncacheableError
 
 _VOLATILE: Final = frozenset({"usage", "stop_reason", "thinking_delta", "prompt_tokens", "completion_tokens", "total_tokens", "llmthrift"})
 _WORDS: Final = ("text", "thinking", "tool_call", "cache")
+Asked = Sequence[ChatMessage] | str
 
 
 def canonical_messages(messages: Sequence[ChatMessage]) -> list[Any]:

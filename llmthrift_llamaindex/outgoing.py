@@ -12,7 +12,7 @@ from llmthrift_core.outgoing import Outgoing, Sent, outgoing_of
 from llmthrift_llamaindex.tools import TOOLS
 
 if TYPE_CHECKING:
-    from llmthrift_llamaindex.response import Asked
+    from llmthrift_llamaindex.messages import Asked
 
 _UNSENT: Final = frozenset(
     {

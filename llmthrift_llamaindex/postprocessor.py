@@ -85,7 +85,7 @@ class TokenBudgetPostprocessor(BaseNodePostprocessor):
         return [kept[place] for place in sorted(kept)]
 
     def _count(self, node: NodeWithScore) -> int:
-        from llmthrift_core.tokens import count_tokens
+        from llmthrift_core.usage.tokens import count_tokens
 
         return count_tokens(node.node.get_content(metadata_mode=MetadataMode.LLM), self.model).tokens
 

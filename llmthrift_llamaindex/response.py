@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
+from pydantic import BaseModel
 
-from llmthrift_core.budgets.output import max_output_tokens
+from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.wholeness import TELL_THE_END, UNDER_WAY, are_arguments, ends_in, flaw_of
+from llmthrift_core.calls.request import Response
 from llmthrift_core.errors import place_of
-from llmthrift_core.request import Response
+from llmthrift_core.routing import ToolCall
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import field_of
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_llamaindex.codec import encode
-from llmthrift_llamaindex.messages import text_of
+from llmthrift_llamaindex.messages import Asked, text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
+from llmthrift_llamaindex.tools import TOOLS, ToolUse
 from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
 
 logger = logging.getLogger("llmthrift")
-
-Asked = Sequence[ChatMessage] | str
 Answer = ChatResponse | CompletionResponse
 
 
@@ -197,7 +199,7 @@ def answer_text(answer: Answer) -> str:
 
 def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mapping[str, Any]) -> Usage:
     """Count tokens offline, for providers and streams that report no usage. Marked as estimated."""
-    from llmthrift_core.tokens import count_tokens
+    from llmthrift_core.usage.tokens import count_tokens
 
     text = answer_text(answer)
     received = count_tokens(text, model).tokens if text else 0
@@ -207,7 +209,7 @@ def estimate_usage(asked: Asked, answer: Answer, model: str, *parameters: Mappin
 
 def embedding_usage(texts: Sequence[str], model: str) -> Usage:
     """The tokens of embedded texts, counted offline: no embedding of LlamaIndex passes on what its provider counted."""
-    from llmthrift_core.tokens import count_tokens
+    from llmthrift_core.usage.tokens import count_tokens
 
     return Usage(input_tokens=sum(count_tokens(text, model).tokens for text in texts), estimated=True)
 
@@ -217,3 +219,82 @@ def pairs_of(asked: Asked) -> list[tuple[str, str]]:
     if isinstance(asked, str):
         return [("prompt", asked)]
     return [(message.role.value, text_of(message)) for message in asked]
+
+
+def logprobs_of(raws: Iterable[Any]) -> tuple[float, ...]:
+    """Log-probabilities of the answer's tokens, as OpenAI's chat completions and servers that speak like them give them.
+
+    LlamaIndex's own `logprobs` are those of the likeliest tokens, which need not be the ones that were said.
+
+    Args:
+        raws: the provider's response; of a stream all chunks.
+    """
+    found: list[float] = []
+    for raw in raws:
+        choices = field_of(raw, "choices")
+        if isinstance(choices, list) and choices:
+            tokens = field_of(field_of(choices[0], "logprobs"), "content") or ()
+            found.extend(likely for token in tokens if isinstance(likely := field_of(token, "logprob"), int | float))
+    return tuple(found)
+
+
+def calls_of(answer: Answer) -> tuple[ToolCall, ...]:
+    """The called tools, those whose arguments cannot be parsed among them."""
+    if isinstance(answer, CompletionResponse):
+        return ()
+    blocks = [block for block in answer.message.blocks if isinstance(block, ToolCallBlock)]
+    if blocks:
+        return tuple(ToolCall(block.tool_name, _parsed(block.tool_kwargs)) for block in blocks)
+    functions = [field_of(call, "function") for call in answer.message.additional_kwargs.get("tool_calls") or ()]
+    return tuple(ToolCall(str(field_of(each, "name") or ""), _parsed(field_of(each, "arguments"))) for each in functions)
+
+
+def tools_of(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The offered tools with the schemas of their arguments, or the pydantic classes that read them; None where that cannot be told.
+
+    Args:
+        arguments: the keyword arguments of the router's call.
+    """
+    use: ToolUse | None = arguments.get(TOOLS)
+    if use is not None:
+        # The class where there is one: it reads the arguments of structured output.
+        return {str(tool.metadata.name): tool.metadata.fn_schema or tool.metadata.get_parameters_dict() for tool in use.tools}
+    found: dict[str, Any] = {}
+    for tool in arguments.get("tools") or ():
+        function = field_of(tool, "function")
+        if not isinstance(function, Mapping) or not isinstance(function.get("parameters"), Mapping):
+            return None
+        found[str(function.get("name"))] = function["parameters"]
+    return found or None
+
+
+def requires_tool(arguments: Mapping[str, Any]) -> bool:
+    """Whether the model must call a tool."""
+    use: ToolUse | None = arguments.get(TOOLS)
+    return use is not None and use.required
+
+
+def schema_of(arguments: Mapping[str, Any]) -> Any:
+    """What the answer's text must fit: a JSON schema, a pydantic class, {} for any JSON, or None."""
+    asked = arguments.get("response_format")
+    if isinstance(asked, Mapping):
+        described = asked.get("json_schema")
+        return described.get("schema") or {} if isinstance(described, Mapping) else {} if asked.get("type") == "json_object" else None
+    return asked if isinstance(asked, type) and issubclass(asked, BaseModel) else None
+
+
+def conversation_of(asked: Asked) -> str:
+    """All messages as one text, each with who says it; the only message as it is."""
+    pairs = pairs_of(asked)
+    return pairs[0][1] if len(pairs) == 1 else "\n".join(f"{role}: {text}" for role, text in pairs)
+
+
+def _parsed(arguments: Any) -> Any:
+    if isinstance(arguments, str):
+        if not arguments.strip():  # how some servers call a tool that takes none
+            return {}
+        try:
+            return json.loads(arguments)
+        except (ValueError, RecursionError):
+            return arguments
+    return arguments

@@ -24,15 +24,13 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
-from llmthrift_llamaindex import calling
-from llmthrift_llamaindex.behind import answers_of
+from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
-from llmthrift_llamaindex.ownership import owning_call
-from llmthrift_llamaindex.routed import ManyModels
-from llmthrift_llamaindex.runs import follow_runs
-from llmthrift_llamaindex.structured import streams_objects
-from llmthrift_llamaindex.tools import TOOLS, ToolUse
+from llmthrift_llamaindex.runs import follow_runs, owning_call
+from llmthrift_llamaindex.target import HasBudgetsOfItsOwn, answers_of
+from llmthrift_llamaindex.tiers import ManyModels
+from llmthrift_llamaindex.tools import TOOLS, ToolUse, streams_objects
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 _PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", TOOLS)
 
 
-class RouterLLM(FunctionCallingLLM):
+class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     """Answer each request with the cheapest model that is good enough.
 
     One agent run keeps its model, since its next call continues what the last one said.

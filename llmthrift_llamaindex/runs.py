@@ -7,16 +7,30 @@ small span handler knows the root of every open one.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.dispatcher import active_instrument_tags
 from llama_index_instrumentation.span import active_span_id
 from llama_index_instrumentation.span.base import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
+from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
+
+if TYPE_CHECKING:
+    from llmthrift_core.calls.call import Call
+    from llmthrift_core.thrift import Thrift
+
 _MOST_OPEN: Final = 50_000
 _DEEPEST: Final = 100
+_owner: Final[ContextVar[str | None]] = ContextVar("llmthrift_llamaindex_owner", default=None)
+_RUN_ID: Final = "llamaindex.run_id"
+_INPUT_EVENT: Final = "llamaindex.step.input_event"
+_AGENT_STEPS: Final = frozenset({"AgentSetup", "AgentInput"})
 
 
 class Listener(Protocol):
@@ -106,3 +120,50 @@ def around(span: str) -> list[str]:
 def _root_of(span: str) -> str:
     found = _spans.get(span)
     return span if found is None else found[0]
+
+
+@contextmanager
+def owned_by(call: Call) -> Iterator[None]:
+    """While the block runs, what calls a model in this context is part of this call."""
+    token = _owner.set(call.call_id)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+
+
+def owning_call(thrift: Thrift) -> Call | None:
+    """The open call of this Thrift that the running code is part of."""
+    call_id = _owner.get()
+    return None if call_id is None else thrift.open_call(call_id)
+
+
+def active_tags() -> Mapping[str, Any]:
+    """The tags of the surrounding `instrument_tags(...)` block."""
+    return active_instrument_tags.get()
+
+
+def attribution_of_tags(tags: Mapping[str, Any]) -> Attribution:
+    """The attribution that tags give: `user`, `feature`, `session` and the rest by name, `tags` as a mapping.
+
+    A value that is no text or number is passed over.
+    """
+    if not tags:
+        return EMPTY
+    named = {name: value for name in FIELDS if (value := tags.get(name)) is not None and isinstance(value, str | int | float)}
+    given = tags.get("tags")
+    pairs = None
+    if isinstance(given, Mapping):
+        pairs = {name: value for name, value in given.items() if isinstance(name, str) and isinstance(value, str | int | float)}
+    return attribution_of(pairs, **named)
+
+
+def workflow_run(tags: Mapping[str, Any]) -> str | None:
+    """The id of the workflow run that a call belongs to."""
+    run = tags.get(_RUN_ID)
+    return run if isinstance(run, str) else None
+
+
+def is_agent_step(tags: Mapping[str, Any]) -> bool:
+    """Whether the call is made by an agent's own step, rather than by any other workflow."""
+    return tags.get(_INPUT_EVENT) in _AGENT_STEPS

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.turn import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
-from llmthrift_core.request import SemanticUse
-from llmthrift_llamaindex.messages import canonical_messages, has_media, has_tool_turns, text_of
-from llmthrift_llamaindex.response import Asked
+from llmthrift_core.cache.semantic.question import MOST_TEMPERATURE, QuestionExtractor, Turn, split_history, split_turn
+from llmthrift_core.calls.request import PromptFeatures, SemanticUse
+from llmthrift_llamaindex.messages import Asked, canonical_messages, has_media, has_tool_turns, question_of, text_of
+from llmthrift_llamaindex.response import pairs_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
@@ -78,3 +78,23 @@ def semantic_use(
     kind = b"complete" if isinstance(asked, str) else b"chat"
     scope = digest("semantic", kind, identity, parameters, canonical_json(others), context.encode("utf-8", "surrogatepass"))
     return SemanticUse(cache, question, scope, history)
+
+
+def asked_question(asked: Asked, extract_question: QuestionExtractor | None = None) -> str:
+    """What a policy sees as the question: documents say nothing of how hard it is."""
+    asks = asked if isinstance(asked, str) else question_of(asked)
+    found = question_in(asks, extract_question)
+    return asks if found is None else found[1]
+
+
+def asked_texts(asked: Asked, extract_question: QuestionExtractor | None = None) -> list[str]:
+    """What the user wrote: every user message, of the last one the question alone where it can be split from its documents."""
+    texts = [asked] if isinstance(asked, str) else [text_of(message) for message in asked if message.role.value == "user"]
+    if texts and (found := question_in(texts[-1], extract_question)) is not None:
+        texts[-1] = found[1]
+    return texts
+
+
+def features_of(asked: Asked, capture: str, question: str) -> PromptFeatures | None:
+    """Hash and counts of what was asked; None where nothing is to be kept."""
+    return None if capture == "off" else PromptFeatures.of(pairs_of(asked), capture, question=question)

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 from llmthrift_core.errors import place_of
-from llmthrift_core.payloads import payload_cost_usd
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, field_of, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.payloads import payload_cost_usd
 from llmthrift_core.usage.searches import grounding_searches, searches_in
 
 logger = logging.getLogger("llmthrift")

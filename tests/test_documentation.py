@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from llama_index.core import Settings
 
 from llmthrift_core import PriceCatalog, Usage
 from tests.contracts.doors import uninstall_handlers
+from tools.draw_layers import drawing
 
 _VALKEY = "valkey://localhost:6379/0"
 _ROOT = Path(__file__).parent.parent
@@ -65,6 +67,49 @@ def test_most_blocks_say_what_they_print():
     shown = [bool(expected) for program in PROGRAMS for _, expected in program.blocks]
     assert len(shown) >= 50
     assert sum(shown) >= 0.75 * len(shown)
+
+
+def test_the_drawing_is_that_of_the_code():
+    page = (_ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert drawing() in page, "draw it again: python -m tools.draw_layers"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "llmthrift_core",
+        "llmthrift_core.cache",
+        "llmthrift_core.quality",
+        "llmthrift_core.routing",
+        "llmthrift_core.testing",
+        "llmthrift_core.versions",
+        "llmthrift_langchain",
+        "llmthrift_llamaindex",
+    ],
+)
+def test_the_reference_has_every_public_name(module):
+    pages = "".join(page.read_text(encoding="utf-8") for page in (_ROOT / "docs/reference").glob("*.md"))
+    named = set(re.findall(rf"^::: {re.escape(module)}\.(\w+)$", pages, re.MULTILINE))
+    assert named == set(importlib.import_module(module).__all__)
+
+
+def test_the_page_of_commands_has_every_command():
+    from typer.main import get_command
+
+    from llmthrift_core.cli.app import app
+
+    page = (_ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    for name, command in get_command(app).commands.items():
+        line = next((line for line in page.splitlines() if line.startswith(f"| `llmthrift {name}")), "")
+        assert line, name
+        for inner in getattr(command, "commands", {}):
+            assert f"`{inner}" in line or f" {inner}" in line, f"{name} {inner}"
+
+
+def test_an_index_for_programs_has_every_page():
+    index = (_ROOT / "docs/llms.txt").read_text(encoding="utf-8")
+    pages = {str(page.relative_to(_ROOT / "docs").with_suffix(".html")) for page in (_ROOT / "docs").rglob("*.md")}
+    assert pages - set(re.findall(r"\(([\w/-]+\.html)\)", index)) == {"index.html", "changelog.html", "contributing.html"}
 
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in _TOML.findall(page.read_text(encoding="utf-8"))])

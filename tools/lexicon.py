@@ -23,7 +23,7 @@ import numpy as np
 
 from llmthrift_core.embedding import DefaultEmbedder
 
-DATA: Final = Path(__file__).parents[1] / "llmthrift_core" / "cache" / "guard" / "data"
+DATA: Final = Path(__file__).parents[1] / "llmthrift_core" / "cache" / "near_misses" / "data"
 _PARTS: Final = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
 _MOST_SENSES: Final = {"n": 4, "v": 5, "a": 3, "r": 2}
 # Of a word's uses in the tagged texts: for meanings that words share, and for those whose opposites count.

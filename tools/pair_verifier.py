@@ -1,4 +1,4 @@
-"""Trains the pair verifier: writes `llmthrift_core/cache/guard/data/verifier.json`.
+"""Trains the pair verifier: writes `llmthrift_core/cache/near_misses/data/verifier.json`.
 
     python -m tools.pair_verifier
 
@@ -19,11 +19,12 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks import near_misses
 from benchmarks.pairs import Pair, read_pairs
-from llmthrift_core.cache.guard import Facts
-from llmthrift_core.cache.guard.everyday import LIGHT
-from llmthrift_core.cache.guard.lexicon import is_word, lemma, relation
-from llmthrift_core.cache.guard.verifier import NAMES, features
-from llmthrift_core.cache.guard.words import STOP_WORDS
+from llmthrift_core.cache.near_misses import Facts
+from llmthrift_core.cache.near_misses.comparing import difference
+from llmthrift_core.cache.near_misses.everyday import LIGHT
+from llmthrift_core.cache.near_misses.lexicon import is_word, lemma, relation
+from llmthrift_core.cache.near_misses.verifier import NAMES, features
+from llmthrift_core.cache.near_misses.words import STOP_WORDS
 from llmthrift_core.embedding import DefaultEmbedder
 
 DATA: Final = Path(__file__).parents[1] / "llmthrift_core" / "cache" / "guard" / "data" / "verifier.json"
@@ -54,7 +55,7 @@ def main() -> None:
     rows, labels, weights, kinds = [], [], [], []
     for pair in pairs:
         left, right = Facts.of(pair.one), Facts.of(pair.other)
-        found = features(left, right) if left.differs_from(right) is None else None
+        found = features(left, right) if difference(left, right) is None else None
         if found is not None:
             rows.append((float(vectors[pair.one] @ vectors[pair.other]), *found))
             labels.append(pair.is_equal)

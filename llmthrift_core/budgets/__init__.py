@@ -5,7 +5,9 @@ Loaded on first use: `Budgets` loads SQLAlchemy, and a program without budgets n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budget import Budget as Budget
@@ -18,26 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Alert", "Budget", "BudgetDesign", "Budgets", "Group", "Hold", "design"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "Budget":
-        from llmthrift_core.budgets.budget import Budget
-
-        return Budget
-    if name == "Budgets":
-        from llmthrift_core.budgets.budgets import Budgets
-
-        return Budgets
-    if name == "Hold":
-        from llmthrift_core.budgets.hold import Hold
-
-        return Hold
-    if name in ("BudgetDesign", "Group", "design"):
-        from llmthrift_core.budgets import planning
-
-        return getattr(planning, name)
-    if name == "Alert":
-        from llmthrift_core.budgets.status import Alert
-
-        return Alert
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.budgets.budget": ("Budget",),
+        "llmthrift_core.budgets.budgets": ("Budgets",),
+        "llmthrift_core.budgets.hold": ("Hold",),
+        "llmthrift_core.budgets.planning": ("BudgetDesign", "Group", "design"),
+        "llmthrift_core.budgets.status": ("Alert",),
+    },
+)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.money import to_nano_usd
-from llmthrift_core.storable import is_storable
+from llmthrift_core.budgets.store import KeptBudget
+from llmthrift_core.errors import ConfigurationError, StorageError
+from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.texts import is_storable
 
 Window = Literal["request", "minute", "hour", "day", "week", "month", "total"]
 OnExceed = Literal["block", "downgrade", "queue", "warn"]
-
 _MOST: Final = 2**62
 _LONGEST_NAME: Final = 200
 _LONGEST_WAIT_SECONDS: Final = 3600.0
+_STORED_APART: Final = ("name", "limit_usd", "limit_tokens", "limit_requests", "limit_tool_calls")
+_COUNTS: Final = "counts"  # what the stored limit of tokens is a limit of, if not of tokens
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,27 @@ def checked_amount(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= _MOST:
         raise ConfigurationError(f"{name} must be a number from 0 to {_MOST:,}, not {value!r}")
     return math.ceil(value)
+
+
+def kept_of(budget: Budget) -> KeptBudget:
+    """A budget as stores keep it."""
+    settings = {name: value for name, value in asdict(budget).items() if name not in _STORED_APART}
+    tokens = budget.limit_tokens
+    if budget.limit_tool_calls is not None:
+        settings[_COUNTS], tokens = "tool_calls", budget.limit_tool_calls
+    return KeptBudget(budget.name, budget.limit_nano_usd, tokens, budget.limit_requests, json.dumps(settings, sort_keys=True))
+
+
+@lru_cache(maxsize=1024)
+def budget_of(kept: KeptBudget) -> Budget:
+    """A stored budget. Raises StorageError: a newer version may have written it."""
+    name, limit_nano_usd, limit_tokens, limit_requests, settings = kept
+    try:
+        values = json.loads(settings)
+        if values.pop(_COUNTS, None) == "tool_calls":
+            values["limit_tool_calls"], limit_tokens = limit_tokens, None
+        limit_usd = None if limit_nano_usd is None else to_usd(limit_nano_usd)
+        return Budget(limit_usd=limit_usd, limit_tokens=limit_tokens, limit_requests=limit_requests, name=name, **values)
+    except (ValueError, TypeError) as error:
+        # A budget that cannot be read must not be taken for none.
+        raise StorageError(f"budget {name!r} cannot be read ({type(error).__name__}); remove it and add it again") from None

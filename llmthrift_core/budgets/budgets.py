@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmthrift_core.attribution import attribution_of, current_attribution
-from llmthrift_core.budgets.budget import Budget, checked_amount
+from llmthrift_core.budgets.budget import Budget, checked_amount, kept_of
 from llmthrift_core.budgets.expectation import LEAST_OUTPUT, USUAL_OUTPUT, Asked, Prices
 from llmthrift_core.budgets.hold import Hold
 from llmthrift_core.budgets.holding import Holding, Waits
-from llmthrift_core.budgets.kept import kept_of
-from llmthrift_core.budgets.parts import parts_of
-from llmthrift_core.budgets.past import Past, windows_of_past
 from llmthrift_core.budgets.scopes import Scope, scope_of
 from llmthrift_core.budgets.sizes import Recall
-from llmthrift_core.budgets.spending import Noted, Noting, spend
+from llmthrift_core.budgets.spending import Noted, Noting, Past, spend, windows_of_past
 from llmthrift_core.budgets.status import Alert, status
 from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, Part
 from llmthrift_core.budgets.waiting import Turn
+from llmthrift_core.budgets.windows import parts_of
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, StorageError
 from llmthrift_core.moments import Moment, from_us, to_us
 from llmthrift_core.money import to_nano_usd, to_usd

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 from weakref import WeakValueDictionary
 
-from llmthrift_core.budgets.budget import Budget
+from llmthrift_core.background.forks import renew_after_fork
+from llmthrift_core.background.repeating import Repeating
+from llmthrift_core.budgets.budget import Budget, budget_of
 from llmthrift_core.budgets.expectation import USUAL_OUTPUT, Asked, Expectations, Prices
 from llmthrift_core.budgets.hold import Expected, Hold
-from llmthrift_core.budgets.kept import budget_of
-from llmthrift_core.budgets.parts import never_fits, parts_of
-from llmthrift_core.budgets.renewing import renewer
 from llmthrift_core.budgets.settlements import Settlements
 from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
 from llmthrift_core.budgets.waiting import Lines, RoomAwaited, Turn
+from llmthrift_core.budgets.windows import never_fits, parts_of
 from llmthrift_core.errors import BudgetExceededError, HoldEndedError, StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.storage.clock import Sanity
 from llmthrift_core.usage import Usage
 
 logger = logging.getLogger("llmthrift")
-
 _EXPIRE_EVERY_SECONDS: Final = 1.0
 _FORGET_EVERY_SECONDS: Final = 300.0
 _LOG_EVERY_SECONDS: Final = 10.0
 _NO_HOLD: Final[tuple[Part, ...]] = ()
-
 Waits = Literal["here", "outside", "no"]
+_EVERY_SECONDS: Final = 60.0
 
 
 class Holding:
@@ -291,3 +291,43 @@ class Holding:
                 listener(found)
             except Exception as error:
                 logger.error("a budget listener failed: %s", type(error).__name__)
+
+
+class Renewing(Protocol):
+    """Somebody with holds."""
+
+    def renew_holds(self) -> None:
+        """Let them last longer. Raises StorageError."""
+        ...
+
+
+class Renewer:
+    """Renews the holds of all that it was told of.
+
+    Args:
+        every_seconds: how often it looks.
+    """
+
+    def __init__(self, *, every_seconds: float = _EVERY_SECONDS) -> None:
+        self._followed: weakref.WeakSet[Renewing] = weakref.WeakSet()
+        self._repeating = Repeating(self._renew, seconds=every_seconds, name="llmthrift-holds")
+
+    def follow(self, owner: Renewing) -> None:
+        """From now on, renew its holds too. Costs little where it is followed already."""
+        if owner not in self._followed:
+            self._followed.add(owner)
+        self._repeating.start()
+
+    def close(self) -> None:
+        """Renew no more."""
+        self._repeating.close()
+
+    def _renew(self, stopping: threading.Event) -> None:
+        for owner in list(self._followed):
+            try:
+                owner.renew_holds()
+            except StorageError as error:
+                logger.warning("holds could not be renewed, which is tried again in a minute: %s", error)
+
+
+renewer: Final = Renewer()

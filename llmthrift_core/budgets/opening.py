@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmthrift_core.budgets.budgets import Budgets
-from llmthrift_core.budgets.past import Spent
 from llmthrift_core.budgets.sizes import Features
+from llmthrift_core.budgets.spending import Spent
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.expectation import Prices

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.budgets.store import Amounts
 from llmthrift_core.errors import RowRejectedError, StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.storage.spool_file import SpoolFile
 
 logger = logging.getLogger("llmthrift")

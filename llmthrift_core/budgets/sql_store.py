@@ -12,7 +12,8 @@ from typing import Final
 
 from sqlalchemy import select
 
-from llmthrift_core.budgets.erasure import Erasure
+from llmthrift_core.budgets import statements as sql
+from llmthrift_core.budgets.scopes import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,
@@ -24,7 +25,6 @@ from llmthrift_core.budgets.store import (
     Part,
     RefusedError,
 )
-from llmthrift_core.storage import budget_statements as sql
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import budget_windows

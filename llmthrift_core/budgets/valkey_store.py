@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final, TypeVar
 
-from llmthrift_core.budgets.erasure import Erasure
+from llmthrift_core.budgets import scripts as lua
+from llmthrift_core.budgets.scopes import Erasure
 from llmthrift_core.budgets.store import (
     ENDED_KEPT_US,
     WINDOW_KEPT_US,
@@ -19,7 +20,6 @@ from llmthrift_core.budgets.store import (
     RefusedError,
 )
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.storage import budget_scripts as lua
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _BATCH: Final = 500

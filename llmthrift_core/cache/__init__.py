@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from llmthrift_core.cache.flight import Flight, Flights, Waiting
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.single_flight import Flight, Flights, Waiting
+from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.entry import Entry as Entry
     from llmthrift_core.cache.entry import EntryView as EntryView
     from llmthrift_core.cache.exact import ExactCache as ExactCache
-    from llmthrift_core.cache.guard import near_miss as near_miss
+    from llmthrift_core.cache.near_misses import near_miss as near_miss
     from llmthrift_core.cache.notices import invalidate_by_notice as invalidate_by_notice
     from llmthrift_core.cache.rules import CacheRules as CacheRules
     from llmthrift_core.cache.semantic.bound import ErrorBound as ErrorBound
@@ -57,37 +58,20 @@ __all__ = [
     "near_miss",
 ]
 
-_LAZY = {
-    "CacheRules": "rules",
-    "Decision": "semantic.policy",
-    "DecisionPolicy": "semantic.policy",
-    "Entry": "entry",
-    "EntryView": "entry",
-    "ErrorBound": "semantic.bound",
-    "ExactCache": "exact",
-    "ExactOnly": "semantic.policy",
-    "Explanation": "semantic.hit",
-    "FixedThreshold": "semantic.policy",
-    "GPTCacheStore": "semantic.gptcache.store",
-    "ModelJudge": "semantic.judges",
-    "SemanticCache": "semantic.cache",
-    "SemanticHit": "semantic.hit",
-    "SimilarAnswers": "semantic.judges",
-    "invalidate_by_notice": "notices",
-    "near_miss": "guard",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        from llmthrift_core.errors import MissingExtraError
-
-        raise MissingExtraError("semantic", "numpy") from None
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.cache.entry": ("Entry", "EntryView"),
+        "llmthrift_core.cache.exact": ("ExactCache",),
+        "llmthrift_core.cache.near_misses": ("near_miss",),
+        "llmthrift_core.cache.notices": ("invalidate_by_notice",),
+        "llmthrift_core.cache.rules": ("CacheRules",),
+        "llmthrift_core.cache.semantic.bound": ("ErrorBound",),
+        "llmthrift_core.cache.semantic.cache": ("SemanticCache",),
+        "llmthrift_core.cache.semantic.gptcache.store": ("GPTCacheStore",),
+        "llmthrift_core.cache.semantic.hit": ("Explanation", "SemanticHit"),
+        "llmthrift_core.cache.semantic.judges": ("ModelJudge", "SimilarAnswers"),
+        "llmthrift_core.cache.semantic.policy": ("Decision", "DecisionPolicy", "ExactOnly", "FixedThreshold"),
+    },
+    extra=("semantic", "numpy"),
+)

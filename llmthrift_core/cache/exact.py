@@ -14,20 +14,18 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from llmthrift_core.cache.alerts import alerts_of
+from llmthrift_core.background.forks import renew_after_fork
+from llmthrift_core.background.upkeep import Upkeep
+from llmthrift_core.cache.counters import Tally, Troubles, alerts_of
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_to_json, usage_to_json
 from llmthrift_core.cache.eviction import Evictor, purge
-from llmthrift_core.cache.flight import Flights
 from llmthrift_core.cache.leases import CallLeases
 from llmthrift_core.cache.memory import MemoryTier
 from llmthrift_core.cache.policy import MIB, CachePolicy
+from llmthrift_core.cache.single_flight import Flights
 from llmthrift_core.cache.store import Criteria, EntryStore, NewEntry, OutdatedError, criteria_of
-from llmthrift_core.cache.tally import Tally
-from llmthrift_core.cache.troubles import Troubles
-from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
 from llmthrift_core.errors import ConfigurationError, RowRejectedError, StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.usage import Usage
 
 OUTDATED: Final = "what the answer was made of was invalidated while it was made"

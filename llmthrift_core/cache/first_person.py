@@ -12,11 +12,9 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from llmthrift_core.cache.guard.facts import Facts
-from llmthrift_core.cache.guard.language import ENGLISH, FOREIGN
-from llmthrift_core.cache.guard.tables import word_set
-from llmthrift_core.cache.guard.translation import is_told, without_accents
-from llmthrift_core.cache.guard.words import STARTERS
+from llmthrift_core.cache.near_misses.facts import Facts
+from llmthrift_core.cache.near_misses.language import ENGLISH, FOREIGN, is_told, without_accents
+from llmthrift_core.cache.near_misses.words import STARTERS, word_set
 from llmthrift_core.cache.speakers import speaks_of_oneself
 
 _REMEMBERED: Final = 8_192

@@ -15,9 +15,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from llmthrift_core.cache.flight import WAIT_SECONDS, runs_event_loop
+from llmthrift_core.background.repeating import Repeating
+from llmthrift_core.cache.single_flight import WAIT_SECONDS, runs_event_loop
 from llmthrift_core.errors import StorageError
-from llmthrift_core.repeating import Repeating
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,7 @@ from typing import Any, Final, Literal, get_args
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.storable import is_storable
-from llmthrift_core.texts import as_texts
+from llmthrift_core.texts import as_texts, is_storable
 
 Eviction = Literal["lru", "lfu"]
 Share = Literal["namespace", "feature", "user", "global"]

@@ -6,17 +6,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.mode import CacheMode, checked_cache_mode, current_cache_mode
 from llmthrift_core.cache.policy import CachePolicy, checked_key
 from llmthrift_core.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from llmthrift_core.request import CacheUse
-
 _SHORTEST: Final = ("ttl_seconds", "max_age_seconds")
+CacheMode = Literal["on", "off", "refresh"]
+_cache_mode: ContextVar[CacheMode] = ContextVar("llmthrift_cache_mode", default="on")
+
+
+class CacheUsing(Protocol):
+    """A use of the cache by one request."""
+
+    policy: CachePolicy
+    semantic: Any  # the use of a SemanticCache, or None
+
+
+Use = TypeVar("Use", bound=CacheUsing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +104,8 @@ class CacheRules:
         """What stands for the messages in a key."""
         return given if self.key is None else digest("own key", self.key.encode("utf-8", "surrogatepass"))
 
-    def ruled(self, use: CacheUse) -> CacheUse:
-        """How a request uses the cache under these rules."""
+    def ruled(self, use: Use) -> Use:
+        """The use of the cache by a request, under these rules."""
         if self is NO_RULES:
             return use
         use.policy = self.policy(use.policy)
@@ -196,3 +204,38 @@ def ruled(scope: str | bytes, limits: CachePolicy) -> tuple[str | bytes, CachePo
     if rules is NO_RULES:
         return scope, None
     return rules.version_of(scope if isinstance(scope, bytes) else scope.encode("utf-8", "surrogatepass")), rules.policy(limits)
+
+
+@contextmanager
+def cache_mode(mode: CacheMode) -> Iterator[None]:
+    """Decide for every call inside the block whether the cache is used.
+
+    "off" neither reads nor writes; "refresh" asks the model and replaces what was stored; "on" is the default.
+
+    >>> from llmthrift_core import cache_mode
+    >>> with cache_mode("off"):
+    ...     pass
+    """
+    token = _cache_mode.set(checked_cache_mode(mode))
+    try:
+        yield
+    finally:
+        _cache_mode.reset(token)
+
+
+def current_cache_mode() -> CacheMode:
+    """The mode of the surrounding `cache_mode(...)` block, or "on"."""
+    return _cache_mode.get()
+
+
+def checked_cache_mode(mode: Any) -> CacheMode:
+    """Return `mode`; False means "off" and True "on".
+
+    Raises:
+        ValueError: not "on", "off" or "refresh".
+    """
+    if isinstance(mode, bool):
+        return "on" if mode else "off"
+    if mode not in ("on", "off", "refresh"):
+        raise ValueError(f'cache must be "on", "off" or "refresh", not {mode!r}')
+    return mode  # type: ignore[no-any-return]

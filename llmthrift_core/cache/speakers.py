@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from llmthrift_core.cache.guard.tables import word_set
-from llmthrift_core.cache.guard.translation import without_accents
+from llmthrift_core.cache.near_misses.language import without_accents
+from llmthrift_core.cache.near_misses.words import word_set
 
 _GERMAN: Final = word_set(
     "ich mich mir mein meine meinem meinen meiner meines meins meinige meinerseits meinetwegen wir uns unser unsere unserem unseren "

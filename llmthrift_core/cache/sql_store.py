@@ -9,18 +9,24 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, select
 
+from llmthrift_core.cache import statements as sql
 from llmthrift_core.cache.entry import VIEW_COLUMNS, Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.removals import FORGET_REMOVALS, announce, removed_since
 from llmthrift_core.cache.sql_room import RoomStatements, SqlRoom
 from llmthrift_core.cache.store import Criteria, Freed, NewEntry, OutdatedError, Removed, Totals, fits, totals_of_row
-from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.removal_statements import FORGET_REMOVALS, announce, removed_since
+from llmthrift_core.storage.leases import (
+    END_LEASE,
+    END_OLD_LEASES,
+    GET_LEASE,
+    RENEW_LEASE,
+    TAKE_LEASE,
+)
 from llmthrift_core.storage.size_statements import lock_size
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import cache_entries, cache_labels
-from llmthrift_core.storage.version_statements import END_LEASE, END_OLD_LEASES, GET_LEASE, RENEW_LEASE, TAKE_LEASE
 
 _KIND: Final = "exact"
 _ROOM: Final = RoomStatements(_KIND, sql.EXPIRED_VICTIMS, sql.VICTIMS, sql.NAMESPACES_WITH_EXPIRED)

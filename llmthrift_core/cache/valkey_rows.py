@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.scripts import ANNOUNCE, PREFIX, UpkeepScripts
 from llmthrift_core.cache.store import Criteria, Freed, Removed, Totals, excess
 from llmthrift_core.errors import RowRejectedError
-from llmthrift_core.storage.cache_scripts import ANNOUNCE, PREFIX, UpkeepScripts
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _BATCH: Final = 500

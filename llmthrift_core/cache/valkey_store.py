@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from llmthrift_core.cache import scripts as lua
 from llmthrift_core.cache.entry import Entry, EntryView, entry_of_row, view_of_row
 from llmthrift_core.cache.leases import LEASE_SECONDS
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.store import Criteria, NewEntry, OutdatedError, fits
 from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, lifetime_ms, removals_since
-from llmthrift_core.storage import cache_scripts as lua
 from llmthrift_core.storage.valkey import ValkeyServer
 
 _REMOVED_MEANWHILE: Final = -2

@@ -16,7 +16,7 @@ from llmthrift_core.settings import default_url, default_valkey_url, is_disabled
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.location import locate
 from llmthrift_core.storage.valkey import ValkeyServer
-from llmthrift_core.tokens import tokenizer_status
+from llmthrift_core.usage.tokens import tokenizer_status
 
 _EXTRAS: Final = {
     "langchain": "langchain_core",

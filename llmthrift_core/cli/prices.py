@@ -14,8 +14,8 @@ from rich.table import Table
 from llmthrift_core.cli.options import Prices, Url, console, opened
 from llmthrift_core.display import usd
 from llmthrift_core.pricing import PriceCatalog
-from llmthrift_core.tokens import count_tokens
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.tokens import count_tokens
 
 prices = typer.Typer(no_args_is_help=True, help="Prices of models.")
 At = Annotated[datetime | None, typer.Option("--at", help="In force at this time, UTC; default: now")]

@@ -19,7 +19,7 @@ from llmthrift_core.thrift import Thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, Examples, LearnedRouter
-    from llmthrift_core.routing.model_prices import ModelPrices
+    from llmthrift_core.routing.models import ModelPrices
     from llmthrift_core.routing.simulation.replay import Subject
 
 route = typer.Typer(no_args_is_help=True, help="Simulate routing on recorded traffic; fit routers and keep their versions.")
@@ -178,7 +178,7 @@ def _models(text: str | None) -> dict[str, float | str] | None:
 def _priced(
     models: Mapping[str, float | str] | None, examples: Examples, catalog: PriceCatalog
 ) -> tuple[ModelPrices, Mapping[str, float | str]]:
-    from llmthrift_core.routing.model_prices import ModelPrices
+    from llmthrift_core.routing.models import ModelPrices
 
     if not examples:
         raise ConfigurationError(

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import EmbeddingError, MissingExtraError
-from llmthrift_core.forks import renew_after_fork
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 

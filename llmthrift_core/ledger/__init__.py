@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llmthrift_core.exports import lazy_exports
 from llmthrift_core.ledger.record import CallRecord
 
 if TYPE_CHECKING:
@@ -11,10 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CallRecord", "Ledger"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "Ledger":  # loads SQLAlchemy
-        from llmthrift_core.ledger.ledger import Ledger
-
-        return Ledger
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.ledger.ledger": ("Ledger",),
+    },
+)

@@ -8,11 +8,11 @@ from typing import Final, cast
 
 from sqlalchemy import and_
 
-from llmthrift_core.ledger.prices import Prices
-from llmthrift_core.ledger.recorded import RecordedCall, select_calls
+from llmthrift_core.ledger.reading import RecordedCall, select_calls
 from llmthrift_core.ledger.rollups import Summable, Sums
+from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
+from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.usage import Usage
 
@@ -20,7 +20,7 @@ _BATCH: Final = 1_000
 _COUNTS: Final = tuple(field.name for field in fields(Usage) if field.type == "int")
 
 
-def reprice_unpriced(database: Database, prices: Prices, *, at_us: int) -> int:
+def reprice_unpriced(database: Database, prices: PriceCatalog, *, at_us: int) -> int:
     """Append an adjustment to every unpriced call that can be priced now, at the call's own time.
 
     Rows and sums change in one transaction per thousand calls. Doing it twice, or at once in two processes, prices
@@ -54,7 +54,7 @@ def _unpriced(database: Database, after_id: int) -> list[RecordedCall]:
         return [RecordedCall(row._mapping) for row in connection.execute(query)]
 
 
-def _adjust(database: Database, prices: Prices, batch: list[RecordedCall], at_us: int) -> int:
+def _adjust(database: Database, prices: PriceCatalog, batch: list[RecordedCall], at_us: int) -> int:
     found = []
     for call in batch:
         price = prices.price(_usage(call), call["model"], call["provider"], call["at_us"])

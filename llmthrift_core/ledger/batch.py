@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from llmthrift_core.errors import RowRejectedError
-from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import (
+    CallRecord,
+    Capture,
+    Entry,
+    Feedback,
+    OtherCost,
+)
 from llmthrift_core.ledger.repair import MOST, MOST_NAME_CHARACTERS
 from llmthrift_core.ledger.rollups import Sums
-from llmthrift_core.storage.backend import Row, Transaction
-from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import (
+from llmthrift_core.ledger.statements import (
     ADD_TO_ROLLUPS,
     INSERT_CALLS,
     INSERT_CAPTURES,
@@ -20,6 +23,8 @@ from llmthrift_core.storage.ledger_statements import (
     INSERT_OTHER_COSTS,
     INSERT_PLAIN_CALLS,
 )
+from llmthrift_core.storage.backend import Row, Transaction
+from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import RowsInsert
 
 Recorded = TypeVar("Recorded", CallRecord, OtherCost)

@@ -8,11 +8,11 @@ from typing import Any, Final, cast
 
 from sqlalchemy import BindParameter, Table, bindparam, delete, null, select, update
 
-from llmthrift_core.ledger.recorded import RecordedCall, attribution_of_row, select_calls
+from llmthrift_core.ledger.reading import RecordedCall, attribution_of_row, select_calls
 from llmthrift_core.ledger.rollups import Summable, Sums
+from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, MEASURES, ROLLUP_KEY
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import ADD_TO_ROLLUPS, MEASURES, ROLLUP_KEY
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls, captures, feedback, other_costs, rollups
 

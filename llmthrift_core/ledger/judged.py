@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select
 
-from llmthrift_core.asking import OWN_REQUEST_TYPES
-from llmthrift_core.storage.tables import calls, feedback
+from llmthrift_core.lexical import from_bytes
+from llmthrift_core.model_calls.models import OWN_REQUEST_TYPES
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import calls, captures, feedback
 
 SOURCE_PREFIX: Final = "judge:"
 """Of the sources of an `Evaluation`."""
@@ -45,6 +48,7 @@ _COLUMNS: Final = (
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000
 _MILLION: Final = 1_000_000
+_GET_TEXTS: Final = Statement(select(captures.c.prompt, captures.c.answer).where(captures.c.request_id == bindparam("of_request")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +172,73 @@ def _answering(connection: Connection, unseen: Sequence[JudgedCall]) -> Iterator
         for judged in batch:
             if (answered := last.get(judged.call["call_id"])) is not None:
                 yield JudgedCall(answered, judged.quality)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCall:
+    """A judged call and what is stored of its text.
+
+    Attributes:
+        judged: the call and its quality.
+        prompt, answer: None where no text is stored.
+        counts: of the question, see `llmthrift_core.lexical`; None where they are not stored.
+    """
+
+    judged: JudgedCall
+    prompt: str | None
+    answer: str | None
+    counts: tuple[float, ...] | None
+
+
+def read_labelled(connection: Connection, *, since_us: int | None, escalations: bool) -> Iterator[LabelledCall]:
+    """The judged calls from `since_us` on.
+
+    Args:
+        escalations: also what nobody judged but a cascade reviewed, with its confidence as the quality.
+    """
+    judged = list(read_judged(connection, since_us=since_us, until_us=None))
+    if escalations:
+        known = {each.call["request_id"] for each in judged}
+        reviewed = read_reviewed(connection, since_us=since_us)
+        judged += [each for each in reviewed if each.call["request_id"] not in known]
+    for start in range(0, len(judged), _BATCH):
+        yield from _with_text(connection, judged[start : start + _BATCH])
+
+
+def _with_text(connection: Connection, judged: Sequence[JudgedCall]) -> Iterator[LabelledCall]:
+    query = (
+        select(calls.c.request_id, captures.c.prompt, captures.c.answer, calls.c.lexical_counts)
+        .select_from(calls.outerjoin(captures, captures.c.request_id == calls.c.request_id))
+        .where(calls.c.request_id.in_({each.call["request_id"] for each in judged}))
+    )
+    stored = {request_id: texts for request_id, *texts in connection.execute(query)}
+    for each in judged:
+        prompt, answer, counts = stored[each.call["request_id"]]
+        yield LabelledCall(each, prompt, answer, None if counts is None else from_bytes(counts))
+
+
+class Unjudged(NamedTuple):
+    """A call that may be judged."""
+
+    request_id: str
+    feature: str | None
+    prompt_version: str | None
+
+
+def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> Iterator[Unjudged]:
+    """Whole answers of [since_us, until_us), rejected ones of cascades included, without those that judges and routers asked for. Hits have
+    no answer of their own."""
+    judged = exists().where(feedback.c.request_id == calls.c.request_id, feedback.c.source.startswith(SOURCE_PREFIX))
+    query = (
+        select(calls.c.request_id, calls.c.feature, calls.c.prompt_version)
+        .select_from(calls.join(captures, captures.c.request_id == calls.c.request_id))
+        .where(*within(since_us, until_us), BY_APPLICATION, calls.c.error.is_(None), captures.c.answer.is_not(None), ~judged)
+    )
+    for row in connection.execute(query):
+        yield Unjudged(*row)
+
+
+def texts_of(database: Database, request_id: str) -> tuple[str, str] | None:
+    """The prompt and the answer; None where they were deleted meanwhile."""
+    row = database.fetch_one(_GET_TEXTS, (request_id,))
+    return None if row is None or row[1] is None else (row[0] or "", row[1])

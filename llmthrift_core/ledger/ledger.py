@@ -16,16 +16,28 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger import backfill, erasure, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
-from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
-from llmthrift_core.ledger.prices import Prices
-from llmthrift_core.ledger.record import CallRecord, PlainRecord
-from llmthrift_core.ledger.recorded import Order, RecordedCall, read_calls, read_output_sizes
+from llmthrift_core.ledger.reading import (
+    Order,
+    RecordedCall,
+    Sums,
+    read_calls,
+    read_output_sizes,
+    read_spent,
+)
+from llmthrift_core.ledger.record import (
+    CallRecord,
+    Capture,
+    Entry,
+    Feedback,
+    OtherCost,
+    PlainRecord,
+)
 from llmthrift_core.ledger.repair import MOST, clean_name
-from llmthrift_core.ledger.spent import Sums, read_spent
 from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.ledger.writer import Writer
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 
@@ -58,7 +70,7 @@ class Ledger:
     def __init__(
         self,
         database: Database,
-        prices: Prices,
+        prices: PriceCatalog,
         *,
         durability: Durability = "batched",
         clock: Callable[[], float] = time.time,

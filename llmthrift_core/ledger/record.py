@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.lexical import Excerpt, to_bytes
@@ -231,7 +231,6 @@ _PLAIN_REST: Final = (
 )
 _rest = attrgetter(*_REST)
 _plain_rest = attrgetter(*_PLAIN_REST)
-
 # The columns of the table `calls` without its serial number, in the order of `CallRecord.values()`.
 COLUMNS: Final = (*_IDENTITY, *_FLAGS, *_REST)
 PLAIN_COLUMNS: Final = (*_IDENTITY, *_PLAIN_REST)
@@ -241,3 +240,55 @@ PLAIN_COLUMNS: Final = (*_IDENTITY, *_PLAIN_REST)
 def tags_json(tags: tuple[tuple[str, str], ...]) -> str:
     """Tags as they are stored: a JSON object with sorted keys."""
     return json.dumps(dict(tags), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+class Capture(NamedTuple):
+    """The text of one call, redacted already. In the order of the table `captures`."""
+
+    request_id: str
+    at_us: int
+    user: str | None
+    prompt: str | None
+    answer: str | None
+
+
+class OtherCost(NamedTuple):
+    """A cost that is not a model call."""
+
+    request_id: str
+    at_us: int
+    kind: str
+    cost_nano_usd: int
+    attribution: Attribution
+
+    def values(self) -> tuple[Any, ...]:
+        """The row, in the order of INSERT_OTHER_COSTS; unknown is ''."""
+        who = self.attribution
+        return (
+            self.request_id,
+            self.at_us,
+            self.kind,
+            self.cost_nano_usd,
+            who.user or "",
+            who.feature or "",
+            who.session or "",
+            who.run or "",
+            who.request_type or "",
+            who.prompt_version or "",
+            who.config_version or "",
+            who.call_site or "",
+            tags_json(who.tags) if who.tags else "",
+        )
+
+
+class Feedback(NamedTuple):
+    """A judgement of an answer. In the order of INSERT_FEEDBACK; quality is millionths of 0..1."""
+
+    request_id: str
+    at_us: int
+    quality: int
+    source: str | None
+    comment: str | None
+
+
+Entry = CallRecord | Capture | OtherCost | Feedback

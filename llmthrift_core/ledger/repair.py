@@ -8,8 +8,13 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import (
+    CallRecord,
+    Capture,
+    Entry,
+    Feedback,
+    OtherCost,
+)
 from llmthrift_core.moments import FIRST_US, LAST_US
 
 # Larger amounts come from broken clients; a thousand of this one can still be added up in 64 bits, so that sums of

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.storage.ledger_statements import MEASURES
+from llmthrift_core.ledger.statements import MEASURES
 
 QUARTER: Final = 900
 HOUR: Final = 3_600

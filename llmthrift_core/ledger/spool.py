@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmthrift_core.attribution import FIELDS, Attribution
-from llmthrift_core.ledger.entries import Capture, Entry, Feedback, OtherCost
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import (
+    CallRecord,
+    Capture,
+    Entry,
+    Feedback,
+    OtherCost,
+)
 from llmthrift_core.storage.spool_file import SpoolFile
 
 logger = logging.getLogger("llmthrift.ledger")

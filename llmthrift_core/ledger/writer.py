@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.errors import RowRejectedError, StorageError
-from llmthrift_core.forks import renew_after_fork
 from llmthrift_core.ledger.batch import Outcome
-from llmthrift_core.ledger.entries import Entry
 from llmthrift_core.ledger.exits import Exits
+from llmthrift_core.ledger.record import Entry
 from llmthrift_core.ledger.repair import repair
 from llmthrift_core.ledger.spool import Spool
 from llmthrift_core.storage.faults import ClosedError

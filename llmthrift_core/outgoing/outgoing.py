@@ -11,7 +11,7 @@ from typing import Any, Final
 from llmthrift_core.outgoing.contents import Contents
 from llmthrift_core.outgoing.media import Media, tokens_of_media
 from llmthrift_core.outgoing.parameters import TOKENS_OF_SEARCH, Parameters
-from llmthrift_core.tokens import count_message_tokens, count_tokens, most_tokens
+from llmthrift_core.usage.tokens import count_message_tokens, count_tokens, most_tokens
 
 _PER_CALL: Final = 8  # what frames one tool call or result in a conversation
 _PER_SCHEMA: Final = 16

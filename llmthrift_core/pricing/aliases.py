@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from llmthrift_core.moments import to_us
-from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US
+from llmthrift_core.pricing.source import ALWAYS_FROM_US, ALWAYS_UNTIL_US
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,20 +17,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError, UsageError
-from llmthrift_core.forks import ForkedLock
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.pricing.aliases import snapshot_of
 from llmthrift_core.pricing.compiled import CompiledPrice
-from llmthrift_core.pricing.conflicts import Conflict, conflicts_between
 from llmthrift_core.pricing.cost import Cost, ModelPrice, Priced, Tier, tier_of
+from llmthrift_core.pricing.litellm import Conflict, conflicts_between
 from llmthrift_core.pricing.names import Reading, is_fine_tune, is_variant, readings, resold
 from llmthrift_core.pricing.overrides import OverrideBook, Price, When, load_overrides, parse_override
 from llmthrift_core.pricing.sheet import decimal_of
-from llmthrift_core.pricing.source import Listing, Source
-from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, bound
-from llmthrift_core.providers import LOCAL_PROVIDERS, OPEN_APIS, provider_id
+from llmthrift_core.pricing.source import ALWAYS_FROM_US, ALWAYS_UNTIL_US, Listing, Source, bound
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.payloads import LOCAL_PROVIDERS, OPEN_APIS, provider_id
 
 SourceName = Literal["genai-prices", "litellm"]
 _REMEMBERED = 4096

@@ -15,8 +15,8 @@ from math import lcm
 
 from llmthrift_core.money import NANO_PER_USD, PICO_PER_NANO
 from llmthrift_core.pricing.sheet import PriceSheet, decimal_of
-from llmthrift_core.units import Unit, all_units
 from llmthrift_core.usage import UNIT_OF_FIELD, Usage, counts_of
+from llmthrift_core.usage.units import Unit, all_units
 
 _POSITION = {unit: position for position, unit in enumerate(UNIT_OF_FIELD.values())}
 _SIDES = {None: 0, "input": 1, "output": 2}

@@ -22,9 +22,8 @@ from genai_prices.types import (
 
 from llmthrift_core.moments import to_us
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, unpriced_units
-from llmthrift_core.pricing.source import Listing
-from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US, moment_of
-from llmthrift_core.units import all_units
+from llmthrift_core.pricing.source import ALWAYS_FROM_US, ALWAYS_UNTIL_US, Listing, moment_of
+from llmthrift_core.usage.units import all_units
 
 # How a service tier is named in genai-prices' request context.
 _CONTEXTS: dict[str, dict[str, str]] = {

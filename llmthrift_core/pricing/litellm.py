@@ -10,17 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed, unpriced_units
 from llmthrift_core.pricing.source import Listing
-from llmthrift_core.providers import provider_id
+from llmthrift_core.usage.payloads import provider_id
+
+if TYPE_CHECKING:
+    from llmthrift_core.pricing.genai import GenaiPrices
 
 _FILE = "model_prices_and_context_window_backup.json"
 _SERVICE_TIERS = {"batches": "batch", "flex": "flex", "priority": "priority"}
@@ -50,6 +54,11 @@ _KEY = re.compile(
     rf"(?:_(?P<tier>{'|'.join(_SERVICE_TIERS)}))?"
 )
 _Entry = Mapping[str, Any]
+_COMPARED = {
+    "input_usd_per_million": "input_tokens",
+    "output_usd_per_million": "output_tokens",
+    "cache_read_usd_per_million": "cache_read_tokens",
+}
 
 
 class LitellmPrices:
@@ -191,3 +200,38 @@ def _usd(value: object) -> Fraction | None:
 
 def _count(value: object) -> int | None:
     return value if type(value) is int and value > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One price on which the lists disagree. genai-prices' is the one that counts.
+
+    Attributes:
+        model: the name in genai-prices.
+        provider: whose price it is.
+        litellm_model: the key in litellm's map.
+        field: "input_usd_per_million", "output_usd_per_million" or "cache_read_usd_per_million".
+        genai_usd, litellm_usd: US dollars.
+    """
+
+    model: str
+    provider: str
+    litellm_model: str
+    field: str
+    genai_usd: Decimal
+    litellm_usd: Decimal
+
+
+def conflicts_between(genai: GenaiPrices, litellm: LitellmPrices, at_us: int) -> list[Conflict]:
+    """Every disagreement at a time, by provider and model; prices that only one of the lists has are none."""
+    found: list[Conflict] = []
+    for provider, name, key in litellm.models():
+        ours = genai.find(provider, name, None, at_us) if genai.has_provider(provider) else None
+        theirs = litellm.listing(key) if ours is not None else None
+        if ours is None or theirs is None:
+            continue
+        for field, unit in _COMPARED.items():
+            a, b = ours.sheet.usd_per(unit, 1_000_000), theirs.sheet.usd_per(unit, 1_000_000)
+            if a is not None and b is not None and a != b:
+                found.append(Conflict(ours.model, provider, key, field, a, b))
+    return sorted(found, key=lambda conflict: (conflict.provider, conflict.model, conflict.litellm_model, conflict.field))

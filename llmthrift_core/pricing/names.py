@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from llmthrift_core.providers import provider_id
+from llmthrift_core.usage.payloads import provider_id
 
 Reading = tuple[str | None, str]
 """A provider, or None for whoever makes the model, and the name to look for there."""

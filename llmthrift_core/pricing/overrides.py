@@ -48,9 +48,8 @@ from llmthrift_core.moments import to_us
 from llmthrift_core.pricing.cost import Tier
 from llmthrift_core.pricing.names import without_date
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed
-from llmthrift_core.pricing.source import Listing
-from llmthrift_core.pricing.validity import ALWAYS_FROM_US, ALWAYS_UNTIL_US
-from llmthrift_core.providers import provider_id
+from llmthrift_core.pricing.source import ALWAYS_FROM_US, ALWAYS_UNTIL_US, Listing
+from llmthrift_core.usage.payloads import provider_id
 
 # Field -> (unit, units that the price is for).
 PRICE_FIELDS: dict[str, tuple[str, int]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
-from llmthrift_core.units import all_units, joint_unit
+from llmthrift_core.usage.units import all_units, joint_unit
 
 # https://ai.google.dev/gemini-api/docs/pricing: "text / image / video / audio" share a price where audio has none of its own.
 _ONE_PRICE_PROVIDERS = frozenset({"google"})

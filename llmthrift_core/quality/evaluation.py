@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from decimal import Decimal
+from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import current_attribution
+from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.background.work_queue import Offers
+from llmthrift_core.display import Printed, plain_table, usd
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
-from llmthrift_core.forks import ForkedLock
-from llmthrift_core.ledger.judged import SOURCE_PREFIX
+from llmthrift_core.ledger.judged import SOURCE_PREFIX, read_unjudged, texts_of
+from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.moments import DAY_US, Moment, to_us
-from llmthrift_core.quality.evaluation_report import EvaluationReport
 from llmthrift_core.quality.judge import Judgement
-from llmthrift_core.quality.offers import Offers
 from llmthrift_core.quality.sampling import Sampling
 from llmthrift_core.quality.spending import JudgingAmount
-from llmthrift_core.quality.unjudged import read_unjudged, texts_of
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.texts import as_texts
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.attachments import AccountHost
 
 Judge = Callable[[str, str], Judgement | float | None]
-
 _DEFAULT_PERIOD_US: Final = 7 * DAY_US
 _MOST_WAITING: Final = 200
 _MOST_FAILURES: Final = 5
@@ -84,7 +86,7 @@ class Evaluation:
 
     def __init__(
         self,
-        thrift: Thrift,
+        thrift: AccountHost,
         judge: Judge,
         *,
         cheap_judge: Judge | None = None,
@@ -273,3 +275,95 @@ def _judged(judge: Judge, question: str, answer: str) -> Judgement:
     if isinstance(quality, bool | int | float) and math.isfinite(quality) and 0 <= quality <= 1:
         return judgement or Judgement(float(quality), "", name)
     raise JudgeError(f"the judge {name!r} said nothing that is a quality from 0 to 1", kind="unreadable")
+
+
+@dataclass(repr=False)
+class EvaluationReport(Printed):
+    """What became of the calls that may be judged.
+
+    Attributes:
+        considered: calls with a text, not judged before.
+        chosen: of those, how many were to be judged, by reason: "feature", "canary" or "sample".
+        judged: got a quality.
+        escalated: of those that the cheap judge saw, how many went to the other one.
+        not_judged: got none, by kind: "failed" or "unreadable"; "gone" where the text was deleted meanwhile.
+        spent_usd: what the judges cost.
+        stopped: why calls are left, or None.
+    """
+
+    considered: int = 0
+    chosen: Counter[str] = field(default_factory=Counter)
+    judged: int = 0
+    escalated: int = 0
+    not_judged: Counter[str] = field(default_factory=Counter)
+    spent_usd: Decimal = Decimal(0)
+    stopped: str | None = None
+    qualities: RatioSums = field(default_factory=RatioSums, repr=False)
+
+    @property
+    def left(self) -> int:
+        """Chosen, and not tried: another run takes them up."""
+        return self.chosen.total() - self.judged - self.not_judged.total()
+
+    @property
+    def quality(self) -> Interval:
+        """The mean quality of what was judged here, within limits of 95%. NaN where nothing was."""
+        return quality_interval(self.qualities, 0.95)
+
+    def add(self, other: EvaluationReport) -> None:
+        """Take over the figures of another one, and why it stopped."""
+        self.considered += other.considered
+        self.chosen += other.chosen
+        self.judged += other.judged
+        self.escalated += other.escalated
+        self.not_judged += other.not_judged
+        self.spent_usd += other.spent_usd
+        self.stopped = other.stopped
+        self.qualities = self.qualities.plus(other.qualities)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure by name."""
+        quality = self.quality
+        return {
+            "considered": self.considered,
+            "chosen": dict(self.chosen),
+            "judged": self.judged,
+            "escalated": self.escalated,
+            "not_judged": dict(self.not_judged),
+            "left": self.left,
+            "spent_usd": self.spent_usd,
+            "quality": None if math.isnan(quality.estimate) else quality.estimate,
+            "low": quality.low,
+            "high": quality.high,
+            "stopped": self.stopped,
+        }
+
+    def to_text(self) -> str:
+        """All of it as text."""
+        lines = plain_table(["evaluation", ""], self._lines())
+        return lines if self.stopped is None else f"{lines}\nStopped: {self.stopped}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in self._lines())
+        stopped = "" if self.stopped is None else f"<p>Stopped: {escape(self.stopped)}</p>"
+        return f"<table><tbody>{rows}</tbody></table>{stopped}"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        quality = self.quality
+        lines = [
+            ("calls with a text, not judged before", f"{self.considered:,}"),
+            ("chosen", _counted(self.chosen)),
+            ("judged", f"{self.judged:,}"),
+            ("sent on by the cheap judge", f"{self.escalated:,}"),
+            ("not judged", _counted(self.not_judged)),
+            ("left", f"{self.left:,}"),
+            ("spent", usd(self.spent_usd)),
+        ]
+        if self.judged:
+            lines.append(("quality", f"{quality.estimate:.3f} ({quality.low:.3f} to {quality.high:.3f})"))
+        return lines
+
+
+def _counted(counts: Counter[str]) -> str:
+    named = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    return f"{counts.total():,} ({named})" if named else "0"

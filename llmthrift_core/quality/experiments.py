@@ -10,28 +10,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
+from sqlalchemy import bindparam, select
+
 from llmthrift_core.attribution import attribute, current_attribution
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.moments import Moment, from_us, to_us
-from llmthrift_core.quality.arms import read_arms
-from llmthrift_core.quality.experiment_results import ExperimentResults, compare
+from llmthrift_core.quality.experiment_results import ExperimentResults, compare, read_arms
 from llmthrift_core.quality.sampling import position
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.settings import is_disabled, is_observing
-from llmthrift_core.storable import is_storable
-from llmthrift_core.storage.quality_statements import ADD_EXPERIMENT, GET_EXPERIMENT, NAMES_OF_EXPERIMENTS
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import experiments
+from llmthrift_core.texts import is_storable
 
 if TYPE_CHECKING:
+    from llmthrift_core.host import Host
     from llmthrift_core.storage.database import Database
-    from llmthrift_core.thrift import Thrift
 
 logger = logging.getLogger("llmthrift")
-
 Unit = Literal["user", "session", "request"]
-
 _LONGEST_NAME: Final = 100
 _LONGEST_SALT_BYTES: Final = 64
+ADD_EXPERIMENT: Final = Statement(
+    lambda insert: (
+        insert(experiments)
+        .values({name: bindparam(name) for name in ("name", "definition", "created_us")})
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+)
+GET_EXPERIMENT: Final = Statement(
+    select(experiments.c.definition, experiments.c.created_us).where(experiments.c.name == bindparam("of_name"))
+)
+NAMES_OF_EXPERIMENTS: Final = Statement(select(experiments.c.name).order_by(experiments.c.name))
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Experiment:
 
     def __init__(
         self,
-        thrift: Thrift,
+        thrift: Host,
         name: str,
         *,
         arms: Mapping[str, float],
@@ -108,7 +119,7 @@ class Experiment:
         self._created_us = self._keep()
 
     @classmethod
-    def named(cls, thrift: Thrift, name: str) -> Self:
+    def named(cls, thrift: Host, name: str) -> Self:
         """The experiment that is kept under a name.
 
         Raises:

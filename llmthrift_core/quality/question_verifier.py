@@ -6,12 +6,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from llmthrift_core.errors import JudgeError
-from llmthrift_core.quality.judge import _ModelJudge
-from llmthrift_core.quality.replies import unreadable_verdict
+from llmthrift_core.quality.judge import _ModelJudge, unreadable_verdict
 from llmthrift_core.quality.spending import JudgingAmount
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.attachments import AccountHost
 
 _TASK: Final = (
     "Two users ask an assistant one question each. Would one answer be right for both, with nothing missing and nothing wrong? Different "
@@ -56,7 +55,7 @@ class QuestionVerifier(_ModelJudge):
     def __init__(
         self,
         model: Any,
-        thrift: Thrift,
+        thrift: AccountHost,
         *,
         max_usd_per_day: Decimal | float | str = 1,
         usd_per_question: Decimal | float | str | None = None,

@@ -15,7 +15,7 @@ from llmthrift_core.moments import DAY_US, Moment, from_us, to_us
 from llmthrift_core.statistics import Interval, RatioSums, exponential_mean, quality_difference, quality_interval
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 CHOICES: Final = (
     "model",
@@ -131,7 +131,7 @@ class QualityReport(Printed):
 
 
 def quality_report(
-    thrift: Thrift,
+    thrift: Host,
     *,
     by: str = "model",
     since: Moment | None = None,

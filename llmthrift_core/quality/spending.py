@@ -6,16 +6,16 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.attribution import attribute
 from llmthrift_core.budgets.daily_amount import DailyAmount
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.moments import MICROSECONDS, from_us
 from llmthrift_core.money import to_nano_usd, to_usd
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.attachments import AccountHost
 
 _TAG: Final = "llmthrift.evaluation"
 JUDGING_TAG: Final = "llmthrift.judging"
@@ -48,7 +48,7 @@ class JudgingAmount:
     """
 
     def __init__(
-        self, thrift: Thrift, name: str, *, max_usd: Decimal | float | str, usd_per_judgement: Decimal | float | str | None
+        self, thrift: AccountHost, name: str, *, max_usd: Decimal | float | str, usd_per_judgement: Decimal | float | str | None
     ) -> None:
         self._thrift = thrift
         self._mark = {JUDGING_TAG: name}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from llmthrift_core.errors import LLMThriftError
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import Tiers
 
 FallbackReason = Literal["rate limit", "outage", "timeout", "context length"]
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.backend import Transaction as Transaction
@@ -15,18 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Database", "DatabaseCheck", "Statement", "Transaction"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("Database", "DatabaseCheck"):
-        from llmthrift_core.storage import database
-
-        return getattr(database, name)
-    if name == "Statement":
-        from llmthrift_core.storage.statements import Statement
-
-        return Statement
-    if name == "Transaction":
-        from llmthrift_core.storage.backend import Transaction
-
-        return Transaction
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.storage.backend": ("Transaction",),
+        "llmthrift_core.storage.database": ("Database", "DatabaseCheck"),
+        "llmthrift_core.storage.statements": ("Statement",),
+    },
+)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.storage.faults import UnavailableError
 
 logger = logging.getLogger("llmthrift.storage")

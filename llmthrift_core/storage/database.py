@@ -23,7 +23,7 @@ from llmthrift_core.storage.postgresql import PostgreSQLBackend
 from llmthrift_core.storage.sqlite import SQLiteFile, SQLiteMemory
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener, Synchronous
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.vector_statements import vector_table_names
+from llmthrift_core.storage.vectors import vector_table_names
 
 logger = logging.getLogger("llmthrift")
 
@@ -179,7 +179,8 @@ class Database:
                 names = schema.table_names() + vector_table_names(connection)
                 tables = ", ".join(f"pg_total_relation_size('{name}')" for name in names)
                 size_bytes = sum(connection.execute(text(f"SELECT {tables}")).one())
-        return DatabaseCheck(self.dialect, self.url, schema.revision(self), size_bytes, writable=not self.read_only, problems=problems)
+            revision = schema.revision(connection)
+        return DatabaseCheck(self.dialect, self.url, revision, size_bytes, writable=not self.read_only, problems=problems)
 
     def overwrite_deleted(self) -> bool:
         """Leave nothing of what was deleted in the files of an SQLite database: it is written anew, while other writers wait.

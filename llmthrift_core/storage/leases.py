@@ -5,13 +5,37 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from llmthrift_core.storage.version_statements import END_LEASE, TAKE_LEASE
+from sqlalchemy import bindparam, delete, select, update
+
+from llmthrift_core.storage.statements import Statement
+from llmthrift_core.storage.tables import leases
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
+
+TAKE_LEASE: Final = Statement(
+    lambda insert: (
+        insert(leases)
+        .values({name: bindparam(name) for name in ("name", "holder", "expires_us")})
+        .on_conflict_do_update(
+            index_elements=["name"],
+            set_={name: insert(leases).excluded[name] for name in ("holder", "expires_us")},
+            where=leases.c.expires_us <= bindparam("now_us"),
+        )
+    )
+)
+END_LEASE: Final = Statement(delete(leases).where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder")))
+GET_LEASE: Final = Statement(select(leases.c.expires_us).where(leases.c.name == bindparam("of_name")))
+RENEW_LEASE: Final = Statement(
+    update(leases)
+    .values(expires_us=bindparam("expires_us"))
+    .where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder"))
+)
+# The rest of holders that died: where nobody asks for the same again, their rows would stay.
+END_OLD_LEASES: Final = Statement(delete(leases).where(leases.c.expires_us <= bindparam("now_us")))
 
 
 class Lease:

@@ -16,10 +16,10 @@ from llmthrift_core.storage.backend import Row
 from llmthrift_core.storage.bounded_connection import connection_class
 from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.storage.faults import ClosedError, UnavailableError, storage_error
-from llmthrift_core.storage.half_vectors import teach_psycopg
 from llmthrift_core.storage.location import Location
 from llmthrift_core.storage.statements import RowsInsert, Statement
 from llmthrift_core.storage.turns import Turns
+from llmthrift_core.storage.vectors import teach_psycopg
 
 _POOL_CONNECTIONS: Final = 5
 _POOL_OVERFLOW: Final = 10

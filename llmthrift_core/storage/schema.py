@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import Connection, insert, inspect, select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -15,9 +15,6 @@ from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
 from llmthrift_core.storage.size_triggers import COUNTED, triggers_of
 from llmthrift_core.storage.tables import calls, metadata, schema_version
-
-if TYPE_CHECKING:
-    from llmthrift_core.storage.database import Database
 
 # Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
 REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012", "0013")
@@ -32,7 +29,7 @@ def prepare(backend: Backend, *, name: str) -> None:
         StorageError: it cannot be read, or needs a change and is read-only.
     """
     with backend.read() as connection:
-        found = _revision(connection)
+        found = revision(connection)
         if found is None and not backend.read_only:
             _refuse_tables_without_revision(connection, name)
     if found == REVISIONS[-1]:
@@ -44,7 +41,7 @@ def prepare(backend: Backend, *, name: str) -> None:
     with backend.write() as connection:
         if connection.dialect.name == "postgresql":
             lock_schema(connection)
-        found = _revision(connection)  # another process may have been quicker
+        found = revision(connection)  # another process may have been quicker
         if found == REVISIONS[-1]:
             return
         _refuse_unknown(found)
@@ -63,12 +60,6 @@ def lock_schema(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 
-def revision(database: Database) -> str | None:
-    """The revision in the database, None where it has no tables of llmthrift. Raises StorageError."""
-    with database.read() as connection:
-        return _revision(connection)
-
-
 def table_names() -> list[str]:
     """The names of all tables of llmthrift, in a fixed order."""
     return sorted(metadata.tables)
@@ -85,7 +76,8 @@ def _creation(dialect: str) -> tuple[str, ...]:
     return (*(str(each.compile(dialect=compiled_for)) for each in found), *triggers)
 
 
-def _revision(connection: Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
+    """The revision in the database, None where it has no tables of llmthrift."""
     if not inspect(connection).has_table(schema_version.name):
         return None
     return connection.execute(select(schema_version.c.version_num)).scalar()

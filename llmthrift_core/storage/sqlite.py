@@ -18,8 +18,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from llmthrift_core.errors import StorageError
 from llmthrift_core.storage.backend import Row
 from llmthrift_core.storage.faults import ClosedError, as_storage_errors, storage_error
-from llmthrift_core.storage.sqlite_connection import SQLiteOpener
-from llmthrift_core.storage.sqlite_transaction import ERRORS, SQLiteTransaction
+from llmthrift_core.storage.sqlite_connection import ERRORS, SQLiteOpener, SQLiteTransaction
 from llmthrift_core.storage.statements import Statement
 
 # How long a fork, or closing, waits for readers. A report that takes longer is copied in the middle, or breaks off.

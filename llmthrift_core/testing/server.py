@@ -10,13 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from llmthrift_core.testing import anthropic_wire, openai_wire, responses_wire
 from llmthrift_core.testing.answers import TOKEN, Answer, Question, count_exchange, count_tokens
-
-if TYPE_CHECKING:
-    from llmthrift_core.testing.provider import Failure, LoopbackProvider
 
 _KINDS: Final[Mapping[int, str]] = {400: "invalid_request_error", 401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 # Anthropic names its errors differently, and overload is a status of its own.
@@ -35,6 +32,32 @@ class ScriptError(Exception):
     """A script raised; its own error is the cause."""
 
 
+class Failing(Protocol):
+    """An error that requests meet."""
+
+    status: int
+    retry_after: float | None
+    message: str
+    error_type: str | None
+
+
+class Provider(Protocol):
+    """What answers the requests that the server takes."""
+
+    @property
+    def models(self) -> Any: ...
+
+    def receive(self, path: str, body: Mapping[str, Any], *, has_key: bool) -> str: ...
+
+    def failure_for(self, model: str) -> Failing | None: ...
+
+    def snapshot(self, model: str) -> str: ...
+
+    def bill(self, model: str, sent: int, received: int, *, stream: bool) -> None: ...
+
+    def answer(self, question: Question) -> Answer: ...
+
+
 class Server(ThreadingHTTPServer):
     """One thread for each connection, on a free port of 127.0.0.1."""
 
@@ -42,7 +65,7 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, provider: LoopbackProvider) -> None:
+    def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -204,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _bill(self, question: Question, sent: int, received: int, body: Mapping[str, Any]) -> None:
         self.server.provider.bill(question.model, sent, received, stream=bool(body.get("stream")))
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: Failing) -> None:
         headers = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
         self._refuse(failure.status, failure.message, failure.error_type, headers)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llmthrift_core.errors import LLMThriftError, UsageError
-from llmthrift_core.providers import provider_id
+from llmthrift_core.usage.payloads import provider_id
 from llmthrift_core.usage.usage import PART_FIELDS, Usage, with_reasoning
 
 _Path = tuple[str, ...]

@@ -14,8 +14,8 @@ from operator import attrgetter
 from typing import Any, Self
 
 from llmthrift_core.errors import UsageError
-from llmthrift_core.payloads import Count, payload_counts
-from llmthrift_core.units import unreported_units
+from llmthrift_core.usage.payloads import Count, payload_counts
+from llmthrift_core.usage.units import unreported_units
 
 # The counts that have a field of their own, in the order of the fields, each with its key among the units.
 UNIT_OF_FIELD: dict[str, str] = {

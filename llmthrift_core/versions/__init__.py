@@ -5,11 +5,11 @@ Names are loaded on first use: the storage behind them takes 100-150 ms.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from llmthrift_core.storage.version_store import Version as Version
     from llmthrift_core.versions.comparison import RollBack as RollBack
     from llmthrift_core.versions.comparison import VersionComparison as VersionComparison
     from llmthrift_core.versions.configurations import Configuration as Configuration
@@ -17,22 +17,17 @@ if TYPE_CHECKING:
     from llmthrift_core.versions.refit import Refit as Refit
     from llmthrift_core.versions.refit import RefitOutcome as RefitOutcome
     from llmthrift_core.versions.routers import RouterVersions as RouterVersions
+    from llmthrift_core.versions.store import Version as Version
 
-_HOMES: Final = {
-    "Configuration": "llmthrift_core.versions.configurations",
-    "Configurations": "llmthrift_core.versions.configurations",
-    "Refit": "llmthrift_core.versions.refit",
-    "RefitOutcome": "llmthrift_core.versions.refit",
-    "RollBack": "llmthrift_core.versions.comparison",
-    "RouterVersions": "llmthrift_core.versions.routers",
-    "Version": "llmthrift_core.storage.version_store",
-    "VersionComparison": "llmthrift_core.versions.comparison",
-}
+__all__ = ["Configuration", "Configurations", "Refit", "RefitOutcome", "RollBack", "RouterVersions", "Version", "VersionComparison"]
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.versions.comparison": ("RollBack", "VersionComparison"),
+        "llmthrift_core.versions.configurations": ("Configuration", "Configurations"),
+        "llmthrift_core.versions.refit": ("Refit", "RefitOutcome"),
+        "llmthrift_core.versions.routers": ("RouterVersions",),
+        "llmthrift_core.versions.store": ("Version",),
+    },
+)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
+import subprocess
+import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.ledger.statements import COUNT_FEEDBACK
 from llmthrift_core.moments import to_us
 from llmthrift_core.storage.leases import Lease
-from llmthrift_core.storage.quality_statements import COUNT_FEEDBACK
-from llmthrift_core.versions.refit import Refit
-from llmthrift_core.versions.refit_apart import refit_apart
-from llmthrift_core.versions.refitting import unfitted
+from llmthrift_core.versions.refit import Refit, RefitOutcome
+from llmthrift_core.versions.refitting import RefitHost, described, refit_once, unfitted
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.routing.learned.router import LearnedRouter
 
 logger = logging.getLogger("llmthrift")
-
 _LEASE_SECONDS: Final = 900.0
+_LOOK_SECONDS: Final = 0.1
 
 
 class BackgroundRefits:
@@ -32,7 +35,7 @@ class BackgroundRefits:
         ConfigurationError: the models cannot be used.
     """
 
-    def __init__(self, thrift: Thrift, name: str, refit: Refit) -> None:
+    def __init__(self, thrift: RefitHost, name: str, refit: Refit) -> None:
         self._thrift = thrift
         self._name = name
         self._refit = refit
@@ -51,7 +54,7 @@ class BackgroundRefits:
                 logger.error("router %r cannot be fitted again now, which will be tried again: %s", self._name, error)
 
     def _try(self, stopping: threading.Event) -> None:
-        from llmthrift_core.routing.learning.learned import LearnedRouter
+        from llmthrift_core.routing.learned.router import LearnedRouter
 
         thrift, name = self._thrift, self._name
         versions = thrift.routers.versions(name)
@@ -79,3 +82,49 @@ class BackgroundRefits:
             )
         else:
             logger.info("router %r: %s", name, outcome.why)
+
+
+def refit_apart(thrift: RefitHost, name: str, refit: Refit, router: LearnedRouter, stopping: threading.Event) -> RefitOutcome | None:
+    """`refit_once` in a process of its own; in this one, where the database is in memory.
+
+    Returns:
+        What came of it; None where it was stopped.
+
+    Raises:
+        LLMThriftError: what the process raised, or that it died.
+    """
+    address = thrift.address
+    if address is None:
+        return refit_once(thrift, name, refit, router)
+    task = {
+        "url": address,
+        "name": name,
+        "refit": described(refit),
+        "router": base64.b64encode(router.to_bytes()).decode(),
+    }
+    command = [sys.executable, "-m", "llmthrift_core.cli.refit_process"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
+        try:
+            process.stdin.write(json.dumps(task).encode())
+            process.stdin.close()
+            while process.poll() is None:
+                if stopping.wait(_LOOK_SECONDS):
+                    return None
+            text = process.stdout.read()
+        except BrokenPipeError:
+            text = b""
+        finally:
+            process.kill()  # nothing to one that has ended
+    try:
+        answer: dict[str, Any] = json.loads(text)
+    except ValueError:
+        raise LLMThriftError(
+            f"the process that fits router {name!r} ended with code {process.returncode} and without an answer; "
+            f"`llmthrift route refit {name}` says more"
+        ) from None
+    if "error" in answer:
+        raise LLMThriftError(answer["error"])
+    number = answer["version"]
+    saved = next((each for each in thrift.routers.versions(name) if each.version == number), None)
+    return RefitOutcome(saved, answer["why"], answer["missing"])

@@ -15,14 +15,14 @@ from sqlalchemy import ColumnElement, or_
 
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.judged import read_judged
+from llmthrift_core.ledger.statements import COUNT_FEEDBACK
 from llmthrift_core.moments import DAY_US, to_us
 from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.statistics import Interval, RatioSums, quality_difference
-from llmthrift_core.storage.quality_statements import COUNT_FEEDBACK
-from llmthrift_core.storage.version_store import Version, VersionStore
+from llmthrift_core.versions.store import Version, VersionStore
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 logger = logging.getLogger("llmthrift")
 
@@ -100,7 +100,7 @@ class VersionComparison:
         return f"{self.name!r}: quality {said}: {_shown(self.difference)}, {counts}.{after}"
 
 
-def compare(thrift: Thrift, store: VersionStore, name: str, rule: RollBack, *, labels: Labels) -> VersionComparison:
+def compare(thrift: Host, store: VersionStore, name: str, rule: RollBack, *, labels: Labels) -> VersionComparison:
     """What was said about answers under the active version of a name, and under the one before.
 
     Raises:
@@ -130,7 +130,7 @@ def last_look(now: list[float], then: list[float], rule: RollBack) -> tuple[list
     return seen, quality_difference(_sums(seen), _sums(then), 1 - 2 * errors)  # limits on both sides, of which one is asked for
 
 
-def roll_back_if_lower(thrift: Thrift, store: VersionStore, name: str, rule: RollBack, *, labels: Labels) -> VersionComparison:
+def roll_back_if_lower(thrift: Host, store: VersionStore, name: str, rule: RollBack, *, labels: Labels) -> VersionComparison:
     """Compare, and go back to the version before where the active one is lower for certain. It only goes down the numbers: what was rolled
     back from is never made active again by this.
 
@@ -175,7 +175,7 @@ class BackgroundRollBack:
     Fails open: trouble with the database is logged once.
     """
 
-    def __init__(self, thrift: Thrift, store: VersionStore, name: str, rule: RollBack, labels: Labels) -> None:
+    def __init__(self, thrift: Host, store: VersionStore, name: str, rule: RollBack, labels: Labels) -> None:
         self._thrift = thrift
         self._store = store
         self._name = name
@@ -210,7 +210,7 @@ class BackgroundRollBack:
         self._waiting_for = pair[0], count + missing
 
 
-def _read(thrift: Thrift, condition: ColumnElement[bool], rule: RollBack, since_us: int) -> list[float]:
+def _read(thrift: Host, condition: ColumnElement[bool], rule: RollBack, since_us: int) -> list[float]:
     """Qualities in the order of the calls. What is said in one session is alike, and counts once."""
     with thrift.database.read() as connection:
         found = list(read_judged(connection, since_us=since_us, until_us=None, source=rule.source, where=[condition]))

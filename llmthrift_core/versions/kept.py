@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from llmthrift_core.storage.version_store import Version, VersionStore
 from llmthrift_core.versions.comparison import Labels, RollBack, VersionComparison, compare, roll_back_if_lower
+from llmthrift_core.versions.store import Version, VersionStore
 
 if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
+    from llmthrift_core.host import Host
 
 
 class KeptVersions:
@@ -23,7 +23,7 @@ class KeptVersions:
     kind: ClassVar[str]
     labels: ClassVar[Labels]
 
-    def __init__(self, thrift: Thrift) -> None:
+    def __init__(self, thrift: Host) -> None:
         self._thrift = thrift
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.storage.version_store import Version
+from llmthrift_core.versions.store import Version
 
 
 @dataclass(frozen=True, kw_only=True)

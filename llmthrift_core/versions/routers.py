@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.storage.tables import calls
-from llmthrift_core.storage.version_store import Version
 from llmthrift_core.versions.comparison import BackgroundRollBack, Labels, RollBack
 from llmthrift_core.versions.kept import KeptVersions
+from llmthrift_core.versions.store import Version
 
 if TYPE_CHECKING:
     from llmthrift_core.routing import Cascade, FollowedRouter, LearnedRouter, RoutingPolicy
     from llmthrift_core.routing.checks import Check
-    from llmthrift_core.routing.learning.representation import Embedder
+    from llmthrift_core.routing.learned.representation import Embedder
     from llmthrift_core.routing.policies.followed import Upkeep
     from llmthrift_core.versions.refit import Refit, RefitOutcome
+    from llmthrift_core.versions.refitting import RefitHost
 
 
 class RouterVersions(KeptVersions):
@@ -35,6 +36,7 @@ class RouterVersions(KeptVersions):
 
     """
 
+    _thrift: RefitHost
     kind = "router"
     labels = Labels(calls.c.config_version, with_suffix=True)
 
@@ -69,8 +71,8 @@ class RouterVersions(KeptVersions):
         """
         from llmthrift_core.routing.cascades.cascade import KIND as CASCADE
         from llmthrift_core.routing.cascades.cascade import Cascade
-        from llmthrift_core.routing.learning.learned import KIND as LEARNED
-        from llmthrift_core.routing.learning.learned import LearnedRouter
+        from llmthrift_core.routing.learned.router import KIND as LEARNED
+        from llmthrift_core.routing.learned.router import LearnedRouter
         from llmthrift_core.routing.state import kind_of
 
         number, state = self.store.state(name, version)

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from llmthrift_core import Thrift
-from llmthrift_core.cache.parameters import relevant_headers
+from llmthrift_core.cache.keys import relevant_headers
 
 _REFUSAL = json.dumps({"error": {"message": "refused", "type": "invalid_request_error", "code": 400}, "message": "refused"}).encode()
 # How a request is carried, by which client, and whether its answer comes in pieces.

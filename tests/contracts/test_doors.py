@@ -73,7 +73,7 @@ def test_a_stream_is_one_row_with_the_providers_counts(thrift, provider, door, h
     made = door(thrift, provider)
     with_warning = door is with_global_cache_and_handler
     if with_warning:
-        import llmthrift_langchain.unserved as unserved
+        import llmthrift_langchain.enforcement as unserved
 
         unserved._warned = True
     assert made.ask("Tell me a story.", how)
@@ -121,7 +121,7 @@ def test_a_stream_and_a_whole_answer_share_an_entry(thrift, provider, door):
 
 @named(METERING)
 def test_an_abandoned_stream_is_settled_and_not_stored(thrift, provider, door):
-    import llmthrift_langchain.unserved as unserved
+    import llmthrift_langchain.enforcement as unserved
 
     unserved._warned = True
     made = door(thrift, provider)

@@ -190,7 +190,7 @@ def test_rows_are_durable_when_the_call_returns(tmp_path: Path, provider: Loopba
 
 def test_a_model_without_a_price_or_usage_is_counted_by_the_ledgers_thread(thrift: Thrift, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is read from files for that has not been loaded yet, as in the first call of a process."""
-    monkeypatch.setattr("llmthrift_core.tokens._loaded", {})
+    monkeypatch.setattr("llmthrift_core.usage.tokens._loaded", {})
     monkeypatch.setattr(thrift, "prices", type(thrift.prices)())
     answer = "Twelve words are more than one and less than a hundred of them."
 

@@ -32,7 +32,7 @@ FOUND_BY_NAME = ["deepseek-reasoner", "grok-4", "anthropic/claude-sonnet-4.5", "
 
 @pytest.fixture(autouse=True)
 def _no_global_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import llmthrift_langchain.unserved as unserved
+    import llmthrift_langchain.enforcement as unserved
 
     monkeypatch.setattr(unserved, "_warned", True)
     monkeypatch.setattr(logging.getLogger("llmthrift.ledger"), "disabled", True)  # pytest's own handler writes to a file

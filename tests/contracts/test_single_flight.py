@@ -22,11 +22,11 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache import leases as leases_module
-from llmthrift_core.cache.flight import whoami
 from llmthrift_core.cache.leases import CallLeases, Elsewhere, Lent
+from llmthrift_core.cache.single_flight import whoami
 from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.cache.valkey_store import ValkeyEntries
-from llmthrift_core.request import CacheUse, Request, Response
+from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
 
 ROOT = Path(__file__).parents[2]
@@ -252,8 +252,8 @@ WORKER = """
 import sys, time
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy
-from llmthrift_core.cache.flight import whoami
-from llmthrift_core.request import CacheUse, Request, Response
+from llmthrift_core.cache.single_flight import whoami
+from llmthrift_core.calls.request import CacheUse, Request, Response
 database, valkey, calls = sys.argv[1:]
 policy = CachePolicy()
 with Thrift(database, valkey_url=valkey or None) as thrift:

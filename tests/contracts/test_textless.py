@@ -41,7 +41,7 @@ def counts(thrift: Thrift) -> list[tuple[float, ...] | None]:
 @pytest.mark.parametrize("door", METERING, ids=[door.__name__.removeprefix("with_") for door in METERING])
 @pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
 def test_a_row_has_the_counts_of_the_question(thrift: Thrift, provider: LoopbackProvider, door: MakeDoor, how: str, monkeypatch) -> None:
-    monkeypatch.setattr("llmthrift_langchain.unserved._warned", True)
+    monkeypatch.setattr("llmthrift_langchain.enforcement._warned", True)
     question = f"How many of the {how} calls, e.g. 12, are counted?"
     door(thrift, provider).ask(question, how)
     assert counts(thrift) == [stored_counts(question)]

@@ -11,7 +11,7 @@ from langchain_core.globals import set_llm_cache
 from llama_index.core.llms import ChatMessage
 
 import llmthrift_langchain as lc
-import llmthrift_langchain.unserved as unserved
+import llmthrift_langchain.enforcement as unserved
 from llmthrift_core import Budget, Thrift
 from llmthrift_core.testing import LoopbackProvider
 from tests.contracts.doors import _LOOP, METERING, MODEL, STREAM_CACHING, AnyDoor, Door, MakeDoor, client, uninstall_handlers

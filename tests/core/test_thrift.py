@@ -14,8 +14,8 @@ import pytest
 import llmthrift_core
 from llmthrift_core import Budget, BudgetExceededError, PriceCatalog, Thrift, Usage, attribute
 from llmthrift_core.cache import CachePolicy
+from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import ConfigurationError, LLMThriftError, StorageError
-from llmthrift_core.request import Request
 
 DAY = 86_400
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from llmthrift_core import Budget, Thrift, Usage, attribute
-from llmthrift_core.routing import Adaptive, AskedComplexity, RouteDecision, RouteRequest, Tiers
+from llmthrift_core.routing import Adaptive, RatedComplexity, RouteDecision, RouteRequest, Tiers
 from llmthrift_core.testing import Answer, LoopbackProvider, Question
 from llmthrift_langchain import ChatRouter, thrifty
 from tests.core.clock import Clock
@@ -119,7 +119,7 @@ def test_ratings_are_asked_once_for_all_processes_and_metered(thrift, client, pr
 
     provider.answerer = answer
     for _ in range(2):  # as two processes
-        rating = AskedComplexity(thrifty(client("gpt-4o-mini"), thrift), thrift=thrift)
+        rating = RatedComplexity(thrifty(client("gpt-4o-mini"), thrift), thrift=thrift)
         router = ChatRouter(thrift, models={tier: client(name) for tier, name in MODELS.items()}, policy=rating, cache=False)
         assert router.invoke("Hello?").response_metadata["model_name"].startswith("gpt-4.1-2025")
     assert [request.body["model"] for request in provider.requests] == ["gpt-4o-mini", "gpt-4.1", "gpt-4.1"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmthrift_core import Thrift
-from llmthrift_core.guard import QualityGuard
 from llmthrift_core.quality import PointwiseJudge
+from llmthrift_core.quality.routing_guard import QualityGuard
 from llmthrift_core.routing import Cascade
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ChatRouter, thrifty

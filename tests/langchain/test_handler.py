@@ -23,7 +23,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-import llmthrift_langchain.unserved as unserved
+import llmthrift_langchain.enforcement as unserved
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.testing import Answer, Question, ToolCall
 from llmthrift_langchain import ChatRouter, ThriftCache, ThriftCallbackHandler, thrift_callbacks, thrifty

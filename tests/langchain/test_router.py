@@ -20,13 +20,13 @@ from pydantic import BaseModel
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
 from llmthrift_core.routing import (
-    AskedComplexity,
     Bounded,
     Bounds,
     Capabilities,
     Complexity,
     Example,
     LearnedRouter,
+    RatedComplexity,
     RouteRequest,
     Rule,
     Rules,
@@ -138,7 +138,7 @@ async def test_a_model_that_rates_complexity_does_not_block_the_event_loop(thrif
             time.sleep(0.005)
         return "9"
 
-    policy = AskedComplexity(rate, timeout_seconds=30)
+    policy = RatedComplexity(rate, timeout_seconds=30)
     router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=policy, cache=False)
     beating = asyncio.create_task(beat())
     await router.ainvoke(SIMPLE)
@@ -169,7 +169,7 @@ def test_a_learned_router_decides_by_call_site_and_question(thrift, client, prov
 def test_a_rating_is_metered_as_routing(thrift, client, provider):
     small = thrifty(client("gpt-4.1-nano"), thrift)
     provider.answerer = lambda question: Answer("9") if question.model == "gpt-4.1-nano" else None
-    policy = AskedComplexity(small)
+    policy = RatedComplexity(small)
     router = ChatRouter(thrift, models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")}, policy=policy)
     with attribute(feature="chat"):
         router.invoke(SIMPLE)
@@ -235,7 +235,7 @@ def test_when_the_first_of_them_fails_another_one_asks(thrift, client, provider)
 
 
 def test_an_unfinished_stream_does_not_block_its_own_thread(thrift, client, provider, monkeypatch):
-    monkeypatch.setattr("llmthrift_core.cache.flight.Waiting.wait", lambda waiting: pytest.fail("it waits for itself"))
+    monkeypatch.setattr("llmthrift_core.cache.single_flight.Waiting.wait", lambda waiting: pytest.fail("it waits for itself"))
     router = ChatRouter(thrift, models={"only": client()}, cache=True)
     stream = router.stream("Hello")
     next(stream)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmthrift_core import Thrift, attribute
-from llmthrift_core.routing import Adaptive, AskedComplexity
+from llmthrift_core.routing import Adaptive, RatedComplexity
 from llmthrift_core.testing.answers import Answer
 from llmthrift_llamaindex import RouterLLM, thrifty
 from tests.llamaindex.conftest import rows
@@ -49,7 +49,7 @@ def test_a_model_that_gets_worse_is_left(thrift: Thrift, provider: Any, openai: 
 def test_a_rating_of_a_llamaindex_model_is_metered_and_remembered(thrift: Thrift, provider: Any, openai: Any) -> None:
     provider.answerer = lambda question: Answer("9" if question.model == "gpt-4o-mini" else "An answer.")
     for _ in range(2):
-        policy = AskedComplexity(thrifty(openai("gpt-4o-mini"), thrift), thrift=thrift, timeout_seconds=30)
+        policy = RatedComplexity(thrifty(openai("gpt-4o-mini"), thrift), thrift=thrift, timeout_seconds=30)
         llm = RouterLLM(thrift, models={tier: openai(name) for tier, name in MODELS.items()}, policy=policy, cache=False)
         llm.complete("Hello?")
     assert sorted(request.body["model"] for request in provider.requests) == ["gpt-4.1", "gpt-4.1", "gpt-4o-mini"]

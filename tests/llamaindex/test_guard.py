@@ -6,8 +6,8 @@ import pytest
 from llama_index.core.llms import ChatMessage
 
 from llmthrift_core import Thrift
-from llmthrift_core.guard import QualityGuard
 from llmthrift_core.quality import PointwiseJudge
+from llmthrift_core.quality.routing_guard import QualityGuard
 from llmthrift_core.routing import Cascade
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_llamaindex import RouterLLM, thrifty

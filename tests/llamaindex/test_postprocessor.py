@@ -12,7 +12,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.tokens import count_tokens
+from llmthrift_core.usage.tokens import count_tokens
 from llmthrift_llamaindex import TokenBudgetPostprocessor
 from tests.llamaindex.conftest import run
 

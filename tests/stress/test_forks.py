@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import literal_column, select
 
-from llmthrift_core.cache.flight import Flights, whoami
-from llmthrift_core.forks import ForkedLock
+from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.cache.single_flight import Flights, whoami
 from llmthrift_core.ledger import Ledger
 from llmthrift_core.storage import Database
 from llmthrift_core.storage.statements import Statement

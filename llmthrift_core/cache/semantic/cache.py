@@ -16,40 +16,36 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.background.forks import renew_after_fork
+from llmthrift_core.background.upkeep import Upkeep
+from llmthrift_core.background.work_queue import Background
+from llmthrift_core.cache.counters import Troubles
 from llmthrift_core.cache.eviction import Evictor, purge
 from llmthrift_core.cache.opening import open_answers
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.rules import ruled
 from llmthrift_core.cache.semantic import health
 from llmthrift_core.cache.semantic.answer import Made
-from llmthrift_core.cache.semantic.background import Background
 from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.checks import Checks
 from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.evidence import Evidence
-from llmthrift_core.cache.semantic.histories import Histories
+from llmthrift_core.cache.semantic.histories import Histories, Latest, TrustedWriters, Writers
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
-from llmthrift_core.cache.semantic.home import Home
 from llmthrift_core.cache.semantic.judges import AnswerClasses
 from llmthrift_core.cache.semantic.keeping import Keeper
-from llmthrift_core.cache.semantic.latest import Latest
 from llmthrift_core.cache.semantic.policy import Belief, Observation
-from llmthrift_core.cache.semantic.question import QuestionForms
+from llmthrift_core.cache.semantic.question import QuestionForms, Turn
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
 from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, StoredAnswer
-from llmthrift_core.cache.semantic.turn import Turn
 from llmthrift_core.cache.semantic.verifying import Verifying
-from llmthrift_core.cache.semantic.writers import TrustedWriters, Writers
 from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
-from llmthrift_core.cache.troubles import Troubles
-from llmthrift_core.cache.upkeep import Upkeep
 from llmthrift_core.cache.uses import Uses
 from llmthrift_core.embedding import as_embedder
 from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.forks import renew_after_fork
+from llmthrift_core.host import Host
 from llmthrift_core.settings import is_observing
-from llmthrift_core.storable import is_storable
-from llmthrift_core.texts import as_texts, require_thrift
+from llmthrift_core.texts import as_texts, is_storable, require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -105,7 +101,7 @@ class SemanticCache:
 
     def __init__(
         self,
-        thrift: Home,
+        thrift: Host,
         embedder: Any = None,
         policy: Any = None,
         same_answer: Callable[[str, str], bool] | None = None,

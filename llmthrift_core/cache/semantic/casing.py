@@ -10,8 +10,8 @@ import re
 import unicodedata
 from typing import Final
 
-from llmthrift_core.cache.guard.names import NAME_WORDS
-from llmthrift_core.cache.guard.tables import word_set
+from llmthrift_core.cache.near_misses.names import NAME_WORDS
+from llmthrift_core.cache.near_misses.words import word_set
 
 _WORD: Final = re.compile(r"\w+")
 _SENTENCE: Final = re.compile(r"(?:^|[.!?:]\s)[^\w-]*$")

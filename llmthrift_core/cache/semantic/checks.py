@@ -7,10 +7,10 @@ from typing import Any
 from llmthrift_core.cache.semantic.answer import Made
 from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.evidence import Evidence
-from llmthrift_core.cache.semantic.home import Home
 from llmthrift_core.cache.semantic.policy import Observation
 from llmthrift_core.cache.semantic.search import Asked
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.host import Host
 
 
 class Checks:
@@ -23,7 +23,7 @@ class Checks:
         ConfigurationError: not an amount of money.
     """
 
-    def __init__(self, home: Home, counts: CacheCounts, evidence: Evidence, most_usd_per_day: Any) -> None:
+    def __init__(self, home: Host, counts: CacheCounts, evidence: Evidence, most_usd_per_day: Any) -> None:
         self._home = home
         self._counts = counts
         self._evidence = evidence

@@ -6,9 +6,9 @@ import math
 import threading
 from typing import Final
 
+from llmthrift_core.cache.semantic import statements as sql
 from llmthrift_core.cache.semantic.policy import DecisionPolicy, Experience
 from llmthrift_core.moments import DAY_US
-from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.database import Database
 
 _OF_POLICY: Final = ("requests", "expected_wrong")

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from llmthrift_core.cache.semantic import statements as sql
 from llmthrift_core.cache.semantic.features import WIDTH
 from llmthrift_core.cache.semantic.policy import DecisionPolicy, Observation
 from llmthrift_core.cache.semantic.store import vector_of
-from llmthrift_core.storage import semantic_statements as sql
 from llmthrift_core.storage.database import Database
 
 _REMEMBERED: Final = 5_000

@@ -7,13 +7,13 @@ The similarity of the nearest cached question alone says little; whether the que
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-from llmthrift_core.cache.semantic.words import words_of
-
-if TYPE_CHECKING:
-    from llmthrift_core.cache.semantic.store import StoredAnswer
+from llmthrift_core.cache.semantic.store import Neighbour
 
 NEIGHBOURS: Final = 16
 _SHARP, _BROAD, _LOCAL = 20.0, 8.0, 10.0  # how fast a neighbour's vote fades with its distance in cosine
@@ -22,25 +22,8 @@ _USUAL_RIGHT, _USUAL_WEIGHT = 0.7, 0.5  # where nothing is known around a questi
 WIDTH: Final = 21
 SUPPORT: Final = (0, 4, 5, 6)
 """The features that say how near the question is to others: of them less is always less sure."""
-
-
-class Neighbour(NamedTuple):
-    """A cached question near to the one that is asked.
-
-    Attributes:
-        entry: its number.
-        similarity: cosine, 1 for the same direction.
-        answer: a number that is the same for the same answer.
-        was_right: whether the answer that the cache would have given it was right; None if that is not known.
-        stored: the entry, where the store has read it too; None says nothing.
-    """
-
-    entry: int
-    similarity: float
-    answer: int
-    was_right: bool | None
-    question: str
-    stored: StoredAnswer | None = None
+_WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_COUNTED: Final = 20_000  # questions whose words are counted: more hardly change how telling a word is
 
 
 class Candidate(NamedTuple):
@@ -136,3 +119,36 @@ def _shared_words(near: Sequence[Neighbour], answer: int, words: frozenset[str],
 def _log_odds(share: float) -> float:
     share = min(max(share, 1e-3), 1 - 1e-3)
     return math.log(share / (1 - share))
+
+
+@lru_cache(maxsize=65_536)
+def words_of(question: str) -> frozenset[str]:
+    """The words of a question, by which its neighbours are compared.
+
+    >>> sorted(words_of("What's my PIN?"))
+    ['my', 'pin', "what's"]
+    """
+    return frozenset(_WORD.findall(question.casefold()))
+
+
+class WordCounts:
+    """In how many of a scope's first questions each word is."""
+
+    def __init__(self) -> None:
+        self._words: Counter[str] = Counter()
+        self._questions = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further questions are not counted."""
+        return self._questions >= _COUNTED
+
+    def add(self, question: str) -> None:
+        """Count the words of a question."""
+        if not self.is_full:
+            self._questions += 1
+            self._words.update(words_of(question))
+
+    def weight(self, word: str) -> float:
+        """The inverse document frequency of a word."""
+        return math.log((self._questions + 1) / (self._words.get(word, 0) + 1))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmthrift_core.cache.alerts import alerts_of
+from llmthrift_core.cache.counters import Troubles, alerts_of
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.policy import Belief
 from llmthrift_core.cache.store import Totals
-from llmthrift_core.cache.troubles import Troubles
 
 
 def stats_of(

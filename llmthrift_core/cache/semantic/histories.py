@@ -7,15 +7,15 @@ under the near-miss guard. So two histories meet only if every turn of one says 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.keys import canonical_json, digest
-from llmthrift_core.cache.semantic.latest import Latest
+from llmthrift_core.cache.semantic.question import Turn
 from llmthrift_core.cache.semantic.search import Asked, Search
-from llmthrift_core.cache.semantic.turn import Turn
-from llmthrift_core.cache.semantic.writers import Writers
 from llmthrift_core.errors import ConfigurationError
 
 LEAST_ALIKE: Final = 0.9
@@ -23,6 +23,9 @@ LEAST_ALIKE: Final = 0.9
 _TELLING: Final = 4  # letters of a word that may name something
 _WORD: Final = re.compile(r"\w+")
 _REMEMBERED: Final = 8_192
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+TrustedWriters = Collection[str] | Callable[[Attribution], bool]
 
 
 class Histories:
@@ -111,3 +114,77 @@ def in_one_order(one: str, other: str) -> bool:
     shared = {word for word in said[0] if said[0].count(word) == said[1].count(word) == 1}
     mine, theirs = ([word for word in words if word in shared] for words in said)
     return mine == theirs
+
+
+class Latest(Generic[Key, Value]):
+    """Keeps so many items, those that were put or asked for last. Safe to share between threads; a forked child calls `after_fork`.
+
+    >>> latest = Latest[str, int](2)
+    >>> for place, name in enumerate("abc"):
+    ...     latest.put(name, place)
+    >>> latest.get("a"), latest.pop("c"), latest.pop("c")
+    (None, 2, None)
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._items: OrderedDict[Key, Value] = OrderedDict()
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep an item, and forget the oldest if there are too many."""
+        with self._lock:
+            self._items[key] = value
+            self._items.move_to_end(key)
+            if len(self._items) > self._most:
+                self._items.popitem(last=False)
+
+    def get(self, key: Key) -> Value | None:
+        """An item, which is the latest then."""
+        with self._lock:
+            value = self._items.get(key)
+            if value is not None:
+                self._items.move_to_end(key)
+            return value
+
+    def pop(self, key: Key) -> Value | None:
+        """An item, which is forgotten then."""
+        with self._lock:
+            return self._items.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._items.clear()
+
+    def after_fork(self) -> None:
+        """Another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+        self._items = OrderedDict(self._items)
+
+
+class Writers:
+    """Whose answers are shared. Those of everybody else answer their own questions only, and teach the policy nothing.
+
+    Args:
+        trusted: names of users, or a function that says of an attribution whether it is trusted; None trusts everybody.
+
+    Raises:
+        ConfigurationError: neither.
+    """
+
+    def __init__(self, trusted: Any) -> None:
+        if trusted is None or callable(trusted):
+            self._names, self._says = None, trusted
+            return
+        if isinstance(trusted, str) or not isinstance(trusted, Collection) or not all(isinstance(name, str) for name in trusted):
+            raise ConfigurationError(
+                f"trusted_writers must be names of users, such as ['curator'], or a function of an attribution, not {trusted!r}"
+            )
+        self._names, self._says = frozenset(trusted), None
+
+    def trusts(self, who: Attribution) -> bool:
+        """Whether others may be served what this one stores. Raises whatever the given function raises."""
+        if self._says is not None:
+            return bool(self._says(who))
+        return self._names is None or who.user in self._names

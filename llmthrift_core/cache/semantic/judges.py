@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmthrift_core.asking import asker
-from llmthrift_core.cache.guard import Facts
-from llmthrift_core.cache.semantic.features import Neighbour
+from llmthrift_core.cache.near_misses import Facts
+from llmthrift_core.cache.near_misses.comparing import difference
 from llmthrift_core.cache.semantic.question import hash_of_answer
+from llmthrift_core.cache.semantic.store import Neighbour
 from llmthrift_core.embedding import as_embedder, embedded
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
+from llmthrift_core.model_calls.models import asker
 
 logger = logging.getLogger("llmthrift")
 
@@ -60,7 +61,7 @@ class SimilarAnswers:
 
     def __call__(self, first: str, second: str) -> bool:
         """Whether the two answers say the same. Raises EmbeddingError."""
-        if not first.strip() or not second.strip() or Facts.of(first).differs_from(Facts.of(second)) is not None:
+        if not first.strip() or not second.strip() or difference(Facts.of(first), Facts.of(second)) is not None:
             return False
         return float(np.dot(self._vector(first), self._vector(second))) >= self.threshold
 

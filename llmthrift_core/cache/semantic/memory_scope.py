@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from llmthrift_core.cache.semantic.features import NEIGHBOURS, Neighbour
-from llmthrift_core.cache.semantic.files import IndexFiles
-from llmthrift_core.cache.semantic.index import Vector, VectorIndex
-from llmthrift_core.cache.semantic.store import Known
-from llmthrift_core.cache.semantic.words import WordCounts
+from llmthrift_core.cache.semantic.features import NEIGHBOURS, WordCounts
+from llmthrift_core.cache.semantic.index import IndexFiles, Vector, VectorIndex
+from llmthrift_core.cache.semantic.store import Known, Neighbour
 
 _LITTLE: Final = 10_000  # entries that a lookup reads itself, in 0.1 s or so
 _PART: Final = 1_000  # entries between which others get their turn

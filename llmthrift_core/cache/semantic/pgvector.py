@@ -7,16 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from llmthrift_core.cache.semantic.features import Neighbour
+from llmthrift_core.cache.semantic import statements as sql
+from llmthrift_core.cache.semantic.features import WordCounts
 from llmthrift_core.cache.semantic.index import Vector
-from llmthrift_core.cache.semantic.store import Known, answer_of_row, unit_vector_of
-from llmthrift_core.cache.semantic.words import WordCounts
-from llmthrift_core.storage import semantic_statements as sql
+from llmthrift_core.cache.semantic.store import Known, Neighbour, answer_of_row, unit_vector_of
+from llmthrift_core.cache.semantic.vector_statements import MAY_MOVE, VectorTable
+from llmthrift_core.cache.semantic.vector_tables import VectorTables
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.half_vectors import PackedVector
 from llmthrift_core.storage.statements import Statement
-from llmthrift_core.storage.vector_statements import MAY_MOVE, VectorTable
-from llmthrift_core.storage.vector_tables import VectorTables
+from llmthrift_core.storage.vectors import PackedVector
 
 _MANY: Final = 3_000  # vectors that are worth a graph; the server compares fewer one by one in about 2 ms
 _WORDS_AT_ONCE: Final = 1_000  # questions

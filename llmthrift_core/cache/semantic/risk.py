@@ -11,15 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from llmthrift_core.cache.semantic.novelty import Covered
+from llmthrift_core.cache.semantic.features import SUPPORT
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-
 _RIDGE: Final = 1.0
 _STEPS: Final = 25
 _LOW_RISK: Final = 0.6
 _ENOUGH: Final = 60
 _LINE_RIDGE: Final = (1.0, 20.0)  # towards an intercept of 0 and a slope of 1
+_LEFT_OUT: Final = 0.02  # of the evidence, by weight, may lie lower: a handful of odd ones covers nothing
+_TOLERANCE: Final = 1e-6  # features of other processes come back as 32-bit floats
 
 
 class RiskModel:
@@ -90,3 +91,25 @@ def _fit(design: Floats, right: Floats, weight: Floats, ridge: Floats, start: Fl
 def _sigmoid(odds: Floats) -> Floats:
     bounded: Floats = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
     return bounded
+
+
+class Covered:
+    """The least support for which there is evidence. Immutable.
+
+    Args:
+        features: one row per observation whose risk is low.
+        weight: for how many questions an observation stands.
+    """
+
+    def __init__(self, features: Floats, weight: Floats) -> None:
+        self.least = np.array([_quantile(features[:, place], weight, _LEFT_OUT) for place in SUPPORT]) - _TOLERANCE
+
+    def leaves_out(self, features: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which rows have less support than the evidence covers: in similarity, in neighbours with that answer, or in neighbours at all."""
+        return np.asarray((features[:, SUPPORT] < self.least).any(axis=1), dtype=np.bool_)
+
+
+def _quantile(values: Floats, weight: Floats, share: float) -> float:
+    order = np.argsort(values)
+    passed = np.cumsum(weight[order])
+    return float(values[order][min(int(np.searchsorted(passed, share * passed[-1])), len(values) - 1)])

@@ -10,15 +10,16 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.cache.guard import Facts, score
+from llmthrift_core.cache.near_misses import Facts, score
+from llmthrift_core.cache.near_misses.comparing import difference
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic.casing import cases_differ
-from llmthrift_core.cache.semantic.features import Candidate, Neighbour, candidate_of
+from llmthrift_core.cache.semantic.features import Candidate, candidate_of
 from llmthrift_core.cache.semantic.hit import Considered
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.policy import Decision
 from llmthrift_core.cache.semantic.question import QuestionForms
-from llmthrift_core.cache.semantic.store import AnswerStore, Known, Scope, StoredAnswer
+from llmthrift_core.cache.semantic.store import AnswerStore, Known, Neighbour, Scope, StoredAnswer
 from llmthrift_core.embedding import Embedder, embedded
 
 _LONGEST_QUESTION: Final = 2_000  # characters; beyond it only equal questions match
@@ -30,7 +31,7 @@ facts_of = lru_cache(maxsize=8_192)(Facts.of)
 
 def against(asked: str, cached: str) -> str | None:
     """Why a cached question is not the one that is asked, or None if nothing speaks against it."""
-    return None if asked == cached else facts_of(asked).differs_from(facts_of(cached)) or cases_differ(asked, cached)
+    return None if asked == cached else difference(facts_of(asked), facts_of(cached)) or cases_differ(asked, cached)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from llmthrift_core.cache.entry import Entry, metadata_from_json
@@ -10,10 +10,7 @@ from llmthrift_core.cache.store import BoundedStore, Criteria, Totals
 from llmthrift_core.cache.uses import UseStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from llmthrift_core.cache.entry import EntryView
-    from llmthrift_core.cache.semantic.features import Neighbour
     from llmthrift_core.cache.semantic.index import Vector
     from llmthrift_core.embedding import Embedder
 
@@ -212,3 +209,22 @@ def unit_vector_of(stored: Any, dimensions: int) -> Vector | None:
     """As `vector_of`, of length 1, about: a longer one, which is not ours, would be near to everything."""
     found = vector_of(stored, dimensions)
     return found if found is not None and 0.9 < float(found @ found) < 1.1 else None
+
+
+class Neighbour(NamedTuple):
+    """A cached question near to the one that is asked.
+
+    Attributes:
+        entry: its number.
+        similarity: cosine, 1 for the same direction.
+        answer: a number that is the same for the same answer.
+        was_right: whether the answer that the cache would have given it was right; None if that is not known.
+        stored: the entry, where the store has read it too; None says nothing.
+    """
+
+    entry: int
+    similarity: float
+    answer: int
+    was_right: bool | None
+    question: str
+    stored: StoredAnswer | None = None

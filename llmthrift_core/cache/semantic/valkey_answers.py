@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json, view_of_row
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.scripts import PREFIX
+from llmthrift_core.cache.semantic import scripts as lua
 from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, unit_vector_of
 from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Totals, fits
 from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, lifetime_ms, removals_since
-from llmthrift_core.storage import semantic_scripts as lua
-from llmthrift_core.storage.cache_scripts import PREFIX
 from llmthrift_core.storage.valkey import ValkeyServer
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ValkeyAnswers:
 
     def scope(self, digest: bytes, dimensions: int) -> Scope:
         """The entries of a scope."""
-        from llmthrift_core.cache.semantic.files import IndexFiles
+        from llmthrift_core.cache.semantic.index import IndexFiles
         from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 
         return MemoryScope(self, IndexFiles(None), digest, dimensions)

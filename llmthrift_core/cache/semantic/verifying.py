@@ -13,9 +13,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, Final
 
+from llmthrift_core.background.work_queue import Background
+from llmthrift_core.cache.counters import Troubles
 from llmthrift_core.cache.keys import digest
-from llmthrift_core.cache.semantic.background import Background
-from llmthrift_core.cache.troubles import Troubles
 from llmthrift_core.errors import ConfigurationError, JudgeError
 
 _REMEMBERED: Final = 8_192

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from llmthrift_core.routing.checks.check import Check, CheckList
+from llmthrift_core.routing.checks.check import Check, CheckList, Finding, Verifier
 from llmthrift_core.routing.checks.consistency import ConsistencyCheck, agreement_of
 from llmthrift_core.routing.checks.form import (
     conclusion,
     ending,
     hedging,
     length,
+    log_probabilities,
     refusal,
     relevance,
     repetition,
@@ -18,10 +19,8 @@ from llmthrift_core.routing.checks.form import (
     second_thoughts,
 )
 from llmthrift_core.routing.checks.judging import JudgeCheck
-from llmthrift_core.routing.checks.log_probabilities import log_probabilities
 from llmthrift_core.routing.checks.numbers import arithmetic, final_number, number_use, steps
 from llmthrift_core.routing.checks.structure import StructureCheck
-from llmthrift_core.routing.checks.verifier import Finding, Verifier
 
 BUILT_IN: Final[tuple[Check, ...]] = (
     length,

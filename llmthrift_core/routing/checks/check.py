@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, runtime_checkable
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import two_ends
-from llmthrift_core.routing.checks.verifier import Finding, Verifier
 
 Check = Callable[..., "float | Sequence[float] | Mapping[str, float]"]
 """From a prompt and an answer to one or more floats.
@@ -18,7 +18,6 @@ The first float is the score: 1 where nothing speaks against the answer, 0 where
 cascade learns from; their number must not depend on the answer. A check that has a parameter `context` also gets what is known of the
 answer beside its text: an `AnswerContext` from a router, otherwise the mapping that the caller of the cascade gave, which may be empty.
 """
-
 MOST_CHARS: Final = 20_000
 """Longer texts are judged by their two ends, so that a check never takes long."""
 
@@ -106,3 +105,43 @@ def _floats(check: Check, found: Any) -> tuple[float, ...]:
     if not floats or not all(map(math.isfinite, floats)):
         raise ConfigurationError(f"the check {name_of(check)} must give one or more finite numbers, not {found!r:.80}")
     return floats
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a verifier says of an answer.
+
+    Attributes:
+        score: 0 to 1.
+        reason: why, in words that fit a ledger row: it must not quote the answer.
+    """
+
+    score: float
+    reason: str
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A check whose word is final: an answer with a score below its own threshold is not kept, whatever the other checks say.
+
+    Verifiers take no part in `Cascade.fit`. Those that ask a model (`waits`) are asked last, in their order, only about answers that
+    everything else accepts, and not about answers that call tools or that their reader has already seen.
+
+    Attributes:
+        name: with its options, for reasons and for the version of a cascade.
+        accepts_from: the score from which an answer may be kept, 0 to 1.
+        waits: a model is asked.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def accepts_from(self) -> float: ...
+
+    @property
+    def waits(self) -> bool: ...
+
+    def __call__(self, prompt: str, answer: str, context: Mapping[str, Any]) -> Finding | None:
+        """The finding; None where it cannot say: the other checks decide then."""
+        ...

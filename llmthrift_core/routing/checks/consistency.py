@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
+from llmthrift_core.routing.checks.check import Finding
 from llmthrift_core.routing.checks.judging import checked_threshold
-from llmthrift_core.routing.checks.verifier import Finding
-from llmthrift_core.routing.limited_asking import LimitedAsking
 
 _WORD: Final = re.compile(r"\w+")
 _MARKED: Final = re.compile(

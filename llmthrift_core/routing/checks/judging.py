@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.checks.verifier import Finding
-from llmthrift_core.routing.limited_asking import LimitedAsking
+from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
+from llmthrift_core.routing.checks.check import Finding
 
 THRESHOLD: Final = 0.85
 

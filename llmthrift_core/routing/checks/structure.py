@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_core.routing.checks.verifier import Finding
-from llmthrift_core.routing.context import ToolCall
+from llmthrift_core.routing.checks.check import Finding
+from llmthrift_core.routing.types import ToolCall
 
 logger = logging.getLogger("llmthrift")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
-from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.models import ModelPrices, tokens_of
+from llmthrift_core.routing.policies.rules import PolicyWrapper
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
@@ -122,3 +122,41 @@ class Bounds:
 def input_tokens_of(request: RouteRequest) -> float:
     """About how many tokens all messages of a request have."""
     return tokens_of(max(request.input_chars, len(request.question) + len(request.system)))
+
+
+class Bounded(PolicyWrapper):
+    """A policy that sees only the tiers within the bounds. Adapters hold fallbacks and downgrades to the same bounds.
+
+    Args:
+        policy: decides among the tiers that are left: whatever a router takes as its policy.
+        bounds: the bounds.
+    """
+
+    def __init__(self, policy: Any, bounds: Bounds) -> None:
+        super().__init__(policy)
+        self.bounds = bounds
+
+    @property
+    def version(self) -> str:
+        """The policy's version, followed by a hash of the bounds."""
+        return self._version_with(repr(self.bounds))
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        """The tiers within the bounds, and within those of the inner policy.
+
+        Raises:
+            NoModelQualifiesError: there are none.
+        """
+        return super().allowed(request, self.bounds.allowed(request, tiers))
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The policy's choice among the tiers within the bounds.
+
+        Raises:
+            NoModelQualifiesError: there are none.
+        """
+        left = self.bounds.allowed(request, tiers)
+        decision = self.policy.decide(request, left)
+        if left is tiers:
+            return decision
+        return replace(decision, rejected=decision.rejected + self.bounds.rejected(request, tiers))

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 from llmthrift_core.texts import as_texts
 
 # Every signal adds its weight to the base; the sum is kept within 0..1. Heuristics: set your own for your own traffic.

@@ -7,13 +7,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Self
 
+from llmthrift_core.background.repeating import Repeating
 from llmthrift_core.errors import LLMThriftError
-from llmthrift_core.repeating import Repeating
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.policy import RoutingPolicy
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 from llmthrift_core.settings import is_disabled
 
 logger = logging.getLogger("llmthrift")
@@ -21,7 +19,7 @@ logger = logging.getLogger("llmthrift")
 Upkeep = Callable[[threading.Event], None]
 
 
-class VersionInForce(PolicyAround):
+class VersionInForce(PolicyWrapper):
     """One version of a router, as the policy of the calls that begin while it is in force. It never changes.
 
     Args:
@@ -56,7 +54,7 @@ class NoVersionYet(RoutingPolicy):
         return RouteDecision(tiers.names[-1], f"router {self._name!r} has no version yet; the strongest")
 
 
-class FollowedRouter(PolicyAround):
+class FollowedRouter(PolicyWrapper):
     """A policy that is always the active version of a router. Made by `thrift.routers.follow`.
 
     A background thread looks for another active version, and puts it in the place of the one in force at once. A call keeps the version

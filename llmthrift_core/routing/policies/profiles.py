@@ -9,10 +9,8 @@ from typing import Final, Literal
 
 from llmthrift_core.attribution import FIELDS
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
-from llmthrift_core.routing.decision import RouteDecision
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 ANY_TASK: Final = "*"
 """The quality of all tasks that a profile does not name."""

@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
-from llmthrift_core.routing.decision import Review, RouteDecision
-from llmthrift_core.routing.policies.around import PolicyAround
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
 
 logger = logging.getLogger("llmthrift")
+
+
+class PolicyWrapper(RoutingPolicy):
+    """Does all that the policy inside does. Subclasses change what they are for, and say so in their `version`.
+
+    Attributes:
+        policy: the one inside: made of whatever a router takes as its policy.
+    """
+
+    def __init__(self, policy: Any) -> None:
+        self.policy: RoutingPolicy = as_policy(policy)
+
+    def in_force(self) -> RoutingPolicy:
+        """With the inner policy as one call uses it. Copies share what they remember: it must not be replaced, only changed."""
+        policy = self.policy.in_force()
+        if policy is self.policy:
+            return self
+        pinned = copy(self)
+        pinned.policy = policy
+        return pinned
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        return self.policy.decide(request, tiers)
+
+    @property
+    def waits(self) -> bool:
+        return self.policy.waits
+
+    def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
+        return self.policy.allowed(request, tiers)
+
+    @property
+    def reviews(self) -> bool:
+        return self.policy.reviews
+
+    def review(
+        self, request: RouteRequest, tier: str, answer: str, tiers: Tiers, context: Mapping[str, Any] | None = None
+    ) -> Review | None:
+        return self.policy.review(request, tier, answer, tiers, context)
+
+    @property
+    def reviews_wait(self) -> bool:
+        return self.policy.reviews_wait
+
+    @property
+    def holds_streams(self) -> bool:
+        return self.policy.holds_streams
+
+    def _version_with(self, options: str) -> str:
+        """The inner policy's version, followed by a hash of the options of this one."""
+        return f"{self.policy.version}-{fingerprint(options)}"
 
 
 class Predicate:
@@ -128,7 +178,7 @@ class Rule:
     priority: int = 0
 
 
-class Rules(PolicyAround):
+class Rules(PolicyWrapper):
     """Rules, asked by priority; `default` decides what no rule decides, and reviews and bounds what it decides.
 
     A rule that raises does not match; that is logged once. A rule whose tier the caller may not use is passed over.
@@ -222,4 +272,92 @@ def _described(when: Callable[[RouteRequest], bool]) -> str:
         when.name
         if isinstance(when, Predicate)
         else f"{getattr(when, '__module__', '')}.{getattr(when, '__qualname__', type(when).__name__)}"
+    )
+
+
+class CallablePolicy(RoutingPolicy):
+    """A function from a RouteRequest to a tier's name, as a policy.
+
+    What the function gets wrong (an exception, a name that is no allowed tier) sends the request to the strongest allowed tier, and is
+    logged once.
+    """
+
+    def __init__(self, choose: Callable[[RouteRequest], str]) -> None:
+        if inspect.iscoroutinefunction(choose):
+            raise ConfigurationError("a routing function must not be async: it decides before any call is made")
+        self._choose = choose
+        self._name = getattr(choose, "__qualname__", type(choose).__name__)
+        self._warned = False
+
+    @property
+    def version(self) -> str:
+        """Hash of the function's qualified name."""
+        return fingerprint(f"{getattr(self._choose, '__module__', '')}.{self._name}")
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The function's choice, if it is allowed."""
+        try:
+            chosen = self._choose(request)
+            problem = None if chosen in tiers.names else f"chose none of {', '.join(tiers.names)}"
+        except Exception as error:
+            chosen, problem = "", f"failed with {type(error).__name__}"
+        if problem is None:
+            return RouteDecision(chosen, f"{self._name} chose it")
+        if not self._warned:
+            self._warned = True
+            logger.warning("routing function %s %s; the strongest allowed tier is used", self._name, problem)
+        return RouteDecision(tiers.names[-1], f"{self._name} {problem}")
+
+
+class ObjectPolicy(RoutingPolicy):
+    """An object with `version` and `decide`, as a policy.
+
+    Raises:
+        ConfigurationError: it has a further ability's name: only subclasses of `RoutingPolicy` have abilities.
+    """
+
+    def __init__(self, given: Any) -> None:
+        further = [name for name in vars(RoutingPolicy) if not name.startswith("_") and name not in ("version", "decide")]
+        if found := [name for name in further if hasattr(given, name)]:
+            raise ConfigurationError(f"{type(given).__name__} has {', '.join(found)}: to be used, it must inherit from RoutingPolicy")
+        self._given = given
+
+    @property
+    def version(self) -> str:
+        """The object's."""
+        version: str = self._given.version
+        return version
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
+        """The object's decision."""
+        decision: RouteDecision = self._given.decide(request, tiers)
+        return decision
+
+
+def as_policy(given: Any) -> RoutingPolicy:
+    """A policy from what a user may give: None (complexity), a policy, an object with `version` and `decide`, a rule or rules, a learned
+    router, a cascade, or a function.
+
+    Raises:
+        ConfigurationError: something else.
+    """
+    from llmthrift_core.routing.policies.complexity import Complexity  # with the first router, not with the import of this package
+
+    if given is None:
+        return Complexity()
+    if callable(to_policy := getattr(given, "to_policy", None)):  # a learned router, which decides for prompts, not for requests
+        made: RoutingPolicy = to_policy()
+        return made
+    if isinstance(given, RoutingPolicy):
+        return given
+    if hasattr(given, "version") and callable(getattr(given, "decide", None)):
+        return ObjectPolicy(given)
+    if isinstance(given, Rule):
+        return Rules([given], default=Complexity())
+    if isinstance(given, list | tuple) and given and all(isinstance(rule, Rule) for rule in given):
+        return Rules(given, default=Complexity())
+    if callable(given):
+        return CallablePolicy(given)
+    raise ConfigurationError(
+        f"policy must be None, a policy, rules, a learned router, or a function of a RouteRequest, not {type(given).__name__}"
     )

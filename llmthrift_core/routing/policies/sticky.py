@@ -8,15 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
-from llmthrift_core.forks import ForkedLock
-from llmthrift_core.routing.decision import RouteDecision
-from llmthrift_core.routing.model_names import checked_names
-from llmthrift_core.routing.model_prices import tokens_of
-from llmthrift_core.routing.policies.around import PolicyAround
+from llmthrift_core.routing.models import checked_names, tokens_of
 from llmthrift_core.routing.policies.bounds import input_tokens_of
-from llmthrift_core.routing.request import RouteRequest
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.policies.rules import PolicyWrapper
+from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
@@ -41,7 +38,7 @@ class _Prices:
         return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
 
 
-class Sticky(PolicyAround):
+class Sticky(PolicyWrapper):
     """A session or a tool loop keeps its model.
 
     What a change costs is the price of the call with the new model, which must read the conversation anew, less the price with the model

@@ -11,12 +11,11 @@ import numpy as np
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.cascades.cascade import Cascade
-from llmthrift_core.routing.learning.learned import LearnedRouter
+from llmthrift_core.routing.learned.router import LearnedRouter
 from llmthrift_core.routing.policies.complexity import Complexity
 from llmthrift_core.routing.policy import RoutingPolicy
-from llmthrift_core.routing.request import RouteRequest
 from llmthrift_core.routing.simulation.traffic import Traffic
-from llmthrift_core.routing.tiers import Tiers
+from llmthrift_core.routing.types import RouteRequest, Tiers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.cascades.cascade import Cascade
-from llmthrift_core.routing.learning.learned import LearnedRouter
+from llmthrift_core.routing.learned.router import LearnedRouter
 from llmthrift_core.routing.simulation.controls import apgr, control_scores, spread
 from llmthrift_core.routing.simulation.replay import Replayed, Subject, replay
 from llmthrift_core.routing.simulation.report import POLICY, Point, SimulatedRow, SimulationReport

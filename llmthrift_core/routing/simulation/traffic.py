@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing.example import Example, checked
-from llmthrift_core.routing.learning.observations import Observations
-from llmthrift_core.routing.model_prices import ModelPrices, tokens_of
+from llmthrift_core.routing.examples import Example, checked
+from llmthrift_core.routing.learned.observations import Observations
+from llmthrift_core.routing.models import ModelPrices, tokens_of
 from llmthrift_core.routing.simulation.controls import split
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
-from llmthrift_core.budgets.renewing import Renewer
+from llmthrift_core.budgets.holding import Renewer
 from llmthrift_core.storage import clock as clocks
 from llmthrift_core.storage.clock import StoreClock, clock_of
 from llmthrift_core.storage.database import Database

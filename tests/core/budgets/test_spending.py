@@ -11,12 +11,12 @@ import pytest
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage, attribute
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.budgets import Budgets
-from llmthrift_core.budgets.past import Spent
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.budgets.spending import Spent
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.pricing import PriceCatalog
-from llmthrift_core.request import Request, Response
 
 
 def _status(thrift_or_budgets):

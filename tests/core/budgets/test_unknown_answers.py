@@ -8,11 +8,11 @@ import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.budgets.output import StreamedText
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.budgets.sizes import StreamedText
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
-from llmthrift_core.tokens import count_tokens
+from llmthrift_core.usage.tokens import count_tokens
 
 GPT_4O = Scope(model="gpt-4o")
 NEEDED = {"provider": "openai", "outgoing": lambda: Outgoing(9), "max_output_tokens": None}

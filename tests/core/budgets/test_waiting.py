@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, Usage
-from llmthrift_core.call import Call
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.outgoing import Outgoing
-from llmthrift_core.request import Request, Response
 
 
 def _in_line(budgets, sizes, taken):

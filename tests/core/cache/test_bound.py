@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from llmthrift_core.cache import ErrorBound
-from llmthrift_core.cache.semantic.features import Neighbour, candidate_of
-from llmthrift_core.cache.semantic.novelty import Covered
+from llmthrift_core.cache.semantic.features import candidate_of
 from llmthrift_core.cache.semantic.policy import Observation
+from llmthrift_core.cache.semantic.risk import Covered
+from llmthrift_core.cache.semantic.store import Neighbour
 
 
 def features(best: float, same: int, around: float) -> tuple[float, ...]:

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.cache import CachePolicy, Entry
+from llmthrift_core.cache import statements as sql
 from llmthrift_core.cache.exact import ExactCache
 from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.cache.store import EntryStore, criteria_of
-from llmthrift_core.storage import cache_statements as sql
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 from tests.core.clock import Clock

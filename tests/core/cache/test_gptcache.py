@@ -16,7 +16,7 @@ import pytest
 
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.cache import CachePolicy, ErrorBound, ExactOnly, FixedThreshold, GPTCacheStore, SemanticCache
-from llmthrift_core.cache.guard import Facts, score
+from llmthrift_core.cache.near_misses import Facts, score
 from llmthrift_core.cache.semantic.gptcache import store as store_module
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.usage import Usage

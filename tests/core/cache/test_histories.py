@@ -11,7 +11,7 @@ import pytest
 
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.cache import FixedThreshold, SemanticCache
-from llmthrift_core.cache.semantic.turn import split_history
+from llmthrift_core.cache.semantic.question import split_history
 from llmthrift_core.errors import ConfigurationError
 
 WORDS = ("order", "parcel", "phone", "cancel", "refund", "sure", "plan")

@@ -17,8 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmthrift_core.cache import keys
-from llmthrift_core.cache.canonical import encode, float_text
-from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, encode, float_text
 
 scalars = st.one_of(
     st.none(),

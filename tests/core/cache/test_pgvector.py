@@ -18,11 +18,11 @@ from llmthrift_core import Thrift, attribute
 from llmthrift_core.cache import CachePolicy, FixedThreshold, SemanticCache
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed
+from llmthrift_core.cache.semantic.vector_statements import MAY_MAKE_GRAPH, vector_table
 from llmthrift_core.errors import StorageError
-from llmthrift_core.storage.half_vectors import HalfVector
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import semantic_entries
-from llmthrift_core.storage.vector_statements import MAY_MAKE_GRAPH, vector_table
+from llmthrift_core.storage.vectors import HalfVector
 
 DIMENSIONS = 32
 

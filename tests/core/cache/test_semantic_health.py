@@ -287,7 +287,12 @@ def test_a_policy_or_judge_that_raises_breaks_no_call(thrift: Thrift):
 
 def test_what_a_cached_answer_by_meaning_saved_is_observed(tmp_path, monkeypatch):
     """Through a call: observe mode estimates what answers by meaning would have saved."""
-    from llmthrift_core.request import CacheUse, Request, Response, SemanticUse
+    from llmthrift_core.calls.request import (
+        CacheUse,
+        Request,
+        Response,
+        SemanticUse,
+    )
 
     with Thrift(tmp_path / "l.db") as thrift:
         cache = opened(thrift)

@@ -8,8 +8,8 @@ import pytest
 
 from llmthrift_core.cache import CachePolicy
 from llmthrift_core.cache.exact import ExactCache
+from llmthrift_core.cache.scripts import PREFIX
 from llmthrift_core.cache.valkey_store import ValkeyEntries
-from llmthrift_core.storage.cache_scripts import PREFIX
 from llmthrift_core.storage.valkey import ValkeyServer
 from tests.core.cache.test_exact import get, key_of, put
 from tests.core.clock import Clock

@@ -13,8 +13,8 @@ import pytest
 
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.cache import CachePolicy, FixedThreshold, SemanticCache
+from llmthrift_core.cache.semantic.scripts import PREFIX
 from llmthrift_core.cache.store import criteria_of
-from llmthrift_core.storage.semantic_scripts import PREFIX
 from tests.core.cache.test_pgvector import cache_of, unit
 
 

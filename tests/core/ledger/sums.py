@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import select
 
 from llmthrift_core.ledger.rollups import DIMENSIONS
+from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.ledger_statements import MEASURES
 from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups
 
 Sums = dict[tuple[str, int, int, str], dict[str, int]]

@@ -19,8 +19,8 @@ from sqlalchemy import select, text
 
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.insight.report import report
 from llmthrift_core.ledger import CallRecord, Ledger
+from llmthrift_core.reports.report import report
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, captures, feedback, other_costs
 from llmthrift_core.usage import Usage

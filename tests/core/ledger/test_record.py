@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import COLUMNS, PLAIN_COLUMNS, CallRecord, LateRecord, PlainRecord
 from llmthrift_core.ledger.repair import MOST, clean_integer, clean_text, repair
-from llmthrift_core.storage.ledger_statements import INSERT_CALLS, INSERT_PLAIN_CALLS
+from llmthrift_core.ledger.statements import INSERT_CALLS, INSERT_PLAIN_CALLS
 from llmthrift_core.usage import Usage
 
 

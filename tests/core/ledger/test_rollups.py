@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.batch import commit
-from llmthrift_core.ledger.entries import Entry, OtherCost
 from llmthrift_core.ledger.ledger import Ledger
-from llmthrift_core.ledger.record import CallRecord, PlainRecord
+from llmthrift_core.ledger.record import CallRecord, Entry, OtherCost, PlainRecord
 from llmthrift_core.storage.database import Database
 from tests.core.ledger.prices import FlatPrices
 from tests.core.ledger.sums import stored_sums, sums_over_rows

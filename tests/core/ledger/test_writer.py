@@ -16,8 +16,7 @@ import pytest
 from llmthrift_core.errors import RowRejectedError, StorageError
 from llmthrift_core.ledger import writer as writing
 from llmthrift_core.ledger.batch import Outcome
-from llmthrift_core.ledger.entries import Entry
-from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.record import CallRecord, Entry
 from llmthrift_core.ledger.writer import Writer
 
 

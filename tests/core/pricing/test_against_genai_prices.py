@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.moments import to_us
 from llmthrift_core.money import to_nano_usd
-from llmthrift_core.payloads import payload_model
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.pricing.aliases import snapshot_of
 from llmthrift_core.usage import UNIT_OF_FIELD, Usage
+from llmthrift_core.usage.payloads import payload_model
 
 DATA = Path(os.environ.get("LLMTHRIFT_BENCH_DATA") or Path(__file__).parents[4] / "shared" / "data")
 PAYLOADS = DATA / "usage_payloads.jsonl.gz"

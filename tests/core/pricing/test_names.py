@@ -9,7 +9,7 @@ import pytest
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.pricing.names import is_fine_tune, without_date
-from llmthrift_core.providers import provider_id
+from llmthrift_core.usage.payloads import provider_id
 
 AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
 

@@ -17,8 +17,8 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Thrift, Usage, attribute
-from llmthrift_core.asking import OWN_REQUEST_TYPES
 from llmthrift_core.errors import ConfigurationError, JudgeError
+from llmthrift_core.model_calls.models import OWN_REQUEST_TYPES
 from llmthrift_core.quality import Evaluation, Judgement, PointwiseJudge
 from llmthrift_core.quality.sampling import Sampling, position
 from llmthrift_core.testing import LoopbackProvider

@@ -14,7 +14,7 @@ from llmthrift_core import Thrift
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.quality import PairwiseJudge, PointwiseJudge
-from llmthrift_core.quality.replies import code_of, read_reply
+from llmthrift_core.quality.judge import code_of, read_reply
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ThriftCallbackHandler, thrifty
 from tests.core.quality.conftest import ScriptedModel, part

@@ -9,9 +9,9 @@ import random
 import pytest
 
 from llmthrift_core import Thrift, Usage
-from llmthrift_core.asking import OWN_REQUEST_TYPES
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import CallRecord
+from llmthrift_core.model_calls.models import OWN_REQUEST_TYPES
 from llmthrift_core.moments import from_us
 from tests.core.clock import Clock
 

@@ -16,7 +16,7 @@ from llmthrift_core.routing import (
     Cascade,
     CascadePolicy,
     Complexity,
-    PolicyAround,
+    PolicyWrapper,
     Review,
     RouteDecision,
     RouteRequest,
@@ -60,7 +60,7 @@ class Able(RoutingPolicy):
         return Review(0.5)
 
 
-def around(policy: RoutingPolicy) -> dict[str, PolicyAround]:
+def around(policy: RoutingPolicy) -> dict[str, PolicyWrapper]:
     return {
         "sticky": Sticky(policy, {"weak": "gpt-4o-mini"}),
         "bounded": Bounded(policy, Bounds()),
@@ -71,7 +71,7 @@ def around(policy: RoutingPolicy) -> dict[str, PolicyAround]:
 
 def test_each_ability_is_handed_on() -> None:
     abilities = {name for name in vars(RoutingPolicy) if not name.startswith("_")} - {"version"}
-    assert abilities <= vars(PolicyAround).keys()
+    assert abilities <= vars(PolicyWrapper).keys()
     for name, policy in around(Able()).items():
         assert (policy.waits, policy.reviews, policy.holds_streams) == (True, True, True), name
         assert policy.allowed(IMAGE, TIERS).names == ("able",), name
@@ -86,7 +86,7 @@ def test_each_is_pinned_for_a_call_and_keeps_its_version() -> None:
         pinned = policy.in_force()
         assert pinned is not policy, name
         assert type(pinned) is type(policy)
-        assert isinstance(pinned, PolicyAround)
+        assert isinstance(pinned, PolicyWrapper)
         assert pinned.policy is not policy.policy
         assert pinned.version == policy.version
     for name, policy in around(Complexity()).items():

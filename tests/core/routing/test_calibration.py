@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmthrift_core.routing.learning.calibration import MARGIN, chosen, surplus, threshold_for, weight_for
+from llmthrift_core.routing.learned.calibration import (
+    MARGIN,
+    chosen,
+    surplus,
+    threshold_for,
+    weight_for,
+)
 
 
 def test_surplus_of_complete_labels_is_the_mean_difference() -> None:

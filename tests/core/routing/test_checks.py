@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.routing import checks
-from llmthrift_core.routing.checks.calculations import evaluate
-from llmthrift_core.routing.checks.numbers import numbers_in
+from llmthrift_core.routing.checks.numbers import evaluate, numbers_in
 
 ASKED = "A box holds 6 pens. How many pens are in 4 boxes?"
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from llmthrift_core.routing.cascades.confidence import Confidence, QualityEstimate
-from llmthrift_core.routing.cascades.forest import Forest
+from llmthrift_core.routing.cascades.confidence import Confidence, Forest, QualityEstimate
 
 
 @pytest.mark.parametrize("rows", [3, 60, 500])

@@ -12,8 +12,8 @@ import pytest
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import LEXICAL, chars_of, stored_counts
 from llmthrift_core.routing import Example, LearnedRouter, Traffic
-from llmthrift_core.routing.learning.observations import Observations
-from llmthrift_core.routing.model_prices import ModelPrices
+from llmthrift_core.routing.learned.observations import Observations
+from llmthrift_core.routing.models import ModelPrices
 from tests.core.routing.workload import labelled
 
 PRICES = {"weak": 0.6, "strong": 12.0}

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmthrift_core.routing.policies.evidence import MOST_ANSWERS, Evidence, JudgedAnswer, ModelScore
+from llmthrift_core.routing.adaptive.evidence import (
+    MOST_ANSWERS,
+    Evidence,
+    JudgedAnswer,
+    ModelScore,
+)
 
 HOUR = 3_600_000_000
 

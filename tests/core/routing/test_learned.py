@@ -270,7 +270,7 @@ def test_rules_work_without_numpy_and_the_extra_is_named() -> None:
     program = """
 import sys
 sys.modules["numpy"] = None
-from llmthrift_core.routing import Adaptive, AskedComplexity, Bounded, Complexity, Example, LearnedPolicy, Profiles, Rules, Sticky
+from llmthrift_core.routing import Adaptive, RatedComplexity, Bounded, Complexity, Example, LearnedPolicy, Profiles, Rules, Sticky
 from llmthrift_core.errors import MissingExtraError
 for name in ("LearnedRouter", "Cascade"):
     try:

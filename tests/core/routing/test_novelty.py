@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from llmthrift_core.routing import Example, LearnedRouter
-from llmthrift_core.routing.learning.calibration import chosen
-from llmthrift_core.routing.learning.novelty import LeftOut, caution_for, cautious
-from llmthrift_core.routing.learning.one_thread import one_thread
+from llmthrift_core.routing.learned.calibration import LeftOut, caution_for, cautious, chosen
+from llmthrift_core.routing.learned.quality_model import one_thread
 
 PRICES = {"weak": 0.6, "strong": 12.0}
 TASKS = {

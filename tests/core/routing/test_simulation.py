@@ -9,7 +9,7 @@ import pytest
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Cascade, Complexity, Example, LearnedRouter, Traffic, as_policy, simulate
-from llmthrift_core.routing.model_prices import ModelPrices
+from llmthrift_core.routing.models import ModelPrices
 from tests.core.routing.workload import HARD, labelled
 
 MODELS = {"strong": 12.0, "weak": 0.6}

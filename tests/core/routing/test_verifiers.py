@@ -13,16 +13,17 @@ import pytest
 from pydantic import BaseModel
 
 from llmthrift_core.attribution import attribute, attribution_of, current_attribution
+from llmthrift_core.background.own_thread import in_own_thread
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, MissingExtraError
 from llmthrift_core.quality import PointwiseJudge
 from llmthrift_core.routing import (
     AnswerContext,
-    AskedComplexity,
     Bounded,
     Bounds,
     Cascade,
     CascadePolicy,
     Example,
+    RatedComplexity,
     RouteRequest,
     Sticky,
     Tiers,
@@ -38,7 +39,6 @@ from llmthrift_core.routing.checks import (
     agreement_of,
     log_probabilities,
 )
-from llmthrift_core.routing.off_loop import in_own_thread
 
 MODELS = ("weak", "strong")
 SOUND = "Oslo is the capital of Norway."
@@ -218,7 +218,7 @@ def test_facts_are_found_out_when_they_are_read_and_once() -> None:
 
 
 def test_a_review_names_the_reason_and_waiting_of_the_first_policy_is_known() -> None:
-    asked = AskedComplexity(lambda prompt: "1")
+    asked = RatedComplexity(lambda prompt: "1")
     policy = CascadePolicy(Cascade(MODELS, checks=[Scripted("it", 0.2, [], waits=True)]), first=asked)
     found = policy.review(RouteRequest("q"), "weak", SOUND, Tiers(MODELS), {})
     assert found is not None

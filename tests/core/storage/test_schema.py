@@ -164,7 +164,7 @@ def test_an_older_database_is_migrated_and_nothing_is_lost(postgresql_url: str, 
             _with_a_row(url)
         next_release.write_text(_NEXT.format(then="", before=schema.REVISIONS[-2]))
         with Database.open(url) as database:
-            assert schema.revision(database) == "next"
+            assert database.check().revision == "next"
             with database.read() as connection:
                 assert connection.execute(text("SELECT name, value, unit FROM llmthrift_ledger_state")).all() == [("a", 1, "us")]
 
@@ -178,7 +178,7 @@ def test_every_older_schema_is_migrated_with_its_rows(tmp_path: Path, older: str
         connection.execute(text("INSERT INTO llmthrift_calls (request_id, call_id, at_us, model) VALUES ('r', 'r', 1, 'gpt-4o')"))
     engine.dispose()
     with Database.open(tmp_path / "a.db") as database, database.read() as connection:
-        assert schema.revision(database) == schema.REVISIONS[-1]
+        assert database.check().revision == schema.REVISIONS[-1]
         assert connection.execute(text("SELECT name, value FROM llmthrift_ledger_state")).all() == [("a", 1)]
         assert connection.execute(text("SELECT request_id FROM llmthrift_calls")).scalars().all() == ["r"]
 

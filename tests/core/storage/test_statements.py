@@ -5,7 +5,8 @@ from sqlalchemy import bindparam, delete, literal_column, select, update
 
 import llmthrift_core.ledger.erasure
 import llmthrift_core.ledger.retention
-from llmthrift_core.storage import cache_statements, ledger_statements
+from llmthrift_core.cache import statements as cache_statements
+from llmthrift_core.ledger import statements as ledger_statements
 from llmthrift_core.storage.statements import RowsInsert, Statement
 from llmthrift_core.storage.tables import cache_epoch, calls, ledger_state
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from llmthrift_core import Thrift, Usage, attribute
 from llmthrift_core.attribution import current_attribution
-from llmthrift_core.request import PromptFeatures, Request, Response
+from llmthrift_core.calls.request import PromptFeatures, Request, Response
 from llmthrift_core.routing import Example
 
 WEAK, STRONG = "gpt-4o-mini", "gpt-4o"

@@ -19,8 +19,7 @@ from llmthrift_core import Thrift
 from llmthrift_core.routing import RouteRequest, Tiers
 from llmthrift_core.storage.tables import leases
 from llmthrift_core.versions import RollBack
-from llmthrift_core.versions.background_refits import BackgroundRefits
-from llmthrift_core.versions.refit_apart import refit_apart
+from llmthrift_core.versions.background_refits import BackgroundRefits, refit_apart
 from llmthrift_core.versions.refitting import unfitted
 from tests.core.clock import Clock
 from tests.core.routing.workload import labelled

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import pytest
 
 from llmthrift_core import Thrift, Usage
-from llmthrift_core.asking import EVALUATION
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.routing import LearnedRouter
 from llmthrift_core.statistics import quality_difference
 from llmthrift_core.versions import RollBack

@@ -12,10 +12,9 @@ import pytest
 from llmthrift_core import Thrift
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Cascade, Example, LearnedRouter
-from llmthrift_core.routing.learning.calibration import Bound
+from llmthrift_core.routing.learned.calibration import Bound
 from llmthrift_core.versions import Refit, RefitOutcome
-from llmthrift_core.versions.held_out import _verdict, held_out_of, judged
-from llmthrift_core.versions.refitting import refit_once, unfitted
+from llmthrift_core.versions.refitting import _verdict, held_out_of, judged, refit_once, unfitted
 from tests.core.clock import Clock
 from tests.core.routing.workload import labelled
 from tests.core.versions.judged import MODELS, answer, learnable, textless

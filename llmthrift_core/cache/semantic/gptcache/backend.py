@@ -21,10 +21,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.embedding import Vectors, as_embedder
 from llmthrift_core.errors import ConfigurationError, MissingExtraError, StorageError
-from llmthrift_core.forks import renew_after_fork
 
 logger = logging.getLogger("llmthrift")
 

@@ -12,15 +12,13 @@ import numpy as np
 from llmthrift_core.cache.entry import Entry, EntryView
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.cache.semantic.features import Neighbour
 from llmthrift_core.cache.semantic.gptcache.backend import Backend, Row
-from llmthrift_core.cache.semantic.gptcache.directory import Directory, Listed
+from llmthrift_core.cache.semantic.gptcache.directory import Directory, GPTCacheScope, Listed
 from llmthrift_core.cache.semantic.gptcache.record import Record, header_of, header_text, is_ours, mark, parts_of, record_of
 from llmthrift_core.cache.semantic.gptcache.removals import Removals
-from llmthrift_core.cache.semantic.gptcache.scope import GPTCacheScope
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.question import hash_of_answer
-from llmthrift_core.cache.semantic.store import NewAnswer, Scope, StoredAnswer, vector_of
+from llmthrift_core.cache.semantic.store import Neighbour, NewAnswer, Scope, StoredAnswer, vector_of
 from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Removed, Totals, chosen, criteria_of, excess
 from llmthrift_core.errors import ConfigurationError
 

@@ -1,0 +1,162 @@
+"""What a question asks for (who, when, how much) and which things stand on which side of "to", "from" or "than"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from llmthrift_core.cache.near_misses.words import STOP_WORDS, word_list, word_set
+
+# Each of these puts the thing before it on one side and the thing behind it on the other.
+_PIVOTS: Final = word_set("to into than over minus by in versus beat beats owe owes")
+PIVOTS: Final = _PIVOTS | {"from"}
+_SKIPPED: Final = word_set("more less faster slower bigger smaller better worse larger greater divided multiplied much many")
+_REACH: Final = 3
+_TURNING: Final = word_set("before after than by of to from until since because if unless when while")
+_HOW: Final[dict[str, str]] = {
+    **{
+        word: f"how {word}"
+        for word in word_list("much many long far old often tall big fast high deep wide heavy thick strong hot cold loud")
+    },
+    "come": "why",
+    "soon": "when",
+}
+_WHAT: Final[dict[str, str]] = {
+    **dict.fromkeys(("time", "year", "date", "day", "month"), "when"),
+    **dict.fromkeys(("place", "location"), "where"),
+    "person": "who",
+}
+_PLAIN: Final = word_set("who when where why")
+_BEFORE_VERBS: Final = word_set(
+    "need want like try trying tried able how have has had going used wish love hate plan start begin continue possible ready supposed "
+    "about ought what where when way ways easy hard best time right order wanted wants needs needed hoping hope got get allowed free"
+)
+_OPEN: Final = word_set("i we you to")
+QUESTION_WORDS: Final = _PLAIN | {"how", "what", "which"}
+# Questions which people put either way.
+_CLOSE: Final = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("when", "how long"),
+        ("how", "where"),
+        ("how big", "how much"),
+        ("how fast", "how long"),
+        ("how far", "how long"),
+        ("how high", "how tall"),
+        ("how big", "how long"),
+        ("how heavy", "how much"),
+        ("how big", "how wide"),
+        ("how big", "how thick"),
+    )
+)
+
+
+def sides(tokens: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The things a text goes from and those it goes to."""
+    origins: set[str] = set()
+    goals: set[str] = set()
+    for place, word in enumerate(tokens):
+        if word not in PIVOTS:
+            continue
+        behind = _ahead(tokens, place)
+        if word == "from":
+            origins.update(behind)
+            origins.update(f"from {other}" for other in behind[:1])
+            continue
+        if word == "to" and place and tokens[place - 1] in _BEFORE_VERBS:
+            continue
+        kind = "" if word in ("to", "into") else f"{word} "
+        goals.update(kind + other for other in behind)
+        if not kind:
+            goals.update(f"to {other}" for other in behind[:1])
+        before = _back(tokens, place)
+        if before:
+            origins.add(kind + before)
+    return frozenset(origins - goals), frozenset(goals - origins)
+
+
+def _ahead(tokens: Sequence[str], place: int) -> list[str]:
+    found: list[str] = []
+    for word in tokens[place + 1 : place + 1 + _REACH]:
+        if word in PIVOTS or word in ("and", "or"):
+            break
+        if word not in STOP_WORDS and word not in _SKIPPED:
+            found.append(word.removesuffix("s"))
+    return found
+
+
+def _back(tokens: Sequence[str], place: int) -> str:
+    for word in reversed(tokens[max(0, place - 1 - _REACH) : place]):
+        if word in PIVOTS or word in ("and", "or"):
+            return ""
+        if word not in STOP_WORDS and word not in _SKIPPED and not (tokens[place] == "than" and word.endswith("er")):
+            return word.removesuffix("s")
+    return ""
+
+
+def focus_of(tokens: Sequence[str]) -> str:
+    """What the first question word of a text asks for, or "" if that is anything."""
+    for place, word in enumerate(tokens):
+        if word not in QUESTION_WORDS:
+            continue
+        after = tokens[place + 1] if place + 1 < len(tokens) else ""
+        if word == "how":
+            if after in _HOW:
+                return _HOW[after]
+            return "how" if not _OPEN.intersection(tokens[place + 1 : place + 4]) else ""
+        if word in ("what", "which"):
+            return _WHAT.get(after, "")
+        return word
+    return ""
+
+
+def other_focus(left: str, right: str) -> bool:
+    """Whether two things asked for exclude each other."""
+    return bool(left and right) and left != right and frozenset((left, right)) not in _CLOSE
+
+
+def displaced(left: Sequence[str], right: Sequence[str]) -> str:
+    """The word behind which two texts of the same words have different ones ("by", "before"); "" where there is none.
+
+    A clause may go to the front: "if I leave, do I pay", "do I pay if I leave".
+    """
+    for pivot in _TURNING.intersection(left, right):
+        if left.count(pivot) != 1 or right.count(pivot) != 1:
+            continue
+        mine, theirs = _behind(left, pivot), _behind(right, pivot)
+        if mine and theirs:
+            if not mine <= theirs and not theirs <= mine:
+                return pivot
+        elif mine != theirs and (pivot == (right if mine else left)[-1]) and pivot != (left if mine else right)[0]:
+            return pivot
+    return ""
+
+
+def _behind(tokens: Sequence[str], pivot: str) -> frozenset[str]:
+    """The words from a pivot to the end of its clause."""
+    rest = tokens[tokens.index(pivot) + 1 :]
+    return frozenset(rest[: rest.index(",")] if "," in rest else rest) - STOP_WORDS
+
+
+def swapped(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None:
+    """The two words by whose exchange alone two texts differ."""
+    if len(left) != len(right):
+        return None
+    apart = [place for place, (one, other) in enumerate(zip(left, right, strict=True)) if one != other]
+    if len(apart) != 2:
+        return None
+    first, second = apart
+    if left[first] != right[second] or left[second] != right[first]:
+        return None
+    if (
+        left[first][0] == "-"
+        or left[second][0] == "-"
+        or {left[first], left[second]} & STOP_WORDS
+        or {"and", "or", "between", "vs", ","}
+        & {
+            *left[first:second],
+            *left[max(0, first - 2) : first],
+        }
+    ):
+        return None
+    return left[first], left[second]

@@ -1,0 +1,466 @@
+"""One LLM call, from the question to the ledger row. This module owns the order of the steps:
+
+    normalise -> cache lookup -> route -> reserve budget -> call the model -> settle -> record -> store in cache
+
+Adapters convert messages, call the model and drive a `Call`; nothing else decides what happens when. Every step but the budget fails
+open: trouble with the cache or the ledger is counted and logged, and the call goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from llmthrift_core.attribution import EXPLORED, Attribution
+from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
+from llmthrift_core.budgets.waiting import RoomAwaited, Turn
+from llmthrift_core.calls.attempt import Attempt
+from llmthrift_core.calls.inquiry import BY_ANOTHER, CLAMPED, Inquiry
+from llmthrift_core.calls.request import (
+    AttemptReason,
+    CacheUse,
+    Request,
+    Response,
+)
+from llmthrift_core.calls.reserving import hold_for_cheaper, needed_for
+from llmthrift_core.calls.rows import count_as_lost, fill_hit, with_configuration
+from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.pricing.served import who_answered
+from llmthrift_core.routing.failsafe import decided
+from llmthrift_core.settings import is_observing
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.attachments import AccountHost
+    from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.budgets.holding import Waits
+    from llmthrift_core.budgets.sizes import StreamedText
+    from llmthrift_core.cache.entry import Entry
+    from llmthrift_core.cache.leases import Elsewhere
+    from llmthrift_core.cache.semantic.hit import SemanticHit
+    from llmthrift_core.cache.single_flight import Waiting
+    from llmthrift_core.routing import RouteDecision
+
+
+class Call:
+    """A call under way. Made by `Thrift.begin`; ended once by `finish` or `fail`.
+
+    Attributes:
+        call_id: groups the attempts of this call in the ledger.
+        waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
+    """
+
+    __slots__ = (
+        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "is_open", "request", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, thrift: AccountHost, request: Request) -> None:
+        self._thrift = thrift
+        self.request = request
+        self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
+        self.is_open = True
+        self.waiting: Waiting | Elsewhere | Turn | None = None
+        self._attempt = Attempt(thrift, request, self.call_id)
+        self._inquiry: Inquiry | None = None
+        self._is_by_another = False
+        self._hold: Hold | None = None
+        self._turn: Turn | None = None
+
+    @property
+    def hit(self) -> Entry | None:
+        """The cached entry that answers, or None."""
+        return None if self._inquiry is None else self._inquiry.hit
+
+    @property
+    def answer(self) -> Any:
+        """What the adapter decoded of the hit: its own objects, made for this call alone."""
+        return None if self._inquiry is None else self._inquiry.answer
+
+    @property
+    def semantic_hit(self) -> SemanticHit | None:
+        """How the hit was found by meaning; None for an exact one."""
+        return None if self._inquiry is None else self._inquiry.semantic_hit
+
+    @property
+    def hit_kind(self) -> Literal["exact", "semantic"]:
+        """How the cache found its answer."""
+        return "exact" if self.semantic_hit is None else self.semantic_hit.kind
+
+    @property
+    def model(self) -> str:
+        """The model of the attempt under way."""
+        return self._attempt.model
+
+    @property
+    def tier(self) -> str | None:
+        """The tier whose model is to be called; None without routing."""
+        return self._attempt.tier
+
+    @tier.setter
+    def tier(self, tier: str | None) -> None:
+        self._attempt.tier = tier
+
+    @property
+    def first_token(self) -> float | None:
+        """The moment of the first piece of the stream under way, or None."""
+        return self._attempt.first_token
+
+    @property
+    def decision(self) -> RouteDecision | None:
+        """What the routing policy decided, or None."""
+        return self._attempt.decision
+
+    @decision.setter
+    def decision(self, decision: RouteDecision | None) -> None:
+        self._attempt.decision = decision
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the routing policy in the answer of the attempt under way, 0 to 1; None where it did not look at it."""
+        return self._attempt.confidence
+
+    @confidence.setter
+    def confidence(self, confidence: float | None) -> None:
+        self._attempt.confidence = confidence
+
+    @property
+    def attribution(self) -> Attribution:
+        """Whom the call is made for. A run that was not named is the trace, as for budgets: what is asked for the call's sake shares it."""
+        return self.request.attribution.over(Attribution(run=self.request.trace_id))
+
+    @property
+    def scope(self) -> Scope:
+        """Who spends, for budgets."""
+        return self._attempt.scope
+
+    @property
+    def request_id(self) -> str:
+        """Of the row of the attempt under way."""
+        return self._attempt.request_id
+
+    @property
+    def attempts(self) -> int:
+        """The number of the attempt under way; the first is 1."""
+        return self._attempt.number
+
+    # --- before the model ---
+
+    def resume(self) -> Call:
+        """Take the steps before the model: look up, route, reserve. Called by `Thrift.begin`, and again after waiting.
+
+        Raises:
+            BudgetExceededError: a budget refuses the call.
+        """
+        self.waiting = None
+        if self._turn is None and not self._may_call():
+            return self
+        try:
+            if self._turn is None:
+                self._route()
+            self.reserve(waits=self.request.waits)
+        except RoomAwaited as full:
+            self.waiting = self._turn = full.turn
+            return self
+        except BaseException:
+            self._leave_flight()
+            self.is_open = False
+            raise
+        if self.decision is not None and self.decision.explored:  # and no budget has taken another tier
+            self.request.attribution = EXPLORED.over(self.request.attribution)
+        return self
+
+    def _may_call(self) -> bool:
+        """Whether a model is to be called: the cache has no answer, and no identical request is waited for."""
+        use = self.request.cache
+        return use is None or (self.ask_cache(use) is None and self.waiting is None)
+
+    def ask_cache(self, use: CacheUse) -> Entry | None:
+        """The live entry for this request. None: a model is to be called, unless `waiting` says that somebody makes the same call already:
+        wait for that, and ask again."""
+        if self._inquiry is None:
+            self._inquiry = Inquiry(self._thrift.cache)
+        found = self._inquiry.ask(use, self.request.attribution)
+        self.waiting = self._inquiry.waiting
+        self._attempt.would_have_hit |= self._inquiry.was_observed
+        return found
+
+    def _route(self) -> None:
+        route = self.request.route
+        if route is None:
+            return
+        self.decision = decided(route.policy, route.request, route.tiers, self._thrift.note_failure)
+        self._ask(route.baseline if is_observing() else self.decision.tier)
+        self.request.attribution = with_configuration(self.request.attribution, route)
+
+    def _ask(self, tier: str) -> None:
+        route, now = self.request.route, self._attempt
+        assert route is not None  # noqa: S101 - tiers are of a route
+        now.tier = tier
+        now.model, now.provider = route.models[tier]
+
+    def reserve(self, *, waits: Waits = "here") -> None:
+        """Set aside what the attempt is likely to take. Nothing, where the door does not enforce budgets.
+
+        Raises:
+            BudgetExceededError: a budget refuses it.
+        """
+        now = self._attempt
+        self._hold = self._hold_for(now.tier, now.model, now.provider, may_downgrade=True, waits=waits)
+
+    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
+        if self.request.outgoing is None or is_observing():
+            return None
+        needed = needed_for(self._thrift, self.request, tier, model, provider)
+        budgets, turn, self._turn = self._thrift.budgets, self._turn, None
+        try:
+            return budgets.hold(**needed, turn=turn, waits=waits)
+        except BudgetExceededError as refused:
+            hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
+            if hold is None and (hold := budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)) is None:
+                raise
+            return hold
+
+    def _downgraded(self, refused: BudgetExceededError) -> Hold | None:
+        """Take the best cheaper tier that the budgets have room for. None if there is none."""
+        found = hold_for_cheaper(self._thrift, self.request, self.tier)
+        if found is None:
+            return None
+        dear, (cheaper, hold) = self.tier, found
+        self._ask(cheaper)
+        self._is_by_another = True
+        if self.decision is not None:
+            self.decision = self.decision.instead(cheaper, f"budget {refused.budget!r} has no room for {dear}")
+        return hold
+
+    # --- while the model works ---
+
+    def mark_first_token(self) -> None:
+        """The first piece of a stream has arrived."""
+        self._attempt.mark_first_token()
+
+    def attempt(
+        self,
+        tier: str | None,
+        model: str,
+        provider: str | None = None,
+        *,
+        reason: AttemptReason,
+        error: BaseException | None = None,
+        rejected: Response | None = None,
+    ) -> None:
+        """The attempt under way ended without an answer that is kept; another begins with `model`.
+
+        Records the ended attempt, and reserves for the next one.
+
+        Args:
+            error: why there was no answer.
+            rejected: the answer that is not good enough. It was paid for, and is billed to the call.
+
+        Raises:
+            BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
+        """
+        waits: Waits = "here" if self.request.waits == "here" else "no"  # whoever waits outside does so before the first attempt
+        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False, waits=waits)
+        self._record_ended(error, rejected, is_followed=True)
+        self._hold = following
+        self._attempt = self._attempt.follow(tier, model, provider, reason)
+        self._is_by_another = reason == "fallback" or (self._is_by_another and reason == "retry")
+        if rejected is None:
+            self.reserve(waits=waits)
+
+    def stand_in(self, reason: str) -> None:
+        """The answer is kept by the caller, though the policy asked for another model's: say why. It is not stored as the answer."""
+        self._is_by_another = True
+        self.note_route(reason)
+
+    def note_route(self, reason: str) -> None:
+        """Say more of why this model answers."""
+        if self.decision is not None:
+            self.decision = replace(self.decision, reason=f"{self.decision.reason}; {reason}")
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The model is to answer within so many tokens, because the budget has no room for more; else None."""
+        return None if self._hold is None else self._hold.max_output_tokens
+
+    @property
+    def holds_money(self) -> bool:
+        """Whether ending this call will write to the budgets."""
+        return self._hold is not None
+
+    def is_outgrown(self, output_tokens: int) -> bool:
+        """Whether `extend` will write to the budgets."""
+        return self._hold is not None and not self._hold.covers(output_tokens)
+
+    def extend(self, output_tokens: int) -> None:
+        """A stream has given so many tokens in all: grow its hold if they are more than was set aside for them.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self._hold is not None:
+            self._hold.cover(output_tokens)
+
+    @property
+    def covered_tokens(self) -> int:
+        """A stream of so many tokens needs no more than was set aside."""
+        return 0 if self._hold is None else self._hold.covered_tokens
+
+    def may_outgrow(self, streamed: StreamedText) -> bool:
+        """Whether `grew` has to look closer."""
+        return self._hold is not None and streamed.at_most > self._hold.covered_tokens
+
+    def grew(self, streamed: StreamedText) -> None:
+        """A stream goes on: grow its hold if more has come than was set aside for it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self.may_outgrow(streamed):
+            self.extend(streamed.tokens())
+
+    def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
+        """Add what an inner door knows: attribution that this call lacks, and the trace."""
+        self.request.attribution = self.request.attribution.over(attribution)
+        self.request.trace_id = trace_id or self.request.trace_id
+
+    # --- after the model ---
+
+    def finish(self, response: Response) -> None:
+        """The model answered: settle, record, store. The second and later calls do nothing."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        record = None
+        try:
+            record, usage = self._attempt.answered_row(response, may_wait=self._is_only_recorded())
+            self._attempt.append(record, response)  # first: whatever happens to the rest, the call is told
+            use = self.request.cache
+            is_clamped = use is not None and self.max_output_tokens is not None
+            if self._hold is not None:
+                self._hold.learn(usage)
+            self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
+            if use is not None and use.mode != "off" and response.payload is not None:
+                self.store(use, response, usage, is_clamped=is_clamped)
+        except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
+            self._give_up(error, is_recorded=record is not None)
+        finally:
+            self._leave_flight(is_answered=True)
+
+    def finish_hit(self) -> None:
+        """The cache answered: record the hit and what it saved."""
+        if not self.is_open or self.hit is None:
+            return
+        self.is_open = False
+        try:
+            self._record_hit(self.hit)
+        except Exception as error:
+            self._thrift.note_failure("call", error)
+
+    def _record_hit(self, entry: Entry) -> None:
+        if (route := self.request.route) is not None:
+            self.request.attribution = with_configuration(self.request.attribution, route)  # of the decision it once was
+        record = self._attempt.row(entry.model, entry.provider, LateRecord)
+        record.cache = self.hit_kind
+        record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = 0
+        # What waits for the writer holds neither the call nor the answer, and of the prompt the excerpt of its question at most.
+        baseline = None if route is None else route.models[route.baseline]
+        record.fill = partial(fill_hit, self._thrift.prices, entry.usage_json, baseline)
+        self._attempt.append(record)
+
+    def fail(self, error: BaseException, response: Response | None = None, *, was_sent: bool | None = None) -> None:
+        """The call ended without a whole answer: settle what may have been billed, record, let waiting requests go on.
+
+        Args:
+            error: what ended it. GeneratorExit means that a stream was abandoned by its reader.
+            response: what had arrived; None for a call that was refused or never answered.
+            was_sent: the provider worked on it, or cannot have; None goes by the error.
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        self._leave_flight()
+        try:
+            self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
+        except Exception as failure:
+            self._give_up(failure)
+
+    def settle_later(self) -> None:
+        """The call ends where nothing may wait for the database: a thread tells the budgets what it took."""
+        if self._hold is not None:
+            self._hold.settles_later = True
+
+    def abandon(self) -> None:
+        """End the call without a row: somebody else has recorded it, or it never began."""
+        self.is_open = False
+        self._leave_flight()
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
+
+    def store(self, use: CacheUse, response: Response, usage: Usage, *, is_clamped: bool = False) -> None:
+        """Store an answer, if it is whole and good and of the model that was chosen. One that is not stored is counted with the reason."""
+        cache = self._thrift.cache
+        if is_clamped or self._is_by_another:
+            cache.note_not_kept(CLAMPED if is_clamped else BY_ANOTHER)
+            return
+        asked = self._attempt.model, self._attempt.provider
+        served = who_answered(self._thrift.prices, response.model, response.provider, asked)
+        (self._inquiry or Inquiry(cache)).keep(use, response, usage, served, self.request.attribution)
+
+    # --- the end of an attempt ---
+
+    def _record_ended(
+        self, error: BaseException | None, response: Response | None, *, is_followed: bool = False, was_sent: bool | None = None
+    ) -> None:
+        """An attempt without a whole answer, or with one that is not good enough."""
+        now, is_rejected = self._attempt, is_followed and response is not None
+        is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
+        if is_unseen := is_unanswered and response is None:
+            needed = needed_for(self._thrift, self.request, now.tier, now.model, now.provider)
+            used = partial(may_have_taken, self._thrift, self._hold, needed, times_sent(error))
+            response = Response(estimate=used, reads_ledger=self._hold is None)
+        if response is None:
+            record: CallRecord = now.explained_row(now.model, now.provider)
+            record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
+        else:
+            may_wait = self._is_only_recorded() and not is_followed and not (is_unseen and self.request.route is not None)
+            record, usage = now.answered_row(response, may_wait=may_wait)
+            tokens = usage.input_tokens + usage.output_tokens
+            is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
+        record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
+        if is_rejected or is_unseen:
+            count_as_lost(record, is_followed=is_followed)
+        now.append(record, response)
+        self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
+
+    def _is_only_recorded(self) -> bool:
+        """Whether nothing but the row of the attempt needs to know what it took: no hold and no cache."""
+        use = self.request.cache
+        return self._hold is None and (use is None or use.mode == "off")
+
+    def _give_up(self, failure: Exception, *, is_recorded: bool = False) -> None:
+        """What the call took cannot be told. What was set aside for it then counts as spent, rather than coming back unspent."""
+        self._thrift.note_failure("call", failure)
+        try:
+            if not is_recorded:  # its cost is unknown, but there was a call; where its row is written already, this changes nothing
+                self._thrift.ledger.append(self._attempt.row(self._attempt.model, self._attempt.provider))
+            self._settle(None, 0, is_unanswered=True)
+        except Exception as second:
+            self._thrift.note_failure("budgets", second)
+
+    def _settle(self, cost_nano_usd: int | None, tokens: int, *, is_unanswered: bool = False) -> None:
+        if self._hold is not None:
+            self._hold.end(cost_nano_usd, tokens, is_unanswered=is_unanswered)
+            self._hold = None
+
+    def _leave_flight(self, *, is_answered: bool = False) -> None:
+        if self._turn is not None:
+            self._turn.leave()
+            self._turn = None
+        if self._inquiry is not None:
+            self._inquiry.leave(is_answered=is_answered)

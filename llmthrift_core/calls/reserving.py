@@ -1,0 +1,63 @@
+"""The dealings of a call with budgets."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.settings import is_observing
+
+if TYPE_CHECKING:
+    from llmthrift_core.attachments import AccountHost
+    from llmthrift_core.budgets.budgets import Budgets
+    from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.budgets.unanswered import HasBudgets
+    from llmthrift_core.calls.request import Request
+
+
+def needed_for(thrift: AccountHost, request: Request, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
+    """The arguments of `Budgets.hold` for a call of a tier's model."""
+    count = request.outgoing or request.metered
+    return {
+        "scope": Scope(request.attribution, model, request.trace_id),
+        "provider": thrift.prices.seller(model, provider),
+        "outgoing": None if count is None else partial(count, tier),
+        "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
+    }
+
+
+def hold_for_cheaper(thrift: AccountHost, request: Request, tier: str | None) -> tuple[str, Hold] | None:
+    """The best cheaper tier that the budgets have room for, and what is set aside for it. None if there is none."""
+    route = request.route
+    if route is None or tier is None:
+        return None
+    names = route.tiers.names
+    for cheaper in reversed(names[: names.index(tier)]):
+        try:
+            return cheaper, thrift.budgets.hold(**needed_for(thrift, request, cheaper, *route.models[cheaper]), waits="no")
+        except BudgetExceededError:
+            continue
+    return None
+
+
+def note_metered(host: HasBudgets, scope: Scope, request: Request, record: CallRecord) -> None:
+    """Let budgets that only warn know what a call took, through a door that asks no budget. Before the row goes to the ledger."""
+    if request.outgoing is not None or is_observing():
+        return
+    if isinstance(record, LateRecord) and (fill := record.fill) is not None:
+
+        def fill_and_tell(late: CallRecord) -> None:
+            fill(late)  # what it took is known when it is written
+            _tell(host.budgets, scope, late)
+
+        record.fill = fill_and_tell
+    else:
+        _tell(host.budgets, scope, record)
+
+
+def _tell(budgets: Budgets, scope: Scope, record: CallRecord) -> None:
+    tokens = record.input_tokens + record.output_tokens
+    budgets.note(scope, nano_usd=record.cost_nano_usd or 0, tokens=tokens, at_us=record.at_us)

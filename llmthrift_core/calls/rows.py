@@ -1,0 +1,146 @@
+"""What the row of an attempt says: its usage and price, what it saved, and what a router decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.pricing.served import who_answered
+from llmthrift_core.routing.failsafe import version_of
+from llmthrift_core.settings import is_observing
+from llmthrift_core.usage import Usage
+
+if TYPE_CHECKING:
+    from llmthrift_core.calls.request import Response, RouteUse
+    from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.pricing.cost import Priced
+    from llmthrift_core.routing import RouteDecision
+
+_MOST_USD: Final = 1e6  # no call costs that
+
+
+def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: RouteDecision | None, confidence: float | None) -> None:
+    """Note which tier was called, why, and what was expected of it; nothing where there was one model, such as that of `thrifty`.
+
+    What a policy of the user's gets wrong, such as a quality above 1, is left unknown: it is not worth the row.
+
+    Args:
+        tier: of the attempt. Fallbacks, and the baseline in observe mode, are not what the decision expected anything of.
+        confidence: of the policy in the attempt's answer, 0 to 1; None where it did not look.
+    """
+    if len(route.models) < 2:
+        return
+    record.tier = tier
+    record.confidence = _share(confidence)
+    if decision is None:
+        return
+    record.route_reason = decision.reason
+    if decision.rejected:
+        record.rejected = _pairs(decision.rejected)
+    if decision.tier == tier:
+        record.expected_quality = _share(decision.expected_quality)
+        record.expected_cost_nano_usd = _nano_usd(decision.expected_cost_usd)
+
+
+def with_configuration(attribution: Attribution, route: RouteUse) -> Attribution:
+    """The attribution of a routed call: its configuration is the policy's version, where the user named none."""
+    if attribution.config_version is not None:
+        return attribution
+    return attribution.over(Attribution(config_version=version_of(route.policy)))
+
+
+def _pairs(rejected: Iterable[tuple[str, str]]) -> str | None:
+    try:
+        return json.dumps([(str(tier), str(why)) for tier, why in rejected])
+    except (TypeError, ValueError):
+        return None
+
+
+def _share(given: float | None) -> float | None:
+    try:
+        share = None if given is None else float(given)
+    except (TypeError, ValueError):
+        return None
+    return share if share is not None and 0 <= share <= 1 else None
+
+
+def _nano_usd(usd: float | None) -> int | None:
+    try:
+        return None if usd is None else round(float(usd) * 1e9)
+    except (TypeError, ValueError, OverflowError):  # no number, not a number, infinite
+        return None
+
+
+def fill_hit(prices: PriceCatalog, usage_json: str, baseline: tuple[str, str | None] | None, record: CallRecord) -> None:
+    """What a hit saved: the price of the answer when it was made, and against the (model, provider) that would have answered."""
+    from llmthrift_core.cache.entry import usage_from_json  # loaded with the cache that gave the entry
+
+    usage = usage_from_json(usage_json)
+    record.saved_input_tokens = usage.input_tokens
+    record.saved_output_tokens = usage.output_tokens
+    priced = prices.price(usage, record.model, record.provider, record.at_us)
+    if priced is not None:
+        record.cache_saved_nano_usd = priced.nano_usd
+        record.price_version = priced.price_version
+        if baseline is not None:
+            compare_with_baseline(record, prices, usage, *baseline)
+
+
+def compare_routing(record: CallRecord, prices: PriceCatalog, usage: Usage, route: RouteUse, decision: RouteDecision | None) -> None:
+    """What routing saved on an answer that was paid for; in observe mode, what the decision would have saved."""
+    if not is_observing():
+        compare_with_baseline(record, prices, usage, *route.models[route.baseline])
+    elif decision is not None and record.cost_nano_usd is not None:
+        model, provider = route.models[decision.tier]
+        would = prices.price(usage, model, prices.seller(model, provider), record.at_us)
+        if would is not None:
+            record.observed_routing_nano_usd = record.cost_nano_usd - would.nano_usd
+
+
+def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage, model: str, provider: str | None) -> None:
+    """What routing saved: the baseline's price minus what the answering model cost, or had cost when it was cached."""
+    record.baseline_model = model
+    paid = record.cost_nano_usd if record.cache is None else record.cache_saved_nano_usd
+    baseline = prices.price(usage, model, prices.seller(model, provider), record.at_us)
+    if baseline is not None and paid is not None:
+        record.routing_saved_nano_usd = baseline.nano_usd - paid
+
+
+def count_as_lost(record: CallRecord, *, is_followed: bool) -> None:
+    """What was paid for an answer that is not kept is lost, since that which is kept is compared with the baseline."""
+    if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
+        record.routing_saved_nano_usd = -record.cost_nano_usd if is_followed else 0
+
+
+def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None], at_us: int) -> Usage:
+    """The usage of an answer, counted where its provider did not tell it. What a free model reports as nothing stays nothing.
+
+    Args:
+        asked: name and provider of the model that was called, for answers that do not say who gave them.
+    """
+
+    def is_free(of: Response) -> bool:
+        usage = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
+        priced = prices.price(usage, *who_answered(prices, of.model, of.provider, asked), at_us)
+        return priced is not None and priced.nano_usd == 0
+
+    return response.taken(is_free)
+
+
+def tell(record: CallRecord, usage: Usage, response: Response) -> None:
+    """Let the row say what the call took, and what its provider says that it costs."""
+    record.set_usage(usage)
+    told = response.provider_cost_usd
+    if told is not None and 0 <= told < _MOST_USD:  # which "not a number" is not
+        record.provider_cost_nano_usd = round(told * 1e9)
+
+
+def bill(record: CallRecord, priced: Priced) -> None:
+    """Let the row say what the call costs by our prices."""
+    record.cost_nano_usd = priced.nano_usd
+    record.input_cost_nano_usd = priced.input_nano_usd
+    record.output_cost_nano_usd = priced.output_nano_usd
+    record.price_version = priced.price_version

@@ -1,0 +1,67 @@
+"""The statements of the ledger that run for every batch of calls."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Executable, bindparam, func, select
+
+from llmthrift_core.storage.statements import RowsInsert, Statement
+from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, other_costs, rollups
+
+ROLLUP_KEY: Final = ("dimension", "span", "bucket", "value")
+MEASURES: Final = tuple(column.name for column in rollups.c if column.name not in ROLLUP_KEY)
+COUNT_FEEDBACK: Final = Statement(select(func.count()).select_from(feedback).where(feedback.c.at_us > bindparam("since_us")))
+
+
+def _unless_recorded(insert: Any) -> Executable:
+    construct: Executable = insert.on_conflict_do_nothing(index_elements=["request_id"])
+    return construct
+
+
+def _add_to_sums(insert: Any) -> Executable:
+    sums = {name: rollups.c[name] + insert.excluded[name] for name in MEASURES}
+    construct: Executable = insert.on_conflict_do_update(index_elements=list(ROLLUP_KEY), set_=sums)
+    return construct
+
+
+def _unless_same_id(insert: Any) -> Executable:
+    construct: Executable = insert.on_conflict_do_nothing(index_elements=["id"])
+    return construct
+
+
+INSERT_CALLS: Final = RowsInsert(calls, [column.name for column in calls.c if column.name != "id"], _unless_recorded)
+# Most calls have nothing but these; the other columns, left to their defaults, cost another 3 us a row.
+INSERT_PLAIN_CALLS: Final = RowsInsert(
+    calls,
+    (
+        "request_id",
+        "call_id",
+        "at_us",
+        "model",
+        "provider",
+        "user",
+        "feature",
+        "session",
+        "run",
+        "request_type",
+        "prompt_version",
+        "config_version",
+        "call_site",
+        "tags",
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cost_nano_usd",
+        "input_cost_nano_usd",
+        "output_cost_nano_usd",
+        "price_version",
+        "latency_us",
+    ),
+    _unless_recorded,
+)
+INSERT_CAPTURES: Final = RowsInsert(captures, captures.c.keys(), _unless_recorded)
+INSERT_ADJUSTMENTS: Final = RowsInsert(adjustments, adjustments.c.keys(), _unless_recorded)
+INSERT_OTHER_COSTS: Final = RowsInsert(other_costs, [column.name for column in other_costs.c if column.name != "id"], _unless_recorded)
+INSERT_FEEDBACK: Final = RowsInsert(feedback, [column.name for column in feedback.c if column.name != "id"], _unless_same_id)
+ADD_TO_ROLLUPS: Final = RowsInsert(rollups, (*ROLLUP_KEY, *MEASURES), _add_to_sums)

@@ -1,0 +1,1 @@
+"""Calls that llmthrift makes itself, to judge an answer or to rate a question."""

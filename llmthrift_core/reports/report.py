@@ -1,0 +1,278 @@
+"""`Report`: use and cost in a period, one row per value of an attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
+from html import escape
+from operator import add
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, func, select
+
+from llmthrift_core.display import Printed, html_table, percent, plain_table
+from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.ledger.retention import pruned_until_us
+from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
+from llmthrift_core.ledger.statements import MEASURES
+from llmthrift_core.moments import Moment, to_us
+from llmthrift_core.money import to_usd
+from llmthrift_core.reports.escalations import rate_of
+from llmthrift_core.reports.sums import Amounts, SumsReader
+from llmthrift_core.routing.cascades.escalation import escalation_alert
+from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.tables import rollups
+
+if TYPE_CHECKING:
+    import pandas
+
+_TIMES: Final = ("day", "hour", "month")
+CHOICES: Final = (*DIMENSIONS, "run", *_TIMES)
+_COUNTS: Final = (
+    "requests",
+    "attempts",
+    "errors",
+    "retries",
+    "fallbacks",
+    "escalations",
+    "routed",
+    "escalated",
+    "cache_hits",
+    "unpriced",
+    "estimated",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+_SHOWN: Final = ("requests", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd")
+# Shown where there is room.
+_SHOWN_IF_WIDE: Final = ("input_cost_usd", "output_cost_usd")
+# Shown only where some row has them.
+_SHOWN_IF_ANY: Final = (
+    "errors",
+    "retries",
+    "retry_cost_usd",
+    "fallbacks",
+    "fallback_cost_usd",
+    "escalated",
+    "escalation_rate",
+    "unpriced",
+    "estimated",
+    "other_cost_usd",
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Printed):
+    """Use and cost, one row per value of `by`, most expensive first; hours, days and months in their order.
+
+    Each row has: the value under the name of `by` (None: not given), requests (calls, hits included), attempts (model
+    attempts and hits), errors, retries, fallbacks, escalations (attempts that were made because a cascade had rejected an
+    answer), routed (requests through a router whose first answer came from here), escalated (answers that a cascade rejected),
+    escalation_rate (share of routed whose first answer was rejected; None where nothing was routed), cache_hits, unpriced (rows
+    without a price, which no cost includes), estimated (rows whose tokens are estimates), input_tokens, output_tokens,
+    cache_read_tokens, cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd =
+    input_cost_usd + output_cost_usd + fees_usd (searches and whatever else is billed beside tokens, and what the rounding of a call's
+    parts leaves), cost_per_request_usd, retry_cost_usd and fallback_cost_usd (of attempts that repeated a failed one on the same model
+    or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in cost_usd too), saved_usd = cache_saved_usd +
+    routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
+
+    Attributes:
+        by: what the rows stand for.
+        rows: the rows, as mappings.
+        total: a row of the sums over all rows; its value of `by` is "total".
+        notes: what a reader should know about the numbers.
+    """
+
+    by: str
+    rows: tuple[Mapping[str, Any], ...]
+    total: Mapping[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The rows as new dicts."""
+        return [dict(row) for row in self.rows]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a DataFrame; money as floats, so that it can be plotted.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtraError("notebook", "pandas") from None
+        return pandas.DataFrame(
+            [{name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()} for row in self.rows],
+            columns=list(self.total),
+        )
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_text(self, width: int = 0) -> str:
+        """The rows as a table. With the cost of input and output by themselves, where lines of `width` characters have room for it."""
+        if not self.rows:
+            return "\n".join(["No calls are recorded in this period.", *self.notes])
+        header, rows, total = self._table(_SHOWN_IF_WIDE)
+        table = plain_table(header, rows, total=total)
+        if max(map(len, table.splitlines())) > width:
+            header, rows, total = self._table()
+            table = plain_table(header, rows, total=total)
+        return "\n".join([table, *self.notes])
+
+    def _repr_html_(self) -> str:
+        header, rows, total = self._table()
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return html_table(header, rows, total=total) + notes
+
+    def _table(self, more: Sequence[str] = ()) -> tuple[list[str], list[list[Any]], list[Any]]:
+        shown = [self.by, *_SHOWN, *more, *(name for name in _SHOWN_IF_ANY if self.total[name])]
+        header = [name.removesuffix("_usd").replace("_", " ") for name in shown]
+        return header, [_cells(row, shown) for row in self.rows], _cells(self.total, shown)
+
+
+def report(
+    database: Database,
+    *,
+    by: str = "model",
+    since: Moment | None = None,
+    until: Moment | None = None,
+    tz: str | None = None,
+) -> Report:
+    """Sum up what is committed. The time does not grow with the number of calls, except for `by="run"`.
+
+    Args:
+        by: one of CHOICES, or the name of a tag ("tag:NAME" where the name is one of CHOICES).
+        since, until: the half-open period [since, until).
+        tz: the time zone of hours, days and months; None is UTC.
+
+    Raises:
+        ConfigurationError: an unknown `by` or time zone, or a time that is none.
+        StorageError: the database cannot be read.
+    """
+    since_us = None if since is None else to_us(since)
+    until_us = None if until is None else to_us(until)
+    zone = _zone(tz)
+    pruned_us = pruned_until_us(database)
+    with database.read() as connection:
+        reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
+        name, groups = _groups(connection, reader, by, zone)
+    rows = [row_of(name, value, amounts) for value, amounts in groups]
+    if by not in _TIMES:
+        rows.sort(key=lambda row: (-row["cost_usd"] - row["other_cost_usd"], -row["requests"], str(row[name])))
+    sums = [0] * len(MEASURES)
+    for _, amounts in groups:
+        sums = list(map(add, sums, amounts))
+    total = row_of(name, "total", sums)
+    escalated = [
+        alert
+        for row in (rows if by == "model" else [total])
+        if (alert := escalation_alert(row[name], answers=row["routed"], rate=row["escalation_rate"])) is not None
+    ]
+    return Report(name, tuple(rows), total, (*_notes(since_us, until_us, pruned_us, by), *escalated))
+
+
+def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
+    """A row of a report from the sums of MEASURES."""
+    sums = dict(zip(MEASURES, amounts, strict=True))
+    cost = to_usd(sums["cost_nano_usd"])
+    requests, timed = sums["requests"], sums["timed"]
+    return {
+        by: value,
+        **{name: sums[name] for name in _COUNTS},
+        "cost_usd": cost,
+        "input_cost_usd": to_usd(sums["input_cost_nano_usd"]),
+        "output_cost_usd": to_usd(sums["output_cost_nano_usd"]),
+        "fees_usd": to_usd(sums["cost_nano_usd"] - sums["input_cost_nano_usd"] - sums["output_cost_nano_usd"]),
+        "cost_per_request_usd": (cost / requests).quantize(Decimal("1e-9")) if requests else None,
+        "escalation_rate": rate_of(sums),
+        "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
+        "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
+        "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
+        "saved_usd": to_usd(sums["cache_saved_nano_usd"] + sums["routing_saved_nano_usd"]),
+        "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
+        "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
+        "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
+        "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,
+    }
+
+
+def _cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[Any]:
+    return [("" if row[name] is None else percent(row[name])) if name == "escalation_rate" else row[name] for name in shown]
+
+
+def _groups(connection: Connection, reader: SumsReader, by: str, zone: tzinfo) -> tuple[str, Sequence[tuple[Any, Amounts]]]:
+    """The name of the first column, and the sums per value."""
+    if by in DIMENSIONS:
+        return by, list(reader.by_dimension(by).items())
+    if by == "run":
+        return by, list(reader.by_run().items())
+    if by in _TIMES:
+        return by, _by_time(reader, by, zone)
+    name = by.removeprefix("tag:") if isinstance(by, str) else by
+    known = _known_tags(connection)
+    if name in known:
+        return name, list(reader.by_dimension(f"tag:{name}").items())
+    if not known and _is_empty(connection):
+        return name, []  # nothing is recorded yet: the tag may come
+    tags = f", or a tag that was recorded: {', '.join(known)}" if known else ""
+    raise ConfigurationError(f"cannot report by {by!r}; choose one of {', '.join(CHOICES)}{tags}")
+
+
+def _by_time(reader: SumsReader, by: str, zone: tzinfo) -> list[tuple[str, Amounts]]:
+    groups: dict[str, Amounts] = {}
+    for begin, amounts in sorted(reader.by_time(HOUR if by == "hour" else DAY, zone).items()):
+        label = _label(begin, by)
+        groups[label] = list(map(add, groups[label], amounts)) if label in groups else amounts
+    return list(groups.items())
+
+
+def _label(begin: datetime, by: str) -> str:
+    if by == "hour":
+        return begin.isoformat(timespec="minutes")
+    return begin.isoformat()[: 10 if by == "day" else 7]
+
+
+def _zone(name: str | None) -> tzinfo:
+    if name is None:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, LookupError, OSError, TypeError):
+        raise ConfigurationError(f"unknown time zone {name!r}; write it like Europe/Berlin") from None
+
+
+def _known_tags(connection: Connection) -> list[str]:
+    """Names of recorded tags. One step through the index per dimension: a DISTINCT would read the whole table."""
+    names: list[str] = []
+    last = "tag:"
+    while True:
+        found = connection.execute(select(func.min(rollups.c.dimension)).where(rollups.c.dimension > last)).scalar()
+        if found is None or not found.startswith("tag:"):
+            return names
+        names.append(found.removeprefix("tag:"))
+        last = found
+
+
+def _is_empty(connection: Connection) -> bool:
+    return connection.execute(select(rollups.c.bucket).limit(1)).first() is None
+
+
+def _notes(since_us: int | None, until_us: int | None, pruned_us: int | None, by: str) -> tuple[str, ...]:
+    if pruned_us is None:
+        return ()
+    if by == "run" and (since_us is None or since_us < pruned_us):
+        return ("Calls that were pruned are missing here: runs have no stored sums.",)
+    if any(edge is not None and edge < pruned_us for edge in (since_us, until_us)):
+        return ("The period begins or ends where single calls were pruned: it is widened there, to whole hours at most.",)
+    return ()

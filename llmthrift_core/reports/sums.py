@@ -1,0 +1,320 @@
+"""Read sums of a period: stored ones for whole buckets, the rows themselves for the edges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone, tzinfo
+from operator import add, sub
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, literal_column, null, or_, select
+
+from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
+from llmthrift_core.ledger.statements import MEASURES
+from llmthrift_core.moments import DAY_US, FIRST_US, LAST_US, from_us
+from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups
+
+# One number per name in MEASURES.
+Amounts = list[int]
+Groups = dict[Any, Amounts]
+_SPANS: Final = (HOUR, DAY)
+_SPANS_OF_ALL: Final = (QUARTER, HOUR, DAY)
+_STORED: Final = [func.sum(rollups.c[name]) for name in MEASURES]
+# Of a routed call. An answer that was asked for because another one was rejected is not the first.
+_FIRST_ANSWER: Final = (
+    calls.c.tier.is_not(None),
+    calls.c.error.is_(None),
+    or_(calls.c.attempt_reason.is_(None), calls.c.attempt_reason != "escalation"),
+)
+_OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
+MICROSECONDS: Final = 1_000_000
+
+
+class SumsReader:
+    """Sums of the period [since_us, until_us). None is unbounded.
+
+    Args:
+        connection: sees one snapshot.
+        whole_before_us: single rows before this time may have been pruned: their buckets are taken whole.
+    """
+
+    def __init__(self, connection: Connection, *, since_us: int | None, until_us: int | None, whole_before_us: int | None = None) -> None:
+        self._connection = connection
+        self._since_us = since_us
+        self._until_us = until_us
+        self._whole_before_us = whole_before_us
+
+    def by_dimension(self, dimension: str) -> Groups:
+        """Sums by value of a dimension of the rollups; None collects the calls without a value."""
+        buckets, edges = self._divide(_SPANS)
+        groups: Groups = {}
+        rest = self._stored_total(buckets)
+        for piece in buckets:
+            for value, *amounts in self._stored(piece, dimension, rollups.c.value):
+                _add_to(groups, value, amounts)
+        for amounts in groups.values():
+            rest = list(map(sub, rest, amounts))
+        tag = dimension.removeprefix("tag:") if dimension.startswith("tag:") else None
+        for edge in edges:
+            for key, amounts in self._rows(edge.start_us, edge.end_us, "tags" if tag is not None else dimension):
+                value = key if tag is None else json.loads(key).get(tag) if key else None
+                _add_to(groups, value or None, amounts)
+        if any(rest):
+            _add_to(groups, None, rest)
+        return groups
+
+    def by_run(self) -> Groups:
+        """Sums by run, of which there are too many for stored sums: every row of the period is read.
+
+        Where no run is named, nested calls of one trace are one, as budgets have it.
+        """
+        groups: Groups = {}
+        for run, amounts in self._rows(self._since_us, self._until_us, "run", func.coalesce(calls.c.run, calls.c.trace_id)):
+            _add_to(groups, run, amounts)
+        return groups
+
+    def by_time(self, width: int, zone: tzinfo) -> dict[datetime, Amounts]:
+        """Sums by hours or days (`width` in seconds) of a time zone, keyed by when they begin at the offset then in force.
+
+        A day on which the clocks change has two keys, of the same date.
+        """
+        groups: dict[datetime, Amounts] = {}
+        for start_us, end_us, offset in self._constant_offsets(zone):
+            spans = [span for span in _SPANS_OF_ALL if width % span == 0 and offset % span == 0] or [QUARTER]
+            buckets, edges = divide(start_us, end_us, spans, whole_before_us=self._whole_before_us)
+            first = datetime(1970, 1, 1, tzinfo=timezone(timedelta(seconds=offset)))
+            found: list[tuple[Any, Sequence[Any]]] = []
+            for piece in buckets:
+                index = (rollups.c.bucket + literal_column(str(offset))) // literal_column(str(width))
+                found += [(row[0], row[1:]) for row in self._stored(piece, ALL, index)]
+            for edge in edges:
+                # An edge is shorter than a bucket, and no bucket lies across the beginning of an hour or day.
+                for _, amounts in self._rows(edge.start_us, edge.end_us, None):
+                    found.append(((edge.start_us // MICROSECONDS + offset) // width, amounts))
+            for index, amounts in found:
+                _add_to(groups, _begin(first, int(index) * width), amounts)
+        return groups
+
+    def total(self) -> Amounts:
+        """Sums of everything in the period."""
+        buckets, edges = self._divide(_SPANS_OF_ALL)
+        total = self._stored_total(buckets)
+        for edge in edges:
+            for _, amounts in self._rows(edge.start_us, edge.end_us, None):
+                total = list(map(add, total, amounts))
+        return total
+
+    def _divide(self, spans: Sequence[int]) -> tuple[list[Buckets], list[Edge]]:
+        return divide(self._since_us, self._until_us, spans, whole_before_us=self._whole_before_us)
+
+    def _stored_total(self, buckets: Iterable[Buckets]) -> Amounts:
+        total = [0] * len(MEASURES)
+        for piece in buckets:
+            for _, *amounts in self._stored(piece, ALL, rollups.c.value):
+                total = list(map(add, total, map(int, amounts)))
+        return total
+
+    def _stored(self, piece: Buckets, dimension: str, key: ColumnElement[Any]) -> Sequence[Any]:
+        query = select(key, *_STORED).where(rollups.c.dimension == dimension, rollups.c.span == piece.span).group_by(key)
+        if piece.start is not None:
+            query = query.where(rollups.c.bucket >= piece.start)
+        if piece.end is not None:
+            query = query.where(rollups.c.bucket < piece.end)
+        return self._connection.execute(query).all()
+
+    def _rows(
+        self, start_us: int | None, end_us: int | None, column: str | None, of_calls: ColumnElement[Any] | None = None
+    ) -> Iterator[tuple[Any, Sequence[Any]]]:
+        """Sums by a column, where `of_calls` may stand for it in calls."""
+        joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
+        key = null() if column is None else calls.c[column] if of_calls is None else of_calls
+        query = select(key, *_measures_of_rows()).select_from(joined).where(*_within(calls.c.at_us, start_us, end_us))
+        if column is not None:
+            query = query.group_by(key)
+        for value, *amounts in self._connection.execute(query):
+            if any(amounts):
+                yield value, amounts
+        key = null() if column is None or column not in other_costs.c else other_costs.c[column]
+        spent = select(key, func.sum(other_costs.c.cost_nano_usd)).where(*_within(other_costs.c.at_us, start_us, end_us))
+        if column is not None and column in other_costs.c:
+            spent = spent.group_by(key)
+        for value, nano_usd in self._connection.execute(spent):
+            if nano_usd:
+                yield value, [nano_usd if index == _OTHER_COST else 0 for index in range(len(MEASURES))]
+
+    def _constant_offsets(self, zone: tzinfo) -> Iterator[tuple[int, int, int]]:
+        """The period, as far as there is data, in parts (start_us, end_us, offset) of one UTC offset in seconds."""
+        days = select(rollups.c.bucket).where(rollups.c.dimension == ALL, rollups.c.span == DAY).order_by(rollups.c.bucket)
+        for first, last in _stretches([int(day) for day in self._connection.execute(days).scalars()]):
+            start = first * MICROSECONDS if self._since_us is None else max(self._since_us, first * MICROSECONDS)
+            end_of_data = (last + DAY) * MICROSECONDS
+            end = end_of_data if self._until_us is None else min(self._until_us, end_of_data)
+            while start < end:
+                offset = _offset(zone, start)
+                change = _next_change(zone, start, end, offset)
+                yield start, change, offset
+                start = change
+
+
+def _stretches(days: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of days with data that lie less than a year apart: a row of the year 9999 is no reason to look through
+    three million days."""
+    first = last = None
+    for day in days:
+        if first is None or last is None or day - last > 366 * DAY:
+            if first is not None and last is not None:
+                yield first, last
+            first = day
+        last = day
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _next_change(zone: tzinfo, start_us: int, end_us: int, offset: int) -> int:
+    """When the offset changes after `start_us`, to the quarter of an hour; or `end_us`."""
+    day, quarter = DAY * MICROSECONDS, QUARTER * MICROSECONDS
+    high = start_us
+    while high < end_us and _offset(zone, high) == offset:
+        high += day
+    if high >= end_us and _offset(zone, end_us) == offset:
+        return end_us
+    low = high - day
+    while high - low > quarter:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _offset(zone, middle) == offset else (low, middle)
+    return min(end_us, high - high % quarter)
+
+
+def _begin(first: datetime, seconds: int) -> datetime:
+    try:
+        return first + timedelta(seconds=seconds)
+    except OverflowError:  # the calendar ends between UTC and the zone
+        return (datetime.max if seconds > 0 else datetime.min).replace(tzinfo=first.tzinfo)
+
+
+def _offset(zone: tzinfo, at_us: int) -> int:
+    # Two days from the ends of the calendar no zone leads beyond it.
+    inside_us = min(max(at_us, FIRST_US + 2 * DAY_US), LAST_US - 2 * DAY_US)
+    offset = from_us(inside_us).astimezone(zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds())
+
+
+def _within(at_us: ColumnElement[Any], start_us: int | None, end_us: int | None) -> list[ColumnElement[bool]]:
+    conditions = []
+    if start_us is not None:
+        conditions.append(at_us >= start_us)
+    if end_us is not None:
+        conditions.append(at_us < end_us)
+    return conditions
+
+
+def _measures_of_rows() -> list[ColumnElement[Any]]:
+    """One aggregate per name in MEASURES, with later prices in place."""
+    cost = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
+    special: dict[str, ColumnElement[Any]] = {
+        "requests": _count(calls.c.attempt == 1),
+        "attempts": literal(1),
+        "errors": _count(calls.c.error.is_not(None)),
+        "retries": _count(calls.c.attempt_reason == "retry"),
+        "fallbacks": _count(calls.c.attempt_reason == "fallback"),
+        "escalations": _count(calls.c.attempt_reason == "escalation"),
+        "cache_hits": _count(calls.c.cache.is_not(None)),
+        "unpriced": _count(cost.is_(None)),
+        "cost_nano_usd": cost,
+        "input_cost_nano_usd": func.coalesce(calls.c.input_cost_nano_usd, adjustments.c.input_cost_nano_usd),
+        "output_cost_nano_usd": func.coalesce(calls.c.output_cost_nano_usd, adjustments.c.output_cost_nano_usd),
+        "other_cost_nano_usd": literal(0),
+        "timed": _count(calls.c.latency_us.is_not(None)),
+        "routed": _count(and_(*_FIRST_ANSWER)),
+        "escalated_requests": _count(and_(*_FIRST_ANSWER, calls.c.escalated == 1)),
+        "escalated_cost_nano_usd": case((calls.c.escalated == 1, cost), else_=0),
+        "retry_cost_nano_usd": case((calls.c.attempt_reason == "retry", cost), else_=0),
+        "fallback_cost_nano_usd": case((calls.c.attempt_reason == "fallback", cost), else_=0),
+    }
+    return [func.coalesce(func.sum(special.get(name, calls.c.get(name))), 0) for name in MEASURES]
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return case((condition, 1), else_=0)
+
+
+def _add_to(groups: dict[Any, Amounts], key: Any, amounts: Iterable[Any]) -> None:
+    exact = list(map(int, amounts))  # PostgreSQL's sums are Decimals
+    found = groups.get(key)
+    groups[key] = exact if found is None else list(map(add, found, exact))
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Whole buckets of one length: those with start <= bucket < end, in seconds. None is unbounded."""
+
+    span: int
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A part of a bucket: rows with start_us <= at_us < end_us."""
+
+    start_us: int
+    end_us: int
+
+
+def divide(
+    since_us: int | None, until_us: int | None, spans: Sequence[int], *, whole_before_us: int | None = None
+) -> tuple[list[Buckets], list[Edge]]:
+    """Divide [since_us, until_us) into as few buckets as possible, and edges.
+
+    >>> hour = 3600 * MICROSECONDS
+    >>> divide(5 * hour, None, [3600, 86400])
+    ([Buckets(span=86400, start=86400, end=None), Buckets(span=3600, start=18000, end=86400)], [])
+    >>> divide(hour + 7, 3 * hour, [3600])
+    ([Buckets(span=3600, start=7200, end=10800)], [Edge(start_us=3600000007, end_us=7200000000)])
+
+    Args:
+        spans: lengths of buckets in seconds, each a divisor of the next.
+        whole_before_us: an edge in a bucket that begins before this time becomes the whole bucket.
+    """
+    if since_us is not None and until_us is not None and since_us >= until_us:
+        return [], []
+    smallest = spans[0] * MICROSECONDS
+    edges: list[Edge] = []
+    if whole_before_us is not None:
+        if since_us is not None and since_us - since_us % smallest < whole_before_us:
+            since_us -= since_us % smallest
+        if until_us is not None and until_us - until_us % smallest < whole_before_us:
+            until_us += -until_us % smallest
+    first_us = None if since_us is None else since_us + -since_us % smallest
+    last_us = None if until_us is None else until_us - until_us % smallest
+    if first_us is not None and last_us is not None and first_us > last_us:
+        assert since_us is not None and until_us is not None  # noqa: S101, PT018 - narrows the types
+        return [], [Edge(since_us, until_us)]
+    if since_us is not None and first_us is not None and since_us < first_us:
+        edges.append(Edge(since_us, first_us))
+    if until_us is not None and last_us is not None and last_us < until_us:
+        edges.append(Edge(last_us, until_us))
+    start = None if first_us is None else first_us // MICROSECONDS
+    end = None if last_us is None else last_us // MICROSECONDS
+    return _buckets(start, end, spans), edges
+
+
+def _buckets(start: int | None, end: int | None, spans: Sequence[int]) -> list[Buckets]:
+    """[start, end) by the longest span in the middle and shorter ones around it."""
+    if start is not None and end is not None and start >= end:
+        return []
+    *shorter, span = spans
+    if not shorter:
+        return [Buckets(span, start, end)]
+    first = None if start is None else start + -start % span
+    last = None if end is None else end - end % span
+    if first is not None and last is not None and first >= last:
+        return _buckets(start, end, shorter)
+    parts = [Buckets(span, first, last)]
+    if start != first:
+        parts += _buckets(start, first, shorter)
+    if end != last:
+        parts += _buckets(last, end, shorter)
+    return parts

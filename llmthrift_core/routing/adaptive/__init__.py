@@ -1,0 +1,1 @@
+"""Routing that learns while it serves, from what was said about answers. Import from `llmthrift_core.routing`."""

@@ -1,0 +1,430 @@
+"""One call through a router: what the four ways of calling (whole, stream, sync, async) have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs
+from langchain_core.utils.uuid import uuid7
+
+from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.budgets.sizes import StreamedText, limit_output, max_output_tokens
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
+from llmthrift_core.cache.single_flight import time_limit_of, whoami
+from llmthrift_core.calls.adapter_call import (
+    DoorCall,
+)
+from llmthrift_core.calls.request import (
+    CacheUse,
+    Request,
+    Response,
+    RouteUse,
+)
+from llmthrift_core.routing import AnswerContext, RouteRequest
+from llmthrift_core.routing.failsafe import allowed_tiers
+from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_langchain import runs as lineage
+from llmthrift_langchain.cache import marked_answer
+from llmthrift_langchain.codec import decode_chat
+from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
+from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
+from llmthrift_langchain.outgoing import count_outgoing
+from llmthrift_langchain.response import (
+    calls_of,
+    conversation_of,
+    logprobs_of,
+    merge,
+    requires_tool,
+    response_of_message,
+    schema_of,
+    tools_of,
+)
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
+from llmthrift_langchain.semantic import asked_texts, semantic_use
+from llmthrift_langchain.usage import ChunkListener, take_report
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.outgoing import Outgoing
+    from llmthrift_core.routing import RoutingPolicy, Tiers
+    from llmthrift_langchain.cache import ThriftCache
+    from llmthrift_langchain.structured import Asked
+    from llmthrift_langchain.tiers import Tier
+
+
+class Router(Protocol):
+    """What a call asks of its router."""
+
+    thrift: Any
+    max_tier: str | None
+    stop: list[str] | None
+
+    @property
+    def tiers(self) -> Mapping[str, Tier]: ...
+
+    @property
+    def tier_names(self) -> Tiers: ...
+
+    @property
+    def routing(self) -> RoutingPolicy: ...
+
+    @property
+    def answers(self) -> ThriftCache | None: ...
+
+    def baseline_within(self, tiers: Tiers) -> str: ...
+
+    def cache_policy(self) -> CachePolicy | None: ...
+
+    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes: ...
+
+    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None: ...
+
+    def metered(self, model: BaseChatModel) -> BaseChatModel: ...
+
+
+class RoutedCall(DoorCall[AIMessage]):
+    """A call through a LangChain router."""
+
+    def __init__(
+        self,
+        router: Router,
+        messages: list[BaseMessage],
+        config: RunnableConfig,
+        *,
+        stop: list[str] | None,
+        arguments: dict[str, Any],
+        stream: bool,
+    ) -> None:
+        super().__init__(router.thrift)
+        self._router = router
+        self._models = models = router.tiers  # as this call uses them, whatever becomes of their fields meanwhile
+        self.messages = messages
+        self._config = config
+        self._run_id: UUID | None = config.get("run_id")
+        bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
+        self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
+        own = rules_of(arguments.pop("cache", None))
+        asked_tier = arguments.pop("max_tier", None)
+        self._stop = stop if stop is not None else router.stop
+        self._bound = bound
+        self._arguments = arguments
+        self._fields = [fields_of(message) for message in messages]
+        metadata = config.get("metadata") or {}
+        rules = rules_in_force(own.over(cache_rules_of_metadata(metadata)))
+        attribution = attribution_of_metadata(metadata).over(current_attribution())
+        system = system_of(self._fields)
+        if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
+            attribution = with_call_site(attribution, site)
+        self.described = described = RouteRequest(
+            question=question_of(self._fields),
+            system=system,
+            history_messages=len(messages),
+            input_chars=sum(len(f["content"]) if isinstance(f["content"], str) else 0 for f in self._fields),
+            has_tools=any("tools" in b for b in bound.values()) or "tools" in arguments,
+            has_images=has_images(self._fields),
+            structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
+            attribution=attribution,
+            max_tier=router.max_tier if asked_tier is None else asked_tier,
+            metadata=metadata,
+        )
+        self._policy = router.routing.in_force()
+        tiers = allowed_tiers(self._policy, described, router.tier_names.within(router.max_tier, asked_tier))
+        self._tiers = tiers
+        run_id = self._run_id or uuid7()
+        self._run_id, self._first_run_id = run_id, run_id.int
+        parent = _parent_of(config)
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in models.values())
+        self._earlier: lineage.Attempt | None = None
+        self.request = Request(
+            attribution=attribution,
+            request_id=str(run_id),
+            run_id=str(run_id),
+            trace_id=str(lineage.root_of(parent) or parent or run_id),
+            parent_id=str(parent) if parent is not None else None,
+            stream=stream,
+            prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
+            cache=self._cache_use(rules, _limits(router.max_tier, asked_tier), attribution),
+            route=RouteUse(
+                policy=self._policy,
+                tiers=tiers,
+                request=described,
+                # A call may override the model's name: model.invoke(..., model="other").
+                models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in models.items()},
+                baseline=router.baseline_within(tiers),
+            ),
+            outgoing=cache(self._outgoing),  # a refused call asks twice
+            max_output_tokens=self._max_output_tokens,
+            may_clamp=True,
+        )
+        self._streamed: StreamedText | None = None
+        self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
+        self.others: list[ChatGeneration] = []  # beside the first answer, where several were asked for
+        self._are_several = False
+        self._reported = UsageOfChunks()
+
+    # --- life ---
+
+    def begin(self) -> None:
+        """As `DoorCall.begin`; what repeats a call that has failed is its next attempt."""
+        if self._call is None and (earlier := lineage.continues(self._thrift.shared, self._first_run_id, self._beside)) is not None:
+            self._earlier, request = earlier, self.request
+            request.call_id, request.attempt = earlier.call_id, earlier.attempt + 1
+            request.attempt_reason = earlier.followed_by(self._asks)
+        super().begin()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """As `DoorCall.close`; a call that failed may be repeated by what runs beside it."""
+        super().close(error)
+        if error is None or isinstance(error, GeneratorExit) or (self._call is not None and self._call.hit is not None):
+            return
+        ended = self._earlier
+        if self._call is not None:  # else it was refused
+            ended = lineage.Attempt(self._first_run_id, self._call.call_id, self._call.attempts, self._asks)
+        if ended is not None:
+            lineage.failed(self._thrift.shared, ended, self._beside)
+
+    # --- attempts ---
+
+    def next(self) -> tuple[BaseChatModel, RunnableConfig, dict[str, Any]]:
+        """The model to call now, with its config and keyword arguments."""
+        call = self.call
+        metadata = {**(self._config.get("metadata") or {}), "llmthrift_call": call.call_id}
+        config: RunnableConfig = {**self._config, "metadata": metadata, "run_id": self._run_id or uuid7()}
+        self._run_id = None
+        self._reported = UsageOfChunks()
+        if call.hit is not None:
+            self._tell(self._tier_of(call.hit.model, call.hit.provider))
+            generation, *others = marked_answer(call)
+            from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
+
+            name, provider = call.hit.model, call.hit.provider
+            answer = CachedAnswer(generation=generation, others=others, model_name=name, provider=provider, cache=False)
+            self._are_several = bool(others)
+            return answer, config, {}
+        if self._rejected is not None and self._is_kept:
+            from llmthrift_langchain.replay import CachedAnswer
+
+            tier_name, name, message = self._rejected
+            self._tell(tier_name)
+            return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
+        assert call.tier is not None  # noqa: S101 - a router always routes
+        self._tell(call.tier)
+        tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
+        if call.max_output_tokens is not None:
+            limit_output(arguments, call.max_output_tokens, vars(tier.model))
+        if not self.request.stream and self._may_stream_inside(tier.model, arguments):
+            config = with_handler(config, ChunkListener(self._reported))
+        number = arguments.get("n") or getattr(tier.model, "n", None)
+        self._are_several = type(number) is int and number > 1
+        return tier.model, config, arguments
+
+    def whole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
+        """The model's answer; where several were asked for the first, with the others in `others`."""
+        if not self._are_several:
+            return model.invoke(self.messages, config, **arguments)
+        return self._first_of(model.generate([self.messages], **_for_generate(config), **arguments))
+
+    async def awhole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
+        """As `whole`."""
+        if not self._are_several:
+            return await model.ainvoke(self.messages, config, **arguments)
+        return self._first_of(await model.agenerate([self.messages], **_for_generate(config), **arguments))
+
+    def _first_of(self, result: LLMResult) -> AIMessage:
+        (first, *self.others) = cast("list[ChatGeneration]", result.generations[0])
+        return cast("AIMessage", first.message)
+
+    def _tell(self, tier: str) -> None:
+        """Who parses the answer needs to know whose it is."""
+        if self._asked is not None:
+            self._asked.tier = tier
+
+    def _tier_of(self, model: str, provider: str | None) -> str:
+        """The tier whose model gave a cached answer: by its name, which may have become a snapshot's, then by its provider."""
+        tiers = self._models
+        named = [name for name, tier in tiers.items() if model == tier.name or model.startswith(f"{tier.name}-")]
+        alike = [name for name, tier in tiers.items() if provider is not None and provider == tier.provider]
+        longest = sorted(named, key=lambda name: len(tiers[name].name), reverse=True)
+        return next(iter([*longest, *alike]), self._router.baseline_within(self._tiers))
+
+    def reported(self, chunk: Any) -> None:
+        """Keep what a chunk says of the usage."""
+        take_report(self._reported, chunk)
+
+    def came(self, chunk: AIMessageChunk) -> None:
+        """A chunk of a stream has come."""
+        self.reported(chunk)
+        self.came_text(chunk.content)
+
+    def came_text(self, content: str | list[Any]) -> None:
+        """A piece of a stream's text has come."""
+        if self.call.holds_money:
+            if self._streamed is None:
+                self._streamed = StreamedText(self.call.model)
+            self._streamed.add(content if isinstance(content, str) else text_of_blocks(content))
+
+    def _streamed_tokens(self) -> int:
+        return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
+
+    def broken_off(self, error: BaseException) -> None:
+        """A stream ended early: what had arrived is settled and recorded, and not stored."""
+        call = self.call
+        if call.hit is not None:
+            call.finish_hit()
+            return
+        message = merge(self.chunks)
+        partial = None if message is None else self._response_of(message, storable=False, is_broken=True)
+        call.fail(error, partial)
+
+    # --- what the steps ask for ---
+
+    def _is_answered(self) -> None:
+        lineage.answered(self._thrift.shared, self._beside)
+
+    def _after(self, error: BaseException) -> str | None:
+        return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
+
+    def _model_of(self, tier: str) -> tuple[str, str | None]:
+        chosen = self._models[tier]
+        return self._arguments.get("model") or chosen.name, chosen.provider
+
+    def _text_of(self, answer: AIMessage) -> str:
+        return text_of(answer.content)
+
+    def _tool_calls(self, answer: AIMessage) -> int:
+        return count_tool_calls(answer)
+
+    def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
+        asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
+        return response_of_message(
+            answer, asked, model, self.others, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
+        )
+
+    def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
+        """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""
+        callbacks = self._config.get("callbacks") or model.callbacks
+        return bool(callbacks or getattr(model, "streaming", False) or arguments.get("stream"))
+
+    def _arguments_of(self, tier: str) -> dict[str, Any]:
+        """The keyword arguments of a call to a tier's model."""
+        arguments = {**self._models[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
+        if self._stop is not None:
+            arguments["stop"] = self._stop
+        return arguments
+
+    def _begins_again(self) -> None:
+        self._streamed = None
+        self.others = []
+
+    def _context(self, answer: AIMessage, tier: str, *, is_out: bool) -> AnswerContext:
+        call = self.call
+        return AnswerContext(
+            logprobs=lambda: logprobs_of(answer),
+            tool_calls=lambda: calls_of(answer),
+            tools=lambda: tools_of(self._arguments_of(tier)),
+            tool_required=lambda: requires_tool(self._arguments_of(tier)),
+            schema=lambda: schema_of(self._arguments_of(tier)),
+            conversation=lambda: conversation_of(self._fields),
+            ask_again=lambda: partial(self._ask_again, tier),
+            attribution=lambda: call.attribution,
+            request_id=lambda: call.request_id,
+            is_out=lambda: is_out,
+        )
+
+    def _ask_again(self, tier: str, temperature: float | None) -> str:
+        """Another answer of a tier's model, as a call of its own."""
+        arguments = self._arguments_of(tier)
+        if temperature is not None:
+            arguments["temperature"] = temperature
+        model = self._router.metered(self._models[tier].model)
+        return text_of(model.invoke(self.messages, **arguments).content)
+
+    def _outgoing(self, tier: str | None) -> Outgoing:
+        name = self._router.baseline_within(self._tiers) if tier is None else tier
+        return count_outgoing(self._fields, self._model_of(name)[0], *self._parameters_of(name))
+
+    def _max_output_tokens(self, tier: str | None) -> int | None:
+        return None if tier is None else max_output_tokens(*self._parameters_of(tier))
+
+    def _parameters_of(self, tier: str | None) -> tuple[Mapping[str, Any], ...]:
+        """What decides the call of a tier's model, in the order of precedence."""
+        if tier is None:
+            return (self._arguments,)
+        chosen = self._models[tier]
+        return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
+
+    def _cache_use(self, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
+        policy = self._router.cache_policy()
+        if policy is None or rules.mode == "off":
+            return None
+        try:
+            identity = self._router.identity(self._policy, self._models, self._arguments_of)
+            return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
+        except UncacheableError as error:
+            self._thrift.cache.note_uncacheable(str(error))
+        except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
+            self._thrift.note_failure("cache", error)
+        return None
+
+    def _keyed(
+        self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution
+    ) -> CacheUse:
+        limits = canonical_json({"max_tier": max_tier})
+        canonical = canonical_messages(self._fields)
+        answers = self._router.answers
+        asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
+        key = policy.key(
+            identity,
+            rules.conversation(canonical_json(canonical)),
+            digest("parameters", limits),
+            attribution=attribution,
+            asked=asked,
+        )
+        semantic = None
+        if answers is not None and answers.semantic is not None:
+            tier = self._models[self._router.baseline_within(self._tiers)]
+            own = tier.parameters.get("temperature", getattr(tier.model, "temperature", None))
+            semantic = semantic_use(
+                answers.semantic,
+                self._fields,
+                canonical,
+                digest("parameters", identity, limits),
+                owner=policy.owner(asked, attribution),
+                temperature=self._arguments.get("temperature", own),
+                extract_question=answers.extract_question,
+            )
+        wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
+        return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+
+
+def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The config with one more callback handler."""
+    return merge_configs(config, {"callbacks": [handler]})
+
+
+def _for_generate(config: RunnableConfig) -> dict[str, Any]:
+    """What of a config `generate` takes, as `invoke` gives it."""
+    given = ensure_config(config)
+    return {name: given.get(name) for name in ("callbacks", "tags", "metadata", "run_name", "run_id")}
+
+
+def _limits(own: str | None, asked: str | None) -> str | list[str] | None:
+    """What a cache key says of the highest tiers that the router and the call allow."""
+    if own is None or asked is None or own == asked:
+        return asked if own is None else own
+    return [own, asked]
+
+
+def _parent_of(config: RunnableConfig) -> UUID | None:
+    callbacks = config.get("callbacks")
+    return callbacks.parent_run_id if isinstance(callbacks, BaseCallbackManager) else None

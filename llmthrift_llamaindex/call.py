@@ -1,0 +1,293 @@
+"""One call through `thrifty` or a router: what the eight ways of calling a LlamaIndex model have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
+from llmthrift_core.budgets.sizes import StreamedText
+from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
+from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
+from llmthrift_core.cache.single_flight import time_limit_of, whoami
+from llmthrift_core.calls.adapter_call import DoorCall
+from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.request import CacheUse, Request, Response
+from llmthrift_core.ledger import request_ids
+from llmthrift_core.routing import AnswerContext
+from llmthrift_llamaindex.codec import decode, mark
+from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
+from llmthrift_llamaindex.outgoing import count_outgoing
+from llmthrift_llamaindex.replay import CachedAnswer
+from llmthrift_llamaindex.response import (
+    Answer,
+    Pieces,
+    answer_text,
+    calls_of,
+    conversation_of,
+    count_tool_calls,
+    logprobs_of,
+    requires_tool,
+    response_of,
+    schema_of,
+    tools_of,
+)
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by
+from llmthrift_llamaindex.semantic import asked_question, asked_texts, features_of, semantic_use
+from llmthrift_llamaindex.target import Behind, can_be_limited, output_limit
+from llmthrift_llamaindex.tools import TOOLS
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.outgoing import Outgoing
+
+
+class DrivenCall(DoorCall[Answer]):
+    """A call of a LlamaIndex model, wrapped or behind a router.
+
+    Args:
+        behind: the model or models.
+        method: the name of the called method, such as "astream_chat".
+        asked: messages, or a completion's prompt.
+        arguments: keyword arguments of the call.
+    """
+
+    def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
+        super().__init__(thrift := behind.thrift)
+        self._behind = behind = behind.in_force()
+        self._method = method
+        self._given = asked
+        # Integrations append to the list that they are given, some time after the key was made of it.
+        self._asked: Asked = asked if isinstance(asked, str) else list(asked)
+        rules = rules_in_force(rules_of(arguments.pop("cache", None)))
+        max_tier = arguments.pop("max_tier", None)
+        self._arguments = arguments
+        use = arguments.get(TOOLS)
+        # What the arguments say, for keys and counts: tools have no provider's format yet.
+        self._said = arguments if use is None else {**arguments, TOOLS: None, "tools": use.described()}
+        self._pin = behind.pin_of(self._asked, arguments)
+        attribution = attribution_of_tags(active_tags()).over(current_attribution())
+        if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
+            attribution = with_call_site(attribution, call_site_of_prompt(system))
+        self._tiers = behind.tiers_at_most(max_tier)
+        identity = request_ids.new_request_id()
+        trace, parent = current_run()
+        only = behind.model(None) if self._tiers is None else None
+        route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin)
+        self.request = Request(
+            model="" if only is None else str(arguments.get("model") or model_of(only)),
+            provider=None if only is None else provider_of(only),
+            attribution=attribution,
+            request_id=identity,
+            run_id=identity,
+            trace_id=trace or identity,
+            parent_id=parent,
+            stream="stream" in method,
+            prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
+            cache=self._cache_use(rules, max_tier, attribution),
+            route=route,
+            # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
+            outgoing=cache(partial(_outgoing, behind, self._asked, self._said)),  # a refused call asks twice
+            max_output_tokens=partial(_output_limit, behind, arguments),
+            may_clamp=can_be_limited(behind.model(None)),
+        )
+
+        if route is not None:
+            self._tiers = route.tiers  # which the policy may have narrowed
+        self._pieces = Pieces(keeps_raw=self.is_reviewed)
+        self._streamed: StreamedText | None = None
+
+    def __del__(self) -> None:
+        # A stream that nobody began to read: its generator goes without running.
+        loop = asyncio._get_running_loop()
+        if loop is not None and self.settles:
+            loop.call_soon(loop.run_in_executor, None, self.close, GeneratorExit())
+        else:
+            self.close(GeneratorExit())
+
+    # --- attempts ---
+
+    def owning(self) -> AbstractContextManager[None]:
+        """While the model is called inside of this, nobody else records it."""
+        return owned_by(self.call)
+
+    def next(self) -> tuple[Any, Asked, dict[str, Any]]:
+        """The function to call now, its input and its keyword arguments."""
+        call = self.call
+        if call.hit is not None:
+            answer: Answer = call.answer
+            mark(answer, _signs(call))
+            replayed = CachedAnswer(answer, call.hit.model, self._behind.callback_manager)
+            return getattr(replayed, self._method), self._given, {}
+        if self._rejected is not None and self._is_kept:
+            call.tier, name, answer = self._rejected
+            return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
+        target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
+        return getattr(target, self._method), asked, arguments
+
+    def whole(self, answer: Answer) -> Answer:
+        """The model's answer, with a note of the tier that gave it."""
+        if self.call.tier is not None and self.call.hit is None:
+            mark(answer, {"tier": self.call.tier})
+        return answer
+
+    # --- streams ---
+
+    def came(self, piece: Answer) -> None:
+        """A piece of a stream has come."""
+        self.call.mark_first_token()
+        self._pieces.add(self.whole(piece))
+        if self.call.holds_money:
+            if self._streamed is None:
+                self._streamed = StreamedText(self.call.model)
+            self._streamed.add(piece.delta or "")
+
+    def _streamed_tokens(self) -> int:
+        return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a piece of the stream has come."""
+        return self._pieces.have_come
+
+    def together(self) -> Answer | None:
+        """The answer that the pieces make."""
+        return self._pieces.together()
+
+    def broken_off(self, error: BaseException) -> None:
+        """A stream ended early: what had come is settled and recorded, and not stored."""
+        call, answer = self.call, self._pieces.together()
+        if call.hit is not None:
+            call.finish_hit()
+            return
+        call.fail(error, None if answer is None else self._response_of(answer, storable=False, is_broken=True))
+
+    # --- what the steps ask for ---
+
+    def _after(self, error: BaseException) -> str | None:
+        return self._behind.after(error, self.call.tier, self._tiers, self._tried)
+
+    def _model_of(self, tier: str) -> tuple[str, str | None]:
+        model = self._behind.model(tier)
+        return str(self._arguments.get("model") or model_of(model)), provider_of(model)
+
+    def _text_of(self, answer: Answer) -> str:
+        return answer_text(answer)
+
+    def _tool_calls(self, answer: Answer) -> int:
+        return count_tool_calls(answer)
+
+    def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
+        parameters = _parameters_of(self._behind, self._said, self.call.tier)
+        asked, model, pieces = self._asked, self.call.model, self._pieces
+        return response_of(
+            answer, asked, model, self._provider, storable=storable, parameters=parameters, pieces=pieces, is_broken=is_broken
+        )
+
+    def _begins_again(self) -> None:
+        self._pieces = Pieces(keeps_raw=self.is_reviewed)
+        self._streamed = None
+
+    def _is_answered(self) -> None:
+        self._behind.answered(self.call.tier, self._pin)
+
+    def _context(self, answer: Answer, tier: str, *, is_out: bool) -> AnswerContext:
+        call, arguments, pieces = self.call, self._arguments, self._pieces
+        return AnswerContext(
+            logprobs=lambda: logprobs_of(pieces.raws or [answer.raw]),
+            tool_calls=lambda: calls_of(answer),
+            tools=lambda: tools_of(arguments),
+            tool_required=lambda: requires_tool(arguments),
+            schema=lambda: schema_of(arguments),
+            conversation=lambda: conversation_of(self._asked),
+            ask_again=lambda: partial(self._ask_again, tier),
+            attribution=lambda: call.attribution,
+            request_id=lambda: call.request_id,
+            is_out=lambda: is_out,
+        )
+
+    def _ask_again(self, tier: str, temperature: float | None) -> str:
+        """Another answer of a tier's model, as a call of its own."""
+        model, asked, arguments = self._behind.prepare(self.call, self._method, self._given, dict(self._arguments))
+        if temperature is not None:
+            arguments["temperature"] = temperature
+        model = self._behind.metered(tier)
+        return answer_text(model.complete(asked, **arguments) if isinstance(asked, str) else model.chat(asked, **arguments))
+
+    # --- what the request says ---
+
+    @property
+    def _provider(self) -> str | None:
+        return provider_of(self._behind.model(self.call.tier))
+
+    def _question(self) -> str:
+        try:
+            return asked_question(self._asked, self._behind.answers.extract_question)
+        except Exception as error:  # a function of the application's, which fails open where it serves the cache too
+            self._thrift.note_failure("features", error)
+            return ""
+
+    def _cache_use(self, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+        policy = self._behind.answers.policy
+        if policy is None or rules.mode == "off":
+            return None
+        try:
+            return rules.ruled(self._keyed(policy, rules, max_tier, attribution))
+        except UncacheableError as error:
+            self._thrift.cache.note_uncacheable(str(error))
+        except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
+            self._thrift.note_failure("cache", error)
+        return None
+
+    def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
+        asked, answers = self._asked, self._behind.answers
+        identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
+        is_chat = not isinstance(asked, str)
+        what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
+        texts = partial(asked_texts, asked, answers.extract_question)
+        conversation = rules.conversation(digest("chat" if is_chat else "complete", what))
+        key = policy.key(identity, conversation, digest("parameters", parameters), attribution=attribution, asked=texts)
+        semantic = None
+        if answers.semantic is not None:
+            semantic = semantic_use(
+                answers.semantic,
+                asked,
+                identity,
+                parameters,
+                owner=policy.owner(texts, attribution),
+                temperature=self._arguments.get("temperature", getattr(self._behind.model(None), "temperature", None)),
+                extract_question=answers.extract_question,
+            )
+        wait_seconds = time_limit_of(self._said, vars(self._behind.model(None)))
+        decoded = partial(decode, is_chat=is_chat)
+        return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+
+
+def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], tier: str | None) -> Outgoing:
+    model = str(said.get("model") or model_of(behind.model(tier)))
+    return count_outgoing(asked, model, *_parameters_of(behind, said, tier))
+
+
+def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> tuple[Mapping[str, Any], ...]:
+    """What decides the call of a tier's model, in the order of precedence."""
+    return said, vars(behind.model(tier))
+
+
+def _output_limit(behind: Behind, arguments: Mapping[str, Any], tier: str | None) -> int | None:
+    return output_limit(behind.model(tier), arguments)
+
+
+def _signs(call: Call) -> dict[str, Any]:
+    """The kind of a hit, the model that had answered, and how many seconds ago."""
+    entry = call.hit
+    assert entry is not None  # noqa: S101 - callers check it
+    age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
+    about: dict[str, Any] = {"cache": call.hit_kind, "model": entry.model, "age_seconds": age_ms / 1000}
+    if (found := call.semantic_hit) is not None:
+        about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
+    return about

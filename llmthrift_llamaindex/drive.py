@@ -1,0 +1,186 @@
+"""The four ways of driving a call: whole or as a stream, sync or async. The steps are `DrivenCall`'s; these only wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Any
+
+from llmthrift_core.calls.adapter_call import (
+    abegin,
+    abreak_off,
+    aclose,
+    aescalated,
+    afailed,
+    afinish,
+    agrow,
+    begin,
+)
+from llmthrift_llamaindex.call import DrivenCall
+from llmthrift_llamaindex.messages import Asked
+from llmthrift_llamaindex.target import Behind
+
+
+def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
+    """Answer with the model, or from the cache.
+
+    Raises:
+        BudgetExceededError: a budget refuses the call.
+    """
+    with DrivenCall(behind, method, asked, arguments) as driven:
+        begin(driven)
+        while True:
+            function, given, options = driven.next()
+            try:
+                with driven.owning():
+                    response = function(given, **options)
+            except BaseException as error:
+                if not driven.failed(error):
+                    raise
+            else:
+                if driven.escalated(response):
+                    continue
+                driven.finished(driven.whole(response))
+                return response
+
+
+async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
+    """As `answer`; the database is used off the event loop."""
+    async with DrivenCall(behind, method, asked, arguments) as driven:
+        await abegin(driven)
+        while True:
+            function, given, options = driven.next()
+            try:
+                with driven.owning():
+                    response = await function(given, **options)
+            except BaseException as error:
+                if not await afailed(driven, error):
+                    raise
+            else:
+                if await aescalated(driven, response):
+                    continue
+                await afinish(driven, driven.whole(response))
+                return response
+
+
+def stream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Generator[Any, None, None]:
+    """Stream the model's answer, or replay a cached one. A stream read to its end is stored.
+
+    Raises:
+        BudgetExceededError: a budget refuses the call; before a stream is returned, and in the stream when it outgrows the budget.
+    """
+    driven = DrivenCall(behind, method, asked, arguments)
+    try:
+        begin(driven)
+        opened = _open(driven)
+    except BaseException as error:
+        driven.close(error)
+        raise
+    return _read(driven, opened)
+
+
+async def astream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
+    """As `stream`; the database is used off the event loop."""
+    driven = DrivenCall(behind, method, asked, arguments)
+    try:
+        await abegin(driven)
+        opened = await _aopen(driven)
+    except BaseException as error:
+        await aclose(driven, error)
+        raise
+    return _aread(driven, opened)
+
+
+def _open(driven: DrivenCall) -> Iterator[Any]:
+    """The stream of the first model that opens one."""
+    while True:
+        function, given, options = driven.next()
+        try:
+            with driven.owning():
+                opened: Iterator[Any] = iter(function(given, **options))
+        except BaseException as error:
+            if not driven.failed(error):
+                raise
+        else:
+            return opened
+
+
+async def _aopen(driven: DrivenCall) -> AsyncIterator[Any]:
+    while True:
+        function, given, options = driven.next()
+        try:
+            with driven.owning():
+                opened: AsyncIterator[Any] = aiter(await function(given, **options))
+        except BaseException as error:
+            if not await afailed(driven, error):
+                raise
+        else:
+            return opened
+
+
+def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, None]:
+    with driven:
+        while True:
+            is_held, held = driven.holds_stream, list[Any]()
+            try:
+                while True:
+                    with driven.owning():  # not while the reader has the piece: he may call other models
+                        piece = next(opened, None)
+                    if piece is None:
+                        break
+                    driven.came(piece)
+                    driven.grow()
+                    if is_held:
+                        held.append(piece)
+                    else:
+                        yield piece
+            except BaseException as error:
+                if (close := getattr(opened, "close", None)) is not None:
+                    close()
+                if driven.has_begun:
+                    driven.broken_off(error)
+                    raise
+                if not driven.failed(error):
+                    raise
+                opened = _open(driven)
+            else:
+                if driven.escalated(driven.together(), is_out=not is_held):
+                    opened = _open(driven)
+                    continue
+                driven.finished(driven.together())
+                yield from held
+                return
+
+
+async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    async with driven:
+        while True:
+            is_held, held = driven.holds_stream, list[Any]()
+            try:
+                while True:
+                    with driven.owning():
+                        piece = await anext(opened, None)
+                    if piece is None:
+                        break
+                    driven.came(piece)
+                    await agrow(driven)
+                    if is_held:
+                        held.append(piece)
+                    else:
+                        yield piece
+            except BaseException as error:
+                if (close := getattr(opened, "aclose", None)) is not None:
+                    await close()
+                if driven.has_begun:
+                    await abreak_off(driven, error)
+                    raise
+                if not await afailed(driven, error):
+                    raise
+                opened = await _aopen(driven)
+            else:
+                if await aescalated(driven, driven.together(), is_out=not is_held):
+                    opened = await _aopen(driven)
+                    continue
+                await afinish(driven, driven.together())
+                for piece in held:
+                    yield piece
+                return

@@ -1,0 +1,60 @@
+"""Draws the layers of llmthrift_core as text, from the import contract and the imports themselves.
+
+python -m tools.draw_layers          # the drawing in docs/architecture.md
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+_PACKAGE = "llmthrift_core"
+_WIDTH = 78
+
+
+def layers() -> list[list[str]]:
+    """The layers of the contract, top down, each with its rooms."""
+    contracts = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    given = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    return [[room.strip() for room in layer.split("|")] for layer in given]
+
+
+def sizes() -> dict[str, tuple[int, int]]:
+    """By room: files, and how many rooms import it."""
+    importers: dict[str, set[str]] = {}
+    files: dict[str, int] = {}
+    for path in (_ROOT / _PACKAGE).rglob("*.py"):
+        room = path.relative_to(_ROOT / _PACKAGE).parts[0].removesuffix(".py")
+        if room == "__init__" or "migrations" in path.parts:
+            continue
+        files[room] = files.get(room, 0) + 1
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
+                other = str(node.module).split(".")[1]
+                if other != room:
+                    importers.setdefault(other, set()).add(room)
+    return {room: (count, len(importers.get(room, ()))) for room, count in files.items()}
+
+
+def drawing() -> str:
+    """The layers as boxes, one above the other: what stands higher imports what stands lower, and never the other way round."""
+    known = sizes()
+    line = "+" + "-" * (_WIDTH - 2) + "+"
+    drawn = [line]
+    for layer in layers():
+        row = ""
+        for room in layer:
+            files, importers = known[room]
+            cell = f"{room} ({files} files, from {importers})" if files > 1 else f"{room} (from {importers})"
+            if row and len(row) + len(cell) + 3 > _WIDTH - 4:
+                drawn.append(f"| {row.ljust(_WIDTH - 4)} |")
+                row = ""
+            row = f"{row} | {cell}" if row else cell
+        drawn += [f"| {row.ljust(_WIDTH - 4)} |", line]
+    return "\n".join(drawn)
+
+
+if __name__ == "__main__":
+    print(drawing())
