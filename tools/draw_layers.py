@@ -21,33 +21,26 @@ def layers() -> list[list[str]]:
     return [[room.strip() for room in layer.split("|")] for layer in given]
 
 
-def sizes() -> dict[str, tuple[int, int]]:
-    """By room: files, and how many rooms import it."""
-    importers: dict[str, set[str]] = {}
-    files: dict[str, int] = {}
+def importers() -> dict[str, int]:
+    """By room, how many other rooms import it."""
+    found: dict[str, set[str]] = {}
     for path in (_ROOT / _PACKAGE).rglob("*.py"):
         room = path.relative_to(_ROOT / _PACKAGE).parts[0].removesuffix(".py")
-        if room == "__init__" or "migrations" in path.parts:
-            continue
-        files[room] = files.get(room, 0) + 1
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
-                other = str(node.module).split(".")[1]
-                if other != room:
-                    importers.setdefault(other, set()).add(room)
-    return {room: (count, len(importers.get(room, ()))) for room, count in files.items()}
+                found.setdefault(str(node.module).split(".")[1], set()).add(room)
+    return {room: len(rooms - {room, "__init__"}) for room, rooms in found.items()}
 
 
 def drawing() -> str:
     """The layers as boxes, one above the other: what stands higher imports what stands lower, and never the other way round."""
-    known = sizes()
+    known = importers()
     line = "+" + "-" * (_WIDTH - 2) + "+"
     drawn = [line]
     for layer in layers():
         row = ""
         for room in layer:
-            files, importers = known[room]
-            cell = f"{room} ({files} files, from {importers})" if files > 1 else f"{room} (from {importers})"
+            cell = f"{room} {known.get(room, 0)}"
             if row and len(row) + len(cell) + 3 > _WIDTH - 4:
                 drawn.append(f"| {row.ljust(_WIDTH - 4)} |")
                 row = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import entry_points
+from dataclasses import replace
+from importlib.metadata import entry_points, version
 from shutil import get_terminal_size
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -14,13 +15,35 @@ from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
 from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
+from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
+from llmthrift_core.display import plain_table, usd
+
+if TYPE_CHECKING:
+    from llmthrift_core.ledger.reading import Order
+
+_OF_A_CALL: Final = (
+    "at",
+    "request_id",
+    "call_id",
+    "model",
+    "provider",
+    "user",
+    "feature",
+    "session",
+    "run",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "cache",
+    "error",
+    "latency_seconds",
+)
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Where the LLM money went, and what was saved.",
 )
@@ -33,6 +56,21 @@ app.add_typer(route, name="route")
 app.add_typer(config, name="config")
 app.command()(doctor)
 app.command()(estimate)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"llmthrift {version('llmthrift')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Where the LLM money went, and what was saved."""
 
 
 @app.command()
@@ -54,16 +92,62 @@ def report(
     since: Since = None,
     until: Until = None,
     tz: Annotated[str | None, typer.Option(help="Time zone of days and months, such as Europe/Berlin")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many rows", min=1)] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
     """Cost and use, one row per model, feature, user, day, ..."""
     with opened(url) as thrift:
         found = thrift.report(by=by, since=since, until=until, tz=tz)
-    if as_json:
-        typer.echo(json.dumps(found.to_dicts(), default=str, indent=2))
-    else:
-        typer.echo(found.to_text(get_terminal_size().columns))
+    shown = replace(found, rows=found.rows[:limit])
+    if not write_rows(shown.rows, as_json=as_json, as_csv=as_csv):
+        typer.echo(shown.to_text(get_terminal_size().columns))
+        if len(shown) < len(found):
+            typer.echo(f"{len(found) - len(shown):,} more rows are in the total; --limit shows more")
+
+
+@app.command()
+def calls(
+    order: Annotated[str, typer.Option(help="newest, oldest or cost")] = "newest",
+    limit: Annotated[int, typer.Option(help="So many calls at most", min=1)] = 20,
+    since: Since = None,
+    until: Until = None,
+    model: Annotated[str | None, typer.Option(help="Only this model's")] = None,
+    user: Annotated[str | None, typer.Option(help="Only this user's")] = None,
+    feature: Annotated[str | None, typer.Option(help="Only this feature's")] = None,
+    session: Annotated[str | None, typer.Option(help="Only this session's")] = None,
+    run: Annotated[str | None, typer.Option(help="Only this run's")] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    url: Url = None,
+) -> None:
+    """Single calls: when, which model, tokens, cost, and how it ended."""
+    if order not in ("newest", "oldest", "cost"):
+        raise typer.BadParameter(f"--order is newest, oldest or cost, not {order!r}")
+    with opened(url) as thrift:
+        found = thrift.ledger.calls(
+            since, until, limit, order=cast("Order", order), model=model, user=user, feature=feature, session=session, run=run
+        )
+    rows = [{name: call[name] for name in _OF_A_CALL} for call in found]
+    if write_rows(rows, as_json=as_json, as_csv=as_csv):
+        return
+    if not rows:
+        typer.echo("No calls are recorded that fit.")
+        raise typer.Exit(1)
+    table = [
+        [
+            f"{row['at']:%Y-%m-%d %H:%M:%S}",
+            row["model"],
+            row["user"] or "",
+            f"{row['input_tokens']:,}",
+            f"{row['output_tokens']:,}",
+            "unpriced" if row["cost_usd"] is None else usd(row["cost_usd"]),
+            row["cache"] or row["error"] or "",
+        ]
+        for row in rows
+    ]
+    typer.echo(plain_table(["at", "model", "user", "input", "output", "cost", "cache or error"], table))
 
 
 @app.command()
@@ -71,7 +155,7 @@ def savings(
     since: Since = None,
     until: Until = None,
     baseline: Annotated[str | None, typer.Option(help="Compare with every call on this model")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    as_json: AsJson = False,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:

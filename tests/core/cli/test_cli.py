@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -65,6 +66,32 @@ def test_escalations_are_shown_where_there_are_any(url):
     assert {row["model"]: row["escalation_rate"] for row in rows} == {"gpt-4o-mini": 0.4, "gpt-4o": None, "house-model": None}
     assert re.search(r"spent on 40 answers that cascades rejected +\$0\.4000", run("savings", "--url", url))
     assert json.loads(run("savings", "--json", "--url", url))["escalated"] == 40
+
+
+def test_version():
+    assert re.fullmatch(r"llmthrift \d+\.\d+\.\d+\n", run("--version"))
+
+
+def test_a_limit_leaves_the_total(url):
+    text = run("report", "--limit", "1", "--url", url)
+    assert "2 more rows are in the total" in text
+    assert len(json.loads(run("report", "--limit", "1", "--json", "--url", url))) == 1
+
+
+def test_rows_for_programs(url):
+    rows = list(csv.DictReader(run("report", "--by", "user", "--csv", "--url", url).splitlines()))
+    assert {row["user"]: row["requests"] for row in rows} == {"ada": "3", "ben": "1"}
+    assert "exclude each other" in run("report", "--csv", "--json", "--url", url, code=2)
+
+
+def test_calls(url):
+    text = run("calls", "--url", url)
+    assert "unpriced" in text
+    assert "exact" in text
+    assert [row["model"] for row in json.loads(run("calls", "--order", "cost", "--limit", "1", "--json", "--url", url))] == ["gpt-4o"]
+    assert {row["user"] for row in csv.DictReader(run("calls", "--user", "ben", "--csv", "--url", url).splitlines())} == {"ben"}
+    assert "No calls" in run("calls", "--user", "nobody", "--url", url, code=1)
+    assert "newest, oldest or cost" in run("calls", "--order", "dearest", "--url", url, code=2)
 
 
 def test_savings(url):
