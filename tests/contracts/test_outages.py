@@ -206,6 +206,7 @@ def test_a_file_that_is_deleted_under_a_call_costs_neither_the_call_nor_its_row(
         door = make(thrift, provider)
         for how in ("invoke", "ainvoke"):
             assert door.ask(f"One, {how}?", how) == "Here you are."
+            assert thrift.flush()
             assert door.ask(f"Now leave, {how}.", how) == "Here you are."
             assert thrift.flush()
             (row,) = thrift.ledger.calls()  # what was recorded before is gone with the file

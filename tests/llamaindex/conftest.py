@@ -21,9 +21,9 @@ from llmthrift_llamaindex import ThriftEventHandler
 
 Client = Callable[..., LLM]
 
-# One loop and one client for it: pooled connections must not outlive the loop that they belong to.
 LOOP = asyncio.Runner()
-_ASYNC_CLIENT = httpx.AsyncClient()
+# One client for all loops, and so without a pool: a connection belongs to the loop that made it.
+_ASYNC_CLIENT = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def run(awaitable: Any) -> Any:

@@ -296,7 +296,7 @@ def test_a_question_that_means_the_same_is_answered(thrift, provider, openai):
     hit = llm.chat([system, ChatMessage("How can I reset my password?")])
     assert len(provider.requests) == 1
     assert hit.additional_kwargs["llmthrift"]["cache"] == "semantic"
-    assert "".join(piece.delta for piece in llm.stream_chat([system, ChatMessage("how do i reset my password ?")]))
+    assert "".join(piece.delta for piece in llm.stream_chat([system, ChatMessage("please, how do I reset my password?")]))
     assert len(provider.requests) == 1
     for other in (
         [ChatMessage("Answer in French.", role="system"), ChatMessage("How can I reset my password?")],

@@ -289,7 +289,8 @@ def test_shown_as_text_html_dicts_and_a_data_frame(ledger: Ledger, any_database:
     ledger.record("m", Usage(input_tokens=2_500_000), user="line\nbreak \x1b[31m")
     ledger.flush()
     answer = report(any_database, by="user")
-    shown = str(answer)
+    shown = repr(answer)
+    assert str(answer) == f"\n{shown}"
     assert len(shown.splitlines()) == 6
     assert "$2.50" in shown
     assert "\x1b" not in shown

@@ -270,9 +270,9 @@ def test_rules_work_without_numpy_and_the_extra_is_named() -> None:
     program = """
 import sys
 sys.modules["numpy"] = None
-from llmthrift_core.routing import Adaptive, RatedComplexity, Bounded, Complexity, Example, LearnedPolicy, Profiles, Rules, Sticky
+from llmthrift_core.routing import Adaptive, RatedComplexity, Bounded, Complexity, Example, Profiles, Rules, Sticky
 from llmthrift_core.errors import MissingExtraError
-for name in ("LearnedRouter", "Cascade"):
+for name in ("LearnedRouter", "LearnedPolicy", "Cascade"):
     try:
         getattr(sys.modules["llmthrift_core.routing"], name)
     except MissingExtraError as error:
