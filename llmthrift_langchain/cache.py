@@ -19,7 +19,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
-from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.cache.policy import CachePolicy, Eviction, Share
 from llmthrift_core.cache.rules import CacheRules, rules_in_force
 from llmthrift_core.cache.semantic.question import QuestionExtractor
 from llmthrift_core.cache.single_flight import whoami
@@ -113,8 +113,8 @@ class ThriftCache(BaseCache):
         max_age_seconds: float | None = None,
         max_entries: int | None = 100_000,
         max_bytes: int | None = 256 * 1024 * 1024,
-        eviction: str = "lru",
-        share: str = "namespace",
+        eviction: Eviction = "lru",
+        share: Share = "namespace",
         prompt_version: str | None = None,
         tags: str | Sequence[str] = (),
         sources: str | Sequence[str] = (),
@@ -133,8 +133,8 @@ class ThriftCache(BaseCache):
             max_age_seconds=max_age_seconds,
             max_entries=max_entries,
             max_bytes=max_bytes,
-            eviction=eviction,  # type: ignore[arg-type]
-            share=share,  # type: ignore[arg-type]
+            eviction=eviction,
+            share=share,
             prompt_version=prompt_version,
             tags=as_texts("tags", tags),
             sources=as_texts("sources", sources),

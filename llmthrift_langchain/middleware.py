@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
-from llmthrift_core.errors import BudgetExceededError, MissingExtraError
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError, MissingExtraError
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.router import ChatRouter
 from llmthrift_langchain.runs import follow_runs
@@ -55,14 +55,14 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         *,
         models: Mapping[str, Any] | None = None,
         cache: ThriftCache | bool | None = None,
-        on_exceeded: str = "raise",
+        on_exceeded: Literal["raise", "stop"] = "raise",
         **options: Any,
     ) -> None:
         super().__init__()
         require_thrift(thrift, type(self).__name__)
         follow_runs()  # before the agent's run begins, while the router of its model is made inside of it
         if on_exceeded not in ("raise", "stop"):
-            raise ValueError(f'on_exceeded must be "raise" or "stop", not {on_exceeded!r}')
+            raise ConfigurationError(f'on_exceeded must be "raise" or "stop", not {on_exceeded!r}')
         self._thrift = thrift
         self._stops = on_exceeded == "stop"
         self._options = {"cache": cache, **options}
