@@ -208,7 +208,16 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
 
 
 def _cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[Any]:
-    return [("" if row[name] is None else percent(row[name])) if name == "escalation_rate" else row[name] for name in shown]
+    return [_cell(row, name) for name in shown]
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    value = row[name]
+    if name == "escalation_rate":
+        return "" if value is None else percent(value)
+    if name == "cost_usd" and not value and row["unpriced"]:
+        return "unpriced"  # not "$0": nobody knows what it cost
+    return value
 
 
 def _groups(connection: Connection, reader: SumsReader, by: str, zone: tzinfo) -> tuple[str, Sequence[tuple[Any, Amounts]]]:

@@ -165,6 +165,7 @@ def test_unpriced_calls_are_counted_and_in_no_cost(ledger: Ledger, any_database:
     rows = {row["model"]: row for row in report(any_database)}
     assert (rows["unheard-of"]["unpriced"], rows["unheard-of"]["cost_usd"]) == (1, 0)
     assert "unpriced" in str(report(any_database))
+    assert any(line.startswith("unheard-of") and " unpriced " in line for line in str(report(any_database)).splitlines())
 
 
 def test_the_most_expensive_comes_first_and_time_in_its_order(ledger: Ledger, any_database: Database) -> None:
