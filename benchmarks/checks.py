@@ -13,9 +13,10 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from benchmarks.measure import compare, table
 from llmthrift_core import Thrift
+from llmthrift_core.calls.adapter_call import begin
 from llmthrift_core.routing import Cascade, Complexity, RouteRequest
 from llmthrift_langchain import ChatRouter
-from llmthrift_langchain.call import RoutedCall, begin
+from llmthrift_langchain.call import RoutedCall
 
 _ASKED = "What is the capital of Norway, and how many people live there?"
 _ANSWER = (

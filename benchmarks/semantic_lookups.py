@@ -22,6 +22,7 @@ from benchmarks.servers import postgresql, valkey
 from llmthrift_core import Thrift
 from llmthrift_core.cache import FixedThreshold, SemanticCache
 from llmthrift_core.cache.near_misses import Facts
+from llmthrift_core.cache.near_misses.comparing import difference
 from llmthrift_core.cache.semantic.pgvector import packed_bytes
 from llmthrift_core.cache.semantic.scripts import PREFIX
 from llmthrift_core.cache.semantic.vector_statements import vector_table
@@ -142,7 +143,7 @@ def _guard() -> str:
     facts: list[Facts] = []
     read = _time(lambda each: facts.append(Facts.of(each)), texts)
     other = Facts.of("Can I get a refund for the order of last May?")
-    compared = _time(lambda each: facts[texts.index(each)].differs_from(other), texts[:50])
+    compared = _time(lambda each: difference(facts[texts.index(each)], other), texts[:50])
     return f"The guard reads a question in {_us(read)} and compares two in {_us(compared)} (p50)."
 
 
