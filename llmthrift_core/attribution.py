@@ -1,4 +1,4 @@
-"""Who a call is made for: `attribute(...)` and the merged `Attribution` that a ledger row carries."""
+"""The attribution of a call: `attribute(...)` and the merged `Attribution` that a ledger row carries."""
 
 from __future__ import annotations
 
@@ -60,10 +60,23 @@ class Attribution:
             tags,
         )
 
+    def values(self) -> tuple[str, ...]:
+        """The attributes in the order of FIELDS, without the tags; what is not given is ''."""
+        return (
+            self.user or "",
+            self.feature or "",
+            self.session or "",
+            self.run or "",
+            self.request_type or "",
+            self.prompt_version or "",
+            self.config_version or "",
+            self.call_site or "",
+        )
+
 
 EMPTY = Attribution()
 EXPLORED = Attribution(tags=(("llmthrift.routing", "explored"),))
-"""What marks a call whose model was chosen to learn about it: `thrift.report(by="llmthrift.routing")` shows what such calls cost."""
+"""The mark of a call whose model was chosen to learn about it: `thrift.report(by="llmthrift.routing")` shows what such calls cost."""
 FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Attribution) if field.name != "tags")
 
 _current: ContextVar[Attribution] = ContextVar("llmthrift_attribution", default=EMPTY)

@@ -13,11 +13,11 @@ from rich.table import Column, Table
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.planning import Group, design
 from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
+from llmthrift_core.cli.output import AsJson
 from llmthrift_core.display import usd
 from llmthrift_core.thrift import Thrift
 
 budgets = typer.Typer(no_args_is_help=True, help="Limits on spending: keep, look at and design them.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 @budgets.command("list")

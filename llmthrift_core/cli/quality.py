@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from llmthrift_core.cli.options import Since, Until, Url, opened
+from llmthrift_core.cli.output import AsJson
 from llmthrift_core.quality.experiments import Experiment, names_of_experiments
 
 quality = typer.Typer(no_args_is_help=True, help="How good the answers are, from what users and judges said.")
 experiments = typer.Typer(no_args_is_help=True, help="A/B experiments.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Source = Annotated[str | None, typer.Option(help="Only judgements by sources that begin so, such as judge:")]
 
 

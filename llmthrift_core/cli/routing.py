@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmthrift_core.cli.options import Prices, Since, Url, opened, pair
+from llmthrift_core.cli.output import AsJson
 from llmthrift_core.cli.policy_file import object_of_file
 from llmthrift_core.cli.versions import add_version_commands
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
@@ -50,7 +51,7 @@ def simulate_policy(
     seeds: Annotated[int, typer.Option(help="So many splits", min=1)] = 5,
     learn_share: Annotated[float, typer.Option(help="Of the prompts to fit on; the others are judged by")] = 0.5,
     plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page that needs nothing else")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    as_json: AsJson = False,
     since: Since = None,
     escalations: Escalations = False,
     url: Url = None,

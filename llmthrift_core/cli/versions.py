@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmthrift_core.cli.options import Url, console, opened
+from llmthrift_core.cli.output import AsJson
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
@@ -54,7 +55,7 @@ def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], KeptVersio
         margin: Annotated[float, typer.Option(help="A quality that is lower by less counts as not lower")] = 0.0,
         min_judged: Annotated[int, typer.Option(help="So many judged answers of each version")] = 50,
         source: Annotated[str | None, typer.Option(help="Only judgements by sources that begin so, such as judge:")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+        as_json: AsJson = False,
         url: Url = None,
     ) -> None:
         from llmthrift_core.versions import RollBack

@@ -147,14 +147,7 @@ class CallRecord:
             self.at_us,
             self.model,
             self.provider or "",
-            who.user or "",
-            who.feature or "",
-            who.session or "",
-            who.run or "",
-            who.request_type or "",
-            who.prompt_version or "",
-            who.config_version or "",
-            who.call_site or "",
+            *who.values(),
             tags_json(who.tags) if who.tags else "",
         )
 
@@ -269,14 +262,7 @@ class OtherCost(NamedTuple):
             self.at_us,
             self.kind,
             self.cost_nano_usd,
-            who.user or "",
-            who.feature or "",
-            who.session or "",
-            who.run or "",
-            who.request_type or "",
-            who.prompt_version or "",
-            who.config_version or "",
-            who.call_site or "",
+            *who.values(),
             tags_json(who.tags) if who.tags else "",
         )
 

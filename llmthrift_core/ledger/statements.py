@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Executable, bindparam, func, select
 
+from llmthrift_core.ledger.record import PLAIN_COLUMNS
 from llmthrift_core.storage.statements import RowsInsert, Statement
 from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, other_costs, rollups
 
@@ -32,34 +33,7 @@ def _unless_same_id(insert: Any) -> Executable:
 
 INSERT_CALLS: Final = RowsInsert(calls, [column.name for column in calls.c if column.name != "id"], _unless_recorded)
 # Most calls have nothing but these; the other columns, left to their defaults, cost another 3 us a row.
-INSERT_PLAIN_CALLS: Final = RowsInsert(
-    calls,
-    (
-        "request_id",
-        "call_id",
-        "at_us",
-        "model",
-        "provider",
-        "user",
-        "feature",
-        "session",
-        "run",
-        "request_type",
-        "prompt_version",
-        "config_version",
-        "call_site",
-        "tags",
-        "input_tokens",
-        "output_tokens",
-        "cache_read_tokens",
-        "cost_nano_usd",
-        "input_cost_nano_usd",
-        "output_cost_nano_usd",
-        "price_version",
-        "latency_us",
-    ),
-    _unless_recorded,
-)
+INSERT_PLAIN_CALLS: Final = RowsInsert(calls, PLAIN_COLUMNS, _unless_recorded)
 INSERT_CAPTURES: Final = RowsInsert(captures, captures.c.keys(), _unless_recorded)
 INSERT_ADJUSTMENTS: Final = RowsInsert(adjustments, adjustments.c.keys(), _unless_recorded)
 INSERT_OTHER_COSTS: Final = RowsInsert(other_costs, [column.name for column in other_costs.c if column.name != "id"], _unless_recorded)

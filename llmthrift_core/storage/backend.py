@@ -1,4 +1,4 @@
-"""What `Database` asks of SQLite and of PostgreSQL."""
+"""The protocol that `Database` drives, of SQLite and of PostgreSQL."""
 
 from __future__ import annotations
 

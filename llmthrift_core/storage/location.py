@@ -1,4 +1,4 @@
-"""Where a database is: a path, ":memory:" or a SQLAlchemy URL, read once into a `Location`."""
+"""The location of a database: a path, ":memory:" or a SQLAlchemy URL, read once into a `Location`."""
 
 from __future__ import annotations
 

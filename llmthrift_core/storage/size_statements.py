@@ -1,4 +1,4 @@
-"""How much a namespace holds, and the lock under which it is made less."""
+"""Statements for the size of a namespace, and the lock under which it is made less."""
 
 from __future__ import annotations
 

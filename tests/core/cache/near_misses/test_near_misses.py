@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmthrift_core.cache.near_misses import Facts, near_miss
 from llmthrift_core.cache.near_misses.comparing import difference
+from tests.core.cache.near_misses import test_meaning
 
 NEAR_MISSES = [
     # numbers
@@ -199,13 +200,13 @@ PARAPHRASES = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), NEAR_MISSES)
+@pytest.mark.parametrize(("one", "other"), [*NEAR_MISSES, *test_meaning.NEAR_MISSES])
 def test_a_near_miss_is_refused_both_ways(one: str, other: str) -> None:
     assert near_miss(one, other)
     assert near_miss(other, one)
 
 
-@pytest.mark.parametrize(("one", "other"), PARAPHRASES)
+@pytest.mark.parametrize(("one", "other"), [*PARAPHRASES, *test_meaning.PARAPHRASES])
 def test_a_paraphrase_passes_both_ways(one: str, other: str) -> None:
     assert near_miss(one, other) is None
     assert near_miss(other, one) is None

@@ -1,3 +1,0 @@
-"""The statements of judgements, feedback and experiments."""
-
-from __future__ import annotations
