@@ -1,4 +1,4 @@
-"""Where a callback handler can refuse a call: at its start, or once the cache has missed."""
+"""The moment at which a callback handler can refuse a call: at its start, or once the cache has missed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identifies the model that asks a cache, and its parameters.
+"""Identification of the model that asks a cache, and of its parameters.
 
 LangChain passes a cache the model's constructor JSON followed by the call's keyword arguments as Python text. Both carry things that do
 not change the answer (timeouts, retries, request ids in headers) and secrets (headers). Only a hash of the rest is kept; and where the

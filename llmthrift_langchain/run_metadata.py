@@ -1,4 +1,4 @@
-"""What LangChain run metadata says to llmthrift: attribution, and how the cache is used.
+"""Reading of LangChain run metadata: attribution, and how the cache is used.
 
 Metadata belongs to the application: a value that means nothing here is passed over, never an error.
 """

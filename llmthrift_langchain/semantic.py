@@ -1,4 +1,4 @@
-"""What of a LangChain request its user asked, and which requests may be answered by meaning.
+"""The question in a LangChain request, and the requests that may be answered by meaning.
 
 Everything but the text of the last human message is the scope, which must be equal: model, parameters, system prompt, history, tools.
 A last message that holds more than text is matched exactly only.

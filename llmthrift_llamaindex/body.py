@@ -1,4 +1,4 @@
-"""What a LlamaIndex client sends beside the messages, as the client itself makes it of its fields and of the arguments of a call.
+"""The body that a LlamaIndex client sends beside the messages, as the client itself makes it of its fields and of the arguments of a call.
 
 The same may be said by a field, by `additional_kwargs` and by an argument of the call. What counts is what is sent. The integrations that
 say it are asked. Where a release of theirs says it otherwise, their fields and the call's arguments tell.

@@ -1,4 +1,4 @@
-"""What a LlamaIndex model is known by: its name and provider for prices, and a digest of its parameters for cache keys."""
+"""The identity of a LlamaIndex model: its name and provider for prices, and a digest of its parameters for cache keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which LlamaIndex requests may be answered by meaning, and what of them is the question.
+"""The LlamaIndex requests that may be answered by meaning, and the question in them.
 
 Everything but the text of the last user message is the scope, which must be equal: model, parameters, system prompt, history, tools.
 """

@@ -1,4 +1,4 @@
-"""Where an event comes from. LlamaIndex's events name a span; only the calling frames name the model, and the call around the call."""
+"""The origin of an event. LlamaIndex's events name a span; only the calling frames name the model, and the call around the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a door has behind it: one model or several, and the cache in front of them."""
+"""The target of a door: one model or several, and the cache in front of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another process makes anew: after a fork, locks and threads; from a pickle, what was open."""
+"""Renewal in another process: of locks and threads after a fork, of open databases after unpickling."""
 
 from __future__ import annotations
 

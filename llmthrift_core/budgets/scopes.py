@@ -1,4 +1,4 @@
-"""Which windows a call counts in: the values of the attributes by which budgets are kept apart."""
+"""The windows that a call counts in: the values of the attributes by which budgets are kept apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a call is likely to be, learned from the calls before."""
+"""Likely sizes of calls, learned from the calls before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of budgets, in words and rows."""
+"""The state of budgets, in words and rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What budgets ask of the place where they are kept. Every step is atomic: it moves money in all windows that it names, or in none."""
+"""The protocol of a store of budgets. Every step is atomic: it moves money in all windows that it names, or in none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cache did and what went wrong: counted, logged seldom, and said in words that tell what to do."""
+"""Counters of a cache's work and failures: counted, logged seldom, and said in words that tell what to do."""
 
 from __future__ import annotations
 

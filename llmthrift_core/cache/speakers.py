@@ -1,4 +1,4 @@
-"""How people speak of themselves in German, Spanish and French, the languages beside English that the guard reads.
+"""The first person in German, Spanish and French, the languages beside English that the guard reads.
 
 German and French name who speaks. Spanish says it by the verb's ending alone ("¿Cuánto debo?"), and typed German drops the word at the
 beginning ("Hab noch Fragen"). In doubt a word counts as the first person: another user then pays for an answer of his own.

@@ -1,4 +1,4 @@
-"""What the exact cache asks of the place where entries are kept."""
+"""The protocol of a store of exact entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doors of one database have in common in this process, so that nothing is recorded twice."""
+"""Recently recorded results that the doors of one database share in this process, to avoid double recording."""
 
 from __future__ import annotations
 

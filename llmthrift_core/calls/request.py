@@ -1,4 +1,4 @@
-"""What an adapter hands over: one request to a model, and what came back."""
+"""The types that an adapter hands over: one request to a model, and what came back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the row of an attempt says: its usage and price, what it saved, and what a router decided."""
+"""The row of an attempt: its usage and price, what it saved, and what a router decided."""
 
 from __future__ import annotations
 

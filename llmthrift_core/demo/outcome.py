@@ -1,4 +1,4 @@
-"""What came of one run of a demonstration, as the ledger and the answers tell it."""
+"""The outcome of one run of a demonstration, as the ledger and the answers tell it."""
 
 from __future__ import annotations
 

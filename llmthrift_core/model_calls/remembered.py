@@ -1,4 +1,4 @@
-"""What models said already of a text, so that the same text is judged or rated once."""
+"""Remembered judgements of texts, so that the same text is judged or rated once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalog answers: `Priced` in the hot path, `Cost` for people, `ModelPrice` for a look at the prices themselves."""
+"""Answers of the catalog: `Priced` in the hot path, `Cost` for people, `ModelPrice` for a look at the prices themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalog needs of a price list."""
+"""The protocol of a price list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether answers are good: judges, an evaluation within a daily amount, experiments, and quality over time.
+"""Quality of answers: judges, an evaluation within a daily amount, experiments, and quality over time.
 
 Names are loaded on first use: the storage behind them takes 100-150 ms.
 """

@@ -1,4 +1,4 @@
-"""What routers learn from, out of the ledger: judged answers of which the prompt or its counts are stored."""
+"""Examples for routers, out of the ledger: judged answers of which the prompt or its counts are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which calls are judged, and which arm a unit gets: choices by a keyed hash, so that all processes make the same ones."""
+"""Choices of calls to judge, and of the arm of a unit: by a keyed hash, so that all processes make the same ones."""
 
 from __future__ import annotations
 

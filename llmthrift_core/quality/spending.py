@@ -1,4 +1,4 @@
-"""What judging may cost a day, and what it has cost."""
+"""The daily amount for judging, and what was spent of it."""
 
 from __future__ import annotations
 

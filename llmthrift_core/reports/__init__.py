@@ -1,1 +1,1 @@
-"""What the ledger's numbers say: reports and savings. Import from `reports.report` and `reports.savings`."""
+"""Views of the ledger's numbers: reports and savings. Import from `reports.report` and `reports.savings`."""

@@ -1,4 +1,4 @@
-"""What is wrong with cascades, in words that say what to do."""
+"""Alerts about cascades, in words that say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failures deserve another model, and which model that is. Providers' errors are told by their names and status codes."""
+"""Failures that deserve another model, and the order of models to try. Providers' errors are told by their names and status codes."""
 
 from __future__ import annotations
 

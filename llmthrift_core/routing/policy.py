@@ -1,4 +1,4 @@
-"""What a policy is, and how users' own functions become one."""
+"""The interface of a policy, and policies made of users' own functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was learned, as bytes: a header in JSON and arrays of numbers. Nothing in it is executed when it is read."""
+"""Learned state as bytes: a header in JSON and arrays of numbers. Nothing in it is executed when it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routing is asked and answers: a request, tiers, a decision, an answer to review."""
+"""Types of routing: a request, tiers, a decision, an answer to review."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the loopback provider answers: a script's answer, or one derived from the request, the same for the same request."""
+"""Answers of the loopback provider: a script's answer, or one derived from the request, the same for the same request."""
 
 from __future__ import annotations
 

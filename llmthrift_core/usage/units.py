@@ -1,4 +1,4 @@
-"""What providers bill for: the units of genai-prices, and how they nest.
+"""Units that providers bill for: those of genai-prices, and how they nest.
 
 A unit is a set of dimensions: `input_tokens` is (family=tokens, direction=input), `cache_read_tokens` adds
 token_type=cache_read. A unit whose dimensions contain another's is a part of it; prices apply to what is left of a unit

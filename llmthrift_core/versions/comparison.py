@@ -1,4 +1,4 @@
-"""Whether answers got worse with a version, and the way back."""
+"""Comparison of a version's answers with those before it, and the way back."""
 
 from __future__ import annotations
 

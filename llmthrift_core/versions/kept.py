@@ -1,4 +1,4 @@
-"""What routers and configurations have in common as versions: a list, a way back, and a comparison."""
+"""Common base of versions of routers and configurations: a list, a way back, and a comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a router is fitted again, and what came of it."""
+"""The rule for fitting a router again, and the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a text is English, judged by its script, its accents and the function words in it."""
+"""Detection of English text, judged by its script, its accents and the function words in it."""
 
 from __future__ import annotations
 

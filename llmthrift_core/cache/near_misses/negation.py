@@ -1,4 +1,4 @@
-"""Whether a text denies something, leaving out "why not", "can't you" and other turns which deny nothing that is asked for."""
+"""Detection of negation in a text, leaving out "why not", "can't you" and other turns which deny nothing that is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a question asks for (who, when, how much) and which things stand on which side of "to", "from" or "than"."""
+"""Roles in a question: what is asked for (who, when, how much), and the things that stand on which side of "to", "from" or "than"."""
 
 from __future__ import annotations
 

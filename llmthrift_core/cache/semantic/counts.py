@@ -1,4 +1,4 @@
-"""What the semantic cache did: counted in this process, written now and then, and read back for all processes and runs."""
+"""Counts of the semantic cache: kept in this process, written now and then, and read back for all processes and runs."""
 
 from __future__ import annotations
 

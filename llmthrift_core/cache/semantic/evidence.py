@@ -1,4 +1,4 @@
-"""What was learned about when answers are right, shared by all processes through the database."""
+"""Evidence of right and wrong answers, shared by all processes through the database."""
 
 from __future__ import annotations
 

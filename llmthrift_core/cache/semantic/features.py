@@ -1,4 +1,4 @@
-"""What the neighbours of a question say about whether the nearest answer would be right.
+"""Features of a question's neighbours, by which the nearest answer is judged.
 
 The similarity of the nearest cached question alone says little; whether the questions around it share one answer says more
 (k-nearest-neighbour agreement), and so does whether answers were right for the questions around it before.

@@ -1,4 +1,4 @@
-"""How a semantic cache is doing: its numbers, and what is wrong with it."""
+"""The health of a semantic cache: its numbers, and its alerts."""
 
 from __future__ import annotations
 

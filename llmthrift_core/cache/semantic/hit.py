@@ -1,4 +1,4 @@
-"""What a lookup by meaning gives back, and how it explains itself."""
+"""The result of a lookup by meaning, and its explanation."""
 
 from __future__ import annotations
 

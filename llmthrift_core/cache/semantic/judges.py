@@ -1,4 +1,4 @@
-"""When two answers say the same: equal words, near meanings without a difference of facts, or what a model says.
+"""Comparison of two answers: equal words, near meanings without a difference of facts, or what a model says.
 
 A judge is any function of two answers. One with `is_slow = True` is asked off the caller's path.
 """

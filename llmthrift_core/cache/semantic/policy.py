@@ -1,4 +1,4 @@
-"""When an answer of the cache is given: what every policy has, and the two that learn nothing."""
+"""Policies that decide whether an answer of the cache is given: what every policy has, and the two that learn nothing."""
 
 from __future__ import annotations
 

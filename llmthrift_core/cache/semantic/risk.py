@@ -1,4 +1,4 @@
-"""How likely an answer from the cache is wrong, learned from answers that came anyway: logistic regression, then calibrated.
+"""The risk that an answer from the cache is wrong, learned from answers that came anyway: logistic regression, then calibrated.
 
 The first fit, on all evidence, orders questions by risk. The second, a line on its log-odds (Platt 1999), is fitted to the evidence of
 low risk alone, where decisions fall, and there shadow checks count for the hits that were not checked. Its uncertainty, from the

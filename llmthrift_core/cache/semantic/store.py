@@ -1,4 +1,4 @@
-"""What the semantic cache asks of the place where questions and answers are kept, and of one scope of it."""
+"""The protocols of a store of questions and answers, and of one scope of it."""
 
 from __future__ import annotations
 

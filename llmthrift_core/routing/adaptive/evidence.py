@@ -1,4 +1,4 @@
-"""What judged answers say of a model lately: quality, cost, and how much of that is still fresh."""
+"""Recent evidence of judged answers about a model: quality, cost, and how much of that is still fresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which calls learn about a model, within an amount of money a day that all processes share."""
+"""Choice of the calls that explore a model, within an amount of money a day that all processes share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How models did lately, out of the ledger: read in the background, asked for in microseconds."""
+"""Recent scores of models, out of the ledger: read in the background, asked for in microseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good an answer is expected to be, from what checks measure of it, and what asking the next model would give."""
+"""The expected quality of an answer, from what checks measure of it, and what asking the next model would give."""
 
 from __future__ import annotations
 

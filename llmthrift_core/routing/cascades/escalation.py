@@ -1,4 +1,4 @@
-"""When a cascade escalates so often that it may cost more than it saves."""
+"""An alert for cascades that escalate so often that they may cost more than they save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check is, and how a user's own functions become one."""
+"""The interface of a check, and checks made of a user's own functions."""
 
 from __future__ import annotations
 

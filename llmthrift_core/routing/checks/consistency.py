@@ -1,4 +1,4 @@
-"""Whether the same model says the same when it is asked again."""
+"""A check that asks the same model again and compares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether structured answers and tool calls are what was asked for."""
+"""A check of structured answers and tool calls against what was asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is expected of each model for a prompt, with the call site and without."""
+"""The expected quality of each model for a prompt, with the call site and without."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What decides which tier answers. Import from `llmthrift_core.routing`."""
+"""Policies that choose the tier that answers. Import from `llmthrift_core.routing`."""

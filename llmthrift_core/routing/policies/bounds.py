@@ -1,4 +1,4 @@
-"""What a model is able to do and may cost: bounds that hold for the first choice, for fallbacks and for downgrades alike."""
+"""Abilities of models and limits on their cost: bounds that hold for the first choice, for fallbacks and for downgrades alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a router has to beat: simple ways to divide prompts between a cheap and a strong model."""
+"""Controls that a router has to beat: simple ways to divide prompts between a cheap and a strong model."""
 
 from __future__ import annotations
 

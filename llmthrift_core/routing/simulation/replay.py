@@ -1,4 +1,4 @@
-"""What a policy does with recorded prompts."""
+"""Replay of recorded prompts through a policy."""
 
 from __future__ import annotations
 

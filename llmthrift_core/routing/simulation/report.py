@@ -1,4 +1,4 @@
-"""What a simulation found: a table, and the cost-quality curve as text and as a chart."""
+"""The report of a simulation: a table, and the cost-quality curve as text and as a chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which questions of a GPTCache are whose: known in memory, so that no row is read to find out. Callers take turns."""
+"""The owners of a GPTCache's questions: known in memory, so that no row is read to find out. Callers take turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an entry is written beside GPTCache's own question and answer: a header that can be listed, and a record. Both are JSON.
+"""The form of an entry beside GPTCache's own question and answer: a header that can be listed, and a record. Both are JSON.
 
 GPTCache lists sessions for all questions at once and reads the rows that belong to a question one question at a time, in about 20 ms
 on SQLite. So what is needed of all entries is the name of a session, and the rest are rows that belong to the question.

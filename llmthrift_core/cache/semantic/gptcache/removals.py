@@ -1,4 +1,4 @@
-"""What was removed of late, for the answers that are on their way into the store meanwhile. In memory: GPTCache has no place for it."""
+"""Recent removals, for the answers that are on their way into the store meanwhile. In memory: GPTCache has no place for it."""
 
 from __future__ import annotations
 
