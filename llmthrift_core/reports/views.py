@@ -1,0 +1,59 @@
+"""`LedgerViews`: the reports of a ledger, as methods of `Thrift`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmthrift_core.ledger import Ledger
+    from llmthrift_core.moments import Moment
+    from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.reports.report import Report
+    from llmthrift_core.reports.savings import SavingsReport
+    from llmthrift_core.storage.database import Database
+
+
+class LedgerViews(ABC):
+    """What the numbers of a ledger say. Every view commits first what this process recorded, then reads."""
+
+    @property
+    @abstractmethod
+    def database(self) -> Database: ...
+
+    @property
+    @abstractmethod
+    def prices(self) -> PriceCatalog: ...
+
+    @property
+    @abstractmethod
+    def ledger(self) -> Ledger: ...
+
+    @abstractmethod
+    def now_us(self) -> int:
+        """Now, in microseconds since the epoch."""
+
+    def report(self, by: str = "model", since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None) -> Report:
+        """Cost and use, one row per value of `by`.
+
+        Args:
+            by: "model", "provider", "feature", "user", "session", "run", "request_type", "prompt_version", "config_version",
+                "call_site", "day", "hour", "month", or the name of a tag.
+            since, until: the half-open period [since, until); a datetime, a date or an ISO string; UTC unless it says otherwise.
+            tz: the time zone of days, hours and months.
+        """
+        from llmthrift_core.reports.report import report
+
+        self.ledger.catch_up()
+        return report(self.database, by=by, since=since, until=until, tz=tz)
+
+    def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
+        """What was spent, and what the cache and the router saved. Nothing is counted twice.
+
+        Args:
+            baseline: compare with what every call would have cost on this model.
+        """
+        from llmthrift_core.reports.savings import savings
+
+        self.ledger.catch_up()
+        return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
