@@ -105,7 +105,7 @@ def analyze(
 
     >>> anatomy = analyze([{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Why is the sky blue?"}], "gpt-4o")
     >>> anatomy.parts["system"], anatomy.parts["question"], anatomy.total_tokens
-    (8, 13, 21)
+    (7, 13, 20)
     """
     if isinstance(messages, Mapping):
         model = model or (given if isinstance(given := messages.get("model"), str) else None)
