@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.reports.report import Report
+    from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
     from llmthrift_core.storage.database import Database
 
@@ -57,3 +58,18 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
+
+    def run_costs(self, run: str, *, costliest: int = 5) -> RunCosts:
+        """What one run cost, as a tree of its agents, tools and calls, and why its most expensive calls are expensive.
+
+        Args:
+            run: the name that was given with `attribute(run=...)`, else the run's trace id. `report(by="run")` lists them.
+            costliest: how many of the most expensive calls are explained.
+
+        Raises:
+            ConfigurationError: no run is given.
+        """
+        from llmthrift_core.reports.run_costs import run_costs
+
+        self.ledger.catch_up()
+        return run_costs(self.database, self.prices, run, costliest=costliest)
