@@ -97,7 +97,7 @@ def test_a_long_chain_of_parents_is_a_deep_tree(thrift: Thrift) -> None:
         ({"reasoning_tokens": 80}, "reasoning: 80 of 100 output tokens"),
         (
             {"cache_write_tokens": 900},
-            "cache write: 900 of 1,000 input tokens went into the provider's cache, above the price of input",
+            "cache write: 900 of 1,000 input tokens, at more than the price of input",
         ),
         ({"web_searches": 3}, "searches: 3 by the provider"),
         ({"made": 5_000}, "long output: 5,000 tokens, 50.0 times the median of this run"),
