@@ -11,6 +11,7 @@ from typing import Any, Final
 from llmthrift_core.money import to_usd
 
 Row = Mapping[str, Any]
+TierOf = Callable[[str, str | None], str | None]
 
 _LONG: Final = 2.0  # times the median of the run
 _SHARE_OF_PREMIUM: Final = 0.5
@@ -39,8 +40,8 @@ class CostlyCall:
     why: tuple[str, ...]
 
 
-def costly_calls(rows: Sequence[Row], *, most: int, tier_of: Callable[[str, str | None], str | None]) -> tuple[CostlyCall, ...]:
-    """The most expensive calls, most expensive first.
+def costly_calls(rows: Sequence[Row], *, most: int, tier_of: TierOf) -> tuple[CostlyCall, ...]:
+    """The most expensive calls of a run, most expensive first.
 
     Args:
         rows: all calls of the run.
@@ -49,36 +50,48 @@ def costly_calls(rows: Sequence[Row], *, most: int, tier_of: Callable[[str, str 
     priced = [row for row in rows if row["cost_nano_usd"]]
     whole = sum(row["cost_nano_usd"] for row in priced)
     priced.sort(key=lambda row: (-row["cost_nano_usd"], row["at_us"], row["request_id"]))
-    usual = _Usual.of(rows, tier_of)
+    usual = Usual.of_run(rows, tier_of)
     return tuple(
-        CostlyCall(row["request_id"], row["model"], to_usd(row["cost_nano_usd"]), row["cost_nano_usd"] / whole, tuple(_reasons(row, usual)))
+        CostlyCall(row["request_id"], row["model"], to_usd(row["cost_nano_usd"]), row["cost_nano_usd"] / whole, tuple(reasons(row, usual)))
         for row in priced[:most]
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Usual:
-    """What is usual in the run."""
+class Usual:
+    """What a call is compared with.
+
+    Attributes:
+        calls: how many it is made of.
+        input_tokens, output_tokens: of a usual call.
+        name: what these are, such as "the median of this run".
+        has_cheaper_models: some of the calls were answered by a model that is not premium.
+        tier_of: the tier of a model by its name and provider, or None.
+    """
 
     calls: int
     input_tokens: float
     output_tokens: float
+    name: str
     has_cheaper_models: bool
-    tier_of: Callable[[str, str | None], str | None]
+    tier_of: TierOf
 
     @classmethod
-    def of(cls, rows: Sequence[Row], tier_of: Callable[[str, str | None], str | None]) -> _Usual:
+    def of_run(cls, rows: Sequence[Row], tier_of: TierOf) -> Usual:
+        """The medians of a run's answered calls."""
         answered = [row for row in rows if row["cache"] is None and row["error"] is None] or list(rows)
         return cls(
             len(answered),
             float(median(row["input_tokens"] for row in answered)) if answered else 0.0,
             float(median(row["output_tokens"] for row in answered)) if answered else 0.0,
+            "the median of this run",
             any(tier_of(model, provider) != "premium" for model, provider in {(row["model"], row["provider"]) for row in answered}),
             tier_of,
         )
 
 
-def _reasons(row: Row, usual: _Usual) -> Iterator[str]:
+def reasons(row: Row, usual: Usual) -> Iterator[str]:
+    """Why a priced call costs more than others, in sentences."""
     sent, made = row["input_tokens"], row["output_tokens"]
     match row["attempt_reason"]:
         case "retry":
@@ -99,16 +112,16 @@ def _reasons(row: Row, usual: _Usual) -> Iterator[str]:
     if row["cache_write_tokens"] >= _SHARE_OF_WRITES * sent > 0:
         yield f"cache write: {row['cache_write_tokens']:,} of {sent:,} input tokens, at more than the price of input"
     if sent >= _LEAST_TOKENS and usual.calls > 1 and sent >= _LONG * usual.input_tokens:
-        yield f"long input: {sent:,} tokens{_times(sent, usual.input_tokens)}"
+        yield f"long input: {sent:,} tokens{_times(sent, usual.input_tokens, usual.name)}"
     if made >= _LEAST_TOKENS and usual.calls > 1 and made >= _LONG * usual.output_tokens:
-        yield f"long output: {made:,} tokens{_times(made, usual.output_tokens)}"
+        yield f"long output: {made:,} tokens{_times(made, usual.output_tokens, usual.name)}"
     if row["web_searches"]:
         yield f"searches: {row['web_searches']:,} by the provider"
     yield _larger_part(row)
 
 
-def _times(tokens: int, usual: float) -> str:
-    return f", {tokens / usual:.1f} times the median of this run" if usual else ""
+def _times(tokens: int, usual: float, name: str) -> str:
+    return f", {tokens / usual:.1f} times {name}" if usual else ""
 
 
 def _larger_part(row: Row) -> str:

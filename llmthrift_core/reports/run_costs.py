@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import func, select
 
@@ -172,22 +173,8 @@ def run_costs(database: Database, prices: PriceCatalog, run: str, *, costliest: 
         notes.append(f"{unpriced:,} calls have no price and are in no amount; `llmthrift prices backfill` prices them once a price is set.")
     if pruned_until_us(database) is not None:
         notes.append("Calls that were pruned are missing here.")
-    tiers = _Tiers(prices)
-    return RunCosts(name, tree_of(name, rows, costs), costly_calls(rows, most=costliest, tier_of=tiers), tuple(notes))
-
-
-class _Tiers:
-    """Tiers of models, each asked once: a run has few models and many calls."""
-
-    def __init__(self, prices: PriceCatalog) -> None:
-        self._prices = prices
-        self._known: dict[tuple[str, str | None], str | None] = {}
-
-    def __call__(self, model: str, provider: str | None) -> str | None:
-        key = model, provider
-        if key not in self._known:
-            self._known[key] = self._prices.tier(model, provider)
-        return self._known[key]
+    costly = costly_calls(rows, most=costliest, tier_of=cache(prices.tier))  # a run has few models and many calls
+    return RunCosts(name, tree_of(name, rows, costs), costly, tuple(notes))
 
 
 def _rows(database: Database, run: str) -> tuple[Sequence[Row], Sequence[Row]]:
@@ -204,4 +191,5 @@ def _rows(database: Database, run: str) -> tuple[Sequence[Row], Sequence[Row]]:
         .order_by(other_costs.c.at_us, other_costs.c.id)
     )
     with database.read() as connection:
-        return connection.execute(of_calls).mappings().all(), connection.execute(of_costs).mappings().all()
+        found = connection.execute(of_calls).mappings().all(), connection.execute(of_costs).mappings().all()
+    return cast("tuple[Sequence[Row], Sequence[Row]]", found)

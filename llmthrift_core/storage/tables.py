@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 
 metadata = MetaData()
@@ -109,6 +110,14 @@ calls = Table(
 # A run that was not named is the call's trace.
 run_of_calls = func.coalesce(calls.c.run, calls.c.trace_id)
 Index("ix_llmthrift_calls_run", run_of_calls, sqlite_where=run_of_calls.is_not(None), postgresql_where=run_of_calls.is_not(None))
+# The calls that a list of the most expensive ones is made of: a ledger has few that cost a cent, and no list looks at the others then.
+COSTLY_NANO_USD = 10_000_000
+Index(
+    "ix_llmthrift_calls_costly",
+    calls.c.cost_nano_usd,
+    sqlite_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
+    postgresql_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
+)
 # What a backfill looks through; priced rows are not in it.
 Index(
     "ix_llmthrift_calls_unpriced",

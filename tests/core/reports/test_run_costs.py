@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from llmthrift_core import Budget, Thrift, Usage, attribute
+from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import CallRecord, paths
 from llmthrift_core.ledger.paths import Step, Surroundings
@@ -29,7 +30,7 @@ def _call(
 ) -> None:
     record = CallRecord(request_id=f"r{number}", call_id=f"r{number}", at_us=number * 1_000_000, model=model)
     record.run_id, record.trace_id, record.path = f"r{number}", "trace-000000000001", paths.to_text(steps)
-    record.attribution = record.attribution.__class__(run=run)
+    record.attribution = Attribution(run=run)
     usage = Usage(input_tokens=sent, output_tokens=made)
     record.set_usage(usage)
     if (priced := thrift.prices.price(usage, model, None, record.at_us)) is not None:
