@@ -100,4 +100,5 @@ def spend_rate(database: Database, *, now_us: int) -> SpendRate:
             sums = dict(zip(MEASURES, reader.total(), strict=True))
             spent.append(to_usd(sums["cost_nano_usd"] + sums["other_cost_nano_usd"]))
             requests.append(sums["requests"])
-    return SpendRate(*spent, requests[0], requests[1])
+    hour, day, week = spent
+    return SpendRate(hour, day, week, requests[0], requests[1])

@@ -66,8 +66,7 @@ class CostliestCalls(Printed):
         return html_table(_HEADER, self._cells()) + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
     def _cells(self) -> list[list[Any]]:
-        shown = {"at": lambda at: f"{at:%Y-%m-%d %H:%M:%S}", "share": percent, "why": lambda why: why[0] if why else ""}
-        return [[shown[name](row[name]) if name in shown else row[name] for name in _SHOWN] for row in self.rows]
+        return [[_shown(row, name) for name in _SHOWN] for row in self.rows]
 
 
 def top(
@@ -111,7 +110,7 @@ def _costliest_calls(database: Database, prices: PriceCatalog, n: int, since: Mo
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         sums = dict(zip(MEASURES, reader.total(), strict=True))
         ids, is_whole = _ids(connection, n, within, sums["attempts"])
-        found = connection.execute(select_calls().where(calls.c.id.in_(ids))).mappings().all()
+        found = [dict(row._mapping) for row in connection.execute(select_calls().where(calls.c.id.in_(ids)))]
     if not is_whole:
         notes.append(f"Of calls below ${COSTLY_NANO_USD / 1e9:.2f} only the newest {_MOST_READ:,} of the period were looked at.")
     paid = sums["attempts"] - sums["cache_hits"]
@@ -135,6 +134,17 @@ def _ids(connection: Connection, n: int, within: Sequence[ColumnElement[bool]], 
     newest = select(calls.c.id, calls.c.cost_nano_usd).where(*within).order_by(calls.c.at_us.desc()).limit(_MOST_READ).subquery()
     priced = select(newest.c.id).where(newest.c.cost_nano_usd > 0).order_by(newest.c.cost_nano_usd.desc()).limit(n)
     return [*ids, *connection.execute(priced).scalars()], attempts <= _MOST_READ
+
+
+def _shown(row: Mapping[str, Any], name: str) -> Any:
+    match name:
+        case "at":
+            return f"{row['at']:%Y-%m-%d %H:%M:%S}"
+        case "share":
+            return percent(row["share"])
+        case "why":
+            return row["why"][0] if row["why"] else ""
+    return row[name]
 
 
 def _row(row: Mapping[str, Any], whole: int, usual: Usual) -> dict[str, Any]:
