@@ -18,6 +18,7 @@ from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
 from llmthrift_core.cli.prices import estimate, prices
+from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
@@ -58,6 +59,7 @@ app.add_typer(config, name="config")
 app.command()(doctor)
 app.command()(estimate)
 app.command()(forecast)
+app.command()(analyze)
 
 
 def _show_version(asked: bool) -> None:
