@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.reports.forecast import Forecast
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
@@ -31,6 +33,10 @@ class LedgerViews(ABC):
     @property
     @abstractmethod
     def ledger(self) -> Ledger: ...
+
+    @property
+    @abstractmethod
+    def budgets(self) -> Budgets: ...
 
     @abstractmethod
     def now_us(self) -> int:
@@ -108,3 +114,17 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return run_costs(self.database, self.prices, run, costliest=costliest)
+
+    def forecast(self, period: str = "month", at: Moment | None = None, by: str | None = None, tz: str | None = None) -> Forecast:
+        """What a period will have cost when it ends, with an interval that holds it in 8 of 10 cases, and when budgets are reached.
+
+        Args:
+            period: "day", "week", "month", "quarter" or "year": the one that `at` lies in.
+            at: forecast as at this time, from what was recorded of the time before; None is now.
+            by: also a forecast for each value of an attribute, such as "feature", or of a tag.
+            tz: the time zone of the days; None is UTC.
+        """
+        from llmthrift_core.reports.forecast import forecast
+
+        self.ledger.catch_up()
+        return forecast(self.database, self.budgets, now_us=self.now_us(), period=period, at=at, by=by, tz=tz)
