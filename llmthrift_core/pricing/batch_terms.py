@@ -34,7 +34,7 @@ def batch_rates(
         listed: the list's own batch prices, by unit.
     """
     own = dict(listed or {})
-    if provider not in _STACKS or not _is_on_terms(provider, model):
+    if provider is None or provider not in _STACKS or not _is_on_terms(provider, model):
         return {**standard, **own}
     stacks = _STACKS[provider]
     return {unit: own[unit] if unit in own else _discounted(unit, rate, stacks) for unit, rate in standard.items()} | own

@@ -179,7 +179,8 @@ class BatchDesk:
 
     def _work(self, batch: Batch, custom_id: str, path: str, body: Mapping[str, Any]) -> None:
         fault = "canceled" if batch.cancelled_at is not None else self.fault(custom_id, body)
-        outcome, status, answer = "succeeded", 200, {}
+        outcome, status = "succeeded", 200
+        answer: Mapping[str, Any] = {}
         if fault == "refused":
             outcome, status, answer = "errored", 400, {"type": "invalid_request_error", "message": "the request is invalid, as asked for"}
         elif fault == "error":
@@ -187,7 +188,7 @@ class BatchDesk:
         elif fault in ("expired", "canceled"):
             outcome = fault
         else:
-            status, answer = self._ask(path, body)  # type: ignore[assignment]
+            status, answer = self._ask(path, body)
             if status != 200:
                 outcome = "errored"
                 answer = answer.get("error") or answer
