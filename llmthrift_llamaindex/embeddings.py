@@ -25,7 +25,7 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.response import embedding_usage
-from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, follow_runs
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, follow_runs, path_to
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
@@ -205,6 +205,7 @@ class ThriftEmbedding(BaseEmbedding):
             run_id=identity,
             trace_id=trace or identity,
             parent_id=parent,
+            path=path_to(parent),
             outgoing=lambda tier: Outgoing(embedding_usage(texts, self.model_name).input_tokens),
             max_output_tokens=lambda tier: 0,
         )

@@ -323,10 +323,11 @@ class Call:
         if self.may_outgrow(streamed):
             self.extend(streamed.tokens())
 
-    def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
-        """Add what an inner door knows: attribution that this call lacks, and the trace."""
+    def contribute(self, attribution: Attribution, *, trace_id: str | None = None, path: str | None = None) -> None:
+        """Add what an inner door knows: attribution that this call lacks, the trace, and the path where this call knows none."""
         self.request.attribution = self.request.attribution.over(attribution)
         self.request.trace_id = trace_id or self.request.trace_id
+        self.request.path = self.request.path or path
 
     # --- after the model ---
 
