@@ -437,6 +437,9 @@ class Call:
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
         now.append(record, response)
+        if was_sent is False and response is None and self._hold is not None:
+            self._hold.release()  # a request that was never made counts nowhere
+            self._hold = None
         self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _is_only_recorded(self) -> bool:
