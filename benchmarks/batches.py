@@ -28,7 +28,8 @@ from typing import Any
 from benchmarks.measure import table
 from llmthrift_core import Budget, Thrift, attribute
 from llmthrift_core.batching.collecting import Collector
-from llmthrift_core.batching.remote import Limits, remote_of
+from llmthrift_core.batching.remote import Limits
+from llmthrift_core.batching.sellers import remote_of
 from llmthrift_core.batching.sending import Sender
 from llmthrift_core.testing import LoopbackProvider
 

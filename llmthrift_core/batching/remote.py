@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
-from llmthrift_core.errors import BatchError, ConfigurationError
+from llmthrift_core.errors import BatchError
 
 Ending = Literal["answered", "failed", "expired", "cancelled", "unreadable"]
 MARK: Final = re.compile(r"(?P<job>[0-9a-f]{24})-(?P<number>\d+)")
@@ -141,27 +141,6 @@ def lines_of(texts: Iterator[str]) -> Iterator[Mapping[str, Any] | None]:
             except (ValueError, RecursionError):
                 found = None
             yield found if isinstance(found, dict) else None
-
-
-def remote_of(provider: str) -> Remote:
-    """The batch API of a provider.
-
-    Raises:
-        ConfigurationError: it has none here.
-    """
-    if provider == "openai":
-        from llmthrift_core.batching.openai_remote import OpenAIBatches
-
-        return OpenAIBatches()
-    if provider == "anthropic":
-        from llmthrift_core.batching.anthropic_remote import AnthropicBatches
-
-        return AnthropicBatches()
-    if provider == "google":
-        from llmthrift_core.batching.google_remote import GoogleBatches
-
-        return GoogleBatches()
-    raise ConfigurationError(f'batches are submitted to provider "openai", "anthropic" or "google", not {provider!r}')
 
 
 def refused(error: BaseException, job_id: str) -> BatchError:
