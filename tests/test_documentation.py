@@ -79,6 +79,7 @@ def test_the_drawing_is_that_of_the_code():
     [
         "llmthrift_core",
         "llmthrift_core.cache",
+        "llmthrift_core.exporters",
         "llmthrift_core.quality",
         "llmthrift_core.routing",
         "llmthrift_core.testing",
