@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -82,9 +82,12 @@ def focus(
 
 
 def _format(given: str | None) -> Format | None:
-    if given is not None and given not in FORMATS:
+    for form in FORMATS:
+        if form == given:
+            return form
+    if given is not None:
         raise typer.BadParameter(f"--format is csv or parquet, not {given!r}")
-    return cast("Format | None", given)
+    return None
 
 
 def _show(found: Exported, *, as_json: bool) -> None:

@@ -90,9 +90,10 @@ def read_call_groups(connection: Connection, period: Period) -> Iterator[CallGro
     joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
     query = select(*_GROUPED, priced, *sums.values()).select_from(joined).where(*_within(calls, period)).group_by(*_GROUPED, priced)
     for row in sorted(connection.execute(query).all(), key=lambda row: tuple(str(value or "") for value in row[: len(_GROUPED) + 1])):
-        *names, is_priced = row[: len(_GROUPED) + 1]
+        model, provider, feature, tags, service_tier, cache, is_priced = row[: len(_GROUPED) + 1]
         amounts = (int(value or 0) for value in row[len(_GROUPED) + 1 :])
-        yield CallGroup(*names, bool(is_priced), dict(zip(sums, amounts, strict=True)))
+        found = dict(zip(sums, amounts, strict=True))
+        yield CallGroup(model, provider, feature, tags, service_tier, cache, bool(is_priced), found)
 
 
 def read_cost_groups(connection: Connection, period: Period) -> Iterator[CostGroup]:
@@ -119,13 +120,13 @@ def read_pruned_groups(connection: Connection, period: Period, *, pruned_us: int
         other += amounts[MEASURES.index("other_cost_nano_usd")]
         left = dict(zip(MEASURES, map(sub, amounts, kept.get(model or "", [0] * len(MEASURES))), strict=True))
         unpriced = left["unpriced"]
-        sums = {name: left.get(name, 0) for name in (*COUNTS, "web_searches")}
-        sums |= {name: left[name] for name in MEASURES if name.endswith("_nano_usd")}
-        if model and (any(sums.values()) or left["attempts"] > unpriced):
-            sums |= {"attempts": left["attempts"] - unpriced, "saved_tokens": 0}
-            yield CallGroup(model, None, None, None, None, None, True, sums)
+        rest = {name: left.get(name, 0) for name in (*COUNTS, "web_searches")}
+        rest |= {name: left[name] for name in MEASURES if name.endswith("_nano_usd")}
+        if model and (any(rest.values()) or left["attempts"] > unpriced):
+            rest |= {"attempts": left["attempts"] - unpriced, "saved_tokens": 0}
+            yield CallGroup(model, None, None, None, None, None, True, rest)
         if model and unpriced > 0:
-            yield CallGroup(model, None, None, None, None, None, False, {**dict.fromkeys(sums, 0), "attempts": unpriced})
+            yield CallGroup(model, None, None, None, None, None, False, {**dict.fromkeys(rest, 0), "attempts": unpriced})
     if other:
         yield CostGroup("other costs", None, None, 1, other)
 
