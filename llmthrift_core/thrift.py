@@ -333,7 +333,10 @@ class Thrift(LedgerViews):
         request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
         if not is_disabled() and not is_observing():
             try:
-                self.budgets.spend_cost(request_id, usd, at, attribution)
+                from llmthrift_core.ledger.paths import surroundings
+
+                around = surroundings()
+                self.budgets.spend_cost(request_id, usd, at, attribution, trace_id=None if around is None else around.trace_id)
             except Exception as error:  # it is recorded
                 self.note_failure("budgets", error)
         return request_id

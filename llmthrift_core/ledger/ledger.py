@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.ledger import backfill, erasure, request_ids, retention
+from llmthrift_core.ledger import backfill, erasure, paths, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
 from llmthrift_core.ledger.listeners import Listener, Listeners
@@ -244,7 +244,9 @@ class Ledger:
         nano_usd = to_nano_usd(usd)
         if abs(nano_usd) > MOST:
             raise ConfigurationError(f"{usd} US dollars are more than one entry can hold, {to_usd(MOST):,.0f}; record it in parts")
-        self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who))
+        around = paths.surroundings()
+        trace_id, path = (None, None) if around is None else around
+        self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who, trace_id, path))
         return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
