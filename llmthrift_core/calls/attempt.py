@@ -142,8 +142,12 @@ class Attempt:
         if (route := self.request.route) is not None:
             # A hit in observe mode would have been answered before anything was routed.
             compare_routing(record, thrift.prices, usage, route, None if self.would_have_hit else self.decision)
-        if has_discounts(usage):
-            compare_discounts(record, usage, self._price_without_routing(record, (model, provider)))
+        shortening = self.request.shortening
+        if shortening is not None or has_discounts(usage):
+            price = self._price_without_routing(record, (model, provider))
+            if shortening is not None:
+                usage = shortening.describe(record, self.tier, usage, price)
+            compare_discounts(record, usage, price)
         return record
 
     def _price_without_routing(self, record: CallRecord, served: tuple[str, str | None]) -> Callable[[Usage], Priced | None]:

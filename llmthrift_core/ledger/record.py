@@ -62,19 +62,8 @@ class CallRecord:
     cache_saved_nano_usd: int | None = None
     baseline_model: str | None = None
     routing_saved_nano_usd: int | None = None
-    prefix_saved_nano_usd: int | None = None
-    batch_saved_nano_usd: int | None = None
-    shortening_saved_nano_usd: int | None = None
-    shortened_tokens: int = 0
-    shorten_version: str | None = None
-    shorten_steps: str | None = None
-    prefix_plan: str | None = None
-    prefix_miss: str | None = None
-    prefix_lost_nano_usd: int | None = None
     observed_cache_nano_usd: int | None = None
     observed_routing_nano_usd: int | None = None
-    observed_shortening_nano_usd: int | None = None
-    observed_prefix_nano_usd: int | None = None
     route_reason: str | None = None
     latency_us: int | None = None
     first_token_us: int | None = None
@@ -91,6 +80,17 @@ class CallRecord:
     confidence: float | None = None
     escalated: int = 0
     lexical_counts: bytes | None = None
+    prefix_saved_nano_usd: int | None = None
+    batch_saved_nano_usd: int | None = None
+    shortening_saved_nano_usd: int | None = None
+    prefix_lost_nano_usd: int | None = None
+    observed_shortening_nano_usd: int | None = None
+    observed_prefix_nano_usd: int | None = None
+    shorten_version: str | None = None
+    shorten_steps: str | None = None
+    prefix_plan: str | None = None
+    prefix_miss: str | None = None
+    shortened_tokens: int = 0
 
     # Not a column: what `complete` makes the counts of.
     question: Excerpt | None = None

@@ -84,19 +84,8 @@ calls = Table(
     Column("cache_saved_nano_usd", BigInteger),  # what a hit would have cost
     Column("baseline_model", Text),  # the model that would have answered without routing
     Column("routing_saved_nano_usd", BigInteger),  # baseline's price of the same usage minus the cost; may be negative
-    Column("prefix_saved_nano_usd", BigInteger),  # by the provider's prompt cache; negative where its writes cost more
-    Column("batch_saved_nano_usd", BigInteger),  # by the provider's batch rate
-    Column("shortening_saved_nano_usd", BigInteger),  # by a shorter prompt; negative where it broke a cached prefix
-    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),  # that the application's prompt had more than was sent
-    Column("shorten_version", Text),  # which policy shortened the prompt; NULL: none
-    Column("shorten_steps", Text),  # JSON list of [step, tokens taken off]; NULL where none took any
-    Column("prefix_plan", Text),  # what was planned for the provider's prompt cache, and why; NULL: nothing was
-    Column("prefix_miss", Text),  # why a prefix was not read from the provider's cache; NULL: it was, or nobody knows
-    Column("prefix_lost_nano_usd", BigInteger),  # what that miss cost
     Column("observed_cache_nano_usd", BigInteger),  # observe mode: what a hit would have saved
     Column("observed_routing_nano_usd", BigInteger),  # observe mode: what the routed model would have saved
-    Column("observed_shortening_nano_usd", BigInteger),  # observe mode: what a shorter prompt would have saved
-    Column("observed_prefix_nano_usd", BigInteger),  # observe mode: what planning the provider's prompt cache would have saved
     Column("route_reason", Text),
     Column("latency_us", BigInteger),
     Column("first_token_us", BigInteger),
@@ -112,6 +101,17 @@ calls = Table(
     Column("confidence", Float(53)),  # 0..1, a cascade's in this row's answer; NULL: nobody reviewed it
     Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
     Column("lexical_counts", LargeBinary),  # of the question, as lexical.to_bytes; capture="features" and "text"
+    Column("prefix_saved_nano_usd", BigInteger),  # by the provider's prompt cache; negative where its writes cost more
+    Column("batch_saved_nano_usd", BigInteger),  # by the provider's batch rate
+    Column("shortening_saved_nano_usd", BigInteger),  # by a shorter prompt; negative where it broke a cached prefix
+    Column("prefix_lost_nano_usd", BigInteger),  # what that miss cost
+    Column("observed_shortening_nano_usd", BigInteger),  # observe mode: what a shorter prompt would have saved
+    Column("observed_prefix_nano_usd", BigInteger),  # observe mode: what planning the provider's prompt cache would have saved
+    Column("shorten_version", Text),  # which policy shortened the prompt; NULL: none
+    Column("shorten_steps", Text),  # JSON list of [step, tokens taken off]; NULL where none took any
+    Column("prefix_plan", Text),  # what was planned for the provider's prompt cache, and why; NULL: nothing was
+    Column("prefix_miss", Text),  # why a prefix was not read from the provider's cache; NULL: it was, or nobody knows
+    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),  # that the application's prompt had more than was sent
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
@@ -225,12 +225,12 @@ rollups = Table(
     Column("retry_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of further attempts; in cost_nano_usd too
     Column("fallback_cost_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("prefix_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
-    Column("prefix_lost_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("batch_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("shortening_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
-    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_lost_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_shortening_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_prefix_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
