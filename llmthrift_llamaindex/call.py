@@ -66,7 +66,7 @@ class DrivenCall(DoorCall[Answer]):
         self._given = asked
         # Integrations append to the list that they are given, some time after the key was made of it.
         self._asked: Asked = asked if isinstance(asked, str) else list(asked)
-        self._sent = self._asked  # to the model that answers
+        self._sent: Asked = self._asked  # to the model that answers
         rules = rules_in_force(rules_of(arguments.pop("cache", None)))
         max_tier = arguments.pop("max_tier", None)
         self._shortens = None if arguments.pop("shorten", None) == "off" else behind.answers.shorten

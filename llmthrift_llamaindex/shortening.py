@@ -49,7 +49,7 @@ def _block(message: ChatMessage, part: Any) -> ContentBlock:
     place = None if isinstance(part, str) else part.get(_PLACE)
     if place is None:
         return TextBlock(text=str(text or ""))
-    block = message.blocks[place]
+    block: ContentBlock = message.blocks[place]
     if not isinstance(block, TextBlock) or block.text == text:
         return block
     return TextBlock(text=str(text))

@@ -26,7 +26,6 @@ _PARTS: Final = (
     "routing_saved_usd", "shortening_saved_usd", "prefix_saved_usd", "prefix_lost_usd", "batch_saved_usd", "escalated_cost_usd",
     "escalated", "other_cost_usd", "requests", "cache_hits", "unpriced",
 )  # fmt: skip
-_OBSERVED: Final = ("observed_cache", "observed_routing", "observed_shortening", "observed_prefix")
 _SMALLEST_FEE_USD: Final = Decimal("0.000001")  # what rounding leaves is not worth a line
 _COSTLIEST: Final = 10
 # Priced to learn the rates of a model: below the prompt lengths from which some models charge more.
@@ -247,7 +246,10 @@ def savings(
     return SavingsReport(
         spent_usd=total["cost_usd"],
         **{name: total[name] for name in _PARTS},
-        **{f"{name}_usd": to_usd(sums[f"{name}_nano_usd"]) for name in _OBSERVED},
+        observed_cache_usd=to_usd(sums["observed_cache_nano_usd"]),
+        observed_routing_usd=to_usd(sums["observed_routing_nano_usd"]),
+        observed_shortening_usd=to_usd(sums["observed_shortening_nano_usd"]),
+        observed_prefix_usd=to_usd(sums["observed_prefix_nano_usd"]),
         baseline=baseline,
         baseline_usd=None if baseline is None else _all_on(baseline, sums, prices, now_us),
         costliest_call_sites=tuple(sites.rows[:_COSTLIEST]),
