@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from llmthrift_core.cli import DEMO_EXTRAS
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
@@ -20,6 +21,7 @@ from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
+from llmthrift_core.exports import require_extra
 
 if TYPE_CHECKING:
     from llmthrift_core.ledger.reading import Order
@@ -83,6 +85,7 @@ def demo(
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")
+    require_extra(DEMO_EXTRAS[framework])
     found[framework].load()(console, live=live, requests=requests)
 
 
