@@ -18,6 +18,7 @@ from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.recorded_results import Shared, shared_by
 from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.reports.views import LedgerViews
 from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
-    from llmthrift_core.reports.report import Report
-    from llmthrift_core.reports.savings import SavingsReport
     from llmthrift_core.routing import Examples
     from llmthrift_core.storage.database import Database
     from llmthrift_core.storage.valkey import ValkeyServer
@@ -42,7 +41,7 @@ Moment = datetime | date | str
 _LOG_EVERY_SECONDS = 60.0
 
 
-class Thrift:
+class Thrift(LedgerViews):
     """Prices, cache and ledger of one database, and the order of a call.
 
     Safe to share between threads and after fork. Several processes may open one database.
@@ -270,31 +269,6 @@ class Thrift:
 
     # --- results ---
 
-    def report(self, by: str = "model", since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None) -> Report:
-        """Cost and use, one row per value of `by`.
-
-        Args:
-            by: "model", "provider", "feature", "user", "session", "run", "request_type", "prompt_version", "config_version",
-                "call_site", "day", "hour", "month", or the name of a tag.
-            since, until: the half-open period [since, until); a datetime, a date or an ISO string; UTC unless it says otherwise.
-            tz: the time zone of days, hours and months.
-        """
-        from llmthrift_core.reports.report import report
-
-        self.ledger.catch_up()
-        return report(self.database, by=by, since=since, until=until, tz=tz)
-
-    def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
-        """What was spent, and what the cache and the router saved. Nothing is counted twice.
-
-        Args:
-            baseline: compare with what every call would have cost on this model.
-        """
-        from llmthrift_core.reports.savings import savings
-
-        self.ledger.catch_up()
-        return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
-
     def quality(
         self,
         by: str = "model",
@@ -359,7 +333,10 @@ class Thrift:
         request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
         if not is_disabled() and not is_observing():
             try:
-                self.budgets.spend_cost(request_id, usd, at, attribution)
+                from llmthrift_core.ledger.paths import surroundings
+
+                around = surroundings()
+                self.budgets.spend_cost(request_id, usd, at, attribution, trace_id=None if around is None else around.trace_id)
             except Exception as error:  # it is recorded
                 self.note_failure("budgets", error)
         return request_id

@@ -151,6 +151,7 @@ class RoutedCall(DoorCall[AIMessage]):
             run_id=str(run_id),
             trace_id=str(lineage.root_of(parent) or parent or run_id),
             parent_id=str(parent) if parent is not None else None,
+            path=lineage.path_to(parent or lineage.surrounding()),
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
             cache=self._cache_use(rules, _limits(router.max_tier, asked_tier), attribution),

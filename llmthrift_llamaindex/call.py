@@ -37,7 +37,7 @@ from llmthrift_llamaindex.response import (
     schema_of,
     tools_of,
 )
-from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by, path_to
 from llmthrift_llamaindex.semantic import asked_question, asked_texts, features_of, semantic_use
 from llmthrift_llamaindex.target import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.tools import TOOLS
@@ -87,6 +87,7 @@ class DrivenCall(DoorCall[Answer]):
             run_id=identity,
             trace_id=trace or identity,
             parent_id=parent,
+            path=path_to(parent),
             stream="stream" in method,
             prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
             cache=self._cache_use(rules, max_tier, attribution),

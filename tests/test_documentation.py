@@ -79,6 +79,8 @@ def test_the_drawing_is_that_of_the_code():
     [
         "llmthrift_core",
         "llmthrift_core.cache",
+        "llmthrift_core.prompts",
+        "llmthrift_core.prompt_caching",
         "llmthrift_core.quality",
         "llmthrift_core.routing",
         "llmthrift_core.testing",

@@ -269,12 +269,25 @@ class Budgets(Holding):
         for moved in spend(self._store, parts, spending_id, Amounts(nano_usd), now_us):
             self._alert(moved)
 
-    def spend_cost(self, cost_id: str, usd: Decimal | float | str, at: Moment | None, attribution: Mapping[str, Any]) -> None:
-        """Count a cost that was recorded beside the calls: as `spend`, for whom it was recorded and the surrounding attribution."""
+    def spend_cost(
+        self,
+        cost_id: str,
+        usd: Decimal | float | str,
+        at: Moment | None,
+        attribution: Mapping[str, Any],
+        *,
+        trace_id: str | None = None,
+    ) -> None:
+        """Count a cost that was recorded beside the calls: as `spend`, for whom it was recorded and the surrounding attribution.
+
+        Args:
+            trace_id: the outermost run around the code that recorded it, which stands for a run that is not named.
+        """
         if (nano_usd := to_nano_usd(usd)) > 0:
             given = {name: value for name, value in attribution.items() if name not in ("request_id", "tags")}
             who = attribution_of(attribution.get("tags"), **given).over(current_attribution())
-            self.spend(Scope(who), nano_usd=nano_usd, spending_id=f"cost:{cost_id}", at_us=None if at is None else to_us(at))
+            at_us = None if at is None else to_us(at)
+            self.spend(Scope(who, None, trace_id), nano_usd=nano_usd, spending_id=f"cost:{cost_id}", at_us=at_us)
 
     def note(self, scope: Scope, *, nano_usd: int, tokens: int, at_us: int) -> None:
         """A call through a door that only meters took so much: budgets that only warn count it, soon. Touches no database."""

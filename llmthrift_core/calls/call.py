@@ -323,10 +323,11 @@ class Call:
         if self.may_outgrow(streamed):
             self.extend(streamed.tokens())
 
-    def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
-        """Add what an inner door knows: attribution that this call lacks, and the trace."""
+    def contribute(self, attribution: Attribution, *, trace_id: str | None = None, path: str | None = None) -> None:
+        """Add what an inner door knows: attribution that this call lacks, the trace, and the path where this call knows none."""
         self.request.attribution = self.request.attribution.over(attribution)
         self.request.trace_id = trace_id or self.request.trace_id
+        self.request.path = self.request.path or path
 
     # --- after the model ---
 
@@ -436,6 +437,9 @@ class Call:
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
         now.append(record, response)
+        if was_sent is False and response is None and self._hold is not None:
+            self._hold.release()  # a request that was never made counts nowhere
+            self._hold = None
         self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _is_only_recorded(self) -> bool:

@@ -137,6 +137,7 @@ class Request:
         model: the model's name as the application gave it; "" while only a router knows.
         provider: who serves it, or None.
         request_id: identifies the call for ever: the same id is recorded once.
+        path: the agents, chains and tools around the call, as `ledger.paths.to_text` writes them.
         outgoing: counts what is sent to a tier's model (None without routing), for a budget's reservation. None: this door does not
             enforce budgets.
         metered: the same for the row of a call that was sent and not answered, where `outgoing` is None.
@@ -152,6 +153,7 @@ class Request:
     run_id: str | None = None
     trace_id: str | None = None
     parent_id: str | None = None
+    path: str | None = None
     call_id: str | None = None
     attempt: int = 1
     attempt_reason: AttemptReason | None = None
@@ -167,7 +169,7 @@ class Request:
 
     def describe(self, record: CallRecord) -> None:
         """Let the call's row say which runs it belongs to, and what was asked."""
-        record.run_id, record.trace_id, record.parent_id = self.run_id, self.trace_id, self.parent_id
+        record.run_id, record.trace_id, record.parent_id, record.path = self.run_id, self.trace_id, self.parent_id, self.path
         if self.prompt is not None:
             self.prompt.describe(record)
 

@@ -15,9 +15,11 @@ from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
 from llmthrift_core.cli.doctor import doctor
+from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
 from llmthrift_core.cli.prices import estimate, prices
+from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
@@ -58,6 +60,8 @@ app.add_typer(route, name="route")
 app.add_typer(config, name="config")
 app.command()(doctor)
 app.command()(estimate)
+app.command()(forecast)
+app.command()(analyze)
 
 
 def _show_version(asked: bool) -> None:

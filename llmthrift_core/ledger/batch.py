@@ -31,10 +31,14 @@ Recorded = TypeVar("Recorded", CallRecord, OtherCost)
 
 
 class Outcome(NamedTuple):
-    """What a transaction did: entries that are new, and those whose request id was recorded before."""
+    """What a transaction did: entries that are new, and those whose request id was recorded before.
+
+    `new` has the entries that are new, where not all are.
+    """
 
     written: int
     duplicates: int
+    new: Sequence[Entry] | None = None
 
 
 class _DuplicatesError(Exception):
@@ -54,8 +58,8 @@ def commit(database: Database, entries: Sequence[Entry]) -> Outcome:
             batch.insert(transaction)
     except _DuplicatesError:
         with database.transaction() as transaction:
-            written = batch.insert_new(transaction)
-        return Outcome(written, len(entries) - written)
+            new = batch.insert_new(transaction)
+        return Outcome(len(new), len(entries) - len(new), new)
     return Outcome(len(entries), 0)
 
 
@@ -102,13 +106,13 @@ class _Batch:
         transaction.insert(ADD_TO_ROLLUPS, self._sums)
         self._insert_texts(transaction)
 
-    def insert_new(self, transaction: Transaction) -> int:
-        """Insert those that were not recorded before, one by one in their order. Returns how many entries were new."""
+    def insert_new(self, transaction: Transaction) -> list[Entry]:
+        """Insert those that were not recorded before, one by one in their order. Returns the entries that were new."""
         calls = _insert_singly(transaction, INSERT_CALLS, self._calls)
         costs = _insert_singly(transaction, INSERT_OTHER_COSTS, self._costs)
         transaction.insert(ADD_TO_ROLLUPS, _sums([], calls, costs))
         self._insert_texts(transaction)
-        return len(calls) + len(costs) + len(self._captures) + len(self._feedback)
+        return [*calls, *costs, *self._captures, *self._feedback]
 
     def _insert_texts(self, transaction: Transaction) -> None:
         transaction.insert(INSERT_CAPTURES, self._captures)

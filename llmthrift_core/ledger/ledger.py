@@ -13,9 +13,10 @@ from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.ledger import backfill, erasure, request_ids, retention
+from llmthrift_core.ledger import backfill, erasure, paths, request_ids, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
+from llmthrift_core.ledger.listeners import Listener, Listeners
 from llmthrift_core.ledger.reading import (
     Order,
     RecordedCall,
@@ -91,11 +92,12 @@ class Ledger:
         self._redact = redact
         self._redaction_failures = 0
         self._noted: set[tuple[str | None, ...]] = set()  # model, provider, and the units without a price
+        self._listeners = Listeners()
         write = partial(commit, database)
         if retention_days is not None:
             write = partial(_commit_and_prune, database, retention.Retention(database, days=retention_days, clock=store_clock or clock))
         self._writer = Writer(
-            write,
+            self._listeners.told_of(write),
             sync=durability == "sync",
             capacity=queue_rows,
             give_up_seconds=give_up_seconds,
@@ -242,7 +244,9 @@ class Ledger:
         nano_usd = to_nano_usd(usd)
         if abs(nano_usd) > MOST:
             raise ConfigurationError(f"{usd} US dollars are more than one entry can hold, {to_usd(MOST):,.0f}; record it in parts")
-        self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who))
+        around = paths.surroundings()
+        trace_id, path = (None, None) if around is None else around
+        self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who, trace_id, path))
         return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
@@ -321,7 +325,7 @@ class Ledger:
 
     def health(self) -> dict[str, Any]:
         """Counters of this process: entries written, pending, spooled, lost, duplicates, repaired; texts that could not be redacted;
-        models without a price; and what keeps the database from being written now, or None."""
+        failures of listeners; models without a price; and what keeps the database from being written now, or None."""
         writer = self._writer
         return {
             "written": writer.written,
@@ -331,9 +335,22 @@ class Ledger:
             "duplicates": writer.duplicates,
             "repaired": writer.repaired,
             "redaction_failures": self._redaction_failures,
+            "listener_failures": self._listeners.failures,
             "unpriced_models": sorted({str(model) for model, *_ in self._noted}),
             "last_error": writer.last_error,
         }
+
+    def listen(self, listener: Listener) -> None:
+        """From now on, tell a function of every entry that this process commits, in groups, from the thread that commits them.
+
+        It is told once of an entry, and not of one whose request id was recorded before. What it raises is logged and counted, and stops
+        nothing. While it runs no further entry is committed, so it has to be quick, and must not flush or read a report.
+        """
+        self._listeners.add(listener)
+
+    def stop_listening(self, listener: Listener) -> None:
+        """Tell it no more. One that does not listen is no error."""
+        self._listeners.remove(listener)
 
     # --- later ---
 

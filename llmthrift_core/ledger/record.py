@@ -80,6 +80,7 @@ class CallRecord:
     confidence: float | None = None
     escalated: int = 0
     lexical_counts: bytes | None = None
+    path: str | None = None
 
     # Not a column: what `complete` makes the counts of.
     question: Excerpt | None = None
@@ -253,6 +254,8 @@ class OtherCost(NamedTuple):
     kind: str
     cost_nano_usd: int
     attribution: Attribution
+    trace_id: str | None = None
+    path: str | None = None
 
     def values(self) -> tuple[Any, ...]:
         """The row, in the order of INSERT_OTHER_COSTS; unknown is ''."""
@@ -264,6 +267,8 @@ class OtherCost(NamedTuple):
             self.cost_nano_usd,
             *who.values(),
             tags_json(who.tags) if who.tags else "",
+            self.trace_id or "",
+            self.path or "",
         )
 
 

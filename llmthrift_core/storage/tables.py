@@ -19,6 +19,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    text,
 )
 
 metadata = MetaData()
@@ -101,8 +103,20 @@ calls = Table(
     Column("confidence", Float(53)),  # 0..1, a cascade's in this row's answer; NULL: nobody reviewed it
     Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
     Column("lexical_counts", LargeBinary),  # of the question, as lexical.to_bytes; capture="features" and "text"
+    Column("path", Text),  # the agents, chains and tools around the call, as ledger/paths.py writes them
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
+)
+# A run that was not named is the call's trace.
+run_of_calls = func.coalesce(calls.c.run, calls.c.trace_id)
+Index("ix_llmthrift_calls_run", run_of_calls, sqlite_where=run_of_calls.is_not(None), postgresql_where=run_of_calls.is_not(None))
+# The calls that a list of the most expensive ones is made of: a ledger has few that cost a cent, and no list looks at the others then.
+COSTLY_NANO_USD = 10_000_000
+Index(
+    "ix_llmthrift_calls_costly",
+    calls.c.cost_nano_usd,
+    sqlite_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
+    postgresql_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
 )
 # What a backfill looks through; priced rows are not in it.
 Index(
@@ -154,9 +168,13 @@ other_costs = Table(
     Column("config_version", Text),
     Column("call_site", Text),
     Column("tags", Text),
+    Column("trace_id", Text),  # the outermost run around the code that recorded it
+    Column("path", Text),
     UniqueConstraint("request_id", name="uq_llmthrift_other_costs_request_id"),
     Index("ix_llmthrift_other_costs_at", "at_us"),
 )
+run_of_costs = func.coalesce(other_costs.c.run, other_costs.c.trace_id)
+Index("ix_llmthrift_other_costs_run", run_of_costs, sqlite_where=run_of_costs.is_not(None), postgresql_where=run_of_costs.is_not(None))
 
 # A judgement of an answer by a user or a judge.
 feedback = Table(
