@@ -49,6 +49,9 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """By extra, the modules that it brings, each with the name of its distribution. Of `dev`, the tools."""
 
+DEMO_EXTRAS: Final[Mapping[str, str]] = {"langchain": "demo", "llamaindex": "demo-llamaindex"}
+"""By framework, the extra that is enough for `llmthrift demo`."""
+
 
 def is_installed(module: str) -> bool:
     """A module can be found. It is not imported; what it is in is, which for the modules above is an empty namespace."""

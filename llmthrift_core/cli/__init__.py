@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
 
-DEMO_EXTRAS: Final = {"langchain": "demo", "llamaindex": "demo-llamaindex"}
-"""By framework, the extra that is enough for `llmthrift demo`."""
+from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 
 def main() -> None:
     """Entry point of the console script."""
     from llmthrift_core.errors import LLMThriftError
-    from llmthrift_core.exports import require_extra
 
     try:
         require_extra(_needed(sys.argv[1:]), "typer", "rich")

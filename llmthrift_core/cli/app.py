@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from llmthrift_core.cli import DEMO_EXTRAS
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
@@ -23,7 +22,7 @@ from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
-from llmthrift_core.exports import require_extra
+from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 if TYPE_CHECKING:
     from llmthrift_core.ledger.reading import Order
