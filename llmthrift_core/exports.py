@@ -25,6 +25,10 @@ _ROUTING: Final = {"numpy": "numpy", "sklearn": "scikit-learn", "jsonschema": "j
 _VALKEY: Final = {"valkey": "valkey"}
 _CLI: Final = {"typer": "typer", "rich": "rich"}
 _NOTEBOOK: Final = {"pandas": "pandas", "altair": "altair", "vl_convert": "vl-convert-python", "ipykernel": "ipykernel"}
+_EXPORT: Final = {"pyarrow": "pyarrow"}
+_POLARS: Final = {**_EXPORT, "polars": "polars"}
+_PROMETHEUS: Final = {"prometheus_client": "prometheus-client"}
+_OPENTELEMETRY: Final = {"opentelemetry.trace": "opentelemetry-api"}
 _DEMO: Final = {**_LANGCHAIN, **_CLI, **_SEMANTIC, **_ROUTING, "langchain_openai": "langchain-openai"}
 _DEMO_LLAMAINDEX: Final = {**_LLAMAINDEX, **_CLI, **_SEMANTIC, **_ROUTING, "llama_index.llms.openai": "llama-index-llms-openai"}
 
@@ -40,9 +44,24 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "tokens": _LLAMAINDEX,
     "cli": _CLI,
     "notebook": _NOTEBOOK,
+    "export": _EXPORT,
+    "polars": _POLARS,
+    "prometheus": _PROMETHEUS,
+    "opentelemetry": _OPENTELEMETRY,
     "demo": _DEMO,
     "demo-llamaindex": _DEMO_LLAMAINDEX,
-    "all": {**_MODELS, **_POSTGRES, **_GPTCACHE, **_VALKEY, **_NOTEBOOK, **_DEMO, **_DEMO_LLAMAINDEX},
+    "all": {
+        **_MODELS,
+        **_POSTGRES,
+        **_GPTCACHE,
+        **_VALKEY,
+        **_NOTEBOOK,
+        **_POLARS,
+        **_PROMETHEUS,
+        **_OPENTELEMETRY,
+        **_DEMO,
+        **_DEMO_LLAMAINDEX,
+    },
     "litellm": {"litellm": "litellm"},
     "docs": {"material": "mkdocs-material", "mkdocstrings_handlers.python": "mkdocstrings-python", "ruff": "ruff"},
     "dev": {"pytest": "pytest", "hypothesis": "hypothesis", "mypy": "mypy", "ruff": "ruff", "nbclient": "nbclient"},

@@ -1,6 +1,6 @@
 """One LLM call, from the question to the ledger row. This module owns the order of the steps:
 
-    normalise -> cache lookup -> route -> reserve budget -> call the model -> settle -> record -> store in cache
+    normalise -> cache lookup -> route -> shorten -> reserve budget -> call the model -> settle -> record -> store in cache
 
 Adapters convert messages, call the model and drive a `Call`; nothing else decides what happens when. Every step but the budget fails
 open: trouble with the cache or the ledger is counted and logged, and the call goes on.
@@ -150,7 +150,7 @@ class Call:
     # --- before the model ---
 
     def resume(self) -> Call:
-        """Take the steps before the model: look up, route, reserve. Called by `Thrift.begin`, and again after waiting.
+        """Take the steps before the model: look up, route, shorten, reserve. Called by `Thrift.begin`, and again after waiting.
 
         Raises:
             BudgetExceededError: a budget refuses the call.
@@ -161,6 +161,7 @@ class Call:
         try:
             if self._turn is None:
                 self._route()
+                self._shorten()
             self.reserve(waits=self.request.waits)
         except RoomAwaited as full:
             self.waiting = self._turn = full.turn
@@ -195,6 +196,10 @@ class Call:
         self.decision = decided(route.policy, route.request, route.tiers, self._thrift.note_failure)
         self._ask(route.baseline if is_observing() else self.decision.tier)
         self.request.attribution = with_configuration(self.request.attribution, route)
+
+    def _shorten(self) -> None:
+        if (shortening := self.request.shortening) is not None:
+            shortening.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
         route, now = self.request.route, self._attempt

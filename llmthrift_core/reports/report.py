@@ -49,6 +49,15 @@ _COUNTS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
+    "shortened_tokens",
+)
+# What each lever saved; they add up.
+SAVINGS: Final = (
+    "cache_saved_nano_usd",
+    "routing_saved_nano_usd",
+    "shortening_saved_nano_usd",
+    "prefix_saved_nano_usd",
+    "batch_saved_nano_usd",
 )
 
 
@@ -66,8 +75,9 @@ class Report(Printed):
     parts leaves), cost_per_request_usd, cost_per_1000_requests_usd, answers (attempts and hits that neither failed nor were rejected by a
     cascade), cost_per_answer_usd (which failures raise), error_rate (errors / attempts), retry_cost_usd and fallback_cost_usd (of
     attempts that repeated a failed one on the same model or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in
-    cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no
-    row has one). Money is Decimal.
+    cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd + shortening_saved_usd + prefix_saved_usd (by the provider's prompt
+    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd (what missed prefixes cost; in cost_usd too), other_cost_usd (not in
+    cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
 
     Attributes:
         by: what the rows stand for.
@@ -196,9 +206,13 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
         "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
         "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
-        "saved_usd": to_usd(sums["cache_saved_nano_usd"] + sums["routing_saved_nano_usd"]),
+        "saved_usd": to_usd(sum(sums[name] for name in SAVINGS)),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
         "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
+        "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
+        "prefix_saved_usd": to_usd(sums["prefix_saved_nano_usd"]),
+        "prefix_lost_usd": to_usd(sums["prefix_lost_nano_usd"]),
+        "batch_saved_usd": to_usd(sums["batch_saved_nano_usd"]),
         "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
         "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,
     }
