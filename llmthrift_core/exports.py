@@ -25,6 +25,7 @@ _ROUTING: Final = {"numpy": "numpy", "sklearn": "scikit-learn", "jsonschema": "j
 _VALKEY: Final = {"valkey": "valkey"}
 _CLI: Final = {"typer": "typer", "rich": "rich"}
 _NOTEBOOK: Final = {"pandas": "pandas", "altair": "altair", "vl_convert": "vl-convert-python", "ipykernel": "ipykernel"}
+_BATCHES: Final = {"openai": "openai", "anthropic": "anthropic", "google.genai": "google-genai"}
 _EXPORT: Final = {"pyarrow": "pyarrow"}
 _POLARS: Final = {**_EXPORT, "polars": "polars"}
 _PROMETHEUS: Final = {"prometheus_client": "prometheus-client"}
@@ -41,6 +42,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "gptcache": _GPTCACHE,
     "routing": _ROUTING,
     "valkey": _VALKEY,
+    "batches": _BATCHES,
     "tokens": _LLAMAINDEX,
     "cli": _CLI,
     "notebook": _NOTEBOOK,
@@ -59,6 +61,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         **_POLARS,
         **_PROMETHEUS,
         **_OPENTELEMETRY,
+        **_BATCHES,
         **_DEMO,
         **_DEMO_LLAMAINDEX,
     },

@@ -78,6 +78,7 @@ def test_the_drawing_is_that_of_the_code():
     "module",
     [
         "llmthrift_core",
+        "llmthrift_core.batching",
         "llmthrift_core.cache",
         "llmthrift_core.exporters",
         "llmthrift_core.prompts",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
@@ -54,6 +55,7 @@ app = typer.Typer(
 app.add_typer(prices, name="prices")
 app.add_typer(cache, name="cache")
 app.add_typer(budgets, name="budgets")
+app.add_typer(batch, name="batch")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
