@@ -64,7 +64,7 @@ class Step(ABC):
 
     def identity(self) -> str:
         """The step with its options: two that may give different prompts have different identities."""
-        given = [each.name for each in fields(self) if each.compare] if is_dataclass(self) else []
+        given: list[str] = [each.name for each in fields(self) if each.compare] if is_dataclass(self) else []
         return f"{self.name}({', '.join(f'{option}={identity_of(getattr(self, option))}' for option in given)})"
 
     @abstractmethod
