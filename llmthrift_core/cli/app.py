@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from llmthrift_core.cli.anomalies import anomalies
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
@@ -59,6 +60,7 @@ app.add_typer(config, name="config")
 app.command()(doctor)
 app.command()(estimate)
 app.command()(forecast)
+app.command()(anomalies)
 app.command()(analyze)
 
 
