@@ -11,6 +11,7 @@
     │   └── SchemaVersionError    the database was written by a newer llmthrift
     ├── EmbeddingError            an embedder failed, or gave something that is no vector
     ├── JudgeError                a judge failed, or its reply is no judgement
+    ├── BatchError                a batch job could not be sent, or does not end
     ├── NoModelQualifiesError     no allowed model meets what a routing policy requires
     └── BudgetError               a budget could not do what it was asked
         ├── BudgetExceededError   a budget refused the call
@@ -132,6 +133,18 @@ class JudgeError(LLMThriftError):
     def __init__(self, message: str, *, kind: Literal["failed", "unreadable"], remembered: bool = False) -> None:
         self.kind = kind
         self.remembered = remembered
+        super().__init__(message)
+
+
+class BatchError(LLMThriftError):
+    """A batch job could not be sent, or does not end. What the provider has taken is kept, and can be gone on with.
+
+    Attributes:
+        job_id: of the job; "" where there is none yet.
+    """
+
+    def __init__(self, message: str, *, job_id: str = "") -> None:
+        self.job_id = job_id
         super().__init__(message)
 
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import typer
 
 from llmthrift_core.cli.anomalies import anomalies
+from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
 from llmthrift_core.cli.doctor import doctor
+from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
@@ -53,10 +55,12 @@ app = typer.Typer(
 app.add_typer(prices, name="prices")
 app.add_typer(cache, name="cache")
 app.add_typer(budgets, name="budgets")
+app.add_typer(batch, name="batch")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
 app.add_typer(config, name="config")
+app.add_typer(export, name="export")
 app.command()(doctor)
 app.command()(estimate)
 app.command()(forecast)
