@@ -114,8 +114,8 @@ class _Looker:
         total: dict[date, float] = {}
         for begin, amount in hours.items():
             total[begin.date()] = total.get(begin.date(), 0.0) + amount
-        begin = min(total, default=self._last)
-        days = [begin + timedelta(days=number) for number in range((self._last - begin).days + 1)]
+        first = min(total, default=self._last)
+        days = [first + timedelta(days=number) for number in range((self._last - first).days + 1)]
         told: set[date] = set()
         usual = [total.get(day, 0.0) for day in days]
         found = [*self._days(days, total, {}, hours=hours), *self._hours_of(days, hours, total)]

@@ -78,8 +78,9 @@ def _why(row: Any, value: Decimal, expected: Decimal, score: float, before: dequ
     whose = "" if row.feature is None else f"feature {cell(row.feature)}: "
     text = f"{whose}{usd(value)} for one request, where the {len(before)} before it took {usd(expected)} on average ({score:,.1f}x)"
     reasons = [f"model {cell(row.model)}" + ("" if any(model == row.model for *_, model in before) else ", which is new here")]
-    for count, index, what in ((row.input_tokens, 0, "input"), (row.output_tokens, 1, "output")):
-        usual = fmean(each[index] for each in before)
+    inputs, outputs, _ = zip(*before, strict=True)
+    for count, counts, what in ((row.input_tokens, inputs, "input"), (row.output_tokens, outputs, "output")):
+        usual = fmean(counts)
         if count > _NOTABLE * usual:
             reasons.append(f"{count:,} {what} tokens instead of {usual:,.0f}")
     reasons += [f"{name} {cell(text)}" for name, text in (("user", row.user), ("prompt version", row.prompt_version)) if text]
