@@ -24,6 +24,7 @@ from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
+from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 if TYPE_CHECKING:
     from llmthrift_core.ledger.reading import Order
@@ -91,6 +92,7 @@ def demo(
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")
+    require_extra(DEMO_EXTRAS[framework])
     found[framework].load()(console, live=live, requests=requests)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.reports.forecast import Forecast
+    from llmthrift_core.reports.optimizations.report import OptimizationReport
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
@@ -99,6 +100,19 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
+
+    def optimizations(self, since: Moment | None = None, until: Moment | None = None) -> OptimizationReport:
+        """What could be saved: each opportunity with an estimate and its range, the calls that show it, and the code that takes it.
+
+        Estimates come from what the ledger knows; the usual rules of thumb stand in only where it knows nothing, and say so.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.optimizations.report import optimizations
+
+        self.ledger.catch_up()
+        return optimizations(self.database, self.prices, since=since, until=until, now_us=self.now_us())
 
     def run_costs(self, run: str, *, costliest: int = 5) -> RunCosts:
         """What one run cost, as a tree of its agents, tools and calls, and why its most expensive calls are expensive.
