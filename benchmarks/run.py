@@ -23,6 +23,7 @@ BENCHMARKS = (
     "adaptive",
     "checks",
     "refits",
+    "forecasts",
     "llamaindex",
     "imports",
 )

@@ -18,6 +18,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from llmthrift_core.attribution import Attribution, current_attribution
 from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy, Eviction, Share
 from llmthrift_core.cache.rules import CacheRules, rules_in_force
@@ -176,7 +177,7 @@ class ThriftCache(BaseCache):
             self.thrift.note_failure("cache", error)
             question = found = None
         if found is None and (run := self._unreserved(question)) is not None:
-            await asyncio.to_thread(run.reserve)
+            await run.areserve()
         return found
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
@@ -197,7 +198,7 @@ class ThriftCache(BaseCache):
         try:
             question = self._question(prompt, llm_string, updating=True)
             if question is not None:
-                await asyncio.to_thread(self._update, question, return_val)
+                await in_thread(partial(self._update, question, return_val))
         except Exception as error:
             self.thrift.note_failure("cache", error)
 
@@ -289,12 +290,12 @@ class ThriftCache(BaseCache):
             if self.thrift.cache.answers_at_once(use.key, use.policy):
                 call.ask_cache(use)
             else:
-                await asyncio.to_thread(call.ask_cache, use)
+                await in_thread(partial(call.ask_cache, use))
             if call.hit is not None or (waiting := call.waiting) is None:
                 break
             await waiting.wait_async()
         if question.run is None and call.hit is not None:
-            return await asyncio.to_thread(self._looked_up, question, call)
+            return await in_thread(partial(self._looked_up, question, call))
         return self._looked_up(question, call)
 
     def _asking(self, question: _Question, frame: FrameType) -> tuple[Call, CacheUse | None]:

@@ -29,6 +29,7 @@ from llmthrift_core.calls.request import (
     Response,
     RouteUse,
 )
+from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -50,6 +51,7 @@ from llmthrift_langchain.response import (
 )
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
+from llmthrift_langchain.shortening import prompt_of, restore
 from llmthrift_langchain.usage import ChunkListener, take_report
 
 if TYPE_CHECKING:
@@ -90,6 +92,9 @@ class Router(Protocol):
 
     def metered(self, model: BaseChatModel) -> BaseChatModel: ...
 
+    @property
+    def shorten(self) -> ShorteningPolicy | None: ...
+
 
 class RoutedCall(DoorCall[AIMessage]):
     """A call through a LangChain router."""
@@ -107,17 +112,18 @@ class RoutedCall(DoorCall[AIMessage]):
         super().__init__(router.thrift)
         self._router = router
         self._models = models = router.tiers  # as this call uses them, whatever becomes of their fields meanwhile
-        self.messages = messages
+        self.messages = self._given = messages  # to send, and as the application gave them
         self._config = config
         self._run_id: UUID | None = config.get("run_id")
         bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         own = rules_of(arguments.pop("cache", None))
         asked_tier = arguments.pop("max_tier", None)
+        self._shortens = None if arguments.pop("shorten", None) == "off" else router.shorten
         self._stop = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
-        self._fields = [fields_of(message) for message in messages]
+        self._fields = self._sent = [fields_of(message) for message in messages]
         metadata = config.get("metadata") or {}
         rules = rules_in_force(own.over(cache_rules_of_metadata(metadata)))
         attribution = attribution_of_metadata(metadata).over(current_attribution())
@@ -151,6 +157,7 @@ class RoutedCall(DoorCall[AIMessage]):
             run_id=str(run_id),
             trace_id=str(lineage.root_of(parent) or parent or run_id),
             parent_id=str(parent) if parent is not None else None,
+            path=lineage.path_to(parent or lineage.surrounding()),
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
             cache=self._cache_use(rules, _limits(router.max_tier, asked_tier), attribution),
@@ -165,6 +172,7 @@ class RoutedCall(DoorCall[AIMessage]):
             outgoing=cache(self._outgoing),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
+            shortening=None if self._shortens is None else self._shortening(self._shortens),
         )
         self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
@@ -219,6 +227,9 @@ class RoutedCall(DoorCall[AIMessage]):
             return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
         self._tell(call.tier)
+        self.messages = self._messages_to(call.tier)
+        if self.messages is not self._given:
+            self._sent = [fields_of(message) for message in self.messages]
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
@@ -305,7 +316,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return count_tool_calls(answer)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
-        asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
+        asked, model, parameters = self._sent, self.call.model, self._parameters_of(self.call.tier)
         return response_of_message(
             answer, asked, model, self.others, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
         )
@@ -351,7 +362,25 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _outgoing(self, tier: str | None) -> Outgoing:
         name = self._router.baseline_within(self._tiers) if tier is None else tier
-        return count_outgoing(self._fields, self._model_of(name)[0], *self._parameters_of(name))
+        messages = self._messages_to(name)
+        fields = self._fields if messages is self._given else [fields_of(message) for message in messages]
+        return count_outgoing(fields, self._model_of(name)[0], *self._parameters_of(name))
+
+    def _shortening(self, policy: ShorteningPolicy) -> Shortening:
+        given = self._given
+        return Shortening(
+            policy,
+            prompt=partial(prompt_of, given),
+            restore=partial(restore, messages=given),
+            model_of=lambda tier: self._model_of(self._router.baseline_within(self._tiers) if tier is None else tier)[0],
+            note=self._thrift.note_failure,
+        )
+
+    def _messages_to(self, tier: str) -> list[BaseMessage]:
+        """What is sent to a tier's model."""
+        shortening = self.request.shortening
+        shortened: list[BaseMessage] | None = None if shortening is None else shortening.messages(tier)
+        return self._given if shortened is None else shortened
 
     def _max_output_tokens(self, tier: str | None) -> int | None:
         return None if tier is None else max_output_tokens(*self._parameters_of(tier))
@@ -369,6 +398,8 @@ class RoutedCall(DoorCall[AIMessage]):
             return None
         try:
             identity = self._router.identity(self._policy, self._models, self._arguments_of)
+            if self._shortens is not None:
+                identity = digest("shortened", identity, self._shortens.version.encode())
             return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))

@@ -6,7 +6,6 @@ asks for it. Whoever is not known to await gets the synchronous form, which is r
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Generator
 from functools import update_wrapper
@@ -14,6 +13,7 @@ from inspect import CO_COROUTINE
 from types import FrameType, MethodType
 from typing import Any, Final, ParamSpec, cast
 
+from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.budgets.waiting import Turn
 
 _MANAGERS: Final = "langchain_core.callbacks."
@@ -52,7 +52,7 @@ async def take_off_loop(steps: Steps) -> None:
         work = next(steps)
         while True:
             try:
-                await (work.wait_async() if isinstance(work, Turn) else asyncio.to_thread(work))
+                await (work.wait_async() if isinstance(work, Turn) else in_thread(work))
             except GeneratorExit as left:  # the coroutine is thrown away, and must not wait for anything any more
                 take(_resumed(steps, left))
                 raise

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from langchain_core.embeddings import Embeddings
 
 from llmthrift_core.attribution import Attribution, current_attribution
+from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.cache.keys import canonical_json, digest, relevant
 from llmthrift_core.cache.vectors import Vector, Vectors
-from llmthrift_core.calls.adapter_call import begin_off_loop
+from llmthrift_core.calls.beginning import begin_off_loop
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.model_calls.models import EMBEDDING
@@ -119,18 +120,18 @@ class ThriftEmbeddings(Embeddings):
         return [found[text] for text in texts]
 
     async def _aanswer(self, texts: list[str], kind: bytes, embed: Callable[[list[str]], Awaitable[list[Vector]]]) -> list[Vector]:
-        found, saved = await asyncio.to_thread(self._known, texts, kind)
+        found, saved = await in_thread(partial(self._known, texts, kind))
         missing = _missing(texts, found)
         if missing:
-            call, tokens = await begin_off_loop(self.thrift, partial(self._begin, missing))
+            call, tokens = await begin_off_loop(self.thrift, partial(self._begin, missing), _give_up)
             try:
                 vectors = await embed(missing)
             except (Exception, asyncio.CancelledError) as error:
-                await asyncio.to_thread(_fail, call, error)
+                await in_thread(partial(_fail, call, error))
                 raise
-            await asyncio.to_thread(self._learn, call, missing, tokens, vectors, kind, found)
+            await in_thread(partial(self._learn, call, missing, tokens, vectors, kind, found))
         if saved:
-            await asyncio.to_thread(self._record_hits, saved)
+            await in_thread(partial(self._record_hits, saved))
         return [found[text] for text in texts]
 
     def _begin(self, texts: list[str]) -> tuple[Call | None, list[int]]:
@@ -197,3 +198,9 @@ def _missing(texts: Sequence[str], found: dict[str, Vector]) -> list[str]:
 def _fail(call: Call | None, error: BaseException) -> None:
     if call is not None:
         call.fail(error)
+
+
+def _give_up(begun: tuple[Call | None, list[int]]) -> None:
+    call, _ = begun
+    if call is not None:
+        call.abandon()

@@ -286,7 +286,7 @@ class ThriftCallbackHandler(RunFollower):
         trace_id = lineage.root_of(parent_run_id)
         owner = metadata.get("llmthrift_call")
         if owner is not None and (outer := thrift.open_call(owner)) is not None:
-            outer.contribute(self._defaults, trace_id=str(trace_id) if trace_id is not None else None)
+            outer.contribute(self._defaults, trace_id=None if trace_id is None else str(trace_id), path=lineage.path_to(parent_run_id))
             return None
         model = metadata.get("ls_model_name")
         if model is None:
@@ -310,6 +310,7 @@ class ThriftCallbackHandler(RunFollower):
             run_id=identity,
             trace_id=str(trace_id) if trace_id is not None else parent or identity,
             parent_id=parent,
+            path=lineage.path_to(parent_run_id),
             prompt=features,
         )
         task = asyncio.current_task() if asyncio._get_running_loop() is not None else None

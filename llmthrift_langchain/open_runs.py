@@ -7,6 +7,7 @@ leaves its announcement behind in its reader's context, so a lookup takes a run 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from uuid import UUID
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation
 
+from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.budgets.sizes import StreamedText
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.cache.rules import NO_RULES, CacheRules
@@ -139,6 +141,14 @@ class OpenRun:
             self.call.reserve()
             if not self.call.is_open:  # it was cancelled while this went on, off the event loop
                 self.call.abandon()
+
+    async def areserve(self) -> None:
+        """As `reserve`, off the event loop. A caller who is cancelled meanwhile has not asked the model."""
+        try:
+            await in_thread(self.reserve)
+        except asyncio.CancelledError:
+            await in_thread(self.call.abandon)
+            raise
 
     def siblings(self) -> list[tuple[OpenRun, bool]]:
         """The other runs of the same `generate` call, and whether each came before this one."""

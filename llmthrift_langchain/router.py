@@ -63,12 +63,14 @@ class ChatRouter(BaseChatModel):
         cache: None follows the global cache if that is a ThriftCache; True, False, or a ThriftCache say otherwise. Streams are cached too.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
+        shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
 
-    Per call, `cache="off"` neither reads nor writes the cache and `cache="refresh"` replaces what is stored.
+    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
+    prompt as it is.
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
@@ -83,6 +85,7 @@ class ChatRouter(BaseChatModel):
     models: Mapping[str, Any] = Field(exclude=True)
     policy: Any = Field(default=None, exclude=True)
     fallbacks: bool = True
+    shorten: Any = Field(default=None, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     temperature: float | None = None
@@ -466,7 +469,7 @@ class ChatRouter(BaseChatModel):
         bound = arguments.pop("llmthrift_bound", None) or {}
         if (asked := arguments.pop("llmthrift_asked", None)) is not None:
             asked.tier = baseline
-        for ours in ("cache", "max_tier"):
+        for ours in ("cache", "max_tier", "shorten"):
             arguments.pop(ours, None)
         if (stop := stop if stop is not None else self.stop) is not None:
             arguments["stop"] = stop

@@ -7,7 +7,7 @@ once for the process, whichever handler saw them begin; what failed is kept for 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +17,8 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables.config import var_child_runnable_config
 
+from llmthrift_core.ledger import paths
+from llmthrift_core.ledger.paths import Kind, Step, Surroundings
 from llmthrift_langchain.callers import manager_that_starts_a_completion
 
 if TYPE_CHECKING:
@@ -45,15 +47,24 @@ class Attempt(NamedTuple):
 
 @dataclass(slots=True)
 class _Scope:
-    """An open run: its outermost run, the attempts that failed inside it, and those that it was started to continue, by database.
+    """An open run: its outermost run, the runs down to itself, and by database the attempts that failed inside it, and those that it was
+    started to continue.
 
     `given` holds who continues an attempt: several handlers of one database may ask for the same run.
     """
 
     root: UUID
+    steps: tuple[Step, ...] = ()
     failed: dict[Hashable, Attempt] = field(default_factory=dict)
     continued: dict[Hashable, Attempt] = field(default_factory=dict)
     given: dict[Hashable, tuple[int, Attempt]] = field(default_factory=dict)
+    text: str | None = None
+
+    def path(self) -> str | None:
+        """The steps as rows keep them; written once, and only for runs in which something is recorded."""
+        if self.text is None:
+            self.text = paths.to_text(self.steps)
+        return self.text
 
     def take(self, database: Hashable) -> Attempt | None:
         """What failed here last, once."""
@@ -64,12 +75,13 @@ class _Scope:
 _scopes: dict[UUID, _Scope] = {}
 
 
-def enter(run_id: UUID, parent_run_id: UUID | None) -> None:
+def enter(run_id: UUID, parent_run_id: UUID | None, name: object = None, kind: Kind = "chain") -> None:
     """A run other than a model run begins. Every handler that follows it may say so."""
     if run_id in _scopes:
         return
     parent = _scope_of(parent_run_id)
-    scope = _Scope(parent.root if parent is not None else parent_run_id or run_id)
+    own = paths.step(run_id, name, kind)
+    scope = _Scope(parent_run_id or run_id, (own,)) if parent is None else _Scope(parent.root, (*parent.steps, own))
     if parent is not None and (parent.failed or parent.continued):
         for database in {*parent.failed, *parent.continued}:
             if (attempt := parent.take(database)) is not None:
@@ -96,6 +108,18 @@ def root_of(parent_run_id: UUID | None) -> UUID | None:
     """The outermost run above one with this parent, where it is known."""
     scope = _scope_of(parent_run_id)
     return None if scope is None else scope.root
+
+
+def path_to(parent_run_id: UUID | None) -> str | None:
+    """The runs from the outermost one to this parent, as rows keep them; None where they are unknown."""
+    scope = _scope_of(parent_run_id)
+    return None if scope is None else scope.path()
+
+
+def around_here() -> Surroundings | None:
+    """The open runs around this code."""
+    scope = _scope_of(surrounding())
+    return None if scope is None else Surroundings(str(scope.root), scope.path())
 
 
 def surrounding() -> UUID | None:
@@ -136,6 +160,12 @@ def _scope_of(run_id: UUID | None) -> _Scope | None:
     return None if run_id is None else _scopes.get(run_id)
 
 
+def _name(given: tuple[Any, ...], options: Mapping[str, Any]) -> object:
+    """What a run is called: tools have their name in what LangChain tells of the object, the others among the options."""
+    described = given[0] if given and isinstance(given[0], Mapping) else {}
+    return options.get("name") or described.get("name")
+
+
 class RunFollower(BaseCallbackHandler):
     """A handler that knows the open chains, graph nodes, tools and retrievers."""
 
@@ -153,7 +183,15 @@ class RunFollower(BaseCallbackHandler):
 
     def on_chain_start(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """A run begins inside of which a model may be called."""
-        enter(run_id, parent_run_id)
+        enter(run_id, parent_run_id, _name(given, kwargs))
+
+    def on_tool_start(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """A tool begins, which may call models of its own."""
+        enter(run_id, parent_run_id, _name(given, kwargs), "tool")
+
+    def on_retriever_start(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        """A retriever begins."""
+        enter(run_id, parent_run_id, _name(given, kwargs), "retriever")
 
     def on_chain_end(self, *given: Any, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         """It ended."""
@@ -163,7 +201,6 @@ class RunFollower(BaseCallbackHandler):
         """It failed: what runs next to it may be its next attempt."""
         leave(run_id, parent_run_id, failed=True)
 
-    on_tool_start = on_retriever_start = on_chain_start
     on_tool_end = on_tool_error = on_retriever_end = on_retriever_error = on_chain_end
 
 
@@ -188,3 +225,6 @@ def follow_runs() -> None:
     from langchain_core.tracers.context import register_configure_hook  # costs 20 ms, which the first call would pay
 
     register_configure_hook(_following, inheritable=True, handle_class=RunFollower)
+
+
+paths.add_lookup(around_here)

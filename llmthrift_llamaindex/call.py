@@ -17,6 +17,7 @@ from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import DoorCall
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import CacheUse, Request, Response
+from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
 from llmthrift_llamaindex.codec import decode, mark
@@ -37,8 +38,9 @@ from llmthrift_llamaindex.response import (
     schema_of,
     tools_of,
 )
-from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by, path_to
 from llmthrift_llamaindex.semantic import asked_question, asked_texts, features_of, semantic_use
+from llmthrift_llamaindex.shortening import prompt_of, restore
 from llmthrift_llamaindex.target import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.tools import TOOLS
 
@@ -64,8 +66,10 @@ class DrivenCall(DoorCall[Answer]):
         self._given = asked
         # Integrations append to the list that they are given, some time after the key was made of it.
         self._asked: Asked = asked if isinstance(asked, str) else list(asked)
+        self._sent: Asked = self._asked  # to the model that answers
         rules = rules_in_force(rules_of(arguments.pop("cache", None)))
         max_tier = arguments.pop("max_tier", None)
+        self._shortens = None if arguments.pop("shorten", None) == "off" else behind.answers.shorten
         self._arguments = arguments
         use = arguments.get(TOOLS)
         # What the arguments say, for keys and counts: tools have no provider's format yet.
@@ -78,6 +82,7 @@ class DrivenCall(DoorCall[Answer]):
         identity = request_ids.new_request_id()
         trace, parent = current_run()
         only = behind.model(None) if self._tiers is None else None
+        shortening = None if self._shortens is None else _shortening(behind, self._asked, self._said, self._shortens)
         route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin)
         self.request = Request(
             model="" if only is None else str(arguments.get("model") or model_of(only)),
@@ -87,14 +92,16 @@ class DrivenCall(DoorCall[Answer]):
             run_id=identity,
             trace_id=trace or identity,
             parent_id=parent,
+            path=path_to(parent),
             stream="stream" in method,
             prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
             cache=self._cache_use(rules, max_tier, attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
-            outgoing=cache(partial(_outgoing, behind, self._asked, self._said)),  # a refused call asks twice
+            outgoing=cache(partial(_outgoing, behind, self._asked, self._said, shortening)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
+            shortening=shortening,
         )
 
         if route is not None:
@@ -127,7 +134,11 @@ class DrivenCall(DoorCall[Answer]):
         if self._rejected is not None and self._is_kept:
             call.tier, name, answer = self._rejected
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
-        target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
+        self._sent = _sent(self._asked, self.request.shortening, call.tier)
+        given = self._given
+        if self._sent is not self._asked:
+            given = self._sent if isinstance(self._sent, str) else list(self._sent)  # integrations append to it
+        target, asked, arguments = self._behind.prepare(call, self._method, given, dict(self._arguments))
         return getattr(target, self._method), asked, arguments
 
     def whole(self, answer: Answer) -> Answer:
@@ -184,7 +195,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
         parameters = _parameters_of(self._behind, self._said, self.call.tier)
-        asked, model, pieces = self._asked, self.call.model, self._pieces
+        asked, model, pieces = self._sent, self.call.model, self._pieces
         return response_of(
             answer, asked, model, self._provider, storable=storable, parameters=parameters, pieces=pieces, is_broken=is_broken
         )
@@ -247,6 +258,8 @@ class DrivenCall(DoorCall[Answer]):
     def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
         identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
+        if self._shortens is not None:
+            identity = digest("shortened", identity, self._shortens.version.encode())
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)
@@ -268,9 +281,28 @@ class DrivenCall(DoorCall[Answer]):
         return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
 
 
-def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], tier: str | None) -> Outgoing:
-    model = str(said.get("model") or model_of(behind.model(tier)))
-    return count_outgoing(asked, model, *_parameters_of(behind, said, tier))
+def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], shortening: Shortening | None, tier: str | None) -> Outgoing:
+    return count_outgoing(_sent(asked, shortening, tier), _name_of(behind, said, tier), *_parameters_of(behind, said, tier))
+
+
+def _name_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> str:
+    return str(said.get("model") or model_of(behind.model(tier)))
+
+
+def _sent(asked: Asked, shortening: Shortening | None, tier: str | None) -> Asked:
+    """What is sent to a tier's model."""
+    shortened: Asked | None = None if shortening is None else shortening.messages(tier)
+    return asked if shortened is None else shortened
+
+
+def _shortening(behind: Behind, asked: Asked, said: Mapping[str, Any], policy: ShorteningPolicy) -> Shortening:
+    return Shortening(
+        policy,
+        prompt=partial(prompt_of, asked),
+        restore=partial(restore, asked=asked),
+        model_of=partial(_name_of, behind, said),
+        note=behind.thrift.note_failure,
+    )
 
 
 def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> tuple[Mapping[str, Any], ...]:

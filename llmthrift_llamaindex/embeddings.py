@@ -11,9 +11,10 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from llmthrift_core.attribution import FIELDS, Attribution, current_attribution
+from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.cache.rules import current_cache_mode
 from llmthrift_core.cache.vectors import Vector, Vectors
-from llmthrift_core.calls.adapter_call import begin_off_loop
+from llmthrift_core.calls.beginning import begin_off_loop
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
 from llmthrift_core.ledger import request_ids
@@ -24,7 +25,7 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.response import embedding_usage
-from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, follow_runs
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, follow_runs, path_to
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
@@ -159,22 +160,22 @@ class ThriftEmbedding(BaseEmbedding):
         if is_disabled():
             plain: list[Vector] = await embed(texts)
             return plain
-        found, missing, saved = await asyncio.to_thread(self._look_up, texts, kind)
+        found, missing, saved = await in_thread(partial(self._look_up, texts, kind))
         if missing:
-            call = await begin_off_loop(self.thrift, partial(self._begin, missing))
+            call = await begin_off_loop(self.thrift, partial(self._begin, missing), _give_up)
             try:
                 if self.embedding.rate_limiter is not None:
                     await self.embedding.rate_limiter.async_acquire()
                 vectors = await embed(missing)
             except BaseException as error:
                 if isinstance(error, Exception | asyncio.CancelledError):
-                    await asyncio.to_thread(_fail, call, error)
+                    await in_thread(partial(_fail, call, error))
                 else:
                     _fail(call, error)
                 raise
-            await asyncio.to_thread(self._finish, call, missing, vectors, kind, found)
+            await in_thread(partial(self._finish, call, missing, vectors, kind, found))
         if saved:
-            await asyncio.to_thread(self._record_hits, saved)
+            await in_thread(partial(self._record_hits, saved))
         return [found[text] for text in texts]
 
     def _look_up(self, texts: list[str], kind: bytes) -> tuple[dict[str, Vector], list[str], int]:
@@ -204,6 +205,7 @@ class ThriftEmbedding(BaseEmbedding):
             run_id=identity,
             trace_id=trace or identity,
             parent_id=parent,
+            path=path_to(parent),
             outgoing=lambda tier: Outgoing(embedding_usage(texts, self.model_name).input_tokens),
             max_output_tokens=lambda tier: 0,
         )
@@ -255,6 +257,11 @@ class ThriftEmbedding(BaseEmbedding):
 def _fail(call: Call | None, error: BaseException) -> None:
     if call is not None:
         call.fail(error)
+
+
+def _give_up(call: Call | None) -> None:
+    if call is not None:
+        call.abandon()
 
 
 def _remade(thrift: Thrift, embedding: BaseEmbedding, fields: dict[str, Any]) -> ThriftEmbedding:

@@ -45,7 +45,7 @@ from llmthrift_llamaindex.response import (
     embedding_usage,
     response_of,
 )
-from llmthrift_llamaindex.runs import active_tags, around, attribution_of_tags, follow_runs, listeners, owning_call, run_of
+from llmthrift_llamaindex.runs import active_tags, around, attribution_of_tags, follow_runs, listeners, owning_call, path_to, run_of
 from llmthrift_llamaindex.semantic import asked_question, features_of
 from llmthrift_llamaindex.spans import DirectPredictions, embedding_of_event, llm_of_event
 from llmthrift_llamaindex.target import output_limit
@@ -255,6 +255,7 @@ class ThriftEventHandler(BaseEventHandler):
             attribution=attribution,
             trace_id=trace,
             parent_id=parent,
+            path=path_to(parent),
             prompt=features_of(asked, self.thrift.capture, asked_question(asked)),
             metered=lambda tier: count_outgoing(asked, model, arguments),
             max_output_tokens=lambda tier: max_output_tokens(arguments) if llm is None else output_limit(llm, arguments),
@@ -323,6 +324,7 @@ class ThriftEventHandler(BaseEventHandler):
             run_id=event.id_,
             trace_id=trace or event.id_,
             parent_id=parent,
+            path=path_to(parent),
             metered=lambda tier: Outgoing(embedding_usage(texts, name).input_tokens),
             max_output_tokens=lambda tier: 0,
         )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.thrift import Thrift
 
-_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", TOOLS)
+_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", "shorten", TOOLS)
 
 
 class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
@@ -53,11 +53,13 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
             takes a `RouteRequest` and returns a tier's name.
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
         semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
+        shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
 
-    Per call, `cache="off"` neither reads nor writes the cache and `cache="refresh"` replaces what is stored.
+    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
+    prompt as it is.
 
     Raises:
         ConfigurationError: no models, something that is no LLM, or a tier that does not exist.
@@ -77,6 +79,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     semantic: Any = Field(default=False, exclude=True)
     semantic_ttl_seconds: float | None = 7200.0
     extract_question: Any = Field(default=None, exclude=True)
+    shorten: Any = Field(default=None, exclude=True)
     fallbacks: bool = True
     max_tier: str | None = None
     baseline: str | None = None
@@ -113,7 +116,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
             self._share(self.callback_manager)
         self._behind = ManyModels(
             thrift=self.thrift,
-            answers=answers_of(self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question),
+            answers=answers_of(self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question, self.shorten),
             models=dict(self.models),
             tiers=tiers,
             policy=as_policy(self.policy),
@@ -284,7 +287,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _plain(self, asked: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
         llm, options = self._behind.model(None), dict(kwargs)
         use = options.pop(TOOLS, None)
-        for ours in ("cache", "max_tier"):
+        for ours in ("cache", "max_tier", "shorten"):
             options.pop(ours, None)
         if use is not None:
             asked, prepared = use.prepared(llm, asked)
@@ -299,7 +302,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = ("models", "policy", "cache", "semantic", "semantic_ttl_seconds", "extract_question", "fallbacks", "max_tier", "baseline")
+        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten")
+        names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 
 

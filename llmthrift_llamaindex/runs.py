@@ -20,6 +20,8 @@ from llama_index_instrumentation.span.base import BaseSpan
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
+from llmthrift_core.ledger import paths
+from llmthrift_core.ledger.paths import Step, Surroundings
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
@@ -44,7 +46,7 @@ class Listener(Protocol):
 
 
 listeners: list[Listener] = []
-_spans: dict[str, tuple[str, str | None]] = {}  # the root and the parent of every open span
+_spans: dict[str, tuple[str, str | None, Step]] = {}  # the root and the parent of every open span, and what it is
 
 
 class _Follower(BaseSpanHandler[BaseSpan]):
@@ -64,7 +66,8 @@ class _Follower(BaseSpanHandler[BaseSpan]):
         """A span begins."""
         if len(_spans) >= _MOST_OPEN:  # spans whose end was never reported
             _spans.pop(next(iter(_spans)), None)
-        _spans[id_] = (id_, None) if parent_id is None else (_root_of(parent_id), parent_id)
+        own = _step(id_, instance)
+        _spans[id_] = (id_, None, own) if parent_id is None else (_root_of(parent_id), parent_id, own)
         for listener in listeners:
             listener.entered(id_, instance, bound_args)
 
@@ -104,7 +107,7 @@ def current_run() -> tuple[str | None, str | None]:
 
 def run_of(span: str) -> tuple[str | None, str | None]:
     """The outermost span around an open one, and the next one around it; None for a span that nothing surrounds."""
-    root, parent = _spans.get(span, (span, None))
+    root, parent, _ = _spans.get(span, (span, None, None))
     return (None if root == span else root), parent
 
 
@@ -115,6 +118,33 @@ def around(span: str) -> list[str]:
         span = place[1]
         found.append(span)
     return found
+
+
+def path_to(span: str | None) -> str | None:
+    """The spans from the outermost one to this one, as rows keep them."""
+    if span is None:
+        return None
+    chain = [span, *around(span)]
+    return paths.to_text(_spans[each][2] for each in reversed(chain) if each in _spans)
+
+
+def around_here() -> Surroundings | None:
+    """The open spans around this code."""
+    trace, parent = current_run()
+    return None if trace is None else Surroundings(trace, path_to(parent))
+
+
+def _step(span: str, instance: Any) -> Step:
+    """What a span is: agents and tools by the names that they were given, the rest by class and method."""
+    name = span[:-37]  # without its UUID
+    match name.rpartition(".")[2]:
+        case "run" if isinstance(given := getattr(instance, "name", None), str):
+            return paths.step(span, given, "agent")
+        case "call" | "acall" if isinstance(given := getattr(getattr(instance, "metadata", None), "name", None), str):
+            return paths.step(span, given, "tool")
+        case "retrieve" | "aretrieve":
+            return paths.step(span, name, "retriever")
+    return paths.step(span, name if instance is not None else name.rpartition(".")[2])  # a workflow's step, for its class says little
 
 
 def _root_of(span: str) -> str:
@@ -167,3 +197,6 @@ def workflow_run(tags: Mapping[str, Any]) -> str | None:
 def is_agent_step(tags: Mapping[str, Any]) -> bool:
     """Whether the call is made by an agent's own step, rather than by any other workflow."""
     return tags.get(_INPUT_EVENT) in _AGENT_STEPS
+
+
+paths.add_lookup(around_here)

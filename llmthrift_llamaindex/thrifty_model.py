@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.request import RouteUse
+    from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.messages import Asked
@@ -58,11 +59,12 @@ def thrifty(
     semantic: Any = False,
     semantic_ttl_seconds: float | None = 7200.0,
     extract_question: QuestionExtractor | None = None,
+    shorten: ShorteningPolicy | None = None,
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
     A hit carries `additional_kwargs["llmthrift"]`, and a `raw` that bills nothing. Per call, `cache="off"` neither reads nor writes the
-    cache and `cache="refresh"` replaces what is stored, as does a `cache_mode(...)` block.
+    cache and `cache="refresh"` replaces what is stored, as does a `cache_mode(...)` block; `shorten="off"` sends the prompt as it is.
 
     Args:
         llm: any LLM of LlamaIndex but a RouterLLM, which has all of this itself.
@@ -73,6 +75,7 @@ def thrifty(
         semantic_ttl_seconds: how long an entry answers by meaning.
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
+        shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -99,8 +102,9 @@ def thrifty(
         "semantic": semantic,
         "semantic_ttl_seconds": semantic_ttl_seconds,
         "extract_question": extract_question,
+        "shorten": shorten,
     }
-    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question), options)
+    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten), options)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 

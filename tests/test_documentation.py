@@ -78,7 +78,10 @@ def test_the_drawing_is_that_of_the_code():
     "module",
     [
         "llmthrift_core",
+        "llmthrift_core.batching",
         "llmthrift_core.cache",
+        "llmthrift_core.exporters",
+        "llmthrift_core.prompts",
         "llmthrift_core.prompt_caching",
         "llmthrift_core.quality",
         "llmthrift_core.routing",

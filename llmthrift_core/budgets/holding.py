@@ -24,7 +24,7 @@ from llmthrift_core.budgets.sizes import InputRatios, OutputSizes, Recall
 from llmthrift_core.budgets.status import Alert, alert_of, exceeded
 from llmthrift_core.budgets.store import Amounts, BudgetStore, Moved, Part, RefusedError
 from llmthrift_core.budgets.waiting import Lines, RoomAwaited, Turn
-from llmthrift_core.budgets.windows import never_fits, parts_of
+from llmthrift_core.budgets.windows import has_room, never_fits, parts_of
 from llmthrift_core.errors import BudgetExceededError, HoldEndedError, StorageError
 from llmthrift_core.storage.clock import Sanity
 from llmthrift_core.usage import Usage
@@ -36,6 +36,7 @@ _LOG_EVERY_SECONDS: Final = 10.0
 _NO_HOLD: Final[tuple[Part, ...]] = ()
 Waits = Literal["here", "outside", "no"]
 _EVERY_SECONDS: Final = 60.0
+_TRIES: Final = 4  # of a reservation that was refused and whose budget shows room a moment later
 
 
 class Holding:
@@ -134,7 +135,7 @@ class Holding:
     def _hold(self, asked: Asked, *, turn: Turn | None = None, waits: Waits = "here") -> Hold:
         if not asked.applying:
             return Hold(self, None, _NO_HOLD, 0)
-        is_to_come_again = False
+        is_to_come_again, tries = False, _TRIES
         try:
             self._expire(at_most_every=_EXPIRE_EVERY_SECONDS)
             if turn is None:
@@ -152,7 +153,10 @@ class Holding:
                     budget = next(each for each in asked.applying if each.name == part.budget)
                     least = self._expectations.least(asked)
                     if turn is None or turn.is_over or budget.on_exceed != "queue" or never_fits(budget, least):
-                        raise self._exceeded(budget, part, asked.amounts, asked.why())
+                        limits, spent, reserved = self._figures(budget, part)
+                        if (tries := tries - 1) and has_room(limits, spent, reserved, (self._expectations.usual(asked) or asked).amounts):
+                            continue  # money came back while this looked: of a call that was given up, or of another process's
+                        raise exceeded(limits, part, asked.amounts, spent, reserved, asked.why())
                     turn.stay(part, helps=not self._is_spent(budget, part, least))
                 elif turn.is_over and (blocking := turn.part) is not None:
                     budget = next(each for each in asked.applying if each.name == blocking.budget)
@@ -273,8 +277,13 @@ class Holding:
         return max(room, 0)
 
     def _exceeded(self, budget: Budget, part: Part, wanted: Amounts, why: str = "") -> BudgetExceededError:
-        now = next((each for each in self.all() if each.name == budget.name), budget)  # with the limit that refused
-        return exceeded(now, part, wanted, *self._store.window(part), why)
+        limits, spent, reserved = self._figures(budget, part)
+        return exceeded(limits, part, wanted, spent, reserved, why)
+
+    def _figures(self, budget: Budget, part: Part) -> tuple[Budget, Amounts, Amounts]:
+        """The budget as it is kept now, with the limit that refused, and what is spent and reserved of it."""
+        now = next((each for each in self.all() if each.name == budget.name), budget)
+        return now, *self._store.window(part)
 
     def _alert(self, moved: Moved) -> None:
         budget = next((each for each in self._known if each.name == moved.budget), None)

@@ -93,3 +93,17 @@ def never_fits(budget: Budget, amounts: Amounts) -> bool:
     """Whether a budget cannot hold so much even where nothing is spent."""
     limits = (budget.limit_nano_usd, budget.limit_tokens, budget.limit_requests)
     return budget.window == "request" or any(limit is not None and amount > limit for limit, amount in zip(limits, amounts, strict=True))
+
+
+def has_room(budget: Budget, spent: Amounts, reserved: Amounts, amounts: Amounts) -> bool:
+    """Whether a budget holds so much beside what is spent and reserved.
+
+    >>> has_room(Budget(limit_tokens=10), Amounts(tokens=4), Amounts(tokens=3), Amounts(tokens=3))
+    True
+    """
+    tokens = budget.limit_tokens if budget.limit_tool_calls is None else budget.limit_tool_calls
+    limits = (budget.limit_nano_usd, tokens, budget.limit_requests)
+    return all(
+        limit is None or not amount or used + held + amount <= limit
+        for limit, used, held, amount in zip(limits, spent, reserved, amounts, strict=True)
+    )

@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeVar
 
 from llmthrift_core.attachments import AccountHost
-from llmthrift_core.background.own_thread import in_own_thread
+from llmthrift_core.background.off_loop import in_own_thread, in_thread
 from llmthrift_core.errors import BudgetExceededError, StorageError
 from llmthrift_core.routing import AnswerContext, fallback_reason
 from llmthrift_core.routing.failsafe import reviewed
-from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.settings import is_observing
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 """An answer as the framework has it."""
-Begun = TypeVar("Begun")
 
 
 class DoorHost(AccountHost, Protocol):
@@ -135,6 +133,7 @@ class DoorCall(ABC, Generic[Answer]):
             self._call.resume()
         if self._is_closed:  # the caller was cancelled while this went on, off the event loop
             self.close(asyncio.CancelledError())
+            self._call.abandon()  # which had ended before this, if it had begun before
 
     @property
     def call(self) -> Call:
@@ -146,6 +145,8 @@ class DoorCall(ABC, Generic[Answer]):
     def is_quick(self) -> bool:
         """Whether `begin` touches no database, and asks no model which one to call."""
         use, route = self.request.cache, self.request.route
+        if self.request.shortening is not None:
+            return False
         if use is not None and use.mode == "on":
             at_once: bool = self._thrift.cache.answers_at_once(use.key, use.policy)
             return at_once
@@ -312,18 +313,11 @@ async def abegin(driven: DoorCall[Any]) -> None:
         if driven.is_quick:
             driven.begin()
         else:
-            await asyncio.to_thread(driven.begin)
+            await in_thread(driven.begin)
         waiting = driven.call.waiting
         if waiting is None:
             return
         await waiting.wait_async()
-
-
-async def begin_off_loop(thrift: DoorHost, begin_call: Callable[[], Begun]) -> Begun:
-    """What begins a call by itself, off the event loop: in a thread of its own where it may wait there for room in a budget."""
-    if not is_disabled() and thrift.budgets.may_wait:
-        return await in_own_thread(begin_call)
-    return await asyncio.to_thread(begin_call)
 
 
 async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out: bool = False) -> bool:
@@ -332,26 +326,26 @@ async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out:
         return False
     if driven.review_waits:
         return await in_own_thread(partial(driven.escalated, answer, is_out=is_out))
-    return await asyncio.to_thread(driven.escalated, answer, is_out=is_out)
+    return await in_thread(partial(driven.escalated, answer, is_out=is_out))
 
 
 async def afailed(driven: DoorCall[Any], error: BaseException) -> bool:
     """As `DoorCall.failed`, off the event loop."""
     if not _may_wait(error):
         return driven.failed(error)
-    return await asyncio.to_thread(driven.failed, error)
+    return await in_thread(partial(driven.failed, error))
 
 
 async def agrow(driven: DoorCall[Any]) -> None:
     """As `DoorCall.grow`, off the event loop."""
     if driven.is_outgrown:
-        await asyncio.to_thread(driven.grow)
+        await in_thread(driven.grow)
 
 
 async def abreak_off(driven: DoorCall[Any], error: BaseException) -> None:
     """As `DoorCall.broken_off`, off the event loop. For asynchronous generators, which may wait when their reader leaves."""
     if driven.settles and (_may_wait(error) or isinstance(error, GeneratorExit)):
-        await asyncio.to_thread(driven.broken_off, error)
+        await in_thread(partial(driven.broken_off, error))
     else:
         driven.broken_off(error)
 
@@ -360,7 +354,7 @@ async def aclose(driven: DoorCall[Any], error: BaseException | None) -> None:
     """As `DoorCall.close`, off the event loop."""
     if driven.settles and (error is None or _may_wait(error)):
         driven._is_closed = True  # for what is under way in other threads
-        await asyncio.to_thread(driven.close, error)
+        await in_thread(partial(driven.close, error))
     else:
         driven.close(error)
 
@@ -373,6 +367,6 @@ def _may_wait(error: BaseException) -> bool:
 async def afinish(driven: DoorCall[Answer], answer: Answer | None) -> None:
     """As `DoorCall.finished`; the database is used off the event loop."""
     if driven.writes:
-        await asyncio.to_thread(driven.finished, answer)
+        await in_thread(partial(driven.finished, answer))
     else:
         driven.finished(answer)

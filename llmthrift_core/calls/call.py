@@ -1,6 +1,6 @@
 """One LLM call, from the question to the ledger row. This module owns the order of the steps:
 
-    normalise -> cache lookup -> route -> reserve budget -> call the model -> settle -> record -> store in cache
+    normalise -> cache lookup -> route -> shorten -> reserve budget -> call the model -> settle -> record -> store in cache
 
 Adapters convert messages, call the model and drive a `Call`; nothing else decides what happens when. Every step but the budget fails
 open: trouble with the cache or the ledger is counted and logged, and the call goes on.
@@ -150,7 +150,7 @@ class Call:
     # --- before the model ---
 
     def resume(self) -> Call:
-        """Take the steps before the model: look up, route, reserve. Called by `Thrift.begin`, and again after waiting.
+        """Take the steps before the model: look up, route, shorten, reserve. Called by `Thrift.begin`, and again after waiting.
 
         Raises:
             BudgetExceededError: a budget refuses the call.
@@ -161,6 +161,7 @@ class Call:
         try:
             if self._turn is None:
                 self._route()
+                self._shorten()
             self.reserve(waits=self.request.waits)
         except RoomAwaited as full:
             self.waiting = self._turn = full.turn
@@ -195,6 +196,10 @@ class Call:
         self.decision = decided(route.policy, route.request, route.tiers, self._thrift.note_failure)
         self._ask(route.baseline if is_observing() else self.decision.tier)
         self.request.attribution = with_configuration(self.request.attribution, route)
+
+    def _shorten(self) -> None:
+        if (shortening := self.request.shortening) is not None:
+            shortening.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
         route, now = self.request.route, self._attempt
@@ -323,10 +328,11 @@ class Call:
         if self.may_outgrow(streamed):
             self.extend(streamed.tokens())
 
-    def contribute(self, attribution: Attribution, *, trace_id: str | None = None) -> None:
-        """Add what an inner door knows: attribution that this call lacks, and the trace."""
+    def contribute(self, attribution: Attribution, *, trace_id: str | None = None, path: str | None = None) -> None:
+        """Add what an inner door knows: attribution that this call lacks, the trace, and the path where this call knows none."""
         self.request.attribution = self.request.attribution.over(attribution)
         self.request.trace_id = trace_id or self.request.trace_id
+        self.request.path = self.request.path or path
 
     # --- after the model ---
 
@@ -436,6 +442,9 @@ class Call:
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
         now.append(record, response)
+        if was_sent is False and response is None and self._hold is not None:
+            self._hold.release()  # a request that was never made counts nowhere
+            self._hold = None
         self._settle(record.cost_nano_usd, tokens, is_unanswered=is_unanswered)
 
     def _is_only_recorded(self) -> bool:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.rules import CacheMode
     from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.cache.single_flight import Caller
+    from llmthrift_core.calls.shortening import Shortening
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.routing import RouteRequest, RoutingPolicy, Tiers
@@ -137,11 +138,13 @@ class Request:
         model: the model's name as the application gave it; "" while only a router knows.
         provider: who serves it, or None.
         request_id: identifies the call for ever: the same id is recorded once.
+        path: the agents, chains and tools around the call, as `ledger.paths.to_text` writes them.
         outgoing: counts what is sent to a tier's model (None without routing), for a budget's reservation. None: this door does not
             enforce budgets.
         metered: the same for the row of a call that was sent and not answered, where `outgoing` is None.
         max_output_tokens: the longest of the answers that the call itself allows with a tier's model, or None.
         may_clamp: this door tells the model of `Call.max_output_tokens`.
+        shortening: how the prompt is made shorter; None: it is not.
         waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
     """
 
@@ -152,6 +155,7 @@ class Request:
     run_id: str | None = None
     trace_id: str | None = None
     parent_id: str | None = None
+    path: str | None = None
     call_id: str | None = None
     attempt: int = 1
     attempt_reason: AttemptReason | None = None
@@ -163,11 +167,12 @@ class Request:
     metered: Callable[[str | None], Outgoing] | None = None
     max_output_tokens: Callable[[str | None], int | None] | None = None
     may_clamp: bool = False
+    shortening: Shortening | None = None
     waits: Literal["here", "outside"] = "here"
 
     def describe(self, record: CallRecord) -> None:
         """Let the call's row say which runs it belongs to, and what was asked."""
-        record.run_id, record.trace_id, record.parent_id = self.run_id, self.trace_id, self.parent_id
+        record.run_id, record.trace_id, record.parent_id, record.path = self.run_id, self.trace_id, self.parent_id, self.path
         if self.prompt is not None:
             self.prompt.describe(record)
 

@@ -15,7 +15,7 @@ from llmthrift_core.storage.tables import calls, other_costs, rollups
 
 _MOST_NAMES: Final = 500  # in one statement
 # A trace stands for a run that is not named.
-_RUNS: Final = (calls.c.run, calls.c.trace_id, other_costs.c.run)
+_RUNS: Final = (calls.c.run, calls.c.trace_id, other_costs.c.run, other_costs.c.trace_id)
 
 # The values by the name of their attribute or tag.
 Names = Mapping[str, frozenset[str]]
@@ -45,7 +45,7 @@ def _names_of(connection: Connection, user: str) -> tuple[dict[str, Counter[str]
     counted: dict[str, Counter[str]] = defaultdict(Counter, session=Counter())
     runs: set[str] = set()
     of_calls = select(calls.c.session, calls.c.tags, calls.c.run, calls.c.trace_id, func.count())
-    of_costs = select(other_costs.c.session, other_costs.c.tags, other_costs.c.run, other_costs.c.run, func.count())
+    of_costs = select(other_costs.c.session, other_costs.c.tags, other_costs.c.run, other_costs.c.trace_id, func.count())
     for table, query in ((calls, of_calls), (other_costs, of_costs)):
         columns = list(query.selected_columns)[:4]
         for session, tags, run, trace, count in connection.execute(query.where(table.c.user == user).group_by(*columns)):

@@ -14,7 +14,7 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import from_bytes
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_usd
-from llmthrift_core.storage.tables import adjustments, calls, other_costs
+from llmthrift_core.storage.tables import adjustments, calls, other_costs, run_of_calls, run_of_costs
 
 Order = Literal["newest", "oldest", "cost"]
 _MONEY: Final = tuple(name for name in calls.c.keys() if name.endswith("_nano_usd"))  # noqa: SIM118 - not a dict
@@ -190,6 +190,6 @@ def read_spent(connection: Connection, names: Sequence[str], since_us: int) -> I
 
 
 def _column(table: Any, name: str) -> Any:
-    if name == "run" and table is calls:
-        return func.coalesce(calls.c.run, calls.c.trace_id)
+    if name == "run":
+        return run_of_calls if table is calls else run_of_costs
     return null() if name == "model" and table is other_costs else table.c[name]

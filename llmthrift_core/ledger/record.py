@@ -80,6 +80,18 @@ class CallRecord:
     confidence: float | None = None
     escalated: int = 0
     lexical_counts: bytes | None = None
+    path: str | None = None
+    prefix_saved_nano_usd: int | None = None
+    batch_saved_nano_usd: int | None = None
+    shortening_saved_nano_usd: int | None = None
+    prefix_lost_nano_usd: int | None = None
+    observed_shortening_nano_usd: int | None = None
+    observed_prefix_nano_usd: int | None = None
+    shorten_version: str | None = None
+    shorten_steps: str | None = None
+    prefix_plan: str | None = None
+    prefix_miss: str | None = None
+    shortened_tokens: int = 0
 
     # Not a column: what `complete` makes the counts of.
     question: Excerpt | None = None
@@ -253,6 +265,8 @@ class OtherCost(NamedTuple):
     kind: str
     cost_nano_usd: int
     attribution: Attribution
+    trace_id: str | None = None
+    path: str | None = None
 
     def values(self) -> tuple[Any, ...]:
         """The row, in the order of INSERT_OTHER_COSTS; unknown is ''."""
@@ -264,6 +278,8 @@ class OtherCost(NamedTuple):
             self.cost_nano_usd,
             *who.values(),
             tags_json(who.tags) if who.tags else "",
+            self.trace_id or "",
+            self.path or "",
         )
 
 

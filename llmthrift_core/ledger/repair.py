@@ -41,6 +41,8 @@ def repair(entry: Entry) -> Entry:
             clean_text(entry.kind),
             clean_integer(entry.cost_nano_usd),
             clean_attribution(entry.attribution),
+            _clean_optional_name(entry.trace_id),
+            _clean_optional(entry.path),
         )
     if isinstance(entry, Capture):
         return Capture(

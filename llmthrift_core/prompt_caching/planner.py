@@ -250,9 +250,8 @@ class PrefixPlanner:
 
     def _resolve(self, path: list[Node], now: float, candidates: list[Candidate], worths: list[list[float]]) -> None:
         """Answer the questions of what has come back: it was worth a read, and what it would be worth to write it now."""
-        premiums = [max(0.0, terms.premium) for terms in self.terms]
         # Who goes on to the end of the prompt comes back if that does; where requests part, and where all is kept, something will.
-        end = premiums
+        end = self._tops
         own: dict[int, list[float]] = {}
         if candidates:
             main = len(candidates) - (2 if len(candidates) > 1 and candidates[-2].kind == "new" else 1)
@@ -263,13 +262,19 @@ class PrefixPlanner:
             if question is None:
                 continue
             pause = now - question.at_seconds
-            later = own.get(id(node)) or (premiums if len(node.children) > 1 else end)
+            later = own.get(id(node)) or (self._tops if len(node.children) > 1 else end)
             answer = tuple(
-                (1 - terms.read + max(0.0, min(premium, after))) / top if pause <= terms.ttl_seconds else 0.0
-                for terms, premium, after, top in zip(self.terms, premiums, later, self._tops, strict=True)
+                (1 - terms.read + self._spared(index, later)) / self._tops[index] if pause <= terms.ttl_seconds else 0.0
+                for index, terms in enumerate(self.terms)
             )
             self._waiting.answer(question, now, answer, self._count)
             node.asked = None
+
+    def _spared(self, index: int, later: list[float]) -> float:
+        """What need not be paid for writing a prefix again, now that it was kept: not more than the best of the terms would take then."""
+        worth = later[index]
+        least = min(max(0.0, terms.premium) + worth - other for terms, other in zip(self.terms, later, strict=True))
+        return max(0.0, min(worth, least))
 
     def _grow(self, path: list[Node], candidates: list[Candidate], end: int, now: float, ttl_seconds: float) -> None:
         """Put what is new into the tree, mark what is written, and ask whether each comes back."""

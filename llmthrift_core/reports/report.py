@@ -13,13 +13,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table
+from llmthrift_core.display import Printed, html_table, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
+from llmthrift_core.reports import columns
 from llmthrift_core.reports.escalations import rate_of
 from llmthrift_core.reports.sums import Amounts, SumsReader
 from llmthrift_core.routing.cascades.escalation import escalation_alert
@@ -29,8 +30,8 @@ from llmthrift_core.storage.tables import rollups
 if TYPE_CHECKING:
     import pandas
 
-_TIMES: Final = ("day", "hour", "month")
-CHOICES: Final = (*DIMENSIONS, "run", *_TIMES)
+TIMES: Final = ("day", "hour", "month")
+CHOICES: Final = (*DIMENSIONS, "run", *TIMES)
 _COUNTS: Final = (
     "requests",
     "attempts",
@@ -48,22 +49,15 @@ _COUNTS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
+    "shortened_tokens",
 )
-_SHOWN: Final = ("requests", "cache_hits", "input_tokens", "output_tokens", "cost_usd", "saved_usd")
-# Shown where there is room.
-_SHOWN_IF_WIDE: Final = ("input_cost_usd", "output_cost_usd")
-# Shown only where some row has them.
-_SHOWN_IF_ANY: Final = (
-    "errors",
-    "retries",
-    "retry_cost_usd",
-    "fallbacks",
-    "fallback_cost_usd",
-    "escalated",
-    "escalation_rate",
-    "unpriced",
-    "estimated",
-    "other_cost_usd",
+# What each lever saved; they add up.
+SAVINGS: Final = (
+    "cache_saved_nano_usd",
+    "routing_saved_nano_usd",
+    "shortening_saved_nano_usd",
+    "prefix_saved_nano_usd",
+    "batch_saved_nano_usd",
 )
 
 
@@ -78,21 +72,28 @@ class Report(Printed):
     without a price, which no cost includes), estimated (rows whose tokens are estimates), input_tokens, output_tokens,
     cache_read_tokens, cache_write_tokens, reasoning_tokens (billed tokens; parts are included in the totals), cost_usd =
     input_cost_usd + output_cost_usd + fees_usd (searches and whatever else is billed beside tokens, and what the rounding of a call's
-    parts leaves), cost_per_request_usd, retry_cost_usd and fallback_cost_usd (of attempts that repeated a failed one on the same model
-    or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in cost_usd too), saved_usd = cache_saved_usd +
-    routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
+    parts leaves), cost_per_request_usd, cost_per_1000_requests_usd, answers (attempts and hits that neither failed nor were rejected by a
+    cascade), cost_per_answer_usd (which failures raise), error_rate (errors / attempts), retry_cost_usd and fallback_cost_usd (of
+    attempts that repeated a failed one on the same model or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in
+    cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd + shortening_saved_usd + prefix_saved_usd (by the provider's prompt
+    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd (what missed prefixes cost; in cost_usd too), other_cost_usd (not in
+    cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
 
     Attributes:
         by: what the rows stand for.
         rows: the rows, as mappings.
         total: a row of the sums over all rows; its value of `by` is "total".
         notes: what a reader should know about the numbers.
+        has_details: the rows also have share (of the cost in the total), p95_latency_seconds (of the newest calls of the period),
+            previous_cost_usd (of the period of the same length before, or of the row before where rows are times) and trend (cost_usd /
+            previous_cost_usd - 1). None is unknown.
     """
 
     by: str
     rows: tuple[Mapping[str, Any], ...]
     total: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
+    has_details: bool = False
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The rows as new dicts."""
@@ -123,22 +124,23 @@ class Report(Printed):
         """The rows as a table. With the cost of input and output by themselves, where lines of `width` characters have room for it."""
         if not self.rows:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
-        header, rows, total = self._table(_SHOWN_IF_WIDE)
+        header, rows, total = self.table(more=True)
         table = plain_table(header, rows, total=total)
         if max(map(len, table.splitlines())) > width:
-            header, rows, total = self._table()
+            header, rows, total = self.table()
             table = plain_table(header, rows, total=total)
         return "\n".join([table, *self.notes])
 
     def _repr_html_(self) -> str:
-        header, rows, total = self._table()
+        header, rows, total = self.table()
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return html_table(header, rows, total=total) + notes
 
-    def _table(self, more: Sequence[str] = ()) -> tuple[list[str], list[list[Any]], list[Any]]:
-        shown = [self.by, *_SHOWN, *more, *(name for name in _SHOWN_IF_ANY if self.total[name])]
-        header = [name.removesuffix("_usd").replace("_", " ") for name in shown]
-        return header, [_cells(row, shown) for row in self.rows], _cells(self.total, shown)
+    def table(self, *, more: bool = False) -> tuple[list[str], list[list[Any]], list[Any]]:
+        """Header, rows and total as people see them; `more`: with columns for wide lines."""
+        if self.has_details:
+            return columns.detailed(self.by, self.rows, self.total)
+        return columns.plain(self.by, self.rows, self.total, more=more)
 
 
 def report(
@@ -168,7 +170,7 @@ def report(
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         name, groups = _groups(connection, reader, by, zone)
     rows = [row_of(name, value, amounts) for value, amounts in groups]
-    if by not in _TIMES:
+    if by not in TIMES:
         rows.sort(key=lambda row: (-row["cost_usd"] - row["other_cost_usd"], -row["requests"], str(row[name])))
     sums = [0] * len(MEASURES)
     for _, amounts in groups:
@@ -186,7 +188,8 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
     """A row of a report from the sums of MEASURES."""
     sums = dict(zip(MEASURES, amounts, strict=True))
     cost = to_usd(sums["cost_nano_usd"])
-    requests, timed = sums["requests"], sums["timed"]
+    requests, timed, attempts = sums["requests"], sums["timed"], sums["attempts"]
+    answers = max(0, attempts - sums["errors"] - sums["escalated"])
     return {
         by: value,
         **{name: sums[name] for name in _COUNTS},
@@ -194,30 +197,29 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "input_cost_usd": to_usd(sums["input_cost_nano_usd"]),
         "output_cost_usd": to_usd(sums["output_cost_nano_usd"]),
         "fees_usd": to_usd(sums["cost_nano_usd"] - sums["input_cost_nano_usd"] - sums["output_cost_nano_usd"]),
-        "cost_per_request_usd": (cost / requests).quantize(Decimal("1e-9")) if requests else None,
+        "cost_per_request_usd": _per(cost, requests),
+        "cost_per_1000_requests_usd": _per(cost * 1_000, requests),
+        "answers": answers,
+        "cost_per_answer_usd": _per(cost, answers),
+        "error_rate": sums["errors"] / attempts if attempts else None,
         "escalation_rate": rate_of(sums),
         "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
         "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
         "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
-        "saved_usd": to_usd(sums["cache_saved_nano_usd"] + sums["routing_saved_nano_usd"]),
+        "saved_usd": to_usd(sum(sums[name] for name in SAVINGS)),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
         "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
+        "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
+        "prefix_saved_usd": to_usd(sums["prefix_saved_nano_usd"]),
+        "prefix_lost_usd": to_usd(sums["prefix_lost_nano_usd"]),
+        "batch_saved_usd": to_usd(sums["batch_saved_nano_usd"]),
         "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
         "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,
     }
 
 
-def _cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[Any]:
-    return [_cell(row, name) for name in shown]
-
-
-def _cell(row: Mapping[str, Any], name: str) -> Any:
-    value = row[name]
-    if name == "escalation_rate":
-        return "" if value is None else percent(value)
-    if name == "cost_usd" and not value and row["unpriced"]:
-        return "unpriced"  # not "$0": nobody knows what it cost
-    return value
+def _per(usd: Decimal, count: int) -> Decimal | None:
+    return (usd / count).quantize(Decimal("1e-9")) if count else None
 
 
 def _groups(connection: Connection, reader: SumsReader, by: str, zone: tzinfo) -> tuple[str, Sequence[tuple[Any, Amounts]]]:
@@ -226,7 +228,7 @@ def _groups(connection: Connection, reader: SumsReader, by: str, zone: tzinfo) -
         return by, list(reader.by_dimension(by).items())
     if by == "run":
         return by, list(reader.by_run().items())
-    if by in _TIMES:
+    if by in TIMES:
         return by, _by_time(reader, by, zone)
     name = by.removeprefix("tag:") if isinstance(by, str) else by
     known = _known_tags(connection)

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, lit
 from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US, FIRST_US, LAST_US, from_us
-from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups
+from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups, run_of_calls, run_of_costs
 
 # One number per name in MEASURES.
 Amounts = list[int]
@@ -71,7 +71,7 @@ class SumsReader:
         Where no run is named, nested calls of one trace are one, as budgets have it.
         """
         groups: Groups = {}
-        for run, amounts in self._rows(self._since_us, self._until_us, "run", func.coalesce(calls.c.run, calls.c.trace_id)):
+        for run, amounts in self._rows(self._since_us, self._until_us, "run", run_of_calls, run_of_costs):
             _add_to(groups, run, amounts)
         return groups
 
@@ -125,9 +125,14 @@ class SumsReader:
         return self._connection.execute(query).all()
 
     def _rows(
-        self, start_us: int | None, end_us: int | None, column: str | None, of_calls: ColumnElement[Any] | None = None
+        self,
+        start_us: int | None,
+        end_us: int | None,
+        column: str | None,
+        of_calls: ColumnElement[Any] | None = None,
+        of_costs: ColumnElement[Any] | None = None,
     ) -> Iterator[tuple[Any, Sequence[Any]]]:
-        """Sums by a column, where `of_calls` may stand for it in calls."""
+        """Sums by a column, where `of_calls` and `of_costs` may stand for it in calls and other costs."""
         joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
         key = null() if column is None else calls.c[column] if of_calls is None else of_calls
         query = select(key, *_measures_of_rows()).select_from(joined).where(*_within(calls.c.at_us, start_us, end_us))
@@ -136,7 +141,7 @@ class SumsReader:
         for value, *amounts in self._connection.execute(query):
             if any(amounts):
                 yield value, amounts
-        key = null() if column is None or column not in other_costs.c else other_costs.c[column]
+        key = null() if column is None or column not in other_costs.c else other_costs.c[column] if of_costs is None else of_costs
         spent = select(key, func.sum(other_costs.c.cost_nano_usd)).where(*_within(other_costs.c.at_us, start_us, end_us))
         if column is not None and column in other_costs.c:
             spent = spent.group_by(key)

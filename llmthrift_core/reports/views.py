@@ -6,11 +6,19 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.reports.forecast import Forecast
+    from llmthrift_core.reports.observed import ObservedReport
+    from llmthrift_core.reports.optimizations.report import OptimizationReport
+    from llmthrift_core.reports.page.review import Review
     from llmthrift_core.reports.report import Report
+    from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
+    from llmthrift_core.reports.spend_rate import SpendRate
+    from llmthrift_core.reports.top import CostliestCalls
     from llmthrift_core.storage.database import Database
 
 
@@ -29,11 +37,23 @@ class LedgerViews(ABC):
     @abstractmethod
     def ledger(self) -> Ledger: ...
 
+    @property
+    @abstractmethod
+    def budgets(self) -> Budgets: ...
+
     @abstractmethod
     def now_us(self) -> int:
         """Now, in microseconds since the epoch."""
 
-    def report(self, by: str = "model", since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None) -> Report:
+    def report(
+        self,
+        by: str = "model",
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        tz: str | None = None,
+        details: bool = False,
+    ) -> Report:
         """Cost and use, one row per value of `by`.
 
         Args:
@@ -41,11 +61,36 @@ class LedgerViews(ABC):
                 "call_site", "day", "hour", "month", or the name of a tag.
             since, until: the half-open period [since, until); a datetime, a date or an ISO string; UTC unless it says otherwise.
             tz: the time zone of days, hours and months.
+            details: each row also has its share of the cost, its trend against the time before, and how slow its slowest answers are; it
+                shows what input, output, retries, fallbacks and rejected answers cost.
         """
+        from llmthrift_core.reports.details import detailed_report
         from llmthrift_core.reports.report import report
 
         self.ledger.catch_up()
+        if details:
+            return detailed_report(self.database, by=by, since=since, until=until, tz=tz, now_us=self.now_us())
         return report(self.database, by=by, since=since, until=until, tz=tz)
+
+    def top(self, n: int = 20, by: str = "user", since: Moment | None = None, until: Moment | None = None) -> Report | CostliestCalls:
+        """The users, features, models, sessions, calls, ... that cost most.
+
+        Args:
+            n: how many.
+            by: as for `report`, such as "user", "session", "run" or a tag; or "call": single calls, each with why it is expensive.
+            since, until: as for `report`. With `since`, rows have a trend: against the period of the same length before.
+        """
+        from llmthrift_core.reports.top import top
+
+        self.ledger.catch_up()
+        return top(self.database, self.prices, n=n, by=by, since=since, until=until, now_us=self.now_us())
+
+    def spend_rate(self) -> SpendRate:
+        """How fast money is spent now: in the last hour, day and week."""
+        from llmthrift_core.reports.spend_rate import spend_rate
+
+        self.ledger.catch_up()
+        return spend_rate(self.database, now_us=self.now_us())
 
     def savings(self, since: Moment | None = None, until: Moment | None = None, baseline: str | None = None) -> SavingsReport:
         """What was spent, and what the cache and the router saved. Nothing is counted twice.
@@ -57,3 +102,73 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
+
+    def review(
+        self, since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None, title: str = "What LLM calls cost"
+    ) -> Review:
+        """A period from above: `.to_html()` is a page that needs nothing else, `.to_markdown()` the same for a wiki or a pull request.
+
+        Args:
+            since, until: the half-open period [since, until); None is all that is recorded.
+            tz: the time zone of days and months; None is UTC.
+            title: of the page.
+        """
+        from llmthrift_core.reports.page.review import review
+
+        self.ledger.catch_up()
+        return review(self.database, self.prices, since=since, until=until, tz=tz, title=title, now_us=self.now_us())
+
+    def observed(self, since: Moment | None = None, until: Moment | None = None) -> ObservedReport:
+        """What exact and semantic caching, routing, prefix caching and shortening would have saved, with ranges and what they assume.
+
+        For traffic under `LLMTHRIFT_OBSERVE=1`, which is metered and not changed. What is not known says what to set up.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.observed import observed
+
+        self.ledger.catch_up()
+        return observed(self.database, since=since, until=until)
+
+    def optimizations(self, since: Moment | None = None, until: Moment | None = None) -> OptimizationReport:
+        """What could be saved: each opportunity with an estimate and its range, the calls that show it, and the code that takes it.
+
+        Estimates come from what the ledger knows; the usual rules of thumb stand in only where it knows nothing, and say so.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.optimizations.report import optimizations
+
+        self.ledger.catch_up()
+        return optimizations(self.database, self.prices, since=since, until=until, now_us=self.now_us())
+
+    def run_costs(self, run: str, *, costliest: int = 5) -> RunCosts:
+        """What one run cost, as a tree of its agents, tools and calls, and why its most expensive calls are expensive.
+
+        Args:
+            run: the name that was given with `attribute(run=...)`, else the run's trace id. `report(by="run")` lists them.
+            costliest: how many of the most expensive calls are explained.
+
+        Raises:
+            ConfigurationError: no run is given.
+        """
+        from llmthrift_core.reports.run_costs import run_costs
+
+        self.ledger.catch_up()
+        return run_costs(self.database, self.prices, run, costliest=costliest)
+
+    def forecast(self, period: str = "month", at: Moment | None = None, by: str | None = None, tz: str | None = None) -> Forecast:
+        """What a period will have cost when it ends, with an interval that holds it in 8 of 10 cases, and when budgets are reached.
+
+        Args:
+            period: "day", "week", "month", "quarter" or "year": the one that `at` lies in.
+            at: forecast as at this time, from what was recorded of the time before; None is now.
+            by: also a forecast for each value of an attribute, such as "feature", or of a tag.
+            tz: the time zone of the days; None is UTC.
+        """
+        from llmthrift_core.reports.forecast import forecast
+
+        self.ledger.catch_up()
+        return forecast(self.database, self.budgets, now_us=self.now_us(), period=period, at=at, by=by, tz=tz)

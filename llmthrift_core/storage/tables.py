@@ -19,6 +19,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
+    text,
 )
 
 metadata = MetaData()
@@ -101,8 +103,31 @@ calls = Table(
     Column("confidence", Float(53)),  # 0..1, a cascade's in this row's answer; NULL: nobody reviewed it
     Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
     Column("lexical_counts", LargeBinary),  # of the question, as lexical.to_bytes; capture="features" and "text"
+    Column("path", Text),  # the agents, chains and tools around the call, as ledger/paths.py writes them
+    Column("prefix_saved_nano_usd", BigInteger),  # by the provider's prompt cache; negative where its writes cost more
+    Column("batch_saved_nano_usd", BigInteger),  # by the provider's batch rate
+    Column("shortening_saved_nano_usd", BigInteger),  # by a shorter prompt; negative where it broke a cached prefix
+    Column("prefix_lost_nano_usd", BigInteger),  # what that miss cost
+    Column("observed_shortening_nano_usd", BigInteger),  # observe mode: what a shorter prompt would have saved
+    Column("observed_prefix_nano_usd", BigInteger),  # observe mode: what planning the provider's prompt cache would have saved
+    Column("shorten_version", Text),  # which policy shortened the prompt; NULL: none
+    Column("shorten_steps", Text),  # JSON list of [step, tokens taken off]; NULL where none took any
+    Column("prefix_plan", Text),  # what was planned for the provider's prompt cache, and why; NULL: nothing was
+    Column("prefix_miss", Text),  # why a prefix was not read from the provider's cache; NULL: it was, or nobody knows
+    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),  # that the application's prompt had more than was sent
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
+)
+# A run that was not named is the call's trace.
+run_of_calls = func.coalesce(calls.c.run, calls.c.trace_id)
+Index("ix_llmthrift_calls_run", run_of_calls, sqlite_where=run_of_calls.is_not(None), postgresql_where=run_of_calls.is_not(None))
+# The calls that a list of the most expensive ones is made of: a ledger has few that cost a cent, and no list looks at the others then.
+COSTLY_NANO_USD = 10_000_000
+Index(
+    "ix_llmthrift_calls_costly",
+    calls.c.cost_nano_usd,
+    sqlite_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
+    postgresql_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
 )
 # What a backfill looks through; priced rows are not in it.
 Index(
@@ -154,9 +179,13 @@ other_costs = Table(
     Column("config_version", Text),
     Column("call_site", Text),
     Column("tags", Text),
+    Column("trace_id", Text),  # the outermost run around the code that recorded it
+    Column("path", Text),
     UniqueConstraint("request_id", name="uq_llmthrift_other_costs_request_id"),
     Index("ix_llmthrift_other_costs_at", "at_us"),
 )
+run_of_costs = func.coalesce(other_costs.c.run, other_costs.c.trace_id)
+Index("ix_llmthrift_other_costs_run", run_of_costs, sqlite_where=run_of_costs.is_not(None), postgresql_where=run_of_costs.is_not(None))
 
 # A judgement of an answer by a user or a judge.
 feedback = Table(
@@ -213,6 +242,13 @@ rollups = Table(
     Column("escalated_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of rejected answers; in cost_nano_usd too
     Column("retry_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of further attempts; in cost_nano_usd too
     Column("fallback_cost_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("batch_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("shortening_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_lost_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("observed_shortening_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("observed_prefix_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

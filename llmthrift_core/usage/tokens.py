@@ -13,12 +13,14 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.usage.pieces import PieceCounts
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -195,6 +197,7 @@ def _folders() -> Iterator[Path]:
             yield Path(location) / inside
 
 
+@lru_cache(maxsize=256)
 def _vocabulary(model: str | None) -> tuple[str, float, bool]:
     """The vocabulary for a model, the margin over what it counts, and whether it counts exactly."""
     if model is None:
@@ -219,7 +222,9 @@ def _encoded(encoding: Encoding, text: str) -> tuple[int, bool]:
     """The tokens, and whether the text was encoded in one piece."""
     if not text:
         return 0, True
-    if len(text) < _LONG or _LONG_RUN.search(text) is None:
+    if len(text) < _LONG or not _has_long_run(text):
+        if encoding.name == "o200k_base" and text.isascii():
+            return _pieces(encoding).count(text), True
         return len(encoding.encode_ordinary(text)), True
     pieces: list[str] = []
     end = 0
@@ -229,6 +234,18 @@ def _encoded(encoding: Encoding, text: str) -> tuple[int, bool]:
         end = run.end()
     pieces.append(text[end:])
     return sum(len(encoding.encode_ordinary(piece)) for piece in pieces if piece), False
+
+
+def _has_long_run(text: str) -> bool:
+    words = text.split()
+    if max(map(len, words), default=0) < _LONG and len(text) - sum(map(len, words)) < _LONG:  # much faster than the pattern
+        return False
+    return _LONG_RUN.search(text) is not None
+
+
+@cache
+def _pieces(encoding: Encoding) -> PieceCounts:
+    return PieceCounts(encoding.encode_ordinary)
 
 
 def _by_characters(text: str) -> int:

@@ -185,7 +185,7 @@ def test_a_call_that_was_sent_and_not_answered_is_billed_what_was_set_aside(thri
 def test_a_refused_call_is_free(thrift: Thrift, recorder: Recorder):
     thrift.begin(bounded()).fail(ConnectionRefusedError())
     thrift.begin(bounded()).fail(TimeoutError(), was_sent=False)  # while it waited for its turn
-    assert recorder.steps[1::2] == [("settle", 0, 0), ("settle", 0, 0)]
+    assert recorder.steps[1::2] == [("settle", 0, 0), ("release",)]  # what was never sent is no request either
     assert [(row.cost_nano_usd, row.estimated) for row in thrift.ledger.calls()] == [(0, False), (0, False)]
 
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from llmthrift_core.attribution import attribute, attribution_of, current_attribution
-from llmthrift_core.background.own_thread import in_own_thread
+from llmthrift_core.background.off_loop import in_own_thread
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, MissingExtraError
 from llmthrift_core.quality import PointwiseJudge
 from llmthrift_core.routing import (
