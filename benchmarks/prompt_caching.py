@@ -222,7 +222,7 @@ def time_plans(requests: Sequence[Request]) -> None:
     while planner.known_blocks < 1_000_000:
         number += 1
         at += 0.01
-        planner.plan([(("filler", number, index), BLOCK_TOKENS) for index in range(100)], at=at)
+        planner.plan([(-100 * number - index, BLOCK_TOKENS) for index in range(100)], at=at)
     known, taken = planner.known_blocks, []
     for request in requests:
         started = time.perf_counter_ns()

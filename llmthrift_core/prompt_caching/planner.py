@@ -66,7 +66,8 @@ class PrefixPlanner:
             raise ConfigurationError(f"PrefixPlanner(max_blocks={max_blocks!r}): give a whole number of at least 1")
         self.input_usd_per_million = None if input_usd_per_million is None else Decimal(str(input_usd_per_million))
         self.trust = Trust()
-        self._longest = max(terms.ttl_seconds for terms in self.terms)
+        # What has not come back within the shortest life is counted so; where it comes back within a longer one, that is counted then.
+        self._longest = min(terms.ttl_seconds for terms in self.terms)
         self._tops = [max(1e-9, 1 - terms.read + max(0.0, terms.premium)) for terms in self.terms]
         self._models = [ReuseModel(_PRIORS) for _ in self.terms]
         self._tree = PrefixTree(max_blocks=max_blocks)

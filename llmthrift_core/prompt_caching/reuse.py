@@ -53,23 +53,21 @@ class ReuseModel:
         """Take in what a write turned out to be worth: `worth` more, in `weight` more of an event."""
         expected, inputs, weights = self._look(kind, circumstances, siblings)
         step = _LEARNING_RATE * (worth - weight * expected)
-        for index, value in enumerate(inputs):
-            weights[index] += step * value
+        weights[:] = [weight + step * value for weight, value in zip(weights, inputs, strict=True)]
         means = self.means
         if len(means) > _MOST_MEANS:
             self._thin()
-        base = self._base(kind, circumstances)
+        prior = self._base(kind, circumstances) * _PRIOR_EVENTS
         for key in circumstances:
             mean = means.get(key)
             if mean is None:
-                mean = means[key] = [worth, weight, 0.0]
-            else:
-                mean[0] += worth
-                mean[1] += weight
-                if mean[1] > _MEMORY:
-                    mean[0] *= _MEMORY / mean[1]
-                    mean[1] = _MEMORY
-            mean[2] = logit((mean[0] + base * _PRIOR_EVENTS) / (mean[1] + _PRIOR_EVENTS))
+                means[key] = [worth, weight, logit((worth + prior) / (weight + _PRIOR_EVENTS))]
+                continue
+            total, count = mean[0] + worth, mean[1] + weight
+            if count > _MEMORY:
+                total *= _MEMORY / count
+                count = _MEMORY
+            mean[:] = total, count, logit((total + prior) / (count + _PRIOR_EVENTS))
 
     def merge(self, means: dict[Hashable, list[float]], weights: dict[tuple[str, int], list[float]]) -> None:
         """Take in what another process learned: means by their number of events. The same twice changes nothing."""

@@ -20,8 +20,8 @@ _HALF: Final = 0.5
 _NEARLY_ALL: Final = 0.97
 _MARGIN: Final = 1.5
 _SHORTEST_SECONDS: Final = 10.0
-# Of each kind, so that the work of one plan stays small; few plans ask more than two questions.
-_MOST_AT_ONCE: Final = 3
+# So that the work of one plan stays small; most plans ask two questions, each of which is counted once or twice.
+_MOST_AT_ONCE: Final = 5
 
 
 class Pauses:
@@ -126,20 +126,19 @@ class Waiting:
     def settle(self, now: float, count: Callable[[Question, float], None]) -> None:
         """Count what is due."""
         median, patience = self.pauses.median_seconds, self.pauses.patience_seconds
-        for _ in range(_MOST_AT_ONCE):
-            if not self._answered or now - self._answered[0].at_seconds < median:
-                break
+        left = _MOST_AT_ONCE
+        while left and self._answered and now - self._answered[0].at_seconds >= median:
+            left -= 1
             question = self._answered.popleft()
             count(question, 1 - question.counted)
-        for waiting, age, total in ((self._open, median, _HALF), (self._late, patience, 1.0)):
-            for _ in range(_MOST_AT_ONCE):
-                if not waiting or now - waiting[0][0] < age:
-                    break
+        for waiting, age, total in ((self._late, patience, 1.0), (self._open, median, _HALF)):
+            while left and waiting and now - waiting[0][0] >= age:
                 at_seconds, node = waiting.popleft()
-                question = node.asked
-                if question is None or question.at_seconds != at_seconds or question.counted >= total:
+                asked = node.asked
+                if asked is None or asked.at_seconds != at_seconds or asked.counted >= total:
                     continue
-                count(question, total - question.counted)
-                question.counted = total
+                left -= 1
+                count(asked, total - asked.counted)
+                asked.counted = total
                 if total < 1:
                     self._late.append((at_seconds, node))

@@ -93,7 +93,7 @@ def test_what_never_comes_back_is_soon_not_written():
     for terms in ALL:
         paid, everything = share_paid(unrelated(1500), PrefixPlanner(terms), terms)
         assert everything == pytest.approx(terms.write)
-        assert paid <= 1.02, "little is lost until it is learned"
+        assert paid <= 1.035, "at most the credit is lost until it is learned"
 
 
 def test_questions_behind_a_shared_prompt_are_not_written():
@@ -146,7 +146,7 @@ def test_the_life_is_chosen_among_terms():
     planner = PrefixPlanner([FIVE, HOUR])
     paid, _ = share_paid(slow, planner, HOUR)
     single = min(share_paid(slow, PrefixPlanner(terms), terms)[0] for terms in (FIVE, HOUR))
-    assert paid <= single + 0.005
+    assert paid <= single + 0.01
     assert paid < 0.5, "only the hour bridges pauses of 1,000 seconds"
 
 
