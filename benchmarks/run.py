@@ -19,11 +19,13 @@ BENCHMARKS = (
     "semantic",
     "near_misses",
     "pairs",
+    "prompt_caching",
     "routing",
     "adaptive",
     "checks",
     "refits",
     "forecasts",
+    "anomalies",
     "llamaindex",
     "imports",
 )
