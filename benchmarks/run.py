@@ -19,6 +19,7 @@ BENCHMARKS = (
     "semantic",
     "near_misses",
     "pairs",
+    "prompt_caching",
     "routing",
     "adaptive",
     "checks",
