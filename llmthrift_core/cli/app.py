@@ -22,6 +22,7 @@ from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
+from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
 
@@ -62,6 +63,7 @@ app.add_typer(config, name="config")
 app.add_typer(export, name="export")
 app.command()(doctor)
 app.command()(estimate)
+app.command()(reconcile)
 app.command()(forecast)
 app.command()(analyze)
 
