@@ -58,6 +58,7 @@ def _measured(ledger: Path, name: str) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory() as directory:
         process = spawn.Process(target=_export, args=(ledger, name, Path(directory), theirs))
         process.start()
+        theirs.close()  # so that a process that dies is an end of file here
         rows, seconds, peak = ours.recv()
         process.join()
         size = sum(file.stat().st_size for file in Path(directory).rglob("*") if file.is_file())

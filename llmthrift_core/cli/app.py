@@ -19,6 +19,7 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.plans import breakeven, roi, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
@@ -64,6 +65,9 @@ app.add_typer(export, name="export")
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)
+app.command()(breakeven)
+app.command()(roi)
+app.command("what-if")(what_if)
 app.command()(forecast)
 app.command()(analyze)
 

@@ -77,7 +77,7 @@ def read_bill(given: str | os.PathLike[str] | Mapping[str, Any] | Iterable[Mappi
         rows, what = _file(Path(given)), f"{os.fspath(given)}: "
     elif isinstance(given, Mapping):
         rows, what = [given], ""
-    elif isinstance(given, Iterable) and not isinstance(given, bytes):
+    elif isinstance(given, Iterable):
         rows, what = list(given), ""
     else:
         raise ConfigurationError(f"reconcile takes a file or rows, not {type(given).__name__}")
