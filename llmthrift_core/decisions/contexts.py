@@ -91,6 +91,7 @@ def context_cost(
         ConfigurationError: no price, or two, or a number that makes no sense.
         UnknownModelError: no price is known for the model.
 
+    >>> from llmthrift_core.decisions import context_cost
     >>> context_cost(50_000, requests_per_day=10_000, usd_per_million=5).usd_per_day
     Decimal('2500')
     """

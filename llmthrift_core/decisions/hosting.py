@@ -24,6 +24,7 @@ _MOST_BANDS: Final = 200
 class ApiCost:
     """What a request costs at an API: its mean tokens and their prices.
 
+    >>> from llmthrift_core.decisions import ApiCost
     >>> ApiCost(input_usd_per_million=3, output_usd_per_million=15, input_tokens=2_000, output_tokens=500).usd_per_request
     Decimal('0.0135')
     """

@@ -138,7 +138,7 @@ def what_if(
         ttl = exact("cache_ttl_seconds", cache_ttl_seconds)
         replay, changed = _cached(int(ttl * MICROSECONDS)), f"Answers kept for {float(ttl):g} s"
     thrift.ledger.catch_up()
-    notes = ()
+    notes: tuple[str, ...] = ()
     if cache_ttl_seconds is not None:
         notes = ("Equal prompts on one model count as one question; calls whose prompt was not hashed stay as they are.",)
     return _replay(
@@ -169,7 +169,7 @@ def _replay(
     return WhatIf(changed, by, tuple(rows), to_usd(before), to_usd(after), attempts, unpriced, tuple(notes))
 
 
-def _rows(database: Database, by: str, since_us: int | None, until_us: int | None) -> Iterator[Row[Any]]:
+def _rows(database: Database, by: str, since_us: int | None, until_us: int | None) -> Iterator[Any]:
     """The rows in the order of their times."""
     names = ("model", "provider", "at_us", "service_tier", "cache", "cache_saved_nano_usd", "prompt_hash", "id", *_COUNTS)
     cost, output_cost = (func.coalesce(calls.c[name], adjustments.c[name]) for name in ("cost_nano_usd", "output_cost_nano_usd"))

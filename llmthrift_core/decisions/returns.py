@@ -64,6 +64,7 @@ def roi(*, value: Mapping[str, Number], cost: Mapping[str, Number], setup_usd: N
     Raises:
         ConfigurationError: no value or cost, or what is no amount.
 
+    >>> from llmthrift_core.decisions import roi
     >>> roi(value={"review": 81_000}, cost={"all": 13_500}, setup_usd=30_000, setup_months=2).percent
     500.0
     """
