@@ -25,6 +25,7 @@ BENCHMARKS = (
     "checks",
     "refits",
     "forecasts",
+    "anomalies",
     "llamaindex",
     "imports",
 )
