@@ -20,6 +20,7 @@ BENCHMARKS = (
     "semantic",
     "near_misses",
     "pairs",
+    "prompt_caching",
     "routing",
     "adaptive",
     "checks",
