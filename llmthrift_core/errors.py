@@ -13,6 +13,7 @@
     │   └── SchemaVersionError    the database was written by a newer llmthrift
     ├── EmbeddingError            an embedder failed, or gave something that is no vector
     ├── JudgeError                a judge failed, or its reply is no judgement
+    ├── PromptTooLongError        what must not be cut of a prompt is longer than it may be (also a ValueError)
     ├── BatchError                a batch job could not be sent, or does not end
     ├── NoModelQualifiesError     no allowed model meets what a routing policy requires
     └── BudgetError               a budget could not do what it was asked
@@ -154,6 +155,29 @@ class JudgeError(LLMThriftError):
         self.kind = kind
         self.remembered = remembered
         super().__init__(message)
+
+
+class PromptTooLongError(LLMThriftError, ValueError):
+    """What must not be cut of a prompt is longer than the prompt may be.
+
+    Attributes:
+        max_input_tokens: the limit.
+        tokens: of the prompt when all that may be cut was cut.
+        cannot_cut: tokens by part, such as {"system prompt": 1200, "last question": 80}.
+    """
+
+    def __init__(self, max_input_tokens: int, tokens: int, cannot_cut: Mapping[str, int]) -> None:
+        super().__init__(max_input_tokens, tokens, dict(cannot_cut))
+        self.max_input_tokens = max_input_tokens
+        self.tokens = tokens
+        self.cannot_cut = dict(cannot_cut)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{part}: {tokens:,}" for part, tokens in self.cannot_cut.items())
+        return (
+            f"the prompt has {self.tokens:,} tokens when all that may be cut is cut, and max_input_tokens is {self.max_input_tokens:,}; "
+            f"what cannot be cut is {parts}. Raise max_input_tokens, or shorten these parts"
+        )
 
 
 class BatchError(LLMThriftError):
