@@ -14,6 +14,7 @@ BENCHMARKS = (
     "handler",
     "cache",
     "ledger",
+    "exports",
     "budgets",
     "reservations",
     "semantic",
