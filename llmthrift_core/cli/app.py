@@ -23,6 +23,7 @@ from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.routing import route
+from llmthrift_core.cli.service import keys, serve
 from llmthrift_core.display import plain_table, usd
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
 app.add_typer(config, name="config")
 app.add_typer(export, name="export")
+app.add_typer(keys, name="keys")
+app.command()(serve)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(forecast)
