@@ -377,7 +377,7 @@ class Thrift(LedgerViews):
             ConfigurationError: no criterion, or an unknown scope.
             StorageError: the database cannot be written.
         """
-        from llmthrift_core.cache.semantic.sql_store import remove_everywhere
+        from llmthrift_core.cache.semantic.stored import remove_everywhere
         from llmthrift_core.cache.store import criteria_of
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmthrift_core.exports import lazy_exports
-from llmthrift_langchain.cache import ThriftCache
-from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks
-from llmthrift_langchain.router import ChatRouter
-from llmthrift_langchain.thrifty_model import thrifty
+from llmthrift_core.exports import lazy_exports, require_extra
+
+require_extra("langchain")
+
+from llmthrift_langchain.cache import ThriftCache  # noqa: E402 - not before it is known to be possible
+from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks  # noqa: E402
+from llmthrift_langchain.router import ChatRouter  # noqa: E402
+from llmthrift_langchain.thrifty_model import thrifty  # noqa: E402
 
 if TYPE_CHECKING:
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
@@ -22,4 +25,6 @@ __getattr__ = lazy_exports(
         "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
         "llmthrift_langchain.middleware": ("ThriftMiddleware",),
     },
+    names=__all__,
+    needs={"llmthrift_langchain.middleware": ("models", "langchain")},
 )

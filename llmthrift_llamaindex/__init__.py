@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmthrift_core.exports import lazy_exports
+from llmthrift_core.exports import lazy_exports, require_extra
 
 if TYPE_CHECKING:
     from llmthrift_llamaindex.embeddings import ThriftEmbedding as ThriftEmbedding
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RouterLLM", "ThriftEmbedding", "ThriftEventHandler", "TokenBudgetPostprocessor", "thrifty"]
 
+require_extra("llamaindex")
+
 __getattr__ = lazy_exports(
     __name__,
     {
@@ -24,5 +26,4 @@ __getattr__ = lazy_exports(
         "llmthrift_llamaindex.router": ("RouterLLM",),
         "llmthrift_llamaindex.thrifty_model": ("thrifty",),
     },
-    extra=("llamaindex", "llama-index-core", "llama_index", "llama_index_instrumentation"),
 )

@@ -120,6 +120,6 @@ def _notes(since: Moment | None, slow: Mapping[Any, Sequence[int]], is_time: boo
     notes = []
     if since is None and not is_time:
         notes.append("The trend needs a period: give since.")
-    if sum(map(len, slow.values())) >= _LEAST_TIMED:
+    if sum(map(len, slow.values())) >= _NEWEST // 2:
         notes.append(f"p95 is of the newest {_NEWEST:,} calls of the period at most.")
     return tuple(notes)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.reports.forecast import Forecast
+    from llmthrift_core.reports.observed import ObservedReport
+    from llmthrift_core.reports.optimizations.report import OptimizationReport
+    from llmthrift_core.reports.page.review import Review
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
@@ -99,6 +102,47 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
+
+    def review(
+        self, since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None, title: str = "What LLM calls cost"
+    ) -> Review:
+        """A period from above: `.to_html()` is a page that needs nothing else, `.to_markdown()` the same for a wiki or a pull request.
+
+        Args:
+            since, until: the half-open period [since, until); None is all that is recorded.
+            tz: the time zone of days and months; None is UTC.
+            title: of the page.
+        """
+        from llmthrift_core.reports.page.review import review
+
+        self.ledger.catch_up()
+        return review(self.database, self.prices, since=since, until=until, tz=tz, title=title, now_us=self.now_us())
+
+    def observed(self, since: Moment | None = None, until: Moment | None = None) -> ObservedReport:
+        """What exact and semantic caching, routing, prefix caching and shortening would have saved, with ranges and what they assume.
+
+        For traffic under `LLMTHRIFT_OBSERVE=1`, which is metered and not changed. What is not known says what to set up.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.observed import observed
+
+        self.ledger.catch_up()
+        return observed(self.database, since=since, until=until)
+
+    def optimizations(self, since: Moment | None = None, until: Moment | None = None) -> OptimizationReport:
+        """What could be saved: each opportunity with an estimate and its range, the calls that show it, and the code that takes it.
+
+        Estimates come from what the ledger knows; the usual rules of thumb stand in only where it knows nothing, and say so.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.optimizations.report import optimizations
+
+        self.ledger.catch_up()
+        return optimizations(self.database, self.prices, since=since, until=until, now_us=self.now_us())
 
     def run_costs(self, run: str, *, costliest: int = 5) -> RunCosts:
         """What one run cost, as a tree of its agents, tools and calls, and why its most expensive calls are expensive.
