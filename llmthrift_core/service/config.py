@@ -120,9 +120,8 @@ def load_configuration(path: str | Path) -> Configuration:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} is no TOML: {error}") from None
     if secret := _secret_in(parsed):
-        raise ConfigurationError(
-            f"{path}, line {_line_of(text, secret)}: keys of providers belong in the environment, not in a file: {secret}"
-        )
+        line = _line_of(text, secret[-1], secret[:-1])
+        raise ConfigurationError(f"{path}, line {line}: keys of providers belong in the environment, not in a file: {secret[-1]}")
     try:
         return Configuration.model_validate(parsed)
     except ValidationError as error:
@@ -153,11 +152,12 @@ def _line_of(text: str, name: str, above: list[str] | None = None) -> int:
     return found
 
 
-def _secret_in(parsed: Any) -> str | None:
+def _secret_in(parsed: Any) -> list[str]:
+    """Where a key of a provider stands; an empty list: nowhere."""
     if isinstance(parsed, dict):
         for name, value in parsed.items():
             if isinstance(value, str) and str(name).lower() in _SECRETS:
-                return str(name)
-            if (found := _secret_in(value)) is not None:
-                return found
-    return None
+                return [str(name)]
+            if found := _secret_in(value):
+                return [str(name), *found]
+    return []
