@@ -30,6 +30,7 @@ _EXPORT: Final = {"pyarrow": "pyarrow"}
 _POLARS: Final = {**_EXPORT, "polars": "polars"}
 _PROMETHEUS: Final = {"prometheus_client": "prometheus-client"}
 _OPENTELEMETRY: Final = {"opentelemetry.trace": "opentelemetry-api"}
+_SERVICE: Final = {**_MODELS, **_CLI, **_PROMETHEUS, "fastapi": "fastapi", "uvicorn": "uvicorn"}
 _DEMO: Final = {**_LANGCHAIN, **_CLI, **_SEMANTIC, **_ROUTING, "langchain_openai": "langchain-openai"}
 _DEMO_LLAMAINDEX: Final = {**_LLAMAINDEX, **_CLI, **_SEMANTIC, **_ROUTING, "llama_index.llms.openai": "llama-index-llms-openai"}
 
@@ -50,6 +51,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "polars": _POLARS,
     "prometheus": _PROMETHEUS,
     "opentelemetry": _OPENTELEMETRY,
+    "service": _SERVICE,
     "demo": _DEMO,
     "demo-llamaindex": _DEMO_LLAMAINDEX,
     "all": {
@@ -62,6 +64,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         **_PROMETHEUS,
         **_OPENTELEMETRY,
         **_BATCHES,
+        **_SERVICE,
         **_DEMO,
         **_DEMO_LLAMAINDEX,
     },

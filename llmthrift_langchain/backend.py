@@ -101,7 +101,7 @@ class LangChainBackend:
         ended, called = None, False
         async with aclosing(model.astream(messages, **options)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
-                piece = _piece(chunk)
+                piece = _piece(cast("AIMessageChunk", chunk))
                 called = called or bool(piece.tool_calls)
                 ended = piece.finish_reason or ended
                 yield piece

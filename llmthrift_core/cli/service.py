@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,8 @@ import typer
 from llmthrift_core.cli.options import Url, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
 from llmthrift_core.display import plain_table
-from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.exports import require_extra
 
 if TYPE_CHECKING:
     from llmthrift_core.service.config import Configuration
@@ -29,17 +31,14 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes that share one database", min=1)] = 1,
 ) -> None:
     """Answer over HTTP, in OpenAI's format and llmthrift's own."""
-    try:
-        import uvicorn
+    require_extra("service")
+    import uvicorn
 
-        from llmthrift_core.service.config import load_configuration
-    except ImportError:
-        raise MissingExtraError("service", "uvicorn") from None
+    from llmthrift_core.service.config import load_configuration
+
     loaded = load_configuration(config)
     address = host or loaded.service.host
     _require_keys_unless_local(loaded, address)
-    import os
-
     os.environ["LLMTHRIFT_CONFIG"] = str(config.resolve())
     uvicorn.run(
         "llmthrift_core.service.worker:make_app",

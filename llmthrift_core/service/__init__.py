@@ -26,5 +26,6 @@ __getattr__ = lazy_exports(
         "llmthrift_core.service.backend": ("Answered", "Asked", "ChatBackend"),
         "llmthrift_core.service.keys": ("ApiKey", "ApiKeys"),
     },
-    extra=("service", "fastapi", "fastapi", "starlette", "uvicorn"),
+    names=__all__,
+    needs={"llmthrift_core.service.app": ("service", "fastapi", "uvicorn")},
 )

@@ -37,12 +37,12 @@ def attributed(
     if user:
         found["user"] = _clean(user)
     for field in FIELDS:
-        if value := headers.get(_PREFIX + field.replace("_", "-")):
-            found[field] = _clean(value)
+        if told := headers.get(_PREFIX + field.replace("_", "-")):
+            found[field] = _clean(told)
     if told := headers.get(_PREFIX + "tags"):
         tags |= _tags(told)
     found |= {} if key is None else key.attribution
-    return attribute(**found, tags=tags or None)  # type: ignore[arg-type]
+    return attribute(**found, tags=tags or None)
 
 
 def _clean(value: str) -> str:

@@ -36,7 +36,7 @@ def ledger_routes(service: Service) -> APIRouter:
     async def costs(request: Request, since: str | None = None, until: str | None = None) -> dict[str, Any]:
         require(request.state, "read")
         found = await asyncio.to_thread(thrift.savings, since, until)
-        return plain(found.to_dict())
+        return dict(plain(found.to_dict()))
 
     @routes.get("/v1/costs/daily", summary="Cost by day")
     async def daily(request: Request, days: int = 7, tz: str | None = None) -> dict[str, Any]:
