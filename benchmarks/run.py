@@ -24,6 +24,7 @@ BENCHMARKS = (
     "checks",
     "refits",
     "forecasts",
+    "anomalies",
     "llamaindex",
     "imports",
 )

@@ -69,6 +69,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         **_DEMO_LLAMAINDEX,
     },
     "litellm": {"litellm": "litellm"},
+    "llmlingua": {"llmlingua": "llmlingua"},
     "docs": {"material": "mkdocs-material", "mkdocstrings_handlers.python": "mkdocstrings-python", "ruff": "ruff"},
     "dev": {"pytest": "pytest", "hypothesis": "hypothesis", "mypy": "mypy", "ruff": "ruff", "nbclient": "nbclient"},
 }

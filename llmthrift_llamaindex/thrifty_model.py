@@ -139,50 +139,50 @@ class ThriftyLLM:
         """
         if self._passes:
             return cast("LLM", super()).chat(messages, **kwargs)
-        return cast("ChatResponse", calling.answer(_OneModel(self), "chat", messages, kwargs))
+        return cast("ChatResponse", calling.answer(OneModel(self), "chat", messages, kwargs))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `chat`, for a prompt."""
         if self._passes:
             return cast("LLM", super()).complete(prompt, formatted=formatted, **kwargs)
-        return cast("CompletionResponse", calling.answer(_OneModel(self), "complete", prompt, {"formatted": formatted, **kwargs}))
+        return cast("CompletionResponse", calling.answer(OneModel(self), "complete", prompt, {"formatted": formatted, **kwargs}))
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, in pieces."""
         if self._passes:
             return cast("LLM", super()).stream_chat(messages, **kwargs)
-        return calling.stream(_OneModel(self), "stream_chat", messages, kwargs)
+        return calling.stream(OneModel(self), "stream_chat", messages, kwargs)
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, in pieces."""
         if self._passes:
             return cast("LLM", super()).stream_complete(prompt, formatted=formatted, **kwargs)
-        return calling.stream(_OneModel(self), "stream_complete", prompt, {"formatted": formatted, **kwargs})
+        return calling.stream(OneModel(self), "stream_complete", prompt, {"formatted": formatted, **kwargs})
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """As `chat`."""
         if self._passes:
             return await cast("LLM", super()).achat(messages, **kwargs)
-        return cast("ChatResponse", await calling.aanswer(_OneModel(self), "achat", messages, kwargs))
+        return cast("ChatResponse", await calling.aanswer(OneModel(self), "achat", messages, kwargs))
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `complete`."""
         if self._passes:
             return await cast("LLM", super()).acomplete(prompt, formatted=formatted, **kwargs)
         arguments = {"formatted": formatted, **kwargs}
-        return cast("CompletionResponse", await calling.aanswer(_OneModel(self), "acomplete", prompt, arguments))
+        return cast("CompletionResponse", await calling.aanswer(OneModel(self), "acomplete", prompt, arguments))
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
         if self._passes:
             return await cast("LLM", super()).astream_chat(messages, **kwargs)
-        return await calling.astream(_OneModel(self), "astream_chat", messages, kwargs)
+        return await calling.astream(OneModel(self), "astream_chat", messages, kwargs)
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """As `stream_complete`."""
         if self._passes:
             return await cast("LLM", super()).astream_complete(prompt, formatted=formatted, **kwargs)
-        return await calling.astream(_OneModel(self), "astream_complete", prompt, {"formatted": formatted, **kwargs})
+        return await calling.astream(OneModel(self), "astream_complete", prompt, {"formatted": formatted, **kwargs})
 
     # --- structured output: of integrations that would pass `chat` by ---
 
@@ -247,7 +247,7 @@ class ThriftyLLM:
         return _rewrapped, (_undressed(cast("LLM", self)), settings.thrift, dict(settings.options))
 
 
-class _OneModel:
+class OneModel:
     """The wrapped model, as a driven call sees it."""
 
     __slots__ = ("_llm", "answers", "thrift")

@@ -302,7 +302,13 @@ class Batches:
             sent = list(self._store.requests(row["id"], states=("sent",), part=part["part"], columns=("number",)))
             changes = [{"number": each["number"], "state": "waiting"} for each in sent]
             self._store.change(row["id"], changes, states=("sent",))
-            changed = {"state": "claimed", "claimed_us": 0, "remote_id": None, "adopted": 0, "not_ours": json.dumps(strangers)}
+            changed: dict[str, Any] = {
+                "state": "claimed",
+                "claimed_us": 0,
+                "remote_id": None,
+                "adopted": 0,
+                "not_ours": json.dumps(strangers),
+            }
             self._store.note_part(row["id"], part["part"], **changed)
 
     def _prepare(self, row: Mapping[str, Any], remote: Remote) -> None:

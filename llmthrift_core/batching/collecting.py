@@ -19,6 +19,7 @@ from llmthrift_core.cache.entry import usage_to_json
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import StorageError
 from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.pricing.discounts import discounts_of
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.usage import Usage
@@ -159,6 +160,9 @@ class Collector:
             return None
         record.cost_nano_usd, record.price_version = priced.nano_usd, priced.price_version
         record.input_cost_nano_usd, record.output_cost_nano_usd = priced.input_nano_usd, priced.output_nano_usd
+        served = (record.model, record.provider)
+        saved = discounts_of(usage, lambda other: price_of_answer(prices, other, served, asked, record.at_us))
+        record.prefix_saved_nano_usd, record.batch_saved_nano_usd = saved
         return priced.nano_usd
 
     def _capture(self, row: Mapping[str, Any], record: CallRecord, body: Mapping[str, Any]) -> None:
@@ -188,8 +192,8 @@ class Collector:
 
 def policy_in(text: str) -> CachePolicy:
     """The cache policy of a job, as its row tells it."""
-    given = json.loads(text)
-    return CachePolicy(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
+    return CachePolicy(**given)
 
 
 def _short(error: str | None) -> str | None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from llmthrift_core.cli.alerts import alerts
+from llmthrift_core.cli.anomalies import anomalies
 from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
@@ -63,6 +65,7 @@ app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
 app.add_typer(config, name="config")
+app.add_typer(alerts, name="alerts")
 app.add_typer(export, name="export")
 app.add_typer(keys, name="keys")
 app.command()(serve)
@@ -73,6 +76,7 @@ app.command()(optimize)
 app.command()(run)
 app.command()(observed)
 app.command()(forecast)
+app.command()(anomalies)
 app.command()(analyze)
 
 

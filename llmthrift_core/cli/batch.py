@@ -92,7 +92,9 @@ def results(
             _watch(thrift, job, poll_seconds)
         with _writing(out) as write:
             found = thrift.batches.results(job, wait=False)
-            count = sum(write(json.dumps(result.to_dict(), ensure_ascii=False)) for result in found)
+            count = 0
+            for count, result in enumerate(found, start=1):  # noqa: B007 - the last number is how many there were
+                write(json.dumps(result.to_dict(), ensure_ascii=False))
         left = thrift.batches.status(job).open
     if out is not None:
         console.print(f"wrote {count:,} results to {out}", markup=False)
@@ -138,9 +140,9 @@ def _lines(file: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _writing(out: Path | None) -> Iterator[Callable[[str], bool]]:
+def _writing(out: Path | None) -> Iterator[Callable[[str], object]]:
     if out is None:
-        yield lambda line: typer.echo(line) is None
+        yield typer.echo
         return
     with out.open("w", encoding="utf-8") as opened_file:
-        yield lambda line: opened_file.write(line + "\n") > 0
+        yield lambda line: opened_file.write(line + "\n")

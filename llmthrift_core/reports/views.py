@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.reports.anomalies import Anomaly
     from llmthrift_core.reports.forecast import Forecast
     from llmthrift_core.reports.observed import ObservedReport
     from llmthrift_core.reports.optimizations.report import OptimizationReport
@@ -172,3 +173,19 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return forecast(self.database, self.budgets, now_us=self.now_us(), period=period, at=at, by=by, tz=tz)
+
+    def anomalies(self, since: Moment | None = None, *, tz: str | None = None) -> list[Anomaly]:
+        """Requests, hours and days that took far more than usual, the newest first, each with what it was spent on.
+
+        A request: at least ten times the mean of the hundred requests of its feature before it. An hour or day: at least $20 and two usual
+        days, and far above the median of the same hours or days before; also days of one feature or user where the whole is calm. What goes
+        on for days is told once.
+
+        Args:
+            since: hours, days and requests from then on. None: the last 90 days with calls, and the newest 20,000 requests.
+            tz: the time zone of hours and days; None is UTC.
+        """
+        from llmthrift_core.reports.anomalies import anomalies
+
+        self.ledger.catch_up()
+        return anomalies(self.database, now_us=self.now_us(), since=since, tz=tz)

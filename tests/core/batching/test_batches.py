@@ -101,6 +101,7 @@ def test_each_request_is_answered_and_billed_once_at_half_price(books: Thrift, s
         ("batch", "ada", "search", seller.name)
     }
     assert books.report().total["cost_usd"] == 3 * Decimal(seller.request_nano_usd) / 10**9
+    assert books.savings().batch_saved_usd == 3 * Decimal(seller.request_nano_usd) / 10**9  # as much again
     assert len(list(books.batches.results(job))) == 3  # they can be read again
     assert books.report().total["requests"] == 3
 
