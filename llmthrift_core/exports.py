@@ -24,6 +24,7 @@ _GPTCACHE: Final = {**_SEMANTIC, "gptcache": "gptcache", "faiss": "faiss-cpu"}
 _ROUTING: Final = {"numpy": "numpy", "sklearn": "scikit-learn", "jsonschema": "jsonschema"}
 _VALKEY: Final = {"valkey": "valkey"}
 _CLI: Final = {"typer": "typer", "rich": "rich"}
+_ALERTS: Final = {"apprise": "apprise"}
 _NOTEBOOK: Final = {"pandas": "pandas", "altair": "altair", "vl_convert": "vl-convert-python", "ipykernel": "ipykernel"}
 _BATCHES: Final = {"openai": "openai", "anthropic": "anthropic", "google.genai": "google-genai"}
 _EXPORT: Final = {"pyarrow": "pyarrow"}
@@ -46,6 +47,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "batches": _BATCHES,
     "tokens": _LLAMAINDEX,
     "cli": _CLI,
+    "alerts": _ALERTS,
     "notebook": _NOTEBOOK,
     "export": _EXPORT,
     "polars": _POLARS,
@@ -59,6 +61,7 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         **_POSTGRES,
         **_GPTCACHE,
         **_VALKEY,
+        **_ALERTS,
         **_NOTEBOOK,
         **_POLARS,
         **_PROMETHEUS,
