@@ -25,6 +25,7 @@ from llmthrift_core.settings import check_switches, default_url, default_valkey_
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from llmthrift_core.alerts.alerts import Alerts
     from llmthrift_core.batching import Batches
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
@@ -205,6 +206,13 @@ class Thrift(LedgerViews):
             new_id=new_request_id,
             spool=self._spool,
         )
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """Who is told when something needs to be looked at."""
+        from llmthrift_core.alerts.alerts import Alerts
+
+        return Alerts(self, self._parts)
 
     @cached_property
     def batches(self) -> Batches:
@@ -421,6 +429,8 @@ class Thrift(LedgerViews):
             failures=self._failures,
             now_us=self.now_us(),
         )
+        if "alerts" in self.__dict__:
+            found["alerting"] = self.alerts.health()
         return {**found, "observing": is_observing(), "valkey": None if self.valkey is None else self.valkey.url}
 
     # --- life ---
@@ -444,6 +454,8 @@ class Thrift(LedgerViews):
         if self._closed:
             return
         self._closed = True
+        if "alerts" in self.__dict__:
+            self.alerts.close()
         self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()

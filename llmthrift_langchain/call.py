@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
@@ -23,6 +23,7 @@ from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import (
     DoorCall,
 )
+from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.request import (
     CacheUse,
     Request,
@@ -35,7 +36,7 @@ from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
-from llmthrift_langchain.codec import decode_chat
+from llmthrift_langchain.codec import decode_chat, mark_message
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
@@ -211,8 +212,8 @@ class RoutedCall(DoorCall[AIMessage]):
         self._run_id = None
         self._reported = UsageOfChunks()
         if call.hit is not None:
-            self._tell(self._tier_of(call.hit.model, call.hit.provider))
-            generation, *others = marked_answer(call)
+            self._tell(tier_of_hit := self._tier_of(call.hit.model, call.hit.provider))
+            generation, *others = marked_answer(call, tier_of_hit)
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
             name, provider = call.hit.model, call.hit.provider
@@ -286,6 +287,21 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _streamed_tokens(self) -> int:
         return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
+
+    def finished(self, answer: AIMessage | None) -> None:
+        """As every door's; the answer is marked when its cost is known. Raises BudgetExceededError."""
+        super().finished(answer)
+        if answer is not None and self.call.hit is None:
+            mark_message(answer, mark_of_call(self.call))
+
+    def rest_of_stream(self, whole: AIMessageChunk | None, *, is_held: bool) -> Iterator[AIMessageChunk]:
+        """What is still to be given on of a stream that has ended: all of it where it was held, and at last the mark."""
+        if is_held:
+            yield from self.chunks
+        if self.call.hit is None and whole is not None:
+            marked = AIMessageChunk(content="", id=whole.id)
+            mark_message(marked, mark_of_call(self.call))
+            yield marked
 
     def broken_off(self, error: BaseException) -> None:
         """A stream ended early: what had arrived is settled and recorded, and not stored."""

@@ -35,6 +35,7 @@ from llmthrift_core.calls.adapter_call import (
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import policy_identity
+from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.cache import ThriftCache
@@ -57,7 +58,8 @@ class ChatRouter(BaseChatModel):
 
     Args:
         thrift: prices, cache and ledger. May be given first, without a name.
-        models: name of tier -> chat model, or a model's name such as "openai:gpt-4o-mini". Cheapest first.
+        models: name of tier -> chat model, or a model's name such as "openai:gpt-4o-mini". Cheapest first: another order warns where prices
+            are known. `order="price"` sorts.
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: None follows the global cache if that is a ThriftCache; True, False, or a ThriftCache say otherwise. Streams are cached too.
@@ -84,6 +86,7 @@ class ChatRouter(BaseChatModel):
     thrift: Any = Field(exclude=True)
     models: Mapping[str, Any] = Field(exclude=True)
     policy: Any = Field(default=None, exclude=True)
+    order: Order = "given"
     fallbacks: bool = True
     shorten: Any = Field(default=None, exclude=True)
     max_tier: str | None = None
@@ -120,10 +123,13 @@ class ChatRouter(BaseChatModel):
         }
         follow_runs()
         self.stop = self.stop or None
-        self._tiers = {
+        tiers = {
             name: prepare(model, defaults, named={"max_retries": self.max_retries, "api_key": self.api_key}, streaming=self.streaming)
             for name, model in self.models.items()
         }
+        self._tiers = in_order(
+            tiers, {name: (tier.name, tier.provider) for name, tier in tiers.items()}, self.thrift.prices, order=self.order
+        )
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
@@ -250,8 +256,8 @@ class ChatRouter(BaseChatModel):
                     if routed.escalated(whole, is_out=not is_held):
                         continue
                     routed.finished(whole)
-                    if is_held:
-                        yield from chunks
+                    for chunk in routed.rest_of_stream(whole, is_held=is_held):
+                        yield chunk
                     return
 
     async def astream(
@@ -288,9 +294,8 @@ class ChatRouter(BaseChatModel):
                     if await aescalated(routed, whole, is_out=not is_held):
                         continue
                     await afinish(routed, whole)
-                    if is_held:
-                        for chunk in chunks:
-                            yield chunk
+                    for chunk in routed.rest_of_stream(whole, is_held=is_held):
+                        yield chunk
                     return
 
     def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cache, partial
@@ -15,12 +14,12 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import DoorCall
-from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
-from llmthrift_llamaindex.codec import decode, mark
+from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
@@ -128,7 +127,7 @@ class DrivenCall(DoorCall[Answer]):
         call = self.call
         if call.hit is not None:
             answer: Answer = call.answer
-            mark(answer, _signs(call))
+            mark(answer, {**mark_of_call(call), "tier": mark_of(answer).get("tier")})
             replayed = CachedAnswer(answer, call.hit.model, self._behind.callback_manager)
             return getattr(replayed, self._method), self._given, {}
         if self._rejected is not None and self._is_kept:
@@ -146,6 +145,14 @@ class DrivenCall(DoorCall[Answer]):
         if self.call.tier is not None and self.call.hit is None:
             mark(answer, {"tier": self.call.tier})
         return answer
+
+    def finished(self, answer: Answer | None) -> None:
+        """As every door's; the answer, of a stream its last piece, is marked when its cost is known. Raises BudgetExceededError."""
+        super().finished(answer)
+        if self.call.hit is None:
+            for each in (answer, self._pieces.last):
+                if each is not None:
+                    mark(each, mark_of_call(self.call))
 
     # --- streams ---
 
@@ -312,14 +319,3 @@ def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) ->
 
 def _output_limit(behind: Behind, arguments: Mapping[str, Any], tier: str | None) -> int | None:
     return output_limit(behind.model(tier), arguments)
-
-
-def _signs(call: Call) -> dict[str, Any]:
-    """The kind of a hit, the model that had answered, and how many seconds ago."""
-    entry = call.hit
-    assert entry is not None  # noqa: S101 - callers check it
-    age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
-    about: dict[str, Any] = {"cache": call.hit_kind, "model": entry.model, "age_seconds": age_ms / 1000}
-    if (found := call.semantic_hit) is not None:
-        about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
-    return about

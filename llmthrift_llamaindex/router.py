@@ -22,11 +22,13 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
+from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.named import by_name
 from llmthrift_llamaindex.runs import follow_runs, owning_call
 from llmthrift_llamaindex.target import HasBudgetsOfItsOwn, answers_of
 from llmthrift_llamaindex.tiers import ManyModels
@@ -48,7 +50,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
 
     Args:
         thrift: prices, cache, budgets and ledger. May be given first, without a name.
-        models: name of tier -> LLM. Cheapest first.
+        models: name of tier -> LLM, or a model's name such as "openai:gpt-4o-mini". Cheapest first: another order warns where prices are
+            known. `order="price"` sorts.
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
@@ -80,6 +83,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     semantic_ttl_seconds: float | None = 7200.0
     extract_question: Any = Field(default=None, exclude=True)
     shorten: Any = Field(default=None, exclude=True)
+    order: Order = "given"
     fallbacks: bool = True
     max_tier: str | None = None
     baseline: str | None = None
@@ -98,6 +102,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _prepare(self) -> None:
         if not self.models:
             raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
+        self.models = {name: by_name(llm, self.thrift.prices) if isinstance(llm, str) else llm for name, llm in self.models.items()}
         for name, llm in self.models.items():
             if not isinstance(llm, LLM):
                 raise ConfigurationError(f"tier {name!r} must be an LLM of LlamaIndex, not {type(llm).__name__}")
@@ -105,6 +110,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
                 raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
         follow_runs()
         prices = self.thrift.prices
+        named = {name: (model_of(llm), provider_of(llm)) for name, llm in self.models.items()}
+        self.models = in_order(self.models, named, prices, order=self.order)
         tiers = Tiers(
             tuple(self.models), price_tier=lambda name: prices.tier(model_of(self.models[name]), provider=provider_of(self.models[name]))
         )

@@ -55,7 +55,7 @@ class Call:
     """
 
     __slots__ = (
-        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "is_open", "request", "waiting",
+        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "cost_nano_usd", "is_open", "request", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: AccountHost, request: Request) -> None:
@@ -63,6 +63,7 @@ class Call:
         self.request = request
         self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
         self.is_open = True
+        self.cost_nano_usd: int | None = None  # once it has ended; None where there is no price, or it is worked out later
         self.waiting: Waiting | Elsewhere | Turn | None = None
         self._attempt = Attempt(thrift, request, self.call_id)
         self._inquiry: Inquiry | None = None
@@ -344,6 +345,7 @@ class Call:
         record = None
         try:
             record, usage = self._attempt.answered_row(response, may_wait=self._is_only_recorded())
+            self.cost_nano_usd = record.cost_nano_usd
             self._attempt.append(record, response)  # first: whatever happens to the rest, the call is told
             use = self.request.cache
             is_clamped = use is not None and self.max_output_tokens is not None

@@ -480,3 +480,13 @@ leases = Table(
     Column("holder", Text, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
 )
+
+# Which alerts were told, so that one process tells each once. Holds no name: the key is a hash of the alert, whose it is, and its window.
+told_alerts = Table(
+    "llmthrift_told_alerts",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),  # "budget", "anomaly", ...
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_llmthrift_told_alerts_at", "at_us"),
+)
