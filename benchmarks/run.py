@@ -14,6 +14,8 @@ BENCHMARKS = (
     "handler",
     "cache",
     "ledger",
+    "exports",
+    "batches",
     "budgets",
     "reservations",
     "semantic",

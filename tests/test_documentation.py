@@ -81,6 +81,7 @@ def test_the_drawing_is_that_of_the_code():
         "llmthrift_core.batching",
         "llmthrift_core.alerts",
         "llmthrift_core.cache",
+        "llmthrift_core.decisions",
         "llmthrift_core.exporters",
         "llmthrift_core.prompts",
         "llmthrift_core.prompt_caching",

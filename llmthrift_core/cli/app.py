@@ -22,9 +22,11 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.plans import breakeven, roi, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
+from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
@@ -68,6 +70,10 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(export, name="export")
 app.command()(doctor)
 app.command()(estimate)
+app.command()(reconcile)
+app.command()(breakeven)
+app.command()(roi)
+app.command("what-if")(what_if)
 app.command()(top)
 app.command()(optimize)
 app.command()(run)

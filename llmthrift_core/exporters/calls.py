@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, func, literal, or_, select
 
 from llmthrift_core.attachments import AccountHost
 from llmthrift_core.errors import ConfigurationError
@@ -16,7 +16,7 @@ from llmthrift_core.exporters.exported import Exported, Period, file_of_day, is_
 from llmthrift_core.exporters.table_files import Format, TableFile, format_of, open_table
 from llmthrift_core.ledger.reading import select_calls
 from llmthrift_core.ledger.retention import pruned_until_us
-from llmthrift_core.moments import Moment, from_us
+from llmthrift_core.moments import MICROSECONDS, Moment, from_us
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import calls
 from llmthrift_core.texts import require_thrift
@@ -44,6 +44,14 @@ _STORED: Final = tuple(column for column in calls.c if column.name not in _LEFT_
 CALL_COLUMNS: Final = (*(_column(column.name, str(column.type).upper()) for column in _STORED), Column("adjusted", "flag"))
 """One row is one attempt or one hit. Names and units are those of `RecordedCall`; tags and other objects are JSON."""
 _NAMES: Final = (*(column.name for column in _STORED), "adjusted")
+_SELECTED: Final = tuple(select_calls().selected_columns[name] for name in _NAMES)
+_AT: Final = _NAMES.index("at_us")
+# By column, what it has where nothing was recorded in it.
+_EMPTY: Final = {
+    index: None if column.nullable else 0
+    for index, column in enumerate(_STORED)
+    if column.nullable or (column.server_default is not None and column.name != "attempt")
+}
 _TO_SECONDS: Final = tuple(index for index, name in enumerate(_NAMES) if name in _SECONDS)
 
 
@@ -105,27 +113,56 @@ def read_columns(database: Database, period: Period) -> Iterator[Sequence[Values
 
     Each group is read by itself: no long transaction keeps the database from tidying up.
     """
-    ordered = select_calls().order_by(calls.c.at_us, calls.c.id).limit(_ROWS_AT_ONCE)
-    narrowed = ordered.with_only_columns(
-        *(column for column in ordered.selected_columns if column.name not in _LEFT_OUT), calls.c.id, maintain_column_froms=True
-    )
-    if period.until_us is not None:
-        narrowed = narrowed.where(calls.c.at_us < period.until_us)
-    query = narrowed if period.since_us is None else narrowed.where(calls.c.at_us >= period.since_us)
+    after: tuple[int, int] | None = None
+    idle: frozenset[int] = frozenset()
     while True:
         with database.read() as connection:
-            rows = connection.execute(query).all()
-        if not rows:
+            columns, ids = _read_group(connection, period, after, idle)
+        if not ids:
             return
-        *values, ids = zip(*rows, strict=True)
-        columns: list[Values] = list(values)
+        idle = frozenset(index for index in _EMPTY if not any(columns[index]))
+        after = (columns[_AT][-1], ids[-1])
         for index in _TO_SECONDS:
-            columns[index] = [None if value is None else value / 1e6 for value in columns[index]]
+            columns[index] = [None if value is None else value / MICROSECONDS for value in columns[index]]
         yield columns
-        if len(rows) < _ROWS_AT_ONCE:
+        if len(ids) < _ROWS_AT_ONCE:
             return
-        at_us = values[_NAMES.index("at_us")][-1]
-        query = narrowed.where(and_(calls.c.at_us >= at_us, or_(calls.c.at_us > at_us, calls.c.id > ids[-1])))
+
+
+def _read_group(
+    connection: Connection, period: Period, after: tuple[int, int] | None, idle: frozenset[int]
+) -> tuple[list[Values], Sequence[int]]:
+    """The next group, as columns, and the numbers of its rows.
+
+    Most of the sixty columns are empty in most ledgers, and to hand over an empty value takes as long as a full one. So those that were
+    empty in the group before are not read where the database says that they still are, which halves the time.
+    """
+    group = _group(period, after)
+    if idle:
+        sub = group.subquery().c
+        is_used = [
+            sub[name].is_not(None) if empty is None else sub[name] != empty for name, empty in ((_NAMES[i], _EMPTY[i]) for i in idle)
+        ]
+        if connection.execute(select(literal(1)).where(or_(*is_used)).limit(1)).first() is not None:
+            idle = frozenset()
+    shown = [column for index, column in enumerate(_SELECTED) if index not in idle]
+    rows = connection.execute(group.with_only_columns(*shown, calls.c.id, maintain_column_froms=True)).all()
+    if not rows:
+        return [], []
+    *values, ids = zip(*rows, strict=True)
+    found = iter(values)
+    return [[_EMPTY[index]] * len(ids) if index in idle else next(found) for index in range(len(_NAMES))], ids
+
+
+def _group(period: Period, after: tuple[int, int] | None) -> Select[Any]:
+    query = select_calls().with_only_columns(*_SELECTED, calls.c.id, maintain_column_froms=True)
+    query = query.order_by(calls.c.at_us, calls.c.id).limit(_ROWS_AT_ONCE)
+    if period.until_us is not None:
+        query = query.where(calls.c.at_us < period.until_us)
+    if after is not None:
+        at_us, number = after
+        return query.where(and_(calls.c.at_us >= at_us, or_(calls.c.at_us > at_us, calls.c.id > number)))
+    return query if period.since_us is None else query.where(calls.c.at_us >= period.since_us)
 
 
 def _write(table: TableFile, database: Database, period: Period) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.reports.observed import ObservedReport
     from llmthrift_core.reports.optimizations.report import OptimizationReport
     from llmthrift_core.reports.page.review import Review
+    from llmthrift_core.reports.reconciliation import Reconciliation
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
@@ -159,6 +162,23 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return run_costs(self.database, self.prices, run, costliest=costliest)
+
+    def reconcile(
+        self, bill: str | PathLike[str] | Mapping[str, Any] | Iterable[Mapping[str, Any]], *, provider: Literal["openai", "anthropic"]
+    ) -> Reconciliation:
+        """What a provider says that was used or billed beside what is recorded: coverage, drift by model and day, what is missing.
+
+        Args:
+            bill: an export of usage or costs: a CSV, JSON or JSON Lines file, or rows or pages as the provider's API answers them.
+            provider: whose export it is.
+
+        Raises:
+            ConfigurationError: what is no such export.
+        """
+        from llmthrift_core.reports.reconciliation import reconcile
+
+        self.ledger.catch_up()
+        return reconcile(self.database, bill, provider=provider, maker=self.prices.maker)
 
     def forecast(self, period: str = "month", at: Moment | None = None, by: str | None = None, tz: str | None = None) -> Forecast:
         """What a period will have cost when it ends, with an interval that holds it in 8 of 10 cases, and when budgets are reached.
