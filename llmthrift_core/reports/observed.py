@@ -21,7 +21,7 @@ from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls, semantic_counts
 
-_MOST_CALLS: Final = 10_000
+_MOST_CALLS: Final = 5_000
 _COSTLIEST: Final = 10
 _HEADER: Final = ("would have saved", "saved", "range", "of the cost", "calls")
 _SUMMED: Final = (

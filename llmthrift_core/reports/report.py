@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from heapq import nlargest
 from html import escape
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,8 @@ from llmthrift_core.storage.tables import rollups
 if TYPE_CHECKING:
     import pandas
 
+_COST: Final = MEASURES.index("cost_nano_usd")
+_OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
 TIMES: Final = ("day", "hour", "month")
 CHOICES: Final = (*DIMENSIONS, "run", *TIMES)
 _COUNTS: Final = (
@@ -150,6 +153,7 @@ def report(
     since: Moment | None = None,
     until: Moment | None = None,
     tz: str | None = None,
+    most: int | None = None,
 ) -> Report:
     """Sum up what is committed. The time does not grow with the number of calls, except for `by="run"`.
 
@@ -157,6 +161,7 @@ def report(
         by: one of CHOICES, or the name of a tag ("tag:NAME" where the name is one of CHOICES).
         since, until: the half-open period [since, until).
         tz: the time zone of hours, days and months; None is UTC.
+        most: only so many rows, those that cost most; None: all. The total is of all.
 
     Raises:
         ConfigurationError: an unknown `by` or time zone, or a time that is none.
@@ -169,8 +174,9 @@ def report(
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         name, groups = _groups(connection, reader, by, zone)
-    rows = [row_of(name, value, amounts) for value, amounts in groups]
-    if by not in TIMES:
+    shown = groups if most is None else nlargest(most, groups, key=lambda group: group[1][_COST] + group[1][_OTHER_COST])
+    rows = [row_of(name, value, amounts) for value, amounts in shown]
+    if by not in TIMES or most is not None:
         rows.sort(key=lambda row: (-row["cost_usd"] - row["other_cost_usd"], -row["requests"], str(row[name])))
     sums = [0] * len(MEASURES)
     for _, amounts in groups:
@@ -181,7 +187,22 @@ def report(
         for row in (rows if by == "model" else [total])
         if (alert := escalation_alert(row[name], answers=row["routed"], rate=row["escalation_rate"])) is not None
     ]
-    return Report(name, tuple(rows), total, (*_notes(since_us, until_us, pruned_us, by), *escalated))
+    cut = [f"The first {len(rows):,} of {len(groups):,}; the others are in the total."] if len(rows) < len(groups) else []
+    return Report(name, tuple(rows), total, (*cut, *_notes(since_us, until_us, pruned_us, by), *escalated))
+
+
+def costs_of(database: Database, *, by: str, since_us: int, until_us: int) -> dict[Any, Decimal]:
+    """The cost by value of an attribute, run or tag, as in the rows of a report.
+
+    Raises:
+        ConfigurationError: an unknown `by`.
+        StorageError: the database cannot be read.
+    """
+    pruned_us = pruned_until_us(database)
+    with database.read() as connection:
+        reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
+        _, groups = _groups(connection, reader, by, UTC)
+    return {value: to_usd(amounts[_COST]) for value, amounts in groups}
 
 
 def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from typing import Any, Final
@@ -20,7 +20,7 @@ from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.reports.costly_calls import Usual, reasons
 from llmthrift_core.reports.details import detailed_report
-from llmthrift_core.reports.report import TIMES, Report
+from llmthrift_core.reports.report import Report
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import COSTLY_NANO_USD, adjustments, calls
@@ -103,12 +103,7 @@ def first_rows(database: Database, by: str, n: int, *, since: Moment | None, unt
         ConfigurationError: an unknown `by`, or a time that is none.
         StorageError: the database cannot be read.
     """
-    found = detailed_report(database, by=by, since=since, until=until, tz=None, now_us=now_us)
-    rows = sorted(found.rows, key=lambda row: -row["cost_usd"] - row["other_cost_usd"]) if by in TIMES else found.rows
-    notes = found.notes
-    if len(rows) > n:
-        notes = (f"The first {n:,} of {len(rows):,}; the others are in the total.", *notes)
-    return replace(found, rows=tuple(rows[:n]), notes=notes)
+    return detailed_report(database, by=by, since=since, until=until, tz=None, now_us=now_us, most=n)
 
 
 def costliest_calls(database: Database, prices: PriceCatalog, n: int, *, since: Moment | None, until: Moment | None) -> CostliestCalls:

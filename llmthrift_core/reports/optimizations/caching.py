@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import case, func, select
 
 from llmthrift_core.display import percent
-from llmthrift_core.reports.optimizations.figures import Figures, Row, by_site
+from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import cache_entries
@@ -89,7 +89,7 @@ def _repeated(rows: list[Row]) -> list[Row]:
 
 def broken_prefix_caches(figures: Figures) -> Iterator[Opportunity]:
     """Prompts that are written to the provider's cache, at more than the price of input, and hardly read from it."""
-    for site, rows in by_site(figures.paid).items():
+    for site, rows in figures.sites.items():
         written = [row for row in rows if row.cache_write_tokens]
         writes, reads = sum(row.cache_write_tokens for row in rows), sum(row.cache_read_tokens for row in rows)
         if len(written) < _ENOUGH_REQUESTS or reads >= writes:

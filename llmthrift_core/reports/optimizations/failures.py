@@ -62,9 +62,9 @@ def _spikes(figures: Figures, reason: str, count: str, cost: str, how: str) -> I
     """A day counts that has a share above 5% which is three times that of all other days, or where there are no others."""
     days = [(day, sums) for day, sums in figures.days if sums["attempts"] >= _ENOUGH]
     worst: list[tuple[float, str, Sums]] = []
+    all_made, all_again = sum(sums["attempts"] for _, sums in days), sum(sums[count] for _, sums in days)
     for day, sums in days:
-        others_made = sum(other["attempts"] for name, other in days if name != day)
-        others = sum(other[count] for name, other in days if name != day)
+        others_made, others = all_made - sums["attempts"], all_again - sums[count]
         usual = others / others_made if others_made else 0.0
         share = sums[count] / sums["attempts"]
         if share > _SPIKE and share >= _TIMES * usual:

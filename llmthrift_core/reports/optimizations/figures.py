@@ -20,7 +20,7 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.usage import Usage
 
-MOST_CALLS: Final = 10_000
+MOST_CALLS: Final = 5_000
 _COLUMNS: Final = (
     "request_id",
     "at_us",
@@ -106,6 +106,7 @@ class Figures:
         days: the same by UTC day, oldest first.
         newest: at most MOST_CALLS calls of the period, newest first.
         paid: those of them that were answered by a model and have a price.
+        sites: the same, by where they come from.
         prices: the price list.
         now_us: today, for its prices.
     """
@@ -115,6 +116,7 @@ class Figures:
     days: Sequence[tuple[str, Sums]]
     newest: Sequence[Row]
     paid: Sequence[Row]
+    sites: Mapping[str, Sequence[Row]]
     prices: PriceCatalog
     now_us: int
 
@@ -154,7 +156,7 @@ def read_figures(database: Database, prices: PriceCatalog, *, since_us: int | No
         days = [(begin.date().isoformat(), _named(amounts)) for begin, amounts in sorted(reader.by_time(DAY, UTC).items())]
         newest = [Row(*row) for row in connection.execute(query)]
     paid = [row for row in newest if row.cache is None and row.error is None and row.cost_nano_usd is not None]
-    return Figures(total, models, days, newest, paid, prices, now_us)
+    return Figures(total, models, days, newest, paid, _by_site(paid), prices, now_us)
 
 
 def priced_as(figures: Figures, row: Row, model: str, provider: str | None, *, at_us: int | None = None) -> int | None:
@@ -177,8 +179,7 @@ def tiers(figures: Figures) -> Callable[[str], str | None]:
     return tier
 
 
-def by_site(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Calls by where they come from."""
+def _by_site(rows: Sequence[Row]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.site, []).append(row)

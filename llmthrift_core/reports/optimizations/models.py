@@ -15,8 +15,8 @@ _PREMIUM_SHARE: Final = 0.5
 _PREMIUM_SAVED: Final = 0.3  # the usual rule of thumb, of the cost of premium models
 _LEAST_SHARE: Final = 0.05  # of the cost: what a model must have to be worth a line
 _CHANGED: Final = 0.05  # of a price
-_REPRICED: Final = 500  # calls of a model that are priced again
-_COMPARED: Final = 100  # calls that are priced on other models
+_REPRICED: Final = 200  # calls of a model that are priced again
+_COMPARED: Final = 50  # calls that are priced on other models
 _MODELS: Final = 20
 _SELLERS: Final = (
     "openai",

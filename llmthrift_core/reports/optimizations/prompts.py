@@ -7,7 +7,7 @@ from statistics import correlation, linear_regression, median
 from typing import Final
 
 from llmthrift_core.display import percent
-from llmthrift_core.reports.optimizations.figures import Figures, Row, by_site
+from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 from llmthrift_core.usage import Usage
 
@@ -26,7 +26,7 @@ _LEAST_REASONING: Final = 20
 
 def system_prompts(figures: Figures) -> Iterator[Opportunity]:
     """System prompts that are most of what is sent."""
-    for site, rows in by_site(figures.paid).items():
+    for site, rows in figures.sites.items():
         known = [row for row in rows if row.system_chars and row.prompt_chars]
         if len(known) < _ENOUGH:
             continue
@@ -67,7 +67,7 @@ def tool_schemas(figures: Figures) -> Iterator[Opportunity]:
     The ledger knows the characters of a prompt and the tokens that were billed. Over the calls of one place the first explain the second,
     whatever the language; what is left where the line meets zero characters is sent with each call.
     """
-    for site, rows in by_site(figures.paid).items():
+    for site, rows in figures.sites.items():
         known = [row for row in rows if row.prompt_chars and row.input_tokens]
         chars, tokens = [float(row.prompt_chars or 0) for row in known], [float(row.input_tokens) for row in known]
         if len(known) < _ENOUGH or len(set(chars)) < 3 or len(set(tokens)) < 3 or correlation(chars, tokens) < _TRUSTED:
@@ -92,7 +92,7 @@ def tool_schemas(figures: Figures) -> Iterator[Opportunity]:
 def unbounded_output(figures: Figures) -> Iterator[Opportunity]:
     """A few answers that are many times as long as the others of their place."""
     output = sum(row.output_cost_nano_usd or 0 for row in figures.paid)
-    for site, rows in by_site(figures.paid).items():
+    for site, rows in figures.sites.items():
         answers = [row for row in rows if row.output_tokens > row.reasoning_tokens]
         if len(answers) < _ENOUGH:
             continue
