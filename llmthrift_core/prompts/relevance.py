@@ -16,27 +16,50 @@ logger = logging.getLogger("llmthrift")
 
 # Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009).
 _K1, _B = 1.2, 0.75
-NO_EMBEDDER: Final = False
-"""As an `embedder`: words alone, although the built-in model is installed."""
 _VECTOR_WEIGHT: Final = 1.0
-_FOREIGN_WEIGHT: Final = 0.25  # the built-in model has learned English
+_FOREIGN: Final = 0.5  # the built-in model has learned English
 
 
-def relevance(question: str, texts: Sequence[str], embedder: Any = None, failures: Counter[str] | None = None) -> list[float]:
+def relevance(
+    question: str, texts: Sequence[str], embedder: Any = None, failures: Counter[str] | None = None, *, vectors: float = _VECTOR_WEIGHT
+) -> list[float]:
     """A score of each text, higher is nearer: z-scores of BM25, with those of the vectors added.
 
     Args:
         embedder: None is the built-in model where it is installed, False is none; otherwise what `as_embedder` takes.
         failures: where an embedder that fails is counted; words alone decide then.
+        vectors: how much they count beside words.
     """
+    return _scores(question, texts, similarities(question, texts, embedder, failures), embedder, vectors)
+
+
+def ranked(
+    question: str, texts: Sequence[str], embedder: Any = None, failures: Counter[str] | None = None
+) -> tuple[list[int], list[float] | None]:
+    """The places of the texts, nearest first, and the cosines if there are any."""
+    cosines = similarities(question, texts, embedder, failures)
+    scores = _scores(question, texts, cosines, embedder, _VECTOR_WEIGHT)
+    return sorted(range(len(texts)), key=lambda place: (-scores[place], place)), cosines
+
+
+def coverage(question: str, texts: Sequence[str]) -> list[float]:
+    """The share of the question's words that each text has, rare words counting more; 0 to 1."""
+    asked = {stem_of(word) for word in content_words(question) or words_of(question)}
+    having = [asked & {stem_of(word) for word in words_of(text)} for text in texts]
+    times = Counter(term for found in having for term in found)
+    weights = {term: math.log(1 + (len(texts) + 1) / (times[term] + 0.5)) for term in sorted(asked)}
+    whole = sum(weights.values())
+    return [sum(weights[term] for term in sorted(found)) / whole if whole else 0.0 for found in having]
+
+
+def _scores(question: str, texts: Sequence[str], cosines: list[float] | None, embedder: Any, vectors: float) -> list[float]:
     if not texts:
         return []
     scores = lexical_relevance(question, texts)
-    cosines = similarities(question, texts, embedder, failures)
-    if cosines is not None:
-        weight = _VECTOR_WEIGHT if embedder is not None or _is_english(question) else _FOREIGN_WEIGHT
-        scores = [score + weight * cosine for score, cosine in zip(scores, z_scores(cosines), strict=True)]
-    return scores
+    if cosines is None:
+        return scores
+    weight = vectors * (1.0 if embedder is not None or _is_english(question) else _FOREIGN)
+    return [score + weight * cosine for score, cosine in zip(scores, z_scores(cosines), strict=True)]
 
 
 def lexical_relevance(question: str, texts: Sequence[str]) -> list[float]:
@@ -68,7 +91,7 @@ def bm25(asked: Sequence[str], documents: Sequence[Sequence[str]]) -> list[float
 
 def similarities(question: str, texts: Sequence[str], embedder: Any, failures: Counter[str] | None = None) -> list[float] | None:
     """The cosines of the question with each text; None without an embedder, or where it failed, which is counted."""
-    if embedder is False:
+    if embedder is False or not texts:
         return None
     try:
         import numpy as np

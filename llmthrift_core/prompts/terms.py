@@ -71,12 +71,10 @@ def content_words(text: str) -> list[str]:
 def stem_of(word: str) -> str:
     """About the stem of a word in European languages: its first six letters, or all but an ending.
 
-    >>> stem_of("bridges"), stem_of("engineering"), stem_of("cat")
-    ('bridge', 'engine', 'cat')
+    >>> stem_of("bridges"), stem_of("bridge"), stem_of("boats"), stem_of("cat")
+    ('bridge', 'bridge', 'boat', 'cat')
     """
-    if len(word) > 6:
-        return word[:6]
-    return word[:-1] if len(word) > 4 and word[-1] in "sen" else word
+    return word[:6] if len(word) > 5 else word[:-1] if len(word) > 4 and word[-1] in "sn" else word
 
 
 def grams_of(words: list[str]) -> list[str]:

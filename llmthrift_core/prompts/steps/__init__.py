@@ -11,6 +11,7 @@ from llmthrift_core.prompts.steps.examples import Examples
 from llmthrift_core.prompts.steps.history import History
 from llmthrift_core.prompts.steps.llmlingua import LLMLingua
 from llmthrift_core.prompts.steps.phrases import Phrases
+from llmthrift_core.prompts.steps.sentences import Sentences
 from llmthrift_core.prompts.steps.stop_words import StopWords
 from llmthrift_core.prompts.steps.summarize import Summarize
 from llmthrift_core.prompts.steps.truncate import Truncate
@@ -25,6 +26,7 @@ __all__ = [
     "LLMLingua",
     "Phrases",
     "ResultStore",
+    "Sentences",
     "Step",
     "StopWords",
     "Summarize",

@@ -7,10 +7,9 @@ from typing import Final, Literal
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.counting import tokens_of_message
+from llmthrift_core.prompts.extract import joined, pieces_of
 from llmthrift_core.prompts.messages import ASSISTANT, SYSTEM, USER, Messages, holds_result, role_of, texts_of, with_texts
-from llmthrift_core.prompts.protected import Span, protected_blocks
 from llmthrift_core.prompts.regions import regions_of_asked
-from llmthrift_core.prompts.sentences import sentence_spans
 from llmthrift_core.prompts.step import MARK, Document, Run, Step, change_regions
 
 _FRAME: Final = 3  # tokens: what primes the reply
@@ -67,7 +66,7 @@ class Truncate(Step):
         """The text in so many tokens, or as few as its code and tables leave."""
         if run.count(text) <= most:
             return text
-        pieces = _pieces(text)
+        pieces = pieces_of(text)
         fixed = {place for place, (_, is_fixed) in enumerate(pieces) if is_fixed}
         left = most - sum(run.count(text[slice(*pieces[place][0])]) for place in fixed) - 2
         kept = set(fixed)
@@ -85,7 +84,7 @@ class Truncate(Step):
             left -= tokens
         if len(kept) == len(fixed) and not fixed:
             return self._cut_words(text, most, run)
-        return _joined(text, [span for span, _ in pieces], kept)
+        return joined(text, pieces, kept)
 
     def _order(self, number: int) -> list[int]:
         if self.keep == "start":
@@ -112,31 +111,3 @@ class Truncate(Step):
                 return found if size else MARK
             share *= 0.8
         return MARK
-
-
-def _pieces(text: str) -> list[tuple[Span, bool]]:
-    """The sentences between blocks, and the blocks, which are fixed."""
-    pieces: list[tuple[Span, bool]] = []
-    at = 0
-    for start, end in [*protected_blocks(text), (len(text), len(text))]:
-        if at < start:
-            pieces += [((at + first, at + last), False) for first, last in sentence_spans(text[at:start])]
-        if start < end:
-            pieces.append(((start, end), True))
-        at = end
-    return pieces
-
-
-def _joined(text: str, spans: list[Span], kept: set[int]) -> str:
-    parts: list[str] = []
-    cut = False
-    for place, (start, end) in enumerate(spans):
-        if place in kept:
-            parts.append(text[start:end])
-            cut = False
-        elif not cut:
-            if parts and not parts[-1].endswith(("\n", " ")):
-                parts.append(" ")
-            parts.append(f"{MARK}\n" if text[start:end].endswith("\n") else f"{MARK} ")
-            cut = True
-    return "".join(parts).strip() if len(kept) < len(spans) else text
