@@ -93,15 +93,20 @@ def _records_per_second(path: Path, records: int, users: int) -> float:
     return records / elapsed
 
 
-def _report_over(path: Path, rows: int) -> None:
-    with Thrift(path) as thrift:
+def seed(path: Path, rows: int) -> None:
+    """A ledger of so many calls over a year, with their sums."""
+    with Thrift(path) as thrift, thrift.database.write() as connection:
+        connection.execute(text("PRAGMA cache_size = -262144"))
         step_us = _DAYS * 86_400_000_000 // rows
-        with thrift.database.write() as connection:
-            connection.execute(text("PRAGMA cache_size = -262144"))
-            connection.execute(text(_SEED_CALLS), {"rows": rows, "first": _FIRST_US, "step": step_us, "features": _FEATURES})
-            for dimension, value in (("all", "''"), ("feature", "feature"), ("model", "model")):
-                connection.execute(text(_SEED_HOURS.format(value=value)), {"dimension": dimension})
-            connection.execute(text(_SEED_DAYS))
+        connection.execute(text(_SEED_CALLS), {"rows": rows, "first": _FIRST_US, "step": step_us, "features": _FEATURES})
+        for dimension, value in (("all", "''"), ("feature", "feature"), ("model", "model")):
+            connection.execute(text(_SEED_HOURS.format(value=value)), {"dimension": dimension})
+        connection.execute(text(_SEED_DAYS))
+
+
+def _report_over(path: Path, rows: int) -> None:
+    seed(path, rows)
+    with Thrift(path) as thrift:
         for name, options in (
             ("by feature, all time", {}),
             ("by feature, 100 days from 12:34:56", {"since": "2025-03-01T12:34:56", "until": "2025-06-09T12:34:56"}),

@@ -15,6 +15,7 @@ from llmthrift_core.thrift import Thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from llmthrift_core.alerts.alert import Alert as Alert
     from llmthrift_core.budgets.budget import Budget as Budget
     from llmthrift_core.pricing import Cost as Cost
     from llmthrift_core.pricing import PriceCatalog as PriceCatalog
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alert",
     "Budget",
     "BudgetExceededError",
     "Cost",
@@ -39,6 +41,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_core.alerts.alert": ("Alert",),
         "llmthrift_core.budgets.budget": ("Budget",),
         "llmthrift_core.pricing": ("Cost", "PriceCatalog"),
     },

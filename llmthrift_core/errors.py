@@ -3,7 +3,9 @@
     LLMThriftError
     ├── ConfigurationError        a URL, option, overrides file or environment variable that cannot be used
     │   └── MomentTypeError       what is neither a date, nor a time, nor a text of one (also a TypeError)
-    ├── MissingExtraError         an optional dependency is not installed (also an ImportError)
+    ├── MissingExtraError         an optional dependency is not installed
+    │   ├── MissingPackageError   found while it is imported or needed (also an ImportError): what MissingExtraError(...) makes
+    │   └── MissingNameError      found while a name of a package is read (also an AttributeError, so that hasattr() is False)
     ├── UnknownModelError         no price for this model (also a LookupError)
     ├── UsageError                token counts that cannot be right (also a ValueError)
     ├── StorageError              the database cannot be opened, read or written
@@ -11,6 +13,8 @@
     │   └── SchemaVersionError    the database was written by a newer llmthrift
     ├── EmbeddingError            an embedder failed, or gave something that is no vector
     ├── JudgeError                a judge failed, or its reply is no judgement
+    ├── PromptTooLongError        what must not be cut of a prompt is longer than it may be (also a ValueError)
+    ├── BatchError                a batch job could not be sent, or does not end
     ├── NoModelQualifiesError     no allowed model meets what a routing policy requires
     └── BudgetError               a budget could not do what it was asked
         ├── BudgetExceededError   a budget refused the call
@@ -40,18 +44,36 @@ class MomentTypeError(ConfigurationError, TypeError):
     """What is neither a date, nor a time, nor a text of one."""
 
 
-class MissingExtraError(LLMThriftError, ImportError):
+class MissingExtraError(LLMThriftError):
     """An optional dependency is not installed.
 
+    No class of Python can be an ImportError and an AttributeError at once, so each of the two has a class of its own.
+
     Attributes:
-        extra: the extra of llmthrift that brings it.
+        extra: the extra of llmthrift that brings it; installing this one is enough.
         package: the package that could not be imported.
     """
+
+    def __new__(cls, extra: str, package: str) -> MissingExtraError:
+        kind: type[Any] = MissingPackageError if cls is MissingExtraError else cls
+        made: MissingExtraError = Exception.__new__(kind, extra, package)
+        return made
 
     def __init__(self, extra: str, package: str) -> None:
         self.extra = extra
         self.package = package
         super().__init__(f"{package} is not installed; run: pip install 'llmthrift[{extra}]'")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.extra, self.package)
+
+
+class MissingPackageError(MissingExtraError, ImportError):
+    """An optional dependency is not installed, and was needed."""
+
+
+class MissingNameError(MissingExtraError, AttributeError):
+    """A name of a package needs an optional dependency that is not installed."""
 
 
 class UnknownModelError(LLMThriftError, LookupError):
@@ -132,6 +154,41 @@ class JudgeError(LLMThriftError):
     def __init__(self, message: str, *, kind: Literal["failed", "unreadable"], remembered: bool = False) -> None:
         self.kind = kind
         self.remembered = remembered
+        super().__init__(message)
+
+
+class PromptTooLongError(LLMThriftError, ValueError):
+    """What must not be cut of a prompt is longer than the prompt may be.
+
+    Attributes:
+        max_input_tokens: the limit.
+        tokens: of the prompt when all that may be cut was cut.
+        cannot_cut: tokens by part, such as {"system prompt": 1200, "last question": 80}.
+    """
+
+    def __init__(self, max_input_tokens: int, tokens: int, cannot_cut: Mapping[str, int]) -> None:
+        super().__init__(max_input_tokens, tokens, dict(cannot_cut))
+        self.max_input_tokens = max_input_tokens
+        self.tokens = tokens
+        self.cannot_cut = dict(cannot_cut)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{part}: {tokens:,}" for part, tokens in self.cannot_cut.items())
+        return (
+            f"the prompt has {self.tokens:,} tokens when all that may be cut is cut, and max_input_tokens is {self.max_input_tokens:,}; "
+            f"what cannot be cut is {parts}. Raise max_input_tokens, or shorten these parts"
+        )
+
+
+class BatchError(LLMThriftError):
+    """A batch job could not be sent, or does not end. What the provider has taken is kept, and can be gone on with.
+
+    Attributes:
+        job_id: of the job; "" where there is none yet.
+    """
+
+    def __init__(self, message: str, *, job_id: str = "") -> None:
+        self.job_id = job_id
         super().__init__(message)
 
 

@@ -43,6 +43,11 @@ def default_valkey_url() -> str | None:
     return os.environ.get("LLMTHRIFT_VALKEY_URL") or None
 
 
+def default_webhook_secret() -> str | None:
+    """$LLMTHRIFT_WEBHOOK_SECRET, or None."""
+    return os.environ.get("LLMTHRIFT_WEBHOOK_SECRET") or None
+
+
 def check_switches() -> None:
     """Refuse a switch whose value says neither yes nor no.
 

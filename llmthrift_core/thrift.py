@@ -18,12 +18,15 @@ from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.recorded_results import Shared, shared_by
 from llmthrift_core.calls.request import Request
 from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.moments import to_us
 from llmthrift_core.reports.views import LedgerViews
 from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from llmthrift_core.alerts.alerts import Alerts
+    from llmthrift_core.batching import Batches
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
@@ -205,6 +208,20 @@ class Thrift(LedgerViews):
         )
 
     @cached_property
+    def alerts(self) -> Alerts:
+        """Who is told when something needs to be looked at."""
+        from llmthrift_core.alerts.alerts import Alerts
+
+        return Alerts(self, self._parts)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """Jobs for providers' batch APIs."""
+        from llmthrift_core.batching.batches import Batches
+
+        return Batches(self)
+
+    @cached_property
     def routers(self) -> RouterVersions:
         """What routers and cascades learned, kept in versions."""
         from llmthrift_core.versions import RouterVersions
@@ -368,7 +385,7 @@ class Thrift(LedgerViews):
             ConfigurationError: no criterion, or an unknown scope.
             StorageError: the database cannot be written.
         """
-        from llmthrift_core.cache.semantic.sql_store import remove_everywhere
+        from llmthrift_core.cache.semantic.stored import remove_everywhere
         from llmthrift_core.cache.store import criteria_of
 
         criteria = criteria_of(tag=tag, source=source, scope=scope, namespace=namespace)
@@ -388,12 +405,14 @@ class Thrift(LedgerViews):
         names = self.ledger.names_only_of(user=user)
         erased = {"budget_windows": self.budgets.erase(user=user, names=names), **self.ledger.erase(user=user)}
         erased["cache_entries"] = self.invalidate(scope={"user": user})
+        erased["batch_requests"] = self.batches.erase(user=user)
         self.database.overwrite_deleted()
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:
         """Delete single calls and captured text before a time. Sums in reports stay. Returns how many rows went."""
-        return self.ledger.prune(older_than=older_than)
+        before_us = to_us(older_than)
+        return {**self.ledger.prune(older_than=older_than), "batch_jobs": self.batches.prune(before_us)}
 
     def health(self) -> dict[str, Any]:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
@@ -410,6 +429,8 @@ class Thrift(LedgerViews):
             failures=self._failures,
             now_us=self.now_us(),
         )
+        if "alerts" in self.__dict__:
+            found["alerting"] = self.alerts.health()
         return {**found, "observing": is_observing(), "valkey": None if self.valkey is None else self.valkey.url}
 
     # --- life ---
@@ -433,6 +454,8 @@ class Thrift(LedgerViews):
         if self._closed:
             return
         self._closed = True
+        if "alerts" in self.__dict__:
+            self.alerts.close()
         self._parts.close()
         if "cache" in self.__dict__:
             self.cache.close()

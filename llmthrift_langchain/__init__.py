@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmthrift_core.exports import lazy_exports
-from llmthrift_langchain.cache import ThriftCache
-from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks
-from llmthrift_langchain.router import ChatRouter
-from llmthrift_langchain.thrifty_model import thrifty
+from llmthrift_core.exports import lazy_exports, require_extra
+
+require_extra("langchain")
+
+from llmthrift_langchain.cache import ThriftCache  # noqa: E402 - not before it is known to be possible
+from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks  # noqa: E402
+from llmthrift_langchain.router import ChatRouter  # noqa: E402
+from llmthrift_langchain.thrifty_model import thrifty  # noqa: E402
 
 if TYPE_CHECKING:
+    from llmthrift_langchain.batch_model import BatchChatModel as BatchChatModel
+    from llmthrift_langchain.batching_model import BatchingModel as BatchingModel
+    from llmthrift_langchain.batching_model import batched as batched
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
     from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
 
-__all__ = ["ChatRouter", "ThriftCache", "ThriftCallbackHandler", "ThriftEmbeddings", "ThriftMiddleware", "thrift_callbacks", "thrifty"]
+__all__ = [
+    "BatchChatModel",
+    "BatchingModel",
+    "ChatRouter",
+    "ThriftCache",
+    "ThriftCallbackHandler",
+    "ThriftEmbeddings",
+    "ThriftMiddleware",
+    "batched",
+    "thrift_callbacks",
+    "thrifty",
+]
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_langchain.batch_model": ("BatchChatModel",),
+        "llmthrift_langchain.batching_model": ("BatchingModel", "batched"),
         "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
         "llmthrift_langchain.middleware": ("ThriftMiddleware",),
     },
+    names=__all__,
+    needs={"llmthrift_langchain.middleware": ("models", "langchain")},
 )

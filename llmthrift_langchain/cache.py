@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from llmthrift_core.cache.rules import CacheRules, rules_in_force
 from llmthrift_core.cache.semantic.question import QuestionExtractor
 from llmthrift_core.cache.single_flight import whoami
 from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.request import CacheUse, Request, SemanticUse
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import as_pairs, as_texts, require_thrift
@@ -360,16 +360,10 @@ class ThriftCache(BaseCache):
         )
 
 
-def marked_answer(call: Call) -> list[Generation]:
+def marked_answer(call: Call, tier: str | None = None) -> list[Generation]:
     """The generations of a hit, which say the kind of hit, the model that had answered, and how many seconds ago."""
     generations: list[Generation] = call.answer
-    entry = call.hit
-    assert entry is not None  # noqa: S101 - callers check it
-    age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
-    about: dict[str, Any] = {"cache": call.hit_kind, "model": entry.model, "age_seconds": age_ms / 1000}
-    if (found := call.semantic_hit) is not None:
-        about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
-    mark(generations, about)
+    mark(generations, {**mark_of_call(call), "tier": tier})
     return generations
 
 

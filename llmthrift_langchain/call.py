@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
@@ -23,18 +23,20 @@ from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import (
     DoorCall,
 )
+from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.request import (
     CacheUse,
     Request,
     Response,
     RouteUse,
 )
+from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
-from llmthrift_langchain.codec import decode_chat
+from llmthrift_langchain.codec import decode_chat, mark_message
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
@@ -50,6 +52,7 @@ from llmthrift_langchain.response import (
 )
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.semantic import asked_texts, semantic_use
+from llmthrift_langchain.shortening import prompt_of, restore
 from llmthrift_langchain.usage import ChunkListener, take_report
 
 if TYPE_CHECKING:
@@ -90,6 +93,9 @@ class Router(Protocol):
 
     def metered(self, model: BaseChatModel) -> BaseChatModel: ...
 
+    @property
+    def shorten(self) -> ShorteningPolicy | None: ...
+
 
 class RoutedCall(DoorCall[AIMessage]):
     """A call through a LangChain router."""
@@ -107,17 +113,18 @@ class RoutedCall(DoorCall[AIMessage]):
         super().__init__(router.thrift)
         self._router = router
         self._models = models = router.tiers  # as this call uses them, whatever becomes of their fields meanwhile
-        self.messages = messages
+        self.messages = self._given = messages  # to send, and as the application gave them
         self._config = config
         self._run_id: UUID | None = config.get("run_id")
         bound: Mapping[str, Mapping[str, Any]] = arguments.pop("llmthrift_bound", None) or {}
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         own = rules_of(arguments.pop("cache", None))
         asked_tier = arguments.pop("max_tier", None)
+        self._shortens = None if arguments.pop("shorten", None) == "off" else router.shorten
         self._stop = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
-        self._fields = [fields_of(message) for message in messages]
+        self._fields = self._sent = [fields_of(message) for message in messages]
         metadata = config.get("metadata") or {}
         rules = rules_in_force(own.over(cache_rules_of_metadata(metadata)))
         attribution = attribution_of_metadata(metadata).over(current_attribution())
@@ -166,6 +173,7 @@ class RoutedCall(DoorCall[AIMessage]):
             outgoing=cache(self._outgoing),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
+            shortening=None if self._shortens is None else self._shortening(self._shortens),
         )
         self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
@@ -204,8 +212,8 @@ class RoutedCall(DoorCall[AIMessage]):
         self._run_id = None
         self._reported = UsageOfChunks()
         if call.hit is not None:
-            self._tell(self._tier_of(call.hit.model, call.hit.provider))
-            generation, *others = marked_answer(call)
+            self._tell(tier_of_hit := self._tier_of(call.hit.model, call.hit.provider))
+            generation, *others = marked_answer(call, tier_of_hit)
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
             name, provider = call.hit.model, call.hit.provider
@@ -220,6 +228,9 @@ class RoutedCall(DoorCall[AIMessage]):
             return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
         self._tell(call.tier)
+        self.messages = self._messages_to(call.tier)
+        if self.messages is not self._given:
+            self._sent = [fields_of(message) for message in self.messages]
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
@@ -277,6 +288,21 @@ class RoutedCall(DoorCall[AIMessage]):
     def _streamed_tokens(self) -> int:
         return 0 if self._streamed is None else self._streamed.tokens_if_over(self.call.covered_tokens)
 
+    def finished(self, answer: AIMessage | None) -> None:
+        """As every door's; the answer is marked when its cost is known. Raises BudgetExceededError."""
+        super().finished(answer)
+        if answer is not None and self.call.hit is None:
+            mark_message(answer, mark_of_call(self.call))
+
+    def rest_of_stream(self, whole: AIMessageChunk | None, *, is_held: bool) -> Iterator[AIMessageChunk]:
+        """What is still to be given on of a stream that has ended: all of it where it was held, and at last the mark."""
+        if is_held:
+            yield from self.chunks
+        if self.call.hit is None and whole is not None:
+            marked = AIMessageChunk(content="", id=whole.id)
+            mark_message(marked, mark_of_call(self.call))
+            yield marked
+
     def broken_off(self, error: BaseException) -> None:
         """A stream ended early: what had arrived is settled and recorded, and not stored."""
         call = self.call
@@ -306,7 +332,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return count_tool_calls(answer)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
-        asked, model, parameters = self._fields, self.call.model, self._parameters_of(self.call.tier)
+        asked, model, parameters = self._sent, self.call.model, self._parameters_of(self.call.tier)
         return response_of_message(
             answer, asked, model, self.others, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
         )
@@ -352,7 +378,25 @@ class RoutedCall(DoorCall[AIMessage]):
 
     def _outgoing(self, tier: str | None) -> Outgoing:
         name = self._router.baseline_within(self._tiers) if tier is None else tier
-        return count_outgoing(self._fields, self._model_of(name)[0], *self._parameters_of(name))
+        messages = self._messages_to(name)
+        fields = self._fields if messages is self._given else [fields_of(message) for message in messages]
+        return count_outgoing(fields, self._model_of(name)[0], *self._parameters_of(name))
+
+    def _shortening(self, policy: ShorteningPolicy) -> Shortening:
+        given = self._given
+        return Shortening(
+            policy,
+            prompt=partial(prompt_of, given),
+            restore=partial(restore, messages=given),
+            model_of=lambda tier: self._model_of(self._router.baseline_within(self._tiers) if tier is None else tier)[0],
+            note=self._thrift.note_failure,
+        )
+
+    def _messages_to(self, tier: str) -> list[BaseMessage]:
+        """What is sent to a tier's model."""
+        shortening = self.request.shortening
+        shortened: list[BaseMessage] | None = None if shortening is None else shortening.messages(tier)
+        return self._given if shortened is None else shortened
 
     def _max_output_tokens(self, tier: str | None) -> int | None:
         return None if tier is None else max_output_tokens(*self._parameters_of(tier))
@@ -370,6 +414,8 @@ class RoutedCall(DoorCall[AIMessage]):
             return None
         try:
             identity = self._router.identity(self._policy, self._models, self._arguments_of)
+            if self._shortens is not None:
+                identity = digest("shortened", identity, self._shortens.version.encode())
             return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))

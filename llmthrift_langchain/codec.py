@@ -136,6 +136,11 @@ def mark(generations: Sequence[Generation], signs: dict[str, Any]) -> None:
             generation.generation_info[_MARK] = Mark(signs)
 
 
+def mark_message(message: AIMessage, signs: dict[str, Any]) -> None:
+    """Mark an answer of a model, in `response_metadata["llmthrift"]`: it is no hit, and handlers see no mark."""
+    message.response_metadata = {**message.response_metadata, _MARK: Mark(signs)}
+
+
 def mark_of(generation: Generation) -> Mapping[str, Any] | None:
     """The mark that `mark` left, or None for an answer that did not come from the cache."""
     info = generation.generation_info
@@ -238,6 +243,7 @@ def _plain(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The entries that are plain data. Metadata that is not (a parsed object, a response) is not worth losing the answer for."""
     if not values:
         return None if values is None else {}
+    values = {name: value for name, value in values.items() if not isinstance(value, Mark)}
     try:
         orjson.dumps(values)
         return dict(values)

@@ -35,6 +35,7 @@ from llmthrift_core.calls.adapter_call import (
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import policy_identity
+from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.cache import ThriftCache
@@ -57,18 +58,21 @@ class ChatRouter(BaseChatModel):
 
     Args:
         thrift: prices, cache and ledger. May be given first, without a name.
-        models: name of tier -> chat model, or a model's name such as "openai:gpt-4o-mini". Cheapest first.
+        models: name of tier -> chat model, or a model's name such as "openai:gpt-4o-mini". Cheapest first: another order warns where prices
+            are known. `order="price"` sorts.
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: None follows the global cache if that is a ThriftCache; True, False, or a ThriftCache say otherwise. Streams are cached too.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
+        shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
 
-    Per call, `cache="off"` neither reads nor writes the cache and `cache="refresh"` replaces what is stored.
+    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
+    prompt as it is.
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
@@ -82,7 +86,9 @@ class ChatRouter(BaseChatModel):
     thrift: Any = Field(exclude=True)
     models: Mapping[str, Any] = Field(exclude=True)
     policy: Any = Field(default=None, exclude=True)
+    order: Order = "given"
     fallbacks: bool = True
+    shorten: Any = Field(default=None, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     temperature: float | None = None
@@ -117,10 +123,13 @@ class ChatRouter(BaseChatModel):
         }
         follow_runs()
         self.stop = self.stop or None
-        self._tiers = {
+        tiers = {
             name: prepare(model, defaults, named={"max_retries": self.max_retries, "api_key": self.api_key}, streaming=self.streaming)
             for name, model in self.models.items()
         }
+        self._tiers = in_order(
+            tiers, {name: (tier.name, tier.provider) for name, tier in tiers.items()}, self.thrift.prices, order=self.order
+        )
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
@@ -247,8 +256,8 @@ class ChatRouter(BaseChatModel):
                     if routed.escalated(whole, is_out=not is_held):
                         continue
                     routed.finished(whole)
-                    if is_held:
-                        yield from chunks
+                    for chunk in routed.rest_of_stream(whole, is_held=is_held):
+                        yield chunk
                     return
 
     async def astream(
@@ -285,9 +294,8 @@ class ChatRouter(BaseChatModel):
                     if await aescalated(routed, whole, is_out=not is_held):
                         continue
                     await afinish(routed, whole)
-                    if is_held:
-                        for chunk in chunks:
-                            yield chunk
+                    for chunk in routed.rest_of_stream(whole, is_held=is_held):
+                        yield chunk
                     return
 
     def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -466,7 +474,7 @@ class ChatRouter(BaseChatModel):
         bound = arguments.pop("llmthrift_bound", None) or {}
         if (asked := arguments.pop("llmthrift_asked", None)) is not None:
             asked.tier = baseline
-        for ours in ("cache", "max_tier"):
+        for ours in ("cache", "max_tier", "shorten"):
             arguments.pop(ours, None)
         if (stop := stop if stop is not None else self.stop) is not None:
             arguments["stop"] = stop

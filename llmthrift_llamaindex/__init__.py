@@ -4,25 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmthrift_core.exports import lazy_exports
+from llmthrift_core.exports import lazy_exports, require_extra
 
 if TYPE_CHECKING:
+    from llmthrift_llamaindex.batch_llm import BatchLLM as BatchLLM
+    from llmthrift_llamaindex.batching_llm import BatchingLLM as BatchingLLM
+    from llmthrift_llamaindex.batching_llm import batched as batched
     from llmthrift_llamaindex.embeddings import ThriftEmbedding as ThriftEmbedding
     from llmthrift_llamaindex.handler import ThriftEventHandler as ThriftEventHandler
     from llmthrift_llamaindex.postprocessor import TokenBudgetPostprocessor as TokenBudgetPostprocessor
     from llmthrift_llamaindex.router import RouterLLM as RouterLLM
     from llmthrift_llamaindex.thrifty_model import thrifty as thrifty
 
-__all__ = ["RouterLLM", "ThriftEmbedding", "ThriftEventHandler", "TokenBudgetPostprocessor", "thrifty"]
+__all__ = [
+    "BatchLLM",
+    "BatchingLLM",
+    "RouterLLM",
+    "ThriftEmbedding",
+    "ThriftEventHandler",
+    "TokenBudgetPostprocessor",
+    "batched",
+    "thrifty",
+]
+
+require_extra("llamaindex")
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_llamaindex.batch_llm": ("BatchLLM",),
+        "llmthrift_llamaindex.batching_llm": ("BatchingLLM", "batched"),
         "llmthrift_llamaindex.embeddings": ("ThriftEmbedding",),
         "llmthrift_llamaindex.handler": ("ThriftEventHandler",),
         "llmthrift_llamaindex.postprocessor": ("TokenBudgetPostprocessor",),
         "llmthrift_llamaindex.router": ("RouterLLM",),
         "llmthrift_llamaindex.thrifty_model": ("thrifty",),
     },
-    extra=("llamaindex", "llama-index-core", "llama_index", "llama_index_instrumentation"),
 )

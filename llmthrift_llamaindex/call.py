@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cache, partial
@@ -15,11 +14,12 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import DoorCall
-from llmthrift_core.calls.call import Call
+from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.request import CacheUse, Request, Response
+from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
-from llmthrift_llamaindex.codec import decode, mark
+from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
@@ -39,6 +39,7 @@ from llmthrift_llamaindex.response import (
 )
 from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run, owned_by, path_to
 from llmthrift_llamaindex.semantic import asked_question, asked_texts, features_of, semantic_use
+from llmthrift_llamaindex.shortening import prompt_of, restore
 from llmthrift_llamaindex.target import Behind, can_be_limited, output_limit
 from llmthrift_llamaindex.tools import TOOLS
 
@@ -64,8 +65,10 @@ class DrivenCall(DoorCall[Answer]):
         self._given = asked
         # Integrations append to the list that they are given, some time after the key was made of it.
         self._asked: Asked = asked if isinstance(asked, str) else list(asked)
+        self._sent: Asked = self._asked  # to the model that answers
         rules = rules_in_force(rules_of(arguments.pop("cache", None)))
         max_tier = arguments.pop("max_tier", None)
+        self._shortens = None if arguments.pop("shorten", None) == "off" else behind.answers.shorten
         self._arguments = arguments
         use = arguments.get(TOOLS)
         # What the arguments say, for keys and counts: tools have no provider's format yet.
@@ -78,6 +81,7 @@ class DrivenCall(DoorCall[Answer]):
         identity = request_ids.new_request_id()
         trace, parent = current_run()
         only = behind.model(None) if self._tiers is None else None
+        shortening = None if self._shortens is None else _shortening(behind, self._asked, self._said, self._shortens)
         route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin)
         self.request = Request(
             model="" if only is None else str(arguments.get("model") or model_of(only)),
@@ -93,9 +97,10 @@ class DrivenCall(DoorCall[Answer]):
             cache=self._cache_use(rules, max_tier, attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
-            outgoing=cache(partial(_outgoing, behind, self._asked, self._said)),  # a refused call asks twice
+            outgoing=cache(partial(_outgoing, behind, self._asked, self._said, shortening)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
+            shortening=shortening,
         )
 
         if route is not None:
@@ -122,13 +127,17 @@ class DrivenCall(DoorCall[Answer]):
         call = self.call
         if call.hit is not None:
             answer: Answer = call.answer
-            mark(answer, _signs(call))
+            mark(answer, {**mark_of_call(call), "tier": mark_of(answer).get("tier")})
             replayed = CachedAnswer(answer, call.hit.model, self._behind.callback_manager)
             return getattr(replayed, self._method), self._given, {}
         if self._rejected is not None and self._is_kept:
             call.tier, name, answer = self._rejected
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
-        target, asked, arguments = self._behind.prepare(call, self._method, self._given, dict(self._arguments))
+        self._sent = _sent(self._asked, self.request.shortening, call.tier)
+        given = self._given
+        if self._sent is not self._asked:
+            given = self._sent if isinstance(self._sent, str) else list(self._sent)  # integrations append to it
+        target, asked, arguments = self._behind.prepare(call, self._method, given, dict(self._arguments))
         return getattr(target, self._method), asked, arguments
 
     def whole(self, answer: Answer) -> Answer:
@@ -136,6 +145,14 @@ class DrivenCall(DoorCall[Answer]):
         if self.call.tier is not None and self.call.hit is None:
             mark(answer, {"tier": self.call.tier})
         return answer
+
+    def finished(self, answer: Answer | None) -> None:
+        """As every door's; the answer, of a stream its last piece, is marked when its cost is known. Raises BudgetExceededError."""
+        super().finished(answer)
+        if self.call.hit is None:
+            for each in (answer, self._pieces.last):
+                if each is not None:
+                    mark(each, mark_of_call(self.call))
 
     # --- streams ---
 
@@ -185,7 +202,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
         parameters = _parameters_of(self._behind, self._said, self.call.tier)
-        asked, model, pieces = self._asked, self.call.model, self._pieces
+        asked, model, pieces = self._sent, self.call.model, self._pieces
         return response_of(
             answer, asked, model, self._provider, storable=storable, parameters=parameters, pieces=pieces, is_broken=is_broken
         )
@@ -248,6 +265,8 @@ class DrivenCall(DoorCall[Answer]):
     def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
         identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
+        if self._shortens is not None:
+            identity = digest("shortened", identity, self._shortens.version.encode())
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)
@@ -269,9 +288,28 @@ class DrivenCall(DoorCall[Answer]):
         return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
 
 
-def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], tier: str | None) -> Outgoing:
-    model = str(said.get("model") or model_of(behind.model(tier)))
-    return count_outgoing(asked, model, *_parameters_of(behind, said, tier))
+def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], shortening: Shortening | None, tier: str | None) -> Outgoing:
+    return count_outgoing(_sent(asked, shortening, tier), _name_of(behind, said, tier), *_parameters_of(behind, said, tier))
+
+
+def _name_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> str:
+    return str(said.get("model") or model_of(behind.model(tier)))
+
+
+def _sent(asked: Asked, shortening: Shortening | None, tier: str | None) -> Asked:
+    """What is sent to a tier's model."""
+    shortened: Asked | None = None if shortening is None else shortening.messages(tier)
+    return asked if shortened is None else shortened
+
+
+def _shortening(behind: Behind, asked: Asked, said: Mapping[str, Any], policy: ShorteningPolicy) -> Shortening:
+    return Shortening(
+        policy,
+        prompt=partial(prompt_of, asked),
+        restore=partial(restore, asked=asked),
+        model_of=partial(_name_of, behind, said),
+        note=behind.thrift.note_failure,
+    )
 
 
 def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> tuple[Mapping[str, Any], ...]:
@@ -281,14 +319,3 @@ def _parameters_of(behind: Behind, said: Mapping[str, Any], tier: str | None) ->
 
 def _output_limit(behind: Behind, arguments: Mapping[str, Any], tier: str | None) -> int | None:
     return output_limit(behind.model(tier), arguments)
-
-
-def _signs(call: Call) -> dict[str, Any]:
-    """The kind of a hit, the model that had answered, and how many seconds ago."""
-    entry = call.hit
-    assert entry is not None  # noqa: S101 - callers check it
-    age_ms = max(time.time_ns() // 1_000_000 - entry.created_us // 1000, 0)
-    about: dict[str, Any] = {"cache": call.hit_kind, "model": entry.model, "age_seconds": age_ms / 1000}
-    if (found := call.semantic_hit) is not None:
-        about |= {"matched": found.matched, "similarity": round(found.similarity, 4), "hit_id": found.id}
-    return about

@@ -55,6 +55,11 @@ class Pieces:
         self._billed: Answer | None = None
         self._block: Mapping[str, Any] | None = None
 
+    @property
+    def last(self) -> Answer | None:
+        """The latest piece."""
+        return self._last
+
     def add(self, piece: Answer) -> None:
         """Take the next piece."""
         self._last = piece

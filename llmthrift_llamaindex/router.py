@@ -22,11 +22,13 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
+from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.named import by_name
 from llmthrift_llamaindex.runs import follow_runs, owning_call
 from llmthrift_llamaindex.target import HasBudgetsOfItsOwn, answers_of
 from llmthrift_llamaindex.tiers import ManyModels
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.thrift import Thrift
 
-_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", TOOLS)
+_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", "shorten", TOOLS)
 
 
 class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
@@ -48,16 +50,19 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
 
     Args:
         thrift: prices, cache, budgets and ledger. May be given first, without a name.
-        models: name of tier -> LLM. Cheapest first.
+        models: name of tier -> LLM, or a model's name such as "openai:gpt-4o-mini". Cheapest first: another order warns where prices are
+            known. `order="price"` sorts.
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
         semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
+        shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
 
-    Per call, `cache="off"` neither reads nor writes the cache and `cache="refresh"` replaces what is stored.
+    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
+    prompt as it is.
 
     Raises:
         ConfigurationError: no models, something that is no LLM, or a tier that does not exist.
@@ -77,6 +82,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     semantic: Any = Field(default=False, exclude=True)
     semantic_ttl_seconds: float | None = 7200.0
     extract_question: Any = Field(default=None, exclude=True)
+    shorten: Any = Field(default=None, exclude=True)
+    order: Order = "given"
     fallbacks: bool = True
     max_tier: str | None = None
     baseline: str | None = None
@@ -95,6 +102,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _prepare(self) -> None:
         if not self.models:
             raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
+        self.models = {name: by_name(llm, self.thrift.prices) if isinstance(llm, str) else llm for name, llm in self.models.items()}
         for name, llm in self.models.items():
             if not isinstance(llm, LLM):
                 raise ConfigurationError(f"tier {name!r} must be an LLM of LlamaIndex, not {type(llm).__name__}")
@@ -102,6 +110,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
                 raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
         follow_runs()
         prices = self.thrift.prices
+        named = {name: (model_of(llm), provider_of(llm)) for name, llm in self.models.items()}
+        self.models = in_order(self.models, named, prices, order=self.order)
         tiers = Tiers(
             tuple(self.models), price_tier=lambda name: prices.tier(model_of(self.models[name]), provider=provider_of(self.models[name]))
         )
@@ -113,7 +123,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
             self._share(self.callback_manager)
         self._behind = ManyModels(
             thrift=self.thrift,
-            answers=answers_of(self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question),
+            answers=answers_of(self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question, self.shorten),
             models=dict(self.models),
             tiers=tiers,
             policy=as_policy(self.policy),
@@ -284,7 +294,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _plain(self, asked: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
         llm, options = self._behind.model(None), dict(kwargs)
         use = options.pop(TOOLS, None)
-        for ours in ("cache", "max_tier"):
+        for ours in ("cache", "max_tier", "shorten"):
             options.pop(ours, None)
         if use is not None:
             asked, prepared = use.prepared(llm, asked)
@@ -299,7 +309,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = ("models", "policy", "cache", "semantic", "semantic_ttl_seconds", "extract_question", "fallbacks", "max_tier", "baseline")
+        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten")
+        names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.request import RouteUse
+    from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.messages import Asked
@@ -32,17 +33,19 @@ class HasBudgetsOfItsOwn:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Which answers a door gives from the cache.
+    """Which answers a door gives from the cache, and what it sends to a model.
 
     Attributes:
         policy: of the exact cache; None: no answer is kept.
         semantic: asked after the exact cache has missed, or None.
         extract_question: for prompts that carry documents.
+        shorten: makes prompts shorter before they are sent, or None.
     """
 
     policy: CachePolicy | None
     semantic: SemanticCache | None = None
     extract_question: QuestionExtractor | None = None
+    shorten: ShorteningPolicy | None = None
 
 
 class Behind(Protocol):
@@ -107,7 +110,14 @@ class Behind(Protocol):
         ...
 
 
-def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | None, extract_question: QuestionExtractor | None) -> Answers:
+def answers_of(
+    thrift: Thrift,
+    cache: Any,
+    semantic: Any,
+    ttl_seconds: float | None,
+    extract_question: QuestionExtractor | None,
+    shorten: ShorteningPolicy | None = None,
+) -> Answers:
     """The caching that a user asks for.
 
     Args:
@@ -123,7 +133,7 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
     if semantic is False or semantic is None or is_disabled():
-        return Answers(policy, extract_question=extract_question)
+        return Answers(policy, extract_question=extract_question, shorten=shorten)
     if policy is None:
         raise ConfigurationError("semantic= needs the cache: leave cache=True")
     from llmthrift_core.cache import SemanticCache
@@ -141,7 +151,7 @@ def answers_of(thrift: Thrift, cache: Any, semantic: Any, ttl_seconds: float | N
             # Embeddings from an API cost money too.
             embedder = semantic if isinstance(semantic, ThriftEmbedding) else ThriftEmbedding(thrift, semantic, cache=False)
         semantic = SemanticCache(thrift, embedder, limits=limits)
-    return Answers(policy, semantic, extract_question)
+    return Answers(policy, semantic, extract_question, shorten)
 
 
 def output_limit(model: Any, arguments: Mapping[str, Any]) -> int | None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.request import RouteUse
+    from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.messages import Asked
@@ -58,11 +59,12 @@ def thrifty(
     semantic: Any = False,
     semantic_ttl_seconds: float | None = 7200.0,
     extract_question: QuestionExtractor | None = None,
+    shorten: ShorteningPolicy | None = None,
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
     A hit carries `additional_kwargs["llmthrift"]`, and a `raw` that bills nothing. Per call, `cache="off"` neither reads nor writes the
-    cache and `cache="refresh"` replaces what is stored, as does a `cache_mode(...)` block.
+    cache and `cache="refresh"` replaces what is stored, as does a `cache_mode(...)` block; `shorten="off"` sends the prompt as it is.
 
     Args:
         llm: any LLM of LlamaIndex but a RouterLLM, which has all of this itself.
@@ -73,6 +75,7 @@ def thrifty(
         semantic_ttl_seconds: how long an entry answers by meaning.
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
+        shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -99,8 +102,9 @@ def thrifty(
         "semantic": semantic,
         "semantic_ttl_seconds": semantic_ttl_seconds,
         "extract_question": extract_question,
+        "shorten": shorten,
     }
-    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question), options)
+    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten), options)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 
@@ -135,50 +139,50 @@ class ThriftyLLM:
         """
         if self._passes:
             return cast("LLM", super()).chat(messages, **kwargs)
-        return cast("ChatResponse", calling.answer(_OneModel(self), "chat", messages, kwargs))
+        return cast("ChatResponse", calling.answer(OneModel(self), "chat", messages, kwargs))
 
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `chat`, for a prompt."""
         if self._passes:
             return cast("LLM", super()).complete(prompt, formatted=formatted, **kwargs)
-        return cast("CompletionResponse", calling.answer(_OneModel(self), "complete", prompt, {"formatted": formatted, **kwargs}))
+        return cast("CompletionResponse", calling.answer(OneModel(self), "complete", prompt, {"formatted": formatted, **kwargs}))
 
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """As `chat`, in pieces."""
         if self._passes:
             return cast("LLM", super()).stream_chat(messages, **kwargs)
-        return calling.stream(_OneModel(self), "stream_chat", messages, kwargs)
+        return calling.stream(OneModel(self), "stream_chat", messages, kwargs)
 
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """As `complete`, in pieces."""
         if self._passes:
             return cast("LLM", super()).stream_complete(prompt, formatted=formatted, **kwargs)
-        return calling.stream(_OneModel(self), "stream_complete", prompt, {"formatted": formatted, **kwargs})
+        return calling.stream(OneModel(self), "stream_complete", prompt, {"formatted": formatted, **kwargs})
 
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """As `chat`."""
         if self._passes:
             return await cast("LLM", super()).achat(messages, **kwargs)
-        return cast("ChatResponse", await calling.aanswer(_OneModel(self), "achat", messages, kwargs))
+        return cast("ChatResponse", await calling.aanswer(OneModel(self), "achat", messages, kwargs))
 
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """As `complete`."""
         if self._passes:
             return await cast("LLM", super()).acomplete(prompt, formatted=formatted, **kwargs)
         arguments = {"formatted": formatted, **kwargs}
-        return cast("CompletionResponse", await calling.aanswer(_OneModel(self), "acomplete", prompt, arguments))
+        return cast("CompletionResponse", await calling.aanswer(OneModel(self), "acomplete", prompt, arguments))
 
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """As `stream_chat`."""
         if self._passes:
             return await cast("LLM", super()).astream_chat(messages, **kwargs)
-        return await calling.astream(_OneModel(self), "astream_chat", messages, kwargs)
+        return await calling.astream(OneModel(self), "astream_chat", messages, kwargs)
 
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """As `stream_complete`."""
         if self._passes:
             return await cast("LLM", super()).astream_complete(prompt, formatted=formatted, **kwargs)
-        return await calling.astream(_OneModel(self), "astream_complete", prompt, {"formatted": formatted, **kwargs})
+        return await calling.astream(OneModel(self), "astream_complete", prompt, {"formatted": formatted, **kwargs})
 
     # --- structured output: of integrations that would pass `chat` by ---
 
@@ -243,7 +247,7 @@ class ThriftyLLM:
         return _rewrapped, (_undressed(cast("LLM", self)), settings.thrift, dict(settings.options))
 
 
-class _OneModel:
+class OneModel:
     """The wrapped model, as a driven call sees it."""
 
     __slots__ = ("_llm", "answers", "thrift")

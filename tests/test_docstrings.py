@@ -11,7 +11,7 @@ import pytest
 import llmthrift_core
 import llmthrift_langchain
 import llmthrift_llamaindex
-from llmthrift_core import cache, quality, routing, testing
+from llmthrift_core import cache, decisions, exporters, quality, routing, testing
 
 PACKAGES = (llmthrift_core, llmthrift_langchain, llmthrift_llamaindex)
 MODULES = [
@@ -22,7 +22,7 @@ MODULES = [
 ]
 
 
-PUBLIC = {name for package in (*PACKAGES, cache, quality, routing, testing) for name in package.__all__}
+PUBLIC = {name for package in (*PACKAGES, cache, decisions, exporters, quality, routing, testing) for name in package.__all__}
 EXAMPLES = [test for name in MODULES for test in doctest.DocTestFinder().find(importlib.import_module(name)) if test.examples]
 
 

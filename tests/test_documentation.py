@@ -78,7 +78,11 @@ def test_the_drawing_is_that_of_the_code():
     "module",
     [
         "llmthrift_core",
+        "llmthrift_core.batching",
+        "llmthrift_core.alerts",
         "llmthrift_core.cache",
+        "llmthrift_core.decisions",
+        "llmthrift_core.exporters",
         "llmthrift_core.prompts",
         "llmthrift_core.prompt_caching",
         "llmthrift_core.quality",

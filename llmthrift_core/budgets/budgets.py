@@ -29,6 +29,7 @@ from llmthrift_core.usage import Usage
 
 _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
+_AT_ONCE: Final = 500  # holds that are renewed in one transaction
 _READ_EVERY_SECONDS: Final = 5.0  # by those who only meter
 _NO_HOLD: Final[tuple[Part, ...]] = ()
 
@@ -183,6 +184,7 @@ class Budgets(Holding):
         max_output_tokens: int | None,
         turn: Turn | None = None,
         waits: Waits = "here",
+        service_tier: str | None = None,
     ) -> Hold:
         """Set aside what a call of `scope.model` is likely to take.
 
@@ -192,16 +194,30 @@ class Budgets(Holding):
                 the first of them the model's own limit, within what budgets of a single request allow.
             turn: the call's place in the line, if it waited for room already.
             waits: how it waits for room: "here" blocks the thread, if no event loop runs in it; "outside" raises RoomAwaited; "no".
+            service_tier: at whose prices it will be billed, such as "batch".
 
         Raises:
             BudgetExceededError: a budget has no room, or limits money and the model has no price.
             RoomAwaited: the call is to be made again when its turn says so.
             StorageError: as `reserve`.
         """
-        asked = self._asked(scope, provider, outgoing, max_output_tokens)
+        asked = self._asked(scope, provider, outgoing, max_output_tokens, service_tier)
         if asked is None:
             return Hold(self, None, _NO_HOLD, 0)
         return self._hold(asked, turn=turn, waits=waits)
+
+    def keep_holds(self, hold_ids: Sequence[str], *, ttl_seconds: float) -> None:
+        """Let holds last so long from now on, whether this process lives or not: for calls that another one may settle, by `settle_hold`.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        until_us = self._now_us() + int(min(ttl_seconds, _LONGEST_TTL_SECONDS) * 1e6)
+        for start in range(0, len(hold_ids), _AT_ONCE):
+            some = hold_ids[start : start + _AT_ONCE]
+            self._store.renew(some, until_us)
+            for hold_id in some:
+                self._live.pop(hold_id, None)
 
     def hold_for_shorter(
         self,
@@ -380,12 +396,19 @@ class Budgets(Holding):
     def _applying(self, scope: Scope) -> list[Budget]:
         return [budget for budget in self._current() if budget.limit_tool_calls is None and scope.fits(budget)]
 
-    def _asked(self, scope: Scope, provider: str | None, outgoing: Callable[[], Outgoing], max_output_tokens: int | None) -> Asked | None:
+    def _asked(
+        self,
+        scope: Scope,
+        provider: str | None,
+        outgoing: Callable[[], Outgoing],
+        max_output_tokens: int | None,
+        service_tier: str | None = None,
+    ) -> Asked | None:
         """What a call asks for; None where no budget applies."""
         applying = self._applying(scope)
         if not applying:
             return None
-        expected = self._expectations.of_call(scope, applying, provider, outgoing(), max_output_tokens)
+        expected = self._expectations.of_call(scope, applying, provider, outgoing(), max_output_tokens, service_tier)
         amounts = self._expectations.amounts(expected)
         if amounts is None:
             for budget in applying:

@@ -115,7 +115,13 @@ class Expectations:
         self._now_us = now_us
 
     def of_call(
-        self, scope: Scope, applying: Sequence[Budget], provider: str | None, outgoing: Outgoing, max_output_tokens: int | None
+        self,
+        scope: Scope,
+        applying: Sequence[Budget],
+        provider: str | None,
+        outgoing: Outgoing,
+        max_output_tokens: int | None,
+        service_tier: str | None = None,
     ) -> Expected:
         """What a call is expected to take: text by experience, the rest by the makers' documentation.
 
@@ -152,6 +158,7 @@ class Expectations:
             remark=remark,
             likely_tokens=outgoing.likely_tokens,
             makes=outgoing.makes,
+            service_tier=service_tier,
         )
 
     def usual(self, asked: Asked) -> Asked | None:
@@ -181,6 +188,7 @@ class Expectations:
             output_tokens=expected.output_tokens,
             input_audio_tokens=expected.audio_tokens,
             web_searches=expected.searches,
+            service_tier=expected.service_tier,
         )
         nano_usd = self._price(usage, expected)
         return None if nano_usd is None else Amounts(nano_usd, usage.input_tokens + usage.output_tokens, 1)
@@ -199,7 +207,7 @@ class Expectations:
 
     def price_of_output(self, expected: Expected, tokens: int) -> int:
         """Nano-USD; 0 where the price is not known."""
-        return self._price(Usage(output_tokens=tokens), expected) or 0
+        return self._price(Usage(output_tokens=tokens, service_tier=expected.service_tier), expected) or 0
 
     def _price(self, usage: Usage, expected: Expected) -> int | None:
         """Nano-USD, of the dearest that an answer may be: text, pictures or sound. None if no price is known."""

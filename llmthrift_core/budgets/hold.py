@@ -34,6 +34,7 @@ class Expected:
         is_plain: nothing but text was sent, so that the provider's count says how far ours is off.
         makes: what an answer may be besides text.
         remark: what a refusal adds: what could not be bounded, and the remedy.
+        service_tier: at whose prices it is billed, such as "batch"; None is the standard tier.
     """
 
     model: str
@@ -51,12 +52,19 @@ class Expected:
     remark: str = ""
     likely_tokens: int = 0
     makes: tuple[str, ...] = ()
+    service_tier: str | None = None
 
     @property
     def usage(self) -> Usage:
         """For the row of a call that was sent, and of whose answer nothing came."""
         audio = min(self.audio_tokens, self.likely_tokens)
-        return Usage(input_tokens=self.likely_tokens, output_tokens=self.output_tokens, input_audio_tokens=audio, estimated=True)
+        return Usage(
+            input_tokens=self.likely_tokens,
+            output_tokens=self.output_tokens,
+            input_audio_tokens=audio,
+            service_tier=self.service_tier,
+            estimated=True,
+        )
 
 
 class Keeper(Protocol):

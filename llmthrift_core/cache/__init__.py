@@ -73,5 +73,11 @@ __getattr__ = lazy_exports(
         "llmthrift_core.cache.semantic.judges": ("ModelJudge", "SimilarAnswers"),
         "llmthrift_core.cache.semantic.policy": ("Decision", "DecisionPolicy", "ExactOnly", "FixedThreshold"),
     },
-    extra=("semantic", "numpy"),
+    names=__all__,
+    needs={
+        "llmthrift_core.cache.semantic.bound": ("semantic", "numpy"),
+        "llmthrift_core.cache.semantic.cache": ("semantic", "numpy"),
+        "llmthrift_core.cache.semantic.gptcache.store": ("gptcache", "numpy", "gptcache", "faiss"),
+        "llmthrift_core.cache.semantic.judges": ("semantic", "numpy"),
+    },
 )

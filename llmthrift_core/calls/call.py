@@ -1,6 +1,6 @@
 """One LLM call, from the question to the ledger row. This module owns the order of the steps:
 
-    normalise -> cache lookup -> route -> reserve budget -> call the model -> settle -> record -> store in cache
+    normalise -> cache lookup -> route -> shorten -> reserve budget -> call the model -> settle -> record -> store in cache
 
 Adapters convert messages, call the model and drive a `Call`; nothing else decides what happens when. Every step but the budget fails
 open: trouble with the cache or the ledger is counted and logged, and the call goes on.
@@ -55,7 +55,7 @@ class Call:
     """
 
     __slots__ = (
-        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "is_open", "request", "waiting",
+        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "cost_nano_usd", "is_open", "request", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: AccountHost, request: Request) -> None:
@@ -63,6 +63,7 @@ class Call:
         self.request = request
         self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
         self.is_open = True
+        self.cost_nano_usd: int | None = None  # once it has ended; None where there is no price, or it is worked out later
         self.waiting: Waiting | Elsewhere | Turn | None = None
         self._attempt = Attempt(thrift, request, self.call_id)
         self._inquiry: Inquiry | None = None
@@ -150,7 +151,7 @@ class Call:
     # --- before the model ---
 
     def resume(self) -> Call:
-        """Take the steps before the model: look up, route, reserve. Called by `Thrift.begin`, and again after waiting.
+        """Take the steps before the model: look up, route, shorten, reserve. Called by `Thrift.begin`, and again after waiting.
 
         Raises:
             BudgetExceededError: a budget refuses the call.
@@ -161,6 +162,7 @@ class Call:
         try:
             if self._turn is None:
                 self._route()
+                self._shorten()
             self.reserve(waits=self.request.waits)
         except RoomAwaited as full:
             self.waiting = self._turn = full.turn
@@ -195,6 +197,10 @@ class Call:
         self.decision = decided(route.policy, route.request, route.tiers, self._thrift.note_failure)
         self._ask(route.baseline if is_observing() else self.decision.tier)
         self.request.attribution = with_configuration(self.request.attribution, route)
+
+    def _shorten(self) -> None:
+        if (shortening := self.request.shortening) is not None:
+            shortening.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
         route, now = self.request.route, self._attempt
@@ -339,6 +345,7 @@ class Call:
         record = None
         try:
             record, usage = self._attempt.answered_row(response, may_wait=self._is_only_recorded())
+            self.cost_nano_usd = record.cost_nano_usd
             self._attempt.append(record, response)  # first: whatever happens to the rest, the call is told
             use = self.request.cache
             is_clamped = use is not None and self.max_output_tokens is not None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.pricing.discounts import discounts_of
 from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.routing.failsafe import version_of
 from llmthrift_core.settings import is_observing
@@ -109,10 +110,21 @@ def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage
         record.routing_saved_nano_usd = baseline.nano_usd - paid
 
 
+def compare_discounts(record: CallRecord, usage: Usage, price: Callable[[Usage], Priced | None]) -> None:
+    """What the provider's prompt cache and its batch rate saved.
+
+    Args:
+        price: of a usage of the model that would have answered, so that this adds up with what routing saved.
+    """
+    record.prefix_saved_nano_usd, record.batch_saved_nano_usd = discounts_of(usage, price)
+
+
 def count_as_lost(record: CallRecord, *, is_followed: bool) -> None:
     """What was paid for an answer that is not kept is lost, since that which is kept is compared with the baseline."""
     if record.routing_saved_nano_usd is not None and record.cost_nano_usd is not None:
         record.routing_saved_nano_usd = -record.cost_nano_usd if is_followed else 0
+        if is_followed:  # then it is no part of what the same requests would have cost
+            record.prefix_saved_nano_usd = record.batch_saved_nano_usd = record.shortening_saved_nano_usd = None
 
 
 def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None], at_us: int) -> Usage:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from llmthrift_core.cli.alerts import alerts
+from llmthrift_core.cli.anomalies import anomalies
+from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
 from llmthrift_core.cli.configurations import config
 from llmthrift_core.cli.doctor import doctor
+from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.plans import breakeven, roi, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
+from llmthrift_core.cli.reconcile import reconcile
+from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
 from llmthrift_core.cli.routing import route
 from llmthrift_core.display import plain_table, usd
+from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 if TYPE_CHECKING:
     from llmthrift_core.ledger.reading import Order
@@ -52,13 +61,25 @@ app = typer.Typer(
 app.add_typer(prices, name="prices")
 app.add_typer(cache, name="cache")
 app.add_typer(budgets, name="budgets")
+app.add_typer(batch, name="batch")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
 app.add_typer(config, name="config")
+app.add_typer(alerts, name="alerts")
+app.add_typer(export, name="export")
 app.command()(doctor)
 app.command()(estimate)
+app.command()(reconcile)
+app.command()(breakeven)
+app.command()(roi)
+app.command("what-if")(what_if)
+app.command()(top)
+app.command()(optimize)
+app.command()(run)
+app.command()(observed)
 app.command()(forecast)
+app.command()(anomalies)
 app.command()(analyze)
 
 
@@ -87,6 +108,7 @@ def demo(
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")
+    require_extra(DEMO_EXTRAS[framework])
     found[framework].load()(console, live=live, requests=requests)
 
 
@@ -97,13 +119,22 @@ def report(
     until: Until = None,
     tz: Annotated[str | None, typer.Option(help="Time zone of days and months, such as Europe/Berlin")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many rows", min=1)] = None,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Input, output, retries, errors, slow answers; per answer; the trend"),
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page into this file: charts, tables, what could be saved")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="The same page as Markdown")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
-    """Cost and use, one row per model, feature, user, day, ..."""
+    """Cost and use, one row per model, feature, user, day, ... or all of it as a page."""
     with opened(url) as thrift:
-        found = thrift.report(by=by, since=since, until=until, tz=tz)
+        if html is not None or markdown is not None:
+            write_review(thrift, since=since, until=until, tz=tz, html=html, markdown=markdown)
+            return
+        found = thrift.report(by=by, since=since, until=until, tz=tz, details=details)
     shown = replace(found, rows=found.rows[:limit])
     if not write_rows(shown.rows, as_json=as_json, as_csv=as_csv):
         typer.echo(shown.to_text(get_terminal_size().columns))

@@ -10,7 +10,7 @@ from rich.table import Table
 from llmthrift_core.cache.entry import EntryView
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic import health
-from llmthrift_core.cache.semantic.sql_store import activity, remove_everywhere, totals_of
+from llmthrift_core.cache.semantic.stored import activity, remove_everywhere, totals_of
 from llmthrift_core.cache.store import Totals, criteria_of
 from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
 

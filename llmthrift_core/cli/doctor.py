@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Final
 
 import typer
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from llmthrift_core.cli.options import Url, ValkeyUrl, console
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.exports import EXTRAS, is_installed
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.settings import default_url, default_valkey_url, is_disabled, is_observing
 from llmthrift_core.storage.database import Database
@@ -18,19 +18,6 @@ from llmthrift_core.storage.location import locate
 from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.usage.tokens import tokenizer_status
 
-_EXTRAS: Final = {
-    "langchain": "langchain_core",
-    "models": "langchain",
-    "postgres": "psycopg",
-    "semantic": "fastembed",
-    "gptcache": "gptcache",
-    "routing": "sklearn",
-    "valkey": "valkey",
-    "tokens": "llama_index.core",
-    "notebook": "altair",
-    "demo": "langchain_openai",
-    "litellm": "litellm",
-}
 _OLD_PRICES_DAYS: Final = 120
 
 
@@ -40,8 +27,7 @@ def doctor(url: Url = None, valkey_url: ValkeyUrl = None) -> None:
     healthy = _check_database(table, url) and _check_valkey(table, valkey_url or default_valkey_url())
     _check_prices(table)
     _check_tokenizers(table)
-    for extra, package in _EXTRAS.items():
-        table.add_row(f"extra {extra}", "installed" if _installed(package) else "absent", escape(f"pip install 'llmthrift[{extra}]'"))
+    _check_extras(table)
     for name, active in (("LLMTHRIFT_DISABLED", is_disabled()), ("LLMTHRIFT_OBSERVE", is_observing())):
         table.add_row(name, "on" if active else "off", "")
     console.print(table)
@@ -98,8 +84,11 @@ def _check_tokenizers(table: Table) -> None:
         table.add_row(f"tokenizer {vocabulary.encoding}", "ok" if found else "[yellow]absent[/yellow]", detail)
 
 
-def _installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
+def _check_extras(table: Table) -> None:
+    for extra, brought in EXTRAS.items():
+        missing = [distribution for module, distribution in brought.items() if not is_installed(module)]
+        if missing:
+            state = "absent" if len(missing) == len(brought) else "[yellow]in part[/yellow]"
+            table.add_row(f"extra {extra}", state, escape(f"without {', '.join(missing)}; pip install 'llmthrift[{extra}]'"))
+        else:
+            table.add_row(f"extra {extra}", "installed", "")

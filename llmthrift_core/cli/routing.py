@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,8 @@ from llmthrift_core.cli.options import Prices, Since, Url, opened, pair
 from llmthrift_core.cli.output import AsJson
 from llmthrift_core.cli.policy_file import object_of_file
 from llmthrift_core.cli.versions import add_version_commands
-from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.exports import require_extra
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.thrift import Thrift
 
@@ -58,9 +58,8 @@ def simulate_policy(
     price_file: Prices = None,
 ) -> None:
     """Replay recorded traffic against a policy: quality, cost and escalations, beside controls that spend the same."""
-    for module, package in (("altair", "altair"), ("vl_convert", "vl-convert-python")):
-        if plot is not None and find_spec(module) is None:
-            raise MissingExtraError("notebook", package)
+    if plot is not None:
+        require_extra("notebook", "altair", "vl_convert")
     _require_routing()
     from llmthrift_core.routing import Traffic, simulate
 
@@ -149,9 +148,7 @@ add_version_commands(route, lambda thrift: thrift.routers, "router")
 
 
 def _require_routing() -> None:
-    for package, brought in (("numpy", "numpy"), ("sklearn", "scikit-learn")):
-        if find_spec(package) is None:
-            raise MissingExtraError("routing", brought)
+    require_extra("routing", "numpy", "sklearn")
 
 
 def _of_file(data: str, escalations: bool) -> Examples:

@@ -81,6 +81,17 @@ class CallRecord:
     escalated: int = 0
     lexical_counts: bytes | None = None
     path: str | None = None
+    prefix_saved_nano_usd: int | None = None
+    batch_saved_nano_usd: int | None = None
+    shortening_saved_nano_usd: int | None = None
+    prefix_lost_nano_usd: int | None = None
+    observed_shortening_nano_usd: int | None = None
+    observed_prefix_nano_usd: int | None = None
+    shorten_version: str | None = None
+    shorten_steps: str | None = None
+    prefix_plan: str | None = None
+    prefix_miss: str | None = None
+    shortened_tokens: int = 0
 
     # Not a column: what `complete` makes the counts of.
     question: Excerpt | None = None

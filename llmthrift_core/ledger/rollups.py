@@ -76,6 +76,13 @@ _RARE: Final = tuple(
         "routing_saved_nano_usd",
         "observed_cache_nano_usd",
         "observed_routing_nano_usd",
+        "prefix_saved_nano_usd",
+        "prefix_lost_nano_usd",
+        "batch_saved_nano_usd",
+        "shortening_saved_nano_usd",
+        "shortened_tokens",
+        "observed_shortening_nano_usd",
+        "observed_prefix_nano_usd",
     )
 )
 

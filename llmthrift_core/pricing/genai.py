@@ -21,6 +21,7 @@ from genai_prices.types import (
 )
 
 from llmthrift_core.moments import to_us
+from llmthrift_core.pricing.batch_terms import BATCH, batch_rates
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, unpriced_units
 from llmthrift_core.pricing.source import ALWAYS_FROM_US, ALWAYS_UNTIL_US, Listing, moment_of
 from llmthrift_core.usage.units import all_units
@@ -39,7 +40,7 @@ class GenaiPrices:
     """The price list in the installed genai-prices.
 
     A model that is listed without any price is free there. A service tier without a price of its own at the time pays the
-    standard price: an upper bound for batch and flex.
+    standard price, an upper bound for flex; a batch pays it with its provider's discount.
     """
 
     name = "genai-prices"
@@ -85,6 +86,8 @@ class GenaiPrices:
         prices = info.get_prices(at, context)
         from_us, until_us = _interval(info, at, at_us)
         rates = self._rates(prices)
+        if service_tier == BATCH and rates == (standard := self._rates(info.get_prices(at, None))):
+            rates = batch_rates(standard, seller.id, info.id)
         transcriber = seller.id == "groq" and info.id in _GROQ_TRANSCRIBERS
         return Listing(
             model=info.id,

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmthrift_core.pricing.batch_terms import BATCH, batch_rates
 from llmthrift_core.pricing.sheet import PriceSheet, Rate, completed, unpriced_units
 from llmthrift_core.pricing.source import Listing
 from llmthrift_core.usage.payloads import provider_id
@@ -150,11 +151,16 @@ def _price_map(path: Path, written_ns: int) -> _PriceMap:
 
 
 def entry_rates(entry: _Entry, service_tier: str | None) -> dict[str, Rate]:
-    """The rates of one entry, by unit. What the service tier does not price costs the standard price."""
+    """The rates of one entry, by unit. What the service tier does not price costs the standard price, and in a batch that of the
+    provider's terms, unless the map prices some of it: then OpenAI's and Google's discounts are what it says.
+    """
     standard, special = _tiered(entry, None), {}
     if service_tier is not None:
         special = _tiered(entry, service_tier)
     rates = {**standard, **special}
+    provider = _provider_of(entry)
+    if service_tier == BATCH and (not special or provider == "anthropic"):
+        rates = batch_rates(standard, provider, "", listed=special)
     search = entry.get("search_context_cost_per_query")
     if isinstance(search, dict) and (usd := _usd(search.get("search_context_size_medium"))) is not None:
         rates["web_searches"] = Rate(usd)

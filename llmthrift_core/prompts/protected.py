@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 Span = tuple[int, int]
 
-_FENCE: Final = re.compile(r"^[ \t]*(```|~~~)[^\n]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_FENCE: Final = re.compile(r"(?:(?=```)|^[ \t]*(?=~~~))(```|~~~)[^\n`]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _LINE: Final = re.compile(r"[^\n]*\n?")
 # A line that is code, whatever the language: how it begins, or how it ends.
 _CODE_LINE: Final = re.compile(
@@ -45,7 +45,7 @@ _MOST_LINE: Final = 2_000
 def protected_blocks(text: str) -> list[Span]:
     """The spans of code, YAML, JSON and tables: whole lines or balanced brackets, in order, not overlapping."""
     spans = [match.span() for match in _FENCE.finditer(text)]
-    spans += _json_spans(text, spans)
+    spans += json_spans(text, spans)
     return _merged([*spans, *_line_spans(text, spans)])
 
 
@@ -72,7 +72,7 @@ def change_prose(text: str, change: Callable[[str], str], *, spans: list[Span] |
     return "".join(parts)
 
 
-def gaps(spans: list[Span], length: int) -> list[Span]:
+def gaps(spans: Sequence[Span], length: int) -> list[Span]:
     """The spans between these, up to the text's end."""
     found = []
     at = 0
@@ -85,7 +85,7 @@ def gaps(spans: list[Span], length: int) -> list[Span]:
     return found
 
 
-def _json_spans(text: str, taken: list[Span]) -> list[Span]:
+def json_spans(text: str, taken: Sequence[Span] = ()) -> list[Span]:
     """Objects and lists that are JSON, of two or more characters within."""
     decoder = json.JSONDecoder()
     found: list[Span] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import Final, NamedTuple
 
 from llmthrift_core.prompts.protected import Span, gaps, protected_blocks
@@ -58,8 +59,12 @@ _FORM: Final = re.compile(
     r"antwort\w*|ausgabe|wörter\w*|sätze\w*|respuesta|responde|salida|palabras|réponse|sortie|mots|you|your|user|customer|assistant|agent|tool)\b|回答|输出|格式",
     re.IGNORECASE,
 )
+_ADDRESSED: Final = re.compile(
+    r"\s*(?:you (?:are|will|must|should)|your task|instructions?\b[:\n]|rules?\b[:\n]|du bist|sie sind|eres|tu es|你是)", re.I
+)
 _ASKS: Final = re.compile(r"[?？؟;]\s*[\"'”’)\]]*\s*\Z")
 _LABEL: Final = re.compile(r"[:：]\s*\Z")
+_LONGEST_INSTRUCTION: Final = 600  # characters
 _SHORT: Final = 400  # characters: a longer paragraph without a question mark is no question
 _LONG: Final = 240  # characters: a shorter text has nothing to spare
 _PLAIN: Final = 600  # characters: of a longer paragraph that asks nothing, the middle is a document
@@ -130,11 +135,16 @@ def examples_in(text: str, *, before: int | None = None) -> tuple[Span, ...]:
 
 def is_instruction(paragraph: str) -> bool:
     """Whether a paragraph tells the model what to do, rather than what it may read."""
-    if len(paragraph) > 1_500:
-        return False
+    if len(paragraph) > _LONGEST_INSTRUCTION:
+        return len(paragraph) < 4 * _LONGEST_INSTRUCTION and _ADDRESSED.match(paragraph) is not None
     if _INSTRUCTION.match(paragraph):
         return True
-    return _MODAL.search(paragraph) is not None and _FORM.search(paragraph) is not None
+    return len(paragraph) < _SHORT and _MODAL.search(paragraph) is not None and _FORM.search(paragraph) is not None
+
+
+def constrains(sentence: str) -> bool:
+    """Whether a sentence sets a constraint: must, never, only, at most."""
+    return _MODAL.search(sentence) is not None
 
 
 def paragraphs_of(text: str, span: Span) -> list[Span]:
@@ -166,7 +176,7 @@ def _around_marks(text: str, marks: list[re.Match[str]]) -> Regions:
 
 def _within_paragraph(text: str, *, alone: bool) -> tuple[Span, ...]:
     spans = sentence_spans(text)
-    if len(text) < _LONG and not alone:
+    if len(text) < _LONG and (not alone or _ASKS.search(text) or _INSTRUCTION.match(text)):
         return ()
     lines = text.rstrip().rfind("\n")
     if lines > _LONG and _ASKS.search(text):
@@ -190,4 +200,5 @@ def _spans(span: Span) -> tuple[Span, ...]:
 
 
 def _within(at: int, spans: list[Span]) -> bool:
-    return any(start < at < end for start, end in spans)
+    place = bisect_left(spans, (at, 0)) - 1
+    return place >= 0 and spans[place][0] < at < spans[place][1]

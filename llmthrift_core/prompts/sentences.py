@@ -70,6 +70,8 @@ def _ends_sentence(text: str, at: int, after: int) -> bool:
     following = text[after : after + 1]
     if not following or text[at:after].count("\n") > 1:
         return True
+    if any(mark in _CLOSING for mark in text[at:after]) and not following.islower():
+        return True  # a quotation ends with it
     if following.islower():  # also after "e.g." and "ca."
         return False
     found = _LAST_WORD.search(text, max(0, at - 24), at)

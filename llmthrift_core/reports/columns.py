@@ -26,8 +26,9 @@ _SHOWN_IF_ANY: Final = (
     "estimated",
     "other_cost_usd",
 )
-_DETAILS: Final = ("requests", "cost_usd", "share", "trend", "cost_per_1000_requests_usd", "cost_per_answer_usd")
+_DETAILS: Final = ("requests", "cost_usd", "share", "cost_per_1000_requests_usd", "cost_per_answer_usd")
 _DETAILS_IF_ANY: Final = (
+    "trend",
     "input_cost_usd",
     "output_cost_usd",
     "fees_usd",
@@ -41,6 +42,8 @@ _DETAILS_IF_ANY: Final = (
     "p95_latency_seconds",
     "unpriced",
 )
+_NARROW: Final = ("requests", "cost_usd", "cost_per_1000_requests_usd", "cost_per_answer_usd", "input_cost_usd", "output_cost_usd")
+_NARROW_IF_ANY: Final = ("trend", "other_cost_usd", "saved_usd", "error_rate", "p95_latency_seconds")
 _HEADERS: Final = {
     "cost_per_1000_requests_usd": "per 1,000",
     "cost_per_answer_usd": "per answer",
@@ -54,6 +57,7 @@ _HEADERS: Final = {
     "mean_latency_seconds": "mean s",
     "p95_latency_seconds": "p95 s",
 }
+_RARE: Final = ("other_cost_usd", "saved_usd", "retry_cost_usd", "fallback_cost_usd", "escalated_cost_usd")
 _SHARES: Final = ("escalation_rate", "error_rate", "share")
 _SMALLEST_FEE_USD: Final = Decimal("0.000001")  # what rounding leaves is not worth a column
 
@@ -70,15 +74,25 @@ def detailed(by: str, rows: Sequence[Row], total: Row) -> tuple[list[str], list[
     some = [name for name in _DETAILS_IF_ANY if any(_is_worth_a_column(name, row[name]) for row in (total, *rows))]
     shown = [by, *_DETAILS, *some]
     header = [_HEADERS.get(name, name.removesuffix("_usd").replace("_", " ")) for name in shown]
-    return header, [_cells(row, shown) for row in rows], _cells(total, shown)
+    return header, [_cells(row, shown, empty_if_zero=_RARE) for row in rows], _cells(total, shown, empty_if_zero=_RARE)
+
+
+def narrow(by: str, rows: Sequence[Row], total: Row) -> tuple[list[str], list[list[Any]], list[Any]]:
+    """Header, rows and total with those details that have room on a sheet of paper."""
+    some = [name for name in _NARROW_IF_ANY if any(_is_worth_a_column(name, row[name]) for row in (total, *rows))]
+    shown = [by, *_NARROW, *some]
+    header = [_HEADERS.get(name, name.removesuffix("_usd").replace("_", " ")) for name in shown]
+    return header, [_cells(row, shown, empty_if_zero=_RARE) for row in rows], _cells(total, shown, empty_if_zero=_RARE)
 
 
 def _is_worth_a_column(name: str, value: Any) -> bool:
-    return abs(value) >= _SMALLEST_FEE_USD if name == "fees_usd" else bool(value)
+    if name == "fees_usd":
+        return bool(abs(value) >= _SMALLEST_FEE_USD)
+    return value is not None if name == "trend" else bool(value)
 
 
-def _cells(row: Mapping[str, Any], shown: Sequence[str]) -> list[Any]:
-    return [_cell(row, name) for name in shown]
+def _cells(row: Row, shown: Sequence[str], *, empty_if_zero: Sequence[str] = ()) -> list[Any]:
+    return ["" if name in empty_if_zero and not row[name] else _cell(row, name) for name in shown]
 
 
 def _cell(row: Mapping[str, Any], name: str) -> Any:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, select
 
 from llmthrift_core.ledger.rollups import DIMENSIONS
-from llmthrift_core.moments import Moment, from_us, to_us
-from llmthrift_core.reports.report import TIMES, Report, report
+from llmthrift_core.moments import Moment, to_us
+from llmthrift_core.reports.report import TIMES, Report, costs_of, report
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import calls, run_of_calls
 
@@ -28,17 +28,19 @@ def detailed_report(
     until: Moment | None,
     tz: str | None,
     now_us: int,
+    most: int | None = None,
 ) -> Report:
     """A report with its details.
 
     Args:
         now_us: where the period ends without `until`.
+        most: as for `report`.
 
     Raises:
         ConfigurationError: as `report`.
         StorageError: the database cannot be read.
     """
-    found = report(database, by=by, since=since, until=until, tz=tz)
+    found = report(database, by=by, since=since, until=until, tz=tz, most=most)
     is_time = by in TIMES
     slow = {} if is_time else _slow_latencies(database, found.by, since, until)
     before = _costs_before(database, found, since, until, now_us) if not is_time and since is not None else None
@@ -46,7 +48,7 @@ def detailed_report(
     for place, row in enumerate(found.rows):
         value = row[found.by]
         if is_time:
-            previous = found.rows[place - 1]["cost_usd"] if place else None
+            previous = found.rows[place - 1]["cost_usd"] if place and most is None else None
         else:
             previous = None if before is None else before.get(value, Decimal(0))
         rows.append(_with_details(row, found.total, previous, slow.get(value)))
@@ -72,8 +74,7 @@ def _costs_before(database: Database, found: Report, since: Moment | None, until
     length_us = (now_us if until is None else to_us(until)) - since_us
     if length_us <= 0:
         return None
-    earlier = report(database, by=_asked(found.by), since=from_us(since_us - length_us), until=from_us(since_us))
-    return {row[earlier.by]: row["cost_usd"] for row in earlier.rows}
+    return costs_of(database, by=_asked(found.by), since_us=since_us - length_us, until_us=since_us)
 
 
 def _asked(by: str) -> str:
@@ -120,6 +121,6 @@ def _notes(since: Moment | None, slow: Mapping[Any, Sequence[int]], is_time: boo
     notes = []
     if since is None and not is_time:
         notes.append("The trend needs a period: give since.")
-    if sum(map(len, slow.values())) >= _LEAST_TIMED:
+    if sum(map(len, slow.values())) >= _NEWEST // 2:
         notes.append(f"p95 is of the newest {_NEWEST:,} calls of the period at most.")
     return tuple(notes)

@@ -152,16 +152,17 @@ def forecast(
     with database.read() as connection:
         reader = SpendReader(connection, zone, since_us, until_us, pruned_us)
         total = reader.total(hours_since_us=at_us - PROFILE_DAYS * DAY_US)
-        series = {} if by is None else _values(reader, dimension_of(by, connection), total.days)
+        series: dict[str | None, Days] = {} if by is None else _values(reader, dimension_of(by, connection), total.days)
         share = share_passed(total.hours, at_us, zone)
         reached = [] if limits is None else reached_budgets(connection, limits, at_us=at_us, is_now=at is None, whole_before_us=pruned_us)
 
     def made(days: Days, **more: Any) -> Forecast:
         found = project(days, today=today, last=last, share_passed=share)
         spent, band = to_usd(of_days(days, first, today)), found.until(last)
-        whole = (spent + in_usd(amount) for amount in (band.expected, band.low, band.high))
+        expected, low, high = (spent + in_usd(amount) for amount in (band.expected, band.low, band.high))
         daily = tuple(found.daily(first, last))
-        return Forecast(period, first, last, from_us(at_us), str(tz or "UTC"), spent, *whole, daily, found.history_days, **more)
+        made_at, shown = from_us(at_us), str(tz or "UTC")
+        return Forecast(period, first, last, made_at, shown, spent, expected, low, high, daily, found.history_days, **more)
 
     parts = tuple(made(days, by=str(by).removeprefix("tag:"), value=value) for value, days in series.items())
     return made(total.days, parts=parts, budgets=tuple(reached), notes=_notes(total, today))
@@ -169,7 +170,8 @@ def forecast(
 
 def _values(reader: SpendReader, dimension: str, total: Days) -> dict[str | None, Days]:
     largest = reader.largest(dimension, _MOST_VALUES + 1)
-    found: dict[str | None, Days] = dict(reader.of_values(dimension, largest[:_MOST_VALUES]))
+    found: dict[str | None, Days] = {}
+    found.update((value, days) for value, days in reader.of_values(dimension, largest[:_MOST_VALUES]).items())
     rest = rest_of(total, found.values())
     if rest:
         found[OTHERS if len(largest) > _MOST_VALUES else None] = rest

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from heapq import nlargest
 from html import escape
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,8 @@ from llmthrift_core.storage.tables import rollups
 if TYPE_CHECKING:
     import pandas
 
+_COST: Final = MEASURES.index("cost_nano_usd")
+_OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
 TIMES: Final = ("day", "hour", "month")
 CHOICES: Final = (*DIMENSIONS, "run", *TIMES)
 _COUNTS: Final = (
@@ -49,6 +52,15 @@ _COUNTS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
+    "shortened_tokens",
+)
+# What each lever saved; they add up.
+SAVINGS: Final = (
+    "cache_saved_nano_usd",
+    "routing_saved_nano_usd",
+    "shortening_saved_nano_usd",
+    "prefix_saved_nano_usd",
+    "batch_saved_nano_usd",
 )
 
 
@@ -66,8 +78,9 @@ class Report(Printed):
     parts leaves), cost_per_request_usd, cost_per_1000_requests_usd, answers (attempts and hits that neither failed nor were rejected by a
     cascade), cost_per_answer_usd (which failures raise), error_rate (errors / attempts), retry_cost_usd and fallback_cost_usd (of
     attempts that repeated a failed one on the same model or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in
-    cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd, other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no
-    row has one). Money is Decimal.
+    cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd + shortening_saved_usd + prefix_saved_usd (by the provider's prompt
+    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd (what missed prefixes cost; in cost_usd too), other_cost_usd (not in
+    cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
 
     Attributes:
         by: what the rows stand for.
@@ -140,6 +153,7 @@ def report(
     since: Moment | None = None,
     until: Moment | None = None,
     tz: str | None = None,
+    most: int | None = None,
 ) -> Report:
     """Sum up what is committed. The time does not grow with the number of calls, except for `by="run"`.
 
@@ -147,6 +161,7 @@ def report(
         by: one of CHOICES, or the name of a tag ("tag:NAME" where the name is one of CHOICES).
         since, until: the half-open period [since, until).
         tz: the time zone of hours, days and months; None is UTC.
+        most: only so many rows, those that cost most; None: all. The total is of all.
 
     Raises:
         ConfigurationError: an unknown `by` or time zone, or a time that is none.
@@ -159,8 +174,9 @@ def report(
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         name, groups = _groups(connection, reader, by, zone)
-    rows = [row_of(name, value, amounts) for value, amounts in groups]
-    if by not in TIMES:
+    shown = groups if most is None else nlargest(most, groups, key=lambda group: group[1][_COST] + group[1][_OTHER_COST])
+    rows = [row_of(name, value, amounts) for value, amounts in shown]
+    if by not in TIMES or most is not None:
         rows.sort(key=lambda row: (-row["cost_usd"] - row["other_cost_usd"], -row["requests"], str(row[name])))
     sums = [0] * len(MEASURES)
     for _, amounts in groups:
@@ -171,7 +187,22 @@ def report(
         for row in (rows if by == "model" else [total])
         if (alert := escalation_alert(row[name], answers=row["routed"], rate=row["escalation_rate"])) is not None
     ]
-    return Report(name, tuple(rows), total, (*_notes(since_us, until_us, pruned_us, by), *escalated))
+    cut = [f"The first {len(rows):,} of {len(groups):,}; the others are in the total."] if len(rows) < len(groups) else []
+    return Report(name, tuple(rows), total, (*cut, *_notes(since_us, until_us, pruned_us, by), *escalated))
+
+
+def costs_of(database: Database, *, by: str, since_us: int, until_us: int) -> dict[Any, Decimal]:
+    """The cost by value of an attribute, run or tag, as in the rows of a report.
+
+    Raises:
+        ConfigurationError: an unknown `by`.
+        StorageError: the database cannot be read.
+    """
+    pruned_us = pruned_until_us(database)
+    with database.read() as connection:
+        reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
+        _, groups = _groups(connection, reader, by, UTC)
+    return {value: to_usd(amounts[_COST]) for value, amounts in groups}
 
 
 def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
@@ -196,9 +227,13 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
         "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
         "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
-        "saved_usd": to_usd(sums["cache_saved_nano_usd"] + sums["routing_saved_nano_usd"]),
+        "saved_usd": to_usd(sum(sums[name] for name in SAVINGS)),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
         "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
+        "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
+        "prefix_saved_usd": to_usd(sums["prefix_saved_nano_usd"]),
+        "prefix_lost_usd": to_usd(sums["prefix_lost_nano_usd"]),
+        "batch_saved_usd": to_usd(sums["batch_saved_nano_usd"]),
         "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
         "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,
     }

@@ -1,4 +1,4 @@
-"""`SavingsReport`: what was spent, what the cache and the router saved, and what it would have cost without them."""
+"""`SavingsReport`: what was spent, what each lever saved, and what it would have cost without them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
 from llmthrift_core.usage import Usage
 
-_PARTS: Final = ("input_cost_usd", "output_cost_usd", "fees_usd", "retry_cost_usd", "fallback_cost_usd", "retries", "fallbacks")
+_PARTS: Final = (
+    "input_cost_usd", "output_cost_usd", "fees_usd", "retry_cost_usd", "fallback_cost_usd", "retries", "fallbacks", "cache_saved_usd",
+    "routing_saved_usd", "shortening_saved_usd", "prefix_saved_usd", "prefix_lost_usd", "batch_saved_usd", "escalated_cost_usd",
+    "escalated", "other_cost_usd", "requests", "cache_hits", "unpriced",
+)  # fmt: skip
 _SMALLEST_FEE_USD: Final = Decimal("0.000001")  # what rounding leaves is not worth a line
 _COSTLIEST: Final = 10
 # Priced to learn the rates of a model: below the prompt lengths from which some models charge more.
@@ -30,8 +34,9 @@ _SAMPLE_TOKENS: Final = 1_000
 
 @dataclass(frozen=True, repr=False)
 class SavingsReport(Printed):
-    """Savings of a period. Nothing is counted twice: a hit saves the price of the model that had answered, and routing the
-    difference between that model and the one that would have answered without the router.
+    """Savings of a period. Nothing is counted twice: a hit saves the price of the model that had answered, routing the
+    difference between that model and the one that would have answered without the router; then the shorter prompt, the provider's
+    prompt cache and its batch rate are taken away one after another, at the prices of the model that would have answered.
 
     Attributes:
         spent_usd: the cost of all priced model calls: input_cost_usd + output_cost_usd + fees_usd.
@@ -41,10 +46,15 @@ class SavingsReport(Printed):
         other_cost_usd: recorded costs that are not model calls; not in spent_usd.
         cache_saved_usd: what the hits would have cost.
         routing_saved_usd: the baseline's price minus the cost, over all routed calls; negative where routing cost more.
+        shortening_saved_usd: by shorter prompts, priced with the provider's prompt cache in force; negative where they broke a prefix.
+        prefix_saved_usd: by the provider's prompt cache, whoever asked for it: against the plain input price. Negative where writing
+            cost more than reading saved.
+        prefix_lost_usd: what prefixes cost that could have been read from that cache and were not; in spent_usd.
+        batch_saved_usd: by the provider's batch rate.
         escalated_cost_usd: what the answers cost that cascades rejected; in spent_usd, and taken off routing_saved_usd.
         escalated: how many these were.
         requests, cache_hits, unpriced: counts. An unpriced call is in no amount.
-        observed_cache_usd, observed_routing_usd: in observe mode, what caching and routing would have saved.
+        observed_cache_usd, observed_routing_usd, observed_shortening_usd, observed_prefix_usd: in observe mode, what each would have saved.
         baseline: the model to compare with, or None.
         baseline_usd: an estimate of what all requests, hits included, would have cost on the baseline at today's price.
         costliest_call_sites: at most ten rows of `report(by="call_site")`.
@@ -61,6 +71,10 @@ class SavingsReport(Printed):
     other_cost_usd: Decimal
     cache_saved_usd: Decimal
     routing_saved_usd: Decimal
+    shortening_saved_usd: Decimal
+    prefix_saved_usd: Decimal
+    prefix_lost_usd: Decimal
+    batch_saved_usd: Decimal
     escalated_cost_usd: Decimal
     escalated: int
     requests: int
@@ -68,18 +82,21 @@ class SavingsReport(Printed):
     unpriced: int
     observed_cache_usd: Decimal
     observed_routing_usd: Decimal
+    observed_shortening_usd: Decimal
+    observed_prefix_usd: Decimal
     baseline: str | None
     baseline_usd: Decimal | None
     costliest_call_sites: tuple[Mapping[str, Any], ...]
 
     @property
     def saved_usd(self) -> Decimal:
-        """Saved by the cache and by routing."""
-        return self.cache_saved_usd + self.routing_saved_usd
+        """Saved by the cache, routing, shorter prompts, the provider's prompt cache and batches."""
+        by_us = self.cache_saved_usd + self.routing_saved_usd + self.shortening_saved_usd
+        return by_us + self.prefix_saved_usd + self.batch_saved_usd
 
     @property
     def without_usd(self) -> Decimal:
-        """What the same requests would have cost without llmthrift."""
+        """What the same requests would have cost at once, in full, at plain prices, on the model that would have answered."""
         return self.spent_usd + self.saved_usd
 
     @property
@@ -94,8 +111,8 @@ class SavingsReport(Printed):
 
     @property
     def observed_usd(self) -> Decimal:
-        """What caching and routing would have saved in observe mode."""
-        return self.observed_cache_usd + self.observed_routing_usd
+        """What all of it would have saved in observe mode."""
+        return self.observed_cache_usd + self.observed_routing_usd + self.observed_shortening_usd + self.observed_prefix_usd
 
     def to_dict(self) -> dict[str, Any]:
         """Every figure by name, without the call sites."""
@@ -120,6 +137,7 @@ class SavingsReport(Printed):
             ("  on output", usd(self.output_cost_usd)),
             ("saved by the cache", usd(self.cache_saved_usd)),
             ("saved by routing", usd(self.routing_saved_usd)),
+            *((name, usd(amount)) for name, amount in self._discounts() if amount),
             ("without llmthrift", usd(self.without_usd)),
             ("saved", percent(self.saved_share)),
             ("requests", f"{self.requests:,}"),
@@ -127,6 +145,8 @@ class SavingsReport(Printed):
         ]
         if self.fees_usd >= _SMALLEST_FEE_USD:
             lines.insert(3, ("  on searches and other fees", usd(self.fees_usd)))
+        if self.prefix_lost_usd:
+            lines.append(("lost by misses of the provider's prompt cache", usd(self.prefix_lost_usd)))
         if self.retries:
             lines.append((f"spent on {self.retries:,} retries", usd(self.retry_cost_usd)))
         if self.fallbacks:
@@ -138,11 +158,22 @@ class SavingsReport(Printed):
         if self.observed_usd:
             lines.append(("observed: the cache would have saved", usd(self.observed_cache_usd)))
             lines.append(("observed: routing would have saved", usd(self.observed_routing_usd)))
+            if self.observed_shortening_usd:
+                lines.append(("observed: shorter prompts would have saved", usd(self.observed_shortening_usd)))
+            if self.observed_prefix_usd:
+                lines.append(("observed: the provider's prompt cache would have saved", usd(self.observed_prefix_usd)))
         if self.baseline is not None:
             lines.append((f"all on {self.baseline} (estimate)", usd(self.baseline_usd)))
         if self.unpriced:
             lines.append(("calls without a price, in no amount", f"{self.unpriced:,}"))
         return lines
+
+    def _discounts(self) -> list[tuple[str, Decimal]]:
+        return [
+            ("saved by shorter prompts", self.shortening_saved_usd),
+            ("saved by the provider's prompt cache", self.prefix_saved_usd),
+            ("saved by batches", self.batch_saved_usd),
+        ]
 
 
 _FIGURES: Final = (
@@ -156,6 +187,10 @@ _FIGURES: Final = (
     "fallbacks",
     "cache_saved_usd",
     "routing_saved_usd",
+    "shortening_saved_usd",
+    "prefix_saved_usd",
+    "prefix_lost_usd",
+    "batch_saved_usd",
     "escalated_cost_usd",
     "escalated",
     "saved_usd",
@@ -168,6 +203,8 @@ _FIGURES: Final = (
     "other_cost_usd",
     "observed_cache_usd",
     "observed_routing_usd",
+    "observed_shortening_usd",
+    "observed_prefix_usd",
     "baseline",
     "baseline_usd",
 )
@@ -209,16 +246,10 @@ def savings(
     return SavingsReport(
         spent_usd=total["cost_usd"],
         **{name: total[name] for name in _PARTS},
-        other_cost_usd=total["other_cost_usd"],
-        cache_saved_usd=total["cache_saved_usd"],
-        routing_saved_usd=total["routing_saved_usd"],
-        escalated_cost_usd=total["escalated_cost_usd"],
-        escalated=total["escalated"],
-        requests=total["requests"],
-        cache_hits=total["cache_hits"],
-        unpriced=total["unpriced"],
         observed_cache_usd=to_usd(sums["observed_cache_nano_usd"]),
         observed_routing_usd=to_usd(sums["observed_routing_nano_usd"]),
+        observed_shortening_usd=to_usd(sums["observed_shortening_nano_usd"]),
+        observed_prefix_usd=to_usd(sums["observed_prefix_nano_usd"]),
         baseline=baseline,
         baseline_usd=None if baseline is None else _all_on(baseline, sums, prices, now_us),
         costliest_call_sites=tuple(sites.rows[:_COSTLIEST]),

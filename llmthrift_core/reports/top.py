@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from html import escape
 from typing import Any, Final
@@ -20,7 +20,7 @@ from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.reports.costly_calls import Usual, reasons
 from llmthrift_core.reports.details import detailed_report
-from llmthrift_core.reports.report import TIMES, Report
+from llmthrift_core.reports.report import Report
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import COSTLY_NANO_USD, adjustments, calls
@@ -92,16 +92,27 @@ def top(
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ConfigurationError(f"n must be how many rows are wanted, at least 1, not {n!r}")
     if by == "call":
-        return _costliest_calls(database, prices, n, since, until)
-    found = detailed_report(database, by=by, since=since, until=until, tz=None, now_us=now_us)
-    rows = sorted(found.rows, key=lambda row: -row["cost_usd"] - row["other_cost_usd"]) if by in TIMES else found.rows
-    notes = found.notes
-    if len(rows) > n:
-        notes = (f"The first {n:,} of {len(rows):,}; the others are in the total.", *notes)
-    return replace(found, rows=tuple(rows[:n]), notes=notes)
+        return costliest_calls(database, prices, n, since=since, until=until)
+    return first_rows(database, by, n, since=since, until=until, now_us=now_us)
 
 
-def _costliest_calls(database: Database, prices: PriceCatalog, n: int, since: Moment | None, until: Moment | None) -> CostliestCalls:
+def first_rows(database: Database, by: str, n: int, *, since: Moment | None, until: Moment | None, now_us: int) -> Report:
+    """The first `n` rows of a report with details, by cost, and the total of all.
+
+    Raises:
+        ConfigurationError: an unknown `by`, or a time that is none.
+        StorageError: the database cannot be read.
+    """
+    return detailed_report(database, by=by, since=since, until=until, tz=None, now_us=now_us, most=n)
+
+
+def costliest_calls(database: Database, prices: PriceCatalog, n: int, *, since: Moment | None, until: Moment | None) -> CostliestCalls:
+    """The `n` calls that cost most.
+
+    Raises:
+        ConfigurationError: a time that is none.
+        StorageError: the database cannot be read.
+    """
     since_us, until_us = None if since is None else to_us(since), None if until is None else to_us(until)
     pruned_us = pruned_until_us(database)
     within = [*([] if since_us is None else [calls.c.at_us >= since_us]), *([] if until_us is None else [calls.c.at_us < until_us])]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.reports.anomalies import Anomaly
     from llmthrift_core.reports.forecast import Forecast
+    from llmthrift_core.reports.observed import ObservedReport
+    from llmthrift_core.reports.optimizations.report import OptimizationReport
+    from llmthrift_core.reports.page.review import Review
+    from llmthrift_core.reports.reconciliation import Reconciliation
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
     from llmthrift_core.reports.savings import SavingsReport
@@ -100,6 +107,47 @@ class LedgerViews(ABC):
         self.ledger.catch_up()
         return savings(self.database, self.prices, since=since, until=until, baseline=baseline)
 
+    def review(
+        self, since: Moment | None = None, until: Moment | None = None, *, tz: str | None = None, title: str = "What LLM calls cost"
+    ) -> Review:
+        """A period from above: `.to_html()` is a page that needs nothing else, `.to_markdown()` the same for a wiki or a pull request.
+
+        Args:
+            since, until: the half-open period [since, until); None is all that is recorded.
+            tz: the time zone of days and months; None is UTC.
+            title: of the page.
+        """
+        from llmthrift_core.reports.page.review import review
+
+        self.ledger.catch_up()
+        return review(self.database, self.prices, since=since, until=until, tz=tz, title=title, now_us=self.now_us())
+
+    def observed(self, since: Moment | None = None, until: Moment | None = None) -> ObservedReport:
+        """What exact and semantic caching, routing, prefix caching and shortening would have saved, with ranges and what they assume.
+
+        For traffic under `LLMTHRIFT_OBSERVE=1`, which is metered and not changed. What is not known says what to set up.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.observed import observed
+
+        self.ledger.catch_up()
+        return observed(self.database, since=since, until=until)
+
+    def optimizations(self, since: Moment | None = None, until: Moment | None = None) -> OptimizationReport:
+        """What could be saved: each opportunity with an estimate and its range, the calls that show it, and the code that takes it.
+
+        Estimates come from what the ledger knows; the usual rules of thumb stand in only where it knows nothing, and say so.
+
+        Args:
+            since, until: the calls of [since, until).
+        """
+        from llmthrift_core.reports.optimizations.report import optimizations
+
+        self.ledger.catch_up()
+        return optimizations(self.database, self.prices, since=since, until=until, now_us=self.now_us())
+
     def run_costs(self, run: str, *, costliest: int = 5) -> RunCosts:
         """What one run cost, as a tree of its agents, tools and calls, and why its most expensive calls are expensive.
 
@@ -115,6 +163,23 @@ class LedgerViews(ABC):
         self.ledger.catch_up()
         return run_costs(self.database, self.prices, run, costliest=costliest)
 
+    def reconcile(
+        self, bill: str | PathLike[str] | Mapping[str, Any] | Iterable[Mapping[str, Any]], *, provider: Literal["openai", "anthropic"]
+    ) -> Reconciliation:
+        """What a provider says that was used or billed beside what is recorded: coverage, drift by model and day, what is missing.
+
+        Args:
+            bill: an export of usage or costs: a CSV, JSON or JSON Lines file, or rows or pages as the provider's API answers them.
+            provider: whose export it is.
+
+        Raises:
+            ConfigurationError: what is no such export.
+        """
+        from llmthrift_core.reports.reconciliation import reconcile
+
+        self.ledger.catch_up()
+        return reconcile(self.database, bill, provider=provider, maker=self.prices.maker)
+
     def forecast(self, period: str = "month", at: Moment | None = None, by: str | None = None, tz: str | None = None) -> Forecast:
         """What a period will have cost when it ends, with an interval that holds it in 8 of 10 cases, and when budgets are reached.
 
@@ -128,3 +193,19 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return forecast(self.database, self.budgets, now_us=self.now_us(), period=period, at=at, by=by, tz=tz)
+
+    def anomalies(self, since: Moment | None = None, *, tz: str | None = None) -> list[Anomaly]:
+        """Requests, hours and days that took far more than usual, the newest first, each with what it was spent on.
+
+        A request: at least ten times the mean of the hundred requests of its feature before it. An hour or day: at least $20 and two usual
+        days, and far above the median of the same hours or days before; also days of one feature or user where the whole is calm. What goes
+        on for days is told once.
+
+        Args:
+            since: hours, days and requests from then on. None: the last 90 days with calls, and the newest 20,000 requests.
+            tz: the time zone of hours and days; None is UTC.
+        """
+        from llmthrift_core.reports.anomalies import anomalies
+
+        self.ledger.catch_up()
+        return anomalies(self.database, now_us=self.now_us(), since=since, tz=tz)

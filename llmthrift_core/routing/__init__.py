@@ -142,5 +142,11 @@ __getattr__ = lazy_exports(
         "llmthrift_core.routing.simulation.traffic": ("Traffic",),
         "llmthrift_core.routing.types": ("AnswerContext", "Review", "RouteDecision", "RouteRequest", "Tiers", "ToolCall"),
     },
-    extra=("routing", "numpy"),
+    names=__all__,
+    needs={
+        "llmthrift_core.routing.cascades.cascade": ("routing", "numpy"),
+        "llmthrift_core.routing.learned.router": ("routing", "numpy"),
+        "llmthrift_core.routing.simulation.simulate": ("routing", "numpy"),
+        "llmthrift_core.routing.simulation.traffic": ("routing", "numpy"),
+    },
 )

@@ -104,6 +104,17 @@ calls = Table(
     Column("escalated", SmallInteger, nullable=False, server_default="0"),  # 1: the answer was rejected and another model asked
     Column("lexical_counts", LargeBinary),  # of the question, as lexical.to_bytes; capture="features" and "text"
     Column("path", Text),  # the agents, chains and tools around the call, as ledger/paths.py writes them
+    Column("prefix_saved_nano_usd", BigInteger),  # by the provider's prompt cache; negative where its writes cost more
+    Column("batch_saved_nano_usd", BigInteger),  # by the provider's batch rate
+    Column("shortening_saved_nano_usd", BigInteger),  # by a shorter prompt; negative where it broke a cached prefix
+    Column("prefix_lost_nano_usd", BigInteger),  # what that miss cost
+    Column("observed_shortening_nano_usd", BigInteger),  # observe mode: what a shorter prompt would have saved
+    Column("observed_prefix_nano_usd", BigInteger),  # observe mode: what planning the provider's prompt cache would have saved
+    Column("shorten_version", Text),  # which policy shortened the prompt; NULL: none
+    Column("shorten_steps", Text),  # JSON list of [step, tokens taken off]; NULL where none took any
+    Column("prefix_plan", Text),  # what was planned for the provider's prompt cache, and why; NULL: nothing was
+    Column("prefix_miss", Text),  # why a prefix was not read from the provider's cache; NULL: it was, or nobody knows
+    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),  # that the application's prompt had more than was sent
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
@@ -231,6 +242,13 @@ rollups = Table(
     Column("escalated_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of rejected answers; in cost_nano_usd too
     Column("retry_cost_nano_usd", BigInteger, nullable=False, server_default="0"),  # of further attempts; in cost_nano_usd too
     Column("fallback_cost_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("batch_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("shortening_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_lost_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("observed_shortening_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("observed_prefix_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
@@ -461,4 +479,14 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
+)
+
+# Which alerts were told, so that one process tells each once. Holds no name: the key is a hash of the alert, whose it is, and its window.
+told_alerts = Table(
+    "llmthrift_told_alerts",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("kind", Text, nullable=False),  # "budget", "anomaly", ...
+    Column("at_us", BigInteger, nullable=False),
+    Index("ix_llmthrift_told_alerts_at", "at_us"),
 )

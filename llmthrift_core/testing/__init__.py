@@ -7,6 +7,7 @@ True
 """
 
 from llmthrift_core.testing.answers import Answer, Question, ToolCall
+from llmthrift_core.testing.batch_desk import BatchDesk
 from llmthrift_core.testing.provider import Billed, LoopbackProvider, ReceivedRequest
 
-__all__ = ["Answer", "Billed", "LoopbackProvider", "Question", "ReceivedRequest", "ToolCall"]
+__all__ = ["Answer", "BatchDesk", "Billed", "LoopbackProvider", "Question", "ReceivedRequest", "ToolCall"]

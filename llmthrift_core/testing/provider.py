@@ -7,12 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
 from llmthrift_core.testing.answers import Answer, Question, derive
-from llmthrift_core.testing.server import ScriptError, Server
+from llmthrift_core.testing.batch_desk import BatchDesk
+from llmthrift_core.testing.server import ScriptError, Server, Unsent
 
 # Providers answer an alias with the snapshot that it stands for.
 SNAPSHOTS: Final[Mapping[str, str]] = {
@@ -51,6 +52,7 @@ class Billed:
     input_tokens: int
     output_tokens: int
     stream: bool
+    batch: bool = field(default=False, repr=False)  # through a batch API
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class Failure:
 class LoopbackProvider:
     """An OpenAI- and Anthropic-compatible provider on 127.0.0.1, on a free port.
 
-    It answers chat completions, responses, legacy completions, embeddings and Anthropic messages, whole and as streams. What it
+    It answers chat completions, responses, legacy completions, embeddings and Anthropic messages, whole, as streams and in batches. What it
     answers and counts is a function of the request, so tests can state both. Close it, or use it as a context manager.
 
     Args:
@@ -80,6 +82,7 @@ class LoopbackProvider:
     Attributes:
         requests: what arrived, in order.
         usage_log: what was billed, in order.
+        batches: the batch APIs: OpenAI's files and batches, and Anthropic's message batches. What is in it may fail, expire and be late.
 
     >>> from llmthrift_core.testing import LoopbackProvider
     >>> from urllib.request import Request, urlopen
@@ -106,6 +109,7 @@ class LoopbackProvider:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._server = Server(self)
+        self.batches = BatchDesk(lambda path, body: Unsent(self._server).ask(path, body))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="loopback-provider", daemon=True
         )
@@ -158,6 +162,7 @@ class LoopbackProvider:
             self._failures.clear()
             self.answerer = None
             self.latency_seconds = None
+        self.batches.reset()
 
     def close(self) -> None:
         """Stop the server and close every connection. Closing twice does nothing."""
@@ -192,10 +197,10 @@ class LoopbackProvider:
             self.requests.append(ReceivedRequest(path, body, time.time(), has_key))
             return f"{next(self._numbers):08x}"
 
-    def bill(self, model: str, sent: int, received: int, *, stream: bool) -> None:
+    def bill(self, model: str, sent: int, received: int, *, stream: bool, batch: bool = False) -> None:
         """Note what was counted."""
         with self._lock:
-            self.usage_log.append(Billed(model, sent, received, stream))
+            self.usage_log.append(Billed(model, sent, received, stream, batch))
 
     def snapshot(self, model: str) -> str:
         """The name in the response."""

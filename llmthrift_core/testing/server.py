@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
+from uuid import uuid4
 
 from llmthrift_core.testing import anthropic_wire, openai_wire, responses_wire
 from llmthrift_core.testing.answers import TOKEN, Answer, Question, count_exchange, count_tokens
+from llmthrift_core.testing.batch_desk import BatchDesk
+from llmthrift_core.testing.batch_wire import is_of_batches, reply_to
 
 _KINDS: Final[Mapping[int, str]] = {400: "invalid_request_error", 401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 # Anthropic names its errors differently, and overload is a status of its own.
@@ -47,13 +50,16 @@ class Provider(Protocol):
     @property
     def models(self) -> Any: ...
 
+    @property
+    def batches(self) -> BatchDesk: ...
+
     def receive(self, path: str, body: Mapping[str, Any], *, has_key: bool) -> str: ...
 
     def failure_for(self, model: str) -> Failing | None: ...
 
     def snapshot(self, model: str) -> str: ...
 
-    def bill(self, model: str, sent: int, received: int, *, stream: bool) -> None: ...
+    def bill(self, model: str, sent: int, received: int, *, stream: bool, batch: bool = False) -> None: ...
 
     def answer(self, question: Question) -> Answer: ...
 
@@ -96,10 +102,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on standard error."""
 
     def do_GET(self) -> None:
-        if self.path.split("?")[0].rstrip("/").endswith("/models"):
+        if is_of_batches(self.path):
+            self._batches(None)
+        elif self.path.split("?")[0].rstrip("/").endswith("/models"):
             names = self.server.provider.models
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "loopback"} for name in names]
             self._send(200, {"object": "list", "data": models})
+        else:
+            self._refuse(404, f"no such path: {self.path}")
+
+    def do_DELETE(self) -> None:
+        if is_of_batches(self.path):
+            self._batches(None)
         else:
             self._refuse(404, f"no such path: {self.path}")
 
@@ -110,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(411, "a request needs a Content-Length")
             return
         raw = self.rfile.read(int(length))
+        if is_of_batches(self.path):
+            self._batches(raw)
+            return
         path = self.path.split("?")[0].rstrip("/")
         answer = next((method for end, method in _ROUTES.items() if path.endswith(end)), None)
         if answer is None:
@@ -133,6 +150,33 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(500, f"the answerer raised {type(cause).__name__}: {cause}")
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             self._refuse(400, f"malformed request: {type(error).__name__}: {error}")
+
+    def _batches(self, raw: bytes | None) -> None:
+        """The batch APIs. `fail_next(model="batches")` fails a submission."""
+        provider, path = self.server.provider, self.path.split("?")[0].rstrip("/")
+        kind = self.headers.get("Content-Type") or ""
+        try:
+            body: Any = (kind, raw) if kind.startswith("multipart/") else json.loads(raw) if raw else None
+            if raw is not None:
+                has_key = bool(self.headers.get("Authorization") or self.headers.get("x-api-key"))
+                provider.receive(path, body if isinstance(body, dict) else {}, has_key=has_key)
+            if raw is not None and path.endswith("/batches") and (failure := provider.failure_for("batches")) is not None:
+                self._fail(failure)
+                return
+            reply = reply_to(provider.batches, self.command, self.path, body, f"http://127.0.0.1:{self.server.server_port}")
+        except KeyError as error:
+            self._refuse(404, f"there is no {error.args[0] if error.args else path}")
+        except (ValueError, TypeError) as error:
+            self._refuse(400, str(error))
+        else:
+            if reply.is_lost:
+                self.close_connection = True
+                return
+            if isinstance(reply.body, bytes):
+                lines = [f"HTTP/1.1 {reply.status} Loopback", "Content-Type: application/binary", f"Content-Length: {len(reply.body)}"]
+                self._write("\r\n".join(lines).encode() + b"\r\n\r\n" + reply.body)
+            else:
+                self._send(reply.status, reply.body)
 
     def _chat(self, identity: str, body: Mapping[str, Any]) -> None:
         question = openai_wire.read_chat(body)
@@ -232,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(failure.status, failure.message, failure.error_type, headers)
 
     def _refuse(self, status: int, message: str, kind: str | None = None, headers: Mapping[str, str] | None = None) -> None:
-        if re.search(r"/messages(/count_tokens)?/?(\?|$)", self.path):
+        if re.search(r"/messages(/count_tokens|/batches[^?]*)?/?(\?|$)", self.path):
             body = anthropic_wire.error(message, kind or _ANTHROPIC_KINDS.get(status, "api_error"))
         else:
             body = openai_wire.error(status, message, kind or _KINDS.get(status, "server_error"))
@@ -267,6 +311,33 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return False
         return True
+
+
+class Unsent(_Handler):
+    """Answers a request of a batch: as a single call's, with no connection."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.sent: tuple[int, Mapping[str, Any]] = (404, {"error": {"message": "no such path"}})
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        """Status and body of the answer."""
+        self.path = path
+        answer = next((method for end, method in _ROUTES.items() if path.endswith(end)), None)
+        if answer is not None:
+            try:
+                answer(self, uuid4().hex[:8], body)
+            except ScriptError as error:
+                self._refuse(500, f"the answerer raised {type(error.__cause__).__name__}: {error.__cause__}")
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                self._refuse(400, f"malformed request: {type(error).__name__}: {error}")
+        return self.sent
+
+    def _send(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        self.sent = (status, body)
+
+    def _bill(self, question: Question, sent: int, received: int, body: Mapping[str, Any]) -> None:
+        self.server.provider.bill(question.model, sent, received, stream=False, batch=True)
 
 
 # The end of the path decides; the longer of two that fit comes first.

@@ -11,7 +11,7 @@ import pytest
 
 from llmthrift_core import Thrift
 from llmthrift_core.cache import CachePolicy
-from llmthrift_core.cache.semantic.sql_store import totals_of
+from llmthrift_core.cache.semantic.stored import totals_of
 from llmthrift_core.cache.store import criteria_of
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from llmthrift_core.cache.semantic.features import NEIGHBOURS, WordCounts
-from llmthrift_core.cache.semantic.index import IndexFiles, Vector, VectorIndex
+from llmthrift_core.cache.semantic.index import Vector, VectorIndex
+from llmthrift_core.cache.semantic.index_files import IndexFiles
 from llmthrift_core.cache.semantic.store import Known, Neighbour
 
 _LITTLE: Final = 10_000  # entries that a lookup reads itself, in 0.1 s or so

@@ -38,7 +38,7 @@ class ValkeyAnswers:
 
     def scope(self, digest: bytes, dimensions: int) -> Scope:
         """The entries of a scope."""
-        from llmthrift_core.cache.semantic.index import IndexFiles
+        from llmthrift_core.cache.semantic.index_files import IndexFiles
         from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 
         return MemoryScope(self, IndexFiles(None), digest, dimensions)

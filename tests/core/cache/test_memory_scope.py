@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from llmthrift_core.cache.semantic import memory_scope
-from llmthrift_core.cache.semantic.index import IndexFiles, Vector
+from llmthrift_core.cache.semantic.index import Vector
+from llmthrift_core.cache.semantic.index_files import IndexFiles
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.store import Known
 from llmthrift_core.errors import StorageError

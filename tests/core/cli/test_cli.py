@@ -262,3 +262,39 @@ def test_experiments(url):
     assert sum(row["requests"] for row in rows) == 40
     with pytest.raises(ConfigurationError, match="there is no experiment 'none'; there are: 'short answers'"):
         CliRunner().invoke(app, ["experiments", "results", "none", "--url", url], catch_exceptions=False)
+
+
+def test_top_optimize_and_observed(url):
+    assert re.search(r"ben +1 +\$2\.50", run("top", "--url", url))
+    assert "last 7 days" in run("top", "1", "--by", "model", "--url", url)
+    rows = json.loads(run("top", "1", "--by", "call", "--json", "--url", url))
+    assert (rows[0]["model"], rows[0]["cost_usd"]) == ("gpt-4o", "2.500000000")
+    assert "Nothing stands out" in run("optimize", "--url", url)
+    assert "No calls are recorded" in run("optimize", "--until", "2020-01-01", "--url", url)
+    with Thrift(url) as thrift:
+        for _ in range(20):
+            thrift.ledger.record("gpt-4o", MILLION)
+    kinds = {row["kind"] for row in json.loads(run("optimize", "--json", "--url", url))}
+    assert "low_hit_rate" in kinds
+    assert "costliest call sites" in run("observed", "--url", url)
+    assert json.loads(run("observed", "--json", "--url", url))[0]["name"] == "exact caching"
+
+
+def test_one_run(url):
+    with Thrift(url) as thrift:
+        thrift.ledger.record("gpt-4o", MILLION, run="visit 7")
+        thrift.record_cost("search", "0.25", run="visit 7")
+    text = run("run", "visit 7", "--url", url)
+    assert "$2.50, 100.0% of the model calls" in text
+    assert [row["name"] for row in json.loads(run("run", "visit 7", "--json", "--url", url))] == ["visit 7", "gpt-4o", "search"]
+    assert "No calls are recorded of the run none." in run("run", "none", "--url", url, code=1)
+
+
+def test_a_report_as_a_page(url, tmp_path):
+    page, markdown = tmp_path / "out.html", tmp_path / "out.md"
+    text = run("report", "--html", str(page), "--markdown", str(markdown), "--url", url)
+    assert text.splitlines() == [f"wrote {page}", f"wrote {markdown}"]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert markdown.read_text(encoding="utf-8").startswith("# What LLM calls cost")
+    assert "cannot write" in run("report", "--html", str(tmp_path / "nowhere" / "out.html"), "--url", url, code=2)
+    assert "per answer" in run("report", "--details", "--url", url)

@@ -1,0 +1,128 @@
+"""`Outbox`: what waits to be sent to one channel, tried again with growing pauses in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from llmthrift_core.alerts.alert import Notice
+from llmthrift_core.alerts.channels import Channel, title_of
+from llmthrift_core.alerts.webhook import DeliveryError
+from llmthrift_core.background.forks import renew_after_fork
+from llmthrift_core.background.waking import Waking
+
+logger = logging.getLogger("llmthrift.alerts")
+
+PAUSES: Final = (1.0, 4.0, 15.0, 60.0)
+"""Seconds between the attempts of one message."""
+_MOST_WAITING: Final = 100
+
+
+@dataclass(slots=True)
+class _Message:
+    notices: Sequence[Notice]
+    id: str
+    attempts: int = 0
+    due: float = 0.0
+
+
+class Outbox:
+    """Sends to one channel. A channel that hangs holds up no other one.
+
+    Attributes:
+        sent, lost: messages that were taken, and that were given up after all attempts. attempts_failed: attempts that were in vain.
+        is_dead: the last message was given up.
+        last_error: the kind of the last failure; without addresses.
+    """
+
+    def __init__(self, channel: Channel, *, pauses: Sequence[float] = PAUSES) -> None:
+        self.channel = channel
+        self._pauses = pauses
+        self.sent = self.lost = self.attempts_failed = 0
+        self.is_dead = False
+        self.last_error: str | None = None
+        self._waking = Waking(self._work, retry_seconds=5.0, name="llmthrift-alerts-out")
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """The parent sends what was waiting."""
+        self._changed = threading.Condition()
+        self._waiting: deque[_Message] = deque()
+        self._tried = 0
+
+    def put(self, notices: Sequence[Notice]) -> None:
+        """Send a message: at once where it is told in this process, else soon."""
+        message = _Message(tuple(notices), uuid4().hex)
+        if self.channel.is_here:
+            self._attempt(message)
+            return
+        with self._changed:
+            if len(self._waiting) >= _MOST_WAITING:
+                self._waiting.popleft()
+                self.lost += 1
+            self._waiting.append(message)
+        self._waking.wake()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Until every message was tried at least once. False if that took longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: all(message.attempts for message in self._waiting), timeout_seconds)
+
+    def health(self) -> dict[str, Any]:
+        """How it does."""
+        return {
+            "channel": self.channel.name,
+            "sent": self.sent,
+            "waiting": len(self._waiting),
+            "lost": self.lost,
+            "attempts_failed": self.attempts_failed,
+            "dead": self.is_dead,
+            "last_error": self.last_error,
+        }
+
+    def close(self, timeout_seconds: float) -> None:
+        """Try what waits a last time, and stop."""
+        self.wait(timeout_seconds)
+        self._waking.close(timeout_seconds)
+        self.lost += len(self._waiting)
+        self._waiting.clear()
+
+    def _work(self) -> float | None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                message = next((each for each in self._waiting if each.due <= now), None)
+                if message is None:
+                    return min((each.due for each in self._waiting), default=now + 3600) - now if self._waiting else None
+            is_done = self._attempt(message)
+            with self._changed:
+                if is_done and message in self._waiting:
+                    self._waiting.remove(message)
+                self._changed.notify_all()
+
+    def _attempt(self, message: _Message) -> bool:
+        """Try once. True where nothing more is to be done."""
+        try:
+            self.channel.send(title_of(message.notices), message.notices, message.id)
+        except DeliveryError as error:
+            message.attempts += 1
+            self.attempts_failed += 1
+            self.last_error = str(error)
+            if error.may_retry and message.attempts <= len(self._pauses) and not self.channel.is_here:
+                message.due = time.monotonic() + self._pauses[message.attempts - 1]
+                return False
+            self.lost += 1
+            self.is_dead = True
+            logger.error("an alert could not be sent to %s: %s (%d so far)", self.channel.name, error, self.lost)
+            return True
+        message.attempts += 1
+        self.sent += 1
+        self.is_dead = False
+        return True

@@ -1,0 +1,108 @@
+"""`llmthrift breakeven`, `roi` and `what-if`: from figures to decisions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
+from llmthrift_core.cli.output import AsJson
+from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
+from llmthrift_core.decisions import roi as returns
+from llmthrift_core.decisions import what_if as replay
+from llmthrift_core.decisions.numbers import Plan
+
+
+def breakeven(
+    gpu_hour: Annotated[str, typer.Option(help="US dollars for an hour of one GPU")],
+    requests_per_hour: Annotated[str, typer.Option(help="That one node serves")],
+    gpus: Annotated[int, typer.Option(help="Of one node", min=1)] = 1,
+    operations: Annotated[str, typer.Option(help="US dollars a month for people and tools")] = "0",
+    hours: Annotated[str, typer.Option(help="A month, in which a node runs")] = "720",
+    model: Annotated[str | None, typer.Option(help="The API's side from the ledger: what calls of this model cost")] = None,
+    input_price: Annotated[str | None, typer.Option(help="US dollars a million input tokens")] = None,
+    output_price: Annotated[str | None, typer.Option(help="US dollars a million output tokens")] = None,
+    input_tokens: Annotated[str | None, typer.Option(help="Of a request")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="Of a request")] = None,
+    at: Annotated[int | None, typer.Option(help="Show the hybrid at so many requests a month", min=0)] = None,
+    since: Since = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """An API against one's own GPUs, at every volume."""
+    given = {
+        "input_usd_per_million": input_price,
+        "output_usd_per_million": output_price,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+    }
+    if model is not None:
+        if any(value is not None for value in given.values()):
+            raise typer.BadParameter("give either --model, or prices and tokens")
+        with opened(url) as thrift:
+            api = ApiCost.of(thrift, model, since=since)
+    elif all(value is not None for value in given.values()):
+        api = ApiCost(**{name: str(value) for name, value in given.items()})
+    else:
+        raise typer.BadParameter("give --model, or all of --input-price, --output-price, --input-tokens and --output-tokens")
+    hosted = SelfHosted(gpus=gpus, usd_per_gpu_hour=gpu_hour, requests_per_hour=requests_per_hour, operations_usd_per_month=operations)
+    found = build_or_buy(api, hosted, hours_per_month=hours)
+    _show(found, found.to_dicts(), as_json=as_json)
+    if at is not None and not as_json:
+        best = found.at(at)
+        typer.echo(
+            f"At {at:,}: {best.nodes} nodes and {best.api_requests:,} requests at the API for ${best.usd:,.2f}; "
+            f"the API alone ${best.api_usd:,.2f}, nodes alone ${best.self_hosted_usd:,.2f}"
+        )
+
+
+def roi(
+    value: Annotated[list[str], typer.Option(help="NAME=USD of value a month; may be given again")],
+    cost: Annotated[list[str], typer.Option(help="NAME=USD of cost a month; may be given again")],
+    setup: Annotated[str, typer.Option(help="US dollars before there is value")] = "0",
+    setup_months: Annotated[str, typer.Option(help="How long that takes")] = "0",
+    as_json: AsJson = False,
+) -> None:
+    """Value against cost a month, the pay-back, and what halved value makes of it."""
+    found = returns(
+        value=dict(pair(each, option="--value") for each in value),
+        cost=dict(pair(each, option="--cost") for each in cost),
+        setup_usd=setup,
+        setup_months=setup_months,
+    )
+    figures = {"percent": found.percent, "payback_month": found.payback_month, "net_usd": found.net_usd, "sensitivity": found.sensitivity}
+    _show(found, figures, as_json=as_json)
+
+
+def what_if(
+    output: Annotated[str | None, typer.Option(help="Answers cost so many times as much, such as 1.2")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="OLD=NEW: another model would have answered; may be given again")] = None,
+    other_prices: Annotated[Path | None, typer.Option(help="TOML file of price overrides to price with")] = None,
+    cache_ttl: Annotated[str | None, typer.Option(help="Exact answers kept for so many seconds")] = None,
+    by: Annotated[str, typer.Option(help="model, feature, user, ...")] = "model",
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    price_file: Prices = None,
+) -> None:
+    """Replay the recorded calls with one thing changed."""
+    with opened(url, prices=price_file) as thrift:
+        found = replay(
+            thrift,
+            since=since,
+            until=until,
+            output=output,
+            model=dict(pair(each, option="--model") for each in model) if model else None,
+            prices=other_prices,
+            cache_ttl_seconds=cache_ttl,
+            by=by,
+        )
+    _show(found, found.to_dicts(), as_json=as_json)
+
+
+def _show(plan: Plan, figures: Any, *, as_json: bool) -> None:
+    typer.echo(json.dumps(figures, default=str, indent=2) if as_json else plan.to_text())

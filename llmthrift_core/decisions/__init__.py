@@ -1,0 +1,50 @@
+"""Plans: what a context costs, build or buy, return on investment, and what would have been if."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmthrift_core.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from llmthrift_core.decisions.contexts import ContextCost as ContextCost
+    from llmthrift_core.decisions.contexts import ConversationCost as ConversationCost
+    from llmthrift_core.decisions.contexts import context_cost as context_cost
+    from llmthrift_core.decisions.contexts import conversation_cost as conversation_cost
+    from llmthrift_core.decisions.hosting import ApiCost as ApiCost
+    from llmthrift_core.decisions.hosting import Band as Band
+    from llmthrift_core.decisions.hosting import BuildOrBuy as BuildOrBuy
+    from llmthrift_core.decisions.hosting import Hybrid as Hybrid
+    from llmthrift_core.decisions.hosting import SelfHosted as SelfHosted
+    from llmthrift_core.decisions.hosting import build_or_buy as build_or_buy
+    from llmthrift_core.decisions.replay import WhatIf as WhatIf
+    from llmthrift_core.decisions.replay import what_if as what_if
+    from llmthrift_core.decisions.returns import Roi as Roi
+    from llmthrift_core.decisions.returns import roi as roi
+
+__all__ = [
+    "ApiCost",
+    "Band",
+    "BuildOrBuy",
+    "ContextCost",
+    "ConversationCost",
+    "Hybrid",
+    "Roi",
+    "SelfHosted",
+    "WhatIf",
+    "build_or_buy",
+    "context_cost",
+    "conversation_cost",
+    "roi",
+    "what_if",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "llmthrift_core.decisions.contexts": ("ContextCost", "ConversationCost", "context_cost", "conversation_cost"),
+        "llmthrift_core.decisions.hosting": ("ApiCost", "Band", "BuildOrBuy", "Hybrid", "SelfHosted", "build_or_buy"),
+        "llmthrift_core.decisions.replay": ("WhatIf", "what_if"),
+        "llmthrift_core.decisions.returns": ("Roi", "roi"),
+    },
+)

@@ -1,0 +1,104 @@
+"""Charts as inline SVG: stacked columns over time. Colours come from the page's style, so that they follow light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from html import escape
+from typing import Final
+
+from llmthrift_core.display import cell, usd
+
+_WIDTH, _HEIGHT = 720, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 28
+_TICKS: Final = 4
+_MOST_LABELS: Final = 9
+_GAP: Final = 0.25  # of a column's place
+
+
+def stacked_columns(title: str, labels: Sequence[str], series: Mapping[str, Sequence[Decimal]]) -> str:
+    """Stacked columns of dollars, one for each label, with a legend, gridlines and the amounts as tooltips.
+
+    Args:
+        labels: one for each column, in their order; as many are written as have room.
+        series: what is stacked, from the bottom up: name -> one amount for each label. Negative amounts count as none.
+    """
+    if not labels:
+        return ""
+    totals = [sum((max(Decimal(0), values[place]) for values in series.values()), Decimal(0)) for place in range(len(labels))]
+    top = nice_ceiling(float(max(totals)))
+    wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    step = wide / len(labels)
+    parts = [_grid(top, wide, high)]
+    for place, label in enumerate(labels):
+        x, y, shown = _LEFT + place * step + step * _GAP / 2, float(_TOP + high), []
+        for number, values in enumerate(series.values(), 1):
+            amount = max(Decimal(0), values[place])
+            size = float(amount) / top * high
+            if size > 0:
+                y -= size
+                shape = f'x="{x:.2f}" y="{y:.2f}" width="{step * (1 - _GAP):.2f}" height="{size:.2f}"'
+                shown.append(f'<rect class="s{number}" {shape}/>')
+        told = "; ".join(f"{name} {usd(values[place])}" for name, values in series.items() if values[place])
+        tooltip = f"{cell(label)}: {usd(totals[place])}{f' ({told})' if told else ''}"
+        parts.append(f"<g>{''.join(shown)}<title>{escape(tooltip)}</title></g>")
+    parts += _labels(labels, step, high)
+    legend = "".join(
+        f'<span><i class="s{number}"></i>{escape(name)}</span>' for number, (name, values) in enumerate(series.items(), 1) if any(values)
+    )
+    return (
+        f'<figure><figcaption>{escape(title)}<span class="legend">{legend}</span></figcaption>'
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+    )
+
+
+def nice_ceiling(amount: float) -> float:
+    """The smallest of 1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8 times a power of ten that is not below an amount: its quarters are round.
+
+    >>> nice_ceiling(7.3), nice_ceiling(0.0021), nice_ceiling(0)
+    (8.0, 0.0024, 1.0)
+    """
+    if not amount > 0:
+        return 1.0
+    power = math.floor(math.log10(amount))
+    for factor in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8):
+        if (found := round(factor * 10.0**power, 12 - power)) >= amount:
+            return found
+    return 10.0 ** (power + 1)
+
+
+def _grid(top: float, wide: int, high: int) -> str:
+    lines = []
+    for tick in range(_TICKS + 1):
+        y = _TOP + high - high * tick / _TICKS
+        amount = _short_usd(top * tick / _TICKS)
+        lines.append(f'<line class="{"axis" if tick == 0 else "grid"}" x1="{_LEFT}" x2="{_LEFT + wide}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        lines.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{amount}</text>')
+    return "".join(lines)
+
+
+def _labels(labels: Sequence[str], step: float, high: int) -> list[str]:
+    every = -(-len(labels) // _MOST_LABELS)
+    return [
+        f'<text x="{_LEFT + (place + 0.5) * step:.1f}" y="{_TOP + high + 18}" text-anchor="middle">{escape(cell(label))}</text>'
+        for place, label in enumerate(labels)
+        if place % every == 0
+    ]
+
+
+def _short_usd(amount: float) -> str:
+    """Dollars for an axis.
+
+    >>> _short_usd(0), _short_usd(0.0006), _short_usd(2.5), _short_usd(1500), _short_usd(2e6)
+    ('$0', '$0.0006', '$2.50', '$1,500', '$2M')
+    """
+    if amount == 0:
+        return "$0"
+    if amount >= 1_000_000:
+        return f"${amount / 1e6:.3g}M"
+    if amount >= 10:
+        return f"${amount:,.0f}" if amount == round(amount) else f"${amount:,.1f}"
+    if amount >= 1:
+        return f"${amount:.0f}" if amount == round(amount) else f"${amount:.2f}"
+    return f"${amount:.{max(2, 2 - math.floor(math.log10(amount)))}f}".rstrip("0") if amount < 0.01 else f"${amount:.2g}"

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from llmthrift_core import Thrift, Usage
+from llmthrift_core.cli.app import app
+
+_NODE = ["--gpus", "2", "--gpu-hour", "3.50", "--requests-per-hour", "800", "--operations", "15000"]
+
+
+def _run(*arguments: str, exit_code: int = 0) -> str:
+    found = CliRunner().invoke(app, list(arguments))
+    assert found.exit_code == exit_code, found.output
+    return found.output
+
+
+def test_breakeven_from_numbers_and_from_the_ledger(tmp_path: Path) -> None:
+    numbers = ["--input-price", "3", "--output-price", "15", "--input-tokens", "2000", "--output-tokens", "500"]
+    output = _run("breakeven", *_NODE, *numbers, "--at", "3600000")
+    assert "3,351,112" in output
+    assert "At 3,600,000: 6 nodes and 144,000 requests at the API for $47,184.00" in output
+    with Thrift(tmp_path / "ledger.db") as thrift:
+        thrift.ledger.record("claude-sonnet-4-5", Usage(input_tokens=2_000, output_tokens=500))
+    found = json.loads(_run("breakeven", *_NODE, "--model", "claude-sonnet-4-5", "--url", str(tmp_path / "ledger.db"), "--json"))
+    assert found[1] == {"from_requests": 3_351_112, "to_requests": 3_456_000, "choice": "self_hosted", "nodes": 6}
+    assert "give --model, or all of" in _run("breakeven", *_NODE, "--input-price", "3", exit_code=2)
+
+
+def test_roi_and_what_if(tmp_path: Path) -> None:
+    figures = json.loads(_run("roi", "--value", "a=114000", "--cost", "b=14000", "--json"))
+    assert round(figures["percent"]) == 714
+    assert "NAME=VALUE" in _run("roi", "--value", "114000", "--cost", "b=1", exit_code=2)
+    with Thrift(tmp_path / "ledger.db") as thrift:
+        thrift.ledger.record("gpt-4o", Usage(output_tokens=1_000_000))
+    url = ["--url", str(tmp_path / "ledger.db")]
+    assert "Output times 1.2: 1 attempts (+20.0%)." in _run("what-if", "--output", "1.2", *url)
+    assert "$0.6000" in _run("what-if", "--model", "gpt-4o=gpt-4o-mini", *url)

@@ -1,0 +1,226 @@
+"""Every extra alone: what can be imported with it, and what is said of the rest. A finder hides what the extra does not bring."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from llmthrift_core.exports import EXTRAS
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FOR_USERS = [extra for extra in PROJECT["optional-dependencies"] if extra not in ("docs", "dev")]
+PROBE = r"""
+import json, sys
+from contextlib import redirect_stdout
+from importlib.machinery import PathFinder
+from io import StringIO
+
+hidden = set(json.loads(sys.stdin.readline()))
+
+class Without:
+    find_distributions = staticmethod(PathFinder.find_distributions)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name in hidden or name.partition(".")[0] in hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without() if finder is PathFinder else finder for finder in sys.meta_path]
+from llmthrift_core.cli import main
+from llmthrift_core.errors import MissingExtraError
+
+def tried(statement):
+    scope = {"main": main, "sys": sys}
+    before = set(scope) | {"__builtins__"}
+    try:
+        with redirect_stdout(StringIO()):
+            exec(statement, scope)
+    except MissingExtraError as error:
+        return {"extra": error.extra, "package": error.package, "text": str(error), "kind": [c.__name__ for c in type(error).__mro__]}
+    except SystemExit as error:
+        return {"exit": str(error)}
+    return {"names": sorted(set(scope) - before)}
+
+json.dump({statement: tried(statement) for statement in json.loads(sys.stdin.readline())}, sys.stdout)
+"""
+PUBLIC = {
+    "llmthrift_core": ("Thrift", "Budget"),
+    "llmthrift_core.cache": ("SemanticCache", "GPTCacheStore", "ErrorBound", "ModelJudge", "ExactCache", "near_miss"),
+    "llmthrift_core.routing": ("LearnedRouter", "Cascade", "Traffic", "simulate", "Complexity", "Rules"),
+    "llmthrift_core.quality": ("Evaluation", "QualityGuard"),
+    "llmthrift_core.versions": ("RouterVersions",),
+    "llmthrift_langchain": ("ChatRouter", "ThriftCache", "ThriftMiddleware", "ThriftEmbeddings", "thrifty"),
+    "llmthrift_llamaindex": ("RouterLLM", "ThriftEventHandler", "thrifty"),
+}
+STATEMENTS = [
+    *(f"from {package} import *" for package in PUBLIC),
+    *(f"from {package} import {name}" for package, names in PUBLIC.items() for name in names),
+    *(f"import {package}; {package}.{name}" for package, names in PUBLIC.items() for name in names),
+]
+DEMONSTRATIONS = {
+    "sys.argv = ['llmthrift', 'demo']; main()": "demo",
+    "sys.argv = ['llmthrift', 'demo', '--framework', 'llamaindex']; main()": "demo-llamaindex",
+}
+PARTS = {
+    "demo": "from llmthrift_langchain.demo import run, ChatRouter",
+    "demo-llamaindex": "from llmthrift_llamaindex.demo import run",
+}
+# What needs no extra at all.
+ALONE = [
+    "from llmthrift_core import Thrift, Usage; thrift = Thrift(':memory:'); thrift.ledger.record('gpt-4o', Usage()); thrift.report()",
+    "from llmthrift_core import Thrift; Thrift(':memory:').invalidate(namespace='n')",
+    "from llmthrift_core import Thrift; thrift = Thrift(':memory:'); thrift.cache.stats(); thrift.health(); thrift.savings()",
+]
+COMMANDS = [f"sys.argv = ['llmthrift', {', '.join(map(repr, words.split()))}]; main()" for words in ("--version", "prices show gpt-4o")]
+
+
+@cache
+def brought_by(extra: str) -> frozenset[str]:
+    """The distributions that installing llmthrift with one extra brings, as far as they are here. "" is llmthrift alone."""
+    todo = [Requirement(text) for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"].get(extra, [])]
+    seen = set()
+    while todo:
+        wanted = todo.pop()
+        for asked in {"", *wanted.extras}:
+            if (step := (_normal(wanted.name), asked)) in seen:
+                continue
+            seen.add(step)
+            if wanted.name == "llmthrift":
+                todo += map(Requirement, PROJECT["optional-dependencies"].get(asked, ()))
+                continue
+            try:
+                needed = map(Requirement, distribution(wanted.name).requires or ())
+            except PackageNotFoundError:
+                continue
+            todo += [each for each in needed if each.marker is None or each.marker.evaluate({"extra": asked})]
+    return frozenset(name for name, _ in seen)
+
+
+@cache
+def _distributions() -> dict[str, list[str]]:
+    return {module: [_normal(each) for each in found] for module, found in packages_distributions().items()}
+
+
+def hidden_with(extra: str) -> list[str]:
+    """The modules that are not there where only this extra is installed."""
+    brought = brought_by(extra) | {"llmthrift"}
+    tops = {module for module, found in _distributions().items() if not brought & set(found) and not module.startswith("llmthrift")}
+    # Of namespaces that several distributions share, such as llama_index.
+    return sorted(tops | {module for each in EXTRAS.values() for module, name in each.items() if _normal(name) not in brought})
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def alone(extra: str) -> dict[str, Any]:
+    """What becomes of each statement in an interpreter where only this extra is installed."""
+    return _tried_with(next(each for each in ("", *FOR_USERS) if brought_by(each) == brought_by(extra)))
+
+
+@cache
+def _tried_with(extra: str) -> dict[str, Any]:
+    complete = [enough for enough in PARTS if {_normal(name) for name in EXTRAS[enough].values()} <= brought_by(extra)]
+    statements = [*STATEMENTS, *ALONE, *(PARTS[each] for each in complete)]
+    statements += [command for command, enough in DEMONSTRATIONS.items() if enough not in complete]
+    statements += COMMANDS
+    told = "\n".join(map(json.dumps, (hidden_with(extra), statements)))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROBE], input=told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("extra", ["", *FOR_USERS])
+def test_each_missing_extra_is_named_and_is_enough(extra):
+    for statement, found in alone(extra).items():
+        if "extra" not in found:
+            continue
+        assert f"pip install 'llmthrift[{found['extra']}]'" in found["text"]
+        assert _normal(found["package"]) not in brought_by(extra), "it is said to be missing, and is there"
+        assert _normal(found["package"]) in brought_by(found["extra"])
+        then = alone(found["extra"])[statement]
+        # The adapter itself cannot be imported, which happens before any of its names is asked for.
+        assert "names" in then or (found["extra"], then["extra"]) == ("langchain", "models"), (statement, found["extra"], then)
+
+
+def test_what_llmthrift_alone_can_and_cannot():
+    bare = alone("")
+    assert "Thrift" in bare["from llmthrift_core import *"]["names"]
+    assert {"ExactCache", "near_miss"} <= set(bare["from llmthrift_core.cache import *"]["names"])
+    assert not {"SemanticCache", "GPTCacheStore"} & set(bare["from llmthrift_core.cache import *"]["names"])
+    assert not {"LearnedRouter", "simulate"} & set(bare["from llmthrift_core.routing import *"]["names"])
+    assert {
+        statement.split()[-1]: found["extra"] for statement, found in bare.items() if "extra" in found and statement.startswith("from")
+    } == {
+        "*": "llamaindex",
+        **dict.fromkeys(("SemanticCache", "ErrorBound", "ModelJudge"), "semantic"),
+        "GPTCacheStore": "gptcache",
+        **dict.fromkeys(("LearnedRouter", "Cascade", "Traffic", "simulate"), "routing"),
+        **dict.fromkeys(("ChatRouter", "ThriftCache", "ThriftMiddleware", "ThriftEmbeddings"), "langchain"),
+        **dict.fromkeys(("RouterLLM", "ThriftEventHandler", "thrifty"), "llamaindex"),
+    }
+    assert bare["from llmthrift_langchain import *"]["extra"] == "langchain"
+
+
+def test_with_langchain_alone_only_the_middleware_is_missing():
+    found = alone("langchain")
+    names = set(found["from llmthrift_langchain import *"]["names"])
+    assert {"ChatRouter", "ThriftCache", "ThriftEmbeddings", "thrifty"} <= names
+    assert "ThriftMiddleware" not in names
+    assert found["from llmthrift_langchain import ThriftMiddleware"]["extra"] == "models"
+    assert "ImportError" in found["from llmthrift_langchain import ThriftMiddleware"]["kind"]
+    read = found["import llmthrift_langchain; llmthrift_langchain.ThriftMiddleware"]
+    assert (read["extra"], "AttributeError" in read["kind"]) == ("models", True)
+
+
+def test_with_all_nothing_is_missing():
+    assert [statement for statement, found in alone("all").items() if "extra" in found] == []
+    assert "GPTCacheStore" in alone("all")["from llmthrift_core.cache import *"]["names"]
+
+
+@pytest.mark.parametrize("extra", ["", *FOR_USERS])
+def test_the_demonstration_names_the_one_extra_that_is_enough(extra):
+    for command, enough in DEMONSTRATIONS.items():
+        if PARTS[enough] in alone(extra):
+            assert "names" in alone(extra)[PARTS[enough]]
+        else:
+            assert alone(extra)[command]["exit"].startswith("llmthrift: ")
+            assert alone(extra)[command]["exit"].endswith(f"pip install 'llmthrift[{enough}]'")
+    assert PARTS.get(extra, ALONE[0]) in alone(extra)
+
+
+@pytest.mark.parametrize("extra", ["", *FOR_USERS])
+def test_what_needs_no_extra_needs_none(extra):
+    for statement in ALONE:
+        assert "names" in alone(extra)[statement]
+    for command in COMMANDS:
+        ended = alone(extra)[command]["exit"]
+        assert ended == "0" if "rich" in brought_by(extra) and "typer" in brought_by(extra) else ended.endswith("'llmthrift[cli]'")
+
+
+@pytest.mark.parametrize("extra", FOR_USERS)
+def test_the_table_of_extras_is_that_of_the_project(extra):
+    direct = set()
+    todo = [extra]
+    while todo:
+        for each in map(Requirement, PROJECT["optional-dependencies"][todo.pop()]):
+            todo += each.extras if each.name == "llmthrift" else ()
+            direct |= {_normal(each.name)} - {"llmthrift"}
+    assert {_normal(name) for name in EXTRAS[extra].values()} == direct
+
+
+def test_the_table_has_every_extra():
+    assert set(EXTRAS) == set(PROJECT["optional-dependencies"])
+
+
+def test_all_is_everything_for_users():
+    assert set().union(*(EXTRAS[extra].items() for extra in FOR_USERS if extra not in ("all", "litellm"))) == EXTRAS["all"].items()
