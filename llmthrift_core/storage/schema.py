@@ -51,8 +51,10 @@ def prepare(backend: Backend, *, name: str) -> None:
             return
         _refuse_unknown(found)
         if found is None:
+            cursor = connection.connection.cursor()  # the driver's own: SQLAlchemy takes as long for a statement as the database does
             for statement in _creation(connection.dialect.name):
-                connection.exec_driver_sql(statement)
+                cursor.execute(statement)
+            cursor.close()
             connection.execute(insert(schema_version).values(version_num=REVISIONS[-1]))
         else:
             from llmthrift_core.storage.migrations.upgrade import upgrade
