@@ -15,6 +15,7 @@ BENCHMARKS = (
     "cache",
     "ledger",
     "exports",
+    "batches",
     "budgets",
     "reservations",
     "semantic",

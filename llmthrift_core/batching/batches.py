@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from llmthrift_core.usage import Usage
 
 _POLL_SECONDS: Final = 15.0
+_RENEW_SECONDS: Final = 600.0
 _AT_ONCE: Final = 200
 
 
@@ -52,6 +53,7 @@ class Batches:
         self._sender = Sender(thrift, self._store)
         self._collector = Collector(thrift, self._store, self._holds)
         self._clients: dict[str, Any] = {}
+        self._renewed: dict[str, float] = {}  # when this process last renewed a job's holds
         self._turn = threading.RLock()  # one step of this process at a time
 
     # --- submitting ---
@@ -359,8 +361,10 @@ class Batches:
         self._store.change(job_id, [{"number": each["number"], **ended} for each in waiting], states=("waiting",))
 
     def _renew(self, job_id: str) -> None:
-        if not self._thrift.budgets.are_known_to_be_none:
+        now = time.monotonic()
+        if now - self._renewed.get(job_id, -_RENEW_SECONDS) >= _RENEW_SECONDS and not self._thrift.budgets.are_known_to_be_none:
             self._holds.renew(job_id)
+            self._renewed[job_id] = now
 
     def _close_books(self, job_id: str) -> None:
         parts = self._store.parts(job_id)

@@ -65,6 +65,7 @@ class Sender:
         stale_us = int((now - _STALE_SECONDS) * 1e6)
         if not self._store.claim(job["id"], part["part"], holder, now_us=int(now * 1e6), stale_us=stale_us, dead=dead):
             return
+        part["file_id"] = None  # what was uploaded earlier may hold what was erased since
         was_claimed = part["first_claimed_us"] is not None
         since = part["first_claimed_us"] / 1e6 if was_claimed else now
         error: Exception | None = None

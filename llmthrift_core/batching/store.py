@@ -226,7 +226,9 @@ class BatchStore:
     def erase(self, user: str) -> int:
         """Clear what tells of a user. Returns how many requests did."""
         values = {"user": None, "attribution": "{}", "body": None, "answer": None, "cache_key": None, "error": None}
+        unsent = update(batch_requests).where(_OF.user == user, _OF.state == "waiting")
         with self._database.write() as connection:
+            connection.execute(unsent.values(state="cancelled", cost_nano_usd=0))  # there is nothing left to send
             return int(connection.execute(update(batch_requests).where(_OF.user == user).values(values)).rowcount)
 
     def prune(self, before_us: int) -> int:

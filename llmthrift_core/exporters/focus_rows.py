@@ -13,6 +13,7 @@ from llmthrift_core.exporters.focus_sums import CallGroup, CostGroup
 from llmthrift_core.exporters.token_kinds import CostDivider, Part
 from llmthrift_core.moments import to_us
 from llmthrift_core.money import to_usd
+from llmthrift_core.reports.report import SAVINGS
 
 _STEP: Final = Decimal(1).scaleb(-DECIMAL_DIGITS)
 _UNKNOWN: Final = "Unknown"
@@ -34,6 +35,13 @@ _PROVIDERS: Final = {
     "together": "Together AI",
     "x-ai": "xAI",
     "xai": "xAI",
+}
+_SAVED: Final = {
+    "cache_saved_nano_usd": "from the cache",
+    "routing_saved_nano_usd": "by routing",
+    "shortening_saved_nano_usd": "by shorter prompts",
+    "prefix_saved_nano_usd": "by the provider's prompt cache",
+    "batch_saved_nano_usd": "by batch rates",
 }
 _METERS: Final = {"tokens": "tokens", "searches": "searches", "attempts": "calls"}
 
@@ -70,9 +78,9 @@ class FocusRows:
         parts = self._divider.divide(group.sums, model=group.model, provider=group.provider, day_us=to_us(day))
         for part in parts:
             yield base | _usage(part, f"{sku}/{part.kind}", group)
-        saved = {f"from the {group.cache} cache": group.sums["cache_saved_nano_usd"], "by routing": group.sums["routing_saved_nano_usd"]}
-        for how, nano_usd in saved.items():
-            if nano_usd:
+        for name in SAVINGS:
+            if nano_usd := group.sums[name]:
+                how = f"from the {group.cache} cache" if group.cache and name == "cache_saved_nano_usd" else _SAVED[name]
                 yield base | _credit(nano_usd, f"{group.model}: saved {how}", group.sums["attempts"])
 
     def of_cost(self, day: date, group: CostGroup) -> dict[str, Any]:

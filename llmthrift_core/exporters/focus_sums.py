@@ -14,6 +14,7 @@ from llmthrift_core.exporters.exported import Period
 from llmthrift_core.exporters.token_kinds import COUNTS
 from llmthrift_core.ledger.record import tags_json
 from llmthrift_core.ledger.statements import MEASURES
+from llmthrift_core.reports.report import SAVINGS
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.tables import adjustments, calls, other_costs, rollups
 
@@ -84,8 +85,7 @@ def read_call_groups(connection: Connection, period: Period) -> Iterator[CallGro
         "input_cost_nano_usd": func.sum(input_cost),
         "output_cost_nano_usd": func.sum(output_cost),
         "saved_tokens": func.sum(calls.c.saved_input_tokens + calls.c.saved_output_tokens),
-        "cache_saved_nano_usd": func.sum(calls.c.cache_saved_nano_usd),
-        "routing_saved_nano_usd": func.sum(calls.c.routing_saved_nano_usd),
+        **{name: func.sum(calls.c[name]) for name in SAVINGS},
     }
     joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
     query = select(*_GROUPED, priced, *sums.values()).select_from(joined).where(*_within(calls, period)).group_by(*_GROUPED, priced)

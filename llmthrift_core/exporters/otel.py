@@ -10,6 +10,7 @@ from llmthrift_core.errors import MissingExtraError
 from llmthrift_core.ledger.record import CallRecord, Entry, OtherCost
 from llmthrift_core.moments import MICROSECONDS
 from llmthrift_core.money import NANO_PER_USD
+from llmthrift_core.reports.report import SAVINGS
 from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class OpenTelemetryExporter:
             )
         }
         self._cost = meter.create_counter("llmthrift.cost.usd", "USD", "Cost of model calls.")
-        self._saved = meter.create_up_down_counter("llmthrift.saved.usd", "USD", "What caches and routers saved; routing may lose.")
+        self._saved = meter.create_up_down_counter(
+            "llmthrift.saved.usd", "USD", "What was saved by caches, routing, shorter prompts and batches; it may be a loss."
+        )
         self._other_cost = meter.create_up_down_counter("llmthrift.other_cost.usd", "USD", "Costs that are not model calls.")
         self._hits = meter.create_counter("llmthrift.cache.hits", "{request}", "Calls that a cache answered.")
         self._unpriced = meter.create_counter("llmthrift.unpriced", "{request}", "Attempts without a known price.")
@@ -143,7 +146,7 @@ class OpenTelemetryExporter:
             self._unpriced.add(1, attributes)
         elif call.cost_nano_usd > 0:
             self._cost.add(call.cost_nano_usd / NANO_PER_USD, attributes)
-        if saved := (call.cache_saved_nano_usd or 0) + (call.routing_saved_nano_usd or 0):
+        if saved := sum(getattr(call, name) or 0 for name in SAVINGS):
             self._saved.add(saved / NANO_PER_USD, attributes)
         if call.input_tokens or call.output_tokens:
             self._sizes["input_tokens"].record(call.input_tokens, attributes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from math import exp, log
+from operator import mul
 from typing import Final
 
 Circumstances = tuple[Hashable, ...]
@@ -107,9 +108,7 @@ class ReuseModel:
                 if unknown is None:
                     unknown = logit(self._base(kind, circumstances))
                 inputs.append(unknown)
-        total = 0.0
-        for value, weight in zip(inputs, weights, strict=True):
-            total += value * weight
+        total = sum(map(mul, inputs, weights))
         return 1 / (1 + exp(-max(-8.0, min(8.0, total)))), inputs, weights
 
     def _thin(self) -> None:

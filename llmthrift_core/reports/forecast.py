@@ -170,7 +170,8 @@ def forecast(
 
 def _values(reader: SpendReader, dimension: str, total: Days) -> dict[str | None, Days]:
     largest = reader.largest(dimension, _MOST_VALUES + 1)
-    found: dict[str | None, Days] = {**reader.of_values(dimension, largest[:_MOST_VALUES])}
+    found: dict[str | None, Days] = {}
+    found.update((value, days) for value, days in reader.of_values(dimension, largest[:_MOST_VALUES]).items())
     rest = rest_of(total, found.values())
     if rest:
         found[OTHERS if len(largest) > _MOST_VALUES else None] = rest

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift, attribute
-from llmthrift_core.batching import BatchResult
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.batching import BatchRequest, BatchResult
 from llmthrift_core.batching.anthropic_remote import AnthropicBatches
 from llmthrift_core.batching.openai_remote import OpenAIBatches
 from llmthrift_core.batching.remote import Limits
@@ -404,6 +405,38 @@ def test_nothing_of_a_client_is_stored(books: Thrift, seller: Seller, tmp_path: 
     job = submit(books, seller, asked(1))
     read(books, job)
     assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("budgets_in", ["database", "valkey"])
+def test_on_servers(
+    postgresql_url: str, valkey_url: str, budgets_in: str, clock: Clock, seller: Seller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seller.remote, "limits", Limits(2, 10**9))
+    failed: list[str] = []
+    seller.loopback.batches.fault = lambda custom_id, body: failed.append(custom_id) or "error" if not failed else None  # type: ignore[func-returns-value]
+    with Thrift(postgresql_url, clock=clock, valkey_url=valkey_url if budgets_in == "valkey" else None) as books:
+        books.budgets.add(Budget(limit_usd=1, window="day", per="user", name="daily"))
+        with attribute(user="ada"):
+            job = submit(books, seller, asked(1, 2, 3), name="nightly")
+            assert submit(books, seller, asked(1, 2, 3), name="nightly").id == job.id
+        assert {name: result.text for name, result in read(books, job).items()} == {"q1": "said 1", "q2": "said 2", "q3": "said 3"}
+        status = books.budgets.status({"user": "ada"})[0]
+        assert (status["spent"], status["reserved"]) == (3 * Decimal(seller.request_nano_usd) / 10**9, 0)
+        with attribute(user="ada"):
+            assert all(result.cached for result in read(books, submit(books, seller, asked(1, 3))).values())
+        assert books.erase(user="ada")["batch_requests"] == 5
+
+
+def test_an_erased_request_is_not_sent(books: Thrift, seller: Seller) -> None:
+    seller.loopback.fail_next(status=403, model="batches")
+    bodies = [BatchRequest(body, attribution=Attribution(user=user)) for body, user in zip(asked(1, 2), ("ada", "ben"), strict=True)]
+    with pytest.raises(BatchError):
+        submit(books, seller, [BatchRequest(each.body, f"q{n}", each.attribution) for n, each in enumerate(bodies, start=1)])
+    books.erase(user="ada")
+    (status,) = books.batches.resume(client=seller.client)
+    results = read(books, status.job)
+    assert {name: result.ending for name, result in results.items()} == {"q1": "cancelled", "q2": "answered"}
+    assert len(seller.loopback.usage_log) == 1
 
 
 def test_unknown_jobs_and_sellers(books: Thrift, no_client: Callable[[], None]) -> None:
