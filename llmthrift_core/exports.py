@@ -24,12 +24,14 @@ _GPTCACHE: Final = {**_SEMANTIC, "gptcache": "gptcache", "faiss": "faiss-cpu"}
 _ROUTING: Final = {"numpy": "numpy", "sklearn": "scikit-learn", "jsonschema": "jsonschema"}
 _VALKEY: Final = {"valkey": "valkey"}
 _CLI: Final = {"typer": "typer", "rich": "rich"}
+_ALERTS: Final = {"apprise": "apprise"}
 _NOTEBOOK: Final = {"pandas": "pandas", "altair": "altair", "vl_convert": "vl-convert-python", "ipykernel": "ipykernel"}
 _BATCHES: Final = {"openai": "openai", "anthropic": "anthropic", "google.genai": "google-genai"}
 _EXPORT: Final = {"pyarrow": "pyarrow"}
 _POLARS: Final = {**_EXPORT, "polars": "polars"}
 _PROMETHEUS: Final = {"prometheus_client": "prometheus-client"}
 _OPENTELEMETRY: Final = {"opentelemetry.trace": "opentelemetry-api"}
+_SERVICE: Final = {**_MODELS, **_CLI, **_PROMETHEUS, "fastapi": "fastapi", "uvicorn": "uvicorn"}
 _DEMO: Final = {**_LANGCHAIN, **_CLI, **_SEMANTIC, **_ROUTING, "langchain_openai": "langchain-openai"}
 _DEMO_LLAMAINDEX: Final = {**_LLAMAINDEX, **_CLI, **_SEMANTIC, **_ROUTING, "llama_index.llms.openai": "llama-index-llms-openai"}
 
@@ -45,11 +47,13 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
     "batches": _BATCHES,
     "tokens": _LLAMAINDEX,
     "cli": _CLI,
+    "alerts": _ALERTS,
     "notebook": _NOTEBOOK,
     "export": _EXPORT,
     "polars": _POLARS,
     "prometheus": _PROMETHEUS,
     "opentelemetry": _OPENTELEMETRY,
+    "service": _SERVICE,
     "demo": _DEMO,
     "demo-llamaindex": _DEMO_LLAMAINDEX,
     "all": {
@@ -57,15 +61,18 @@ EXTRAS: Final[Mapping[str, Mapping[str, str]]] = {
         **_POSTGRES,
         **_GPTCACHE,
         **_VALKEY,
+        **_ALERTS,
         **_NOTEBOOK,
         **_POLARS,
         **_PROMETHEUS,
         **_OPENTELEMETRY,
         **_BATCHES,
+        **_SERVICE,
         **_DEMO,
         **_DEMO_LLAMAINDEX,
     },
     "litellm": {"litellm": "litellm"},
+    "llmlingua": {"llmlingua": "llmlingua"},
     "docs": {"material": "mkdocs-material", "mkdocstrings_handlers.python": "mkdocstrings-python", "ruff": "ruff"},
     "dev": {"pytest": "pytest", "hypothesis": "hypothesis", "mypy": "mypy", "ruff": "ruff", "nbclient": "nbclient"},
 }

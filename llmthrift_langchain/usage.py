@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,8 @@ from llmthrift_core.usage.searches import grounding_searches, searches_in
 logger = logging.getLogger("llmthrift")
 # Clients that read the usage of a whole answer and of a stream, and keep of a stream's less than decides the price: Mistral's cache reads.
 _LESS_OF_STREAMS = frozenset({"mistralai"})
+# OpenAI's client has no word for what Anthropic's prompt cache wrote, which a gateway such as LiteLLM's says at the end of a stream.
+_WRITES_A_CACHE = re.compile(r"(^|[./])claude")
 
 
 @dataclass(slots=True)
@@ -57,9 +60,15 @@ def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) 
         usage = told if usage is None else completed(usage, told)
     if usage is not None:
         usage = _with_fees(usage, message, model)
-        if provider in _LESS_OF_STREAMS and not reported and not usage.estimated:
+        if not reported and not usage.estimated and _keeps_less_of_streams(provider, model, usage):
             usage = replace(usage, estimated=True)
     return Served(usage, model, provider, _provider_cost_usd(metadata, reported))
+
+
+def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage) -> bool:
+    if provider in _LESS_OF_STREAMS:
+        return True
+    return provider == "openai" and not usage.cache_write_tokens and _WRITES_A_CACHE.search(model or "") is not None
 
 
 def served_by_generations(

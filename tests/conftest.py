@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import ssl
@@ -17,6 +18,7 @@ from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 from llmthrift_core import Thrift
 from llmthrift_core.testing import LoopbackProvider
+from tests import quick
 
 # Here alone: each file that names them would start servers of its own.
 from tests.core.storage.backends import (  # noqa: F401 - fixtures
@@ -30,6 +32,8 @@ from tests.core.storage.backends import (  # noqa: F401 - fixtures
 )
 from tests.long import LONG
 
+# What is imported stays: to look through half a gigabyte of it for garbage, again and again, takes a tenth of the time.
+gc.disable()
 # Databases in memory where there is room: every test opens one, and no test cuts the power.
 _MEMORY = Path("/dev/shm")
 if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
@@ -37,6 +41,13 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks the network
 hypothesis.settings.register_profile("untimed", deadline=None, max_examples=500 if LONG else 50)  # a busy machine is no failure
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The garbage of tests is collected, and what was imported is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +58,17 @@ def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(authority))
         yield
+
+
+@pytest.fixture(scope="session")
+def _once() -> Iterator[quick.Quick]:
+    with quick.done_once() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _only_where_it_is_not_tested(_once: quick.Quick, request: pytest.FixtureRequest) -> None:
+    _once.is_on = not quick.not_for(request.node.nodeid)
 
 
 @pytest.fixture(autouse=True)

@@ -87,6 +87,7 @@ def test_the_drawing_is_that_of_the_code():
         "llmthrift_core.prompt_caching",
         "llmthrift_core.quality",
         "llmthrift_core.routing",
+        "llmthrift_core.service",
         "llmthrift_core.testing",
         "llmthrift_core.versions",
         "llmthrift_langchain",

@@ -116,7 +116,9 @@ def _shorteners(vectors: Vectors) -> dict[str, Callable[[Asked, float], str]]:
         from llama_index.core.postprocessor import SentenceEmbeddingOptimizer
         from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-        optimizer = SentenceEmbeddingOptimizer(embed_model=_for_llama_index(vectors), percentile_cutoff=share, tokenizer_fn=split_sentences)
+        optimizer = SentenceEmbeddingOptimizer(
+            embed_model=_for_llama_index(vectors), percentile_cutoff=share, tokenizer_fn=split_sentences, context_before=0, context_after=0
+        )
         nodes = [NodeWithScore(node=TextNode(text=each.paragraph), score=1.0)]
         return optimizer.postprocess_nodes(nodes, QueryBundle(each.question))[0].node.get_content()
 

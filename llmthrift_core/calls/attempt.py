@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.calls.collected import note_row
 from llmthrift_core.calls.request import AttemptReason, Request, Response
 from llmthrift_core.calls.reserving import note_metered
 from llmthrift_core.calls.rows import bill, compare_discounts, compare_routing, explain, taken, tell
@@ -165,6 +166,7 @@ class Attempt:
         if record.cache is None:  # a hit takes nothing
             note_metered(self._thrift, self.scope, self.request, record)
         self._thrift.ledger.append(record)
+        note_row(record)
         prompt = self.request.prompt
         if prompt is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None

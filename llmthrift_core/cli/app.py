@@ -29,6 +29,7 @@ from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
 from llmthrift_core.cli.routing import route
+from llmthrift_core.cli.service import keys, serve
 from llmthrift_core.display import plain_table, usd
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
@@ -68,6 +69,8 @@ app.add_typer(route, name="route")
 app.add_typer(config, name="config")
 app.add_typer(alerts, name="alerts")
 app.add_typer(export, name="export")
+app.add_typer(keys, name="keys")
+app.command()(serve)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)

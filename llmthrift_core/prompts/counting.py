@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from llmthrift_core.background.forks import ForkedLock
@@ -60,11 +61,13 @@ def is_exact(model: str | None) -> bool:
     return count_tokens("", model).exact
 
 
+@lru_cache(maxsize=256)
 def tokens_of_frame(role: str, name: str | None, model: str | None) -> int:
     """What frames a message of this role."""
     return count_message_tokens(({"role": role, "name": name},), model).tokens - tokens_of_reply(model)
 
 
+@lru_cache(maxsize=64)
 def tokens_of_reply(model: str | None) -> int:
     """What primes the model's reply, once a call."""
     return count_message_tokens((), model).tokens

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
 from llmthrift_core.prompts.counting import (
@@ -124,7 +123,6 @@ def _read(message: Any, index: int, kind: str, model: str | None) -> ReadMessage
     return read
 
 
-@lru_cache(maxsize=512)
 def _regions(text: str, kind: str, role: str) -> Regions:
     if kind == "system":
         return regions_of_system(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from llmthrift_core.prompts.protected import Span, gaps, protected_blocks
@@ -64,6 +65,7 @@ _ADDRESSED: Final = re.compile(
 )
 _ASKS: Final = re.compile(r"[?？؟;]\s*[\"'”’)\]]*\s*\Z")
 _LABEL: Final = re.compile(r"[:：]\s*\Z")
+_REMEMBERED: Final = 1_024  # texts: a conversation is read again with every turn
 _LONGEST_INSTRUCTION: Final = 600  # characters
 _SHORT: Final = 400  # characters: a longer paragraph without a question mark is no question
 _LONG: Final = 240  # characters: a shorter text has nothing to spare
@@ -77,6 +79,7 @@ class Regions(NamedTuple):
     examples: tuple[Span, ...] = ()
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def regions_of_asked(text: str, *, alone: bool = False) -> Regions:
     """The documents in what a person sends.
 
@@ -106,6 +109,7 @@ def regions_of_asked(text: str, *, alone: bool = False) -> Regions:
     return Regions(_within_paragraph(text, alone=alone))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def regions_of_system(text: str) -> Regions:
     """The documents in a system prompt: tagged text, or what follows a line that is called context."""
     if tagged := _tagged(text):
@@ -147,13 +151,14 @@ def constrains(sentence: str) -> bool:
     return _MODAL.search(sentence) is not None
 
 
-def paragraphs_of(text: str, span: Span) -> list[Span]:
+@lru_cache(maxsize=_REMEMBERED)
+def paragraphs_of(text: str, span: Span) -> tuple[Span, ...]:
     """The paragraphs of a span, without the empty lines between them; code with empty lines in it is one of them."""
     start, end = span
     inner = text[start:end]
     blocks = protected_blocks(inner)
     breaks = [match.span() for match in _EMPTY_LINE.finditer(inner) if not _within(match.start(), blocks)]
-    return [(start + first, start + last) for first, last in gaps(breaks, len(inner)) if inner[first:last].strip()]
+    return tuple((start + first, start + last) for first, last in gaps(breaks, len(inner)) if inner[first:last].strip())
 
 
 def _tagged(text: str) -> tuple[Span, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from llmthrift_core.display import Printed, html_table, percent, plain_table
 from llmthrift_core.errors import ConfigurationError, LLMThriftError, PromptTooLongError, place_of
-from llmthrift_core.prompts.counting import tokens_of_messages, tokens_of_text
+from llmthrift_core.prompts.counting import tokens_of_message, tokens_of_messages, tokens_of_reply, tokens_of_text
 from llmthrift_core.prompts.messages import Messages, messages_of, texts_of
 from llmthrift_core.prompts.parts import read_messages
 from llmthrift_core.prompts.step import Run, Step
@@ -146,14 +146,20 @@ class Shorten:
         is_text = isinstance(messages, str)
         given = messages_of(messages)
         run = Run(model=model, alone=is_text)
-        size = _size_of_text if is_text else tokens_of_messages
+        size = _size_of_text if is_text else _Sizes().of
         before = tokens = size(given, model)
         reports: list[StepReport] = []
         current = given
+        failed: set[int] = set()
         for number in range(_ROUNDS):
             start = current
             for place, step in enumerate(self.steps):
+                if place in failed:  # a model or an embedder that failed is not asked again for the same call
+                    continue
+                failures = run.failures.total()
                 found = self._tried(step, current, run)
+                if run.failures.total() > failures:
+                    failed.add(place)
                 after = tokens if found is current else size(found, model)
                 if after > tokens and not step.lengthens and _chars(found) >= _chars(current):
                     found, after = current, tokens
@@ -226,6 +232,23 @@ def _chars(messages: Sequence[Any]) -> int:
 
 def _may_be_cut(parts: Mapping[str, int]) -> bool:
     return any(part in parts for part in ("documents", "tool_results", "history", "question"))
+
+
+class _Sizes:
+    """Tokens of messages, most of which a step leaves as they are: each is counted once."""
+
+    def __init__(self) -> None:
+        self._counted: dict[int, tuple[Any, int]] = {}  # with the message, so that no other takes its place in memory
+
+    def of(self, messages: Sequence[Any], model: str | None) -> int:
+        """All tokens of the messages."""
+        total = tokens_of_reply(model)
+        for message in messages:
+            known = self._counted.get(id(message))
+            if known is None:
+                known = self._counted[id(message)] = (message, tokens_of_message(message, model))
+            total += known[1]
+        return total
 
 
 def _size_of_text(messages: Sequence[Any], model: str | None) -> int:

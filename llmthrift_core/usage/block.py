@@ -141,12 +141,12 @@ def _of_counts(body: Mapping[str, Any], provider: str | None) -> Usage | None:
     sent, made = _number(body.get(sent_name)), _number(body.get(made_name))
     if sent is None and made is None:
         return None
-    sound = sent is not None and made is not None
+    total = _number(body.get("total_tokens", body.get("totalTokens"))) or 0
+    sound = sent is not None and (made is not None or total == sent)  # an embedding makes no tokens, and some say so by the total alone
     sent, made = sent or 0, made or 0
     read, write = _most(body, _CACHE_READ), _most(body, _CACHE_WRITE)
     one_hour, five_minutes = _lifetimes(body)
     write = max(write, one_hour + five_minutes)
-    total = _number(body.get("total_tokens", body.get("totalTokens"))) or 0
     if read + write and (sent_name == _BEDROCK or _excludes_cache(body, provider, sent, made, read + write, total)):
         sent += read + write
     reasoning = _most(body, _REASONING)

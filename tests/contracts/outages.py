@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+import llmthrift_core.budgets.settlements as settlements
+import llmthrift_core.ledger.writer as writer
+from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener
 from tests.core.storage.backends import started_postgresql, started_valkey
 
@@ -190,10 +193,36 @@ def _valkey(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[s
     return server, {"url": tmp_path / "outage.db", "valkey_url": url}
 
 
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let what waits be tried again often. Returns what ends the pauses of all circuits, after which a server is not asked.
+
+    While a store is away, circuits pause as they always do.
+    """
+    for module in (settlements, writer):
+        monkeypatch.setattr(module, "_LONGEST_PAUSE_SECONDS", 0.2)
+    circuits: list[Circuit] = []
+    begin = Circuit.__init__
+
+    def begun(self: Circuit, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        circuits.append(self)
+
+    monkeypatch.setattr(Circuit, "__init__", begun)
+
+    def end_pauses() -> None:
+        for circuit in circuits:
+            with circuit._lock:
+                if circuit._until is not None:
+                    circuit._until = 0.0
+
+    return end_pauses
+
+
 @pytest.fixture
 def outage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
     """The outage that the test's parameter names, ended afterwards."""
     kind, lasting = request.param, ExitStack()
+    try_again = _impatient(monkeypatch)
     way: Hanging | Locked | Stopped | WriteProtected | Full
     options: dict[str, Any] = {"url": tmp_path / "outage.db"}
     if kind == "sqlite locked":
@@ -212,6 +241,11 @@ def outage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         server, options = _valkey(request, tmp_path)
         way = Stopped(server.stop, server.start) if "stopped" in kind else Hanging(server._process.pid)
     options["busy_timeout_seconds"] = BUSY_SECONDS
+
+    def end() -> None:
+        way.end()
+        try_again()
+
     with lasting:
-        yield Outage(options, way.begin, way.end, forgets=kind == "valkey stopped", is_slow="stopped" in kind)
+        yield Outage(options, way.begin, end, forgets=kind == "valkey stopped", is_slow="stopped" in kind)
         way.end()

@@ -37,7 +37,7 @@ def server() -> Iterator[Wire]:
         yield found
 
 
-_EXAMPLES = 250 if LONG else 25
+_EXAMPLES = 250 if LONG else 18
 
 
 def drawn(requests: st.SearchStrategy[list[Asked]], enter: Callable[[Asked], None]) -> None:

@@ -92,6 +92,11 @@ def llama_bedrock(url: str, model: str) -> Any:
     return converse(model=model, client=_aws(url), region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
 
 
+def llama_litellm(url: str, model: str) -> Any:
+    litellm = pytest.importorskip("llama_index.llms.litellm").LiteLLM
+    return litellm(model=f"anthropic/{model}", api_base=url, api_key="k", max_tokens=100)
+
+
 def llama_google(url: str, model: str) -> Any:
     genai = pytest.importorskip("llama_index.llms.google_genai").GoogleGenAI
     return genai(model=model, api_key="k", context_window=100_000, max_tokens=1_000, http_options={"base_url": url})
@@ -207,6 +212,14 @@ KEPT = {
     "cache_creation": {"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600},
 }  # fmt: skip
 LIFETIMES = [{"ttl": "1h", "inputTokens": 600}, {"ttl": "5m", "inputTokens": 400}]
+# As LiteLLM's proxy writes Anthropic's answer: the prompt includes the cache.
+PROXIED = counted(
+    10_000, 100, cache_creation_input_tokens=6_000, cache_read_input_tokens=1_000,
+    prompt_tokens_details={
+        "cached_tokens": 1_000, "cache_creation_tokens": 6_000,
+        "cache_creation_token_details": {"ephemeral_5m_input_tokens": 2_000, "ephemeral_1h_input_tokens": 4_000},
+    },
+)  # fmt: skip
 SEARCHES = [canned.web_search(1), canned.web_search(2)]
 HELD = {"inputTokens": 12, "outputTokens": 200, "totalTokens": 5_212, "cacheReadInputTokens": 4_000, "cacheWriteInputTokens": 1_000}
 
@@ -258,6 +271,20 @@ CASES = {
     ),
     # 10 x 3 + 4,000 x 0.3 + 400 x 3.75 + 600 x 6 + 200 x 15
     "anthropic, one hour": Case(ANTHROPIC, "awhole", SONNET, canned.messages(KEPT, SONNET), (5_010, 200), "0.00933", cached=4_000),
+    "anthropic through litellm, one hour": Case(
+        ((llama_litellm, LLAMAINDEX),), "whole", SONNET, canned.messages(KEPT, SONNET), (5_010, 200), "0.00933", cached=4_000
+    ),
+    # 3,000 x 3 + 1,000 x 0.3 + 2,000 x 3.75 + 4,000 x 6 + 100 x 15
+    "litellm's proxy, one hour": Case(
+        ((openai, LANGCHAIN),), "whole", SONNET, canned.chat(PROXIED, SONNET), (10_000, 100), "0.0423", cached=1_000
+    ),
+    # what langchain-openai keeps of a stream does not say what the cache wrote
+    "litellm's proxy, one hour, stream": Case(
+        ((openai, LANGCHAIN),), "stream", SONNET, canned.chat_stream(SONNET, last=PROXIED), (10_000, 100), cached=1_000, estimated=True
+    ),
+    "litellm's proxy, one hour, async": Case(
+        ((openai, LANGCHAIN),), "awhole", SONNET, canned.chat(PROXIED, SONNET), (10_000, 100), "0.0423", cached=1_000
+    ),
     # 1,000 x 10 + 1,000 x 50
     "anthropic, fast": Case(
         ANTHROPIC, "whole", OPUS, canned.messages(CLAUDE | {"speed": "fast"}, OPUS), (1_000, 1_000), "0.06", tier="fast"

@@ -106,7 +106,7 @@ def test_circles_are_found(imports: dict[str, set[str]], expected: list[list[str
 
 
 def test_nothing_of_core_but_its_programs_knows_thrift() -> None:
-    programs = ("llmthrift_core", "llmthrift_core.cli", "llmthrift_core.demo", "llmthrift_core.notebook")
+    programs = ("llmthrift_core", "llmthrift_core.cli", "llmthrift_core.demo", "llmthrift_core.notebook", "llmthrift_core.service")
     below = [
         module
         for module, imported in _imports().items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from llmthrift_core.prompts.messages import SYSTEM, USER, Messages, holds_result, role_of, with_texts
@@ -59,12 +60,18 @@ def _each_once(text: str, regions: Regions, seen: set[str]) -> str:
 def _once(paragraph: str, seen: set[str]) -> str:
     if len(paragraph) < _LEAST:
         return paragraph
-    label = _LABEL.match(paragraph)
-    start = label.end() if label is not None else 0
-    key = " ".join(paragraph[start:].split())
+    start, key = _key(paragraph)
     if len(key) < _LEAST:
         return paragraph
     if key in seen:
         return paragraph[:start] + _AS_ABOVE
     seen.add(key)
     return paragraph
+
+
+@lru_cache(maxsize=1_024)
+def _key(paragraph: str) -> tuple[int, str]:
+    """Where the paragraph begins after its label, and what it says, whatever its white space."""
+    label = _LABEL.match(paragraph)
+    start = label.end() if label is not None else 0
+    return start, " ".join(paragraph[start:].split())
