@@ -401,7 +401,7 @@ class RoutedCall(DoorCall[AIMessage]):
         try:
             identity = self._router.identity(self._policy, self._models, self._arguments_of)
             if self._shortens is not None:
-                identity = digest("shortened", identity, self._shortens.version.encode())
+                identity = digest("shortened", identity, self._shortens.identity().encode())
             return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))

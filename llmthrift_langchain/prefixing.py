@@ -38,9 +38,10 @@ def marked(messages: Sequence[BaseMessage], arguments: Mapping[str, Any], plan: 
     before = 1 if tools else 0
     for mark in plan.marks:
         place = mark - 1 - before
+        message = None
         while place >= 0 and (message := _with_mark(messages[place], control)) is None:
             place -= 1  # an answer that only calls tools has nothing to mark
-        if place >= 0:
+        if message is not None:
             changed[place] = message
         elif tools and isinstance(tools[-1], Mapping):
             given["tools"] = [*tools[:-1], {**tools[-1], _MARK: control}]

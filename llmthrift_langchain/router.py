@@ -68,8 +68,7 @@ class ChatRouter(BaseChatModel):
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay; a `PrefixPlanners`
-            shares what is learned.
+        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.

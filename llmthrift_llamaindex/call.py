@@ -266,7 +266,7 @@ class DrivenCall(DoorCall[Answer]):
         asked, answers = self._asked, self._behind.answers
         identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
         if self._shortens is not None:
-            identity = digest("shortened", identity, self._shortens.version.encode())
+            identity = digest("shortened", identity, self._shortens.identity().encode())
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)
