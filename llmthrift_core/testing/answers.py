@@ -38,6 +38,7 @@ class Answer:
         cached_tokens: input tokens that the provider read from its prompt cache.
         reasoning_tokens: hidden output tokens, billed as output beside the text's own.
         cache_write_tokens: input tokens that the provider wrote to its prompt cache.
+        cache_write_1h_tokens: part of those that Anthropic keeps for an hour.
         logprob: the natural logarithm of each token's probability, for requests that want to know.
         raw_arguments: of each tool call, as it is sent instead of its arguments: to be no JSON; None sends those.
     """
@@ -49,6 +50,7 @@ class Answer:
     cache_write_tokens: int = 0
     logprob: float = -0.125
     raw_arguments: str | None = None
+    cache_write_1h_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

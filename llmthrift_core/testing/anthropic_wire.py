@@ -13,11 +13,11 @@ def read(body: Mapping[str, Any]) -> Question:
     """A messages request."""
     messages: list[tuple[str, str]] = []
     if body.get("system"):
-        messages.append(("system", _text(body["system"])))
+        messages.append(("system", text_of(body["system"])))
     for message in body["messages"]:
         content = message["content"]
         is_result = isinstance(content, list) and any(block.get("type") == "tool_result" for block in content)
-        messages.append(("tool" if is_result else message["role"], _text(content)))
+        messages.append(("tool" if is_result else message["role"], text_of(content)))
     choice = body.get("tool_choice") or {"type": "auto"}
     form = (body.get("output_config") or {}).get("format") or {}
     return Question(
@@ -36,6 +36,10 @@ def usage(sent: int, received: int, answer: Answer) -> dict[str, Any]:
         "output_tokens": received,
         "cache_read_input_tokens": answer.cached_tokens,
         "cache_creation_input_tokens": answer.cache_write_tokens,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": answer.cache_write_tokens - answer.cache_write_1h_tokens,
+            "ephemeral_1h_input_tokens": answer.cache_write_1h_tokens,
+        },
     }
 
 
@@ -90,7 +94,8 @@ def _blocks(identity: str, answer: Answer) -> list[dict[str, Any]]:
     return blocks
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """The text in a message's content."""
     if isinstance(content, str):
         return content
     return "\n".join(_block_text(block) for block in content)
@@ -100,5 +105,5 @@ def _block_text(block: Mapping[str, Any]) -> str:
     if block["type"] == "tool_use":
         return str(block["name"]) + json.dumps(block["input"])
     if block["type"] == "tool_result":
-        return _text(block.get("content") or "")
+        return text_of(block.get("content") or "")
     return str(block.get("text") or block["type"])

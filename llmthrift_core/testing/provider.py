@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from llmthrift_core.testing.answers import Answer, Question, derive
 from llmthrift_core.testing.batch_desk import BatchDesk
+from llmthrift_core.testing.prompt_caches import PromptCaches
 from llmthrift_core.testing.server import ScriptError, Server, Unsent
 
 # Providers answer an alias with the snapshot that it stands for.
@@ -78,10 +79,13 @@ class LoopbackProvider:
             threads; what it raises reaches the client as status 500.
         latency_seconds: from a model's name to the seconds that it takes to answer.
         snapshots: alias -> the model name in the response.
+        prompt_caches: bill prompt caches as the providers do: what was marked (Anthropic) or sent before (OpenAI) is read while it lives.
+        clock: seconds, for the lives in those caches.
 
     Attributes:
         requests: what arrived, in order.
         usage_log: what was billed, in order.
+        prompt_caches: what is kept of prompts, where that was asked for.
         batches: the batch APIs: OpenAI's files and batches, and Anthropic's message batches. What is in it may fail, expire and be late.
 
     >>> from llmthrift_core.testing import LoopbackProvider
@@ -99,11 +103,14 @@ class LoopbackProvider:
         *,
         latency_seconds: Callable[[str], float] | None = None,
         snapshots: Mapping[str, str] = SNAPSHOTS,
+        prompt_caches: bool = False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.answerer = answerer
         self.latency_seconds = latency_seconds
         self.requests: list[ReceivedRequest] = []
         self.usage_log: list[Billed] = []
+        self.prompt_caches = PromptCaches(clock) if prompt_caches else None
         self._snapshots = snapshots
         self._failures: deque[Failure] = deque()
         self._lock = threading.Lock()
@@ -155,7 +162,7 @@ class LoopbackProvider:
             self._failures.append(Failure(status, times, retry_after, message or f"failure {status} as asked for", model, error_type))
 
     def reset(self) -> None:
-        """Forget requests, bills, failures and scripts."""
+        """Forget requests, bills, failures, scripts and cached prompts."""
         with self._lock:
             self.requests = []
             self.usage_log = []
@@ -163,6 +170,8 @@ class LoopbackProvider:
             self.answerer = None
             self.latency_seconds = None
         self.batches.reset()
+        if self.prompt_caches is not None:
+            self.prompt_caches.clear()
 
     def close(self) -> None:
         """Stop the server and close every connection. Closing twice does nothing."""

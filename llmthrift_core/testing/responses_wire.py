@@ -41,7 +41,7 @@ def usage(sent: int, received: int, answer: Answer) -> dict[str, Any]:
     """The usage block; totals are inclusive."""
     return {
         "input_tokens": sent,
-        "input_tokens_details": {"cached_tokens": answer.cached_tokens},
+        "input_tokens_details": {"cached_tokens": answer.cached_tokens, "cache_write_tokens": answer.cache_write_tokens},
         "output_tokens": received,
         "output_tokens_details": {"reasoning_tokens": answer.reasoning_tokens},
         "total_tokens": sent + received,

@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
@@ -17,6 +17,7 @@ from llmthrift_core.testing import anthropic_wire, openai_wire, responses_wire
 from llmthrift_core.testing.answers import TOKEN, Answer, Question, count_exchange, count_tokens
 from llmthrift_core.testing.batch_desk import BatchDesk
 from llmthrift_core.testing.batch_wire import is_of_batches, reply_to
+from llmthrift_core.testing.prompt_caches import Cached, PromptCaches
 
 _KINDS: Final[Mapping[int, str]] = {400: "invalid_request_error", 401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 # Anthropic names its errors differently, and overload is a status of its own.
@@ -52,6 +53,9 @@ class Provider(Protocol):
 
     @property
     def batches(self) -> BatchDesk: ...
+
+    @property
+    def prompt_caches(self) -> PromptCaches | None: ...
 
     def receive(self, path: str, body: Mapping[str, Any], *, has_key: bool) -> str: ...
 
@@ -182,6 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         question = openai_wire.read_chat(body)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         answer, finish = self._answered(question, limit, body.get("stop"))
+        answer = self._cached(answer, lambda caches: caches.take_openai(body, question))
         sent, received = count_exchange(question, answer)
         answers = [answer] * int(body.get("n") or 1)
         used = openai_wire.usage(sent, received * len(answers), answers)
@@ -216,6 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _responses(self, identity: str, body: Mapping[str, Any]) -> None:
         question = responses_wire.read(body)
         answer, finish = self._answered(question, body.get("max_output_tokens"), None)
+        answer = self._cached(answer, lambda caches: caches.take_openai(body, question))
         sent, received = count_exchange(question, answer)
         used = responses_wire.usage(sent, received, answer)
         model = self.server.provider.snapshot(question.model)
@@ -234,6 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _messages(self, identity: str, body: Mapping[str, Any]) -> None:
         question = anthropic_wire.read(body)
         answer, finish = self._answered(question, body.get("max_tokens"), body.get("stop_sequences"))
+        answer = self._cached(answer, lambda caches: caches.take_anthropic(body))
         sent, received = count_exchange(question, answer)
         used = anthropic_wire.usage(sent, received, answer)
         reason = _ANTHROPIC_REASONS[finish]
@@ -247,6 +254,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _count(self, identity: str, body: Mapping[str, Any]) -> None:
         sent, _ = count_exchange(anthropic_wire.read(body), Answer())
         self._send(200, {"input_tokens": sent})
+
+    def _cached(self, answer: Answer, take: Callable[[PromptCaches], Cached]) -> Answer:
+        """The answer with what the prompt cache had and took; what a script says of it stands."""
+        caches = self.server.provider.prompt_caches
+        if caches is None:
+            return answer
+        found = take(caches)
+        if answer.cached_tokens or answer.cache_write_tokens:
+            return answer
+        return replace(answer, cached_tokens=found.read, cache_write_tokens=found.written, cache_write_1h_tokens=found.written_1h)
 
     def _answered(self, question: Question, max_tokens: int | None, stop: str | Sequence[str] | None) -> tuple[Answer, str]:
         """The answer as far as it goes, and why it ends: stop, length or tool_calls."""

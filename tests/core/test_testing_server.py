@@ -245,8 +245,9 @@ class TestAnthropic:
             assert answer.usage_metadata is not None
             assert answer.usage_metadata["input_tokens"] == 120  # LangChain adds up what Anthropic reports as disjoint
             assert answer.usage_metadata["output_tokens"] == 6
-            details = answer.usage_metadata["input_token_details"]
-            assert (details["cache_read"], details["cache_creation"]) == (100, 20)
+            details = dict(answer.usage_metadata["input_token_details"])
+            # What lives for five minutes is told apart, and then no longer as "cache_creation".
+            assert (details["cache_read"], details["cache_creation"], details["ephemeral_5m_input_tokens"]) == (100, 0, 20)
         assert provider.usage_log == [Billed("claude-loopback", 120, 6, stream) for stream in (False, True)]
 
     def test_tools(self, provider: LoopbackProvider) -> None:

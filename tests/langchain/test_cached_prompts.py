@@ -1,0 +1,104 @@
+"""Conversations against a server that bills prompt caches as Anthropic and OpenAI do: dollars with a plan and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI
+
+from llmthrift_core import Thrift
+from llmthrift_core.testing import LoopbackProvider
+from llmthrift_langchain import ChatRouter, thrifty
+from tests.core.clock import Clock
+
+pytestmark = pytest.mark.loopback
+
+MODEL = "claude-sonnet-4-5"  # $3 for a million tokens of input, $15 of output; writes at 1.25, reads at 0.1
+RULES = "rule " * 3_000
+TURN = "word " * 500
+SYSTEM_TOKENS, TURN_TOKENS, ANSWER_TOKENS = 3_003, 503, 2  # a message is three tokens more than its words
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def billing(clock: Clock) -> Iterator[LoopbackProvider]:
+    with LoopbackProvider(lambda question: "Fine.", prompt_caches=True, clock=clock) as provider:
+        yield provider
+
+
+@pytest.fixture
+def timed(clock: Clock) -> Iterator[Thrift]:
+    with Thrift(":memory:", clock=clock) as thrift:
+        yield thrift
+
+
+def _claude(provider: LoopbackProvider) -> ChatAnthropic:
+    return ChatAnthropic(model=MODEL, base_url=provider.anthropic_url, api_key="k", max_retries=0)
+
+
+def _prompts(turns: int, first: str = "Hello") -> Iterator[list[BaseMessage]]:
+    messages: list[BaseMessage] = [SystemMessage(RULES.strip()), HumanMessage(f"{first} {TURN[5:]}".strip())]
+    for _ in range(turns):
+        yield list(messages)
+        messages += [AIMessage("Fine."), HumanMessage(TURN.strip())]
+
+
+def _talk(model: ChatRouter, clock: Clock, turns: int, *, pause: float = 10.0, how: str = "invoke", first: str = "Hello") -> None:
+    for prompt in _prompts(turns, first):
+        if how == "stream":
+            assert "".join(str(chunk.text) for chunk in model.stream(prompt)) == "Fine."
+        else:
+            assert model.invoke(prompt).text == "Fine."
+        clock.now += pause
+
+
+def _sizes(turns: int) -> list[int]:
+    return [SYSTEM_TOKENS + TURN_TOKENS + turn * (TURN_TOKENS + ANSWER_TOKENS + 3) for turn in range(turns)]
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream"])
+def test_a_planned_conversation_costs_what_reads_and_writes_come_to(
+    timed: Thrift, billing: LoopbackProvider, clock: Clock, how: str
+) -> None:
+    turns = 6
+    _talk(thrifty(_claude(billing), timed, cache=False, prompt_caching=True), clock, turns, how=how)
+    sizes = _sizes(turns)
+    assert [billed.input_tokens for billed in billing.usage_log] == sizes
+    rows = list(reversed(timed.ledger.calls()))
+    found = [(row.input_tokens, row.cache_read_tokens, row.cache_write_tokens) for row in rows]
+    # Each prompt is written to its end, and read by the next one.
+    assert found == [(size, before, size - before) for before, size in zip([0, *sizes], sizes, strict=False)]
+    price, read, written = Decimal(3) / 10**6, sum(sizes[:-1]), sizes[-1]
+    output = turns * ANSWER_TOKENS * Decimal(15) / 10**6
+    savings = timed.savings()
+    assert savings.spent_usd == price * read * Decimal("0.1") + price * written * Decimal("1.25") + output
+    assert savings.prefix_saved_usd == price * read * Decimal("0.9") - price * written * Decimal("0.25")
+    assert savings.without_usd == price * sum(sizes) + output
+    assert timed.health()["failures"] == {}
+
+
+def test_without_a_plan_it_costs_the_plain_price(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    _talk(thrifty(_claude(billing), timed, cache=False), clock, 6)
+    savings = timed.savings()
+    assert savings.spent_usd == savings.without_usd == (sum(_sizes(6)) * Decimal(3) + 6 * ANSWER_TOKENS * Decimal(15)) / 10**6
+    assert savings.prefix_saved_usd == 0
+
+
+def test_openai_caches_by_itself_and_the_ledger_says_what_that_saved(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    openai = ChatOpenAI(model="gpt-4o-mini", base_url=billing.openai_url, api_key="k", max_retries=0, stream_usage=True)
+    model = thrifty(openai, timed, cache=False, prompt_caching=True)
+    _talk(model, clock, 3)
+    # 3,506, 4,014 and 4,522 tokens: the longest prefixes of 1,024 + 128 n within the first and the second.
+    assert [row.cache_read_tokens for row in reversed(timed.ledger.calls())] == [0, 3_456, 3_968]
+    assert timed.savings().prefix_saved_usd == (3_456 + 3_968) * Decimal("0.075") / 10**6
+    assert "".join(str(chunk.text) for chunk in model.stream(next(_prompts(1)))) == "Fine."
+    (newest, *_) = timed.ledger.calls()
+    assert newest.cache_read_tokens == 3_456
