@@ -24,7 +24,7 @@ from llmthrift_core.calls.adapter_call import (
     DoorCall,
 )
 from llmthrift_core.calls.marks import mark_of_call
-from llmthrift_core.calls.prefixing import Blocks, Prefixing, PrefixPlanners
+from llmthrift_core.calls.prefixing import Prefixing, PrefixPlanners
 from llmthrift_core.calls.request import (
     CacheUse,
     Request,
@@ -41,7 +41,7 @@ from llmthrift_langchain.codec import decode_chat, mark_message
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.prefixing import blocks_of, marked
+from llmthrift_langchain.prefixing import marked, sent_prompt
 from llmthrift_langchain.response import (
     calls_of,
     conversation_of,
@@ -60,6 +60,7 @@ from llmthrift_langchain.usage import ChunkListener, take_report
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.outgoing import Outgoing
+    from llmthrift_core.prompt_caching.misses import SentPrompt
     from llmthrift_langchain.structured import Asked
     from llmthrift_langchain.tiers import Router
 
@@ -367,16 +368,16 @@ class RoutedCall(DoorCall[AIMessage]):
         return Prefixing(
             planners,
             thrift.prices,
-            blocks=self._blocks_of,
+            prompt=self._prompt_to,
             model_of=lambda tier: self._model_of(self._router.baseline_within(self._tiers) if tier is None else tier),
             call_site=call_site,
             now=thrift.now,
             note=thrift.note_failure,
         )
 
-    def _blocks_of(self, tier: str | None) -> Blocks:
+    def _prompt_to(self, tier: str | None) -> SentPrompt:
         name = self._router.baseline_within(self._tiers) if tier is None else tier
-        return blocks_of(self._messages_to(name), self._arguments_of(name), self._model_of(name)[0])
+        return sent_prompt(self._messages_to(name), self._arguments_of(name), self._model_of(name)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""

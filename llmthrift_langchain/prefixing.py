@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
+from llmthrift_core.prompt_caching.misses import SentPrompt
 from llmthrift_langchain.messages import canonical_messages, fields_of
 
 if TYPE_CHECKING:
@@ -18,14 +20,15 @@ _MARK: Final = "cache_control"
 _AN_HOUR: Final = 3_600
 
 
-def blocks_of(messages: Sequence[BaseMessage], arguments: Mapping[str, Any], model: str) -> list[tuple[Hashable, int]]:
-    """The parts of a prompt in the order in which the provider reads them: the tools, then each message. None where it is marked already:
+def sent_prompt(messages: Sequence[BaseMessage], arguments: Mapping[str, Any], model: str) -> SentPrompt:
+    """The parts of a prompt in the order in which the provider reads them: the tools, then each message. Empty where it is marked already:
     marks of the application are its own decision."""
     tools = arguments.get("tools")
     if _MARK in arguments or _is_marked(tools) or any(_is_marked(message.content) for message in messages):
-        return []
-    blocks = [block_of(_text(tools), model)] if tools else []
-    return blocks + [block_of(_text(canonical_messages([fields_of(message)])), model) for message in messages]
+        return SentPrompt()
+    blocks = [block_of(_text(canonical_messages([fields_of(message)])), model) for message in messages]
+    rules = sum(1 for _ in takewhile(lambda message: isinstance(message, SystemMessage), messages))
+    return SentPrompt([block_of(_text(tools), model)] if tools else [], blocks[:rules], blocks[rules:])
 
 
 def marked(messages: Sequence[BaseMessage], arguments: Mapping[str, Any], plan: Plan) -> tuple[list[BaseMessage], dict[str, Any]]:

@@ -24,7 +24,7 @@ from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.prefixing import blocks_of, marked
+from llmthrift_llamaindex.prefixing import marked, sent_prompt
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import (
     Answer,
@@ -316,7 +316,7 @@ def _prefixing(
     return Prefixing(
         planners,
         thrift.prices,
-        blocks=lambda tier: blocks_of(_sent(asked, shortening, tier), said, _name_of(behind, said, tier)),
+        prompt=lambda tier: sent_prompt(_sent(asked, shortening, tier), said, _name_of(behind, said, tier)),
         model_of=lambda tier: (_name_of(behind, said, tier), provider_of(behind.model(tier))),
         call_site=call_site,
         now=thrift.now,

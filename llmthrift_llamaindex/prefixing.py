@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
+from llmthrift_core.prompt_caching.misses import SentPrompt
 from llmthrift_llamaindex.messages import Asked, canonical_messages
 from llmthrift_llamaindex.tools import TOOLS
 
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
 _AN_HOUR: Final = 3_600
 
 
-def blocks_of(asked: Asked, said: Mapping[str, Any], model: str) -> list[tuple[Hashable, int]]:
+def sent_prompt(asked: Asked, said: Mapping[str, Any], model: str) -> SentPrompt:
     """The parts of a prompt in the order in which the provider reads them: the tools, then each message. Empty where the application has
     marks of its own, which are its decision, or gives a text instead of messages."""
     if isinstance(asked, str) or any(_is_marked(message) for message in asked):
-        return []
+        return SentPrompt()
     tools = said.get(TOOLS)
-    blocks = [block_of(canonical_json(tools).decode(), model)] if tools else []
-    return blocks + [block_of(canonical_json(canonical_messages([message])).decode(), model) for message in asked]
+    blocks = [block_of(canonical_json(canonical_messages([message])).decode(), model) for message in asked]
+    rules = sum(1 for _ in takewhile(lambda message: message.role.value in ("system", "developer"), asked))
+    return SentPrompt([block_of(canonical_json(tools).decode(), model)] if tools else [], blocks[:rules], blocks[rules:])
 
 
 def marked(asked: Asked, said: Mapping[str, Any], plan: Plan) -> Asked:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.prompt_caching.terms import choices_of
+from llmthrift_core.prompt_caching.misses import SentPrompt
+from llmthrift_core.prompt_caching.sent import SentPrompts
+from llmthrift_core.prompt_caching.terms import choices_of, terms_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage.tokens import count_tokens
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.prompt_caching.plan import Plan
     from llmthrift_core.prompt_caching.planner import PrefixPlanner
     from llmthrift_core.usage import Usage
 
-Blocks = Sequence[tuple[Hashable, int]]
 _MOST_MODELS: Final = 64
 _MOST_COUNTED: Final = 50_000
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
@@ -35,6 +39,7 @@ class PrefixPlanners:
     def __init__(self) -> None:
         self._planners: dict[tuple[str, str | None], PrefixPlanner | None] = {}
         self._lock = ForkedLock()
+        self.sent = SentPrompts()
 
     def of(self, model: str, provider: str | None, prices: PriceCatalog) -> PrefixPlanner | None:
         """The planner of a model."""
@@ -66,38 +71,44 @@ class Prefixing:
     Args:
         planners: of the door.
         prices: for plans in dollars.
-        blocks: of the prompt that is sent to a tier's model, in the order in which its provider reads them.
+        prompt: what is sent to a tier's model.
         model_of: the name and the provider of a tier's model.
         call_site: where the request comes from, for what is learned.
         now: seconds since the epoch.
         note: takes failures. The prompt is then sent without marks.
     """
 
-    __slots__ = ("_blocks", "_call_site", "_model_of", "_note", "_now", "_planners", "_plans", "_prices")
+    __slots__ = ("_call_site", "_model_of", "_note", "_now", "_planners", "_plans", "_prices", "_prompt", "_prompts")
 
     def __init__(
         self,
         planners: PrefixPlanners,
         prices: PriceCatalog,
         *,
-        blocks: Callable[[str | None], Blocks],
+        prompt: Callable[[str | None], SentPrompt],
         model_of: Callable[[str | None], tuple[str, str | None]],
         call_site: str | None,
         now: Callable[[], float],
         note: Callable[[str, BaseException], None],
     ) -> None:
-        self._planners, self._prices, self._blocks, self._model_of = planners, prices, blocks, model_of
+        self._planners, self._prices, self._prompt, self._model_of = planners, prices, prompt, model_of
         self._call_site, self._now, self._note = call_site, now, note
         self._plans: dict[str | None, Plan | None] = {}
+        self._prompts: dict[str | None, SentPrompt] = {}
 
     def prepare(self, tier: str | None) -> None:
         """Plan for a tier's model."""
         if tier not in self._plans:
             self._plans[tier] = None
             try:
-                planner = self._planners.of(*self._model_of(tier), self._prices)
-                if planner is not None and (blocks := self._blocks(tier)):
-                    self._plans[tier] = planner.plan(blocks, at=self._now(), call_site=self._call_site)
+                model, provider = self._model_of(tier)
+                if terms_of(model, provider) is None:
+                    return
+                now = self._now()
+                self._prompts[tier] = prompt = replace(self._prompt(tier), model=model, at_seconds=now)
+                planner = self._planners.of(model, provider, self._prices)
+                if planner is not None and (blocks := prompt.blocks):
+                    self._plans[tier] = planner.plan(blocks, at=now, call_site=self._call_site)
             except Exception as error:  # a prompt without marks is no reason to break a call
                 self._note("prompt_caching", error)
 
@@ -108,8 +119,13 @@ class Prefixing:
         return None if plan is None or is_observing() or not plan.marks else plan
 
     def describe(self, record: CallRecord, tier: str | None, usage: Usage) -> None:
-        """Note in a row what was planned, and let the planner hear what came of it."""
+        """Note in a row what was planned and what was not read, and let the planner hear what came of it."""
         plan = self._plans.get(tier)
+        if not is_observing() and not usage.estimated:
+            try:
+                self._describe_miss(record, tier, usage, plan)
+            except Exception as error:  # nor are unexplained misses
+                self._note("prompt_caching", error)
         if plan is None:
             return
         if is_observing():
@@ -120,6 +136,17 @@ class Prefixing:
         planner = self._planners.of(*self._model_of(tier), self._prices)
         if planner is not None and not usage.estimated:
             planner.observe(plan, usage)
+
+    def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, plan: Plan | None) -> None:
+        prompt, (model, provider) = self._prompts.get(tier), self._model_of(tier)
+        terms = (None if plan is None else plan.terms) or terms_of(model, provider)
+        if prompt is None or terms is None:
+            return
+        rate = _input_rate(model, provider, self._prices)
+        miss = self._planners.sent.explain(prompt, usage, terms=terms, call_site=self._call_site, input_usd_per_million=rate)
+        if miss is not None:
+            record.prefix_miss = miss.reason
+            record.prefix_lost_nano_usd = None if miss.lost_usd is None else round(miss.lost_usd * 1_000_000_000)
 
 
 def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:
@@ -137,11 +164,15 @@ def _planner_of(model: str, provider: str | None, prices: PriceCatalog) -> Prefi
     terms = [each for each in choices_of(model, provider) if each.max_marks and each.provider in _MARKED]
     if not terms:
         return None
-    from llmthrift_core.errors import UnknownModelError
     from llmthrift_core.prompt_caching.planner import PrefixPlanner
 
+    return PrefixPlanner(terms, input_usd_per_million=_input_rate(model, provider, prices))
+
+
+def _input_rate(model: str, provider: str | None, prices: PriceCatalog) -> Decimal | None:
+    from llmthrift_core.errors import UnknownModelError
+
     try:
-        rate = prices.find(model, provider=provider).input_usd_per_million
+        return prices.find(model, provider=provider).input_usd_per_million
     except UnknownModelError:
-        rate = None
-    return PrefixPlanner(terms, input_usd_per_million=rate)
+        return None

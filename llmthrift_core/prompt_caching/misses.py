@@ -49,6 +49,11 @@ class SentPrompt:
     at_seconds: float | None = None
 
     @property
+    def blocks(self) -> list[Block]:
+        """All of it, in order."""
+        return [*self.tools, *self.system, *self.history]
+
+    @property
     def tokens(self) -> int:
         """All of it."""
         return sum(tokens for part in (self.tools, self.system, self.history) for _, tokens in part)

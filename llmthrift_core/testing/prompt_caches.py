@@ -133,9 +133,9 @@ def _check(blocks: list[_Block], marks: list[int]) -> None:
 
 def _anthropic_blocks(body: Mapping[str, Any]) -> Iterator[_Block]:
     """Tools, system, messages. A choice of tools or of thinking changes what was read of the messages, and nothing before them."""
-    parts: list[tuple[str, Any, int]] = []
-    for tool in body.get("tools") or ():
-        parts.append(("tool", tool, count_tokens(tool["name"] + json.dumps(tool.get("input_schema") or {}))))
+    parts: list[tuple[str, Any, int]] = [
+        ("tool", tool, count_tokens(tool["name"] + json.dumps(tool.get("input_schema") or {}))) for tool in body.get("tools") or ()
+    ]
     if body.get("system"):
         parts += _parts("system", body["system"])
     chosen = json.dumps([body.get("tool_choice"), body.get("thinking")], sort_keys=True)
@@ -177,10 +177,9 @@ def _without_marks(value: Any) -> Any:
 
 def _openai_prefixes(question: Question, key: str, least: int) -> Iterator[tuple[bytes, int]]:
     """The prefixes that may be kept: digest and tokens, the shortest first. Tools are read before the messages."""
-    hashed, reached = blake2b(key.encode() + b"\0", digest_size=16), 0
-    for token in _openai_tokens(question):
+    hashed = blake2b(key.encode() + b"\0", digest_size=16)
+    for reached, token in enumerate(_openai_tokens(question), 1):
         hashed.update(token.encode("utf-8", "replace") + b"\0")
-        reached += 1
         if reached >= least and (reached - least) % _STEP_TOKENS == 0:
             yield hashed.digest(), reached
 

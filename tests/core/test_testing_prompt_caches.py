@@ -68,7 +68,9 @@ def test_a_text_and_its_only_block_are_the_same(caches: PromptCaches) -> None:
     assert caches.take_anthropic(_ask(" ".join(["word"] * 1_200), _user(_text(2, mark=MARK)))) == Cached(1_203, 5)
 
 
-@pytest.mark.parametrize(("model", "words", "written"), [(SONNET, 1_020, 0), (SONNET, 1_021, 1_024), (OPUS, 4_092, 0), (OPUS, 4_093, 4_096)])
+@pytest.mark.parametrize(
+    ("model", "words", "written"), [(SONNET, 1_020, 0), (SONNET, 1_021, 1_024), (OPUS, 4_092, 0), (OPUS, 4_093, 4_096)]
+)
 def test_prefixes_below_the_minimum_are_skipped(caches: PromptCaches, model: str, words: int, written: int) -> None:
     asked = _ask([_text(words, mark=MARK)], _user(_text(1)), model=model)
     assert caches.take_anthropic(asked) == Cached(0, written)

@@ -102,3 +102,32 @@ def test_openai_caches_by_itself_and_the_ledger_says_what_that_saved(timed: Thri
     assert "".join(str(chunk.text) for chunk in model.stream(next(_prompts(1)))) == "Fine."
     (newest, *_) = timed.ledger.calls()
     assert newest.cache_read_tokens == 3_456
+
+
+def _lost(thrift: Thrift) -> list[tuple[str | None, int | None]]:
+    return [(row.prefix_miss, row.prefix_lost_nano_usd) for row in reversed(thrift.ledger.calls())]
+
+
+def test_rows_say_why_a_prefix_was_not_read_and_what_that_cost(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=True)
+    _talk(model, clock, 2)
+    assert _lost(timed) == [("never seen", 0), (None, None)]
+    system, asked, *_ = next(iter(_prompts(1)))
+    model.invoke([SystemMessage("Today is Tuesday. " + str(system.content)), asked])
+    reason, lost = _lost(timed)[-1]
+    assert reason == "system changed"
+    # The question came again, 503 tokens, and was written at 1.25 instead of read at 0.1; our count of it is a few tokens off.
+    assert lost == pytest.approx(503 * 1.15 * 3_000, rel=0.05)
+    model.invoke([SystemMessage("Today is Tuesday. " + str(system.content)), asked])
+    assert _lost(timed)[-1] == (None, None)
+    clock.now += 4_000
+    model.invoke([SystemMessage("Today is Tuesday. " + str(system.content)), asked])
+    reason, lost = _lost(timed)[-1]
+    assert reason == "expired"
+    assert timed.savings().prefix_lost_usd == Decimal(sum(amount or 0 for _, amount in _lost(timed))) / 10**9
+    assert timed.health()["failures"] == {}
+
+
+def test_without_the_option_nothing_is_explained(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    _talk(thrifty(_claude(billing), timed, cache=False), clock, 2)
+    assert _lost(timed) == [(None, None)] * 2

@@ -1,0 +1,65 @@
+"""`SentPrompts`: the prompts that were sent last, so that a miss of the provider's cache can be explained."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.prompt_caching.misses import Miss, SentPrompt, explain_miss
+from llmthrift_core.prompt_caching.terms import CacheTerms
+from llmthrift_core.usage.usage import Usage
+
+_MOST_PROMPTS: Final = 1_024
+
+
+class SentPrompts:
+    """The newest prompt of each conversation, and of each call site and model. Bounded: the oldest are forgotten.
+
+    A conversation is known by what its history begins with. A new one is compared with the newest of its call site, as far as they share
+    tools and system prompt.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, tuple[SentPrompt, CacheTerms]] = OrderedDict()
+        self._lock = ForkedLock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def explain(
+        self, prompt: SentPrompt, usage: Usage, *, terms: CacheTerms, call_site: str | None, input_usd_per_million: Decimal | None
+    ) -> Miss | None:
+        """Find why a prompt was not read from the cache, and keep it for the next one; None where it was.
+
+        Args:
+            prompt: as it was sent.
+            usage: what the provider billed for it. Tokens of the prompt are ours, so they are scaled to the provider's.
+            terms: on which it is kept.
+            call_site: where it comes from.
+            input_usd_per_million: the price of input.
+        """
+        if not prompt.tokens or not usage.input_tokens:
+            return None
+        # A call site that is read off the system prompt changes with it, so it is no part of the conversation.
+        talk = ("talk", prompt.history[0][0] if prompt.history else None)
+        site = ("site", call_site, prompt.model)
+        with self._lock:
+            before = self._kept.get(talk)
+            if before is None and (other := self._kept.get(site)) is not None:
+                before = replace(other[0], history=()), other[1]
+            for key in (talk, site):
+                self._kept[key] = prompt, terms
+                self._kept.move_to_end(key)
+            while len(self._kept) > _MOST_PROMPTS:
+                self._kept.popitem(last=False)
+        scale = prompt.tokens / usage.input_tokens
+        read = round(usage.cache_read_tokens * scale)
+        written = min(int(usage.cache_write_tokens * scale), prompt.tokens - read)
+        ours = Usage(prompt.tokens, usage.output_tokens, cache_read_tokens=read, cache_write_tokens=written)
+        previous, kept_on = (None, terms) if before is None else before
+        price = None if input_usd_per_million is None else input_usd_per_million / Decimal(str(scale))
+        return explain_miss(previous, prompt, ours, terms=kept_on, input_usd_per_million=price)
