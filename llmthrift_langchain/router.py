@@ -23,15 +23,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.calls.adapter_call import (
-    abegin,
-    abreak_off,
-    aescalated,
-    afailed,
-    afinish,
-    agrow,
-    begin,
-)
+from llmthrift_core.calls.adapter_call import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
+from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import policy_identity
@@ -42,7 +35,9 @@ from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
+from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_langchain.response import merge
+from llmthrift_langchain.results import config_of, result_of
 from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
@@ -67,6 +62,8 @@ class ChatRouter(BaseChatModel):
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
+        on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite message, whose mark has the
+            `source` "budget_limit".
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
@@ -91,6 +88,7 @@ class ChatRouter(BaseChatModel):
     shorten: Any = Field(default=None, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
+    on_budget: OnBudget = "raise"
     temperature: float | None = None
     max_tokens: int | None = None
     timeout: float | None = None
@@ -223,6 +221,7 @@ class ChatRouter(BaseChatModel):
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
         return (await self._awhole(self._convert_input(input).to_messages(), config, stop, kwargs))[0]
 
+    @streams_politely
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
@@ -260,6 +259,7 @@ class ChatRouter(BaseChatModel):
                         yield chunk
                     return
 
+    @astreams_politely
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
@@ -336,10 +336,10 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Answer several conversations, each routed by itself."""
-        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        config = config_of(callbacks, tags, metadata, run_name, run_id)
         if is_disabled():
             return self._plain(kwargs).generate(messages, **config, **self._plain_arguments(stop, kwargs))
-        return _result([self._whole(conversation, config, stop, kwargs) for conversation in messages])
+        return result_of([self._whole(conversation, config, stop, kwargs) for conversation in messages])
 
     async def agenerate(
         self,
@@ -354,10 +354,10 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """As `generate`, concurrently."""
-        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        config = config_of(callbacks, tags, metadata, run_name, run_id)
         if is_disabled():
             return await self._plain(kwargs).agenerate(messages, **config, **self._plain_arguments(stop, kwargs))
-        return _result(await asyncio.gather(*(self._awhole(conversation, config, stop, kwargs) for conversation in messages)))
+        return result_of(await asyncio.gather(*(self._awhole(conversation, config, stop, kwargs) for conversation in messages)))
 
     def _generate(
         self,
@@ -405,6 +405,7 @@ class ChatRouter(BaseChatModel):
 
     # --- steps ---
 
+    @politely
     def _whole(
         self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[AIMessage, list[ChatGeneration]]:
@@ -424,6 +425,7 @@ class ChatRouter(BaseChatModel):
                     routed.finished(message)
                     return message, routed.others
 
+    @apolitely
     async def _awhole(
         self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[AIMessage, list[ChatGeneration]]:
@@ -487,14 +489,3 @@ class ChatRouter(BaseChatModel):
     def _require_tier(self, option: str, name: str) -> None:
         if name not in self._tiers:
             raise ConfigurationError(f"{option}={name!r} is not a tier of this router: {', '.join(self._tiers)}")
-
-
-def _config_of(
-    callbacks: Callbacks, tags: list[str] | None, metadata: dict[str, Any] | None, run_name: str | None, run_id: UUID | None
-) -> RunnableConfig:
-    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name, "run_id": run_id}
-    return cast("RunnableConfig", {key: value for key, value in given.items() if value is not None})
-
-
-def _result(answers: Sequence[tuple[AIMessage, list[ChatGeneration]]]) -> LLMResult:
-    return LLMResult(generations=[[ChatGeneration(message=first), *others] for first, others in answers], llm_output={})

@@ -26,6 +26,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 from pydantic import PrivateAttr
 
+from llmthrift_core.calls.refusals import OnBudget, check_on_budget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
@@ -60,6 +61,7 @@ def thrifty(
     semantic_ttl_seconds: float | None = 7200.0,
     extract_question: QuestionExtractor | None = None,
     shorten: ShorteningPolicy | None = None,
+    on_budget: OnBudget = "raise",
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
@@ -76,6 +78,8 @@ def thrifty(
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
+            whose mark has the `source` "budget_limit". An agent ends with it.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -91,6 +95,7 @@ def thrifty(
     1
     """
     require_thrift(thrift, "thrifty")
+    check_on_budget(on_budget)
     if not isinstance(llm, LLM):
         raise ConfigurationError(f"llm must be an LLM of LlamaIndex, not {type(llm).__name__}")
     if isinstance(llm, HasBudgetsOfItsOwn):
@@ -103,8 +108,9 @@ def thrifty(
         "semantic_ttl_seconds": semantic_ttl_seconds,
         "extract_question": extract_question,
         "shorten": shorten,
+        "on_budget": on_budget,
     }
-    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten), options)
+    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten), options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 
@@ -116,6 +122,7 @@ class _Settings:
     thrift: Thrift
     answers: Answers
     options: Mapping[str, Any] = field(repr=False)
+    on_budget: OnBudget = "raise"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Settings:
         return self
@@ -250,12 +257,13 @@ class ThriftyLLM:
 class OneModel:
     """The wrapped model, as a driven call sees it."""
 
-    __slots__ = ("_llm", "answers", "thrift")
+    __slots__ = ("_llm", "answers", "on_budget", "thrift")
 
     def __init__(self, llm: ThriftyLLM) -> None:
         self._llm = llm
         self.thrift = llm._llmthrift.thrift
         self.answers = llm._llmthrift.answers
+        self.on_budget = llm._llmthrift.on_budget
 
     @property
     def callback_manager(self) -> CallbackManager:
