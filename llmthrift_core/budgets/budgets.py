@@ -17,8 +17,8 @@ from llmthrift_core.budgets.holding import Holding, Waits
 from llmthrift_core.budgets.scopes import Scope, scope_of
 from llmthrift_core.budgets.sizes import Recall
 from llmthrift_core.budgets.spending import Noted, Noting, Past, spend, windows_of_past
-from llmthrift_core.budgets.status import Alert, status
-from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, Part
+from llmthrift_core.budgets.status import Alert, rows_of, status
+from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptWindow, Part
 from llmthrift_core.budgets.time_limits import TimeLimits
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.budgets.windows import parts_of
@@ -372,6 +372,21 @@ class Budgets(Holding):
         """
         self._expire()
         return status(self._store, self.all(), self._now_us(), scope)
+
+    def left(self, scope: Scope) -> list[dict[str, Any]]:
+        """What is left for one spender: rows as of `status`, of every budget that applies but those of a single request.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        now_us, rows = self._now_us(), list[dict[str, Any]]()
+        for budget in self._current():
+            if budget.window != "request" and scope.fits(budget):
+                (part,) = parts_of([budget], scope, now_us)
+                spent, reserved = self._store.window(part)
+                window = KeptWindow(part.scope, spent, reserved, Amounts())
+                rows += rows_of(budget, json.loads(part.scope), part.start_us, part.resets_us, window, now_us)
+        return rows
 
     def holds(self) -> list[dict[str, Any]]:
         """What is set aside for calls under way: rows with id, created_at, expires_at, usd, tokens and budgets, oldest first."""
