@@ -24,6 +24,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls.adapter_call import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
+from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
@@ -36,8 +37,8 @@ from llmthrift_langchain.call import RoutedCall, with_handler
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
-from llmthrift_langchain.response import merge
-from llmthrift_langchain.results import config_of, result_of
+from llmthrift_langchain.response import merge, result_of
+from llmthrift_langchain.run_metadata import config_of
 from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
@@ -61,9 +62,9 @@ class ChatRouter(BaseChatModel):
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
-        on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite message, whose mark has the
-            `source` "budget_limit".
+        on_budget: "answer" gives a polite message, marked with the `source` "budget_limit", where a budget refuses; "raise" an error.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
@@ -86,6 +87,7 @@ class ChatRouter(BaseChatModel):
     order: Order = "given"
     fallbacks: bool = True
     shorten: Any = Field(default=None, exclude=True)
+    prompt_caching: Any = Field(default=False, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
@@ -102,6 +104,7 @@ class ChatRouter(BaseChatModel):
     _tiers: dict[str, Tier] = PrivateAttr()
     _tier_names: Tiers = PrivateAttr()
     _routing: Any = PrivateAttr()
+    _prefix_planners: PrefixPlanners | None = PrivateAttr(default=None)
 
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
@@ -130,6 +133,7 @@ class ChatRouter(BaseChatModel):
         )
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
+        self._prefix_planners = planners_of(self.prompt_caching)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
@@ -155,6 +159,11 @@ class ChatRouter(BaseChatModel):
     def routing(self) -> RoutingPolicy:
         """The policy in force."""
         return cast("RoutingPolicy", self._routing)
+
+    @property
+    def prefix_planners(self) -> PrefixPlanners | None:
+        """What plans the provider's prompt cache, or None."""
+        return self._prefix_planners
 
     def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes:
         """Hash of tiers, models, their arguments and policy: the model part of a cache key.

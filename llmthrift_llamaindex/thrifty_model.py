@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.prefixing import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.routing import Tiers
@@ -61,6 +62,7 @@ def thrifty(
     semantic_ttl_seconds: float | None = 7200.0,
     extract_question: QuestionExtractor | None = None,
     shorten: ShorteningPolicy | None = None,
+    prompt_caching: bool | PrefixPlanners = False,
     on_budget: OnBudget = "raise",
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
@@ -78,6 +80,7 @@ def thrifty(
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
 
@@ -109,8 +112,10 @@ def thrifty(
         "extract_question": extract_question,
         "shorten": shorten,
         "on_budget": on_budget,
+        "prompt_caching": prompt_caching,
     }
-    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten), options, on_budget)
+    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching)
+    settings = _Settings(thrift, answers, options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 
