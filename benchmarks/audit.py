@@ -17,14 +17,19 @@ from llmthrift_core.auditing import audit_project
 
 PROGRAMS = Path(__file__).parent.parent / "tests/core/auditing/programs"
 
+PLAIN = "".join(
+    f"\n\ndef plain_{number}(first, second):\n    total = [one + second for one in first if one]\n    return total\n"
+    for number in range(20)
+)
+
 
 def seconds_for(files: int) -> tuple[float, int, int]:
-    """Seconds, lines and findings of a project of so many files, which are the labelled programs, several to a file."""
+    """Seconds, lines and findings of a project of so many files, each four labelled programs and 100 lines that ask no model."""
     texts = [program.read_text(encoding="utf-8") for program in sorted(PROGRAMS.glob("*.py"))]
     lines = 0
     with TemporaryDirectory() as folder:
         for number in range(files):
-            text = "\n".join(texts[(number + step) % len(texts)] for step in range(15))
+            text = "\n".join(texts[(number + step) % len(texts)] for step in range(4)) + PLAIN
             lines += text.count("\n")
             Path(folder, f"module_{number}.py").write_text(text, encoding="utf-8")
         start = time.perf_counter()

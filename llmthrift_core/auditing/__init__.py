@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from llmthrift_core.auditing.findings import AuditReport as AuditReport
     from llmthrift_core.auditing.findings import Finding as Finding
     from llmthrift_core.auditing.project import audit_project as audit_project
+    from llmthrift_core.auditing.report import AuditReport as AuditReport
 
 __all__ = ["AuditReport", "Finding", "audit_project"]
 
@@ -17,6 +17,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "llmthrift_core.auditing.project": ("audit_project",),
-        "llmthrift_core.auditing.findings": ("AuditReport", "Finding"),
+        "llmthrift_core.auditing.findings": ("Finding",),
+        "llmthrift_core.auditing.report": ("AuditReport",),
     },
 )

@@ -1,13 +1,10 @@
-"""What an audit finds: rules, findings, and a report of them."""
+"""What an audit finds: rules and findings."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
-
-from llmthrift_core.display import Printed, html_table
+from typing import Final, Literal, get_args
 
 Level = Literal["error", "warning", "note"]
 LEVELS: Final[tuple[Level, ...]] = get_args(Level)  # the gravest first
@@ -141,44 +138,3 @@ class Finding:
     def to_text(self) -> str:
         """One line."""
         return f"{self.place}: {self.level}[{self.rule}] {self.message}"
-
-
-@dataclass(frozen=True, repr=False)
-class AuditReport(Printed):
-    """All findings of an audit, sorted by place.
-
-    Attributes:
-        findings: by path, place and rule.
-        files: how many files were read.
-    """
-
-    findings: tuple[Finding, ...]
-    files: int
-
-    def at_least(self, level: Level) -> tuple[Finding, ...]:
-        """The findings that are as grave as this, or graver."""
-        return tuple(finding for finding in self.findings if LEVELS.index(finding.level) <= LEVELS.index(level))
-
-    def to_text(self) -> str:
-        """A line for each finding, and how many there are."""
-        count = Counter(finding.level for finding in self.findings)
-        parts = [f"{count[level]} {level}{'s' * (count[level] != 1)}" for level in LEVELS if count[level]]
-        files = f"{self.files:,} file{'s' * (self.files != 1)}"
-        return "\n".join([*(finding.to_text() for finding in self.findings), f"{', '.join(parts) or 'nothing found'} in {files}"])
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """A dictionary for each finding."""
-        names = ("path", "cell", "line", "column", "level", "rule", "message")
-        return [{name: getattr(finding, name) for name in names} for finding in self.findings]
-
-    def to_sarif(self) -> dict[str, Any]:
-        """The report as a SARIF 2.1.0 log."""
-        from llmthrift_core.auditing.sarif import sarif_log
-
-        return sarif_log(self.findings)
-
-    def _repr_html_(self) -> str:
-        return html_table(
-            ["place", "level", "rule", "message"],
-            [[finding.place, finding.level, finding.rule, finding.message] for finding in self.findings],
-        )

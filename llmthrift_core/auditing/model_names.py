@@ -75,7 +75,22 @@ _LOCAL: Final = (
 _SERVERS: Final = ("base_url", "openai_api_base", "api_base", "anthropic_api_url", "azure_endpoint", "endpoint_url", "azure_deployment")
 
 
-def find_doubtful_models(uses: ModelUses, prices: PriceCatalog, today: Callable[[], date]) -> Iterator[Remark]:
+class UnpricedNames:
+    """Names without a price, each with the closest that have one. What is similar is looked for once for each name."""
+
+    def __init__(self, prices: PriceCatalog) -> None:
+        self._prices = prices
+        self._closest: dict[str, tuple[str, ...] | None] = {}
+
+    def closest(self, name: str) -> tuple[str, ...] | None:
+        """Up to three similar names, or None for a name that has a price."""
+        if name not in self._closest:
+            error = _unknown(name, self._prices)
+            self._closest[name] = None if error is None else tuple(close for close in error.closest if close != name)[:3]
+        return self._closest[name]
+
+
+def find_doubtful_models(uses: ModelUses, unpriced: UnpricedNames, today: Callable[[], date]) -> Iterator[Remark]:
     """Models that are withdrawn, or have no price."""
     for use in uses:
         name = use.model(uses.module)
@@ -86,8 +101,7 @@ def find_doubtful_models(uses: ModelUses, prices: PriceCatalog, today: Callable[
             is_past = date.fromisoformat(last) < today()
             when = f"was withdrawn on {last}" if is_past else f"will be withdrawn on {last}"
             yield Remark("deprecated-model", use.node, f"{name!r} {when}; name a model that its provider still offers")
-        elif (error := _unknown(name, prices)) is not None:
-            names = [close for close in error.closest if close != name][:3]
+        elif (names := unpriced.closest(name)) is not None:
             closest = f"; closest names: {', '.join(names)}" if names else ""
             yield Remark(
                 "unpriced-model",

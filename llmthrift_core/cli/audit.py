@@ -10,6 +10,7 @@ import typer
 
 from llmthrift_core.auditing.findings import LEVELS
 from llmthrift_core.auditing.project import audit_project
+from llmthrift_core.auditing.report import AuditReport
 from llmthrift_core.errors import ConfigurationError
 
 
@@ -20,8 +21,6 @@ def audit(
     exclude: Annotated[list[str] | None, typer.Option(help="Leave out files and folders like this: tests, docs/*.py")] = None,
 ) -> None:
     """Find calls without limits, loops without budgets and broken caches in code, without running it."""
-    from llmthrift_core.auditing.findings import AuditReport
-
     if output_format not in ("text", "sarif", "json"):
         raise typer.BadParameter(f"--format is text, sarif or json, not {output_format!r}")
     if fail_on not in LEVELS:
