@@ -27,6 +27,7 @@ from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls import limiting
 from llmthrift_core.calls.adapter_call import aasked_again, abegin, aescalated, afailed, afinish, begin
 from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import policy_identity
@@ -38,6 +39,7 @@ from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
+from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_langchain.response import result_of
 from llmthrift_langchain.run_metadata import config_of
 from llmthrift_langchain.runs import follow_runs
@@ -64,10 +66,10 @@ class ChatRouter(BaseChatModel):
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
-            where an
-            answer was paid and is empty.
+            where an answer was paid and is empty.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
+        on_budget: "answer" gives a polite message, marked with the `source` "budget_limit", where a budget refuses; "raise" an error.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
@@ -94,6 +96,7 @@ class ChatRouter(BaseChatModel):
     prompt_caching: Any = Field(default=False, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
+    on_budget: OnBudget = "raise"
     temperature: float | None = None
     max_tokens: int | None = None
     timeout: float | None = None
@@ -234,6 +237,7 @@ class ChatRouter(BaseChatModel):
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
         return (await self._awhole(self._convert_input(input).to_messages(), config, stop, kwargs))[0]
 
+    @streams_politely
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
@@ -243,6 +247,7 @@ class ChatRouter(BaseChatModel):
             return
         yield from streaming.stream(self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True))
 
+    @astreams_politely
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
@@ -363,6 +368,7 @@ class ChatRouter(BaseChatModel):
 
     # --- steps ---
 
+    @politely
     def _whole(
         self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[AIMessage, list[ChatGeneration]]:
@@ -382,6 +388,7 @@ class ChatRouter(BaseChatModel):
                     routed.finished(message)
                     return message, routed.others
 
+    @apolitely
     async def _awhole(
         self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[AIMessage, list[ChatGeneration]]:

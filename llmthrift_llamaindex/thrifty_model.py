@@ -26,6 +26,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 from pydantic import PrivateAttr
 
+from llmthrift_core.calls.refusals import OnBudget, check_on_budget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
@@ -64,6 +65,7 @@ def thrifty(
     shorten: ShorteningPolicy | None = None,
     output: OutputLimits | None = None,
     prompt_caching: bool | PrefixPlanners = False,
+    on_budget: OnBudget = "raise",
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
@@ -84,6 +86,8 @@ def thrifty(
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
+            whose mark has the `source` "budget_limit". An agent ends with it.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -99,6 +103,7 @@ def thrifty(
     1
     """
     require_thrift(thrift, "thrifty")
+    check_on_budget(on_budget)
     if not isinstance(llm, LLM):
         raise ConfigurationError(f"llm must be an LLM of LlamaIndex, not {type(llm).__name__}")
     if isinstance(llm, HasBudgetsOfItsOwn):
@@ -112,10 +117,11 @@ def thrifty(
         "extract_question": extract_question,
         "shorten": shorten,
         "output": output,
+        "on_budget": on_budget,
         "prompt_caching": prompt_caching,
     }
     answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching, output)
-    settings = _Settings(thrift, answers, options)
+    settings = _Settings(thrift, answers, options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 
@@ -127,6 +133,7 @@ class _Settings:
     thrift: Thrift
     answers: Answers
     options: Mapping[str, Any] = field(repr=False)
+    on_budget: OnBudget = "raise"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Settings:
         return self
@@ -261,12 +268,13 @@ class ThriftyLLM:
 class OneModel:
     """The wrapped model, as a driven call sees it."""
 
-    __slots__ = ("_llm", "answers", "thrift")
+    __slots__ = ("_llm", "answers", "on_budget", "thrift")
 
     def __init__(self, llm: ThriftyLLM) -> None:
         self._llm = llm
         self.thrift = llm._llmthrift.thrift
         self.answers = llm._llmthrift.answers
+        self.on_budget = llm._llmthrift.on_budget
 
     @property
     def callback_manager(self) -> CallbackManager:

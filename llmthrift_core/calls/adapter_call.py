@@ -279,7 +279,8 @@ class DoorCall(ABC, Generic[Answer]):
         response, tier, rejected = self._response_of(answer, storable=False), call.tier, (call.tier, call.model, answer)
         limiting.ask_again(tier, self._came_of(answer), response.usage)
         try:
-            call.attempt(tier, call.model, call.provider, reason="retry", rejected=response)
+            provider = self.request.provider if tier is None else self._model_of(tier)[1]
+            call.attempt(tier, call.model, provider, reason="retry", rejected=response)
         except (BudgetExceededError, StorageError):  # there is no room for another: the answer is what it is
             limiting.give_up(tier)
             return False

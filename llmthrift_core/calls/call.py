@@ -97,11 +97,6 @@ class Call:
         return self._attempt.model
 
     @property
-    def provider(self) -> str | None:
-        """Who serves it, or None."""
-        return self._attempt.provider
-
-    @property
     def tier(self) -> str | None:
         """The tier whose model is to be called; None without routing."""
         return self._attempt.tier
