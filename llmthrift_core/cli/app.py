@@ -22,7 +22,7 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
-from llmthrift_core.cli.plans import breakeven, roi, what_if
+from llmthrift_core.cli.plans import breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
@@ -77,6 +77,7 @@ app.command()(reconcile)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
+app.command("tier-mix")(tier_mix)
 app.command()(top)
 app.command()(optimize)
 app.command()(run)

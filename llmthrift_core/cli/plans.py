@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
 from llmthrift_core.cli.output import AsJson
 from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
 from llmthrift_core.decisions import roi as returns
+from llmthrift_core.decisions import tier_mix as mix
 from llmthrift_core.decisions import what_if as replay
-from llmthrift_core.decisions.numbers import Plan
+from llmthrift_core.decisions.numbers import Plan, exact
 
 
 def breakeven(
@@ -102,6 +104,26 @@ def what_if(
             by=by,
         )
     _show(found, found.to_dicts(), as_json=as_json)
+
+
+def tier_mix(
+    spent: Annotated[str, typer.Option(help="US dollars, all on one model")],
+    price: Annotated[str, typer.Option(help="US dollars a million tokens of that model")],
+    tier: Annotated[list[str], typer.Option(help="NAME=SHARE@PRICE, such as small=70%@0.15; may be given again")],
+    claimed: Annotated[str | None, typer.Option(help="A published result to check")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A bill on one model, and what its tokens cost on a mix of tiers."""
+    tiers: dict[str, tuple[str | Fraction, str]] = {}
+    for each in tier:
+        name, given = pair(each, option="--tier")
+        share, at, rate = given.partition("@")
+        if not at:
+            raise typer.BadParameter(f"--tier takes NAME=SHARE@PRICE, such as small=70%@0.15, not {each!r}")
+        tiers[name] = (exact("share", share[:-1]) / 100 if share.endswith("%") else share, rate)
+    found = mix(spent_usd=spent, usd_per_million=price, tiers=tiers, claimed_usd=claimed)
+    figures = {"spent_usd": found.spent_usd, "usd": found.usd, "saved_share": found.saved_share, "is_claim_right": found.is_claim_right}
+    _show(found, figures, as_json=as_json)
 
 
 def _show(plan: Plan, figures: Any, *, as_json: bool) -> None:

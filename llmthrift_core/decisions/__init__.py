@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from llmthrift_core.decisions.replay import what_if as what_if
     from llmthrift_core.decisions.returns import Roi as Roi
     from llmthrift_core.decisions.returns import roi as roi
+    from llmthrift_core.decisions.tier_mixes import TierMix as TierMix
+    from llmthrift_core.decisions.tier_mixes import tier_mix as tier_mix
 
 __all__ = [
     "ApiCost",
@@ -31,11 +33,13 @@ __all__ = [
     "Hybrid",
     "Roi",
     "SelfHosted",
+    "TierMix",
     "WhatIf",
     "build_or_buy",
     "context_cost",
     "conversation_cost",
     "roi",
+    "tier_mix",
     "what_if",
 ]
 
@@ -46,5 +50,6 @@ __getattr__ = lazy_exports(
         "llmthrift_core.decisions.hosting": ("ApiCost", "Band", "BuildOrBuy", "Hybrid", "SelfHosted", "build_or_buy"),
         "llmthrift_core.decisions.replay": ("WhatIf", "what_if"),
         "llmthrift_core.decisions.returns": ("Roi", "roi"),
+        "llmthrift_core.decisions.tier_mixes": ("TierMix", "tier_mix"),
     },
 )
