@@ -22,7 +22,7 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
-from llmthrift_core.cli.plans import breakeven, roi, tier_mix, what_if
+from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
@@ -74,6 +74,7 @@ app.command()(serve)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)
+app.command()(advise)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)

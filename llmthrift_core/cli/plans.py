@@ -12,10 +12,12 @@ import typer
 from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
 from llmthrift_core.cli.output import AsJson
 from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
+from llmthrift_core.decisions import advise as advice
 from llmthrift_core.decisions import roi as returns
 from llmthrift_core.decisions import tier_mix as mix
 from llmthrift_core.decisions import what_if as replay
 from llmthrift_core.decisions.numbers import Plan, exact
+from llmthrift_core.pricing import PriceCatalog
 
 
 def breakeven(
@@ -123,6 +125,32 @@ def tier_mix(
         tiers[name] = (exact("share", share[:-1]) / 100 if share.endswith("%") else share, rate)
     found = mix(spent_usd=spent, usd_per_million=price, tiers=tiers, claimed_usd=claimed)
     figures = {"spent_usd": found.spent_usd, "usd": found.usd, "saved_share": found.saved_share, "is_claim_right": found.is_claim_right}
+    _show(found, figures, as_json=as_json)
+
+
+def advise(
+    kind: Annotated[str | None, typer.Option(help="Of workload: support, analytics, code or other; without it the ledger says")] = None,
+    requests: Annotated[str | None, typer.Option(help="A day")] = None,
+    repeats: Annotated[str | None, typer.Option(help="Share that was asked before, 0 to 1; default: as usual for the kind")] = None,
+    input_tokens: Annotated[str | None, typer.Option(help="Of a usual request")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="Of a usual answer")] = None,
+    model: Annotated[str | None, typer.Option(help="That answers now")] = None,
+    latency: Annotated[str | None, typer.Option(help="Seconds that an answer may take")] = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    price_file: Prices = None,
+) -> None:
+    """What to switch on first, from the ledger or from the answers to six questions."""
+    numbers = {"requests_per_day": requests, "repeats": repeats, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    if kind is None and model is None and latency is None and not any(numbers.values()):
+        with opened(url, prices=price_file) as thrift:
+            found = advice(thrift, since=since, until=until)
+    else:
+        prices = None if price_file is None else PriceCatalog(overrides=price_file)
+        found = advice(kind=kind, model=model, latency_seconds=latency, prices=prices, **numbers)
+    figures = {"spent_usd": found.spent_usd, "period": found.period, "advice": found.to_dicts(), "notes": found.notes}
     _show(found, figures, as_json=as_json)
 
 

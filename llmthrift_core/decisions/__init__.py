@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from llmthrift_core.decisions.advising import Advice as Advice
+    from llmthrift_core.decisions.advising import AdviceReport as AdviceReport
+    from llmthrift_core.decisions.advising import advise as advise
     from llmthrift_core.decisions.contexts import ContextCost as ContextCost
     from llmthrift_core.decisions.contexts import ConversationCost as ConversationCost
     from llmthrift_core.decisions.contexts import context_cost as context_cost
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from llmthrift_core.decisions.tier_mixes import tier_mix as tier_mix
 
 __all__ = [
+    "Advice",
+    "AdviceReport",
     "ApiCost",
     "Band",
     "BuildOrBuy",
@@ -35,6 +40,7 @@ __all__ = [
     "SelfHosted",
     "TierMix",
     "WhatIf",
+    "advise",
     "build_or_buy",
     "context_cost",
     "conversation_cost",
@@ -46,6 +52,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_core.decisions.advising": ("Advice", "AdviceReport", "advise"),
         "llmthrift_core.decisions.contexts": ("ContextCost", "ConversationCost", "context_cost", "conversation_cost"),
         "llmthrift_core.decisions.hosting": ("ApiCost", "Band", "BuildOrBuy", "Hybrid", "SelfHosted", "build_or_buy"),
         "llmthrift_core.decisions.replay": ("WhatIf", "what_if"),
