@@ -109,16 +109,20 @@ def _prefix(workload: Workload, prices: PriceCatalog, tokens: int, paid_in: Frac
     if tokens < _SHORTEST_PREFIX:
         return
     longest = max(_SHORTEST_PREFIX, int(tokens * _MOST_PREFIX))
-    low, high = (
-        (paid_in - _usd(prices, workload.model, Usage(input_tokens=tokens, cache_read_tokens=read))) / paid
-        for read in (_SHORTEST_PREFIX, longest)
-    )
-    yield Expected(
-        "prefix caching",
-        max(Fraction(0), low),
-        max(Fraction(0), high),
-        f"{_SHORTEST_PREFIX:,} to {longest:,} tokens that every prompt begins with, read from the provider's cache",
-    )
+    read = [_usd_of_read(prices, workload.model, tokens, each) for each in (_SHORTEST_PREFIX, longest)]
+    if read[0] is None or read[1] is None:
+        return
+    low, high = (max(Fraction(0), (paid_in - each) / paid) for each in (read[0], read[1]))
+    why = f"{_SHORTEST_PREFIX:,} to {longest:,} tokens that every prompt begins with, read from the provider's cache"
+    yield Expected("prefix caching", low, high, why)
+
+
+def _usd_of_read(prices: PriceCatalog, model: str, tokens: int, read: int) -> Fraction | None:
+    """What a prompt costs that was read from the provider's cache in part; None where that has no price."""
+    try:
+        return _usd(prices, model, Usage(input_tokens=tokens, cache_read_tokens=read))
+    except UsageError:
+        return None
 
 
 def _others(workload: Workload, prices: PriceCatalog, input_share: Fraction) -> Iterator[Expected]:
