@@ -233,8 +233,8 @@ def _opportunities(found: Any) -> Iterator[tuple[str, Decimal, Decimal, str, str
 def _measured(name: str, low: Decimal, high: Decimal, spent: Decimal, basis: str, why: str, code: str | None = None) -> Advice:
     step = _STEPS.get(name) or Step(4, "none for answers; look at the calls that show it", "")
     top, bottom = min(high, spent), min(low, spent)
-    shares = [float(amount / spent) if spent else 0.0 for amount in (bottom, top)]
-    return Advice(name, *shares, bottom, top, step.hours, step.risk, step.code or code or "", basis, why)
+    low_share, high_share = (float(amount / spent) if spent else 0.0 for amount in (bottom, top))
+    return Advice(name, low_share, high_share, bottom, top, step.hours, step.risk, step.code or code or "", basis, why)
 
 
 def _ordered(advice: list[Advice]) -> tuple[Advice, ...]:
