@@ -29,7 +29,7 @@ from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
 from llmthrift_core.cli.routing import route
-from llmthrift_core.cli.service import keys, serve
+from llmthrift_core.cli.service import dashboard, keys, serve
 from llmthrift_core.display import plain_table, usd
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
@@ -71,6 +71,7 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(export, name="export")
 app.add_typer(keys, name="keys")
 app.command()(serve)
+app.command()(dashboard)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)
@@ -106,13 +107,16 @@ def demo(
     framework: Annotated[str, typer.Option(help="langchain or llamaindex")] = "langchain",
     live: Annotated[bool, typer.Option("--live", help="Use the real provider; needs its key in the environment")] = False,
     requests: Annotated[int | None, typer.Option(help="Only the first so many requests", min=1)] = None,
+    keep: Annotated[Path, typer.Option(help="Keep the ledger of the run with llmthrift in this file, in place of the last demo's")] = Path(
+        "llmthrift-demo.db"
+    ),
 ) -> None:
     """Run one workload twice, bare and with llmthrift, and show what it cost and what was saved."""
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")
     require_extra(DEMO_EXTRAS[framework])
-    found[framework].load()(console, live=live, requests=requests)
+    found[framework].load()(console, live=live, requests=requests, keep=keep)
 
 
 @app.command()
