@@ -55,7 +55,7 @@ def create_dashboard(
 
     Args:
         thrift: the ledger, budgets and caches that it shows.
-        api_keys: keys with the scope "read" open it, beside those in the database. Without any key none is needed: then bind it to loopback.
+        api_keys: keys with the scope "read" open it, beside those in the database. Without any none is needed: then bind it to loopback.
         hosts: names under which it may be asked for, so that no site can read it under a name of its own; None: every name.
         closes: the `Thrift` is closed when the application ends.
     """
