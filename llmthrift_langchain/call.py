@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -24,6 +24,7 @@ from llmthrift_core.calls.adapter_call import (
     DoorCall,
 )
 from llmthrift_core.calls.marks import mark_of_call
+from llmthrift_core.calls.prefixing import Blocks, Prefixing, PrefixPlanners
 from llmthrift_core.calls.request import (
     CacheUse,
     Request,
@@ -40,6 +41,7 @@ from llmthrift_langchain.codec import decode_chat, mark_message
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
+from llmthrift_langchain.prefixing import blocks_of, marked
 from llmthrift_langchain.response import (
     calls_of,
     conversation_of,
@@ -58,43 +60,8 @@ from llmthrift_langchain.usage import ChunkListener, take_report
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.outgoing import Outgoing
-    from llmthrift_core.routing import RoutingPolicy, Tiers
-    from llmthrift_langchain.cache import ThriftCache
     from llmthrift_langchain.structured import Asked
-    from llmthrift_langchain.tiers import Tier
-
-
-class Router(Protocol):
-    """What a call asks of its router."""
-
-    thrift: Any
-    max_tier: str | None
-    stop: list[str] | None
-
-    @property
-    def tiers(self) -> Mapping[str, Tier]: ...
-
-    @property
-    def tier_names(self) -> Tiers: ...
-
-    @property
-    def routing(self) -> RoutingPolicy: ...
-
-    @property
-    def answers(self) -> ThriftCache | None: ...
-
-    def baseline_within(self, tiers: Tiers) -> str: ...
-
-    def cache_policy(self) -> CachePolicy | None: ...
-
-    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes: ...
-
-    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None: ...
-
-    def metered(self, model: BaseChatModel) -> BaseChatModel: ...
-
-    @property
-    def shorten(self) -> ShorteningPolicy | None: ...
+    from llmthrift_langchain.tiers import Router
 
 
 class RoutedCall(DoorCall[AIMessage]):
@@ -174,6 +141,7 @@ class RoutedCall(DoorCall[AIMessage]):
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
+            prefixing=None if router.prefix_planners is None else self._prefixing(router.prefix_planners, attribution.call_site),
         )
         self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
@@ -232,6 +200,8 @@ class RoutedCall(DoorCall[AIMessage]):
         if self.messages is not self._given:
             self._sent = [fields_of(message) for message in self.messages]
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
+        if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
+            self.messages, arguments = marked(self.messages, arguments, plan)
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
@@ -392,6 +362,22 @@ class RoutedCall(DoorCall[AIMessage]):
             note=self._thrift.note_failure,
         )
 
+    def _prefixing(self, planners: PrefixPlanners, call_site: str | None) -> Prefixing:
+        thrift = self._thrift
+        return Prefixing(
+            planners,
+            thrift.prices,
+            blocks=self._blocks_of,
+            model_of=lambda tier: self._model_of(self._router.baseline_within(self._tiers) if tier is None else tier),
+            call_site=call_site,
+            now=thrift.now,
+            note=thrift.note_failure,
+        )
+
+    def _blocks_of(self, tier: str | None) -> Blocks:
+        name = self._router.baseline_within(self._tiers) if tier is None else tier
+        return blocks_of(self._messages_to(name), self._arguments_of(name), self._model_of(name)[0])
+
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""
         shortening = self.request.shortening
@@ -415,7 +401,7 @@ class RoutedCall(DoorCall[AIMessage]):
         try:
             identity = self._router.identity(self._policy, self._models, self._arguments_of)
             if self._shortens is not None:
-                identity = digest("shortened", identity, self._shortens.version.encode())
+                identity = digest("shortened", identity, self._shortens.identity().encode())
             return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from llmthrift_core.cache.wholeness import TELL_THE_END, are_arguments, ends_in, flaw_of
 from llmthrift_core.calls.request import Response
@@ -223,3 +223,8 @@ def _block_says(block: Any) -> bool:
 
 def _has_refusal(content: str | list[Any]) -> bool:
     return not isinstance(content, str) and any(isinstance(block, Mapping) and block.get("type") == "refusal" for block in content)
+
+
+def result_of(answers: Sequence[tuple[AIMessage, list[ChatGeneration]]]) -> LLMResult:
+    """The result of `generate`: by conversation the first answer, and the others beside it."""
+    return LLMResult(generations=[[ChatGeneration(message=first), *others] for first, others in answers], llm_output={})

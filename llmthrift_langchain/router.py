@@ -32,6 +32,7 @@ from llmthrift_core.calls.adapter_call import (
     agrow,
     begin,
 )
+from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import policy_identity
@@ -42,7 +43,8 @@ from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
-from llmthrift_langchain.response import merge
+from llmthrift_langchain.response import merge, result_of
+from llmthrift_langchain.run_metadata import config_of
 from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
@@ -66,6 +68,7 @@ class ChatRouter(BaseChatModel):
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
@@ -89,6 +92,7 @@ class ChatRouter(BaseChatModel):
     order: Order = "given"
     fallbacks: bool = True
     shorten: Any = Field(default=None, exclude=True)
+    prompt_caching: Any = Field(default=False, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     temperature: float | None = None
@@ -104,6 +108,7 @@ class ChatRouter(BaseChatModel):
     _tiers: dict[str, Tier] = PrivateAttr()
     _tier_names: Tiers = PrivateAttr()
     _routing: Any = PrivateAttr()
+    _prefix_planners: PrefixPlanners | None = PrivateAttr(default=None)
 
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
@@ -132,6 +137,7 @@ class ChatRouter(BaseChatModel):
         )
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
+        self._prefix_planners = planners_of(self.prompt_caching)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
@@ -157,6 +163,11 @@ class ChatRouter(BaseChatModel):
     def routing(self) -> RoutingPolicy:
         """The policy in force."""
         return cast("RoutingPolicy", self._routing)
+
+    @property
+    def prefix_planners(self) -> PrefixPlanners | None:
+        """What plans the provider's prompt cache, or None."""
+        return self._prefix_planners
 
     def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes:
         """Hash of tiers, models, their arguments and policy: the model part of a cache key.
@@ -336,10 +347,10 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """Answer several conversations, each routed by itself."""
-        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        config = config_of(callbacks, tags, metadata, run_name, run_id)
         if is_disabled():
             return self._plain(kwargs).generate(messages, **config, **self._plain_arguments(stop, kwargs))
-        return _result([self._whole(conversation, config, stop, kwargs) for conversation in messages])
+        return result_of([self._whole(conversation, config, stop, kwargs) for conversation in messages])
 
     async def agenerate(
         self,
@@ -354,10 +365,10 @@ class ChatRouter(BaseChatModel):
         **kwargs: Any,
     ) -> LLMResult:
         """As `generate`, concurrently."""
-        config = _config_of(callbacks, tags, metadata, run_name, run_id)
+        config = config_of(callbacks, tags, metadata, run_name, run_id)
         if is_disabled():
             return await self._plain(kwargs).agenerate(messages, **config, **self._plain_arguments(stop, kwargs))
-        return _result(await asyncio.gather(*(self._awhole(conversation, config, stop, kwargs) for conversation in messages)))
+        return result_of(await asyncio.gather(*(self._awhole(conversation, config, stop, kwargs) for conversation in messages)))
 
     def _generate(
         self,
@@ -487,14 +498,3 @@ class ChatRouter(BaseChatModel):
     def _require_tier(self, option: str, name: str) -> None:
         if name not in self._tiers:
             raise ConfigurationError(f"{option}={name!r} is not a tier of this router: {', '.join(self._tiers)}")
-
-
-def _config_of(
-    callbacks: Callbacks, tags: list[str] | None, metadata: dict[str, Any] | None, run_name: str | None, run_id: UUID | None
-) -> RunnableConfig:
-    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name, "run_id": run_id}
-    return cast("RunnableConfig", {key: value for key, value in given.items() if value is not None})
-
-
-def _result(answers: Sequence[tuple[AIMessage, list[ChatGeneration]]]) -> LLMResult:
-    return LLMResult(generations=[[ChatGeneration(message=first), *others] for first, others in answers], llm_output={})

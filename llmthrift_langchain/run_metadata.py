@@ -8,11 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
 from llmthrift_core.cache.rules import NO_RULES, CacheRules, rules_of
 from llmthrift_core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from langchain_core.callbacks import Callbacks
+    from langchain_core.runnables import RunnableConfig
 
 logger = logging.getLogger("llmthrift")
 
@@ -67,3 +73,11 @@ def _named(values: tuple[Any, ...], thread: Any, node: Any) -> dict[str, Any]:
     if named["call_site"] is None:
         named["call_site"] = node
     return named
+
+
+def config_of(
+    callbacks: Callbacks, tags: list[str] | None, metadata: dict[str, Any] | None, run_name: str | None, run_id: UUID | None
+) -> RunnableConfig:
+    """The arguments of `generate` as a config; what is None is left out."""
+    given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name, "run_id": run_id}
+    return cast("RunnableConfig", {key: value for key, value in given.items() if value is not None})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
@@ -12,6 +12,13 @@ from langchain_core.runnables import Runnable, RunnableBinding
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_langchain.identity import name_of
+
+if TYPE_CHECKING:
+    from llmthrift_core.cache.policy import CachePolicy
+    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.shortening import ShorteningPolicy
+    from llmthrift_core.routing import RoutingPolicy, Tiers
+    from llmthrift_langchain.cache import ThriftCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +131,39 @@ def _bound_arguments(bound: Runnable[Any, Any]) -> dict[str, Any]:
     if not isinstance(bound, RunnableBinding):
         raise ConfigurationError(f"cannot bind tools through a router to a model that returns {type(bound).__name__}")
     return dict(bound.kwargs)
+
+
+class Router(Protocol):
+    """What a call asks of its router."""
+
+    thrift: Any
+    max_tier: str | None
+    stop: list[str] | None
+
+    @property
+    def tiers(self) -> Mapping[str, Tier]: ...
+
+    @property
+    def tier_names(self) -> Tiers: ...
+
+    @property
+    def routing(self) -> RoutingPolicy: ...
+
+    @property
+    def answers(self) -> ThriftCache | None: ...
+
+    def baseline_within(self, tiers: Tiers) -> str: ...
+
+    def cache_policy(self) -> CachePolicy | None: ...
+
+    def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes: ...
+
+    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None: ...
+
+    def metered(self, model: BaseChatModel) -> BaseChatModel: ...
+
+    @property
+    def shorten(self) -> ShorteningPolicy | None: ...
+
+    @property
+    def prefix_planners(self) -> PrefixPlanners | None: ...

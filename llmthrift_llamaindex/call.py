@@ -15,6 +15,7 @@ from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import DoorCall
 from llmthrift_core.calls.marks import mark_of_call
+from llmthrift_core.calls.prefixing import Prefixing
 from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
@@ -23,6 +24,7 @@ from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
+from llmthrift_llamaindex.prefixing import blocks_of, marked
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import (
     Answer,
@@ -101,6 +103,7 @@ class DrivenCall(DoorCall[Answer]):
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
             shortening=shortening,
+            prefixing=_prefixing(behind, self._asked, self._said, shortening, attribution.call_site),
         )
 
         if route is not None:
@@ -134,6 +137,8 @@ class DrivenCall(DoorCall[Answer]):
             call.tier, name, answer = self._rejected
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
         self._sent = _sent(self._asked, self.request.shortening, call.tier)
+        if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
+            self._sent = marked(self._sent, self._said, plan)
         given = self._given
         if self._sent is not self._asked:
             given = self._sent if isinstance(self._sent, str) else list(self._sent)  # integrations append to it
@@ -266,7 +271,7 @@ class DrivenCall(DoorCall[Answer]):
         asked, answers = self._asked, self._behind.answers
         identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
         if self._shortens is not None:
-            identity = digest("shortened", identity, self._shortens.version.encode())
+            identity = digest("shortened", identity, self._shortens.identity().encode())
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)
@@ -300,6 +305,23 @@ def _sent(asked: Asked, shortening: Shortening | None, tier: str | None) -> Aske
     """What is sent to a tier's model."""
     shortened: Asked | None = None if shortening is None else shortening.messages(tier)
     return asked if shortened is None else shortened
+
+
+def _prefixing(
+    behind: Behind, asked: Asked, said: Mapping[str, Any], shortening: Shortening | None, call_site: str | None
+) -> Prefixing | None:
+    planners, thrift = behind.answers.planners, behind.thrift
+    if planners is None:
+        return None
+    return Prefixing(
+        planners,
+        thrift.prices,
+        blocks=lambda tier: blocks_of(_sent(asked, shortening, tier), said, _name_of(behind, said, tier)),
+        model_of=lambda tier: (_name_of(behind, said, tier), provider_of(behind.model(tier))),
+        call_site=call_site,
+        now=thrift.now,
+        note=thrift.note_failure,
+    )
 
 
 def _shortening(behind: Behind, asked: Asked, said: Mapping[str, Any], policy: ShorteningPolicy) -> Shortening:

@@ -57,6 +57,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
         semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
@@ -83,6 +84,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     semantic_ttl_seconds: float | None = 7200.0
     extract_question: Any = Field(default=None, exclude=True)
     shorten: Any = Field(default=None, exclude=True)
+    prompt_caching: Any = Field(default=False, exclude=True)
     order: Order = "given"
     fallbacks: bool = True
     max_tier: str | None = None
@@ -123,7 +125,9 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
             self._share(self.callback_manager)
         self._behind = ManyModels(
             thrift=self.thrift,
-            answers=answers_of(self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question, self.shorten),
+            answers=answers_of(
+                self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question, self.shorten, self.prompt_caching
+            ),
             models=dict(self.models),
             tiers=tiers,
             policy=as_policy(self.policy),
@@ -309,7 +313,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten")
+        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "prompt_caching")
         names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 

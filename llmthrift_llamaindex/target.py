@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
 
@@ -40,12 +41,14 @@ class Answers:
         semantic: asked after the exact cache has missed, or None.
         extract_question: for prompts that carry documents.
         shorten: makes prompts shorter before they are sent, or None.
+        planners: plan the provider's prompt cache, or None.
     """
 
     policy: CachePolicy | None
     semantic: SemanticCache | None = None
     extract_question: QuestionExtractor | None = None
     shorten: ShorteningPolicy | None = None
+    planners: PrefixPlanners | None = None
 
 
 class Behind(Protocol):
@@ -117,6 +120,7 @@ def answers_of(
     ttl_seconds: float | None,
     extract_question: QuestionExtractor | None,
     shorten: ShorteningPolicy | None = None,
+    prompt_caching: bool | PrefixPlanners | None = False,
 ) -> Answers:
     """The caching that a user asks for.
 
@@ -133,7 +137,7 @@ def answers_of(
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
     if semantic is False or semantic is None or is_disabled():
-        return Answers(policy, extract_question=extract_question, shorten=shorten)
+        return Answers(policy, extract_question=extract_question, shorten=shorten, planners=planners_of(prompt_caching))
     if policy is None:
         raise ConfigurationError("semantic= needs the cache: leave cache=True")
     from llmthrift_core.cache import SemanticCache
@@ -151,7 +155,7 @@ def answers_of(
             # Embeddings from an API cost money too.
             embedder = semantic if isinstance(semantic, ThriftEmbedding) else ThriftEmbedding(thrift, semantic, cache=False)
         semantic = SemanticCache(thrift, embedder, limits=limits)
-    return Answers(policy, semantic, extract_question, shorten)
+    return Answers(policy, semantic, extract_question, shorten, planners_of(prompt_caching))
 
 
 def output_limit(model: Any, arguments: Mapping[str, Any]) -> int | None:

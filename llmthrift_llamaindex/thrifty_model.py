@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.prefixing import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.routing import Tiers
@@ -60,6 +61,7 @@ def thrifty(
     semantic_ttl_seconds: float | None = 7200.0,
     extract_question: QuestionExtractor | None = None,
     shorten: ShorteningPolicy | None = None,
+    prompt_caching: bool | PrefixPlanners = False,
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
@@ -76,6 +78,7 @@ def thrifty(
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -103,8 +106,10 @@ def thrifty(
         "semantic_ttl_seconds": semantic_ttl_seconds,
         "extract_question": extract_question,
         "shorten": shorten,
+        "prompt_caching": prompt_caching,
     }
-    settings = _Settings(thrift, answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten), options)
+    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching)
+    settings = _Settings(thrift, answers, options)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 

@@ -358,7 +358,8 @@ class Budgets(Holding):
         """What is left: one row per budget, spender and unit in the windows of now.
 
         Args:
-            scope: only spenders with these values; None shows all that have spent, and budgets in which nobody has.
+            scope: only spenders with these values; None shows all that have spent, and of a budget in which nobody has one row
+                with the scope {}, also where spenders are told apart.
 
         Returns:
             Rows with name, scope, window, window_start, resets_at, unit ("usd", "tokens" or "requests"), limit, spent, reserved,

@@ -47,7 +47,7 @@ def status(store: BudgetStore, budgets: Sequence[Budget], now_us: int, scope: Ma
             spender = json.loads(window.scope)
             if _wanted(spender, budget, scope):
                 rows += _rows(budget, spender, start_us, resets_us, window)
-        if not windows and (not budget.per or budget.window == "request"):
+        if not windows and (scope is None or not budget.per or budget.window == "request"):
             rows += _rows(budget, {}, start_us, resets_us, _UNUSED)
     return rows
 

@@ -145,7 +145,7 @@ class DoorCall(ABC, Generic[Answer]):
     def is_quick(self) -> bool:
         """Whether `begin` touches no database, and asks no model which one to call."""
         use, route = self.request.cache, self.request.route
-        if self.request.shortening is not None:
+        if self.request.shortening is not None or self.request.prefixing is not None:
             return False
         if use is not None and use.mode == "on":
             at_once: bool = self._thrift.cache.answers_at_once(use.key, use.policy)

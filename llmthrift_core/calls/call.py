@@ -1,6 +1,6 @@
 """One LLM call, from the question to the ledger row. This module owns the order of the steps:
 
-    normalise -> cache lookup -> route -> shorten -> reserve budget -> call the model -> settle -> record -> store in cache
+    normalise -> cache lookup -> route -> shorten -> plan the prefix -> reserve budget -> call the model -> settle -> record -> store
 
 Adapters convert messages, call the model and drive a `Call`; nothing else decides what happens when. Every step but the budget fails
 open: trouble with the cache or the ledger is counted and logged, and the call goes on.
@@ -151,7 +151,7 @@ class Call:
     # --- before the model ---
 
     def resume(self) -> Call:
-        """Take the steps before the model: look up, route, shorten, reserve. Called by `Thrift.begin`, and again after waiting.
+        """Take the steps before the model: look up, route, shorten, plan, reserve. Called by `Thrift.begin`, and again after waiting.
 
         Raises:
             BudgetExceededError: a budget refuses the call.
@@ -201,6 +201,8 @@ class Call:
     def _shorten(self) -> None:
         if (shortening := self.request.shortening) is not None:
             shortening.prepare(self.tier)
+        if (prefixing := self.request.prefixing) is not None:
+            prefixing.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
         route, now = self.request.route, self._attempt

@@ -30,16 +30,13 @@ class Shortened(Protocol):
 
 
 class ShorteningPolicy(Protocol):
-    """Makes prompts shorter, such as `llmthrift_core.prompts.Shorten`.
+    """Makes prompts shorter, such as `llmthrift_core.prompts.Shorten`."""
 
-    Attributes:
-        version: tells this policy from others, in cache keys and in the ledger.
-    """
+    def identity(self) -> str:
+        """Tells this policy from others, in cache keys and in the ledger."""
+        ...
 
-    @property
-    def version(self) -> str: ...
-
-    def __call__(self, messages: Any, *, model: str | None = None) -> Shortened: ...
+    def __call__(self, messages: Any, model: str | None = None) -> Shortened: ...
 
 
 class Shortening:
@@ -94,7 +91,7 @@ class Shortening:
         if is_observing():
             record.observed_shortening_nano_usd = None if difference is None else -difference
             return usage
-        record.shorten_version = self._policy.version
+        record.shorten_version = self._policy.identity()
         record.shortened_tokens = taken_off
         record.shortening_saved_nano_usd = difference
         if steps := [(step.name, step.before - step.after) for step in shortened.steps if step.before != step.after]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
-from llmthrift_core.display import plain_table
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exports import require_extra
 
@@ -150,13 +150,17 @@ def list_keys(as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -
         }
         for key in found
     ]
-    if write_rows(rows, as_json=as_json, as_csv=as_csv):
-        return
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        _show_keys(rows)
+    end(rows)
+
+
+def _show_keys(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
-        typer.echo("There are no keys; make one with `llmthrift keys create`.")
-        raise typer.Exit(1)
+        show("There are no keys; make one with `llmthrift keys create`.")
+        return
     shown = [[f"{value:%Y-%m-%d %H:%M}" if hasattr(value, "strftime") else value or "" for value in row.values()] for row in rows]
-    typer.echo(plain_table(list(rows[0]), shown))
+    show_table(list(rows[0]), shown)
 
 
 @keys.command("revoke")

@@ -34,10 +34,10 @@ def compact_log(text: str) -> str:
 
     >>> log = "2024-05-01 10:00:01 a\\n2024-05-01 10:00:02 b\\n2024-05-01 10:00:02 b\\n2024-05-01 10:00:03 c"
     >>> print(compact_log(log))
-    [each line begins: 2024-05-01 ]
-    10:00:01 a
-    10:00:02 b (2 times)
-    10:00:03 c
+    [each line begins: 2024-05-01 10:00:]
+    01 a
+    02 b (2 times)
+    03 c
     """
     lines = text.split("\n")
     body = [line for line in lines if line.strip()]

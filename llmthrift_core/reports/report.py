@@ -128,7 +128,7 @@ class Report(Printed):
         if not self.rows:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
         header, rows, total = self.table(more=True)
-        table = plain_table(header, rows, total=total)
+        table = plain_table(header, rows, total=total, fold=False)
         if max(map(len, table.splitlines())) > width:
             header, rows, total = self.table()
             table = plain_table(header, rows, total=total)

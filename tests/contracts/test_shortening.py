@@ -13,6 +13,7 @@ import pytest
 import llmthrift_langchain as lc
 import llmthrift_llamaindex as li
 from llmthrift_core import Budget, Thrift, Usage
+from llmthrift_core.prompts import Shorten
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.usage.tokens import count_tokens
 from tests.contracts.doors import MODEL, ask, client, llm
@@ -47,9 +48,12 @@ class Squeeze:
     """Joins white space in system messages."""
 
     def __init__(self, version: str = "squeeze-1", fails: bool = False) -> None:
-        self.version, self.fails, self.models = version, fails, []
+        self._version, self.fails, self.models = version, fails, []
 
-    def __call__(self, messages: Any, *, model: str | None = None) -> _Shortened:
+    def identity(self) -> str:
+        return self._version
+
+    def __call__(self, messages: Any, model: str | None = None) -> _Shortened:
         self.models.append(model)
         if self.fails:
             raise RuntimeError("no embedder today")
@@ -149,3 +153,12 @@ def test_what_is_reserved_is_what_is_sent(door: Door, provider: LoopbackProvider
     thrift.budgets.add(Budget(limit_tokens=2_000, window="request"))
     ask(door(thrift, provider, Squeeze(), cache=False), long)
     assert _sent(provider) == "The sky is blue."
+
+
+@doors
+def test_the_lossless_steps_go_through_every_door(door: Door, provider: LoopbackProvider, thrift: Thrift) -> None:
+    ask(door(thrift, provider, Shorten.lossless(), cache=False), TURNS)
+    (row,) = thrift.ledger.calls()
+    assert len(_sent(provider)) < len(WORDY) / 1.2
+    assert row.shortened_tokens > 0
+    assert row.shorten_version == Shorten.lossless().identity()
