@@ -13,6 +13,7 @@ import typer
 
 from llmthrift_core.cli.alerts import alerts
 from llmthrift_core.cli.anomalies import anomalies
+from llmthrift_core.cli.audit import audit
 from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
@@ -85,6 +86,7 @@ app.command()(observed)
 app.command()(forecast)
 app.command()(anomalies)
 app.command()(analyze)
+app.command()(audit)
 
 
 def _show_version(asked: bool) -> None:
