@@ -41,6 +41,7 @@ def set_budget(
     limit_tokens: Annotated[int | None, typer.Option("--tokens", help="Input and output tokens")] = None,
     limit_requests: Annotated[int | None, typer.Option("--requests", help="Model attempts")] = None,
     limit_tool_calls: Annotated[int | None, typer.Option("--tool-calls", help="Tool calls that answers ask for")] = None,
+    limit_seconds: Annotated[float | None, typer.Option("--seconds", help="Wall time since the first call; needs --per")] = None,
     window: Annotated[str, typer.Option(help="request, minute, hour, day, week, month or total")] = "total",
     per: Annotated[list[str] | None, typer.Option(help="Counted apart by: user, feature, session, run, model, a tag; repeatable")] = None,
     match: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: only calls with it; repeatable")] = None,
@@ -58,6 +59,7 @@ def set_budget(
         limit_tokens=limit_tokens,
         limit_requests=limit_requests,
         limit_tool_calls=limit_tool_calls,
+        limit_seconds=limit_seconds,
         window=window,  # type: ignore[arg-type]
         per=per or (),
         match=dict(pair(text, option="--match") for text in match or []),
@@ -196,7 +198,7 @@ def _show_status(rows: Sequence[Mapping[str, Any]], apart: Collection[str]) -> N
 
 def _limits(budget: Budget) -> str:
     limits = [("usd", budget.limit_usd), ("tokens", budget.limit_tokens), ("requests", budget.limit_requests)]
-    limits.append(("tool calls", budget.limit_tool_calls))
+    limits += [("tool calls", budget.limit_tool_calls), ("seconds", budget.limit_seconds)]
     return ", ".join(_amount(limit, unit) + (f" {unit}" if unit != "usd" else "") for unit, limit in limits if limit is not None)
 
 
