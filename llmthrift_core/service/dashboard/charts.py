@@ -26,7 +26,8 @@ def daily_chart(days: Sequence[DailyAmount], limits: Sequence[Line] = ()) -> str
     """
     if not days:
         return ""
-    top = nice_ceiling(float(max([max(day.high_usd, day.spent_usd or 0) for day in days] + _near(limits, days))))
+    amounts = [max(day.high_usd, day.spent_usd or Decimal(0)) for day in days]
+    top = nice_ceiling(float(max([*amounts, *_near(limits, days)])))
     drawn = Frame(top, [day.day.isoformat() for day in days])
     parts = [drawn.grid]
     for place, day in enumerate(days):

@@ -279,7 +279,7 @@ def _leads_to(by: str, value: Any, period: Period) -> Any:
 def _has(by: str, value: str | None) -> Callable[[RecordedCall], bool]:
     def fits(row: RecordedCall) -> bool:
         if by == "run":
-            return (row["run"] or row["trace_id"]) == value
+            return bool((row["run"] or row["trace_id"]) == value)
         return bool((row[by] if by in row else row["tags"].get(by.removeprefix("tag:"))) == value)
 
     return fits
