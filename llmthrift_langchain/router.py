@@ -23,16 +23,9 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.calls.adapter_call import (
-    abegin,
-    abreak_off,
-    aescalated,
-    afailed,
-    afinish,
-    agrow,
-    begin,
-)
+from llmthrift_core.calls.adapter_call import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
 from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import policy_identity
@@ -43,6 +36,7 @@ from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
+from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_langchain.response import merge, result_of
 from llmthrift_langchain.run_metadata import config_of
 from llmthrift_langchain.runs import follow_runs
@@ -70,6 +64,7 @@ class ChatRouter(BaseChatModel):
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
+        on_budget: "answer" gives a polite message, marked with the `source` "budget_limit", where a budget refuses; "raise" an error.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
@@ -95,6 +90,7 @@ class ChatRouter(BaseChatModel):
     prompt_caching: Any = Field(default=False, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
+    on_budget: OnBudget = "raise"
     temperature: float | None = None
     max_tokens: int | None = None
     timeout: float | None = None
@@ -234,6 +230,7 @@ class ChatRouter(BaseChatModel):
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
         return (await self._awhole(self._convert_input(input).to_messages(), config, stop, kwargs))[0]
 
+    @streams_politely
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
@@ -271,6 +268,7 @@ class ChatRouter(BaseChatModel):
                         yield chunk
                     return
 
+    @astreams_politely
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
@@ -416,6 +414,7 @@ class ChatRouter(BaseChatModel):
 
     # --- steps ---
 
+    @politely
     def _whole(
         self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[AIMessage, list[ChatGeneration]]:
@@ -435,6 +434,7 @@ class ChatRouter(BaseChatModel):
                     routed.finished(message)
                     return message, routed.others
 
+    @apolitely
     async def _awhole(
         self, messages: list[BaseMessage], config: RunnableConfig | None, stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[AIMessage, list[ChatGeneration]]:

@@ -17,9 +17,11 @@ from llmthrift_core.calls.adapter_call import (
 )
 from llmthrift_llamaindex.call import DrivenCall
 from llmthrift_llamaindex.messages import Asked
+from llmthrift_llamaindex.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_llamaindex.target import Behind
 
 
+@politely
 def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
     """Answer with the model, or from the cache.
 
@@ -43,6 +45,7 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
                 return response
 
 
+@apolitely
 async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Any:
     """As `answer`; the database is used off the event loop."""
     async with DrivenCall(behind, method, asked, arguments) as driven:
@@ -62,6 +65,7 @@ async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str
                 return response
 
 
+@streams_politely
 def stream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> Generator[Any, None, None]:
     """Stream the model's answer, or replay a cached one. A stream read to its end is stored.
 
@@ -78,6 +82,7 @@ def stream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
     return _read(driven, opened)
 
 
+@astreams_politely
 async def astream(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> AsyncGenerator[Any, None]:
     """As `stream`; the database is used off the event loop."""
     driven = DrivenCall(behind, method, asked, arguments)

@@ -20,6 +20,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
 from llmthrift_core.routing.order import Order, in_order
@@ -61,6 +62,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
+        on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
+            whose mark has the `source` "budget_limit". An agent ends with it.
 
     Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
     prompt as it is.
@@ -89,6 +92,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     fallbacks: bool = True
     max_tier: str | None = None
     baseline: str | None = None
+    on_budget: OnBudget = "raise"
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
@@ -134,6 +138,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
             fallbacks=self.fallbacks,
             max_tier=self.max_tier,
             baseline=self.baseline,
+            on_budget=self.on_budget,
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -314,7 +319,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
 
     def __reduce__(self) -> tuple[Any, ...]:
         answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "prompt_caching")
-        names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline")
+        names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline", "on_budget")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.refusals import OnBudget
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.routing import Tiers
@@ -59,6 +60,9 @@ class Behind(Protocol):
 
     @property
     def answers(self) -> Answers: ...
+
+    @property
+    def on_budget(self) -> OnBudget: ...
 
     @property
     def callback_manager(self) -> CallbackManager: ...

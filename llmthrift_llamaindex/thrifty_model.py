@@ -26,6 +26,7 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.structured_llm import StructuredLLM
 from pydantic import PrivateAttr
 
+from llmthrift_core.calls.refusals import OnBudget, check_on_budget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
@@ -62,6 +63,7 @@ def thrifty(
     extract_question: QuestionExtractor | None = None,
     shorten: ShorteningPolicy | None = None,
     prompt_caching: bool | PrefixPlanners = False,
+    on_budget: OnBudget = "raise",
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
@@ -79,6 +81,8 @@ def thrifty(
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
+            whose mark has the `source` "budget_limit". An agent ends with it.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -94,6 +98,7 @@ def thrifty(
     1
     """
     require_thrift(thrift, "thrifty")
+    check_on_budget(on_budget)
     if not isinstance(llm, LLM):
         raise ConfigurationError(f"llm must be an LLM of LlamaIndex, not {type(llm).__name__}")
     if isinstance(llm, HasBudgetsOfItsOwn):
@@ -106,10 +111,11 @@ def thrifty(
         "semantic_ttl_seconds": semantic_ttl_seconds,
         "extract_question": extract_question,
         "shorten": shorten,
+        "on_budget": on_budget,
         "prompt_caching": prompt_caching,
     }
     answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching)
-    settings = _Settings(thrift, answers, options)
+    settings = _Settings(thrift, answers, options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
 
@@ -121,6 +127,7 @@ class _Settings:
     thrift: Thrift
     answers: Answers
     options: Mapping[str, Any] = field(repr=False)
+    on_budget: OnBudget = "raise"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Settings:
         return self
@@ -255,12 +262,13 @@ class ThriftyLLM:
 class OneModel:
     """The wrapped model, as a driven call sees it."""
 
-    __slots__ = ("_llm", "answers", "thrift")
+    __slots__ = ("_llm", "answers", "on_budget", "thrift")
 
     def __init__(self, llm: ThriftyLLM) -> None:
         self._llm = llm
         self.thrift = llm._llmthrift.thrift
         self.answers = llm._llmthrift.answers
+        self.on_budget = llm._llmthrift.on_budget
 
     @property
     def callback_manager(self) -> CallbackManager:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.refusals import OnBudget
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.target import Answers
 
@@ -79,7 +80,7 @@ class ManyModels:
         models: by tier, cheapest first.
         tiers: their order.
         policy: decides.
-        fallbacks, max_tier, baseline: as for `RouterLLM`.
+        fallbacks, max_tier, baseline, on_budget: as for `RouterLLM`.
     """
 
     thrift: Thrift
@@ -90,6 +91,7 @@ class ManyModels:
     fallbacks: bool = True
     max_tier: str | None = None
     baseline: str | None = None
+    on_budget: OnBudget = "raise"
     _pins: Pins = field(default_factory=Pins, repr=False)
 
     @property

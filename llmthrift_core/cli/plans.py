@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
-from llmthrift_core.cli.output import AsJson
+from llmthrift_core.cli.output import AsJson, show, write_json
 from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
 from llmthrift_core.decisions import advise as advice
 from llmthrift_core.decisions import roi as returns
@@ -57,7 +56,7 @@ def breakeven(
     _show(found, found.to_dicts(), as_json=as_json)
     if at is not None and not as_json:
         best = found.at(at)
-        typer.echo(
+        show(
             f"At {at:,}: {best.nodes} nodes and {best.api_requests:,} requests at the API for ${best.usd:,.2f}; "
             f"the API alone ${best.api_usd:,.2f}, nodes alone ${best.self_hosted_usd:,.2f}"
         )
@@ -155,4 +154,4 @@ def advise(
 
 
 def _show(plan: Plan, figures: Any, *, as_json: bool) -> None:
-    typer.echo(json.dumps(figures, default=str, indent=2) if as_json else plan.to_text())
+    write_json(figures) if as_json else show(plan.to_text())
