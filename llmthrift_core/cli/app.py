@@ -23,14 +23,14 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
-from llmthrift_core.cli.plans import breakeven, roi, what_if
+from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
 from llmthrift_core.cli.routing import route
-from llmthrift_core.cli.service import keys, serve
+from llmthrift_core.cli.service import dashboard, keys, serve
 from llmthrift_core.display import printing_for
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
@@ -72,12 +72,15 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(export, name="export")
 app.add_typer(keys, name="keys")
 app.command()(serve)
+app.command()(dashboard)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)
+app.command()(advise)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
+app.command("tier-mix")(tier_mix)
 app.command()(top)
 app.command()(optimize)
 app.command()(run)
@@ -110,13 +113,16 @@ def demo(
     framework: Annotated[str, typer.Option(help="langchain or llamaindex")] = "langchain",
     live: Annotated[bool, typer.Option("--live", help="Use the real provider; needs its key in the environment")] = False,
     requests: Annotated[int | None, typer.Option(help="Only the first so many requests", min=1)] = None,
+    keep: Annotated[Path, typer.Option(help="Keep the ledger of the run with llmthrift in this file, in place of the last demo's")] = Path(
+        "llmthrift-demo.db"
+    ),
 ) -> None:
     """Run one workload twice, bare and with llmthrift, and show what it cost and what was saved."""
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")
     require_extra(DEMO_EXTRAS[framework])
-    found[framework].load()(console, live=live, requests=requests)
+    found[framework].load()(console, live=live, requests=requests, keep=keep)
 
 
 @app.command()

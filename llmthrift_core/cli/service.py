@@ -1,4 +1,4 @@
-"""`llmthrift serve` and `llmthrift keys`."""
+"""`llmthrift serve`, `llmthrift dashboard` and `llmthrift keys`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmthrift_core.cli.options import Url, opened
+from llmthrift_core.cli.options import Url, ValkeyUrl, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exports import require_extra
@@ -50,6 +50,35 @@ def serve(
         timeout_graceful_shutdown=30,
         server_header=False,
     )
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(help="Port at 127.0.0.1; 0 takes a free one", min=0, max=65_535)] = 8485,
+    browse: Annotated[bool, typer.Option("--open", help="Also open it in a browser")] = False,
+    url: Url = None,
+    valkey_url: ValkeyUrl = None,
+) -> None:
+    """Show a ledger in the browser: spend, runs, caches, budgets, opportunities. Reads only, and needs no models."""
+    require_extra("service")
+    import socket
+
+    import uvicorn
+
+    from llmthrift_core.service.dashboard.routes import create_dashboard
+
+    with opened(url, valkey_url=valkey_url) as thrift, socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise typer.BadParameter(f"port {port} cannot be used ({error.strerror}); --port 0 takes a free one") from None
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        typer.echo(f"The dashboard of {thrift.address or 'this ledger'} is at {address} (Ctrl-C ends it)")
+        if browse:
+            typer.launch(address)
+        app = create_dashboard(thrift, hosts=("127.0.0.1", "localhost"))
+        settings = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 def _require_keys_unless_local(loaded: Configuration, address: str) -> None:

@@ -205,6 +205,12 @@ def costs_of(database: Database, *, by: str, since_us: int, until_us: int) -> di
     return {value: to_usd(amounts[_COST]) for value, amounts in groups}
 
 
+def known_tags(database: Database) -> list[str]:
+    """Names of the tags that were recorded. Raises StorageError."""
+    with database.read() as connection:
+        return _known_tags(connection)
+
+
 def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
     """A row of a report from the sums of MEASURES."""
     sums = dict(zip(MEASURES, amounts, strict=True))
