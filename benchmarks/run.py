@@ -28,6 +28,7 @@ BENCHMARKS = (
     "refits",
     "forecasts",
     "anomalies",
+    "audit",
     "llamaindex",
     "imports",
 )

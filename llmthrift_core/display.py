@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
-from typing import Any
+from itertools import zip_longest
+from textwrap import wrap
+from typing import Any, Final
+
+_NARROWEST: Final = 40
+_width: ContextVar[int | None] = ContextVar("width of what is printed", default=None)
 
 
 class Printed(ABC):
@@ -64,21 +72,149 @@ def cell(value: Any) -> str:
     return "".join(character if character.isprintable() else " " for character in str(value))
 
 
-def plain_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, total: Sequence[Any] | None = None) -> str:
-    """A table in plain text: the first column to the left, the others to the right."""
-    cells = [[cell(value) for value in row] for row in rows]
-    bottom = [] if total is None else [[cell(value) for value in total]]
-    widths = [max(len(row[index]) for row in [list(header), *cells, *bottom]) for index in range(len(header))]
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, total: Sequence[Any] | None = None, fold: bool = True) -> str:
+    """A table in plain text: the first column to the left, the others to the right.
 
-    def line(row: Sequence[str]) -> str:
-        padded = [text.rjust(width) for text, width in zip(row, widths, strict=True)]
-        return "  ".join([row[0].ljust(widths[0]), *padded[1:]]).rstrip()
+    Within `printing_for(width)` the amounts of a column have equal decimals, and a table that is wider is folded (unless `fold` is false):
+    cells are wrapped between words, else the first column has lines of its own, else each row is a list. Nothing is cut.
+    """
+    width = _width.get()
+    bottom = [] if total is None else [total]
+    cells = _cells([*rows, *bottom], len(header), equal_decimals=width is not None)
+    table = _Cells(list(header), cells[: len(rows)], cells[len(rows) :])
+    if width is None or not fold or sum(table.widths()) + 2 * (len(header) - 1) <= width:
+        return table.grid(table.widths())
+    return table.folded(width)
 
-    rule = "  ".join("-" * width for width in widths)
-    lines = [line(header), rule, *map(line, cells)]
-    if bottom:
-        lines += [rule, line(bottom[0])]
-    return "\n".join(lines)
+
+@contextmanager
+def printing_for(width: int) -> Iterator[None]:
+    """Fold the tables that are made meanwhile so that they fit into lines of `width` characters."""
+    token = _width.set(max(width, _NARROWEST))
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def folded(text: str) -> str:
+    """Sentences that are longer than the lines that are printed for, wrapped between words. Lines of code, which are indented, stay."""
+    width = _width.get()
+    if width is None:
+        return text
+    return "\n".join(
+        line if len(line) <= width or line.startswith("    ") else "\n".join(_wrapped(line, width, break_words=False))
+        for line in text.split("\n")
+    )
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The texts of a table, in the forms that they can be laid out in."""
+
+    header: list[str]
+    rows: list[list[str]]
+    total: list[list[str]]
+
+    def widths(self) -> list[int]:
+        """Of each column, where nothing is wrapped."""
+        return [max(len(row[index]) for row in [self.header, *self.rows, *self.total]) for index in range(len(self.header))]
+
+    def folded(self, width: int) -> str:
+        """The widest form that fits."""
+        if (widths := self._fitting(width, first=0)) is not None:
+            return self.grid(widths)
+        if len(self.header) > 2 and (widths := self._fitting(width - 2, first=1)) is not None:
+            return self._labelled(widths, width)
+        return self._listed(width)
+
+    def grid(self, widths: Sequence[int]) -> str:
+        """Rows below each other in columns of these widths."""
+        rule = "  ".join("-" * each for each in widths)
+        lines = [*_row(self.header, widths), rule, *(line for row in self.rows for line in _row(row, widths))]
+        if self.total:
+            lines += [rule, *(line for row in self.total for line in _row(row, widths))]
+        return "\n".join(lines)
+
+    def _labelled(self, widths: Sequence[int], width: int) -> str:
+        """The first column on lines of its own, above the others."""
+
+        def lines(row: Sequence[str]) -> list[str]:
+            return [*_wrapped(row[0], width), *(f"  {line}" for line in _row(row[1:], widths, left=False))]
+
+        rule = "  " + "  ".join("-" * each for each in widths)
+        found = [*lines(self.header), rule, *(line for row in self.rows for line in lines(row))]
+        if self.total:
+            found += [rule, *(line for row in self.total for line in lines(row))]
+        return "\n".join(found)
+
+    def _listed(self, width: int) -> str:
+        """Each row as lines of the column's name and the value."""
+        names = max(map(len, self.header))
+        parts = []
+        for row in [*self.rows, *self.total]:
+            lines: list[str] = []
+            for name, value in zip(self.header, row, strict=True):
+                first, *more = _wrapped(value, width - names - 2)
+                lines += [f"{name.ljust(names)}  {first}".rstrip(), *(" " * (names + 2) + line for line in more)]
+            parts.append("\n".join(lines))
+        return "\n\n".join(parts)
+
+    def _fitting(self, width: int, *, first: int) -> list[int] | None:
+        """Widths of the columns from `first` on, so that no word is broken and all fit; None where that cannot be."""
+        columns = [[row[index] for row in [self.header, *self.rows, *self.total]] for index in range(first, len(self.header))]
+        natural = [max(map(len, column)) for column in columns]
+        found = [max(map(_longest_word, column)) for column in columns]
+        spare = width - sum(found) - 2 * (len(columns) - 1)
+        if spare < 0:
+            return None
+        for _ in range(spare):
+            narrow = [index for index in range(len(columns)) if found[index] < natural[index]]
+            if not narrow:
+                break
+            found[max(narrow, key=lambda index: natural[index] / max(found[index], 1))] += 1
+        return found
+
+
+def _row(row: Sequence[str], widths: Sequence[int], *, left: bool = True) -> list[str]:
+    """The lines of a row, the first column to the left."""
+    columns = [_wrapped(text, width) for text, width in zip(row, widths, strict=True)]
+    lines = []
+    for line in zip_longest(*columns, fillvalue=""):
+        pairs = enumerate(zip(line, widths, strict=True))
+        padded = [text.ljust(width) if left and not index else text.rjust(width) for index, (text, width) in pairs]
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def _wrapped(text: str, width: int, *, break_words: bool = True) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    indent = " " * (len(text) - len(text.lstrip()))
+    return wrap(text, max(width, 1), subsequent_indent=indent, break_long_words=break_words, break_on_hyphens=False) or [""]
+
+
+def _longest_word(text: str) -> int:
+    indent = len(text) - len(text.lstrip())
+    return indent + max(map(len, text.split()), default=0)
+
+
+def _cells(rows: Sequence[Sequence[Any]], columns: int, *, equal_decimals: bool) -> list[list[str]]:
+    """The values as text; with `equal_decimals`, as many in every amount of a column as the smallest needs."""
+    found = [[cell(value) for value in row] for row in rows]
+    for index in range(columns) if equal_decimals else ():
+        amounts = [row[index] for row in rows if isinstance(row[index], Decimal)]
+        decimals = max((_decimals(amount) for amount in amounts), default=0)
+        for row, texts in zip(rows, found, strict=True):
+            if isinstance(value := row[index], Decimal):
+                texts[index] = f"{'-' if value < 0 else ''}${abs(value):,.{decimals}f}"
+    return found
+
+
+def _decimals(amount: Decimal) -> int:
+    if amount == 0:
+        return 2
+    return 2 if abs(amount) >= 1 else min(9, 3 - amount.adjusted())
 
 
 def html_table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, total: Sequence[Any] | None = None) -> str:

@@ -224,6 +224,7 @@ class BudgetExceededError(BudgetError):
         limit_tokens, spent_tokens, reserved_tokens, requested_tokens: tokens.
         limit_requests, spent_requests, reserved_requests: requests.
         limit_tool_calls, spent_tool_calls, requested_tool_calls: tool calls.
+        limit_seconds, spent_seconds: wall time since the first call.
         scope: the attributes that the budget counts by, such as {"user": "ada"}.
         resets_at: when the window ends, or None.
         on_exceed: what the budget wants to happen: "block", "downgrade", "queue" or "warn".
@@ -248,6 +249,8 @@ class BudgetExceededError(BudgetError):
         limit_tool_calls: int | None = None,
         spent_tool_calls: int | None = None,
         requested_tool_calls: int | None = None,
+        limit_seconds: float | None = None,
+        spent_seconds: float | None = None,
         scope: Mapping[str, str | None] | None = None,
         resets_at: datetime | None = None,
         on_exceed: str = "block",
@@ -268,6 +271,8 @@ class BudgetExceededError(BudgetError):
         self.limit_tool_calls = limit_tool_calls
         self.spent_tool_calls = spent_tool_calls
         self.requested_tool_calls = requested_tool_calls
+        self.limit_seconds = limit_seconds
+        self.spent_seconds = spent_seconds
         self.scope = dict(scope or {})
         self.resets_at = resets_at
         self.on_exceed = on_exceed

@@ -80,6 +80,7 @@ def test_the_drawing_is_that_of_the_code():
         "llmthrift_core",
         "llmthrift_core.batching",
         "llmthrift_core.alerts",
+        "llmthrift_core.auditing",
         "llmthrift_core.cache",
         "llmthrift_core.decisions",
         "llmthrift_core.exporters",

@@ -1,6 +1,20 @@
 """Many requests at once: at half price through the providers' batch APIs, or several in one prompt."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from llmthrift_core.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from llmthrift_core.batching.batcher import Batcher as Batcher
+    from llmthrift_core.batching.batches import Batches as Batches
+    from llmthrift_core.batching.job import BatchResult as BatchResult
+    from llmthrift_core.batching.job import Job as Job
+    from llmthrift_core.batching.job import JobStatus as JobStatus
+    from llmthrift_core.batching.joint_calls import JointAnswer as JointAnswer
+    from llmthrift_core.batching.joint_calls import ModelAnswer as ModelAnswer
+    from llmthrift_core.batching.requests import BatchRequest as BatchRequest
 
 __all__ = ["BatchRequest", "BatchResult", "Batcher", "Batches", "Job", "JobStatus", "JointAnswer", "ModelAnswer"]
 

@@ -21,18 +21,23 @@ OnExceed = Literal["block", "downgrade", "queue", "warn"]
 _MOST: Final = 2**62
 _LONGEST_NAME: Final = 200
 _LONGEST_WAIT_SECONDS: Final = 3600.0
-_STORED_APART: Final = ("name", "limit_usd", "limit_tokens", "limit_requests", "limit_tool_calls")
+_STORED_APART: Final = ("name", "limit_usd", "limit_tokens", "limit_requests", "limit_tool_calls", "limit_seconds")
+_LONGEST_SECONDS: Final = 366 * 86_400.0
+_ALONE: Final = ("limit_tool_calls", "limit_seconds")
+_SECONDS: Final = "seconds"
 _COUNTS: Final = "counts"  # what the stored limit of tokens is a limit of, if not of tokens
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit in dollars, tokens or requests, or in several of them at once; or one in tool calls.
+    """A limit in dollars, tokens or requests, or in several of them at once; or one in tool calls, or in seconds.
 
     Attributes:
         limit_usd: US dollars, kept to nine decimals. limit_tokens: input and output together. limit_requests: model attempts.
         limit_tool_calls: tool calls that answers ask for; with per="run", those of one agent's run. It stands alone. An answer that asks
             for more than are left is refused after it was paid for, and before any of its tools is run.
+        limit_seconds: wall time since the first call, with per="run" since that of the run: later calls are refused, those under way end.
+            It stands alone, needs `per`, and blocks or warns; calls without that attribute have no limit.
         window: the time in which the limit holds; "request" limits every single attempt, "total" never resets.
         per: attributes that are counted apart: "user", "feature", "session", "run", "request_type", "model", or the name of a tag
             (such as "team"). None counts everybody together. Calls that lack the attribute share one count.
@@ -60,6 +65,7 @@ class Budget:
     limit_tokens: int | None = None
     limit_requests: int | None = None
     limit_tool_calls: int | None = None
+    limit_seconds: float | None = None
     window: Window = "total"
     per: str | Sequence[str] | None = ()
     match: Mapping[str, str] = field(default_factory=dict)
@@ -73,11 +79,11 @@ class Budget:
     clamp_output: bool = False
 
     def __post_init__(self) -> None:
-        limits = [name for name in ("limit_usd", "limit_tokens", "limit_requests", "limit_tool_calls") if getattr(self, name) is not None]
+        limits = [name for name in _STORED_APART[1:] if getattr(self, name) is not None]
         if not limits:
-            raise ConfigurationError("a budget needs limit_usd=, limit_tokens=, limit_requests= or limit_tool_calls=")
-        if self.limit_tool_calls is not None and len(limits) > 1:
-            raise ConfigurationError(f"limit_tool_calls= stands alone: make a second budget for {', '.join(limits[:-1])}")
+            raise ConfigurationError("a budget needs limit_usd=, limit_tokens=, limit_requests=, limit_tool_calls= or limit_seconds=")
+        if limits[-1] in _ALONE and len(limits) > 1:
+            raise ConfigurationError(f"{limits[-1]}= stands alone: make a second budget for {', '.join(limits[:-1])}")
         if self.limit_usd is not None:
             nano = to_nano_usd(self.limit_usd)
             if not 0 <= nano <= _MOST:
@@ -94,6 +100,8 @@ class Budget:
         _one_of("on_store_error", self.on_store_error, ("block", "allow"))
         object.__setattr__(self, "per", _attributes(self.per))
         object.__setattr__(self, "match", _pairs(self.match))
+        if self.limit_seconds is not None:
+            object.__setattr__(self, "limit_seconds", self._checked_seconds(self.limit_seconds))
         _check_zone(self.tz)
         if not 0 <= self.max_wait_seconds <= _LONGEST_WAIT_SECONDS:
             raise ConfigurationError(f"max_wait_seconds must be from 0 to {_LONGEST_WAIT_SECONDS:.0f}, not {self.max_wait_seconds!r}")
@@ -111,8 +119,17 @@ class Budget:
         """`limit_usd` as integer nano-USD."""
         return None if self.limit_usd is None else to_nano_usd(self.limit_usd)
 
+    def _checked_seconds(self, seconds: Any) -> float:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST_SECONDS:
+            raise ConfigurationError(f"limit_seconds must be above 0 and up to {_LONGEST_SECONDS:,.0f}, not {seconds!r}")
+        if not self.per or self.window == "request":
+            raise ConfigurationError('limit_seconds= needs somebody whose time it is, such as per="run", and a window other than "request"')
+        if self.on_exceed not in ("block", "warn"):
+            raise ConfigurationError(f'limit_seconds= goes with on_exceed="block" or "warn", not {self.on_exceed!r}')
+        return float(seconds)
+
     def _default_name(self) -> str:
-        units = [unit for unit in ("usd", "tokens", "requests", "tool_calls") if getattr(self, f"limit_{unit}") is not None]
+        units = [unit for unit in ("usd", "tokens", "requests", "tool_calls", "seconds") if getattr(self, f"limit_{unit}") is not None]
         per = f" per {', '.join(self.per or ())}" if self.per else ""
         window = {"total": "", "request": " a single request"}.get(self.window, f" a{'n' if self.window == 'hour' else ''} {self.window}")
         where = " where " + ", ".join(f"{key}={value}" for key, value in self.match.items()) if self.match else ""
@@ -165,6 +182,8 @@ def kept_of(budget: Budget) -> KeptBudget:
     tokens = budget.limit_tokens
     if budget.limit_tool_calls is not None:
         settings[_COUNTS], tokens = "tool_calls", budget.limit_tool_calls
+    if budget.limit_seconds is not None:
+        settings[_COUNTS], settings[_SECONDS] = "seconds", budget.limit_seconds  # no limit that a store checks: the window keeps a moment
     return KeptBudget(budget.name, budget.limit_nano_usd, tokens, budget.limit_requests, json.dumps(settings, sort_keys=True))
 
 
@@ -174,8 +193,11 @@ def budget_of(kept: KeptBudget) -> Budget:
     name, limit_nano_usd, limit_tokens, limit_requests, settings = kept
     try:
         values = json.loads(settings)
-        if values.pop(_COUNTS, None) == "tool_calls":
+        counts = values.pop(_COUNTS, None)
+        if counts == "tool_calls":
             values["limit_tool_calls"], limit_tokens = limit_tokens, None
+        elif counts == "seconds":
+            values["limit_seconds"] = values.pop(_SECONDS)
         limit_usd = None if limit_nano_usd is None else to_usd(limit_nano_usd)
         return Budget(limit_usd=limit_usd, limit_tokens=limit_tokens, limit_requests=limit_requests, name=name, **values)
     except (ValueError, TypeError) as error:

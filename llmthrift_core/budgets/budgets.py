@@ -17,8 +17,9 @@ from llmthrift_core.budgets.holding import Holding, Waits
 from llmthrift_core.budgets.scopes import Scope, scope_of
 from llmthrift_core.budgets.sizes import Recall
 from llmthrift_core.budgets.spending import Noted, Noting, Past, spend, windows_of_past
-from llmthrift_core.budgets.status import Alert, status
-from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, Part
+from llmthrift_core.budgets.status import Alert, rows_of, status
+from llmthrift_core.budgets.store import LONGEST_TTL_US, Amounts, BudgetStore, KeptWindow, Part
+from llmthrift_core.budgets.time_limits import TimeLimits
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.budgets.windows import parts_of
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, StorageError
@@ -61,6 +62,7 @@ class Budgets(Holding):
         self._noting = Noting(self._count)
         super().__init__(store, prices, clock=clock, new_id=new_id, recall=recall, spool=spool)
         self._past = past
+        self._time_limits = TimeLimits(store)
         self._read_at = float("-inf")
         self._known = self.all()
 
@@ -83,13 +85,15 @@ class Budgets(Holding):
         """
         if not isinstance(budget, Budget):
             raise ConfigurationError(f"a Budget is needed, not {type(budget).__name__}")
-        counts_past = count_past and budget.limit_tool_calls is None  # the ledger does not say what answers asked for
+        # The ledger does not say what answers asked for; and time begins with the next call.
+        counts_past = count_past and budget.limit_tool_calls is None and budget.limit_seconds is None
         if counts_past and self._past is not None and not any(_counts_alike(budget, kept) for kept in self.all()):
             # Before the budget is there: from then on its windows are kept by the calls themselves, and nothing is counted twice.
             now_us = self._now_us()
             start_us, resets_us, windows = windows_of_past(budget, self._past, now_us)
             self._store.begin_windows(budget.name, start_us, resets_us, windows, now_us=now_us)
         self._store.put(kept_of(budget))
+        self._time_limits.forget()
         self._read_at = float("-inf")
         return budget
 
@@ -121,6 +125,7 @@ class Budgets(Holding):
     def remove(self, name: str) -> bool:
         """Forget a budget and its windows. False if there is none of that name."""
         removed = self._store.remove(name)
+        self._time_limits.forget()
         self._read_at = float("-inf")
         return removed
 
@@ -170,6 +175,7 @@ class Budgets(Holding):
         if not 0 < ttl_seconds <= _LONGEST_TTL_SECONDS:
             raise ConfigurationError(f"ttl_seconds must be above 0 and up to {_LONGEST_TTL_SECONDS:.0f}, not {ttl_seconds!r}")
         who = Scope(current_attribution()) if scope is None else scope_of(scope)
+        self._check_time(who)
         applying = self._applying(who)
         if only is not None:
             applying = [budget for budget in applying if budget.name == only]
@@ -358,14 +364,30 @@ class Budgets(Holding):
         """What is left: one row per budget, spender and unit in the windows of now.
 
         Args:
-            scope: only spenders with these values; None shows all that have spent, and budgets in which nobody has.
+            scope: only spenders with these values; None shows all that have spent, and of a budget in which nobody has one row
+                with the scope {}, also where spenders are told apart.
 
         Returns:
-            Rows with name, scope, window, window_start, resets_at, unit ("usd", "tokens" or "requests"), limit, spent, reserved,
-            remaining (never negative), overrun and on_exceed; US dollars are Decimal.
+            Rows with name, scope, window, window_start, resets_at, unit ("usd", "tokens", "requests", "tool_calls" or "seconds"), limit,
+            spent, reserved, remaining (never negative), overrun and on_exceed; US dollars are Decimal.
         """
         self._expire()
         return status(self._store, self.all(), self._now_us(), scope)
+
+    def left(self, scope: Scope) -> list[dict[str, Any]]:
+        """What is left for one spender: rows as of `status`, of every budget that applies but those of a single request.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        now_us, rows = self._now_us(), list[dict[str, Any]]()
+        for budget in self._current():
+            if budget.window != "request" and scope.fits(budget):
+                (part,) = parts_of([budget], scope, now_us)
+                spent, reserved = self._store.window(part)
+                window = KeptWindow(part.scope, spent, reserved, Amounts())
+                rows += rows_of(budget, json.loads(part.scope), part.start_us, part.resets_us, window, now_us)
+        return rows
 
     def holds(self) -> list[dict[str, Any]]:
         """What is set aside for calls under way: rows with id, created_at, expires_at, usd, tokens and budgets, oldest first."""
@@ -394,7 +416,18 @@ class Budgets(Holding):
     # --- steps ---
 
     def _applying(self, scope: Scope) -> list[Budget]:
-        return [budget for budget in self._current() if budget.limit_tool_calls is None and scope.fits(budget)]
+        """The budgets of dollars, tokens and requests."""
+        return [
+            budget for budget in self._current() if budget.limit_tool_calls is None and budget.limit_seconds is None and scope.fits(budget)
+        ]
+
+    def _check_time(self, scope: Scope) -> None:
+        limited = [budget for budget in self._current() if budget.limit_seconds is not None and scope.fits(budget)]
+        if limited:
+            try:
+                self._time_limits.check(limited, scope, self._now_us())
+            except StorageError as error:
+                self._go_on_uncounted(limited, error)
 
     def _asked(
         self,
@@ -405,6 +438,7 @@ class Budgets(Holding):
         service_tier: str | None = None,
     ) -> Asked | None:
         """What a call asks for; None where no budget applies."""
+        self._check_time(scope)
         applying = self._applying(scope)
         if not applying:
             return None

@@ -46,9 +46,9 @@ def status(store: BudgetStore, budgets: Sequence[Budget], now_us: int, scope: Ma
         for window in windows:
             spender = json.loads(window.scope)
             if _wanted(spender, budget, scope):
-                rows += _rows(budget, spender, start_us, resets_us, window)
-        if not windows and (not budget.per or budget.window == "request"):
-            rows += _rows(budget, {}, start_us, resets_us, _UNUSED)
+                rows += rows_of(budget, spender, start_us, resets_us, window, now_us)
+        if not windows and (scope is None or not budget.per or budget.window == "request"):
+            rows += rows_of(budget, {}, start_us, resets_us, _UNUSED, now_us)
     return rows
 
 
@@ -98,6 +98,8 @@ def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserv
 def alert_of(budget: Budget, moved: Moved) -> Alert | None:
     """The highest share of a limit that was reached and not told yet."""
     best: Alert | None = None
+    if budget.limit_seconds is not None:
+        return None  # its window keeps a moment, of which shares mean nothing
     for unit, limit, spent in _units(budget, moved.spent):
         for share in budget.alert_at:  # the lowest first
             if not limit or spent < limit * _exactly(share):
@@ -122,9 +124,17 @@ def _units(budget: Budget, amounts: Amounts) -> Iterator[tuple[str, Decimal | in
         yield "requests", budget.limit_requests, amounts.requests
     if budget.limit_tool_calls is not None:
         yield "tool_calls", budget.limit_tool_calls, amounts.tokens
+    if budget.limit_seconds is not None:
+        yield "seconds", Decimal(str(budget.limit_seconds)), Decimal(amounts.tokens).scaleb(-3)
 
 
-def _rows(budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: KeptWindow) -> Iterator[dict[str, Any]]:
+def rows_of(
+    budget: Budget, scope: dict[str, Any], start_us: int, resets_us: int | None, window: KeptWindow, now_us: int
+) -> Iterator[dict[str, Any]]:
+    """One row for each unit that the budget limits."""
+    if budget.limit_seconds is not None:  # the window keeps the moment of the first call, in milliseconds
+        passed_ms = max(now_us // 1000 - window.spent.tokens, 0) if window.spent.tokens else 0
+        window = window._replace(spent=Amounts(tokens=passed_ms), reserved=Amounts(), overrun=Amounts())
     for (unit, limit, used), (_, _, held), (_, _, over) in zip(
         _units(budget, window.spent), _units(budget, window.reserved), _units(budget, window.overrun), strict=True
     ):

@@ -10,7 +10,7 @@ from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 def main() -> None:
     """Entry point of the console script."""
-    from llmthrift_core.errors import LLMThriftError
+    from llmthrift_core.errors import ConfigurationError, LLMThriftError
 
     try:
         require_extra(_needed(sys.argv[1:]), "typer", "rich")
@@ -18,7 +18,8 @@ def main() -> None:
 
         app()
     except LLMThriftError as error:
-        sys.exit(f"llmthrift: {error}")
+        print(f"llmthrift: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
 def _needed(arguments: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from llmthrift_core.alerts.alert import ON, Alert, Notice, On
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened
-from llmthrift_core.cli.output import AsJson, write_rows
+from llmthrift_core.cli.output import AsJson, end, show, write_rows
 
 alerts = typer.Typer(no_args_is_help=True, help="What somebody should look at, and telling them.")
 Kinds = Annotated[list[str] | None, typer.Option("--on", help=f"Only {', '.join(ON)}; repeatable")]
@@ -25,6 +25,7 @@ def list_alerts(on: Kinds = None, as_json: AsJson = False, url: Url = None, valk
     with opened(url, valkey_url=valkey_url) as thrift:
         found = thrift.alerts.look(_alerts(on, ()))
     _write(found, as_json=as_json)
+    end(found)
 
 
 @alerts.command()
@@ -65,6 +66,6 @@ def _write(found: Sequence[Notice], *, as_json: bool) -> None:
     if write_rows([notice.to_dict() for notice in found], as_json=as_json, as_csv=False):
         return
     if not found:
-        typer.echo("Nothing to tell.")
+        show("Nothing to tell.")
     for notice in found:
-        typer.echo(f"{notice.on}: {notice.text}")
+        show(f"{notice.on}: {notice.text}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmthrift_core.cli.options import Since, Url, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
 
 _SHOWN = ("kind", "at", "scope", "value_usd", "expected_usd", "score", "request_id", "why")
 
@@ -24,11 +24,11 @@ def anomalies(
     with opened(url) as thrift:
         found = thrift.anomalies(since, tz=tz)
     rows = [{name: value for name, value in each.to_dict().items() if name in _SHOWN} for each in found[:limit]]
-    if write_rows(rows, as_json=as_json, as_csv=as_csv):
-        return
-    if not found:
-        typer.echo("Nothing unusual is recorded.")
-    for each in found[:limit]:
-        typer.echo(f"{each.at:%Y-%m-%d %H:%M}  {each.kind:7}  {each.why}")
-    if len(found) > limit:
-        typer.echo(f"{len(found) - limit:,} older ones; --limit shows more")
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        if not found:
+            show("Nothing unusual is recorded.")
+        for each in found[:limit]:
+            show(f"{each.at:%Y-%m-%d %H:%M}  {each.kind:7}  {each.why}")
+        if len(found) > limit:
+            show(f"{len(found) - limit:,} older ones; --limit shows more")
+    end(found)

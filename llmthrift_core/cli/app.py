@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
 from llmthrift_core.cli.alerts import alerts
 from llmthrift_core.cli.anomalies import anomalies
+from llmthrift_core.cli.audit import audit
 from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
@@ -21,16 +22,16 @@ from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
-from llmthrift_core.cli.plans import breakeven, roi, what_if
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
+from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
 from llmthrift_core.cli.routing import route
-from llmthrift_core.cli.service import keys, serve
-from llmthrift_core.display import plain_table, usd
+from llmthrift_core.cli.service import dashboard, keys, serve
+from llmthrift_core.display import printing_for
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 if TYPE_CHECKING:
@@ -71,12 +72,15 @@ app.add_typer(alerts, name="alerts")
 app.add_typer(export, name="export")
 app.add_typer(keys, name="keys")
 app.command()(serve)
+app.command()(dashboard)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)
+app.command()(advise)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
+app.command("tier-mix")(tier_mix)
 app.command()(top)
 app.command()(optimize)
 app.command()(run)
@@ -84,6 +88,7 @@ app.command()(observed)
 app.command()(forecast)
 app.command()(anomalies)
 app.command()(analyze)
+app.command()(audit)
 
 
 def _show_version(asked: bool) -> None:
@@ -94,11 +99,13 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def about(
+    context: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
     """Where the LLM money went, and what was saved."""
+    context.with_resource(printing_for(get_terminal_size().columns))
 
 
 @app.command()
@@ -106,13 +113,16 @@ def demo(
     framework: Annotated[str, typer.Option(help="langchain or llamaindex")] = "langchain",
     live: Annotated[bool, typer.Option("--live", help="Use the real provider; needs its key in the environment")] = False,
     requests: Annotated[int | None, typer.Option(help="Only the first so many requests", min=1)] = None,
+    keep: Annotated[Path, typer.Option(help="Keep the ledger of the run with llmthrift in this file, in place of the last demo's")] = Path(
+        "llmthrift-demo.db"
+    ),
 ) -> None:
     """Run one workload twice, bare and with llmthrift, and show what it cost and what was saved."""
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")
     require_extra(DEMO_EXTRAS[framework])
-    found[framework].load()(console, live=live, requests=requests)
+    found[framework].load()(console, live=live, requests=requests, keep=keep)
 
 
 @app.command()
@@ -140,9 +150,10 @@ def report(
         found = thrift.report(by=by, since=since, until=until, tz=tz, details=details)
     shown = replace(found, rows=found.rows[:limit])
     if not write_rows(shown.rows, as_json=as_json, as_csv=as_csv):
-        typer.echo(shown.to_text(get_terminal_size().columns))
+        show(shown.to_text(get_terminal_size().columns))
         if len(shown) < len(found):
-            typer.echo(f"{len(found) - len(shown):,} more rows are in the total; --limit shows more")
+            show(f"{len(found) - len(shown):,} more rows are in the total; --limit shows more")
+    end(found.rows)
 
 
 @app.command()
@@ -168,24 +179,28 @@ def calls(
             since, until, limit, order=cast("Order", order), model=model, user=user, feature=feature, session=session, run=run
         )
     rows = [{name: call[name] for name in _OF_A_CALL} for call in found]
-    if write_rows(rows, as_json=as_json, as_csv=as_csv):
-        return
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        _show_calls(rows)
+    end(rows)
+
+
+def _show_calls(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
-        typer.echo("No calls are recorded that fit.")
-        raise typer.Exit(1)
+        show("No calls are recorded that fit.")
+        return
     table = [
         [
             f"{row['at']:%Y-%m-%d %H:%M:%S}",
             row["model"],
             row["user"] or "",
-            f"{row['input_tokens']:,}",
-            f"{row['output_tokens']:,}",
-            "unpriced" if row["cost_usd"] is None else usd(row["cost_usd"]),
+            row["input_tokens"],
+            row["output_tokens"],
+            "unpriced" if row["cost_usd"] is None else row["cost_usd"],
             row["cache"] or row["error"] or "",
         ]
         for row in rows
     ]
-    typer.echo(plain_table(["at", "model", "user", "input", "output", "cost", "cache or error"], table))
+    show_table(["at", "model", "user", "input", "output", "cost", "cache or error"], table)
 
 
 @app.command()
@@ -201,6 +216,9 @@ def savings(
     with opened(url, prices=price_file) as thrift:
         found = thrift.savings(since=since, until=until, baseline=baseline)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), default=str, indent=2))
+        write_json(found.to_dict())
+    elif found.requests:
+        show(found.to_text())
     else:
-        typer.echo(found.to_text())
+        show("No calls are recorded in this period.")
+    end(found.requests)

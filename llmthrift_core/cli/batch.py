@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from llmthrift_core.attribution import attribute
 from llmthrift_core.batching.job import JobStatus
 from llmthrift_core.cli.options import Prices, Url, console, opened
-from llmthrift_core.cli.output import AsJson, write_rows
-from llmthrift_core.display import plain_table
+from llmthrift_core.cli.output import AsJson, end, show, show_table, write_json, write_rows
 from llmthrift_core.thrift import Thrift
 
 batch = typer.Typer(no_args_is_help=True, help="Requests at half price, through the providers' batch APIs.")
@@ -57,7 +56,7 @@ def status(job: Name, wait: Wait = False, poll_seconds: Poll = 15.0, as_json: As
     """How a job stands. Goes on with it: sends what was not sent, and takes what has come."""
     with opened(url) as thrift:
         found = _watch(thrift, job, poll_seconds) if wait else thrift.batches.status(job)
-    typer.echo(json.dumps(found.to_dict(), default=str, indent=2) if as_json else found.to_text())
+    write_json(found.to_dict()) if as_json else show(found.to_text())
 
 
 @batch.command("list")
@@ -69,13 +68,20 @@ def list_jobs(
     """Every job, as the ledger's database knows it."""
     with opened(url) as thrift:
         found = thrift.batches.jobs(only_open=only_open)
-    if write_rows([each.to_dict() for each in found], as_json=as_json, as_csv=False):
+    if not write_rows([each.to_dict() for each in found], as_json=as_json, as_csv=False):
+        _show_jobs(found)
+    end(found)
+
+
+def _show_jobs(found: Sequence[JobStatus]) -> None:
+    if not found:
+        show("There are no jobs.")
         return
     rows = [
         [each.job.id, each.job.name or "", each.job.model, each.state, each.job.requests, each.answered, each.open, each.cost_usd]
         for each in found
     ]
-    typer.echo(plain_table(["job", "name", "model", "state", "requests", "answered", "open", "cost"], rows))
+    show_table(["job", "name", "model", "state", "requests", "answered", "open", "cost"], rows)
 
 
 @batch.command()
@@ -106,7 +112,7 @@ def results(
 def cancel(job: Name, url: Url = None) -> None:
     """Give up what is open. What the provider has done by then is billed, and its results are kept."""
     with opened(url) as thrift:
-        typer.echo(thrift.batches.cancel(job).to_text())
+        show(thrift.batches.cancel(job).to_text())
 
 
 def _watch(thrift: Thrift, job: str, poll_seconds: float) -> JobStatus:

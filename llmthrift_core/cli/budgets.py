@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
 
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.planning import Group, design
-from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
-from llmthrift_core.cli.output import AsJson
+from llmthrift_core.cli.options import Url, ValkeyUrl, opened, pair
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, warn, write_rows
 from llmthrift_core.display import usd
 from llmthrift_core.thrift import Thrift
+
+_NO_BUDGETS: Final = "There are no budgets; make one with `llmthrift budgets set`."
+_AMOUNTS: Final = ("limit", "spent", "reserved", "remaining", "overrun")
 
 budgets = typer.Typer(no_args_is_help=True, help="Limits on spending: keep, look at and design them.")
 
 
 @budgets.command("list")
-def list_budgets(url: Url = None, valkey_url: ValkeyUrl = None, as_json: AsJson = False) -> None:
+def list_budgets(url: Url = None, valkey_url: ValkeyUrl = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Every budget and its limits."""
     with opened(url, valkey_url=valkey_url) as thrift:
         kept = thrift.budgets.all()
-    if as_json:
-        typer.echo(json.dumps([_described(budget) for budget in kept], indent=2))
-        return
-    table = Table("name", "limits", "window", "per", "match", "on exceed", title="Budgets")
-    for budget in kept:
-        match = ", ".join(f"{name}={value}" for name, value in budget.match.items())
-        per = ", ".join(budget.per or ())
-        table.add_row(*map(escape, (budget.name, _limits(budget), f"{budget.window} {budget.tz}", per, match, budget.on_exceed)))
-    console.print(table)
+    if not write_rows([_described(budget) for budget in kept], as_json=as_json, as_csv=as_csv):
+        if kept:
+            show_table(["budget", "limits", "window", "per", "match", "on exceed"], [_row(budget) for budget in kept])
+        else:
+            show(_NO_BUDGETS)
+    end(kept)
 
 
 @budgets.command("set")
@@ -43,6 +41,7 @@ def set_budget(
     limit_tokens: Annotated[int | None, typer.Option("--tokens", help="Input and output tokens")] = None,
     limit_requests: Annotated[int | None, typer.Option("--requests", help="Model attempts")] = None,
     limit_tool_calls: Annotated[int | None, typer.Option("--tool-calls", help="Tool calls that answers ask for")] = None,
+    limit_seconds: Annotated[float | None, typer.Option("--seconds", help="Wall time since the first call; needs --per")] = None,
     window: Annotated[str, typer.Option(help="request, minute, hour, day, week, month or total")] = "total",
     per: Annotated[list[str] | None, typer.Option(help="Counted apart by: user, feature, session, run, model, a tag; repeatable")] = None,
     match: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: only calls with it; repeatable")] = None,
@@ -60,6 +59,7 @@ def set_budget(
         limit_tokens=limit_tokens,
         limit_requests=limit_requests,
         limit_tool_calls=limit_tool_calls,
+        limit_seconds=limit_seconds,
         window=window,  # type: ignore[arg-type]
         per=per or (),
         match=dict(pair(text, option="--match") for text in match or []),
@@ -72,7 +72,7 @@ def set_budget(
     )
     with Thrift(url, valkey_url=valkey_url) as thrift:
         thrift.budgets.add(budget)
-    console.print(f"kept budget {budget.name!r}: {_limits(budget)}", markup=False)
+    show(f"kept budget {budget.name!r}: {_limits(budget)}")
 
 
 @budgets.command()
@@ -82,13 +82,14 @@ def remove(name: str, url: Url = None, valkey_url: ValkeyUrl = None) -> None:
         if not thrift.budgets.remove(name):
             kept = ", ".join(repr(budget.name) for budget in thrift.budgets.all()) or "none"
             raise typer.BadParameter(f"there is no budget {name!r}; there are: {kept}")
-    console.print(f"removed budget {name!r}", markup=False)
+    show(f"removed budget {name!r}")
 
 
 @budgets.command()
 def status(
     scope: Annotated[list[str] | None, typer.Option(help="NAME=VALUE: only this spender; repeatable")] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     valkey_url: ValkeyUrl = None,
 ) -> None:
@@ -96,34 +97,32 @@ def status(
     pairs = dict(pair(text, option="--scope") for text in scope or [])
     with opened(url, valkey_url=valkey_url) as thrift:
         rows = thrift.budgets.status(pairs or None)
-    if as_json:
-        typer.echo(json.dumps(rows, default=str, indent=2))
-        return
-    table = Table("budget", "who", "limit", "spent", "reserved", "remaining", "overrun", "resets", title="Budgets now")
-    for row in rows:
-        who = ", ".join(f"{name}={value}" for name, value in row["scope"].items()) or "everybody"
-        amounts = [_amount(row[name], row["unit"]) for name in ("limit", "spent", "reserved", "remaining", "overrun")]
-        resets = "never" if row["resets_at"] is None else f"{row['resets_at']:%Y-%m-%d %H:%M}"
-        table.add_row(escape(row["name"]), escape(who), *amounts, resets)
-    console.print(table)
+        apart = {budget.name for budget in thrift.budgets.all() if budget.per}
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        if rows:
+            _show_status(rows, apart)
+        else:
+            show("There is no budget that counts this spender." if pairs else _NO_BUDGETS)
+    end(rows)
 
 
 @budgets.command()
-def holds(url: Url = None, valkey_url: ValkeyUrl = None) -> None:
+def holds(url: Url = None, valkey_url: ValkeyUrl = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """What is set aside for calls under way."""
     with opened(url, valkey_url=valkey_url) as thrift:
         rows = thrift.budgets.holds()
-    table = Table(Column("hold", no_wrap=True), "since", "expires", "usd", "tokens", "budgets", title="Holds")
-    for row in rows:
-        table.add_row(
-            row["id"],
-            f"{row['created_at']:%Y-%m-%d %H:%M:%S}",
-            f"{row['expires_at']:%Y-%m-%d %H:%M:%S}",
-            usd(row["usd"]),
-            f"{row['tokens']:,}",
-            escape(", ".join(row["budgets"])),
-        )
-    console.print(table)
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        if rows:
+            shown = [
+                [row["id"], *(f"{row[at]:%Y-%m-%d %H:%M:%S}" for at in ("created_at", "expires_at")), row["usd"], row["tokens"]]
+                for row in rows
+            ]
+            of = [", ".join(row["budgets"]) for row in rows]
+            header = ["hold", "since", "expires", "usd", "tokens", "budgets"]
+            show_table(header, [[*row, names] for row, names in zip(shown, of, strict=True)])
+        else:
+            show("Nothing is set aside.")
+    end(rows)
 
 
 @budgets.command()
@@ -135,7 +134,8 @@ def release(
     """Give back what a hold has set aside."""
     with opened(url, valkey_url=valkey_url) as thrift:
         released = int(thrift.budgets.release(hold)) if hold is not None else thrift.budgets.release_expired()
-    console.print(f"released {released:,} holds")
+    show(f"released {released:,} holds")
+    end(released or hold is None)
 
 
 @budgets.command("design")
@@ -155,20 +155,17 @@ def design_budgets(
         features={name: float(_number(value, Decimal)) for name, value in (pair(text, option="--feature") for text in feature or [])},
         groups=dict(_group(text) for text in group or []),
     )
-    table = Table("", "tokens a month", "dollars a month", title="Design")
-    table.add_row("all", f"{plan.tokens_a_month:,}", usd(Decimal(usd_a_month)))
-    for name, tokens in plan.feature_tokens_a_month.items():
-        table.add_row(f"feature {escape(name)}", f"{tokens:,}", usd(plan.feature_usd_a_month[name]))
-    for name, tokens in plan.group_tokens_a_month.items():
-        table.add_row(f"group {escape(name)}, at most", f"{tokens:,}", "")
-    console.print(table)
+    rows: list[list[Any]] = [["all", plan.tokens_a_month, Decimal(usd_a_month)]]
+    rows += [[f"feature {name}", tokens, plan.feature_usd_a_month[name]] for name, tokens in plan.feature_tokens_a_month.items()]
+    rows += [[f"group {name}, at most", tokens, ""] for name, tokens in plan.group_tokens_a_month.items()]
+    show_table(["design", "tokens a month", "dollars a month"], rows)
     for problem in plan.problems:
-        console.print(f"[yellow]{escape(problem)}[/yellow]")
+        warn(problem)
     if apply:
         with Thrift(url, valkey_url=valkey_url) as thrift:
             for budget in plan.budgets():
                 thrift.budgets.add(budget)
-                console.print(f"kept budget {budget.name!r}", markup=False)
+                show(f"kept budget {budget.name!r}")
 
 
 def _described(budget: Budget) -> dict[str, Any]:
@@ -176,9 +173,32 @@ def _described(budget: Budget) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Decimal) else value for name, value in described.items()}
 
 
+def _row(budget: Budget) -> list[str]:
+    match = ", ".join(f"{name}={value}" for name, value in budget.match.items())
+    return [budget.name, _limits(budget), f"{budget.window} {budget.tz}", ", ".join(budget.per or ()), match, budget.on_exceed]
+
+
+def _show_status(rows: Sequence[Mapping[str, Any]], apart: Collection[str]) -> None:
+    """A table for each unit, since amounts of one column are of one kind."""
+    header = ["budget", "who", "limit", "spent", "reserved", "remaining", "overrun", "resets"]
+    for number, unit in enumerate(dict.fromkeys(row["unit"] for row in rows)):
+        shown = []
+        for row in rows:
+            if row["unit"] != unit:
+                continue
+            nobody = "nobody yet" if row["name"] in apart else "everybody"
+            who = ", ".join(f"{name}={value}" for name, value in row["scope"].items()) or nobody
+            amounts = [Decimal(row[name]) if unit == "usd" else row[name] for name in _AMOUNTS]
+            resets = "never" if row["resets_at"] is None else f"{row['resets_at']:%Y-%m-%d %H:%M}"
+            shown.append([row["name"], who, *amounts, resets])
+        if number:
+            typer.echo("")
+        show_table(header, shown, title="" if unit == "usd" else unit.replace("_", " "))
+
+
 def _limits(budget: Budget) -> str:
     limits = [("usd", budget.limit_usd), ("tokens", budget.limit_tokens), ("requests", budget.limit_requests)]
-    limits.append(("tool calls", budget.limit_tool_calls))
+    limits += [("tool calls", budget.limit_tool_calls), ("seconds", budget.limit_seconds)]
     return ", ".join(_amount(limit, unit) + (f" {unit}" if unit != "usd" else "") for unit, limit in limits if limit is not None)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from llmthrift_core.cache.entry import EntryView
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.semantic import health
 from llmthrift_core.cache.semantic.stored import activity, remove_everywhere, totals_of
 from llmthrift_core.cache.store import Totals, criteria_of
-from llmthrift_core.cli.options import Url, ValkeyUrl, console, opened, pair
+from llmthrift_core.cli.options import Url, ValkeyUrl, opened, pair
+from llmthrift_core.cli.output import AsJson, show, show_table, warn, write_json
+from llmthrift_core.display import usd
+from llmthrift_core.money import to_usd
 
 cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalidation of cached answers.")
 
@@ -21,6 +23,7 @@ cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalid
 def stats(
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
     entries: Annotated[int, typer.Option(help="Show so many of the most used entries", min=0)] = 0,
+    as_json: AsJson = False,
     url: Url = None,
     valkey_url: ValkeyUrl = None,
 ) -> None:
@@ -30,36 +33,41 @@ def stats(
         stored = totals_of(thrift.database, thrift.valkey, criteria_of(namespace=namespace), thrift.now_us())
         did = activity(thrift.database, namespace)
         listed = thrift.cache.entries(namespace, limit=entries) if entries else []
-    table = Table("figure", "value", title="Cache")
-    for name, value in found.items():
-        table.add_row(name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
-    console.print(table)
+    if as_json:
+        write_json({"exact": found, "by_meaning": {**did, "entries": stored.entries, "bytes": stored.size_bytes}})
+        return
+    exact = [
+        (name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
+        for name, value in found.items()
+    ]
+    show_table(["cache", "value"], exact)
     _print_by_meaning(did, stored, thrift.now_us())
     for alert in health.alerts(did, stored, CachePolicy(namespace=namespace or "all", max_entries=None, max_bytes=None)):
-        console.print(f"[yellow]{alert}")
+        warn(alert)
     if listed:
-        most = Table("namespace", "model", "hits", "bytes", "user", "feature", title="Most used entries")
-        for entry in sorted(listed, key=lambda each: -each.hits):
-            most.add_row(entry.namespace, entry.model, str(entry.hits), f"{entry.size_bytes:,}", entry.user or "", entry.feature or "")
-        console.print(most)
+        most = [
+            [entry.namespace, entry.model, entry.hits, entry.size_bytes, entry.user or "", entry.feature or ""]
+            for entry in sorted(listed, key=lambda each: -each.hits)
+        ]
+        show_table(["namespace", "model", "hits", "bytes", "user", "feature"], most, title="\nMost used entries")
 
 
 def _print_by_meaning(did: dict[str, float], stored: Totals, now_us: int) -> None:
-    table = Table("figure", "value", title="Answers by meaning, in all processes")
+    rows = []
     lookups = did["exact_hits"] + did["semantic_hits"] + did["misses"]
     for name in ("exact_hits", "semantic_hits", "misses", "observed_hits", "guarded", "shadow_checks", "stores", "evictions"):
         share = f" ({did[name] / lookups:.1%})" if lookups and name in ("exact_hits", "semantic_hits") else ""
-        table.add_row(name.replace("_", " "), f"{did[name]:,.0f}{share}")
-    table.add_row("cost of shadow checks", f"${did['shadow_nano_usd'] / 1e9:,.6f}")
+        rows.append((name.replace("_", " "), f"{did[name]:,.0f}{share}"))
+    rows.append(("cost of shadow checks", usd(to_usd(round(did["shadow_nano_usd"])))))
     requests = did["requests"]
-    table.add_row(
-        "expected wrong answers", f"{did['expected_wrong']:,.1f}" + (f" ({did['expected_wrong'] / requests:.2%})" if requests else "")
+    rows.append(
+        ("expected wrong answers", f"{did['expected_wrong']:,.1f}" + (f" ({did['expected_wrong'] / requests:.2%})" if requests else ""))
     )
-    table.add_row("entries", f"{stored.entries:,}")
-    table.add_row("bytes", f"{stored.size_bytes:,}")
+    rows.append(("entries", f"{stored.entries:,}"))
+    rows.append(("bytes", f"{stored.size_bytes:,}"))
     ttl = "-" if stored.expires_us is None else f"{(stored.expires_us - now_us) / 1e6:,.0f} s"
-    table.add_row("average remaining ttl", ttl)
-    console.print(table)
+    rows.append(("average remaining ttl", ttl))
+    show_table(["by meaning, all processes", "value"], rows, title=" ")
 
 
 @cache.command()
@@ -75,7 +83,7 @@ def clear(
     with opened(url, valkey_url=valkey_url) as thrift:
         by_meaning = remove_everywhere(thrift.database, thrift.valkey, criteria_of(namespace=namespace))
         removed = thrift.cache.clear(namespace) + by_meaning
-    console.print(f"removed {removed:,} entries")
+    show(f"removed {removed:,} entries")
 
 
 @cache.command()
@@ -99,4 +107,4 @@ def invalidate(
 
         where = fits if unused or until_us is not None else None
         removed = thrift.invalidate(tag=tag, source=source, scope=pairs or None, where=where, namespace=namespace)
-    console.print(f"removed {removed:,} entries")
+    show(f"removed {removed:,} entries")

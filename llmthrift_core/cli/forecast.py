@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_json, write_rows
 
 
 def forecast(
@@ -33,6 +32,7 @@ def forecast(
             "budgets": [{**asdict(budget), "sentence": budget.sentence} for budget in found.budgets],
             "notes": found.notes,
         }
-        typer.echo(json.dumps(told, default=str, indent=2))
+        write_json(told)
     elif not write_rows(found.to_dicts(), as_json=False, as_csv=as_csv):
-        typer.echo(found.to_text())
+        show(found.to_text())
+    end(found.daily)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from llmthrift_core.cli.options import Prices, Url, console, opened
-from llmthrift_core.display import usd
+from llmthrift_core.cli.options import Prices, Url, opened
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.tokens import count_tokens
@@ -22,44 +21,59 @@ At = Annotated[datetime | None, typer.Option("--at", help="In force at this time
 Provider = Annotated[str | None, typer.Option(help="Who serves the model; default: read off the name")]
 
 
-@prices.command()
-def show(model: str, provider: Provider = None, at: At = None, price_file: Prices = None) -> None:
+@prices.command("show")
+def show_prices(model: str, provider: Provider = None, at: At = None, as_json: AsJson = False, price_file: Prices = None) -> None:
     """The prices of one model, in US dollars."""
     found = PriceCatalog(overrides=price_file).find(model, provider=provider, at=at)
-    table = Table("", "", title=f"{found.model} at {found.provider or 'any provider'}", show_header=False)
-    table.columns[1].justify = "right"
-    for each in fields(found):
-        value = getattr(found, each.name)
-        if value is None or each.name in ("model", "provider", "sheet"):
-            continue
-        table.add_row(each.name.replace("_", " "), f"{value:f}" if isinstance(value, Decimal) else str(value))
-    console.print(table)
+    known = {each.name: getattr(found, each.name) for each in fields(found) if each.name != "sheet"}
+    known = {name: value for name, value in known.items() if value is not None}
+    if as_json:
+        write_json(known)
+        return
+    rows = [
+        (name.replace("_", " "), f"{value:f}" if isinstance(value, Decimal) else str(value))
+        for name, value in known.items()
+        if name not in ("model", "provider")
+    ]
+    show_table([f"{found.model} at {found.provider or 'any provider'}", ""], rows)
 
 
 @prices.command()
 def diff(
     provider: Annotated[str | None, typer.Option(help="Only this provider")] = None,
     limit: Annotated[int, typer.Option(help="Show at most so many", min=1)] = 50,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Where genai-prices and litellm disagree. genai-prices wins; an override wins over both."""
     catalog = PriceCatalog()
     if "litellm" not in catalog.versions():
         raise typer.BadParameter("litellm is not installed, so there is nothing to compare: pip install 'llmthrift[litellm]'")
     found = [each for each in catalog.conflicts() if provider is None or each.provider == provider]
-    table = Table("provider", "model", "price per million", "genai-prices", "litellm", title=f"{len(found):,} disagreements")
-    for each in found[:limit]:
-        name = each.field.removesuffix("_usd_per_million").replace("_", " ")
-        table.add_row(each.provider, each.model, name, f"${each.genai_usd.normalize():f}", f"${each.litellm_usd.normalize():f}")
-    console.print(table)
-    if len(found) > limit:
-        console.print(f"{len(found) - limit:,} more; --limit shows them")
+    rows = [
+        {
+            "provider": each.provider,
+            "model": each.model,
+            "price per million": each.field.removesuffix("_usd_per_million").replace("_", " "),
+            "genai-prices": each.genai_usd,
+            "litellm": each.litellm_usd,
+        }
+        for each in found[:limit]
+    ]
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        show(f"{len(found):,} disagreements")
+        if rows:
+            show_table(list(rows[0]), [list(row.values()) for row in rows])
+        if len(found) > limit:
+            show(f"{len(found) - limit:,} more; --limit shows them")
+    end(found)
 
 
 @prices.command()
 def backfill(price_file: Prices = None, url: Url = None) -> None:
     """Price the recorded calls that had no price when they were made. Rows are not changed; adjustments are appended."""
     with opened(url, prices=price_file) as thrift:
-        console.print(f"priced {thrift.ledger.reprice_unpriced():,} calls")
+        show(f"priced {thrift.ledger.reprice_unpriced():,} calls")
 
 
 def estimate(
@@ -76,14 +90,9 @@ def estimate(
     if file is not None:
         counted = count_tokens(file.read_text(encoding="utf-8", errors="replace"), model)
         input_tokens += counted.tokens
-        console.print(f"{file.name}: {counted.tokens:,} tokens{'' if counted.exact else ', estimated'}")
+        show(f"{file.name}: {counted.tokens:,} tokens{'' if counted.exact else ', estimated'}")
     usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached)
     cost = PriceCatalog(overrides=price_file).cost(usage, model, provider=provider)
-    table = Table("", "a request", f"{requests:,} requests", title=f"{cost.model} ({cost.price_version})")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, amount in cost.breakdown.items():
-        table.add_row(name.replace("_", " "), f"${amount.normalize():f}", usd(amount * requests))
-    table.add_section()
-    table.add_row("total", f"${cost.usd.normalize():f}", usd(cost.usd * requests), style="bold")
-    console.print(table)
+    rows = [[name.replace("_", " "), amount, amount * requests] for name, amount in cost.breakdown.items()]
+    header = ["", "a request", f"{requests:,} requests"]
+    show_table(header, rows, total=["total", cost.usd, cost.usd * requests], title=f"{cost.model} ({cost.price_version})")

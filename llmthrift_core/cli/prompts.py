@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from llmthrift_core.cli.options import Prices
-from llmthrift_core.cli.output import AsJson
+from llmthrift_core.cli.output import AsJson, show, write_json
 
 
 def analyze(
@@ -38,9 +38,9 @@ def analyze(
             "by_role": dict(found.by_role),
             "suggestions": suggestions,
         }
-        typer.echo(json.dumps(whole, default=str, indent=2))
+        write_json(whole)
     else:
-        typer.echo(found.to_text())
+        show(found.to_text())
 
 
 def _read(file: str) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from llmthrift_core.cli.options import Since, Until, Url, opened
-from llmthrift_core.cli.output import AsJson
+from llmthrift_core.cli.output import AsJson, end, show, write_json
 from llmthrift_core.quality.experiments import Experiment, names_of_experiments
 
 quality = typer.Typer(no_args_is_help=True, help="How good the answers are, from what users and judges said.")
@@ -29,15 +28,20 @@ def report(
     """Quality with its limits, one row per model, feature, ..., and what changed lately."""
     with opened(url) as thrift:
         found = thrift.quality(by=by, since=since, until=until, source=source, recent_days=recent_days)
-    typer.echo(json.dumps(found.to_dicts(), indent=2) if as_json else found.to_text())
+    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    end(found.to_dicts())
 
 
 @experiments.command("list")
-def list_experiments(url: Url = None) -> None:
+def list_experiments(as_json: AsJson = False, url: Url = None) -> None:
     """The names of all experiments."""
     with opened(url) as thrift:
-        for name in names_of_experiments(thrift.database):
-            typer.echo(name)
+        names = names_of_experiments(thrift.database)
+    if as_json:
+        write_json(list(names))
+    else:
+        typer.echo("\n".join(names) or "There are no experiments.")
+    end(names)
 
 
 @experiments.command()
@@ -57,4 +61,4 @@ def results(
         found = Experiment.named(thrift, name).results(
             since, until, confidence=confidence, min_saving=min_saving, quality_margin=quality_margin, source=source
         )
-    typer.echo(json.dumps(found.to_dicts(), default=str, indent=2) if as_json else found.to_text())
+    write_json(found.to_dicts()) if as_json else show(found.to_text())

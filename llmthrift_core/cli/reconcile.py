@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmthrift_core.cli.options import Prices, Url, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, show, write_rows
 from llmthrift_core.reports.provider_bills import PROVIDERS
 
 
@@ -27,4 +27,4 @@ def reconcile(
     with opened(url, prices=price_file) as thrift:
         found = thrift.reconcile(file, provider=known)
     if not write_rows(found.rows, as_json=as_json, as_csv=as_csv):
-        typer.echo(found.to_text())
+        show(found.to_text())

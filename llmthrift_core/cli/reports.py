@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llmthrift_core.cli.options import Since, Until, Url, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_json, write_rows
 from llmthrift_core.thrift import Thrift
 
 
@@ -27,16 +26,18 @@ def top(
         found = thrift.top(n, by, since, until)
         rate = thrift.spend_rate()
     if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
-        typer.echo(found.to_text())
+        show(found.to_text())
         if len(found):
-            typer.echo(f"\n{rate.to_text()}")
+            show(f"\n{rate.to_text()}")
+    end(found)
 
 
 def optimize(since: Since = None, until: Until = None, as_json: AsJson = False, url: Url = None) -> None:
     """What could be saved: each with a range, the calls that show it, and the code that takes it."""
     with opened(url) as thrift:
         found = thrift.optimizations(since, until)
-    typer.echo(json.dumps(found.to_dicts(), default=str, indent=2) if as_json else found.to_text())
+    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    end(found.to_dicts())
 
 
 def run(
@@ -48,16 +49,16 @@ def run(
     """One run as a tree of its agents, tools and calls, and why its most expensive calls are expensive."""
     with opened(url) as thrift:
         found = thrift.run_costs(name, costliest=costliest)
-    typer.echo(json.dumps(found.to_dicts(), default=str, indent=2) if as_json else found.to_text())
-    if not found.tree.children:
-        raise typer.Exit(1)
+    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    end(found.tree.children)
 
 
 def observed(since: Since = None, until: Until = None, as_json: AsJson = False, url: Url = None) -> None:
     """What caching, routing and shortening would have saved of the traffic under LLMTHRIFT_OBSERVE=1."""
     with opened(url) as thrift:
         found = thrift.observed(since, until)
-    typer.echo(json.dumps(found.to_dicts(), default=str, indent=2) if as_json else found.to_text())
+    write_json(found.to_dicts()) if as_json else show(found.to_text() if found.requests else "No calls are recorded in this period.")
+    end(found.requests)
 
 
 def write_review(thrift: Thrift, *, since: str | None, until: str | None, tz: str | None, html: Path | None, markdown: Path | None) -> None:

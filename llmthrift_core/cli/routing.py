@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmthrift_core.cli.options import Prices, Since, Url, opened, pair
-from llmthrift_core.cli.output import AsJson
+from llmthrift_core.cli.output import AsJson, show
 from llmthrift_core.cli.policy_file import object_of_file
 from llmthrift_core.cli.versions import add_version_commands
 from llmthrift_core.errors import ConfigurationError
@@ -79,7 +79,7 @@ def simulate_policy(
     if as_json:
         typer.echo(json.dumps(found.to_dicts(), indent=2))
     else:
-        typer.echo(f"{found.to_text()}{_left_out({**examples.skipped, **traffic.skipped})}\n\n{found.curve_text()}")
+        show(f"{found.to_text()}{_left_out({**examples.skipped, **traffic.skipped})}\n\n{found.curve_text()}")
     if plot is not None:
         found.chart().save(str(plot), format="html", inline=True)
         typer.echo(f"saved {plot}", err=as_json)

@@ -1,18 +1,18 @@
-"""`llmthrift serve` and `llmthrift keys`."""
+"""`llmthrift serve`, `llmthrift dashboard` and `llmthrift keys`."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmthrift_core.cli.options import Url, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, write_rows
-from llmthrift_core.display import plain_table
+from llmthrift_core.cli.options import Url, ValkeyUrl, opened
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exports import require_extra
 
@@ -50,6 +50,35 @@ def serve(
         timeout_graceful_shutdown=30,
         server_header=False,
     )
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(help="Port at 127.0.0.1; 0 takes a free one", min=0, max=65_535)] = 8485,
+    browse: Annotated[bool, typer.Option("--open", help="Also open it in a browser")] = False,
+    url: Url = None,
+    valkey_url: ValkeyUrl = None,
+) -> None:
+    """Show a ledger in the browser: spend, runs, caches, budgets, opportunities. Reads only, and needs no models."""
+    require_extra("service")
+    import socket
+
+    import uvicorn
+
+    from llmthrift_core.service.dashboard.routes import create_dashboard
+
+    with opened(url, valkey_url=valkey_url) as thrift, socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise typer.BadParameter(f"port {port} cannot be used ({error.strerror}); --port 0 takes a free one") from None
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        typer.echo(f"The dashboard of {thrift.address or 'this ledger'} is at {address} (Ctrl-C ends it)")
+        if browse:
+            typer.launch(address)
+        app = create_dashboard(thrift, hosts=("127.0.0.1", "localhost"))
+        settings = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 def _require_keys_unless_local(loaded: Configuration, address: str) -> None:
@@ -121,13 +150,17 @@ def list_keys(as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -
         }
         for key in found
     ]
-    if write_rows(rows, as_json=as_json, as_csv=as_csv):
-        return
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        _show_keys(rows)
+    end(rows)
+
+
+def _show_keys(rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
-        typer.echo("There are no keys; make one with `llmthrift keys create`.")
-        raise typer.Exit(1)
+        show("There are no keys; make one with `llmthrift keys create`.")
+        return
     shown = [[f"{value:%Y-%m-%d %H:%M}" if hasattr(value, "strftime") else value or "" for value in row.values()] for row in rows]
-    typer.echo(plain_table(list(rows[0]), shown))
+    show_table(list(rows[0]), shown)
 
 
 @keys.command("revoke")

@@ -8,17 +8,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from llmthrift_core.cli.options import Url, console, opened
-from llmthrift_core.cli.output import AsJson
+from llmthrift_core.cli.options import Url, opened
+from llmthrift_core.cli.output import AsJson, show, show_table, write_rows
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.kept import KeptVersions
 
-LOWER: Final = 3
+LOWER: Final = 1
 """The exit code of `check` where quality is lower for certain."""
 
 
@@ -26,16 +24,24 @@ def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], KeptVersio
     """Give a group the commands versions, roll-back and check."""
 
     @group.command(help=f"The versions of a {kind}, newest first.")
-    def versions(name: str, url: Url = None) -> None:
+    def versions(name: str, as_json: AsJson = False, url: Url = None) -> None:
         with opened(url) as thrift:
             found, names = kept(thrift).versions(name), kept(thrift).names()
         if not found:
             raise typer.BadParameter(f"there is no {kind} {name!r}; there are: {', '.join(map(repr, names)) or 'none'}")
-        table = Table("version", "active", "saved", "MB", "note", title=f"Versions of {escape(name)}")
-        for each in found:
-            saved_at, size = f"{each.created_at:%Y-%m-%d %H:%M}", f"{each.size_bytes / 1e6:.1f}"
-            table.add_row(str(each.version), "yes" if each.active else "", saved_at, size, escape(each.note or ""))
-        console.print(table)
+        if write_rows([asdict(each) for each in found], as_json=as_json, as_csv=False):
+            return
+        rows = [
+            [
+                each.version,
+                "yes" if each.active else "",
+                f"{each.created_at:%Y-%m-%d %H:%M}",
+                f"{each.size_bytes / 1e6:.1f}",
+                each.note or "",
+            ]
+            for each in found
+        ]
+        show_table(["version", "active", "saved", "MB", "note"], rows, title=f"Versions of {name}")
 
     @group.command("roll-back", help="Make an earlier version the active one. Processes that follow it take it up within seconds.")
     def roll_back(
@@ -63,6 +69,6 @@ def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], KeptVersio
         rule = RollBack(confidence=confidence, margin=margin, min_judged=min_judged, source=source)
         with opened(url) as thrift:
             found = kept(thrift).check(name, rule, roll_back=roll_back)
-        typer.echo(json.dumps(asdict(found), default=str, indent=2) if as_json else str(found))
+        typer.echo(json.dumps(asdict(found), default=str, indent=2)) if as_json else show(str(found))
         if found.verdict == "lower":
             raise typer.Exit(LOWER)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +36,7 @@ def demonstrate(
     provider: LoopbackProvider | None,
     requests: int | None = None,
     repeated_shares: Sequence[float] = REPEATED_SHARES,
+    keep: Path | None = None,
 ) -> None:
     """Run the workload three times, learn to route, and print the tables.
 
@@ -43,7 +47,10 @@ def demonstrate(
         provider: the loopback provider, or None for a real one.
         requests: only the first so many.
         repeated_shares: how much of the workload repeats, in the last table; only with the loopback provider.
+        keep: a file for the ledger of the run with llmthrift, so that the dashboard can show it.
     """
+    from rich.markup import escape
+
     workload = load_workload()
     if requests is not None:
         workload = workload.first(requests)
@@ -76,10 +83,25 @@ def demonstrate(
         for question, times in Counter(item.question for item in after.wrong).most_common():
             console.print(f"  judged wrong {times}x: [italic]{question}[/italic]")
         thrift.close()
+        if keep is not None:
+            _keep(f"{folder}/llmthrift.db", keep)
         if provider is not None:
             provider.latency_seconds = None  # only the amounts matter here
             show_learned_routing(console, routed, folder)
             console.print(_dependence(bare, with_llmthrift, folder, console, repeated_shares))
+    if keep is not None:
+        console.print(
+            f"Look at it: [bold]llmthrift dashboard --url {escape(str(keep))}[/bold] shows the ledger of the run with llmthrift in "
+            "the browser (needs the extra \\[service]).",
+            soft_wrap=True,
+        )
+
+
+def _keep(ledger: str, file: Path) -> None:
+    """Copy a ledger that nobody writes to."""
+    file.unlink(missing_ok=True)
+    with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(file)) as target:
+        source.backup(target)
 
 
 def _comparison(bare: Outcome, *others: Outcome) -> Any:

@@ -79,14 +79,18 @@ class Anatomy(Printed):
 
     def _rows(self) -> list[list[Any]]:
         return [
-            [_NAMES.get(row["part"], row["part"]), row["tokens"], percent(row["share"]), usd(row["cost_usd"])]
+            [_NAMES.get(row["part"], row["part"]), row["tokens"], percent(row["share"]), _known(row["cost_usd"])]
             for row in self.to_dicts()
             if row["tokens"]
         ]
 
     def _total(self) -> list[Any]:
         about = "" if self.exact else "about "
-        return ["total", f"{about}{self.total_tokens:,}", percent(1.0), usd(self.cost_usd)]
+        return ["total", f"{about}{self.total_tokens:,}", percent(1.0), _known(self.cost_usd)]
+
+
+def _known(amount: Decimal | None) -> Decimal | str:
+    return "unknown" if amount is None else amount
 
 
 def analyze(

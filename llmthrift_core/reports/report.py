@@ -128,7 +128,7 @@ class Report(Printed):
         if not self.rows:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
         header, rows, total = self.table(more=True)
-        table = plain_table(header, rows, total=total)
+        table = plain_table(header, rows, total=total, fold=False)
         if max(map(len, table.splitlines())) > width:
             header, rows, total = self.table()
             table = plain_table(header, rows, total=total)
@@ -203,6 +203,12 @@ def costs_of(database: Database, *, by: str, since_us: int, until_us: int) -> di
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         _, groups = _groups(connection, reader, by, UTC)
     return {value: to_usd(amounts[_COST]) for value, amounts in groups}
+
+
+def known_tags(database: Database) -> list[str]:
+    """Names of the tags that were recorded. Raises StorageError."""
+    with database.read() as connection:
+        return _known_tags(connection)
 
 
 def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:

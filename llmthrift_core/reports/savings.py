@@ -9,7 +9,7 @@ from html import escape
 from time import time
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, percent, plain_table, usd
+from llmthrift_core.display import Printed, cell, percent, plain_table
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
@@ -127,43 +127,43 @@ class SavingsReport(Printed):
         return lines
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in self._lines())
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(cell(value))}</td></tr>" for name, value in self._lines())
         return f"<table><tbody>{rows}</tbody></table>"
 
-    def _lines(self) -> list[tuple[str, str]]:
-        lines = [
-            ("spent", usd(self.spent_usd)),
-            ("  on input", usd(self.input_cost_usd)),
-            ("  on output", usd(self.output_cost_usd)),
-            ("saved by the cache", usd(self.cache_saved_usd)),
-            ("saved by routing", usd(self.routing_saved_usd)),
-            *((name, usd(amount)) for name, amount in self._discounts() if amount),
-            ("without llmthrift", usd(self.without_usd)),
+    def _lines(self) -> list[tuple[str, Any]]:
+        lines: list[tuple[str, Any]] = [
+            ("spent", self.spent_usd),
+            ("  on input", self.input_cost_usd),
+            ("  on output", self.output_cost_usd),
+            ("saved by the cache", self.cache_saved_usd),
+            ("saved by routing", self.routing_saved_usd),
+            *((name, amount) for name, amount in self._discounts() if amount),
+            ("without llmthrift", self.without_usd),
             ("saved", percent(self.saved_share)),
             ("requests", f"{self.requests:,}"),
             ("answered from the cache", percent(self.hit_rate)),
         ]
         if self.fees_usd >= _SMALLEST_FEE_USD:
-            lines.insert(3, ("  on searches and other fees", usd(self.fees_usd)))
+            lines.insert(3, ("  on searches and other fees", self.fees_usd))
         if self.prefix_lost_usd:
-            lines.append(("lost by misses of the provider's prompt cache", usd(self.prefix_lost_usd)))
+            lines.append(("lost by misses of the provider's prompt cache", self.prefix_lost_usd))
         if self.retries:
-            lines.append((f"spent on {self.retries:,} retries", usd(self.retry_cost_usd)))
+            lines.append((f"spent on {self.retries:,} retries", self.retry_cost_usd))
         if self.fallbacks:
-            lines.append((f"spent on {self.fallbacks:,} fallbacks", usd(self.fallback_cost_usd)))
+            lines.append((f"spent on {self.fallbacks:,} fallbacks", self.fallback_cost_usd))
         if self.escalated:
-            lines.append((f"spent on {self.escalated:,} answers that cascades rejected", usd(self.escalated_cost_usd)))
+            lines.append((f"spent on {self.escalated:,} answers that cascades rejected", self.escalated_cost_usd))
         if self.other_cost_usd:
-            lines.append(("other costs", usd(self.other_cost_usd)))
+            lines.append(("other costs", self.other_cost_usd))
         if self.observed_usd:
-            lines.append(("observed: the cache would have saved", usd(self.observed_cache_usd)))
-            lines.append(("observed: routing would have saved", usd(self.observed_routing_usd)))
+            lines.append(("observed: the cache would have saved", self.observed_cache_usd))
+            lines.append(("observed: routing would have saved", self.observed_routing_usd))
             if self.observed_shortening_usd:
-                lines.append(("observed: shorter prompts would have saved", usd(self.observed_shortening_usd)))
+                lines.append(("observed: shorter prompts would have saved", self.observed_shortening_usd))
             if self.observed_prefix_usd:
-                lines.append(("observed: the provider's prompt cache would have saved", usd(self.observed_prefix_usd)))
+                lines.append(("observed: the provider's prompt cache would have saved", self.observed_prefix_usd))
         if self.baseline is not None:
-            lines.append((f"all on {self.baseline} (estimate)", usd(self.baseline_usd)))
+            lines.append((f"all on {self.baseline} (estimate)", "unknown" if self.baseline_usd is None else self.baseline_usd))
         if self.unpriced:
             lines.append(("calls without a price, in no amount", f"{self.unpriced:,}"))
         return lines

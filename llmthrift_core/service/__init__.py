@@ -14,18 +14,23 @@ if TYPE_CHECKING:
     from llmthrift_core.service.backend import Answered as Answered
     from llmthrift_core.service.backend import Asked as Asked
     from llmthrift_core.service.backend import ChatBackend as ChatBackend
+    from llmthrift_core.service.dashboard.routes import create_dashboard as create_dashboard
     from llmthrift_core.service.keys import ApiKey as ApiKey
     from llmthrift_core.service.keys import ApiKeys as ApiKeys
 
-__all__ = ["Answered", "ApiKey", "ApiKeys", "Asked", "ChatBackend", "create_app"]
+__all__ = ["Answered", "ApiKey", "ApiKeys", "Asked", "ChatBackend", "create_app", "create_dashboard"]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "llmthrift_core.service.app": ("create_app",),
         "llmthrift_core.service.backend": ("Answered", "Asked", "ChatBackend"),
+        "llmthrift_core.service.dashboard.routes": ("create_dashboard",),
         "llmthrift_core.service.keys": ("ApiKey", "ApiKeys"),
     },
     names=__all__,
-    needs={"llmthrift_core.service.app": ("service", "fastapi", "uvicorn")},
+    needs={
+        "llmthrift_core.service.app": ("service", "fastapi", "uvicorn", "jinja2"),
+        "llmthrift_core.service.dashboard.routes": ("service", "fastapi", "uvicorn", "jinja2"),
+    },
 )

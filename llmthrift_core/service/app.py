@@ -16,6 +16,7 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.service.asking import Service
 from llmthrift_core.service.backend import ChatBackend, backend_of
 from llmthrift_core.service.chat import chat_routes
+from llmthrift_core.service.dashboard.routes import dashboard_routes
 from llmthrift_core.service.failures import RequestError, error_body, respond
 from llmthrift_core.service.guard import Guard, Limits
 from llmthrift_core.service.keys import ApiKeys
@@ -42,7 +43,8 @@ def create_app(
 
     It speaks OpenAI's format (`/v1/chat/completions`, `/v1/embeddings`, `/v1/models`), where a model's name may be a tier, "auto" or a
     tier's model; llmthrift's own (`/v1/chat`, `/v1/generate`, `/v1/estimate`); and tells what the ledger knows (`/v1/costs...`,
-    `/v1/cache/stats`, `/health`, `/metrics`). `/docs` describes all of it.
+    `/v1/cache/stats`, `/health`, `/metrics`). `/openapi.json` describes all of it, and `/` shows the ledger
+    to people.
 
     Args:
         thrift: prices, cache, budgets and ledger.
@@ -81,7 +83,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service, app.state.keys = service, keys
-    for routes in (openai_routes(service), chat_routes(service), ledger_routes(service)):
+    for routes in (openai_routes(service), chat_routes(service), ledger_routes(service), dashboard_routes(thrift, keys)):
         app.include_router(routes)
     _answer_failures(app, thrift)
     app.add_middleware(Guard, limits=limits or Limits(), keys=keys, now=thrift.now)

@@ -23,7 +23,7 @@ logger = logging.getLogger("llmthrift.service")
 
 _TYPES: Final = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
                  408: "timeout_error", 413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error"}  # fmt: skip
-_UNITS: Final = ("usd", "tokens", "requests", "tool_calls")
+_UNITS: Final = ("usd", "tokens", "requests", "tool_calls", "seconds")
 _UPSTREAM: Final = 502
 _TIMEOUT: Final = 504
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.datastructures import Headers, QueryParams
 
+from llmthrift_core.service.dashboard.session import is_page
 from llmthrift_core.service.failures import RequestError, respond
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ class Guard:
             self._running -= calls
 
     async def _key_of(self, scope: Scope) -> ApiKey | None:
-        """The key of a request. None: no keys are configured, and none is needed."""
+        """The key of a request. None: none is needed, or the dashboard asks for it by itself."""
         if named := _KEY_NAMES & {name.lower() for name in QueryParams(scope["query_string"])}:
             raise RequestError(
                 400, f"a key does not belong in a URL ({min(named)}=...), where logs keep it: send it as `Authorization: Bearer KEY`"
             )
-        if scope["path"] in _OPEN or not await asyncio.to_thread(lambda: self._keys.is_configured):
+        if scope["path"] in _OPEN or is_page(scope["path"]) or not await asyncio.to_thread(lambda: self._keys.is_configured):
             return None
         sent = _sent_key(Headers(scope=scope))
         if sent is None:

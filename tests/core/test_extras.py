@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 FOR_USERS = [extra for extra in PROJECT["optional-dependencies"] if extra not in ("docs", "dev")]
 PROBE = r"""
 import json, sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.machinery import PathFinder
 from io import StringIO
 
@@ -42,12 +42,13 @@ def tried(statement):
     scope = {"main": main, "sys": sys}
     before = set(scope) | {"__builtins__"}
     try:
-        with redirect_stdout(StringIO()):
+        said = StringIO()
+        with redirect_stdout(StringIO()), redirect_stderr(said):
             exec(statement, scope)
     except MissingExtraError as error:
         return {"extra": error.extra, "package": error.package, "text": str(error), "kind": [c.__name__ for c in type(error).__mro__]}
     except SystemExit as error:
-        return {"exit": str(error)}
+        return {"exit": said.getvalue().strip() or str(error)}
     return {"names": sorted(set(scope) - before)}
 
 json.dump({statement: tried(statement) for statement in json.loads(sys.stdin.readline())}, sys.stdout)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
-from typing import Final
+from typing import ClassVar, Final
 
 from llmthrift_core.display import cell, usd
 
@@ -51,6 +52,45 @@ def stacked_columns(title: str, labels: Sequence[str], series: Mapping[str, Sequ
         f'<figure><figcaption>{escape(title)}<span class="legend">{legend}</span></figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a chart's columns and amounts stand, with its gridlines and labels.
+
+    Attributes:
+        ceiling: the amount at the top.
+        labels: one for each column.
+    """
+
+    WIDTH: ClassVar[int] = _WIDTH
+    HEIGHT: ClassVar[int] = _HEIGHT
+    left: ClassVar[int] = _LEFT
+    right: ClassVar[int] = _WIDTH - _RIGHT
+    top: ClassVar[int] = _TOP
+    bottom: ClassVar[int] = _HEIGHT - _BOTTOM
+
+    ceiling: float
+    labels: Sequence[str]
+
+    @property
+    def step(self) -> float:
+        """The width of a column's place."""
+        return (self.right - self.left) / max(1, len(self.labels))
+
+    @property
+    def grid(self) -> str:
+        """Gridlines, amounts and labels."""
+        high = self.bottom - self.top
+        return _grid(self.ceiling, self.right - self.left, high) + "".join(_labels(self.labels, self.step, high))
+
+    def x(self, place: float) -> float:
+        """Where a column begins."""
+        return self.left + place * self.step
+
+    def y(self, amount: float) -> float:
+        """How high an amount stands; never outside."""
+        return self.bottom - min(max(amount / self.ceiling, 0.0), 1.0) * (self.bottom - self.top)
 
 
 def nice_ceiling(amount: float) -> float:

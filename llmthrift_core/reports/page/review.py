@@ -75,7 +75,7 @@ def review(
         savings=savings(database, prices, since=since, until=until, now_us=now_us),
         rate=spend_rate(database, now_us=now_us),
         total=total,
-        chart=_chart(days),
+        chart=chart_of(days),
         sections=tuple(sections),
         calls=costliest_calls(database, prices, _ROWS, since=since, until=until),
         opportunities=optimizations(database, prices, since=since, until=until, now_us=now_us),
@@ -98,7 +98,7 @@ def _shown(moment: Moment | None) -> str | None:
     return None if moment is None else str(moment)[:16].replace("T", " ").removesuffix(" 00:00")
 
 
-def _chart(days: Report) -> Chart:
+def chart_of(days: Report) -> Chart:
     """Days without calls are there, too; of more than 92 days, or years apart, the months."""
     rows = {row["day"]: row for row in days.rows}
     if not rows:

@@ -43,7 +43,7 @@ def test_a_file_goes_and_its_answers_come(tmp_path: Path, url: str) -> None:
     (listed,) = json.loads(run("list", "--json", "--url", url))
     assert (listed["id"], listed["state"]) == (job, "ended")
     assert "nightly" in run("list", "--url", url)
-    assert json.loads(run("list", "--open", "--json", "--url", url)) == []
+    assert json.loads(run("list", "--open", "--json", "--url", url, code=1)) == []
 
 
 def test_cancelling(tmp_path: Path, url: str, provider: LoopbackProvider) -> None:

@@ -130,7 +130,8 @@ def test_disagreements_of_the_price_lists():
 
 def test_an_estimate(tmp_path):
     # gpt-4o: 2,000 at $2.50 and 500 at $10 a million are $0.01 a request
-    assert re.search(r"total\W+\$0.01\W+\$1,000", run("estimate", "gpt-4o", "--input", "2000", "--output", "500", "--requests", "100000"))
+    text = run("estimate", "gpt-4o", "--input", "2000", "--output", "500", "--requests", "100000")
+    assert re.search(r"total\W+\$0\.0100+\W+\$1,000\.00", text)
     file = tmp_path / "prompt.txt"
     file.write_text("Hello, world! " * 100)
     assert "prompt.txt:" in run("estimate", "gpt-4o", "--file", str(file))
@@ -214,11 +215,11 @@ def test_budgets_on_a_server(tmp_path, valkey_url):
         hold = thrift.budgets.reserve(estimate_usd=4, scope={})
     assert str(hold.id) in run("budgets", "holds", *place)
     run("budgets", "release", str(hold.id), *place)
-    assert re.search(r"\$10.00\W+\$0\W+\$0\W+\$10.00", run("budgets", "status", *place))
+    assert re.search(r"\$10.00\W+\$0.00\W+\$0.00\W+\$10.00", run("budgets", "status", *place))
     assert "valkey" in run("doctor", *place)
     assert "failed" in run("doctor", "--url", str(tmp_path / "b.db"), "--valkey-url", "unix:///nowhere", code=1)
     run("budgets", "remove", "b", *place)
-    assert json.loads(run("budgets", "list", "--json", *place)) == []
+    assert json.loads(run("budgets", "list", "--json", *place, code=1)) == []
 
 
 def test_a_budget_design_points_out_what_does_not_add_up(tmp_path):
@@ -243,7 +244,7 @@ def test_quality(url):
     assert re.search(r"chat +3 +0\.667 +0\.0\d+ to 1\.000", text)
     rows = json.loads(run("quality", "report", "--source", "judge:", "--json", "--url", url))
     assert sum(row["judged"] for row in rows) == 3
-    assert "No answer was judged" in run("quality", "report", "--until", "2020-01-01", "--url", url)
+    assert "No answer was judged" in run("quality", "report", "--until", "2020-01-01", "--url", url, code=1)
     with pytest.raises(ConfigurationError, match="cannot report quality by 'colour'"):
         CliRunner().invoke(app, ["quality", "report", "--by", "colour", "--url", url], catch_exceptions=False)
 
@@ -269,8 +270,8 @@ def test_top_optimize_and_observed(url):
     assert "last 7 days" in run("top", "1", "--by", "model", "--url", url)
     rows = json.loads(run("top", "1", "--by", "call", "--json", "--url", url))
     assert (rows[0]["model"], rows[0]["cost_usd"]) == ("gpt-4o", "2.500000000")
-    assert "Nothing stands out" in run("optimize", "--url", url)
-    assert "No calls are recorded" in run("optimize", "--until", "2020-01-01", "--url", url)
+    assert "Nothing stands out" in run("optimize", "--url", url, code=1)
+    assert "No calls are recorded" in run("optimize", "--until", "2020-01-01", "--url", url, code=1)
     with Thrift(url) as thrift:
         for _ in range(20):
             thrift.ledger.record("gpt-4o", MILLION)

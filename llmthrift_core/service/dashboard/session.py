@@ -1,0 +1,43 @@
+"""Who may look: a key in the header, as everywhere, or in the cookie that the login form sets. Pages only read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llmthrift_core.service.keys import ApiKey, ApiKeys
+
+COOKIE: Final = "llmthrift_key"
+_HOURS: Final = 12
+
+
+def is_page(path: str) -> bool:
+    """Whether a path is the dashboard's, which looks at keys by itself."""
+    return path == "/" or path == "/dashboard" or path.startswith("/dashboard/")
+
+
+def may_read(request: Request, keys: ApiKeys) -> bool:
+    """Whether no key is needed, or the one that was sent may read."""
+    if not keys.is_configured:
+        return True
+    kind, _, sent = request.headers.get("authorization", "").partition(" ")
+    key = sent.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key") or request.cookies.get(COOKIE, "")
+    return reader(keys, key) is not None
+
+
+def reader(keys: ApiKeys, key: str) -> ApiKey | None:
+    """The key, if it is good and may read."""
+    found = keys.find(key) if key else None
+    return found if found is not None and found.allows("read") else None
+
+
+def keep(response: Response, key: str, *, is_secure: bool) -> None:
+    """Let the browser send the key with pages of this site, and with nothing else."""
+    response.set_cookie(COOKIE, key, max_age=_HOURS * 3600, httponly=True, samesite="strict", secure=is_secure, path="/")
+
+
+def forget(response: Response) -> None:
+    """Let the browser forget the key."""
+    response.delete_cookie(COOKIE, path="/")

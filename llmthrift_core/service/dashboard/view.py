@@ -1,0 +1,161 @@
+"""What a page of the dashboard holds, before a template draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from llmthrift_core.display import cell
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A text that leads to another page of the dashboard."""
+
+    text: str
+    href: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An identifier, or lines of code."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that a reader looks for first, and what it means."""
+
+    name: str
+    value: str
+    meaning: str = ""
+    tone: str = ""  # "good", "bad" or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures beside each other."""
+
+    kind: ClassVar[str] = "figures"
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing.
+
+    Attributes:
+        svg: made by `charts` or `reports.page.charts`, with everything from outside escaped.
+    """
+
+    kind: ClassVar[str] = "chart"
+    svg: str
+    meaning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a title.
+
+    Attributes:
+        header: names of the columns.
+        rows: values as `display.cell` takes them, or a `Link` or `Code`.
+        meaning: what the figures are, below the title.
+        total: a last row.
+        shares: of each row, 0 to 1, drawn as a bar below its first cell. None: no bar.
+        marks_full: a bar from four fifths on has another colour.
+        depths: of each row, how far it is indented.
+        words: the columns that hold words, which stand to the left.
+        empty: what is shown instead where there are no rows.
+        how: lines of code that fill an empty table.
+    """
+
+    kind: ClassVar[str] = "table"
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    meaning: str = ""
+    total: Sequence[Any] | None = None
+    shares: Sequence[float | None] | None = None
+    marks_full: bool = False
+    depths: Sequence[int] | None = None
+    words: frozenset[int] = frozenset()
+    empty: str = "Nothing is recorded in this period."
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Something to decide about: a title with an amount, sentences, and the code that takes it."""
+
+    kind: ClassVar[str] = "card"
+    title: str
+    amount: str = ""
+    text: str = ""
+    meaning: str = ""
+    code: str = ""
+    links: Sequence[Link] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A heading with a sentence, and code where something is to be set up."""
+
+    kind: ClassVar[str] = "text"
+    title: str
+    text: str
+    code: str = ""
+
+
+Block = Figures | Chart | Table | Card | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Links of which one is in force."""
+
+    name: str
+    links: Sequence[tuple[str, str, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page.
+
+    Attributes:
+        title: its heading.
+        lead: what it answers, in one sentence.
+        blocks: from the top down.
+        choices: of the period, or of what is grouped by.
+        watches: "calls": it is drawn again when calls are recorded; "budgets": also when amounts are set aside; "": it stays.
+    """
+
+    title: str
+    lead: str
+    blocks: Sequence[Block] = field(default=())
+    choices: Sequence[Choice] = ()
+    watches: str = "calls"
+
+
+def href(path: str, **query: Any) -> str:
+    """An address within the dashboard; parameters that are None are left out.
+
+    >>> href("/dashboard/calls", by="feature", value="a&b", days=None)
+    '/dashboard/calls?by=feature&value=a%26b'
+    """
+    given = {name: str(value) for name, value in query.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def shown(value: Any) -> str:
+    """A value of a table as text."""
+    return str(value) if isinstance(value, Link | Code) else cell(value)

@@ -1,0 +1,2 @@
+from llama_index.llms.anthropic import Anthropic
+llm = Anthropic(model="claude-sonnet-4-5")

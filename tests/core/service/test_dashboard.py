@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+
+from llmthrift_core import Budget, Usage
+from llmthrift_core.service import create_dashboard
+from llmthrift_core.service.dashboard.events import events
+from llmthrift_core.service.dashboard.routes import PAGES
+
+EVIL = "<script>alert('x')</script>\"'"
+PATHS = ["/", *(f"/dashboard/{name}" for name in PAGES)]
+
+
+def fill(thrift):
+    now = datetime.fromtimestamp(thrift.now(), UTC)
+    ids = []
+    for number in range(12):
+        at = now - timedelta(hours=7 * number)
+        who = {"user": EVIL, "feature": EVIL, "run": EVIL, "tags": {"team": EVIL}}
+        ids.append(thrift.ledger.record("gpt-4o", Usage(input_tokens=1_000, output_tokens=100), at=at, latency_seconds=1.5, **who))
+    thrift.ledger.record(f"unknown-{EVIL}", Usage(input_tokens=10, output_tokens=5), error=EVIL)
+    thrift.budgets.add(Budget(limit_usd=1, window="day", name=EVIL))
+    thrift.flush()
+    return ids
+
+
+@pytest.fixture
+def client(thrift):
+    with TestClient(create_dashboard(thrift)) as client:
+        yield client
+
+
+def check(answer):
+    assert answer.status_code == 200
+    assert "<script>alert" not in answer.text
+    assert " style=" not in answer.text  # the policy would ignore it
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.findall(r"(?:src|href|action)=\"(?:https?:)?//", answer.text)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_page_of_an_empty_ledger(client, path):
+    check(client.get(path))
+
+
+def test_every_page_of_a_filled_ledger_escapes_names(client, thrift):
+    ids = fill(thrift)
+    more = ["/dashboard/explorer?by=team", "/dashboard/explorer?by=day", "/dashboard/explorer?by=<b>"]
+    for path in [*PATHS, *more]:
+        check(client.get(path))
+    check(client.get("/dashboard/runs", params={"run": EVIL}))
+    for by in ("feature", "team", "run"):
+        found = client.get("/dashboard/calls", params={"by": by, "value": EVIL})
+        check(found)
+        assert found.text.count("/dashboard/call?id=") == 12
+    call = client.get("/dashboard/call", params={"id": ids[0]})
+    check(call)
+    # 1,000 x $2.50 and 100 x $10 a million.
+    assert "$0.003500" in call.text
+
+
+def test_the_sum_of_the_groups_is_the_ledgers(client, thrift):
+    fill(thrift)
+    assert "$0.04200" in client.get("/dashboard/explorer?by=feature").text  # 12 x $0.0035
+
+
+def test_a_key_opens_it_by_a_cookie_that_scripts_cannot_read(thrift):
+    keys = {"reads": {"scopes": ["read"]}, "calls": {"scopes": ["call"]}}
+    with TestClient(create_dashboard(thrift, api_keys=keys)) as client:
+        assert client.get("/", follow_redirects=False).headers["location"] == "/dashboard/login"
+        assert client.get("/dashboard/events").status_code == 401
+        assert client.post("/dashboard/login", data={"key": "calls"}).status_code == 401
+        elsewhere = client.post("/dashboard/login", data={"key": "reads"}, headers={"Sec-Fetch-Site": "cross-site"})
+        assert elsewhere.status_code == 403
+        answer = client.post("/dashboard/login", data={"key": "reads"}, follow_redirects=False)
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        check(client.get("/dashboard/budgets"))
+        client.post("/dashboard/logout")
+        assert client.get("/", follow_redirects=False).status_code == 303
+
+
+def test_another_name_of_this_machine_is_refused(thrift):
+    with TestClient(create_dashboard(thrift, hosts=["127.0.0.1"])) as client:
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_stream_tells_that_a_call_was_recorded(thrift):
+    fill(thrift)
+    looks = 0
+
+    async def sleep(seconds):
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            thrift.ledger.record("gpt-4o", Usage(input_tokens=1, output_tokens=1))
+
+    async def stream():
+        return [part async for part in events(thrift, "budgets", sleep=sleep, every=1, seconds=3)]
+
+    assert [b"changed" in part for part in asyncio.run(stream())] == [False, False, True, False]
+
+
+@pytest.mark.loopback
+def test_a_real_browser_draws_it(thrift):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed: `apt-get install chromium`")
+    import uvicorn
+
+    fill(thrift)
+    server = uvicorn.Server(uvicorn.Config(create_dashboard(thrift), port=0, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until = time.monotonic() + 20
+        while not server.started and time.monotonic() < until:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--timeout=15000", "--dump-dom"]
+        done = subprocess.run(
+            [browser, *options, f"http://127.0.0.1:{port}/dashboard/explorer?by=feature"], capture_output=True, text=True, timeout=60
+        )
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert "<h1>Explorer</h1>" in done.stdout
+    assert "CONSOLE" not in done.stderr
