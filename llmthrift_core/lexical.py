@@ -139,9 +139,18 @@ def question_of_text(text: str) -> str:
     >>> question_of_text("Where is my parcel?")
     'Where is my parcel?'
     """
+    asked = [content for role, content in messages_of_text(text) if role in _ASKING]
+    return asked[-1] if asked else text
+
+
+def messages_of_text(text: str) -> list[tuple[str, str]]:
+    """The messages of a stored prompt, each with its role as the framework names it. A prompt without roles is one of "user".
+
+    >>> messages_of_text("system: Be brief.\\nhuman: Where is\\nmy parcel?")
+    [('system', 'Be brief.'), ('human', 'Where is\\nmy parcel?')]
+    """
     messages = list(_MESSAGE.finditer(text))
     if not messages or messages[0].start():
-        return text
+        return [("user", text)]
     ends = [*(message.start() - 1 for message in messages[1:]), len(text)]
-    asked = [text[message.end() : end] for message, end in zip(messages, ends, strict=True) if message[1] in _ASKING]
-    return asked[-1] if asked else text
+    return [(message[1], text[message.end() : end]) for message, end in zip(messages, ends, strict=True)]

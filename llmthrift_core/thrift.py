@@ -10,7 +10,7 @@ from datetime import date, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from llmthrift_core.attachments import Part, Parts
 from llmthrift_core.background.forks import reopened
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
+    from llmthrift_core.exporters.training import TrainingExport, TrainingOptions
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.quality.scores import QualityReport
@@ -136,8 +137,6 @@ class Thrift(LedgerViews):
         if open_now and not is_disabled():
             # Open now: a wrong URL should fail here, not in the first call, and a budget should be known before the database can fail.
             _ = self.ledger, self.cache, self.budgets
-
-    # --- parts ---
 
     @cached_property
     def database(self) -> Database:
@@ -285,8 +284,6 @@ class Thrift(LedgerViews):
         """Now, in microseconds since the epoch."""
         return int(self._clock() * 1e6)
 
-    # --- results ---
-
     def quality(
         self,
         by: str = "model",
@@ -345,6 +342,12 @@ class Thrift(LedgerViews):
 
         self.ledger.catch_up()
         return examples_of_ledger(self.database, since=since, models=models, escalations=escalations)
+
+    def export_training(self, path: str | Path, *, min_quality: float = 0.8, **options: Unpack[TrainingOptions]) -> TrainingExport:
+        """Write judged answers as JSON lines for fine-tuning; options are those of `llmthrift_core.exporters.export_training`."""
+        from llmthrift_core.exporters.training import export_training
+
+        return export_training(self, path, min_quality=min_quality, **options)
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
         """Record a cost that is not a model call: a tool, a vector store, a GPU. Budgets count it as spent. Returns its request id."""

@@ -23,6 +23,7 @@ from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import (
     DoorCall,
 )
+from llmthrift_core.calls.limiting import Came, Limiting, limits_of
 from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.prefixing import Blocks, Prefixing, PrefixPlanners
 from llmthrift_core.calls.request import (
@@ -39,6 +40,7 @@ from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat, mark_message
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
+from llmthrift_langchain.limiting import came_of, instructed, limiting_of
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prefixing import blocks_of, marked
@@ -60,6 +62,7 @@ from llmthrift_langchain.usage import ChunkListener, take_report
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.outgoing import Outgoing
+    from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_langchain.structured import Asked
     from llmthrift_langchain.tiers import Router
 
@@ -88,7 +91,8 @@ class RoutedCall(DoorCall[AIMessage]):
         own = rules_of(arguments.pop("cache", None))
         asked_tier = arguments.pop("max_tier", None)
         self._shortens = None if arguments.pop("shorten", None) == "off" else router.shorten
-        self._stop = stop if stop is not None else router.stop
+        self._limits = limits_of(arguments.pop("output", None), router.output)
+        self._stops_at = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
         self._fields = self._sent = [fields_of(message) for message in messages]
@@ -142,6 +146,7 @@ class RoutedCall(DoorCall[AIMessage]):
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
             prefixing=None if router.prefix_planners is None else self._prefixing(router.prefix_planners, attribution.call_site),
+            limiting=None if self._limits is None else self._limiting(self._limits),
         )
         self._streamed: StreamedText | None = None
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
@@ -192,6 +197,7 @@ class RoutedCall(DoorCall[AIMessage]):
             from llmthrift_langchain.replay import CachedAnswer
 
             tier_name, name, message = self._rejected
+            assert tier_name is not None  # noqa: S101 - a router always routes
             self._tell(tier_name)
             return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
@@ -204,6 +210,8 @@ class RoutedCall(DoorCall[AIMessage]):
             self.messages, arguments = marked(self.messages, arguments, plan)
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
+        if call.effort is not None:
+            arguments["reasoning_effort"] = call.effort
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
             config = with_handler(config, ChunkListener(self._reported))
         number = arguments.get("n") or getattr(tier.model, "n", None)
@@ -301,6 +309,9 @@ class RoutedCall(DoorCall[AIMessage]):
     def _tool_calls(self, answer: AIMessage) -> int:
         return count_tool_calls(answer)
 
+    def _came_of(self, answer: AIMessage) -> Came:
+        return came_of(answer)
+
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
         asked, model, parameters = self._sent, self.call.model, self._parameters_of(self.call.tier)
         return response_of_message(
@@ -315,8 +326,8 @@ class RoutedCall(DoorCall[AIMessage]):
     def _arguments_of(self, tier: str) -> dict[str, Any]:
         """The keyword arguments of a call to a tier's model."""
         arguments = {**self._models[tier].parameters, **self._bound.get(tier, {}), **self._arguments}
-        if self._stop is not None:
-            arguments["stop"] = self._stop
+        if self._stops_at is not None:
+            arguments["stop"] = self._stops_at
         return arguments
 
     def _begins_again(self) -> None:
@@ -347,7 +358,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return text_of(model.invoke(self.messages, **arguments).content)
 
     def _outgoing(self, tier: str | None) -> Outgoing:
-        name = self._router.baseline_within(self._tiers) if tier is None else tier
+        name = self._name_of(tier)
         messages = self._messages_to(name)
         fields = self._fields if messages is self._given else [fields_of(message) for message in messages]
         return count_outgoing(fields, self._model_of(name)[0], *self._parameters_of(name))
@@ -358,7 +369,7 @@ class RoutedCall(DoorCall[AIMessage]):
             policy,
             prompt=partial(prompt_of, given),
             restore=partial(restore, messages=given),
-            model_of=lambda tier: self._model_of(self._router.baseline_within(self._tiers) if tier is None else tier)[0],
+            model_of=lambda tier: self._model_of(self._name_of(tier))[0],
             note=self._thrift.note_failure,
         )
 
@@ -368,21 +379,34 @@ class RoutedCall(DoorCall[AIMessage]):
             planners,
             thrift.prices,
             blocks=self._blocks_of,
-            model_of=lambda tier: self._model_of(self._router.baseline_within(self._tiers) if tier is None else tier),
+            model_of=lambda tier: self._model_of(self._name_of(tier)),
             call_site=call_site,
             now=thrift.now,
             note=thrift.note_failure,
         )
 
     def _blocks_of(self, tier: str | None) -> Blocks:
-        name = self._router.baseline_within(self._tiers) if tier is None else tier
+        name = self._name_of(tier)
         return blocks_of(self._messages_to(name), self._arguments_of(name), self._model_of(name)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""
         shortening = self.request.shortening
         shortened: list[BaseMessage] | None = None if shortening is None else shortening.messages(tier)
-        return self._given if shortened is None else shortened
+        messages = self._given if shortened is None else shortened
+        limiting = self.request.limiting
+        instruction = "" if limiting is None else limiting.instruction(tier)
+        return instructed(messages, instruction) if instruction else messages
+
+    def _limiting(self, limits: OutputLimits) -> Limiting:
+        model_of = self._model_of
+        return limiting_of(limits, self._given, lambda tier: model_of(self._name_of(tier))[0], self._target_of, self._thrift.note_failure)
+
+    def _target_of(self, tier: str | None) -> tuple[BaseChatModel, Mapping[str, Any]]:
+        return self._models[name := self._name_of(tier)].model, self._arguments_of(name)
+
+    def _name_of(self, tier: str | None) -> str:
+        return self._router.baseline_within(self._tiers) if tier is None else tier
 
     def _max_output_tokens(self, tier: str | None) -> int | None:
         return None if tier is None else max_output_tokens(*self._parameters_of(tier))
@@ -402,6 +426,8 @@ class RoutedCall(DoorCall[AIMessage]):
             identity = self._router.identity(self._policy, self._models, self._arguments_of)
             if self._shortens is not None:
                 identity = digest("shortened", identity, self._shortens.identity().encode())
+            if self._limits is not None:
+                identity = digest("limited", identity, self._limits.identity().encode())
             return rules.ruled(self._keyed(policy, identity, rules, max_tier, attribution))
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))

@@ -196,13 +196,13 @@ def _flaw(generation: Generation) -> str | None:
     arguments += [call.get("args") for call in getattr(message, "tool_call_chunks", None) or ()]
     return flaw_of(
         ends,
-        says=_says(message) or function is not None,
+        says=says(message) or function is not None,
         must_end=message.response_metadata.get("model_provider") in TELL_THE_END,
         calls_are_whole=not getattr(message, "invalid_tool_calls", None) and all(map(are_arguments, arguments)),
     )
 
 
-def _says(message: BaseMessage) -> bool:
+def says(message: BaseMessage) -> bool:
     """Whether there is more than reasoning."""
     if getattr(message, "tool_calls", None) or message.additional_kwargs.get("audio"):
         return True

@@ -7,7 +7,8 @@ tokens stream as they come. What is bound to the router (tools, structured outpu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +24,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
-from llmthrift_core.calls.adapter_call import abegin, abreak_off, aescalated, afailed, afinish, agrow, begin
+from llmthrift_core.calls import limiting
+from llmthrift_core.calls.adapter_call import aasked_again, abegin, aescalated, afailed, afinish, begin
 from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
@@ -32,12 +34,13 @@ from llmthrift_core.routing.failsafe import policy_identity
 from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
+from llmthrift_langchain import streaming
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
-from llmthrift_langchain.response import merge, result_of
+from llmthrift_langchain.response import result_of
 from llmthrift_langchain.run_metadata import config_of
 from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
@@ -62,6 +65,8 @@ class ChatRouter(BaseChatModel):
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
+            where an answer was paid and is empty.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         on_budget: "answer" gives a polite message, marked with the `source` "budget_limit", where a budget refuses; "raise" an error.
@@ -69,8 +74,8 @@ class ChatRouter(BaseChatModel):
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
 
-    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
-    prompt as it is.
+    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, `shorten="off"` sends the
+    prompt as it is, and `output="off"` limits nothing; `output=OutputLimits(...)` takes these limits for the call.
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
     >>> from llmthrift_core import Thrift
@@ -87,6 +92,7 @@ class ChatRouter(BaseChatModel):
     order: Order = "given"
     fallbacks: bool = True
     shorten: Any = Field(default=None, exclude=True)
+    output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
@@ -133,6 +139,7 @@ class ChatRouter(BaseChatModel):
         )
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
+        self.output = limiting.checked(self.output)
         self._prefix_planners = planners_of(self.prompt_caching)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
@@ -238,35 +245,7 @@ class ChatRouter(BaseChatModel):
         if is_disabled():
             yield from self._plain(kwargs).stream(input, config, **self._plain_arguments(stop, kwargs))
             return
-        with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
-            begin(routed)
-            while True:
-                model, inner_config, arguments = routed.next()
-                routed.chunks = chunks = list[AIMessageChunk]()
-                is_held = routed.holds_stream
-                try:
-                    for chunk in model.stream(routed.messages, inner_config, **arguments):
-                        if not chunks:
-                            routed.call.mark_first_token()
-                        chunks.append(chunk)
-                        routed.came(chunk)
-                        routed.grow()
-                        if not is_held:
-                            yield chunk
-                except BaseException as error:
-                    if chunks:
-                        routed.broken_off(error)
-                        raise
-                    if not routed.failed(error):
-                        raise
-                else:
-                    whole = merge(chunks)
-                    if routed.escalated(whole, is_out=not is_held):
-                        continue
-                    routed.finished(whole)
-                    for chunk in routed.rest_of_stream(whole, is_held=is_held):
-                        yield chunk
-                    return
+        yield from streaming.stream(self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True))
 
     @astreams_politely
     async def astream(
@@ -277,35 +256,10 @@ class ChatRouter(BaseChatModel):
             async for chunk in self._plain(kwargs).astream(input, config, **self._plain_arguments(stop, kwargs)):
                 yield chunk
             return
-        async with self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True) as routed:
-            await abegin(routed)
-            while True:
-                model, inner_config, arguments = routed.next()
-                routed.chunks = chunks = list[AIMessageChunk]()
-                is_held = routed.holds_stream
-                try:
-                    async for chunk in model.astream(routed.messages, inner_config, **arguments):
-                        if not chunks:
-                            routed.call.mark_first_token()
-                        chunks.append(chunk)
-                        routed.came(chunk)
-                        await agrow(routed)
-                        if not is_held:
-                            yield chunk
-                except BaseException as error:
-                    if chunks:
-                        await abreak_off(routed, error)
-                        raise
-                    if not await afailed(routed, error):
-                        raise
-                else:
-                    whole = merge(chunks)
-                    if await aescalated(routed, whole, is_out=not is_held):
-                        continue
-                    await afinish(routed, whole)
-                    for chunk in routed.rest_of_stream(whole, is_held=is_held):
-                        yield chunk
-                    return
+        pieces = streaming.astream(self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True))
+        async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", pieces)):  # a reader who leaves ends the call, and waits for that
+            async for chunk in pieces:
+                yield chunk
 
     def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As BaseChatModel's. The protocol of version "v3" is driven by its reader, so it cannot fall back to another model."""
@@ -429,7 +383,7 @@ class ChatRouter(BaseChatModel):
                     if not routed.failed(error):
                         raise
                 else:
-                    if routed.escalated(message):
+                    if routed.asked_again(message) or routed.escalated(message):
                         continue
                     routed.finished(message)
                     return message, routed.others
@@ -448,7 +402,7 @@ class ChatRouter(BaseChatModel):
                     if not await afailed(routed, error):
                         raise
                 else:
-                    if await aescalated(routed, message):
+                    if await aasked_again(routed, message) or await aescalated(routed, message):
                         continue
                     await afinish(routed, message)
                     return message, routed.others
@@ -485,7 +439,7 @@ class ChatRouter(BaseChatModel):
         bound = arguments.pop("llmthrift_bound", None) or {}
         if (asked := arguments.pop("llmthrift_asked", None)) is not None:
             asked.tier = baseline
-        for ours in ("cache", "max_tier", "shorten"):
+        for ours in ("cache", "max_tier", "shorten", "output"):
             arguments.pop(ours, None)
         if (stop := stop if stop is not None else self.stop) is not None:
             arguments["stop"] = stop

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.calls.prefixing import PrefixPlanners
     from llmthrift_core.calls.shortening import ShorteningPolicy
+    from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import RoutingPolicy, Tiers
     from llmthrift_langchain.cache import ThriftCache
 
@@ -164,6 +165,9 @@ class Router(Protocol):
 
     @property
     def shorten(self) -> ShorteningPolicy | None: ...
+
+    @property
+    def output(self) -> OutputLimits | None: ...
 
     @property
     def prefix_planners(self) -> PrefixPlanners | None: ...

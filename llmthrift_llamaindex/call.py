@@ -14,6 +14,7 @@ from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.rules import CacheRules, rules_in_force, rules_of
 from llmthrift_core.cache.single_flight import time_limit_of, whoami
 from llmthrift_core.calls.adapter_call import DoorCall
+from llmthrift_core.calls.limiting import Came, Limiting, limits_of
 from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.prefixing import Prefixing
 from llmthrift_core.calls.request import CacheUse, Request, Response
@@ -22,6 +23,7 @@ from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
 from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.limiting import came_of, instructed, limiting_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.prefixing import blocks_of, marked
@@ -71,6 +73,7 @@ class DrivenCall(DoorCall[Answer]):
         rules = rules_in_force(rules_of(arguments.pop("cache", None)))
         max_tier = arguments.pop("max_tier", None)
         self._shortens = None if arguments.pop("shorten", None) == "off" else behind.answers.shorten
+        self._limits = limits_of(arguments.pop("output", None), behind.answers.output)
         self._arguments = arguments
         use = arguments.get(TOOLS)
         # What the arguments say, for keys and counts: tools have no provider's format yet.
@@ -84,6 +87,9 @@ class DrivenCall(DoorCall[Answer]):
         trace, parent = current_run()
         only = behind.model(None) if self._tiers is None else None
         shortening = None if self._shortens is None else _shortening(behind, self._asked, self._said, self._shortens)
+        limiting = None
+        if self._limits is not None:
+            limiting = limiting_of(behind, self._asked, self._said, self._limits, partial(_name_of, behind, self._said))
         route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin)
         self.request = Request(
             model="" if only is None else str(arguments.get("model") or model_of(only)),
@@ -99,11 +105,12 @@ class DrivenCall(DoorCall[Answer]):
             cache=self._cache_use(rules, max_tier, attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
-            outgoing=cache(partial(_outgoing, behind, self._asked, self._said, shortening)),  # a refused call asks twice
+            outgoing=cache(partial(_outgoing, behind, self._asked, self._said, shortening, limiting)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
             shortening=shortening,
-            prefixing=_prefixing(behind, self._asked, self._said, shortening, attribution.call_site),
+            prefixing=_prefixing(behind, self._asked, self._said, shortening, limiting, attribution.call_site),
+            limiting=limiting,
         )
 
         if route is not None:
@@ -136,7 +143,7 @@ class DrivenCall(DoorCall[Answer]):
         if self._rejected is not None and self._is_kept:
             call.tier, name, answer = self._rejected
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
-        self._sent = _sent(self._asked, self.request.shortening, call.tier)
+        self._sent = _sent(self._asked, self.request.shortening, self.request.limiting, call.tier)
         if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
             self._sent = marked(self._sent, self._said, plan)
         given = self._given
@@ -205,6 +212,9 @@ class DrivenCall(DoorCall[Answer]):
     def _tool_calls(self, answer: Answer) -> int:
         return count_tool_calls(answer)
 
+    def _came_of(self, answer: Answer) -> Came:
+        return came_of(answer, self._pieces)
+
     def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response:
         parameters = _parameters_of(self._behind, self._said, self.call.tier)
         asked, model, pieces = self._sent, self.call.model, self._pieces
@@ -272,6 +282,8 @@ class DrivenCall(DoorCall[Answer]):
         identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
         if self._shortens is not None:
             identity = digest("shortened", identity, self._shortens.identity().encode())
+        if self._limits is not None:
+            identity = digest("limited", identity, self._limits.identity().encode())
         is_chat = not isinstance(asked, str)
         what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
         texts = partial(asked_texts, asked, answers.extract_question)
@@ -293,22 +305,31 @@ class DrivenCall(DoorCall[Answer]):
         return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
 
 
-def _outgoing(behind: Behind, asked: Asked, said: Mapping[str, Any], shortening: Shortening | None, tier: str | None) -> Outgoing:
-    return count_outgoing(_sent(asked, shortening, tier), _name_of(behind, said, tier), *_parameters_of(behind, said, tier))
+def _outgoing(
+    behind: Behind, asked: Asked, said: Mapping[str, Any], shortening: Shortening | None, limiting: Limiting | None, tier: str | None
+) -> Outgoing:
+    return count_outgoing(_sent(asked, shortening, limiting, tier), _name_of(behind, said, tier), *_parameters_of(behind, said, tier))
 
 
 def _name_of(behind: Behind, said: Mapping[str, Any], tier: str | None) -> str:
     return str(said.get("model") or model_of(behind.model(tier)))
 
 
-def _sent(asked: Asked, shortening: Shortening | None, tier: str | None) -> Asked:
+def _sent(asked: Asked, shortening: Shortening | None, limiting: Limiting | None, tier: str | None) -> Asked:
     """What is sent to a tier's model."""
     shortened: Asked | None = None if shortening is None else shortening.messages(tier)
-    return asked if shortened is None else shortened
+    sent = asked if shortened is None else shortened
+    instruction = "" if limiting is None else limiting.instruction(tier)
+    return instructed(sent, instruction) if instruction else sent
 
 
 def _prefixing(
-    behind: Behind, asked: Asked, said: Mapping[str, Any], shortening: Shortening | None, call_site: str | None
+    behind: Behind,
+    asked: Asked,
+    said: Mapping[str, Any],
+    shortening: Shortening | None,
+    limiting: Limiting | None,
+    call_site: str | None,
 ) -> Prefixing | None:
     planners, thrift = behind.answers.planners, behind.thrift
     if planners is None:
@@ -316,7 +337,7 @@ def _prefixing(
     return Prefixing(
         planners,
         thrift.prices,
-        blocks=lambda tier: blocks_of(_sent(asked, shortening, tier), said, _name_of(behind, said, tier)),
+        blocks=lambda tier: blocks_of(_sent(asked, shortening, limiting, tier), said, _name_of(behind, said, tier)),
         model_of=lambda tier: (_name_of(behind, said, tier), provider_of(behind.model(tier))),
         call_site=call_site,
         now=thrift.now,

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
 from llmthrift_core.calls.adapter_call import (
+    aasked_again,
     abegin,
     abreak_off,
     aclose,
@@ -13,9 +14,11 @@ from llmthrift_core.calls.adapter_call import (
     afailed,
     afinish,
     agrow,
+    astop,
     begin,
 )
 from llmthrift_llamaindex.call import DrivenCall
+from llmthrift_llamaindex.limiting import has_content, without_last
 from llmthrift_llamaindex.messages import Asked
 from llmthrift_llamaindex.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_llamaindex.target import Behind
@@ -39,7 +42,7 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
                 if not driven.failed(error):
                     raise
             else:
-                if driven.escalated(response):
+                if driven.asked_again(response) or driven.escalated(response):
                     continue
                 driven.finished(driven.whole(response))
                 return response
@@ -59,7 +62,7 @@ async def aanswer(behind: Behind, method: str, asked: Asked, arguments: dict[str
                 if not await afailed(driven, error):
                     raise
             else:
-                if await aescalated(driven, response):
+                if await aasked_again(driven, response) or await aescalated(driven, response):
                     continue
                 await afinish(driven, driven.whole(response))
                 return response
@@ -122,22 +125,56 @@ async def _aopen(driven: DrivenCall) -> AsyncIterator[Any]:
             return opened
 
 
+class _Given:
+    """What of a stream goes to its reader, and when.
+
+    Where an answer may be asked for again, the pieces that only tell of its beginning and end are kept until there is more: the reader sees
+    one stream. A stream that is held is given whole.
+    """
+
+    def __init__(self, driven: DrivenCall) -> None:
+        self._driven = driven
+        driven.begin_stream()
+        self.is_held = driven.holds_stream
+        self._waits = driven.request.limiting is not None
+        self._kept = list[Any]()
+        self.is_enough = False
+
+    def came(self, piece: Any) -> None:
+        """A piece has come."""
+        if (spare := self._driven.spare_characters(piece.delta or "")) is not None:
+            self.is_enough, piece = True, without_last(piece, spare)
+        self._driven.came(piece)
+        self._kept.append(piece)
+
+    def now(self) -> Iterator[Any]:
+        """What the reader is to have by now."""
+        if self.is_held or (self._waits and not any(has_content(piece) for piece in self._kept)):
+            return
+        self._waits = False
+        yield from self.rest()
+
+    def rest(self) -> Iterator[Any]:
+        """What he has not had yet."""
+        kept, self._kept = self._kept, []
+        yield from kept
+
+
 def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, None]:
     with driven:
         while True:
-            is_held, held = driven.holds_stream, list[Any]()
+            given = _Given(driven)
             try:
-                while True:
+                while not given.is_enough:
                     with driven.owning():  # not while the reader has the piece: he may call other models
                         piece = next(opened, None)
                     if piece is None:
                         break
-                    driven.came(piece)
+                    given.came(piece)
                     driven.grow()
-                    if is_held:
-                        held.append(piece)
-                    else:
-                        yield piece
+                    yield from given.now()
+                if given.is_enough and (close := getattr(opened, "close", None)) is not None:
+                    close()
             except BaseException as error:
                 if (close := getattr(opened, "close", None)) is not None:
                     close()
@@ -148,30 +185,34 @@ def _read(driven: DrivenCall, opened: Iterator[Any]) -> Generator[Any, None, Non
                     raise
                 opened = _open(driven)
             else:
-                if driven.escalated(driven.together(), is_out=not is_held):
+                whole = driven.together()
+                if given.is_enough:
+                    driven.stopped(whole)
+                elif driven.asked_again(whole) or driven.escalated(whole, is_out=not given.is_held):
                     opened = _open(driven)
                     continue
-                driven.finished(driven.together())
-                yield from held
+                else:
+                    driven.finished(whole)
+                yield from given.rest()
                 return
 
 
 async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     async with driven:
         while True:
-            is_held, held = driven.holds_stream, list[Any]()
+            given = _Given(driven)
             try:
-                while True:
+                while not given.is_enough:
                     with driven.owning():
                         piece = await anext(opened, None)
                     if piece is None:
                         break
-                    driven.came(piece)
+                    given.came(piece)
                     await agrow(driven)
-                    if is_held:
-                        held.append(piece)
-                    else:
-                        yield piece
+                    for each in given.now():
+                        yield each
+                if given.is_enough and (close := getattr(opened, "aclose", None)) is not None:
+                    await close()
             except BaseException as error:
                 if (close := getattr(opened, "aclose", None)) is not None:
                     await close()
@@ -182,10 +223,14 @@ async def _aread(driven: DrivenCall, opened: AsyncIterator[Any]) -> AsyncGenerat
                     raise
                 opened = await _aopen(driven)
             else:
-                if await aescalated(driven, driven.together(), is_out=not is_held):
+                whole = driven.together()
+                if given.is_enough:
+                    await astop(driven, whole)
+                elif await aasked_again(driven, whole) or await aescalated(driven, whole, is_out=not given.is_held):
                     opened = await _aopen(driven)
                     continue
-                await afinish(driven, driven.together())
-                for piece in held:
-                    yield piece
+                else:
+                    await afinish(driven, whole)
+                for each in given.rest():
+                    yield each
                 return

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.thrift import Thrift
 
-_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", "shorten", TOOLS)
+_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", "shorten", "output", TOOLS)
 
 
 class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
@@ -58,6 +58,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
         semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        output: how long answers may be, as for `thrifty`.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
@@ -65,8 +66,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
 
-    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, and `shorten="off"` sends the
-    prompt as it is.
+    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, `shorten="off"` sends the
+    prompt as it is, and `output="off"` limits nothing; `output=OutputLimits(...)` takes these limits for the call.
 
     Raises:
         ConfigurationError: no models, something that is no LLM, or a tier that does not exist.
@@ -87,6 +88,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     semantic_ttl_seconds: float | None = 7200.0
     extract_question: Any = Field(default=None, exclude=True)
     shorten: Any = Field(default=None, exclude=True)
+    output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
     order: Order = "given"
     fallbacks: bool = True
@@ -130,7 +132,14 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         self._behind = ManyModels(
             thrift=self.thrift,
             answers=answers_of(
-                self.thrift, self.cache, self.semantic, self.semantic_ttl_seconds, self.extract_question, self.shorten, self.prompt_caching
+                self.thrift,
+                self.cache,
+                self.semantic,
+                self.semantic_ttl_seconds,
+                self.extract_question,
+                self.shorten,
+                self.prompt_caching,
+                self.output,
             ),
             models=dict(self.models),
             tiers=tiers,
@@ -303,7 +312,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _plain(self, asked: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
         llm, options = self._behind.model(None), dict(kwargs)
         use = options.pop(TOOLS, None)
-        for ours in ("cache", "max_tier", "shorten"):
+        for ours in ("cache", "max_tier", "shorten", "output"):
             options.pop(ours, None)
         if use is not None:
             asked, prepared = use.prepared(llm, asked)
@@ -318,7 +327,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "prompt_caching")
+        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching")
         names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline", "on_budget")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 

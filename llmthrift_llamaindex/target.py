@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.calls.limiting import checked
 from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.refusals import OnBudget
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
+    from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.messages import Asked
 
+_EFFORT: Final = "reasoning_effort"
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict")
 
 
@@ -43,6 +46,7 @@ class Answers:
         extract_question: for prompts that carry documents.
         shorten: makes prompts shorter before they are sent, or None.
         planners: plan the provider's prompt cache, or None.
+        output: how long answers may be, or None.
     """
 
     policy: CachePolicy | None
@@ -50,6 +54,7 @@ class Answers:
     extract_question: QuestionExtractor | None = None
     shorten: ShorteningPolicy | None = None
     planners: PrefixPlanners | None = None
+    output: OutputLimits | None = None
 
 
 class Behind(Protocol):
@@ -125,6 +130,7 @@ def answers_of(
     extract_question: QuestionExtractor | None,
     shorten: ShorteningPolicy | None = None,
     prompt_caching: bool | PrefixPlanners | None = False,
+    output: OutputLimits | None = None,
 ) -> Answers:
     """The caching that a user asks for.
 
@@ -140,8 +146,9 @@ def answers_of(
     if not isinstance(cache, bool | CachePolicy):
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
+    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching), "output": checked(output)}
     if semantic is False or semantic is None or is_disabled():
-        return Answers(policy, extract_question=extract_question, shorten=shorten, planners=planners_of(prompt_caching))
+        return Answers(policy, extract_question=extract_question, **sent)
     if policy is None:
         raise ConfigurationError("semantic= needs the cache: leave cache=True")
     from llmthrift_core.cache import SemanticCache
@@ -159,7 +166,7 @@ def answers_of(
             # Embeddings from an API cost money too.
             embedder = semantic if isinstance(semantic, ThriftEmbedding) else ThriftEmbedding(thrift, semantic, cache=False)
         semantic = SemanticCache(thrift, embedder, limits=limits)
-    return Answers(policy, semantic, extract_question, shorten, planners_of(prompt_caching))
+    return Answers(policy, semantic, extract_question, **sent)
 
 
 def output_limit(model: Any, arguments: Mapping[str, Any]) -> int | None:
@@ -176,6 +183,21 @@ def limited(model: Any, max_tokens: int) -> Any:
     if isinstance(extra, Mapping) and not extra.keys().isdisjoint(_LIMITS):
         update["additional_kwargs"] = {key: max_tokens if key in _LIMITS else value for key, value in extra.items()}
     return model.model_copy(update=update)
+
+
+def bounded(model: Any, call: Call) -> Any:
+    """The model as a call asks it: a copy where its answer has a limit or it is told an effort."""
+    if call.max_output_tokens is not None:
+        model = limited(model, call.max_output_tokens)
+    return model if call.effort is None else model.model_copy(update={_EFFORT: call.effort})
+
+
+def takes_effort(model: Any, arguments: Mapping[str, Any]) -> bool:
+    """Whether a model has a field for the effort of reasoning, and the application says nothing of it."""
+    if _EFFORT not in type(model).model_fields or getattr(model, _EFFORT) is not None:
+        return False
+    more = getattr(model, "additional_kwargs", None)
+    return all(_EFFORT not in each and "reasoning" not in each for each in (arguments, more if isinstance(more, Mapping) else {}))
 
 
 def can_be_limited(model: Any) -> bool:

@@ -33,7 +33,7 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import drive as calling
 from llmthrift_llamaindex.identity import identity_of
 from llmthrift_llamaindex.runs import follow_runs, owning_call
-from llmthrift_llamaindex.target import Answers, HasBudgetsOfItsOwn, answers_of, limited
+from llmthrift_llamaindex.target import Answers, HasBudgetsOfItsOwn, answers_of, bounded
 from llmthrift_llamaindex.tools import native_arguments
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.prefixing import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
+    from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
     from llmthrift_core.thrift import Thrift
     from llmthrift_llamaindex.messages import Asked
@@ -62,13 +63,15 @@ def thrifty(
     semantic_ttl_seconds: float | None = 7200.0,
     extract_question: QuestionExtractor | None = None,
     shorten: ShorteningPolicy | None = None,
+    output: OutputLimits | None = None,
     prompt_caching: bool | PrefixPlanners = False,
     on_budget: OnBudget = "raise",
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
     A hit carries `additional_kwargs["llmthrift"]`, and a `raw` that bills nothing. Per call, `cache="off"` neither reads nor writes the
-    cache and `cache="refresh"` replaces what is stored, as does a `cache_mode(...)` block; `shorten="off"` sends the prompt as it is.
+    cache and `cache="refresh"` replaces what is stored, as does a `cache_mode(...)` block; `shorten="off"` sends the prompt as it is, and
+    `output="off"` limits nothing.
 
     Args:
         llm: any LLM of LlamaIndex but a RouterLLM, which has all of this itself.
@@ -80,6 +83,8 @@ def thrifty(
         extract_question: splits the last message into (context, question), for prompts that carry retrieved documents; the context must
             be equal. Without it the prompts of LlamaIndex's own templates are split, and others with documents matched exactly only.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
+        output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
+            where an answer was paid and is empty.
         prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
@@ -111,10 +116,11 @@ def thrifty(
         "semantic_ttl_seconds": semantic_ttl_seconds,
         "extract_question": extract_question,
         "shorten": shorten,
+        "output": output,
         "on_budget": on_budget,
         "prompt_caching": prompt_caching,
     }
-    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching)
+    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching, output)
     settings = _Settings(thrift, answers, options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
@@ -307,8 +313,7 @@ class OneModel:
         return thrifty(self.model(tier), self.thrift, cache=False)
 
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
-        llm = self._llm if call.max_output_tokens is None else limited(self._llm, call.max_output_tokens)
-        return super(ThriftyLLM, llm), asked, arguments
+        return super(ThriftyLLM, bounded(self._llm, call)), asked, arguments
 
     def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
         return None

@@ -17,7 +17,7 @@ from llmthrift_llamaindex.messages import Asked, before_tools, has_media, has_to
 from llmthrift_llamaindex.response import pairs_of
 from llmthrift_llamaindex.runs import active_tags, is_agent_step, workflow_run
 from llmthrift_llamaindex.semantic import asked_question
-from llmthrift_llamaindex.target import limited
+from llmthrift_llamaindex.target import bounded
 from llmthrift_llamaindex.thrifty_model import thrifty
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
@@ -172,9 +172,7 @@ class ManyModels:
 
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
         """The tier's model, with tools in its provider's format."""
-        llm = self.model(call.tier)
-        if call.max_output_tokens is not None:
-            llm = limited(llm, call.max_output_tokens)
+        llm = bounded(self.model(call.tier), call)
         use: ToolUse | None = arguments.pop(TOOLS, None)
         if use is not None and not isinstance(asked, str):
             asked, prepared = use.prepared(llm, asked)

@@ -23,8 +23,10 @@ from llmthrift_core.settings import is_observing
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
+    from llmthrift_core.calls.limiting import Came
     from llmthrift_core.calls.recorded_results import Shared
     from llmthrift_core.calls.request import Request, Response
+    from llmthrift_core.prompts.early_stop import EarlyStop
 
 Answer = TypeVar("Answer")
 """An answer as the framework has it."""
@@ -61,8 +63,10 @@ class DoorCall(ABC, Generic[Answer]):
         self._process = os.getpid()
         self._tried: list[str] = []
         self._answer: Answer | None = None  # which is whole, and not kept yet
-        self._rejected: tuple[str, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
+        self._rejected: tuple[str | None, str, Answer] | None = None  # the tier, the model and the answer that was not good enough
         self._is_kept = False  # after all, since no better model can be had
+        self._asks_again = False  # for an answer that was paid and is empty
+        self._stop: EarlyStop | None = None  # of the stream under way
 
     # --- what the adapter knows ---
 
@@ -82,11 +86,15 @@ class DoorCall(ABC, Generic[Answer]):
         """How many tool calls an answer asks for."""
 
     @abstractmethod
-    def _response_of(self, answer: Answer, *, storable: bool) -> Response: ...
+    def _response_of(self, answer: Answer, *, storable: bool, is_broken: bool = False) -> Response: ...
 
     @abstractmethod
     def _context(self, answer: Answer, tier: str, *, is_out: bool) -> AnswerContext:
         """What checks may want to know of an answer of a tier."""
+
+    @abstractmethod
+    def _came_of(self, answer: Answer) -> Came:
+        """What an answer says, and how it ended."""
 
     def _begins_again(self) -> None:
         """Another model is asked after a rejected answer."""
@@ -175,9 +183,9 @@ class DoorCall(ABC, Generic[Answer]):
         call = self.call
         following = self._after(error) if call.hit is None else None
         if following is None:
-            if self._rejected is not None and fallback_reason(error) is not None:
+            if self._rejected is not None and (self._asks_again or fallback_reason(error) is not None):
                 self._is_kept = True
-                call.note_route(f"it failed, and the answer of {self._rejected[0]} is kept")
+                call.note_route(f"it failed, and the answer of {self._rejected[0] or self._rejected[1]} is kept")
             call.fail(error)
             return self._is_kept
         if call.tier is not None:
@@ -212,6 +220,28 @@ class DoorCall(ABC, Generic[Answer]):
         if self.is_outgrown:
             self.call.extend(self._streamed_tokens())
 
+    def begin_stream(self) -> None:
+        """A stream begins. What may end it early reads it from its first piece on."""
+        limiting = self.request.limiting
+        self._stop = None if limiting is None or self._is_kept else limiting.early_stop()
+
+    def spare_characters(self, text: str) -> int | None:
+        """Take a piece of a stream's text. If the stream is to end, how many of its last characters are not wanted; else None."""
+        limiting, stop = self.request.limiting, self._stop
+        if limiting is None or stop is None:
+            return None
+        before = len(stop.text)
+        return before + len(text) - len(stop.text) if limiting.has_enough(stop, text) else None
+
+    def stopped(self, answer: Answer | None) -> None:
+        """A stream was ended early, since what was wanted is there. It is recorded as answered, at a count of what came, and not stored."""
+        call = self.call
+        if call.hit is not None or answer is None:
+            self.finished(answer)
+            return
+        self._is_answered()
+        call.finish(self._response_of(answer, storable=False, is_broken=True))
+
     # --- answers ---
 
     @property
@@ -231,6 +261,35 @@ class DoorCall(ABC, Generic[Answer]):
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
         route = self.request.route
         return route is not None and route.policy.holds_streams and self.call.hit is None and not is_observing()
+
+    def is_paid_for_nothing(self, answer: Answer | None) -> bool:
+        """Whether an answer was paid, is empty, and may be asked for again."""
+        limiting, call = self.request.limiting, self.call
+        if limiting is None or answer is None or call.hit is not None or self._is_kept or is_observing():
+            return False
+        usage = self._response_of(answer, storable=False).usage
+        return limiting.is_paid_for_nothing(call.tier, self._came_of(answer), usage)
+
+    def asked_again(self, answer: Answer | None) -> bool:
+        """An answer was paid and is empty, and its model is asked once more: that attempt has begun. Both are billed to the call."""
+        limiting, call = self.request.limiting, self.call
+        if limiting is None or answer is None or not self.is_paid_for_nothing(answer):
+            return False
+        self._answer = answer
+        response, tier, rejected = self._response_of(answer, storable=False), call.tier, (call.tier, call.model, answer)
+        limiting.ask_again(tier, self._came_of(answer), response.usage)
+        try:
+            provider = self.request.provider if tier is None else self._model_of(tier)[1]
+            call.attempt(tier, call.model, provider, reason="retry", rejected=response)
+        except (BudgetExceededError, StorageError):  # there is no room for another: the answer is what it is
+            limiting.give_up(tier)
+            return False
+        if self._is_closed:  # it was given up meanwhile
+            call.abandon()
+            return False
+        self._answer, self._rejected, self._asks_again = None, rejected, True
+        self._begins_again()
+        return True
 
     def escalated(self, answer: Answer | None, *, is_out: bool = False) -> bool:
         """The policy finds the answer not good enough, and another model is to be asked: its call has begun.
@@ -318,6 +377,19 @@ async def abegin(driven: DoorCall[Any]) -> None:
         if waiting is None:
             return
         await waiting.wait_async()
+
+
+async def aasked_again(driven: DoorCall[Answer], answer: Answer | None) -> bool:
+    """As `DoorCall.asked_again`, off the event loop."""
+    return driven.is_paid_for_nothing(answer) and await in_thread(partial(driven.asked_again, answer))
+
+
+async def astop(driven: DoorCall[Answer], answer: Answer | None) -> None:
+    """As `DoorCall.stopped`; the database is used off the event loop."""
+    if driven.writes:
+        await in_thread(partial(driven.stopped, answer))
+    else:
+        driven.stopped(answer)
 
 
 async def aescalated(driven: DoorCall[Answer], answer: Answer | None, *, is_out: bool = False) -> bool:

@@ -217,9 +217,9 @@ class Call:
             BudgetExceededError: a budget refuses it.
         """
         now = self._attempt
-        self._hold = self._hold_for(now.tier, now.model, now.provider, may_downgrade=True, waits=waits)
+        self._hold = self._hold_for(now.tier, now.model, now.provider, None, waits=waits)
 
-    def _hold_for(self, tier: str | None, model: str, provider: str | None, *, may_downgrade: bool, waits: Waits) -> Hold | None:
+    def _hold_for(self, tier: str | None, model: str, provider: str | None, reason: AttemptReason | None, *, waits: Waits) -> Hold | None:
         if self.request.outgoing is None or is_observing():
             return None
         needed = needed_for(self._thrift, self.request, tier, model, provider)
@@ -227,8 +227,9 @@ class Call:
         try:
             return budgets.hold(**needed, turn=turn, waits=waits)
         except BudgetExceededError as refused:
-            hold = self._downgraded(refused) if may_downgrade and refused.on_exceed == "downgrade" else None
-            if hold is None and (hold := budgets.hold_for_shorter(**needed, may_clamp=self.request.may_clamp)) is None:
+            hold = self._downgraded(refused) if reason is None and refused.on_exceed == "downgrade" else None
+            may_clamp = self.request.may_clamp and reason != "retry"  # what was empty would be empty again
+            if hold is None and (hold := budgets.hold_for_shorter(**needed, may_clamp=may_clamp)) is None:
                 raise
             return hold
 
@@ -272,8 +273,8 @@ class Call:
             BudgetExceededError: a budget refuses the further attempt. After a rejected answer nothing has changed then: it can be kept.
         """
         waits: Waits = "here" if self.request.waits == "here" else "no"  # whoever waits outside does so before the first attempt
-        following = None if rejected is None else self._hold_for(tier, model, provider, may_downgrade=False, waits=waits)
-        self._record_ended(error, rejected, is_followed=True)
+        following = None if rejected is None else self._hold_for(tier, model, provider, reason, waits=waits)
+        self._record_ended(error, rejected, followed_by=reason)
         self._hold = following
         self._attempt = self._attempt.follow(tier, model, provider, reason)
         self._is_by_another = reason == "fallback" or (self._is_by_another and reason == "retry")
@@ -292,7 +293,18 @@ class Call:
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The model is to answer within so many tokens, because the budget has no room for more; else None."""
+        """The model is to answer within so many tokens, because the budget has no room for more, or the answer needs no more; else None."""
+        limiting = self.request.limiting
+        stated = (self._clamp, None if limiting is None else limiting.max_tokens(self.tier))
+        return min((each for each in stated if each is not None), default=None)
+
+    @property
+    def effort(self) -> str | None:
+        """The effort that the model is told; None: what the application says."""
+        return None if self.request.limiting is None else self.request.limiting.effort(self.tier)
+
+    @property
+    def _clamp(self) -> int | None:
         return None if self._hold is None else self._hold.max_output_tokens
 
     @property
@@ -350,7 +362,7 @@ class Call:
             self.cost_nano_usd = record.cost_nano_usd
             self._attempt.append(record, response)  # first: whatever happens to the rest, the call is told
             use = self.request.cache
-            is_clamped = use is not None and self.max_output_tokens is not None
+            is_clamped = use is not None and self._clamp is not None
             if self._hold is not None:
                 self._hold.learn(usage)
             self._settle(record.cost_nano_usd, usage.input_tokens + usage.output_tokens)
@@ -425,9 +437,15 @@ class Call:
     # --- the end of an attempt ---
 
     def _record_ended(
-        self, error: BaseException | None, response: Response | None, *, is_followed: bool = False, was_sent: bool | None = None
+        self,
+        error: BaseException | None,
+        response: Response | None,
+        *,
+        followed_by: AttemptReason | None = None,
+        was_sent: bool | None = None,
     ) -> None:
         """An attempt without a whole answer, or with one that is not good enough."""
+        is_followed = followed_by is not None
         now, is_rejected = self._attempt, is_followed and response is not None
         is_unanswered = not is_rejected and (may_be_billed(error) if was_sent is None and error is not None else bool(was_sent))
         if is_unseen := is_unanswered and response is None:
@@ -442,7 +460,7 @@ class Call:
             record, usage = now.answered_row(response, may_wait=may_wait)
             tokens = usage.input_tokens + usage.output_tokens
             is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill
-        record.escalated, record.error = int(is_rejected), None if is_rejected else name_of_end(error)
+        record.escalated, record.error = int(is_rejected and followed_by != "retry"), None if is_rejected else name_of_end(error)
         if is_rejected or is_unseen:
             count_as_lost(record, is_followed=is_followed)
         now.append(record, response)

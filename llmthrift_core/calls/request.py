@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.rules import CacheMode
     from llmthrift_core.cache.semantic.cache import SemanticCache
     from llmthrift_core.cache.single_flight import Caller
+    from llmthrift_core.calls.limiting import Limiting
     from llmthrift_core.calls.prefixing import Prefixing
     from llmthrift_core.calls.shortening import Shortening
     from llmthrift_core.ledger.record import CallRecord
@@ -147,6 +148,7 @@ class Request:
         may_clamp: this door tells the model of `Call.max_output_tokens`.
         shortening: how the prompt is made shorter; None: it is not.
         prefixing: how the provider's prompt cache is planned; None: it is not.
+        limiting: how long the answer may be; None: as the application says.
         waits: how the call waits for room in a budget: "here", in its thread; or "outside": the door waits for `Call.waiting`.
     """
 
@@ -171,6 +173,7 @@ class Request:
     may_clamp: bool = False
     shortening: Shortening | None = None
     prefixing: Prefixing | None = None
+    limiting: Limiting | None = None
     waits: Literal["here", "outside"] = "here"
 
     def describe(self, record: CallRecord) -> None:

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 def needed_for(thrift: AccountHost, request: Request, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
     """The arguments of `Budgets.hold` for a call of a tier's model."""
     count = request.outgoing or request.metered
+    most = None if request.limiting is None else request.limiting.reserved_tokens(tier)
+    if most is None and request.max_output_tokens is not None:
+        most = request.max_output_tokens(tier)
     return {
         "scope": Scope(request.attribution, model, request.trace_id),
         "provider": thrift.prices.seller(model, provider),
         "outgoing": None if count is None else partial(count, tier),
-        "max_output_tokens": None if request.max_output_tokens is None else request.max_output_tokens(tier),
+        "max_output_tokens": most,
     }
 
 

@@ -23,7 +23,7 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
-from llmthrift_core.cli.plans import breakeven, roi, what_if
+from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
@@ -76,9 +76,11 @@ app.command()(dashboard)
 app.command()(doctor)
 app.command()(estimate)
 app.command()(reconcile)
+app.command()(advise)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
+app.command("tier-mix")(tier_mix)
 app.command()(top)
 app.command()(optimize)
 app.command()(run)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -79,6 +81,55 @@ def focus(
         typer.echo("\n".join(problems) or "FOCUS 1.3: nothing is wrong", err=as_json)
         if problems:
             raise typer.Exit(1)
+
+
+@export.command()
+def training(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to train with, such as train.jsonl")],
+    min_quality: Annotated[float, typer.Option(help="The least mean judgement of an answer", min=0, max=1)] = 0.8,
+    since: Since = None,
+    until: Until = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only answers of this model; may be given again")] = None,
+    feature: Annotated[list[str] | None, typer.Option(help="Only of this feature; may be given again")] = None,
+    consent: Annotated[str | None, typer.Option(help="Only calls with this tag: training (that says yes), or training=v2")] = None,
+    redact: Annotated[list[str] | None, typer.Option(help="Regular expression that becomes [REDACTED]; may be given again")] = None,
+    validation: Annotated[float, typer.Option(help="The share of examples that goes into a second file", min=0)] = 0.1,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Judged answers as JSON lines for fine-tuning."""
+    from llmthrift_core.exporters.training import export_training
+
+    with opened(url) as thrift:
+        found = export_training(
+            thrift,
+            out,
+            min_quality=min_quality,
+            since=since,
+            until=until,
+            models=model,
+            features=feature,
+            consent=consent,
+            redact=_redaction(redact),
+            validation=validation,
+        )
+    typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_text())
+
+
+def _redaction(patterns: list[str] | None) -> Callable[[str], str] | None:
+    if not patterns:
+        return None
+    try:
+        hidden = [re.compile(pattern) for pattern in patterns]
+    except re.error as error:
+        raise typer.BadParameter(f"--redact is no regular expression: {error}") from None
+
+    def redact(text: str) -> str:
+        for pattern in hidden:
+            text = pattern.sub("[REDACTED]", text)
+        return text
+
+    return redact
 
 
 def _format(given: str | None) -> Format | None:

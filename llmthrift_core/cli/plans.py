@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,12 @@ import typer
 from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
 from llmthrift_core.cli.output import AsJson, show, write_json
 from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
+from llmthrift_core.decisions import advise as advice
 from llmthrift_core.decisions import roi as returns
+from llmthrift_core.decisions import tier_mix as mix
 from llmthrift_core.decisions import what_if as replay
-from llmthrift_core.decisions.numbers import Plan
+from llmthrift_core.decisions.numbers import Plan, exact
+from llmthrift_core.pricing import PriceCatalog
 
 
 def breakeven(
@@ -101,6 +105,52 @@ def what_if(
             by=by,
         )
     _show(found, found.to_dicts(), as_json=as_json)
+
+
+def tier_mix(
+    spent: Annotated[str, typer.Option(help="US dollars, all on one model")],
+    price: Annotated[str, typer.Option(help="US dollars a million tokens of that model")],
+    tier: Annotated[list[str], typer.Option(help="NAME=SHARE@PRICE, such as small=70%@0.15; may be given again")],
+    claimed: Annotated[str | None, typer.Option(help="A published result to check")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A bill on one model, and what its tokens cost on a mix of tiers."""
+    tiers: dict[str, tuple[str | Fraction, str]] = {}
+    for each in tier:
+        name, given = pair(each, option="--tier")
+        share, at, rate = given.partition("@")
+        if not at:
+            raise typer.BadParameter(f"--tier takes NAME=SHARE@PRICE, such as small=70%@0.15, not {each!r}")
+        tiers[name] = (exact("share", share[:-1]) / 100 if share.endswith("%") else share, rate)
+    found = mix(spent_usd=spent, usd_per_million=price, tiers=tiers, claimed_usd=claimed)
+    figures = {"spent_usd": found.spent_usd, "usd": found.usd, "saved_share": found.saved_share, "is_claim_right": found.is_claim_right}
+    _show(found, figures, as_json=as_json)
+
+
+def advise(
+    kind: Annotated[str | None, typer.Option(help="Of workload: support, analytics, code or other; without it the ledger says")] = None,
+    requests: Annotated[str | None, typer.Option(help="A day")] = None,
+    repeats: Annotated[str | None, typer.Option(help="Share that was asked before, 0 to 1; default: as usual for the kind")] = None,
+    input_tokens: Annotated[str | None, typer.Option(help="Of a usual request")] = None,
+    output_tokens: Annotated[str | None, typer.Option(help="Of a usual answer")] = None,
+    model: Annotated[str | None, typer.Option(help="That answers now")] = None,
+    latency: Annotated[str | None, typer.Option(help="Seconds that an answer may take")] = None,
+    since: Since = None,
+    until: Until = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    price_file: Prices = None,
+) -> None:
+    """What to switch on first, from the ledger or from the answers to six questions."""
+    numbers = {"requests_per_day": requests, "repeats": repeats, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    if kind is None and model is None and latency is None and not any(numbers.values()):
+        with opened(url, prices=price_file) as thrift:
+            found = advice(thrift, since=since, until=until)
+    else:
+        prices = None if price_file is None else PriceCatalog(overrides=price_file)
+        found = advice(kind=kind, model=model, latency_seconds=latency, prices=prices, **numbers)
+    figures = {"spent_usd": found.spent_usd, "period": found.period, "advice": found.to_dicts(), "notes": found.notes}
+    _show(found, figures, as_json=as_json)
 
 
 def _show(plan: Plan, figures: Any, *, as_json: bool) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from llmthrift_core.exports import lazy_exports
 
 if TYPE_CHECKING:
+    from llmthrift_core.decisions.advising import Advice as Advice
+    from llmthrift_core.decisions.advising import AdviceReport as AdviceReport
+    from llmthrift_core.decisions.advising import advise as advise
     from llmthrift_core.decisions.contexts import ContextCost as ContextCost
     from llmthrift_core.decisions.contexts import ConversationCost as ConversationCost
     from llmthrift_core.decisions.contexts import context_cost as context_cost
@@ -21,8 +24,12 @@ if TYPE_CHECKING:
     from llmthrift_core.decisions.replay import what_if as what_if
     from llmthrift_core.decisions.returns import Roi as Roi
     from llmthrift_core.decisions.returns import roi as roi
+    from llmthrift_core.decisions.tier_mixes import TierMix as TierMix
+    from llmthrift_core.decisions.tier_mixes import tier_mix as tier_mix
 
 __all__ = [
+    "Advice",
+    "AdviceReport",
     "ApiCost",
     "Band",
     "BuildOrBuy",
@@ -31,20 +38,25 @@ __all__ = [
     "Hybrid",
     "Roi",
     "SelfHosted",
+    "TierMix",
     "WhatIf",
+    "advise",
     "build_or_buy",
     "context_cost",
     "conversation_cost",
     "roi",
+    "tier_mix",
     "what_if",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_core.decisions.advising": ("Advice", "AdviceReport", "advise"),
         "llmthrift_core.decisions.contexts": ("ContextCost", "ConversationCost", "context_cost", "conversation_cost"),
         "llmthrift_core.decisions.hosting": ("ApiCost", "Band", "BuildOrBuy", "Hybrid", "SelfHosted", "build_or_buy"),
         "llmthrift_core.decisions.replay": ("WhatIf", "what_if"),
         "llmthrift_core.decisions.returns": ("Roi", "roi"),
+        "llmthrift_core.decisions.tier_mixes": ("TierMix", "tier_mix"),
     },
 )

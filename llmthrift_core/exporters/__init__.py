@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from llmthrift_core.exporters.frames import to_polars as to_polars
     from llmthrift_core.exporters.otel import OpenTelemetryExporter as OpenTelemetryExporter
     from llmthrift_core.exporters.prometheus import PrometheusExporter as PrometheusExporter
+    from llmthrift_core.exporters.training import TrainingExport as TrainingExport
+    from llmthrift_core.exporters.training import export_training as export_training
 
 __all__ = [
     "Exported",
     "OpenTelemetryExporter",
     "PrometheusExporter",
+    "TrainingExport",
     "check_focus",
     "export_calls",
     "export_focus",
+    "export_training",
     "to_arrow",
     "to_pandas",
     "to_polars",
@@ -39,5 +43,6 @@ __getattr__ = lazy_exports(
         "llmthrift_core.exporters.frames": ("to_arrow", "to_pandas", "to_polars"),
         "llmthrift_core.exporters.otel": ("OpenTelemetryExporter",),
         "llmthrift_core.exporters.prometheus": ("PrometheusExporter",),
+        "llmthrift_core.exporters.training": ("TrainingExport", "export_training"),
     },
 )

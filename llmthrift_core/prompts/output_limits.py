@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.messages import messages_of, question_index, text_of
+
+if TYPE_CHECKING:
+    from llmthrift_core.prompts.early_stop import EarlyStop
 
 Effort = Literal["minimal", "low", "medium", "high"]
 Shape = Literal["all_reasoning", "cut_while_thinking", "cap_ignored"]
@@ -120,6 +123,7 @@ class OutputLimits:
         instruct: the prompt says how many words are wanted.
         effort: of reasoning models; None leaves it as it is.
         headroom_tokens: room for thinking beside the answer.
+        early_stop: makes what ends the stream of one answer, such as `lambda: EarlyStop(json=True)`. Doors ask for one per stream.
 
     Raises:
         ConfigurationError: a task that is not known, or a cap that is not positive.
@@ -133,6 +137,7 @@ class OutputLimits:
     instruct: bool = True
     effort: Effort | None = "low"
     headroom_tokens: int = _HEADROOM
+    early_stop: Callable[[], EarlyStop] | None = None
 
     def __post_init__(self) -> None:
         for task, cap in self.caps.items():

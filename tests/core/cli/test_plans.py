@@ -38,3 +38,20 @@ def test_roi_and_what_if(tmp_path: Path) -> None:
     url = ["--url", str(tmp_path / "ledger.db")]
     assert "Output times 1.2: 1 attempts (+20.0%)." in _run("what-if", "--output", "1.2", *url)
     assert "$0.6000" in _run("what-if", "--model", "gpt-4o=gpt-4o-mini", *url)
+
+
+def test_tier_mix() -> None:
+    tiers = ["--tier", "small=70%@0.15", "--tier", "medium=0.25@3", "--tier", "large=5%@5"]
+    given = ["tier-mix", "--spent", "47000", "--price", "5", *tiers, "--claimed", "8200"]
+    assert "$10,387.00" in _run(*given)
+    assert json.loads(_run(*given, "--json"))["is_claim_right"] is False
+    assert "NAME=SHARE@PRICE" in _run("tier-mix", "--spent", "1", "--price", "5", "--tier", "a=0.5", exit_code=2)
+
+
+def test_advise(tmp_path: Path) -> None:
+    answers = ["--kind", "support", "--requests", "1000", "--input-tokens", "2000", "--output-tokens", "500", "--model", "gpt-4o"]
+    assert "exact caching" in _run("advise", *answers)
+    assert json.loads(_run("advise", *answers, "--json"))["spent_usd"] == "300"
+    with Thrift(tmp_path / "ledger.db") as thrift:
+        thrift.ledger.record("gpt-4o", Usage(output_tokens=1_000_000))
+    assert "$10.00 was spent on 1 requests" in _run("advise", "--url", str(tmp_path / "ledger.db"))
