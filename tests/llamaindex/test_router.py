@@ -185,8 +185,8 @@ def test_what_cannot_be_routed_is_told(thrift):
     llm = MockLLM()
     with pytest.raises(ConfigurationError, match="models is empty"):
         RouterLLM(thrift, models={})
-    with pytest.raises(ConfigurationError, match="must be an LLM of LlamaIndex, not str"):
-        RouterLLM(thrift, models={"simple": "gpt-4o"})
+    with pytest.raises(ConfigurationError, match="must be an LLM of LlamaIndex, not int"):
+        RouterLLM(thrift, models={"simple": 4})
     with pytest.raises(ConfigurationError, match="do not nest"):
         RouterLLM(thrift, models={"simple": RouterLLM(thrift, models={"only": llm})})
     with pytest.raises(ConfigurationError, match="max_tier='x'"):

@@ -96,7 +96,19 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
 }
 # What changes something, sends, writes files or serves: their own tests drive them.
 OTHERS = {
-    *("demo", "serve", "reconcile", "cache clear", "cache invalidate", "alerts test", "keys create", "keys rotate", "keys revoke"),
+    *(
+        "demo",
+        "serve",
+        "dashboard",
+        "audit",
+        "reconcile",
+        "cache clear",
+        "cache invalidate",
+        "alerts test",
+        "keys create",
+        "keys rotate",
+        "keys revoke",
+    ),
     *("budgets set", "budgets remove", "budgets release", "batch submit", "batch status", "batch results", "batch cancel"),
     *("config save", "config roll-back", "config check", "export calls", "export focus"),
     *("route simulate", "route fit", "route refit", "route versions", "route roll-back", "route check"),
