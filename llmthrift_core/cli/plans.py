@@ -142,13 +142,21 @@ def advise(
     price_file: Prices = None,
 ) -> None:
     """What to switch on first, from the ledger or from the answers to six questions."""
-    numbers = {"requests_per_day": requests, "repeats": repeats, "input_tokens": input_tokens, "output_tokens": output_tokens}
-    if kind is None and model is None and latency is None and not any(numbers.values()):
+    if not any((kind, model, latency, requests, repeats, input_tokens, output_tokens)):
         with opened(url, prices=price_file) as thrift:
             found = advice(thrift, since=since, until=until)
     else:
         prices = None if price_file is None else PriceCatalog(overrides=price_file)
-        found = advice(kind=kind, model=model, latency_seconds=latency, prices=prices, **numbers)
+        found = advice(
+            kind=kind,
+            model=model,
+            latency_seconds=latency,
+            requests_per_day=requests,
+            repeats=repeats,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            prices=prices,
+        )
     figures = {"spent_usd": found.spent_usd, "period": found.period, "advice": found.to_dicts(), "notes": found.notes}
     _show(found, figures, as_json=as_json)
 

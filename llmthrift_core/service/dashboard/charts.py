@@ -27,7 +27,7 @@ def daily_chart(days: Sequence[DailyAmount], limits: Sequence[Line] = ()) -> str
     if not days:
         return ""
     amounts = [max(day.high_usd, day.spent_usd or Decimal(0)) for day in days]
-    top = nice_ceiling(float(max([*amounts, *_near(limits, days)])))
+    top = nice_ceiling(float(max([*amounts, *(amount * 21 / 20 for amount in _near(limits, days))])))
     drawn = Frame(top, [day.day.isoformat() for day in days])
     parts = [drawn.grid]
     for place, day in enumerate(days):
