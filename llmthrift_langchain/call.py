@@ -278,7 +278,7 @@ class RoutedCall(DoorCall[AIMessage]):
         if is_held:
             yield from self.chunks
         if self.call.hit is None and whole is not None:
-            marked = AIMessageChunk(content="", id=whole.id)
+            marked = AIMessageChunk(content="", id=whole.id, chunk_position="last")
             mark_message(marked, mark_of_call(self.call))
             yield marked
 

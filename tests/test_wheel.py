@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("llmthrift_core", "llmthrift_langchain", "llmthrift_llamaindex")
-DATA = (".bin", ".gz", ".json", ".jsonl", ".mako", ".tsv", ".txt", ".typed")
+DATA = (".bin", ".css", ".gz", ".html", ".js", ".json", ".jsonl", ".mako", ".svg", ".toml", ".tsv", ".txt", ".typed")
 
 
 @pytest.fixture(scope="module")

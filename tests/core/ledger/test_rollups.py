@@ -116,8 +116,8 @@ def test_postgresql_adds_up_alike(postgresql_url: str) -> None:
         record.cost_nano_usd = number * 3
         records.append(record)
     with Database.open(postgresql_url) as database:
-        assert commit(database, records) == (300, 0)
-        assert commit(database, records[:10]) == (0, 10)
+        assert commit(database, records)[:2] == (300, 0)
+        assert commit(database, records[:10])[:2] == (0, 10)
         assert stored_sums(database) == sums_over_rows(database)
 
 
