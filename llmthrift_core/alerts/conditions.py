@@ -1,4 +1,4 @@
-"""What alerts watch: each condition reads the state of now, and yields what is to be told."""
+"""Conditions of alerts: each reads the state of now, and yields what is to be told."""
 
 from __future__ import annotations
 

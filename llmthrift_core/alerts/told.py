@@ -1,4 +1,4 @@
-"""What was told already, in the database: of all processes that see a thing, one tells it, once per window."""
+"""A record of what was told already, in the database: of all processes that see a thing, one tells it, once per window."""
 
 from __future__ import annotations
 

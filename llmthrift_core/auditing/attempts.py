@@ -1,4 +1,4 @@
-"""How often a question may be asked at worst: retries, fallbacks and choices multiply each other."""
+"""The most attempts that a question may take: retries, fallbacks and choices multiply each other."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ LIMIT_NAMES: Final = frozenset(
         "maxOutputTokens",
     ]
 )
-"""How clients name the limit on output."""
+"""Names of the limit on output, by client."""
 
 NESTED_LIMITS: Final = [
     "config",

@@ -1,4 +1,4 @@
-"""What an audit finds: rules and findings."""
+"""Rules and findings of an audit."""
 
 from __future__ import annotations
 

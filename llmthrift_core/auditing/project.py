@@ -35,7 +35,7 @@ PACKAGES: Final = (
     "deepagents",
     "llmthrift",
 )
-"""How the names of packages begin that ask models. A file that imports none of them has nothing to find."""
+"""Beginnings of the names of packages that ask models. A file that imports none of them has nothing to find."""
 
 
 def audit_project(

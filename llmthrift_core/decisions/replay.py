@@ -22,22 +22,10 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.texts import as_pairs, require_thrift
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.usage import UNIT_OF_FIELD
 
 _ROWS_AT_ONCE: Final = 10_000
-_COUNTS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "cache_read_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-    "web_searches",
-)
+_COUNTS: Final = tuple(UNIT_OF_FIELD)
 _BY: Final = ("model", "provider", *FIELDS)
 Repriced = Callable[[Row[Any], int | None], int | None]
 """What a row would have cost in nano-USD, from the row and what it did cost; None is unknown."""

@@ -10,20 +10,9 @@ from typing import Any, Final
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.moments import from_us
 from llmthrift_core.pricing import PriceCatalog
+from llmthrift_core.usage.usage import UNIT_OF_FIELD
 
-COUNTS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "input_audio_tokens",
-    "output_audio_tokens",
-    "cache_read_audio_tokens",
-    "input_image_tokens",
-    "output_image_tokens",
-)
+COUNTS: Final = tuple(name for name in UNIT_OF_FIELD if name != "web_searches")
 """The counts of a call that its cost is divided by."""
 
 
