@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from llmthrift_core.errors import ConfigurationError, MomentTypeError
 
@@ -55,3 +56,17 @@ def to_us(moment: Moment) -> int:
 def from_us(at_us: int) -> datetime:
     """The UTC datetime of microseconds since the epoch; the first or the last that there is for what lies beyond the years 1 to 9999."""
     return _EPOCH + timedelta(microseconds=min(max(at_us, FIRST_US), LAST_US))
+
+
+def zone_of(name: str | None) -> tzinfo:
+    """A time zone by its name; None is UTC.
+
+    Raises:
+        ConfigurationError: there is no such zone.
+    """
+    if name is None or name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, LookupError, OSError, TypeError):
+        raise ConfigurationError(f"unknown time zone {name!r}; write it like Europe/Berlin") from None

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, func, select
 from llmthrift_core.display import cell, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import ALL, HOUR
-from llmthrift_core.moments import DAY_US, LAST_US, MICROSECONDS, Moment, from_us, to_us
+from llmthrift_core.moments import DAY_US, LAST_US, MICROSECONDS, Moment, from_us, to_us, zone_of
 from llmthrift_core.money import NANO_PER_USD
-from llmthrift_core.reports.daily_spend import SpendReader, midnight_us, spent_of, zone_of
+from llmthrift_core.reports.daily_spend import SpendReader, midnight_us, spent_of
 from llmthrift_core.reports.movers import Mover, movers
 from llmthrift_core.reports.projection import in_usd
 from llmthrift_core.reports.sums import SumsReader

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
@@ -131,20 +130,6 @@ def dimension_of(by: str, connection: Connection) -> str:
         if connection.execute(known).first() is not None or connection.execute(select(rollups.c.bucket).limit(1)).first() is None:
             return dimension
     raise ConfigurationError(f"no sums are kept by {by!r}; choose one of {', '.join(DIMENSIONS)}, or a tag that was recorded")
-
-
-def zone_of(name: str | None) -> tzinfo:
-    """A time zone by its name; None is UTC.
-
-    Raises:
-        ConfigurationError: there is no such zone.
-    """
-    if name is None or name == "UTC":
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ValueError, LookupError, OSError, TypeError):
-        raise ConfigurationError(f"unknown time zone {name!r}; write it like Europe/Berlin") from None
 
 
 def midnight_us(day: date, zone: tzinfo) -> int:

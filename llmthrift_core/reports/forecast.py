@@ -13,9 +13,9 @@ from llmthrift_core.budgets.budgets import Budgets
 from llmthrift_core.display import Printed, html_table, plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.retention import pruned_until_us
-from llmthrift_core.moments import DAY_US, Moment, from_us, to_us
+from llmthrift_core.moments import DAY_US, Moment, from_us, to_us, zone_of
 from llmthrift_core.money import to_usd
-from llmthrift_core.reports.daily_spend import Days, Spend, SpendReader, dimension_of, midnight_us, of_days, rest_of, zone_of
+from llmthrift_core.reports.daily_spend import Days, Spend, SpendReader, dimension_of, midnight_us, of_days, rest_of
 from llmthrift_core.reports.forecast_budgets import BudgetForecast, Limits, reached_budgets
 from llmthrift_core.reports.forecast_days import PROFILE_DAYS, bounds, share_passed
 from llmthrift_core.reports.projection import HISTORY_DAYS, DailyAmount, in_usd, project

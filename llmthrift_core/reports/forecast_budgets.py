@@ -15,9 +15,9 @@ from llmthrift_core.budgets.budgets import Budgets
 from llmthrift_core.budgets.windows import window_at
 from llmthrift_core.display import cell, usd
 from llmthrift_core.ledger.rollups import DIMENSIONS
-from llmthrift_core.moments import DAY_US, from_us
+from llmthrift_core.moments import DAY_US, from_us, zone_of
 from llmthrift_core.money import to_usd
-from llmthrift_core.reports.daily_spend import Days, SpendReader, midnight_us, of_days, zone_of
+from llmthrift_core.reports.daily_spend import Days, SpendReader, midnight_us, of_days
 from llmthrift_core.reports.forecast_days import PROFILE_DAYS, share_passed
 from llmthrift_core.reports.projection import HISTORY_DAYS, Projection, in_usd, project
 

@@ -10,7 +10,6 @@ from heapq import nlargest
 from html import escape
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select
 
@@ -19,7 +18,7 @@ from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
 from llmthrift_core.ledger.statements import MEASURES
-from llmthrift_core.moments import Moment, to_us
+from llmthrift_core.moments import Moment, to_us, zone_of
 from llmthrift_core.money import to_usd
 from llmthrift_core.reports import columns
 from llmthrift_core.reports.escalations import rate_of
@@ -169,7 +168,7 @@ def report(
     """
     since_us = None if since is None else to_us(since)
     until_us = None if until is None else to_us(until)
-    zone = _zone(tz)
+    zone = zone_of(tz)
     pruned_us = pruned_until_us(database)
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
@@ -279,15 +278,6 @@ def _label(begin: datetime, by: str) -> str:
     if by == "hour":
         return begin.isoformat(timespec="minutes")
     return begin.isoformat()[: 10 if by == "day" else 7]
-
-
-def _zone(name: str | None) -> tzinfo:
-    if name is None:
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ValueError, LookupError, OSError, TypeError):
-        raise ConfigurationError(f"unknown time zone {name!r}; write it like Europe/Berlin") from None
 
 
 def _known_tags(connection: Connection) -> list[str]:
