@@ -1,6 +1,6 @@
 """Draws the layers of llmthrift_core as text, from the import contract and the imports themselves.
 
-python -m tools.draw_layers          # the drawing in docs/architecture.md
+python -m tools.draw_layers          # draws docs/architecture.md anew
 """
 
 from __future__ import annotations
@@ -49,5 +49,14 @@ def drawing() -> str:
     return "\n".join(drawn)
 
 
+def redraw(page: Path = _ROOT / "docs/architecture.md") -> None:
+    """Replaces the drawing of a page by that of the code."""
+    lines = page.read_text(encoding="utf-8").split("\n")
+    boxes = [number for number, line in enumerate(lines) if line.startswith("+--")]
+    lines[boxes[0] : boxes[-1] + 1] = drawing().split("\n")
+    page.write_text("\n".join(lines), encoding="utf-8")
+
+
 if __name__ == "__main__":
+    redraw()
     print(drawing())
