@@ -103,7 +103,14 @@ def reports(thrift: Thrift, calls: int) -> Mapping[str, Callable[[], object]]:
         "optimizations(since=month)": lambda: thrift.optimizations(month),
         "optimizations()": thrift.optimizations,
         "observed()": thrift.observed,
+        "forecast()": thrift.forecast,
+        "forecast(by='feature')": lambda: thrift.forecast(by="feature"),
+        "forecast(by='user')": lambda: thrift.forecast(by="user"),
+        "anomalies()": thrift.anomalies,
+        "anomalies(since=month)": lambda: thrift.anomalies(month),
+        "alerts.check()": thrift.alerts.check,
         "review(since=month)": lambda: thrift.review(month).to_html(),
+        "review()": lambda: thrift.review().to_html(),
     }
 
 
