@@ -62,9 +62,7 @@ def test_they_hold_at_all_looks_together_where_usual_ones_do_not() -> None:
 
 def test_a_difference_is_found() -> None:
     rng = random.Random(6)
-    found = [
-        sequential_quality_difference(*_arms(rng, 0.6, 0.85)[-1], alpha=0.05, narrowest_at=0.0004).high < -0.1 for _ in range(40)
-    ]
+    found = [sequential_quality_difference(*_arms(rng, 0.6, 0.85)[-1], alpha=0.05, narrowest_at=0.0004).high < -0.1 for _ in range(40)]
     assert sum(found) >= 38
 
 
@@ -101,9 +99,7 @@ def test_evidence_against_what_is_so_is_one_on_average() -> None:
     # The mean over a normal estimate around 0, by adding up: a mean of samples would hang on its few largest values.
     step = 0.01
     points = [step * number for number in range(-900, 900)]
-    mean = sum(
-        e_value(0.1 * z, 0.01, alpha=0.05, narrowest_at=0.01) * math.exp(-z * z / 2) / math.sqrt(2 * math.pi) * step for z in points
-    )
+    mean = sum(e_value(0.1 * z, 0.01, alpha=0.05, narrowest_at=0.01) * math.exp(-z * z / 2) / math.sqrt(2 * math.pi) * step for z in points)
     assert mean == pytest.approx(1.0, abs=0.01)
 
 
