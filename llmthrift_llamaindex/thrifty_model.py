@@ -262,7 +262,7 @@ class ThriftyLLM:
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = self._llmthrift
-        return _rewrapped, (_undressed(cast("LLM", self)), settings.thrift, dict(settings.options))
+        return _rewrapped, (unwrapped(cast("LLM", self)), settings.thrift, dict(settings.options))
 
 
 class OneModel:
@@ -341,7 +341,13 @@ def _dressed(llm: LLM, settings: _Settings) -> LLM:
     return copy
 
 
-def _undressed(llm: LLM) -> LLM:
+def options_of(llm: ThriftyLLM) -> dict[str, Any]:
+    """What a model was wrapped with."""
+    return dict(llm._llmthrift.options)
+
+
+def unwrapped(llm: LLM) -> LLM:
+    """A copy of the model that was wrapped."""
     copy = llm.model_copy()
     private = copy.__pydantic_private__
     if private is not None:
