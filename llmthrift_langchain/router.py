@@ -26,7 +26,7 @@ from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls import limiting
 from llmthrift_core.calls.adapter_call import aasked_again, abegin, aescalated, afailed, afinish, begin
-from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
-    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
