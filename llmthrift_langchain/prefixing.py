@@ -42,9 +42,7 @@ def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[st
     """
     tools = next((tools for each in parameters if (tools := each.get("tools"))), None)
     is_marked = (
-        any(asks_for(parameters, name) for name in _SAID)
-        or _is_marked(tools)
-        or any(_is_marked(message.content) for message in messages)
+        any(asks_for(parameters, name) for name in _SAID) or _is_marked(tools) or any(_is_marked(message.content) for message in messages)
     )
     blocks = [block_of(_text(canonical_messages([fields_of(_unmarked(message))])), model) for message in messages]
     rules = sum(1 for _ in takewhile(lambda message: isinstance(message, SystemMessage), messages))
@@ -81,8 +79,10 @@ def _marked(messages: list[BaseMessage], given: dict[str, Any], plan: Plan, form
             place -= 1  # an answer that only calls tools has nothing to mark
         if message is not None:
             messages[place] = message
-        elif tools and isinstance(tools[-1], Mapping) and form.name != "breakpoint":
-            given["tools"] = [*tools, _point(control)] if form.name == "cache_point" else [*tools[:-1], {**tools[-1], **_mark(control, form)}]
+        elif tools and isinstance(tools[-1], Mapping) and form.name == "cache_point":
+            given["tools"] = [*tools, _point(control)]
+        elif tools and isinstance(tools[-1], Mapping) and form.name == "cache_control":
+            given["tools"] = [*tools[:-1], {**tools[-1], **_mark(control, form)}]
     return messages, given
 
 

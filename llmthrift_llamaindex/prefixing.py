@@ -58,9 +58,7 @@ def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapp
     return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked)
 
 
-def advised(
-    asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: Sequence[Mapping[str, Any]]
-) -> tuple[Asked, dict[str, Any]]:
+def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: Sequence[Mapping[str, Any]]) -> tuple[Asked, dict[str, Any]]:
     """The messages with what is asked of the provider's cache, each mark at the end of a message that can carry one; and arguments for it.
 
     Args:

@@ -1,4 +1,4 @@
-"""`PrefixPlanners`: what the calls of a door know of providers' prompt caches: a planner for each model, keys, and the prompts sent last."""
+"""`PrefixPlanners`: what is known of providers' prompt caches: a planner for each model, keys, and the prompts sent last."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Prefixing:
         advice = Advice()
         if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
             rules = [*prompt.tools, *prompt.system] or prompt.history[:1]
-            key = self._planners.keys.of(model, tuple(block for block, _ in rules), prompt.history[:1], at=now)
+            key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
             advice = Advice(cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
         form = self._form(tier, usual) if terms and (usual := form_of(terms[0])) is not None else None

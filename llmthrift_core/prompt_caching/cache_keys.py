@@ -19,6 +19,8 @@ _MOST_CONVERSATIONS: Final = 10_000
 _MINUTE_SECONDS: Final = 60.0
 PER_MINUTE: Final = 14
 """Requests a minute for one key: OpenAI asks for less than about 15."""
+# New conversations leave room for what those with a key say next.
+_FOR_NEW: Final = 0.6
 
 
 class CacheKeys:
@@ -59,7 +61,7 @@ class CacheKeys:
             talk = name, conversation
             number = self._conversations.get(talk)
             if number is None or number >= len(keys) or len(keys[number]) >= most:
-                number = _fullest(keys, most)
+                number = _fullest(keys, most if number is not None else max(1, int(most * _FOR_NEW)))
                 if number == len(keys):
                     keys.append(deque())
             keys[number].append(at)

@@ -100,7 +100,7 @@ class PromptCaches:
     def take_openai(self, body: Mapping[str, Any], question: Question) -> Cached:
         """Count a request of OpenAI's: the longest prefix that was sent before with the same `prompt_cache_key` is read, the rest kept.
 
-        Where writes are charged for, `prompt_cache_options={"mode": "explicit"}` keeps and reads what ends at breakpoints, and nothing else.
+        Where writes are charged for, `prompt_cache_options={"mode": "explicit"}` keeps and reads what ends at breakpoints alone.
         """
         model = question.model
         terms = terms_of(model, "openai")
