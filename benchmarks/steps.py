@@ -2,8 +2,8 @@
 
 python -m benchmarks.steps [--list]
 
-Counted in the caller's thread, after a warm-up, for product files alone. A move is a call from a function of one file into a function of another;
-returns are not counted.
+Counted in the caller's thread, after a warm-up, for product files alone. A move is a call from one file into another; returns are not
+counted.
 """
 
 from __future__ import annotations
