@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
-    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
@@ -85,7 +85,7 @@ def thrifty(
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
 
