@@ -25,7 +25,8 @@ from llmthrift_core.calls.adapter_call import (
 )
 from llmthrift_core.calls.limiting import Came, Limiting, limits_of
 from llmthrift_core.calls.marks import mark_of_call
-from llmthrift_core.calls.prefixing import Prefixing, PrefixPlanners
+from llmthrift_core.calls.prefix_planners import PrefixPlanners
+from llmthrift_core.calls.prefixing import Prefixing
 from llmthrift_core.calls.request import (
     CacheUse,
     Request,
@@ -44,7 +45,7 @@ from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.limiting import came_of, instructed, limiting_of
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.prefixing import marked, sent_prompt
+from llmthrift_langchain.prefixing import advised, form_for, sent_prompt
 from llmthrift_langchain.response import (
     calls_of,
     conversation_of,
@@ -213,8 +214,8 @@ class RoutedCall(DoorCall[AIMessage]):
         if self.messages is not self._given:
             self._sent = [fields_of(message) for message in self.messages]
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
-        if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
-            self.messages, arguments = marked(self.messages, arguments, plan)
+        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
+            self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(call.tier))
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if call.effort is not None:
@@ -390,11 +391,12 @@ class RoutedCall(DoorCall[AIMessage]):
             call_site=call_site,
             now=thrift.now,
             note=thrift.note_failure,
+            form=lambda tier, form: form_for(self._models[self._name_of(tier)].model, form),
         )
 
     def _prompt_to(self, tier: str | None) -> SentPrompt:
         name = self._name_of(tier)
-        return sent_prompt(self._messages_to(name), self._arguments_of(name), self._model_of(name)[0])
+        return sent_prompt(self._messages_to(name), self._parameters_of(name), self._model_of(name)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""

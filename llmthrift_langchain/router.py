@@ -26,7 +26,7 @@ from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls import limiting
 from llmthrift_core.calls.adapter_call import aasked_again, abegin, aescalated, afailed, afinish, begin
-from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
@@ -68,7 +68,7 @@ class ChatRouter(BaseChatModel):
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         tuning: the name of a configuration whose active version says otherwise how long answers are cached, and so on; see
             `thrift.configurations.follow`. An `Autopilot` changes what it says.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.

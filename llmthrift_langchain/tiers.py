@@ -15,7 +15,7 @@ from llmthrift_langchain.identity import name_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
-    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import RoutingPolicy, Tiers

@@ -27,7 +27,7 @@ from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.limiting import came_of, instructed, limiting_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.prefixing import marked, sent_prompt
+from llmthrift_llamaindex.prefixing import advised, form_for, sent_prompt
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import (
     Answer,
@@ -151,12 +151,13 @@ class DrivenCall(DoorCall[Answer]):
             call.tier, name, answer = self._rejected
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
         self._sent = _sent(self._asked, self.request.shortening, self.request.limiting, call.tier)
-        if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
-            self._sent = marked(self._sent, self._said, plan)
+        more: dict[str, Any] = {}
+        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
+            self._sent, more = advised(self._sent, self._said, advice, _parameters_of(self._behind, self._said, call.tier))
         given = self._given
         if self._sent is not self._asked:
             given = self._sent if isinstance(self._sent, str) else list(self._sent)  # integrations append to it
-        target, asked, arguments = self._behind.prepare(call, self._method, given, dict(self._arguments))
+        target, asked, arguments = self._behind.prepare(call, self._method, given, {**self._arguments, **more})
         return getattr(target, self._method), asked, arguments
 
     def whole(self, answer: Answer) -> Answer:
@@ -344,11 +345,14 @@ def _prefixing(
     return Prefixing(
         planners,
         thrift.prices,
-        prompt=lambda tier: sent_prompt(_sent(asked, shortening, limiting, tier), said, _name_of(behind, said, tier)),
+        prompt=lambda tier: sent_prompt(
+            _sent(asked, shortening, limiting, tier), said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)
+        ),
         model_of=lambda tier: (_name_of(behind, said, tier), provider_of(behind.model(tier))),
         call_site=call_site,
         now=thrift.now,
         note=thrift.note_failure,
+        form=lambda _, form: form_for(form),
     )
 
 

@@ -59,7 +59,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, as for `thrifty`.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         tuning: the name of a configuration that says some of this otherwise, as for `thrifty`.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.

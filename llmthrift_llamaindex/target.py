@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls.limiting import checked
-from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.versions.door_settings import tuning_of

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
-    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
@@ -87,7 +87,7 @@ def thrifty(
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
         tuning: the name of a configuration whose active version says otherwise how long answers are cached, and so on; see
@@ -267,7 +267,7 @@ class ThriftyLLM:
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = self._llmthrift
-        return _rewrapped, (_undressed(cast("LLM", self)), settings.thrift, dict(settings.options))
+        return _rewrapped, (unwrapped(cast("LLM", self)), settings.thrift, dict(settings.options))
 
 
 class OneModel:
@@ -351,7 +351,13 @@ def _dressed(llm: LLM, settings: _Settings) -> LLM:
     return copy
 
 
-def _undressed(llm: LLM) -> LLM:
+def options_of(llm: ThriftyLLM) -> dict[str, Any]:
+    """What a model was wrapped with."""
+    return dict(llm._llmthrift.options)
+
+
+def unwrapped(llm: LLM) -> LLM:
+    """A copy of the model that was wrapped."""
     copy = llm.model_copy()
     private = copy.__pydantic_private__
     if private is not None:
