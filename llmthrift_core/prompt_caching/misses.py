@@ -39,6 +39,7 @@ class SentPrompt:
         tools, system, history: blocks.
         model, tier: which model, and which service tier; each has a cache of its own.
         at_seconds: when it was sent; None where that is not known.
+        is_marked: the application marks it itself.
     """
 
     tools: Sequence[Block] = ()
@@ -47,6 +48,7 @@ class SentPrompt:
     model: str | None = None
     tier: str | None = None
     at_seconds: float | None = None
+    is_marked: bool = False
 
     @property
     def blocks(self) -> list[Block]:
