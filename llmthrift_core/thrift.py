@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.exporters.training import TrainingExport, TrainingOptions
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
@@ -220,6 +221,13 @@ class Thrift(LedgerViews):
         from llmthrift_core.batching.batches import Batches
 
         return Batches(self)
+
+    @cached_property
+    def prefix_planners(self) -> PrefixPlanners:
+        """What is known of providers' prompt caches, shared by the doors with `prompt_caching=True`."""
+        from llmthrift_core.calls.prefix_planners import PrefixPlanners
+
+        return PrefixPlanners(self)
 
     @cached_property
     def routers(self) -> RouterVersions:

@@ -140,7 +140,7 @@ class ChatRouter(BaseChatModel):
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
         self.output = limiting.checked(self.output)
-        self._prefix_planners = planners_of(self.prompt_caching)
+        self._prefix_planners = planners_of(self.prompt_caching, self.thrift)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)

@@ -28,7 +28,7 @@ from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.reconcile import reconcile
-from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
+from llmthrift_core.cli.reports import observed, optimize, prefix_misses, run, top, write_review
 from llmthrift_core.cli.routing import route
 from llmthrift_core.cli.service import dashboard, keys, serve
 from llmthrift_core.display import printing_for
@@ -83,6 +83,7 @@ app.command("what-if")(what_if)
 app.command("tier-mix")(tier_mix)
 app.command()(top)
 app.command()(optimize)
+app.command()(prefix_misses)
 app.command()(run)
 app.command()(observed)
 app.command()(forecast)

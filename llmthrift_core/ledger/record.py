@@ -85,6 +85,7 @@ class CallRecord:
     batch_saved_nano_usd: int | None = None
     shortening_saved_nano_usd: int | None = None
     prefix_lost_nano_usd: int | None = None
+    prefix_unread_nano_usd: int | None = None
     observed_shortening_nano_usd: int | None = None
     observed_prefix_nano_usd: int | None = None
     shorten_version: str | None = None

@@ -108,6 +108,7 @@ calls = Table(
     Column("batch_saved_nano_usd", BigInteger),  # by the provider's batch rate
     Column("shortening_saved_nano_usd", BigInteger),  # by a shorter prompt; negative where it broke a cached prefix
     Column("prefix_lost_nano_usd", BigInteger),  # what that miss cost
+    Column("prefix_unread_nano_usd", BigInteger),  # writes of this call site that were found to have expired without a read
     Column("observed_shortening_nano_usd", BigInteger),  # observe mode: what a shorter prompt would have saved
     Column("observed_prefix_nano_usd", BigInteger),  # observe mode: what planning the provider's prompt cache would have saved
     Column("shorten_version", Text),  # which policy shortened the prompt; NULL: none
@@ -246,6 +247,7 @@ rollups = Table(
     Column("batch_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("shortening_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("prefix_lost_nano_usd", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_unread_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_shortening_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_prefix_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
