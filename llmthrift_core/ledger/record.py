@@ -85,7 +85,6 @@ class CallRecord:
     batch_saved_nano_usd: int | None = None
     shortening_saved_nano_usd: int | None = None
     prefix_lost_nano_usd: int | None = None
-    prefix_unread_nano_usd: int | None = None
     observed_shortening_nano_usd: int | None = None
     observed_prefix_nano_usd: int | None = None
     shorten_version: str | None = None
@@ -93,6 +92,7 @@ class CallRecord:
     prefix_plan: str | None = None
     prefix_miss: str | None = None
     shortened_tokens: int = 0
+    prefix_unread_nano_usd: int | None = None
 
     # Not a column: what `complete` makes the counts of.
     question: Excerpt | None = None

@@ -108,7 +108,6 @@ calls = Table(
     Column("batch_saved_nano_usd", BigInteger),  # by the provider's batch rate
     Column("shortening_saved_nano_usd", BigInteger),  # by a shorter prompt; negative where it broke a cached prefix
     Column("prefix_lost_nano_usd", BigInteger),  # what that miss cost
-    Column("prefix_unread_nano_usd", BigInteger),  # writes of this call site that were found to have expired without a read
     Column("observed_shortening_nano_usd", BigInteger),  # observe mode: what a shorter prompt would have saved
     Column("observed_prefix_nano_usd", BigInteger),  # observe mode: what planning the provider's prompt cache would have saved
     Column("shorten_version", Text),  # which policy shortened the prompt; NULL: none
@@ -116,6 +115,7 @@ calls = Table(
     Column("prefix_plan", Text),  # what was planned for the provider's prompt cache, and why; NULL: nothing was
     Column("prefix_miss", Text),  # why a prefix was not read from the provider's cache; NULL: it was, or nobody knows
     Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),  # that the application's prompt had more than was sent
+    Column("prefix_unread_nano_usd", BigInteger),  # writes of this call site that were found to have expired without a read
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
@@ -247,10 +247,10 @@ rollups = Table(
     Column("batch_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("shortening_saved_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("prefix_lost_nano_usd", BigInteger, nullable=False, server_default="0"),
-    Column("prefix_unread_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_shortening_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_prefix_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_unread_nano_usd", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 
