@@ -202,7 +202,8 @@ class LedgerViews(ABC):
         on for days is told once.
 
         Args:
-            since: hours, days and requests from then on. None: the last 90 days with calls, and the newest 20,000 requests.
+            since: hours, days and requests from then on; of more than 20,000 requests, the older ones where they stand out among the most
+                expensive. None: the last 90 days with calls, and the newest 20,000 requests.
             tz: the time zone of hours and days; None is UTC.
         """
         from llmthrift_core.reports.anomalies import anomalies

@@ -207,7 +207,7 @@ rollups = Table(
     "llmthrift_rollups",
     metadata,
     Column("dimension", Text, primary_key=True),  # "all", "model", "user", ..., or "tag:<name>"
-    Column("span", Integer, primary_key=True),  # length of the bucket in seconds: an hour, a day; for "all" also 15 minutes
+    Column("span", Integer, primary_key=True),  # seconds: an hour, a day; of "all" also 15 minutes, of people and tags 30 days
     Column("bucket", BigInteger, primary_key=True),  # seconds since the epoch at the bucket's start, a multiple of the span
     Column("value", Text, primary_key=True),  # "" for "all"
     Column("requests", BigInteger, nullable=False),
