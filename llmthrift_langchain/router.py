@@ -144,7 +144,7 @@ class ChatRouter(BaseChatModel):
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
         self.output = limiting.checked(self.output)
-        self._prefix_planners = planners_of(self.prompt_caching)
+        self._prefix_planners = planners_of(self.prompt_caching, self.thrift)
         if self.tuning is not None:
             self.tuning = tuning_of(self.tuning, self.thrift.configurations.follow)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):

@@ -166,7 +166,7 @@ def answers_of(
     if not isinstance(cache, bool | CachePolicy):
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
-    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching), "output": checked(output)}
+    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching, thrift), "output": checked(output)}
     if tuning is not None:
         sent["tuning"] = tuning_of(tuning, thrift.configurations.follow)
     if semantic is False or semantic is None or is_disabled():
