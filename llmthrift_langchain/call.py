@@ -38,6 +38,7 @@ from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat, mark_message
@@ -93,8 +94,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         own = rules_of(arguments.pop("cache", None))
         asked_tier = arguments.pop("max_tier", None)
-        self._shortens = None if arguments.pop("shorten", None) == "off" else router.shorten
-        self._limits = limits_of(arguments.pop("output", None), router.output)
+        sends_as_is, limits = arguments.pop("shorten", None) == "off", arguments.pop("output", None)
         self._stops_at = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
@@ -106,6 +106,12 @@ class RoutedCall(DoorCall[AIMessage]):
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
         required = take_requirements(arguments, metadata, attribution)
+        self._tuned = tuned = AS_BUILT
+        if router.tuning is not None:
+            tuned, attribution = router.tuning.for_call(attribution)
+            self._tuned = tuned
+        self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
+        self._limits = limits_of(limits, tuned.limits(router.output))
         self.described = described = RouteRequest(
             question=question_of(self._fields),
             system=system,
@@ -121,7 +127,7 @@ class RoutedCall(DoorCall[AIMessage]):
             metadata=metadata,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, described, router.tier_names.within(router.max_tier, asked_tier))
+        tiers = allowed_tiers(self._policy, described, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
         self._run_id, self._first_run_id = run_id, run_id.int
@@ -426,7 +432,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
     def _cache_use(self, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse | None:
-        policy = self._router.cache_policy()
+        policy = self._tuned.policy(self._router.cache_policy())
         if policy is None or rules.mode == "off":
             return None
         try:
@@ -443,7 +449,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return None
 
     def _keyed(self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:
-        limits = canonical_json({"max_tier": max_tier})
+        limits = canonical_json({"max_tier": max_tier, **self._tuned.key})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers
         asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
@@ -455,7 +461,7 @@ class RoutedCall(DoorCall[AIMessage]):
             asked=asked,
         )
         semantic = None
-        if answers is not None and answers.semantic is not None:
+        if answers is not None and answers.semantic is not None and self._tuned.semantic is not False:
             tier = self._models[self._router.baseline_within(self._tiers)]
             own = tier.parameters.get("temperature", getattr(tier.model, "temperature", None))
             semantic = semantic_use(

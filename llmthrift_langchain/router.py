@@ -37,6 +37,7 @@ from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.routing.requirements import REQUIRED
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
+from llmthrift_core.versions.door_settings import tuning_of
 from llmthrift_langchain import streaming
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
@@ -73,6 +74,8 @@ class ChatRouter(BaseChatModel):
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
         prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
+        tuning: the name of a configuration whose active version says otherwise how long answers are cached, and so on; see
+            `thrift.configurations.follow`. An `Autopilot` changes what it says.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         on_budget: "answer" gives a polite message, marked with the `source` "budget_limit", where a budget refuses; "raise" an error.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
@@ -101,6 +104,7 @@ class ChatRouter(BaseChatModel):
     shorten: Any = Field(default=None, exclude=True)
     output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
+    tuning: Any = Field(default=None, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
@@ -152,7 +156,9 @@ class ChatRouter(BaseChatModel):
         chain_of(self.fallbacks, self._tier_names.names)  # which says what is wrong with it
         self._routing = as_policy(self.policy)
         self.output = limiting.checked(self.output)
-        self._prefix_planners = planners_of(self.prompt_caching)
+        self._prefix_planners = planners_of(self.prompt_caching, self.thrift)
+        if self.tuning is not None:
+            self.tuning = tuning_of(self.tuning, self.thrift.configurations.follow)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)

@@ -64,6 +64,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, as for `thrifty`.
         prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
+        tuning: the name of a configuration that says some of this otherwise, as for `thrifty`.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout. True tries the stronger ones upwards, then
             the cheaper ones downwards; a list of tiers, or a `FallbackChain` with what a try may cost, says which.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
@@ -96,6 +97,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     shorten: Any = Field(default=None, exclude=True)
     output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
+    tuning: Any = Field(default=None, exclude=True)
     order: Order = "given"
     missing: Missing = "raise"
     fallbacks: Any = Field(default=True, exclude=True)
@@ -148,6 +150,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
                 self.shorten,
                 self.prompt_caching,
                 self.output,
+                self.tuning,
             ),
             models=dict(self.models),
             tiers=tiers,
@@ -335,7 +338,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching")
+        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching", "tuning")
         names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline", "on_budget")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 

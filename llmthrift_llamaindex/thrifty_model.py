@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing import Tiers
     from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
+    from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_llamaindex.messages import Asked
 
 Model = TypeVar("Model", bound=LLM)
@@ -67,6 +68,7 @@ def thrifty(
     output: OutputLimits | None = None,
     prompt_caching: bool | PrefixPlanners = False,
     on_budget: OnBudget = "raise",
+    tuning: Any = None,
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
@@ -89,6 +91,8 @@ def thrifty(
         prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
+        tuning: the name of a configuration whose active version says otherwise how long answers are cached, and so on; see
+            `thrift.configurations.follow`. An `Autopilot` changes what it says.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -120,8 +124,9 @@ def thrifty(
         "output": output,
         "on_budget": on_budget,
         "prompt_caching": prompt_caching,
+        "tuning": getattr(tuning, "name", tuning),
     }
-    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching, output)
+    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching, output, tuning)
     settings = _Settings(thrift, answers, options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
@@ -283,6 +288,11 @@ class OneModel:
 
     def in_force(self) -> Self:
         return self
+
+    def tuned(self, settings: DoorSettings) -> Self:
+        other = copy(self)
+        other.answers = self.answers.tuned(settings)
+        return other
 
     def identity(self, arguments: Mapping[str, Any]) -> bytes:
         return identity_of(self._llm, arguments)
