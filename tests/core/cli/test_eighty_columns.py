@@ -120,7 +120,6 @@ OTHERS = {
         "keys revoke",
     ),
     *("budgets set", "budgets remove", "budgets release", "batch submit", "batch status", "batch results", "batch cancel"),
-    *("config save", "config roll-back", "config check", "export calls", "export focus", "export training", "advise", "tier-mix"),
     *("autopilot run", "autopilot approve", "autopilot stop", "autopilot start"),
     *("config save", "config roll-back", "config check", "export calls", "export focus", "export training", "advise", "tier-mix", "prove"),
     *("route simulate", "route fit", "route refit", "route versions", "route roll-back", "route check"),
