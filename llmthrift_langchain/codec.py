@@ -132,7 +132,8 @@ def mark(generations: Sequence[Generation], signs: dict[str, Any]) -> None:
     """
     for place, generation in enumerate(generations):
         if isinstance(generation, ChatGeneration):
-            generation.message.id = message_id_of_hit(signs["request_id"], place)
+            if (request_id := signs.get("request_id")) is not None:
+                generation.message.id = message_id_of_hit(request_id, place)
             generation.message.response_metadata[_MARK] = Mark(signs)
             assert generation.generation_info is not None  # noqa: S101 - `decode` gives every chat answer one
             generation.generation_info[_MARK] = Mark(signs)
