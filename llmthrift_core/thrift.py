@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from llmthrift_core.attachments import Part, Parts
 from llmthrift_core.background.failures import Failures
-from llmthrift_core.background.forks import reopened
+from llmthrift_core.background.forks import OpenedAgain
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.recorded_results import Shared, shared_by
 from llmthrift_core.calls.request import Request
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.exporters.training import TrainingExport, TrainingOptions
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
@@ -46,7 +47,7 @@ logger = logging.getLogger("llmthrift")
 Moment = datetime | date | str
 
 
-class Thrift(LedgerViews):
+class Thrift(LedgerViews, OpenedAgain):
     """Prices, cache and ledger of one database, and the order of a call.
 
     Safe to share between threads and after fork. Several processes may open one database.
@@ -219,6 +220,13 @@ class Thrift(LedgerViews):
         from llmthrift_core.batching.batches import Batches
 
         return Batches(self)
+
+    @cached_property
+    def prefix_planners(self) -> PrefixPlanners:
+        """What is known of providers' prompt caches, shared by the doors with `prompt_caching=True`."""
+        from llmthrift_core.calls.prefix_planners import PrefixPlanners
+
+        return PrefixPlanners(self)
 
     @cached_property
     def routers(self) -> RouterVersions:
@@ -485,16 +493,3 @@ class Thrift(LedgerViews):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    # --- copies: what holds a Thrift may be copied and sent to another process; the Thrift is shared, or opened again there ---
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if (address := self.address) is None:
-            raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return reopened, (type(self), address, self._options)

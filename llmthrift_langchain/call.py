@@ -25,7 +25,8 @@ from llmthrift_core.calls.adapter_call import (
 )
 from llmthrift_core.calls.limiting import Came, Limiting, limits_of
 from llmthrift_core.calls.marks import mark_of_call
-from llmthrift_core.calls.prefixing import Prefixing, PrefixPlanners
+from llmthrift_core.calls.prefix_planners import PrefixPlanners
+from llmthrift_core.calls.prefixing import Prefixing
 from llmthrift_core.calls.request import (
     CacheUse,
     Request,
@@ -36,6 +37,7 @@ from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat, mark_message
@@ -43,7 +45,7 @@ from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.limiting import came_of, instructed, limiting_of
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.prefixing import marked, sent_prompt
+from llmthrift_langchain.prefixing import advised, form_for, sent_prompt
 from llmthrift_langchain.response import (
     calls_of,
     conversation_of,
@@ -91,8 +93,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._asked: Asked | None = arguments.pop("llmthrift_asked", None)
         own = rules_of(arguments.pop("cache", None))
         asked_tier = arguments.pop("max_tier", None)
-        self._shortens = None if arguments.pop("shorten", None) == "off" else router.shorten
-        self._limits = limits_of(arguments.pop("output", None), router.output)
+        sends_as_is, limits = arguments.pop("shorten", None) == "off", arguments.pop("output", None)
         self._stops_at = stop if stop is not None else router.stop
         self._bound = bound
         self._arguments = arguments
@@ -103,6 +104,12 @@ class RoutedCall(DoorCall[AIMessage]):
         system = system_of(self._fields)
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
+        self._tuned = tuned = AS_BUILT
+        if router.tuning is not None:
+            tuned, attribution = router.tuning.for_call(attribution)
+            self._tuned = tuned
+        self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
+        self._limits = limits_of(limits, tuned.limits(router.output))
         self.described = described = RouteRequest(
             question=question_of(self._fields),
             system=system,
@@ -116,7 +123,7 @@ class RoutedCall(DoorCall[AIMessage]):
             metadata=metadata,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, described, router.tier_names.within(router.max_tier, asked_tier))
+        tiers = allowed_tiers(self._policy, described, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
         self._run_id, self._first_run_id = run_id, run_id.int
@@ -207,8 +214,8 @@ class RoutedCall(DoorCall[AIMessage]):
         if self.messages is not self._given:
             self._sent = [fields_of(message) for message in self.messages]
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
-        if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
-            self.messages, arguments = marked(self.messages, arguments, plan)
+        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
+            self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(call.tier))
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if call.effort is not None:
@@ -384,11 +391,12 @@ class RoutedCall(DoorCall[AIMessage]):
             call_site=call_site,
             now=thrift.now,
             note=thrift.note_failure,
+            form=lambda tier, form: form_for(self._models[self._name_of(tier)].model, form),
         )
 
     def _prompt_to(self, tier: str | None) -> SentPrompt:
         name = self._name_of(tier)
-        return sent_prompt(self._messages_to(name), self._arguments_of(name), self._model_of(name)[0])
+        return sent_prompt(self._messages_to(name), self._parameters_of(name), self._model_of(name)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""
@@ -420,7 +428,7 @@ class RoutedCall(DoorCall[AIMessage]):
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
     def _cache_use(self, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
-        policy = self._router.cache_policy()
+        policy = self._tuned.policy(self._router.cache_policy())
         if policy is None or rules.mode == "off":
             return None
         try:
@@ -439,7 +447,7 @@ class RoutedCall(DoorCall[AIMessage]):
     def _keyed(
         self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution
     ) -> CacheUse:
-        limits = canonical_json({"max_tier": max_tier})
+        limits = canonical_json({"max_tier": max_tier, **self._tuned.key})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers
         asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
@@ -451,7 +459,7 @@ class RoutedCall(DoorCall[AIMessage]):
             asked=asked,
         )
         semantic = None
-        if answers is not None and answers.semantic is not None:
+        if answers is not None and answers.semantic is not None and self._tuned.semantic is not False:
             tier = self._models[self._router.baseline_within(self._tiers)]
             own = tier.parameters.get("temperature", getattr(tier.model, "temperature", None))
             semantic = semantic_use(

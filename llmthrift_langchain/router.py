@@ -26,7 +26,7 @@ from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls import limiting
 from llmthrift_core.calls.adapter_call import aasked_again, abegin, aescalated, afailed, afinish, begin
-from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
@@ -34,6 +34,7 @@ from llmthrift_core.routing.failsafe import policy_identity
 from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
+from llmthrift_core.versions.door_settings import tuning_of
 from llmthrift_langchain import streaming
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.call import RoutedCall, with_handler
@@ -67,7 +68,9 @@ class ChatRouter(BaseChatModel):
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
+        tuning: the name of a configuration whose active version says otherwise how long answers are cached, and so on; see
+            `thrift.configurations.follow`. An `Autopilot` changes what it says.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         on_budget: "answer" gives a polite message, marked with the `source` "budget_limit", where a budget refuses; "raise" an error.
         temperature, max_tokens, timeout, stop: defaults for the chosen model's calls.
@@ -94,6 +97,7 @@ class ChatRouter(BaseChatModel):
     shorten: Any = Field(default=None, exclude=True)
     output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
+    tuning: Any = Field(default=None, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
@@ -140,7 +144,9 @@ class ChatRouter(BaseChatModel):
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
         self._routing = as_policy(self.policy)
         self.output = limiting.checked(self.output)
-        self._prefix_planners = planners_of(self.prompt_caching)
+        self._prefix_planners = planners_of(self.prompt_caching, self.thrift)
+        if self.tuning is not None:
+            self.tuning = tuning_of(self.tuning, self.thrift.configurations.follow)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
                 self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)

@@ -21,12 +21,13 @@ from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
+from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.limiting import came_of, instructed, limiting_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.prefixing import marked, sent_prompt
+from llmthrift_llamaindex.prefixing import advised, form_for, sent_prompt
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import (
     Answer,
@@ -64,7 +65,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def __init__(self, behind: Behind, method: str, asked: Asked, arguments: dict[str, Any]) -> None:
         super().__init__(thrift := behind.thrift)
-        self._behind = behind = behind.in_force()
+        behind = behind.in_force()
         self._method = method
         self._given = asked
         # Integrations append to the list that they are given, some time after the key was made of it.
@@ -72,16 +73,22 @@ class DrivenCall(DoorCall[Answer]):
         self._sent: Asked = self._asked  # to the model that answers
         rules = rules_in_force(rules_of(arguments.pop("cache", None)))
         max_tier = arguments.pop("max_tier", None)
-        self._shortens = None if arguments.pop("shorten", None) == "off" else behind.answers.shorten
-        self._limits = limits_of(arguments.pop("output", None), behind.answers.output)
+        sends_as_is, limits = arguments.pop("shorten", None) == "off", arguments.pop("output", None)
         self._arguments = arguments
         use = arguments.get(TOOLS)
         # What the arguments say, for keys and counts: tools have no provider's format yet.
         self._said = arguments if use is None else {**arguments, TOOLS: None, "tools": use.described()}
-        self._pin = behind.pin_of(self._asked, arguments)
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
+        self._tuned = AS_BUILT
+        if behind.answers.tuning is not None:
+            self._tuned, attribution = behind.answers.tuning.for_call(attribution)
+            behind = behind.tuned(self._tuned)
+        self._behind = behind
+        self._shortens = None if sends_as_is else behind.answers.shorten
+        self._limits = limits_of(limits, behind.answers.output)
+        self._pin = behind.pin_of(self._asked, arguments)
         self._tiers = behind.tiers_at_most(max_tier)
         identity = request_ids.new_request_id()
         trace, parent = current_run()
@@ -144,12 +151,13 @@ class DrivenCall(DoorCall[Answer]):
             call.tier, name, answer = self._rejected
             return getattr(CachedAnswer(answer, name, self._behind.callback_manager), self._method), self._given, {}
         self._sent = _sent(self._asked, self.request.shortening, self.request.limiting, call.tier)
-        if (prefixing := self.request.prefixing) is not None and (plan := prefixing.plan(call.tier)) is not None:
-            self._sent = marked(self._sent, self._said, plan)
+        more: dict[str, Any] = {}
+        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
+            self._sent, more = advised(self._sent, self._said, advice, _parameters_of(self._behind, self._said, call.tier))
         given = self._given
         if self._sent is not self._asked:
             given = self._sent if isinstance(self._sent, str) else list(self._sent)  # integrations append to it
-        target, asked, arguments = self._behind.prepare(call, self._method, given, dict(self._arguments))
+        target, asked, arguments = self._behind.prepare(call, self._method, given, {**self._arguments, **more})
         return getattr(target, self._method), asked, arguments
 
     def whole(self, answer: Answer) -> Answer:
@@ -279,7 +287,7 @@ class DrivenCall(DoorCall[Answer]):
 
     def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
-        identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier})
+        identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier, **self._tuned.key})
         if self._shortens is not None:
             identity = digest("shortened", identity, self._shortens.identity().encode())
         if self._limits is not None:
@@ -337,11 +345,14 @@ def _prefixing(
     return Prefixing(
         planners,
         thrift.prices,
-        prompt=lambda tier: sent_prompt(_sent(asked, shortening, limiting, tier), said, _name_of(behind, said, tier)),
+        prompt=lambda tier: sent_prompt(
+            _sent(asked, shortening, limiting, tier), said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)
+        ),
         model_of=lambda tier: (_name_of(behind, said, tier), provider_of(behind.model(tier))),
         call_site=call_site,
         now=thrift.now,
         note=thrift.note_failure,
+        form=lambda _, form: form_for(form),
     )
 
 

@@ -59,7 +59,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         semantic, semantic_ttl_seconds, extract_question: as for `thrifty`. A policy judges the question alone, without the documents.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, as for `thrifty`.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
+        tuning: the name of a configuration that says some of this otherwise, as for `thrifty`.
         fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
@@ -90,6 +91,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     shorten: Any = Field(default=None, exclude=True)
     output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
+    tuning: Any = Field(default=None, exclude=True)
     order: Order = "given"
     fallbacks: bool = True
     max_tier: str | None = None
@@ -140,6 +142,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
                 self.shorten,
                 self.prompt_caching,
                 self.output,
+                self.tuning,
             ),
             models=dict(self.models),
             tiers=tiers,
@@ -327,7 +330,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         return self.model_copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching")
+        answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching", "tuning")
         names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline", "on_budget")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
 

@@ -12,6 +12,7 @@ from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, fallback_order, fallback_reason
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
+from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, before_tools, has_media, has_tool_turns, system_of
 from llmthrift_llamaindex.response import pairs_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.refusals import OnBudget
     from llmthrift_core.thrift import Thrift
+    from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_llamaindex.target import Answers
 
 _MOST_RUNS: Final = 10_000
@@ -81,6 +83,7 @@ class ManyModels:
         tiers: their order.
         policy: decides.
         fallbacks, max_tier, baseline, on_budget: as for `RouterLLM`.
+        settings: what `tuning` says of one call.
     """
 
     thrift: Thrift
@@ -92,6 +95,7 @@ class ManyModels:
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
+    settings: DoorSettings = AS_BUILT
     _pins: Pins = field(default_factory=Pins, repr=False)
 
     @property
@@ -104,6 +108,10 @@ class ManyModels:
         policy = self.policy.in_force()
         return self if policy is self.policy else replace(self, policy=policy)
 
+    def tuned(self, settings: DoorSettings) -> Self:
+        """As the settings of one call say."""
+        return replace(self, answers=self.answers.tuned(settings), settings=settings)
+
     def identity(self, arguments: Mapping[str, Any]) -> bytes:
         """Stands in a cache key for tiers, models, policy and the arguments of a call. Raises UncacheableError: one looks like another."""
         parts = [part for name, llm in self.models.items() for part in (name.encode(), identity_of(llm, arguments))]
@@ -115,7 +123,7 @@ class ManyModels:
         Raises:
             ConfigurationError: no such tier, or none is left.
         """
-        return self.tiers.within(self.max_tier, max_tier)
+        return self.settings.tiers(self.tiers.within(self.max_tier, max_tier))
 
     def pin_of(self, asked: Asked, arguments: Mapping[str, Any]) -> str | None:
         """The run whose calls keep one tier: an agent's, or any workflow's loop of tools."""

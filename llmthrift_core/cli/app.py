@@ -26,9 +26,10 @@ from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, writ
 from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
+from llmthrift_core.cli.proving import prove
 from llmthrift_core.cli.quality import experiments, quality
 from llmthrift_core.cli.reconcile import reconcile
-from llmthrift_core.cli.reports import observed, optimize, run, top, write_review
+from llmthrift_core.cli.reports import observed, optimize, prefix_misses, run, top, write_review
 from llmthrift_core.cli.routing import route
 from llmthrift_core.cli.service import dashboard, keys, serve
 from llmthrift_core.display import printing_for
@@ -81,8 +82,10 @@ app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
 app.command("tier-mix")(tier_mix)
+app.command()(prove)
 app.command()(top)
 app.command()(optimize)
+app.command()(prefix_misses)
 app.command()(run)
 app.command()(observed)
 app.command()(forecast)

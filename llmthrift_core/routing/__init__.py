@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
     from llmthrift_core.routing.learned.router import LearnedPolicy as LearnedPolicy
     from llmthrift_core.routing.learned.router import LearnedRouter as LearnedRouter
+    from llmthrift_core.routing.needed_tier import Needed as Needed
+    from llmthrift_core.routing.needed_tier import NeededTier as NeededTier
     from llmthrift_core.routing.policies.bounds import Bounded as Bounded
     from llmthrift_core.routing.policies.bounds import Bounds as Bounds
     from llmthrift_core.routing.policies.bounds import Capabilities as Capabilities
@@ -71,6 +73,8 @@ __all__ = [
     "FollowedRouter",
     "LearnedPolicy",
     "LearnedRouter",
+    "Needed",
+    "NeededTier",
     "PolicyWrapper",
     "Predicate",
     "Profile",
@@ -112,6 +116,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.routing.examples": ("Example", "Examples", "examples_of_file"),
         "llmthrift_core.routing.fallbacks": ("fallback_order", "fallback_reason"),
         "llmthrift_core.routing.learned.router": ("LearnedPolicy", "LearnedRouter"),
+        "llmthrift_core.routing.needed_tier": ("Needed", "NeededTier"),
         "llmthrift_core.routing.policies.bounds": ("Bounded", "Bounds", "Capabilities"),
         "llmthrift_core.routing.policies.complexity": ("Complexity",),
         "llmthrift_core.routing.policies.followed": ("FollowedRouter",),

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakValueDictionary
 
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
@@ -17,11 +18,18 @@ from llmthrift_core.versions.comparison import Labels
 from llmthrift_core.versions.kept import KeptVersions
 from llmthrift_core.versions.store import Version, label_of
 
+if TYPE_CHECKING:
+    from llmthrift_core.host import Host
+    from llmthrift_core.versions.tuning import Tuning
+
 _NAMES: Final = re.compile(
     r"(^|[_-])(api[_-]?key|secret|password|passwd|authorization|private[_-]?key|(access|auth|bearer|refresh)[_-]?token)s?$", re.IGNORECASE
 )
 _REFERENCE: Final = re.compile(r"\$\{?[A-Z][A-Z0-9_]*\}?")
 """A variable of the environment, such as $OPENAI_API_KEY: it says where the key is, and is none."""
+
+
+_LONGEST_FOLLOWED: Final = 80  # the name of an experiment on it is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,38 @@ class Configurations(KeptVersions):
 
     kind = "configuration"
     labels = Labels(calls.c.prompt_version, calls.c.config_version)
+
+    def __init__(self, thrift: Host) -> None:
+        super().__init__(thrift)
+        self._followed: WeakValueDictionary[str, Tuning] = WeakValueDictionary()
+
+    def follow(self, name: str, *, check_seconds: float = 10.0) -> Tuning:
+        """The settings of doors, always of the active version of a name: what `tuning=` takes. Before the first they stay as built.
+
+        A version is a mapping of `cache_ttl_seconds`, `semantic`, `max_tier`, `output_cap_tokens` and `shorten`; what is left out stays
+        as the door was built. A change made by any process is in force in all of them after `check_seconds`.
+
+        Raises:
+            ConfigurationError: a name or time that cannot be used.
+        """
+        from llmthrift_core.versions.tuning import Tuning
+
+        if not isinstance(name, str) or not name or "@" in name or len(name) > _LONGEST_FOLLOWED:
+            raise ConfigurationError(f'name must be a text of at most {_LONGEST_FOLLOWED} characters without "@", not {name!r}')
+        if isinstance(check_seconds, bool) or not isinstance(check_seconds, int | float) or not 0 < check_seconds <= 86_400:
+            raise ConfigurationError(f"check_seconds must be above 0 and at most a day, not {check_seconds!r}")
+        followed: Tuning | None = self._followed.get(name)
+        if followed is None:
+            followed = Tuning(
+                self._thrift,
+                name,
+                active=lambda: self.store.active(name),
+                load=lambda number: self.load(name, number).value,
+                check_seconds=check_seconds,
+            )
+            self._thrift.attach(followed)
+            self._followed[name] = followed
+        return followed
 
     def save(self, name: str, value: Any, *, note: str | None = None) -> Version:
         """Keep a value as the next version of a name, and make it the active one.

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.cache import CachePolicy, digest
 from llmthrift_core.cli.app import app
+from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.quality import Experiment
 from llmthrift_core.service.keys import ApiKeys
 
@@ -39,6 +40,9 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             thrift.ledger.record("a house model of no known price", USAGE, **who)
             thrift.feedback(f"r{number}", quality=number % 2, source="judge:j")
         thrift.record_cost("search", "0.000123", run="visit 7")
+        missed = CallRecord(request_id="missed", call_id="missed", at_us=thrift.now_us(), model=MODEL)
+        missed.prefix_miss, missed.prefix_lost_nano_usd = "system changed", 12_345_678
+        thrift.ledger.append(missed)
         experiment = Experiment(thrift, "short answers", arms={"control": 1, "candidate": 1})
         for number in range(40):
             with experiment.assigned(f"user-{number}"):
@@ -66,6 +70,7 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "top": ("", [USER]),
     "top --by": ("call", [MODEL]),
     "optimize": ("", []),
+    "prefix-misses": ("", ["system changed"]),
     "run": ("visit_7", [MODEL]),
     "observed": ("", ["semantic caching"]),
     "forecast": ("--by feature", [FEATURE]),
@@ -110,7 +115,7 @@ OTHERS = {
         "keys revoke",
     ),
     *("budgets set", "budgets remove", "budgets release", "batch submit", "batch status", "batch results", "batch cancel"),
-    *("config save", "config roll-back", "config check", "export calls", "export focus", "export training", "advise", "tier-mix"),
+    *("config save", "config roll-back", "config check", "export calls", "export focus", "export training", "advise", "tier-mix", "prove"),
     *("route simulate", "route fit", "route refit", "route versions", "route roll-back", "route check"),
 }
 URL_LESS = {"prices show", "prices diff", "estimate", "analyze", "budgets design", "roi"}
