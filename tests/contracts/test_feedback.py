@@ -98,7 +98,7 @@ def test_feedback_on_a_run_goes_to_the_attempt_that_answered(thrift, provider: L
     cheap = client(provider).model_copy(update={"model_name": "gpt-4o-mini"})
     router = ChatRouter(thrift, models={"simple": cheap, "complex": client(provider).model_copy(update={"model_name": "gpt-4o"})})
     run_id = uuid.uuid4()
-    provider.fail(status=429, times=1)
+    provider.fail_next(status=429, times=1)
     message = router.invoke(QUESTION, {"run_id": run_id})
     failed, answered = thrift.ledger.calls(order="oldest")
     assert (failed.error is None, answered.error) == (False, None)

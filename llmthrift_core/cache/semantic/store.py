@@ -90,9 +90,9 @@ MOST_RECENT: Final = 2_000
 def newest_of(entries: Iterable[tuple[bytes, str, str, str | None]], most: int) -> list[RecentScope]:
     """The scopes of entries that come with the newest first."""
     found: dict[bytes, RecentScope] = {}
-    for digest, *entry in entries:
+    for digest, question, model, user in entries:
         if digest not in found:
-            found[digest] = RecentScope(digest, *entry)
+            found[digest] = RecentScope(digest, question, model, user)
             if len(found) == most:
                 break
     return list(found.values())
