@@ -36,6 +36,7 @@ from llmthrift_core.calls.request import (
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers
+from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
@@ -104,6 +105,7 @@ class RoutedCall(DoorCall[AIMessage]):
         system = system_of(self._fields)
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
+        required = take_requirements(arguments, metadata, attribution)
         self._tuned = tuned = AS_BUILT
         if router.tuning is not None:
             tuned, attribution = router.tuning.for_call(attribution)
@@ -120,6 +122,8 @@ class RoutedCall(DoorCall[AIMessage]):
             structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
             attribution=attribution,
             max_tier=router.max_tier if asked_tier is None else asked_tier,
+            required_quality=required.required_quality,
+            max_latency_seconds=required.max_latency_seconds,
             metadata=metadata,
         )
         self._policy = router.routing.in_force()
@@ -140,7 +144,7 @@ class RoutedCall(DoorCall[AIMessage]):
             path=lineage.path_to(parent or lineage.surrounding()),
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
-            cache=self._cache_use(rules, _limits(router.max_tier, asked_tier), attribution),
+            cache=self._cache_use(rules, required.keyed(_limits(router.max_tier, asked_tier)), attribution),
             route=RouteUse(
                 policy=self._policy,
                 tiers=tiers,
@@ -305,7 +309,7 @@ class RoutedCall(DoorCall[AIMessage]):
         lineage.answered(self._thrift.shared, self._beside)
 
     def _after(self, error: BaseException) -> str | None:
-        return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
+        return self._router.model_after(error, self.call.tier, self._tiers, self._tried, self.described.input_chars)
 
     def _model_of(self, tier: str) -> tuple[str, str | None]:
         chosen = self._models[tier]
@@ -427,7 +431,7 @@ class RoutedCall(DoorCall[AIMessage]):
         chosen = self._models[tier]
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
-    def _cache_use(self, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
+    def _cache_use(self, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse | None:
         policy = self._tuned.policy(self._router.cache_policy())
         if policy is None or rules.mode == "off":
             return None
@@ -441,12 +445,10 @@ class RoutedCall(DoorCall[AIMessage]):
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
-            self._thrift.note_failure("cache", error)
+            self._thrift.note_failure("cache", error, (str(self._fields),))
         return None
 
-    def _keyed(
-        self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution
-    ) -> CacheUse:
+    def _keyed(self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:
         limits = canonical_json({"max_tier": max_tier, **self._tuned.key})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers

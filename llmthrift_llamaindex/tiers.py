@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
-from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, fallback_order, fallback_reason
+from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.refusals import OnBudget
+    from llmthrift_core.routing.fallback_chain import FallbackChain
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_llamaindex.target import Answers
@@ -91,7 +93,7 @@ class ManyModels:
     models: Mapping[str, Any]
     tiers: Tiers
     policy: RoutingPolicy
-    fallbacks: bool = True
+    fallbacks: FallbackChain | None = None
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
@@ -142,6 +144,7 @@ class ManyModels:
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
     ) -> RouteUse:
         """How a call is routed. A loop of tools is judged by what it began with."""
@@ -158,6 +161,8 @@ class ManyModels:
             structured=arguments.get("response_format") is not None,
             attribution=attribution,
             max_tier=max_tier,
+            required_quality=required.required_quality,
+            max_latency_seconds=required.max_latency_seconds,
             metadata=active_tags(),
         )
         allowed = allowed_tiers(self.policy, request, self.tiers if tiers is None else tiers)
@@ -187,11 +192,13 @@ class ManyModels:
             arguments = {**prepared, **arguments}
         return llm, asked, arguments
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after one failed, or None."""
-        if not self.fallbacks or tier is None or tiers is None or fallback_reason(error) is None:
+        if self.fallbacks is None or tiers is None:
             return None
-        return next((name for name in fallback_order(tiers, tier) if name != tier and name not in tried), None)
+        named = {name: (model_of(llm), provider_of(llm)) for name, llm in self.models.items()}
+        prices = self.thrift.prices
+        return self.fallbacks.next(error, tier, tiers, tried=tried, input_chars=input_chars, named=named, prices=prices)
 
     def answered(self, tier: str | None, pin: str | None) -> None:
         """A tier has answered: the run keeps it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -89,6 +90,8 @@ class Prefixing:
         planner = self._planners.of(*self._model_of(tier), advice.form, self._prices)
         if planner is not None and not usage.estimated:
             planner.observe(plan, usage)
+        if planner is not None and (rate := planner.input_usd_per_million) and (lost := planner.take_unread(self._call_site)):
+            record.prefix_unread_nano_usd = round(Decimal(str(round(lost, 3))) * rate * 1_000)
 
     def _advise(self, tier: str | None) -> Advice | None:
         model, provider = self._model_of(tier)

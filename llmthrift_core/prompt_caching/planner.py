@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from decimal import Decimal
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompt_caching.candidates import Candidate, candidates_of
 from llmthrift_core.prompt_caching.plan import Plan
@@ -21,6 +21,7 @@ from llmthrift_core.prompt_caching.prefix_tree import Node, PrefixTree
 from llmthrift_core.prompt_caching.reuse import ReuseModel
 from llmthrift_core.prompt_caching.terms import CacheTerms
 from llmthrift_core.prompt_caching.trust import Trust
+from llmthrift_core.prompt_caching.unread import UnreadWrites, Write
 from llmthrift_core.prompt_caching.waiting import Pauses, Question, Waiting
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _SURE: Final = 0.6
 _CREDIT_IF_SURE: Final = 4.0
 # A clock that is set back further than this is taken to go on from where it was; less is a call that arrives late.
 _LATE_SECONDS: Final = 60.0
+_DONE: Final = object()
 
 
 class PrefixPlanner:
@@ -72,16 +74,22 @@ class PrefixPlanner:
         self._models = [ReuseModel(_PRIORS) for _ in self.terms]
         self._tree = PrefixTree(max_blocks=max_blocks)
         self._waiting = Waiting(Pauses(self._longest))
+        self._unread = UnreadWrites()
         self._now = -math.inf
         self._shift = 0.0
         self._balance = 0.0
         self._sent = 0.0
-        self._lock = Lock()
+        self._lock = ForkedLock()
 
     @property
     def known_blocks(self) -> int:
         """How many blocks are remembered."""
         return self._tree.blocks
+
+    @property
+    def sent_tokens(self) -> float:
+        """How many tokens all planned requests had."""
+        return self._sent
 
     @property
     def balance_tokens(self) -> float:
@@ -126,14 +134,24 @@ class PrefixPlanner:
                         node.ttl_seconds = node.ttl_seconds or terms.ttl_seconds
                         node.live_until = plan.at_seconds + node.ttl_seconds
                 elif reached <= plan.marked_tokens and reached > kept + 256:  # counts of other tokenizers differ a little
-                    node.live_until = -math.inf
+                    node.live_until, node.unread = -math.inf, None
 
-    def dump(self) -> bytes:
-        """Everything learned, for `load` and `merge`."""
-        from llmthrift_core.prompt_caching.state import dumped
+    def take_unread(self, call_site: str | None = None) -> float:
+        """What writes of a call site have cost that expired without a read, in input tokens; since this was last asked."""
+        with self._lock:
+            return self._unread.take(call_site)
+
+    def dump(self, *, most_blocks: int | None = None) -> bytes:
+        """What was learned, for `load` and `merge`.
+
+        Args:
+            most_blocks: of the prefixes that were used last, about so many blocks; None: all that are known.
+        """
+        from llmthrift_core.prompt_caching.state import collected, packed
 
         with self._lock:
-            return dumped(self)
+            state = collected(self, most_blocks)
+        return packed(state)
 
     def load(self, state: bytes) -> None:
         """Go on where another planner stopped, on the same terms; what this one learned is replaced.
@@ -141,21 +159,28 @@ class PrefixPlanner:
         Raises:
             ConfigurationError: no such state, or one of other terms.
         """
-        from llmthrift_core.prompt_caching.state import load_into
+        from llmthrift_core.prompt_caching.state import taking, unpacked
 
+        read = unpacked(state, self)
         with self._lock:
-            load_into(self, state, replace=True)
+            for _ in taking(self, read, replace=True):
+                pass
 
     def merge(self, state: bytes) -> None:
         """Take in what a planner of another process learned, on the same terms. The same state twice changes nothing.
 
+        Plans need not wait until all of it is taken in.
+
         Raises:
             ConfigurationError: no such state, or one of other terms.
         """
-        from llmthrift_core.prompt_caching.state import load_into
+        from llmthrift_core.prompt_caching.state import taking, unpacked
 
-        with self._lock:
-            load_into(self, state, replace=False)
+        steps = taking(self, unpacked(state, self), replace=False)
+        is_done = False
+        while not is_done:
+            with self._lock:
+                is_done = next(steps, _DONE) is _DONE
 
     def _time(self, at: float) -> float:
         now = at + self._shift
@@ -168,6 +193,7 @@ class PrefixPlanner:
     def _plan(self, ids: tuple[Hashable, ...], tokens: tuple[int, ...], now: float, site: str | None) -> Plan:
         waiting, tree = self._waiting, self._tree
         waiting.settle(now, self._count)
+        self._unread.settle(now)
         path, matched = tree.walk(ids, tokens)
         kept = 0
         for node in path:
@@ -186,13 +212,13 @@ class PrefixPlanner:
             node.last_seconds = now
             node.uses += 1
             if node.live_until >= now:
-                node.live_until = now + node.ttl_seconds
+                node.live_until, node.unread = now + node.ttl_seconds, None
         written = sum(candidate.tokens for candidate in candidates[:end])
         # What is below the minimum is skipped by the provider, and costs nothing: it is not taken as written.
         short = read + written < terms.min_tokens
         if total < terms.min_tokens:
             end = read = written = 0
-        self._grow(path, candidates, end, now, 0.0 if short else terms.ttl_seconds)
+        self._grow(path, candidates, end, now, None if short else terms, site)
         self._sent += total
         if short:
             gain = 0.0
@@ -277,7 +303,9 @@ class PrefixPlanner:
         least = min(max(0.0, terms.premium) + worth - other for terms, other in zip(self.terms, later, strict=True))
         return max(0.0, min(worth, least))
 
-    def _grow(self, path: list[Node], candidates: list[Candidate], end: int, now: float, ttl_seconds: float) -> None:
+    def _grow(
+        self, path: list[Node], candidates: list[Candidate], end: int, now: float, terms: CacheTerms | None, site: str | None
+    ) -> None:
         """Put what is new into the tree, mark what is written, and ask whether each comes back."""
         for index, candidate in enumerate(candidates):
             node = candidate.node
@@ -285,8 +313,10 @@ class PrefixPlanner:
                 node = self._tree.grow(path[-1] if path else None, candidate.blocks, candidate.tokens)
                 node.last_seconds, node.uses = now, 1
                 path.append(node)
-            if index < end and ttl_seconds:
-                node.live_until, node.ttl_seconds = now + ttl_seconds, ttl_seconds
+            if index < end and terms is not None:
+                node.live_until, node.ttl_seconds = now + terms.ttl_seconds, terms.ttl_seconds
+                if terms.premium > 0:
+                    self._unread.add(node, Write(node.live_until, terms.premium, site))
             self._waiting.ask(node, Question(now, candidate.kind, candidate.circumstances, candidate.siblings, candidate.origin))
         if path:
             self._tree.rest(path[-1])

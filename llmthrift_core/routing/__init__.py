@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.examples import Example as Example
     from llmthrift_core.routing.examples import Examples as Examples
     from llmthrift_core.routing.examples import examples_of_file as examples_of_file
+    from llmthrift_core.routing.fallback_chain import FallbackChain as FallbackChain
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
     from llmthrift_core.routing.learned.router import LearnedPolicy as LearnedPolicy
@@ -70,6 +71,7 @@ __all__ = [
     "Complexity",
     "Example",
     "Examples",
+    "FallbackChain",
     "FollowedRouter",
     "LearnedPolicy",
     "LearnedRouter",
@@ -114,6 +116,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.routing.adaptive.policy": ("Adaptive",),
         "llmthrift_core.routing.cascades.cascade": ("Cascade", "CascadePolicy"),
         "llmthrift_core.routing.examples": ("Example", "Examples", "examples_of_file"),
+        "llmthrift_core.routing.fallback_chain": ("FallbackChain",),
         "llmthrift_core.routing.fallbacks": ("fallback_order", "fallback_reason"),
         "llmthrift_core.routing.learned.router": ("LearnedPolicy", "LearnedRouter"),
         "llmthrift_core.routing.needed_tier": ("Needed", "NeededTier"),

@@ -28,6 +28,8 @@ class RouteRequest:
         structured: the answer must fit a schema.
         attribution: who asks, for what.
         max_tier: the highest tier that the caller allows; None for any.
+        required_quality: that this request requires of its answer, 0 to 1; None: what the policy requires.
+        max_latency_seconds: that this request allows a model; None: what the policy allows.
         metadata: the adapter's run metadata.
     """
 
@@ -40,6 +42,8 @@ class RouteRequest:
     structured: bool = False
     attribution: Attribution = EMPTY
     max_tier: str | None = None
+    required_quality: float | None = None
+    max_latency_seconds: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
