@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -143,6 +143,7 @@ class ManyModels:
         *,
         max_tier: str | None,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse:
         """How a call is routed. A loop of tools is judged by what it began with."""
         begun: Asked = asked if isinstance(asked, str) else before_tools(asked)
@@ -159,6 +160,7 @@ class ManyModels:
             attribution=attribution,
             max_tier=max_tier,
             metadata=active_tags(),
+            kept_tokens=kept_tokens,
         )
         allowed = allowed_tiers(self.policy, request, self.tiers if tiers is None else tiers)
         return RouteUse(

@@ -29,6 +29,7 @@ class RouteRequest:
         attribution: who asks, for what.
         max_tier: the highest tier that the caller allows; None for any.
         metadata: the adapter's run metadata.
+        kept_tokens: how many tokens of this prompt a tier's provider keeps in its prompt cache; it gives None where that is not known.
     """
 
     question: str
@@ -41,6 +42,7 @@ class RouteRequest:
     attribution: Attribution = EMPTY
     max_tier: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    kept_tokens: Callable[[str], int | None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def head_and_tail(self) -> str:

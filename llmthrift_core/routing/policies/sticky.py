@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,9 +33,10 @@ class _Prices:
     written: float
     made: float
 
-    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, warm: bool) -> float:
-        prefix = self.cached if warm else self.written
-        return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
+    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, kept_tokens: float) -> float:
+        kept = min(kept_tokens, prefix_tokens)
+        prefix = self.cached * kept + self.written * (prefix_tokens - kept)
+        return (prefix + self.sent * further_tokens + self.made * answer_tokens) / 1e6
 
 
 class Sticky(PolicyWrapper):
@@ -47,9 +48,9 @@ class Sticky(PolicyWrapper):
     policy asked for it. The next call is compared, not the rest of the session, whose length nobody knows.
 
     Calls belong together by user, session (or run, where there is no session) and call site. Calls with neither session nor run are decided
-    one by one. What is remembered is the decision, not a fallback or a downgrade that followed. It is kept in this process: sessions that
-    move between processes start anew. The ledger could tell, but to look would put a read of it, which no index helps, before the first
-    call of every session.
+    one by one. What is remembered is the decision, not a fallback or a downgrade that followed, and in this process. With
+    `prompt_caching=True` the door knows what each model's provider keeps of this very prompt, whoever sent it: these tokens are counted
+    then, and a session that comes from another process keeps the model that has most of its prompt, once that process has saved that.
 
     Args:
         policy: decides first: whatever a router takes as its policy.
@@ -118,7 +119,8 @@ class Sticky(PolicyWrapper):
             return decision
         now = self._clock()
         with self._lock:
-            in_use, used_at = self._sessions.get(key, (decision.tier, now))
+            remembered = self._sessions.get(key)
+        in_use, used_at = remembered or (_keeper(request, tiers) or decision.tier, now)
         is_warm = now - used_at <= self._cache_seconds
         if in_use != decision.tier and is_warm and in_use in self.allowed(request, tiers).names:
             decision = self._kept(decision, in_use, request, tiers) or decision
@@ -167,8 +169,9 @@ class Sticky(PolicyWrapper):
         prefix = max(input_tokens_of(request) - further, 0.0)
         if prefix < _FEWEST_CACHED_TOKENS:
             prefix, further = 0.0, prefix + further
-        changes = new.usd(prefix, further, self._answer_tokens, warm=False)
-        return changes, old.usd(prefix, further, self._answer_tokens, warm=True)
+        kept = _known(request, (wanted, in_use)) or {wanted: 0.0, in_use: prefix}
+        changes = new.usd(prefix, further, self._answer_tokens, kept_tokens=kept[wanted])
+        return changes, old.usd(prefix, further, self._answer_tokens, kept_tokens=kept[in_use])
 
     def _prices(self, tier: str) -> _Prices | None:
         if tier not in self._models:
@@ -182,6 +185,21 @@ class Sticky(PolicyWrapper):
             return None
         cached, written = price.cache_read_usd_per_million, price.cache_write_usd_per_million
         return _Prices(float(sent), float(sent if cached is None else cached), float(sent if written is None else written), float(made))
+
+
+def _known(request: RouteRequest, names: Iterable[str]) -> dict[str, float]:
+    """What the providers of some tiers keep of the prompt, in tokens; empty where nothing is kept, or not known of one of them."""
+    if request.kept_tokens is None:
+        return {}
+    found = {name: request.kept_tokens(name) for name in names}
+    known = {name: float(tokens) for name, tokens in found.items() if tokens is not None}
+    return known if len(known) == len(found) and any(known.values()) else {}
+
+
+def _keeper(request: RouteRequest, tiers: Tiers) -> str | None:
+    """The tier whose provider keeps most of the prompt; None where none keeps any."""
+    kept = _known(request, tiers.names)
+    return max(kept, key=lambda name: kept[name]) if kept else None
 
 
 def _key_of(request: RouteRequest) -> Key | None:
