@@ -13,9 +13,11 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.models import checked_names, tokens_of
 from llmthrift_core.routing.policies.bounds import input_tokens_of
 from llmthrift_core.routing.policies.rules import PolicyWrapper
+from llmthrift_core.routing.policies.shared_sessions import SharedSessions
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
+    from llmthrift_core.host import Host
     from llmthrift_core.pricing import PriceCatalog
 
 _FEWEST_CACHED_TOKENS: Final = 1_024
@@ -46,15 +48,15 @@ class Sticky(PolicyWrapper):
     change to a stronger one is made where the expected gain in quality is worth its cost, or where the gain or its worth is not known: the
     policy asked for it. The next call is compared, not the rest of the session, whose length nobody knows.
 
-    Calls belong together by user, session (or run, where there is no session) and call site. Calls with neither session nor run are decided
-    one by one. What is remembered is the decision, not a fallback or a downgrade that followed. It is kept in this process: sessions that
-    move between processes start anew. The ledger could tell, but to look would put a read of it, which no index helps, before the first
-    call of every session.
+    Calls belong together by user, session (or run, where there is no session) and call site; those with neither are decided one by one.
+    What is remembered is the decision, not a fallback or a downgrade that followed. With `thrift=` sessions may move between processes: the
+    first call of a session in a process reads one row of the database, and a change, or a third of `cache_seconds`, writes one.
 
     Args:
         policy: decides first: whatever a router takes as its policy.
         models: by tier, the name under which the price catalog knows the model. Between tiers without a price, the model is kept unless the
             policy asks for a stronger one.
+        thrift: remembers sessions in its database too, for all processes; None: in this one.
         catalog: the prices, such as `thrift.prices`; None is a `PriceCatalog` of its own.
         answer_worth_usd: what a perfect answer is worth more than a useless one, in US dollars; None is not known.
         cache_seconds: how long a provider keeps a prefix after its last use: five minutes at Anthropic, five to ten at OpenAI.
@@ -71,6 +73,7 @@ class Sticky(PolicyWrapper):
         policy: Any,
         models: Mapping[str, str],
         *,
+        thrift: Host | None = None,
         catalog: PriceCatalog | None = None,
         answer_worth_usd: float | None = None,
         cache_seconds: float = 300.0,
@@ -98,6 +101,7 @@ class Sticky(PolicyWrapper):
         self._most_sessions = most_sessions
         self._clock = clock
         self._sessions: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+        self._shared = None if thrift is None else SharedSessions(thrift, tuple(self._models), write_seconds=cache_seconds / 3)
         self._lock = ForkedLock()
 
     @property
@@ -113,12 +117,15 @@ class Sticky(PolicyWrapper):
             NoModelQualifiesError: the policy refuses.
         """
         decision = self.policy.decide(request, tiers)
-        key = _key_of(request)
+        key = request.session_key
         if key is None:
             return decision
         now = self._clock()
         with self._lock:
-            in_use, used_at = self._sessions.get(key, (decision.tier, now))
+            known = self._sessions.get(key)
+        if known is None and self._shared is not None and (found := self._shared.read(key)) is not None:
+            known = found[0], now - found[1]
+        in_use, used_at = known or (decision.tier, now)
         is_warm = now - used_at <= self._cache_seconds
         if in_use != decision.tier and is_warm and in_use in self.allowed(request, tiers).names:
             decision = self._kept(decision, in_use, request, tiers) or decision
@@ -127,7 +134,16 @@ class Sticky(PolicyWrapper):
             self._sessions.move_to_end(key)
             while len(self._sessions) > self._most_sessions:
                 self._sessions.popitem(last=False)
+        if self._shared is not None:
+            self._shared.write(key, decision.tier)
         return decision
+
+    @property
+    def waits(self) -> bool:
+        """Whether it reads a database, or the policy inside waits."""
+        return self._shared is not None or self.policy.waits
+
+    decides_each_step: Final = True
 
     def _kept(self, decision: RouteDecision, in_use: str, request: RouteRequest, tiers: Tiers) -> RouteDecision | None:
         """The decision to stay; None to change."""
@@ -182,9 +198,3 @@ class Sticky(PolicyWrapper):
             return None
         cached, written = price.cache_read_usd_per_million, price.cache_write_usd_per_million
         return _Prices(float(sent), float(sent if cached is None else cached), float(sent if written is None else written), float(made))
-
-
-def _key_of(request: RouteRequest) -> Key | None:
-    who = request.attribution
-    session = who.session if who.session is not None else who.run
-    return None if session is None else (who.user, session, who.call_site)
