@@ -443,7 +443,7 @@ class RoutedCall(DoorCall[AIMessage]):
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
-            self._thrift.note_failure("cache", error)
+            self._thrift.note_failure("cache", error, (str(self._fields),))
         return None
 
     def _keyed(self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:

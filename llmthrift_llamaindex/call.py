@@ -274,7 +274,7 @@ class DrivenCall(DoorCall[Answer]):
         try:
             return asked_question(self._asked, self._behind.answers.extract_question)
         except Exception as error:  # a function of the application's, which fails open where it serves the cache too
-            self._thrift.note_failure("features", error)
+            self._thrift.note_failure("features", error, (str(self._asked),))
             return ""
 
     def _cache_use(self, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse | None:
@@ -286,7 +286,7 @@ class DrivenCall(DoorCall[Answer]):
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
-            self._thrift.note_failure("cache", error)
+            self._thrift.note_failure("cache", error, (str(self._asked),))
         return None
 
     def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:
