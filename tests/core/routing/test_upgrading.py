@@ -78,9 +78,8 @@ def test_a_first_message_corrects_nothing(policy):
 
 def test_a_loop_that_does_not_get_on_goes_up_at_each_third_equal_call(policy):
     calls = [("look", {"a": 1, "b": 2}), ("look", {"b": 2, "a": 1})]
-    tiers = []
-    for n in range(8):
-        tiers.append(policy.decide(asked("Find it.", 1 + 2 * n, calls=[calls[each % 2] for each in range(n)]), TIERS).tier)
+    loops = [asked("Find it.", 1 + 2 * n, calls=[calls[each % 2] for each in range(n)]) for n in range(8)]
+    tiers = [policy.decide(each, TIERS).tier for each in loops]
     assert tiers == ["small", "small", "small", "middle", "middle", "middle", "large", "large"]
 
 
