@@ -87,6 +87,3 @@ class AccountHost(Host, Protocol):
 
     @property
     def budgets(self) -> Budgets: ...
-
-    def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
-        """Judge an answer: quality from 0 (useless) to 1 (right)."""

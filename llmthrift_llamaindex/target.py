@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.door_settings import DoorSettings, SettingsSource
     from llmthrift_llamaindex.messages import Asked
@@ -114,6 +115,7 @@ class Behind(Protocol):
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
         kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
@@ -132,7 +134,7 @@ class Behind(Protocol):
         """What to call now: an object with the method, the input, and the keyword arguments."""
         ...
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after one failed, or None."""
         ...
 

@@ -70,14 +70,15 @@ class Shortening:
         self._left: set[str] = set()
         self._kept: dict[str, float] = {}
 
-    def prepare(self, tier: str | None) -> None:
-        """Shorten the prompt for a tier's model. May ask a model, or an embedder: not for an event loop."""
-        self._shortened(tier)
+    def prepare(self, tier: str | None, prefixing: Prefixing | None = None) -> None:
+        """Shorten the prompt for a tier's model. May ask a model, or an embedder: not for an event loop.
 
-    def weigh(self, tier: str | None, prefixing: Prefixing) -> None:
-        """Send the prompt as it is, where the provider keeps its beginning and to read that costs less than the shorter prompt. A prompt
-        that is longer than the policy allows is shortened anyway."""
-        if self.messages(tier) is None or (found := prefixing.weigh(tier)) is None:
+        Args:
+            prefixing: where the provider keeps the beginning of the prompt, and to read that costs less than the shorter prompt, it is sent
+                as it is, unless it is longer than the policy allows.
+        """
+        self._shortened(tier)
+        if prefixing is None or self.messages(tier) is None or (found := prefixing.weigh(tier)) is None:
             return
         most = getattr(self._policy, "max_input_tokens", None)
         if found.is_cheaper and (most is None or found.tokens <= most):
