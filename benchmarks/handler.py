@@ -36,7 +36,7 @@ class InstantModel(BaseChatModel):
     ) -> ChatResult:
         message = AIMessage(
             "Your order has shipped.",
-            response_metadata={"model_name": "gpt-4o-mini-2024-07-18", "model_provider": "openai"},
+            response_metadata={"model_name": "gpt-4o-mini-2024-07-18", "model_provider": "openai", "finish_reason": "stop"},
             usage_metadata={"input_tokens": 300, "output_tokens": 90, "total_tokens": 390},
         )
         return ChatResult(generations=[ChatGeneration(message=message)])

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import table
-from llmthrift_core import Thrift
-from llmthrift_core.ledger.rollups import ALL, DAY, HOUR, QUARTER
+from llmthrift_core import Alert, Thrift
+from llmthrift_core.ledger.rollups import ALL, spans_of
 from llmthrift_core.ledger.statements import MEASURES
 
 _DAYS: Final = 365
@@ -72,10 +72,10 @@ def fill(path: Path, calls: int) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(_CALLS, {"calls": calls, "first_us": first_us, "step_us": _DAYS * 86_400_000_000 // calls})
         sums = ", ".join(_SUMS.get(name, "0") for name in MEASURES)
-        for dimension, spans in ((ALL, (QUARTER, HOUR, DAY)), *((name, (HOUR, DAY)) for name in _DIMENSIONS)):
+        for dimension in (ALL, *_DIMENSIONS):
             value = "''" if dimension == ALL else dimension
             kept = "" if dimension == ALL else f"WHERE {dimension} IS NOT NULL"
-            for span in spans:
+            for span in spans_of(dimension):
                 bucket = f"at_us / 1000000 / {span} * {span}"
                 connection.execute(
                     f"INSERT INTO llmthrift_rollups (dimension, span, bucket, value, {', '.join(MEASURES)}) "
@@ -103,7 +103,14 @@ def reports(thrift: Thrift, calls: int) -> Mapping[str, Callable[[], object]]:
         "optimizations(since=month)": lambda: thrift.optimizations(month),
         "optimizations()": thrift.optimizations,
         "observed()": thrift.observed,
+        "forecast()": thrift.forecast,
+        "forecast(by='feature')": lambda: thrift.forecast(by="feature"),
+        "forecast(by='user')": lambda: thrift.forecast(by="user"),
+        "anomalies()": thrift.anomalies,
+        "anomalies(since=month)": lambda: thrift.anomalies(month),
+        "alerts.look(), forecast and anomaly": lambda: thrift.alerts.look([Alert(on="forecast"), Alert(on="anomaly")]),
         "review(since=month)": lambda: thrift.review(month).to_html(),
+        "review()": lambda: thrift.review().to_html(),
     }
 
 

@@ -146,7 +146,7 @@ def lazy_exports(
                 raise
         from llmthrift_core.errors import MissingNameError
 
-        found = EXTRAS[extra][missing]
+        found = EXTRAS[extra].get(missing, f"a newer release, with {missing},")
         _MISSING.explain(f"{package}.{name}", extra, found)
         raise MissingNameError(extra, found)
 

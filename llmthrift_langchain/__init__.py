@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llmthrift_langchain.batch_model import BatchChatModel as BatchChatModel
     from llmthrift_langchain.batching_model import BatchingModel as BatchingModel
     from llmthrift_langchain.batching_model import batched as batched
+    from llmthrift_langchain.decision_model import RoutingDecisionModel as RoutingDecisionModel
+    from llmthrift_langchain.decision_policy import DecisionPolicy as DecisionPolicy
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
     from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
 
@@ -24,6 +26,8 @@ __all__ = [
     "BatchChatModel",
     "BatchingModel",
     "ChatRouter",
+    "DecisionPolicy",
+    "RoutingDecisionModel",
     "ThriftCache",
     "ThriftCallbackHandler",
     "ThriftEmbeddings",
@@ -38,9 +42,15 @@ __getattr__ = lazy_exports(
     {
         "llmthrift_langchain.batch_model": ("BatchChatModel",),
         "llmthrift_langchain.batching_model": ("BatchingModel", "batched"),
+        "llmthrift_langchain.decision_model": ("RoutingDecisionModel",),
+        "llmthrift_langchain.decision_policy": ("DecisionPolicy",),
         "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
         "llmthrift_langchain.middleware": ("ThriftMiddleware",),
     },
     names=__all__,
-    needs={"llmthrift_langchain.middleware": ("models", "langchain")},
+    needs={
+        "llmthrift_langchain.decision_model": ("langchain", "langchain_core.decisions"),
+        "llmthrift_langchain.decision_policy": ("langchain", "langchain_core.decisions"),
+        "llmthrift_langchain.middleware": ("models", "langchain"),
+    },
 )

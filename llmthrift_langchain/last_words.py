@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 
-from llmthrift_core.calls.refusals import mark_of_refusal
+from llmthrift_core.calls.last_words import ASKED, hold_room, mark_of_summary, notes_of
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.outgoing import Outgoing
 from llmthrift_langchain.agent_limits import scope_here
 from llmthrift_langchain.codec import mark_message
 from llmthrift_langchain.messages import text_of
@@ -19,14 +18,6 @@ from llmthrift_langchain.router import ChatRouter
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
-
-_ASKED: Final = (
-    "The budget of this task is used up, and no further tool can be called. From these notes of it, say in a few sentences what "
-    "was asked, what was done and found, and what is open."
-)
-_BYTES_PER_TOKEN: Final = 2  # cautious: English has about four bytes in a token
-_FRAME_TOKENS: Final = 100  # the instruction above, and what frames two messages
-_LEAST_SHARE: Final = 8  # of the notes, that a message may have
 
 
 class LastWords:
@@ -49,9 +40,7 @@ class LastWords:
             BudgetExceededError: there is no more room than for the summary, or not that.
         """
         tier = router.tiers[router.tier_names.names[0]]
-        scope, sent = scope_here(), Outgoing(self._tokens + _FRAME_TOKENS)
-        who = type(scope)(scope.attribution, tier.name, scope.run)
-        hold = self._thrift.budgets.hold(who, provider=tier.provider, outgoing=lambda: sent, max_output_tokens=self._tokens, waits="no")
+        hold = hold_room(self._thrift.budgets, scope_here(tier.name), tier.provider, tokens=self._tokens)
         try:
             yield
         finally:
@@ -77,26 +66,8 @@ class LastWords:
         return router.model_copy(update={"max_tier": router.tier_names.names[0], "cache": False, "on_budget": "raise"})
 
     def _prompt(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-        return [SystemMessage(_ASKED), HumanMessage(notes_of(messages, most_bytes=self._tokens * _BYTES_PER_TOKEN))]
-
-
-def notes_of(messages: Sequence[AnyMessage], *, most_bytes: int) -> str:
-    """A conversation in so many bytes: the first question, then the latest messages, each cut.
-
-    >>> notes_of([HumanMessage("Find tea."), AIMessage("Searching."), AIMessage("Found.")], most_bytes=34)
-    'human: Find tea.\\nai: Found.'
-    """
-    each = max(most_bytes // _LEAST_SHARE, 24)
-    lines = [_cut(f"{message.type}: {_said(message)}", each) for message in messages if message.type != "system"]
-    if not lines:
-        return ""
-    kept, left = list[str](), most_bytes - len(lines[0].encode())
-    for line in reversed(lines[1:]):
-        left -= len(line.encode()) + 1
-        if left < 0:
-            break
-        kept.append(line)
-    return _cut("\n".join([lines[0], *reversed(kept)]), most_bytes)
+        notes = notes_of([(message.type, _said(message)) for message in messages], tokens=self._tokens)
+        return [SystemMessage(ASKED), HumanMessage(notes)]
 
 
 def _said(message: Any) -> str:
@@ -104,11 +75,6 @@ def _said(message: Any) -> str:
     return " ".join(part for part in (text_of(message.content), calls and f"calls {calls}") if part)
 
 
-def _cut(text: str, most_bytes: int) -> str:
-    return text.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
-
-
 def _marked(answer: AIMessage, refused: BudgetExceededError) -> AIMessage:
-    was = answer.response_metadata.get("llmthrift") or {}
-    mark_message(answer, {**was, "stopped_by": refused.budget, "stop": mark_of_refusal(refused)["reason"]})
+    mark_message(answer, mark_of_summary(answer.response_metadata.get("llmthrift") or {}, refused))
     return answer

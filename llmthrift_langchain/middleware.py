@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from llmthrift_core.background.off_loop import in_thread
-from llmthrift_core.errors import BudgetExceededError, ConfigurationError, MissingExtraError
+from llmthrift_core.calls.agent_limits import AgentLimits, OnExceeded
+from llmthrift_core.errors import BudgetExceededError, MissingExtraError
 from llmthrift_core.texts import require_thrift
-from llmthrift_langchain.agent_limits import line_of, past_soft, with_line
+from llmthrift_langchain.agent_limits import scope_here, with_line
 from llmthrift_langchain.asking import ask_for_more
 from llmthrift_langchain.last_words import LastWords
 from llmthrift_langchain.refusals import polite_answer
@@ -26,46 +27,46 @@ except ImportError:
     raise MissingExtraError("models", "langchain") from None
 
 if TYPE_CHECKING:
+    from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.cache import ThriftCache
 
-OnExceeded = Literal["raise", "stop", "end", "summarize", "ask"]
 _MOST_ROUTERS = 64
 
 
 class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
     """Every model call of an agent goes through a router: metered, within its budgets, cached and routed as told.
 
-       Budgets are reserved before each call of the tool loop, and of agents inside of it, which share a budget `per="run"`.
+    Budgets are reserved before each call of the tool loop, and of agents inside of it, which share a budget `per="run"`.
 
-       Args:
-           thrift: prices, cache, budgets and ledger.
-           models: tiers for a `ChatRouter`, cheapest first; None keeps the agent's own model.
-           cache: as for `ChatRouter`.
-           on_exceeded: what a refusal by a budget does. "raise" lets BudgetExceededError end the agent; "stop" ends it with a last message
-               that says which budget refused and why; "end" with a polite one, whose mark has the `source` "budget_limit"; "summarize" with
-               what a last call without tools sums up, by the cheapest tier. Room for it is kept from the first call on: each call has to
-    leave it.
-               Where it is refused all the same (the time is up, or tools and agents in them took the room), it ends politely. "ask"
-               interrupts the graph (LangGraph's
-               `interrupt`, which needs a checkpointer): resumed with a mapping of higher limits, such as {"limit_usd": 0.1}, the budget is
-               kept anew with them, for all of its spenders, and the agent goes on; resumed with None, it ends politely.
-           soft: share of a budget's limit from which on the agent is to spare; None: it is never told.
-           tells_model: past `soft`, each prompt ends with a line that says what is left. It is part of the prompt, and billed so.
-           soft_tier: past `soft`, no tier of the router above this one; None leaves the routing as it is.
-           summary_tokens: how long the summary may be, and about how much of the conversation it is made of.
-           options: as for `ChatRouter`.
+    Args:
+        thrift: prices, cache, budgets and ledger.
+        models: tiers for a `ChatRouter`, cheapest first; None keeps the agent's own model.
+        cache: as for `ChatRouter`.
+        on_exceeded: what a refusal by a budget does. "raise" lets BudgetExceededError end the agent; "stop" ends it with a last message
+            that says which budget refused and why; "end" with a polite one, whose mark has the `source` "budget_limit"; "summarize" with
+            what a last call without tools sums up, by the cheapest tier. Room for it is kept from the first call on: each call has to
+            leave it. Where it is refused all the same (the time is up, or tools and agents in them took the room), it ends politely. "ask"
+            interrupts the graph (LangGraph's `interrupt`, which needs a checkpointer): resumed with a mapping of higher limits, such as
+            {"limit_usd": 0.1}, the budget is kept anew with them, for all of its spenders, and the agent goes on; resumed with None, it
+            ends politely.
+        soft: share of a budget's limit from which on the agent is to spare; None: it is never told.
+        tells_model: past `soft`, each prompt ends with a line that says what is left. It is part of the prompt, and billed so.
+        soft_tier: past `soft`, no tier of the router above this one; None leaves the routing as it is.
+        soft_shorten: past `soft`, what makes prompts shorter, such as `Shorten([steps.History(max_tokens=2_000)])`.
+        summary_tokens: how long the summary may be, and about how much of the conversation it is made of.
+        options: as for `ChatRouter`.
 
-       >>> from langchain.agents import create_agent
-       >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
-       >>> from llmthrift_core import Thrift
-       >>> from llmthrift_langchain import ThriftMiddleware
-       >>> thrift = Thrift(":memory:")
-       >>> agent = create_agent(FakeListChatModel(responses=["Done."]), middleware=[ThriftMiddleware(thrift)])
-       >>> agent.invoke({"messages": [("user", "Go")]})["messages"][-1].content
-       'Done.'
-       >>> thrift.report().total["requests"]
-       1
+    >>> from langchain.agents import create_agent
+    >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    >>> from llmthrift_core import Thrift
+    >>> from llmthrift_langchain import ThriftMiddleware
+    >>> thrift = Thrift(":memory:")
+    >>> agent = create_agent(FakeListChatModel(responses=["Done."]), middleware=[ThriftMiddleware(thrift)])
+    >>> agent.invoke({"messages": [("user", "Go")]})["messages"][-1].content
+    'Done.'
+    >>> thrift.report().total["requests"]
+    1
     """
 
     def __init__(
@@ -78,23 +79,22 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         soft: float | None = None,
         tells_model: bool = True,
         soft_tier: str | None = None,
+        soft_shorten: ShorteningPolicy | None = None,
         summary_tokens: int = 500,
         **options: Any,
     ) -> None:
         super().__init__()
         require_thrift(thrift, type(self).__name__)
         follow_runs()  # before the agent's run begins, while the router of its model is made inside of it
-        if on_exceeded not in get_args(OnExceeded):
-            raise ConfigurationError(f"on_exceeded must be one of {', '.join(map(repr, get_args(OnExceeded)))}, not {on_exceeded!r}")
-        if soft is not None and not 0 < soft <= 1:
-            raise ConfigurationError(f"soft must be a share above 0 and up to 1, not {soft!r}")
-        if soft_tier is not None and soft is None:
-            raise ConfigurationError("soft_tier= needs soft=, the share from which on it is the highest tier")
-        if summary_tokens < 1:
-            raise ConfigurationError(f"summary_tokens must be a whole number from 1, not {summary_tokens!r}")
+        self._limits = AgentLimits(
+            on_exceeded=on_exceeded,
+            soft=soft,
+            tells_model=tells_model,
+            soft_tier=soft_tier,
+            soft_shorten=soft_shorten,
+            summary_tokens=summary_tokens,
+        )
         self._thrift = thrift
-        self._on_exceeded = on_exceeded
-        self._soft, self._tells_model, self._soft_tier = soft, tells_model, soft_tier
         self._summaries = LastWords(thrift, tokens=summary_tokens) if on_exceeded == "summarize" else None
         self._options = {"cache": cache, **options}
         self._router = None if models is None else ChatRouter(thrift, models=models, **self._options)
@@ -125,7 +125,9 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
                 room = ExitStack() if self._summaries is None else await in_thread(partial(self._enter_room, router))
                 try:
                     prepared = (
-                        request.override(model=router) if self._soft is None else await in_thread(partial(self._prepared, request, router))
+                        request.override(model=router)
+                        if self._limits.soft is None
+                        else await in_thread(partial(self._prepared, request, router))
                     )
                     return await handler(prepared)
                 finally:
@@ -138,13 +140,18 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _prepared(self, request: ModelRequest, router: ChatRouter) -> ModelRequest:
         """The request as it is sent: past the soft limit with a line that says what is left, and within the soft tier."""
-        rows = [] if self._soft is None else past_soft(self._thrift, self._soft)
+        limits = self._limits
+        rows = limits.past_soft(self._thrift.budgets, scope_here()) if limits.soft is not None else []
         if not rows:
             return request.override(model=router)
-        if self._soft_tier is not None and len(router.tiers) > 1:
-            router = router.model_copy(update={"max_tier": self._soft_tier})
-        messages = with_line(request.messages, line_of(rows)) if self._tells_model else request.messages
-        return request.override(model=router, messages=messages)
+        update: dict[str, Any] = {}
+        if limits.soft_tier is not None and len(router.tiers) > 1:
+            update["max_tier"] = limits.soft_tier
+        if limits.soft_shorten is not None:
+            update["shorten"] = limits.soft_shorten
+        line = limits.line_of(rows)
+        messages = request.messages if line is None else with_line(request.messages, line)
+        return request.override(model=router.model_copy(update=update) if update else router, messages=messages)
 
     def _room_for_summary(self, router: ChatRouter) -> AbstractContextManager[Any]:
         return nullcontext() if self._summaries is None else self._summaries.room(router)
@@ -156,7 +163,7 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _goes_on(self, refused: BudgetExceededError) -> bool:
         """Ask whether to go on: True where the limit was raised."""
-        return self._on_exceeded == "ask" and ask_for_more(self._thrift, refused)
+        return self._limits.on_exceeded == "ask" and ask_for_more(self._thrift, refused)
 
     def _routed(self, model: BaseChatModel) -> ChatRouter:
         if self._router is not None:
@@ -171,8 +178,8 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         return known[1]
 
     def _last_message(self, refused: BudgetExceededError) -> AIMessage:
-        if self._on_exceeded == "raise":
+        if self._limits.on_exceeded == "raise":
             raise refused
-        if self._on_exceeded != "stop":
+        if self._limits.on_exceeded != "stop":
             return polite_answer(refused)
         return AIMessage(f"Stopped: {refused}", response_metadata={"llmthrift": {"stopped_by": refused.budget}})

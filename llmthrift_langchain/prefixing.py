@@ -1,4 +1,4 @@
-"""The marks of a prompt cache in LangChain messages and tools, as Anthropic's client takes them."""
+"""The marks of a prompt cache in LangChain messages, tools and arguments, in the form that each client takes."""
 
 from __future__ import annotations
 
@@ -10,63 +10,134 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
+from llmthrift_core.prompt_caching.advice import CACHE_CONTROL, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
 from llmthrift_langchain.messages import canonical_messages, fields_of
 
 if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+
     from llmthrift_core.prompt_caching.plan import Plan
 
-_MARK: Final = "cache_control"
+_MARKS: Final = frozenset({"cache_control", "cachePoint", "prompt_cache_breakpoint"})
+_SAID: Final = ("cache_control", "prompt_cache_options", "cached_content")
 _AN_HOUR: Final = 3_600
+# What cannot be marked: thinking anywhere, and with OpenAI what is not its own text, image or file.
+_UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_use", "function_call"})
 
 
-def sent_prompt(messages: Sequence[BaseMessage], arguments: Mapping[str, Any], model: str) -> SentPrompt:
-    """The parts of a prompt in the order in which the provider reads them: the tools, then each message. Empty where it is marked already:
-    marks of the application are its own decision."""
-    tools = arguments.get("tools")
-    if _MARK in arguments or _is_marked(tools) or any(_is_marked(message.content) for message in messages):
-        return SentPrompt()
-    blocks = [block_of(_text(canonical_messages([fields_of(message)])), model) for message in messages]
+def form_for(model: BaseChatModel, form: Form) -> Form | None:
+    """The form in which a model's client takes marks, where its provider takes them in another; None where it takes none."""
+    if form.name == "cache_point":
+        # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
+        return form if "converse" in model._llm_type else CACHE_CONTROL
+    return None if form.name == "cached_content" else form
+
+
+def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
+    """The parts of a prompt in the order in which the provider reads them: the tools, then each message. Marks are no part of them.
+
+    Args:
+        parameters: of the call, by precedence.
+    """
+    tools = next((tools for each in parameters if (tools := each.get("tools"))), None)
+    is_marked = (
+        any(asks_for(parameters, name) for name in _SAID) or _is_marked(tools) or any(_is_marked(message.content) for message in messages)
+    )
+    blocks = [block_of(_text(canonical_messages([fields_of(_unmarked(message))])), model) for message in messages]
     rules = sum(1 for _ in takewhile(lambda message: isinstance(message, SystemMessage), messages))
-    return SentPrompt([block_of(_text(tools), model)] if tools else [], blocks[:rules], blocks[rules:])
+    first = [block_of(_text(_without_marks(tools)), model)] if tools else []
+    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked)
 
 
-def marked(messages: Sequence[BaseMessage], arguments: Mapping[str, Any], plan: Plan) -> tuple[list[BaseMessage], dict[str, Any]]:
-    """The messages and arguments with the plan's marks: each on the last block of a message that can carry one, or on the last tool."""
-    control: dict[str, Any] = {"type": "ephemeral"}
-    if plan.terms is not None and plan.terms.ttl_seconds >= _AN_HOUR:
-        control["ttl"] = "1h"
+def advised(
+    messages: Sequence[BaseMessage], arguments: Mapping[str, Any], advice: Advice, parameters: Sequence[Mapping[str, Any]]
+) -> tuple[list[BaseMessage], dict[str, Any]]:
+    """The messages and arguments with what is asked of the provider's cache.
+
+    Args:
+        parameters: of the call, by precedence: what the application says itself stands.
+    """
     changed, given = list(messages), dict(arguments)
+    plan, form = advice.plan, advice.form
+    if plan is not None and form is not None and plan.marks:
+        changed, given = _marked(changed, given, plan, form)
+    if form is None or form.name in ("breakpoint", "switch"):
+        given |= advice.openai_arguments(parameters)
+    return changed, given
+
+
+def _marked(messages: list[BaseMessage], given: dict[str, Any], plan: Plan, form: Form) -> tuple[list[BaseMessage], dict[str, Any]]:
+    """Each mark on the last block of a message that can carry one, or on the last tool."""
+    control = _control(plan)
     tools = list(given.get("tools") or ())
     before = 1 if tools else 0
     for mark in plan.marks:
         place = mark - 1 - before
         message = None
-        while place >= 0 and (message := _with_mark(messages[place], control)) is None:
+        while place >= 0 and (message := _with_mark(messages[place], control, form)) is None:
             place -= 1  # an answer that only calls tools has nothing to mark
         if message is not None:
-            changed[place] = message
-        elif tools and isinstance(tools[-1], Mapping):
-            given["tools"] = [*tools[:-1], {**tools[-1], _MARK: control}]
-    return changed, given
+            messages[place] = message
+        elif tools and isinstance(tools[-1], Mapping) and form.name == "cache_point":
+            given["tools"] = [*tools, _point(control)]
+        elif tools and isinstance(tools[-1], Mapping) and form.name == "cache_control":
+            given["tools"] = [*tools[:-1], {**tools[-1], **_mark(control, form)}]
+    return messages, given
 
 
-def _with_mark(message: BaseMessage, control: Mapping[str, Any]) -> BaseMessage | None:
+def _control(plan: Plan) -> dict[str, Any]:
+    is_long = plan.terms is not None and plan.terms.ttl_seconds >= _AN_HOUR
+    return {"ttl": "1h"} if is_long else {}
+
+
+def _point(control: Mapping[str, Any]) -> dict[str, Any]:
+    return {"cachePoint": {"type": "default", **control}}
+
+
+def _mark(control: Mapping[str, Any], form: Form) -> dict[str, Any]:
+    if form.name == "breakpoint":
+        return {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    return {"cache_control": {"type": "ephemeral", **control}}
+
+
+def _with_mark(message: BaseMessage, control: Mapping[str, Any], form: Form) -> BaseMessage | None:
     content = message.content
-    if isinstance(content, str):
-        if not content or (isinstance(message, AIMessage) and message.tool_calls):
+    if isinstance(message, AIMessage) and message.tool_calls and (isinstance(content, str) or form.name == "breakpoint"):
+        return None
+    blocks: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    last = blocks[-1] if blocks else None
+    if isinstance(last, str) and last:
+        last = {"type": "text", "text": last}
+    if not isinstance(last, Mapping) or not last.get("text", True) or _MARKS & last.keys():
+        return None
+    if form.name == "cache_point":
+        if last.get("type") in _UNMARKABLE - {"tool_use"}:
             return None
-        blocks: list[Any] = [{"type": "text", "text": content, _MARK: dict(control)}]
+        blocks = [*blocks, _point(control)]
     else:
-        last = content[-1] if content else None
-        if not isinstance(last, Mapping) or last.get("type") in ("thinking", "redacted_thinking") or last.get("text") == "":
+        if last.get("type") in _UNMARKABLE - ({"tool_use"} if form.name == "cache_control" else set()):
             return None
-        blocks = [*content[:-1], {**last, _MARK: dict(control)}]
+        blocks = [*blocks[:-1], {**last, **_mark(control, form)}]
     return message.model_copy(update={"content": blocks})
 
 
 def _is_marked(parts: Any) -> bool:
-    return isinstance(parts, list | tuple) and any(isinstance(part, Mapping) and _MARK in part for part in parts)
+    return isinstance(parts, list | tuple) and any(isinstance(part, Mapping) and _MARKS & part.keys() for part in parts)
+
+
+def _unmarked(message: BaseMessage) -> BaseMessage:
+    """The message without marks of the application, which move on with the conversation."""
+    if not _is_marked(message.content):
+        return message
+    return message.model_copy(update={"content": _without_marks(message.content)})
+
+
+def _without_marks(parts: Any) -> Any:
+    if not _is_marked(parts):
+        return parts
+    kept = [{name: each for name, each in part.items() if name not in _MARKS} if isinstance(part, Mapping) else part for part in parts]
+    return [part for part in kept if part]
 
 
 def _text(value: Any) -> str:

@@ -15,10 +15,11 @@ from llmthrift_langchain.identity import name_of
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
-    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import RoutingPolicy, Tiers
+    from llmthrift_core.versions.door_settings import SettingsSource
     from llmthrift_langchain.cache import ThriftCache
 
 
@@ -151,6 +152,9 @@ class Router(Protocol):
     def routing(self) -> RoutingPolicy: ...
 
     @property
+    def tuning(self) -> SettingsSource | None: ...
+
+    @property
     def answers(self) -> ThriftCache | None: ...
 
     def baseline_within(self, tiers: Tiers) -> str: ...
@@ -159,7 +163,7 @@ class Router(Protocol):
 
     def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes: ...
 
-    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None: ...
+    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str], input_chars: int) -> str | None: ...
 
     def metered(self, model: BaseChatModel) -> BaseChatModel: ...
 

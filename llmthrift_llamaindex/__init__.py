@@ -1,4 +1,4 @@
-"""llmthrift for LlamaIndex: a handler that meters, LLMs that cache, bound and route, embeddings, and retrieved nodes within limits."""
+"""llmthrift for LlamaIndex: a handler that meters, LLMs that cache, bound and route, agents within budgets, embeddings, and nodes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmthrift_core.exports import lazy_exports, require_extra
 
 if TYPE_CHECKING:
+    from llmthrift_llamaindex.agents import budgeted as budgeted
     from llmthrift_llamaindex.batch_llm import BatchLLM as BatchLLM
     from llmthrift_llamaindex.batching_llm import BatchingLLM as BatchingLLM
     from llmthrift_llamaindex.batching_llm import batched as batched
@@ -24,6 +25,7 @@ __all__ = [
     "ThriftEventHandler",
     "TokenBudgetPostprocessor",
     "batched",
+    "budgeted",
     "thrifty",
 ]
 
@@ -32,6 +34,7 @@ require_extra("llamaindex")
 __getattr__ = lazy_exports(
     __name__,
     {
+        "llmthrift_llamaindex.agents": ("budgeted",),
         "llmthrift_llamaindex.batch_llm": ("BatchLLM",),
         "llmthrift_llamaindex.batching_llm": ("BatchingLLM", "batched"),
         "llmthrift_llamaindex.embeddings": ("ThriftEmbedding",),

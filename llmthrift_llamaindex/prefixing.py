@@ -1,8 +1,9 @@
-"""The marks of a prompt cache in LlamaIndex messages: cache points, as Anthropic's integration takes them."""
+"""The marks of a prompt cache in LlamaIndex messages and arguments: cache points, as Anthropic's and Bedrock's integrations take them, and
+what OpenAI's pass on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +11,7 @@ from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessa
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
+from llmthrift_core.prompt_caching.advice import SWITCH, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
 from llmthrift_llamaindex.messages import Asked, canonical_messages
 from llmthrift_llamaindex.tools import TOOLS
@@ -18,44 +20,87 @@ if TYPE_CHECKING:
     from llmthrift_core.prompt_caching.plan import Plan
 
 _AN_HOUR: Final = 3_600
+_SAID: Final = ("cache_control", "prompt_cache_options", "cached_content", "cache_idx")
+_SWITCHES: Final = ("system_prompt_caching", "tool_caching")
+# Its integration asks for no life.
+_SHORT_CACHE_POINT: Final = Form("cache_point", longest_seconds=300.0)
+_ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    # The integration sends the text of system messages alone, without what marks it, and keeps no mark in a tool's result.
+    "cache_control": ("user", "assistant"),
+    "cache_point": ("system", "user", "assistant"),
+}
 
 
-def sent_prompt(asked: Asked, said: Mapping[str, Any], model: str) -> SentPrompt:
-    """The parts of a prompt in the order in which the provider reads them: the tools, then each message. Empty where the application has
-    marks of its own, which are its decision, or gives a text instead of messages."""
-    if isinstance(asked, str) or any(_is_marked(message) for message in asked):
-        return SentPrompt()
-    tools = said.get(TOOLS)
-    blocks = [block_of(canonical_json(canonical_messages([message])).decode(), model) for message in asked]
-    rules = sum(1 for _ in takewhile(lambda message: message.role.value in ("system", "developer"), asked))
-    return SentPrompt([block_of(canonical_json(tools).decode(), model)] if tools else [], blocks[:rules], blocks[rules:])
+def form_for(form: Form) -> Form | None:
+    """The form in which the integration of a provider takes marks; None where it takes none."""
+    return {"cache_control": form, "cache_point": _SHORT_CACHE_POINT, "breakpoint": SWITCH}.get(form.name)
 
 
-def marked(asked: Asked, said: Mapping[str, Any], plan: Plan) -> Asked:
-    """The messages with the plan's marks, each at the end of a message that can carry one."""
+def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
+    """The parts of a prompt in the order in which the provider reads them: the tools, then each message. Empty where the application gives
+    a text instead of messages.
+
+    Args:
+        said: the arguments of the call.
+        parameters: of the call, by precedence.
+    """
     if isinstance(asked, str):
-        return asked
-    changed, before = list(asked), 1 if said.get(TOOLS) else 0
+        return SentPrompt()
+    tools = said.get(TOOLS) or said.get("tools")
+    is_marked = (
+        any(asks_for(parameters, name) for name in _SAID)
+        or any(each.get(name) for each in parameters for name in _SWITCHES)
+        or any(_is_marked(message) for message in asked)
+    )
+    blocks = [block_of(canonical_json(canonical_messages([_unmarked(message)])).decode(), model) for message in asked]
+    rules = sum(1 for _ in takewhile(lambda message: message.role.value in ("system", "developer"), asked))
+    first = [block_of(canonical_json(tools).decode(), model)] if tools else []
+    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked)
+
+
+def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: Sequence[Mapping[str, Any]]) -> tuple[Asked, dict[str, Any]]:
+    """The messages with what is asked of the provider's cache, each mark at the end of a message that can carry one; and arguments for it.
+
+    Args:
+        parameters: of the call, by precedence: what the application says itself stands.
+    """
+    plan, form = advice.plan, advice.form
+    if isinstance(asked, str):
+        return asked, {}
+    if form is None or form.name == "switch":
+        return asked, advice.openai_arguments(parameters)
+    if plan is None:
+        return asked, {}
+    changed, before = list(asked), 1 if said.get(TOOLS) or said.get("tools") else 0
     for mark in plan.marks:
         place = mark - 1 - before
-        while place >= 0 and not _takes_mark(changed[place]):
+        while place >= 0 and not _takes_mark(changed[place], form):
             place -= 1
         if place >= 0:
-            changed[place] = _with_mark(changed[place], plan)
-    return changed
+            changed[place] = _with_mark(changed[place], plan, form)
+    return changed, {}
 
 
-def _with_mark(message: ChatMessage, plan: Plan) -> ChatMessage:
+def _with_mark(message: ChatMessage, plan: Plan, form: Form) -> ChatMessage:
     is_long = plan.terms is not None and plan.terms.ttl_seconds >= _AN_HOUR
-    point = CachePoint(cache_control=CacheControl(type="ephemeral", ttl="1h" if is_long else "5m"))
+    kind = "default" if form.name == "cache_point" else "ephemeral"
+    point = CachePoint(cache_control=CacheControl(type=kind, ttl="1h" if is_long else "5m"))
     return message.model_copy(update={"blocks": [*message.blocks, point]})
 
 
-def _takes_mark(message: ChatMessage) -> bool:
-    # The integration sends the text of system messages alone, without what marks it, and keeps no mark in a tool's result.
+def _takes_mark(message: ChatMessage, form: Form) -> bool:
     last = message.blocks[-1] if message.blocks else None
-    return isinstance(last, TextBlock) and bool(last.text) and message.role.value in ("user", "assistant")
+    return isinstance(last, TextBlock) and bool(last.text) and message.role.value in _ROLES[form.name]
 
 
 def _is_marked(message: ChatMessage) -> bool:
     return "cache_control" in message.additional_kwargs or any(isinstance(block, CachePoint) for block in message.blocks)
+
+
+def _unmarked(message: ChatMessage) -> ChatMessage:
+    """The message without marks of the application, which move on with the conversation."""
+    if not _is_marked(message):
+        return message
+    blocks = [block for block in message.blocks if not isinstance(block, CachePoint)]
+    more = {name: value for name, value in message.additional_kwargs.items() if name != "cache_control"}
+    return message.model_copy(update={"blocks": blocks, "additional_kwargs": more})

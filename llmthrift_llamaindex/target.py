@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls.limiting import checked
-from llmthrift_core.calls.prefixing import PrefixPlanners, planners_of
+from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.versions.door_settings import tuning_of
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
+    from llmthrift_core.versions.door_settings import DoorSettings, SettingsSource
     from llmthrift_llamaindex.messages import Asked
 
 _EFFORT: Final = "reasoning_effort"
@@ -47,6 +50,7 @@ class Answers:
         shorten: makes prompts shorter before they are sent, or None.
         planners: plan the provider's prompt cache, or None.
         output: how long answers may be, or None.
+        tuning: what a version of a configuration says otherwise, or None.
     """
 
     policy: CachePolicy | None
@@ -55,6 +59,17 @@ class Answers:
     shorten: ShorteningPolicy | None = None
     planners: PrefixPlanners | None = None
     output: OutputLimits | None = None
+    tuning: SettingsSource | None = None
+
+    def tuned(self, settings: DoorSettings) -> Answers:
+        """As the settings of one call say."""
+        return replace(
+            self,
+            policy=settings.policy(self.policy),
+            semantic=None if settings.semantic is False else self.semantic,
+            shorten=settings.shortening(self.shorten),
+            output=settings.limits(self.output),
+        )
 
 
 class Behind(Protocol):
@@ -74,6 +89,10 @@ class Behind(Protocol):
 
     def in_force(self) -> Self:
         """As one call uses it, whatever becomes of its policy meanwhile."""
+        ...
+
+    def tuned(self, settings: DoorSettings) -> Self:
+        """As the settings of one call say."""
         ...
 
     def identity(self, arguments: Mapping[str, Any]) -> bytes:
@@ -96,7 +115,9 @@ class Behind(Protocol):
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
         """How the call is routed; None without routing."""
         ...
@@ -113,7 +134,7 @@ class Behind(Protocol):
         """What to call now: an object with the method, the input, and the keyword arguments."""
         ...
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after one failed, or None."""
         ...
 
@@ -131,6 +152,7 @@ def answers_of(
     shorten: ShorteningPolicy | None = None,
     prompt_caching: bool | PrefixPlanners | None = False,
     output: OutputLimits | None = None,
+    tuning: Any = None,
 ) -> Answers:
     """The caching that a user asks for.
 
@@ -139,6 +161,7 @@ def answers_of(
         semantic: True for the built-in embedding model, a number for a fixed threshold with it, a LlamaIndex embedding, a
             SemanticCache, or False.
         ttl_seconds: how long an entry answers by meaning.
+        tuning: the name of a configuration, or what `follow` made of one, or None.
 
     Raises:
         ConfigurationError: neither of these, or a SemanticCache whose limits are for others than the policy's.
@@ -146,7 +169,9 @@ def answers_of(
     if not isinstance(cache, bool | CachePolicy):
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
-    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching), "output": checked(output)}
+    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching, thrift), "output": checked(output)}
+    if tuning is not None:
+        sent["tuning"] = tuning_of(tuning, thrift.configurations.follow)
     if semantic is False or semantic is None or is_disabled():
         return Answers(policy, extract_question=extract_question, **sent)
     if policy is None:

@@ -6,9 +6,9 @@ calling and `isinstance` are what they were. The eight calling methods are drive
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.question import QuestionExtractor
     from llmthrift_core.calls.call import Call
-    from llmthrift_core.calls.prefixing import PrefixPlanners
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.request import RouteUse
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
+    from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_llamaindex.messages import Asked
 
 Model = TypeVar("Model", bound=LLM)
@@ -66,6 +68,7 @@ def thrifty(
     output: OutputLimits | None = None,
     prompt_caching: bool | PrefixPlanners = False,
     on_budget: OnBudget = "raise",
+    tuning: Any = None,
 ) -> Model:
     """A copy of an LLM with cache (streams and tool calls too), budgets, metering and single flight. The class stays.
 
@@ -85,9 +88,11 @@ def thrifty(
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
             where an answer was paid and is empty.
-        prompt_caching: True marks what the provider's prompt cache should keep (Anthropic), where that should pay.
+        prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
+        tuning: the name of a configuration whose active version says otherwise how long answers are cached, and so on; see
+            `thrift.configurations.follow`. An `Autopilot` changes what it says.
 
     Raises:
         ConfigurationError: not an LLM, a RouterLLM, or options that cannot be used.
@@ -119,8 +124,9 @@ def thrifty(
         "output": output,
         "on_budget": on_budget,
         "prompt_caching": prompt_caching,
+        "tuning": getattr(tuning, "name", tuning),
     }
-    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching, output)
+    answers = answers_of(thrift, cache, semantic, semantic_ttl_seconds, extract_question, shorten, prompt_caching, output, tuning)
     settings = _Settings(thrift, answers, options, on_budget)
     follow_runs()
     return cast("Model", _dressed(llm, settings))
@@ -262,7 +268,7 @@ class ThriftyLLM:
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = self._llmthrift
-        return _rewrapped, (_undressed(cast("LLM", self)), settings.thrift, dict(settings.options))
+        return _rewrapped, (unwrapped(cast("LLM", self)), settings.thrift, dict(settings.options))
 
 
 class OneModel:
@@ -283,6 +289,11 @@ class OneModel:
     def in_force(self) -> Self:
         return self
 
+    def tuned(self, settings: DoorSettings) -> Self:
+        other = copy(self)
+        other.answers = self.answers.tuned(settings)
+        return other
+
     def identity(self, arguments: Mapping[str, Any]) -> bytes:
         return identity_of(self._llm, arguments)
 
@@ -302,7 +313,9 @@ class OneModel:
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
         return None
 
@@ -315,7 +328,7 @@ class OneModel:
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
         return super(ThriftyLLM, bounded(self._llm, call)), asked, arguments
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         return None
 
     def answered(self, tier: str | None, pin: str | None) -> None:
@@ -341,7 +354,13 @@ def _dressed(llm: LLM, settings: _Settings) -> LLM:
     return copy
 
 
-def _undressed(llm: LLM) -> LLM:
+def options_of(llm: ThriftyLLM) -> dict[str, Any]:
+    """What a model was wrapped with."""
+    return dict(llm._llmthrift.options)
+
+
+def unwrapped(llm: LLM) -> LLM:
+    """A copy of the model that was wrapped."""
     copy = llm.model_copy()
     private = copy.__pydantic_private__
     if private is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llmthrift_core.attachments import AccountHost, Parts
@@ -50,6 +51,7 @@ class Watched:
         self._now_us = host.now_us()
         self.at = from_us(self._now_us)
         self.today = self.at.date().isoformat()
+        self._anomalies: dict[datetime, list[Anomaly]] = {}
 
     @property
     def database(self) -> Database:
@@ -81,12 +83,18 @@ class Watched:
         return self._now_us
 
     def forecast(self) -> Forecast:
-        """Of this month."""
-        return self._host.forecast()
+        """Of this month. Read once, however many alerts look at it."""
+        return self._forecast
 
     def anomalies(self, since: datetime) -> list[Anomaly]:
-        """From a time on."""
-        return self._host.anomalies(since)
+        """From a time on. Read once."""
+        if since not in self._anomalies:
+            self._anomalies[since] = self._host.anomalies(since)
+        return self._anomalies[since]
+
+    @cached_property
+    def _forecast(self) -> Forecast:
+        return self._host.forecast()
 
     def quality(self, by: str) -> Iterable[Any]:
         """Scores of all answers that were judged."""

@@ -6,15 +6,16 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 
-from llmthrift_core.background.forks import renew_after_fork
+from llmthrift_core.background.owned_thread import OwnedThread
 from llmthrift_core.errors import place_of
 
 logger = logging.getLogger("llmthrift")
 
 
-class Waking:
-    """Calls a method in a daemon thread that ends with the method's object. A forked child begins anew with its first `wake`.
+class Waking(OwnedThread):
+    """Calls a method in a daemon thread that ends with the method's object.
 
     Args:
         work: a bound method, which says in how many seconds it is due again; None: only when somebody wakes it. What it raises is logged.
@@ -23,47 +24,16 @@ class Waking:
     """
 
     def __init__(self, work: Callable[[], float | None], *, retry_seconds: float, name: str) -> None:
-        self._work = weakref.WeakMethod(work)
         self._retry_seconds = retry_seconds
-        self._name = name
-        self._closed = False
-        self.after_fork()
-        renew_after_fork(self)
-
-    def after_fork(self) -> None:
-        """Threads do not run in a forked child."""
-        self._starting = threading.Lock()
-        self._signal = threading.Event()
-        self._thread: threading.Thread | None = None
+        super().__init__(work, name=name)
 
     def wake(self) -> None:
         """Have it done soon. Starts the thread, if it does not run yet."""
         self._signal.set()
-        if self._thread is not None or self._closed:
-            return
-        with self._starting:
-            if self._thread is None and not self._closed:
-                arguments = (self._work, self._signal, self._retry_seconds, self._name, weakref.ref(self))
-                thread = threading.Thread(target=_run, args=arguments, name=self._name, daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # the interpreter is shutting down
-                    self._closed = True
-                else:
-                    self._thread = thread
+        self.start()
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether it is not done any more."""
-        return self._closed
-
-    def close(self, timeout_seconds: float = 10.0) -> None:
-        """Stop, and wait for what is being done."""
-        self._closed = True
-        self._signal.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_seconds)
+    def _body(self) -> Callable[[], None]:
+        return partial(_run, self._work, self._signal, self._retry_seconds, self._name, weakref.ref(self))
 
 
 def _run(

@@ -4,65 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from llmthrift_core.background.forks import ForkedLock
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.calls.prefix_planners import PrefixPlanners, input_rate, markable
+from llmthrift_core.prompt_caching.advice import A_DAY, Advice, Form, form_of
 from llmthrift_core.prompt_caching.misses import SentPrompt
-from llmthrift_core.prompt_caching.sent import SentPrompts
-from llmthrift_core.prompt_caching.terms import choices_of, terms_of
+from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of, terms_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage.tokens import count_tokens
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.pricing import PriceCatalog
-    from llmthrift_core.prompt_caching.plan import Plan
-    from llmthrift_core.prompt_caching.planner import PrefixPlanner
     from llmthrift_core.usage import Usage
 
-_MOST_MODELS: Final = 64
 _MOST_COUNTED: Final = 50_000
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
-_MARKED: Final = frozenset({"anthropic"})  # whose clients take marks in messages and tools
 
 
-class PrefixPlanners:
-    """A planner for each model whose provider keeps what is marked. Shared by the calls of one door.
+class Weight(NamedTuple):
+    """A prompt as the application gave it.
 
-    What they learned is lost when the door goes. Models without known terms, and those whose provider keeps prefixes by itself, have none.
+    Attributes:
+        tokens: of it.
+        kept_tokens: of these the provider should have so many.
+        is_cheaper: than the shorter one, whose beginning the provider does not have.
     """
 
-    def __init__(self) -> None:
-        self._planners: dict[tuple[str, str | None], PrefixPlanner | None] = {}
-        self._lock = ForkedLock()
-        self.sent = SentPrompts()
-
-    def of(self, model: str, provider: str | None, prices: PriceCatalog) -> PrefixPlanner | None:
-        """The planner of a model."""
-        key = model, provider
-        if key in self._planners:
-            return self._planners[key]
-        with self._lock:
-            if key not in self._planners and len(self._planners) < _MOST_MODELS:
-                self._planners[key] = _planner_of(model, provider, prices)
-        return self._planners.get(key)
-
-
-def planners_of(given: bool | PrefixPlanners | None) -> PrefixPlanners | None:
-    """The planners of a door's option `prompt_caching`.
-
-    Raises:
-        ConfigurationError: neither True, False nor planners.
-    """
-    if given is None or isinstance(given, bool):
-        return PrefixPlanners() if given else None
-    if not isinstance(given, PrefixPlanners):
-        raise ConfigurationError(f"prompt_caching must be True, False or a PrefixPlanners, not {type(given).__name__}")
-    return given
+    tokens: int
+    kept_tokens: int
+    is_cheaper: bool
 
 
 class Prefixing:
@@ -76,9 +49,11 @@ class Prefixing:
         call_site: where the request comes from, for what is learned.
         now: seconds since the epoch.
         note: takes failures. The prompt is then sent without marks.
+        form: what a tier's client can do in place of its provider's form; None: nothing.
+        given: the prompt as the application gave it; None: it is what is sent.
     """
 
-    __slots__ = ("_call_site", "_model_of", "_note", "_now", "_planners", "_plans", "_prices", "_prompt", "_prompts")
+    __slots__ = ("_advice", "_call_site", "_form", "_given", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
 
     def __init__(
         self,
@@ -90,59 +65,116 @@ class Prefixing:
         call_site: str | None,
         now: Callable[[], float],
         note: Callable[[str, BaseException], None],
+        form: Callable[[str | None, Form], Form | None] = lambda _, form: form,
+        given: Callable[[str | None], SentPrompt] | None = None,
     ) -> None:
         self._planners, self._prices, self._prompt, self._model_of = planners, prices, prompt, model_of
-        self._call_site, self._now, self._note = call_site, now, note
-        self._plans: dict[str | None, Plan | None] = {}
+        self._call_site, self._now, self._note, self._form = call_site, now, note, form
+        self._given = given or prompt
+        self._advice: dict[str | None, Advice | None] = {}
         self._prompts: dict[str | None, SentPrompt] = {}
 
     def prepare(self, tier: str | None) -> None:
         """Plan for a tier's model."""
-        if tier not in self._plans:
-            self._plans[tier] = None
+        if tier not in self._advice:
+            self._advice[tier] = None
             try:
-                model, provider = self._model_of(tier)
-                if terms_of(model, provider) is None:
-                    return
-                now = self._now()
-                self._prompts[tier] = prompt = replace(self._prompt(tier), model=model, at_seconds=now)
-                planner = self._planners.of(model, provider, self._prices)
-                if planner is not None and (blocks := prompt.blocks):
-                    self._plans[tier] = planner.plan(blocks, at=now, call_site=self._call_site)
+                self._advice[tier] = self._advise(tier)
             except Exception as error:  # a prompt without marks is no reason to break a call
                 self._note("prompt_caching", error)
 
-    def plan(self, tier: str | None) -> Plan | None:
-        """What to mark for a tier's model; None: nothing."""
+    def advice(self, tier: str | None) -> Advice | None:
+        """What to ask of the provider of a tier's model; None: nothing."""
         self.prepare(tier)
-        plan = self._plans[tier]
-        return None if plan is None or is_observing() or not plan.marks else plan
+        return None if is_observing() else self._advice[tier]
+
+    def kept_tokens(self, tier: str | None) -> int | None:
+        """How much of the application's own prompt the provider of a tier's model should have; None where that is not known."""
+        try:
+            return self._kept(tier, self._given(tier))
+        except Exception as error:
+            self._note("prompt_caching", error)
+            return None
+
+    def weigh(self, tier: str | None) -> Weight | None:
+        """What the prompt costs as the application gave it, beside what is to be sent; None where that is not known."""
+        try:
+            terms = terms_of(*self._model_of(tier))
+            whole, shorter = self._given(tier), self._prompt(tier)
+            kept = self._kept(tier, whole)
+            if terms is None or not kept:
+                return None
+            read = 1 - terms.read
+            loses = whole.tokens - read * kept < shorter.tokens - read * (self._kept(tier, shorter) or 0)
+            return Weight(whole.tokens, kept, loses)
+        except Exception as error:
+            self._note("prompt_caching", error)
+            return None
 
     def describe(self, record: CallRecord, tier: str | None, usage: Usage) -> None:
         """Note in a row what was planned and what was not read, and let the planner hear what came of it."""
-        plan = self._plans.get(tier)
+        advice = self._advice.get(tier)
+        plan = None if advice is None else advice.plan
         if not is_observing() and not usage.estimated:
             try:
-                self._describe_miss(record, tier, usage, plan)
+                self._describe_miss(record, tier, usage, advice)
             except Exception as error:  # nor are unexplained misses
                 self._note("prompt_caching", error)
-        if plan is None:
+        if advice is None or plan is None or advice.form is None:
             return
         if is_observing():
             saving = plan.expected_saving_usd
             record.observed_prefix_nano_usd = None if saving is None else round(saving * 1_000_000_000)
             return
         record.prefix_plan = plan.reason
-        planner = self._planners.of(*self._model_of(tier), self._prices)
+        planner = self._planners.of(*self._model_of(tier), advice.form, self._prices)
         if planner is not None and not usage.estimated:
             planner.observe(plan, usage)
+        if planner is not None and (rate := planner.input_usd_per_million) and (lost := planner.take_unread(self._call_site)):
+            record.prefix_unread_nano_usd = round(Decimal(str(round(lost, 3))) * rate * 1_000)
 
-    def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, plan: Plan | None) -> None:
+    def _advise(self, tier: str | None) -> Advice | None:
+        model, provider = self._model_of(tier)
+        known = choices_of(model, provider)
+        if not known:
+            return None
+        now = self._now()
+        self._prompts[tier] = prompt = replace(self._prompt(tier), model=model, at_seconds=now)
+        blocks = prompt.blocks
+        if not blocks or prompt.is_marked:
+            return None
+        advice = Advice()
+        if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
+            rules = [*prompt.tools, *prompt.system] or prompt.history[:1]
+            key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
+            advice = Advice(cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
+        terms = markable(model, provider)
+        form = self._form_of(tier, terms)
+        if form is not None and (planner := self._planners.of(model, provider, form, self._prices)) is not None:
+            plan = planner.plan(blocks, at=now, call_site=self._call_site)
+            advice = replace(advice, plan=plan, form=form)
+        return advice
+
+    def _kept(self, tier: str | None, prompt: SentPrompt) -> int | None:
+        model, provider = self._model_of(tier)
+        known, now = choices_of(model, provider), self._now()
+        if not known:
+            return None
+        if (form := self._form_of(tier, markable(model, provider))) is not None:
+            planner = self._planners.of(model, provider, form, self._prices)
+            return None if planner is None else planner.kept_tokens(prompt.blocks, at=now)
+        return self._planners.sent.kept_tokens(replace(prompt, model=model, at_seconds=now), call_site=self._call_site)
+
+    def _form_of(self, tier: str | None, terms: list[CacheTerms]) -> Form | None:
+        usual = form_of(terms[0]) if terms else None
+        return None if usual is None else self._form(tier, usual)
+
+    def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None) -> None:
         prompt, (model, provider) = self._prompts.get(tier), self._model_of(tier)
-        terms = (None if plan is None else plan.terms) or terms_of(model, provider)
+        terms = _terms_of(choices_of(model, provider), advice)
         if prompt is None or terms is None:
             return
-        rate = _input_rate(model, provider, self._prices)
+        rate = input_rate(model, provider, self._prices)
         miss = self._planners.sent.explain(prompt, usage, terms=terms, call_site=self._call_site, input_usd_per_million=rate)
         if miss is not None:
             record.prefix_miss = miss.reason
@@ -160,19 +192,14 @@ def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:
     return digest, tokens
 
 
-def _planner_of(model: str, provider: str | None, prices: PriceCatalog) -> PrefixPlanner | None:
-    terms = [each for each in choices_of(model, provider) if each.max_marks and each.provider in _MARKED]
-    if not terms:
-        return None
-    from llmthrift_core.prompt_caching.planner import PrefixPlanner
+def _terms_of(known: tuple[CacheTerms, ...], advice: Advice | None) -> CacheTerms | None:
+    """On which a prompt is kept."""
+    if advice is not None and advice.plan is not None and advice.plan.terms is not None:
+        return advice.plan.terms
+    kept = _kept_a_day(known) if advice is not None and advice.keeps_a_day else None
+    return kept or (known[0] if known else None)
 
-    return PrefixPlanner(terms, input_usd_per_million=_input_rate(model, provider, prices))
 
-
-def _input_rate(model: str, provider: str | None, prices: PriceCatalog) -> Decimal | None:
-    from llmthrift_core.errors import UnknownModelError
-
-    try:
-        return prices.find(model, provider=provider).input_usd_per_million
-    except UnknownModelError:
-        return None
+def _kept_a_day(known: tuple[CacheTerms, ...]) -> CacheTerms | None:
+    """The life of 24 hours, of models that have a shorter one unless it is asked for."""
+    return next((terms for terms in known[1:] if terms.ttl_seconds == A_DAY and terms.automatic), None)

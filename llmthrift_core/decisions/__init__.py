@@ -1,4 +1,4 @@
-"""Plans: what a context costs, build or buy, return on investment, and what would have been if."""
+"""Plans: what a context costs, build or buy, return on investment, what would have been if, and proofs on recorded answers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from llmthrift_core.decisions.hosting import Hybrid as Hybrid
     from llmthrift_core.decisions.hosting import SelfHosted as SelfHosted
     from llmthrift_core.decisions.hosting import build_or_buy as build_or_buy
+    from llmthrift_core.decisions.proving import Proof as Proof
+    from llmthrift_core.decisions.proving import Way as Way
+    from llmthrift_core.decisions.proving import prove as prove
     from llmthrift_core.decisions.replay import WhatIf as WhatIf
     from llmthrift_core.decisions.replay import what_if as what_if
     from llmthrift_core.decisions.returns import Roi as Roi
@@ -36,14 +39,17 @@ __all__ = [
     "ContextCost",
     "ConversationCost",
     "Hybrid",
+    "Proof",
     "Roi",
     "SelfHosted",
     "TierMix",
+    "Way",
     "WhatIf",
     "advise",
     "build_or_buy",
     "context_cost",
     "conversation_cost",
+    "prove",
     "roi",
     "tier_mix",
     "what_if",
@@ -55,6 +61,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.decisions.advising": ("Advice", "AdviceReport", "advise"),
         "llmthrift_core.decisions.contexts": ("ContextCost", "ConversationCost", "context_cost", "conversation_cost"),
         "llmthrift_core.decisions.hosting": ("ApiCost", "Band", "BuildOrBuy", "Hybrid", "SelfHosted", "build_or_buy"),
+        "llmthrift_core.decisions.proving": ("Proof", "Way", "prove"),
         "llmthrift_core.decisions.replay": ("WhatIf", "what_if"),
         "llmthrift_core.decisions.returns": ("Roi", "roi"),
         "llmthrift_core.decisions.tier_mixes": ("TierMix", "tier_mix"),

@@ -15,17 +15,15 @@ from llmthrift_core.attachments import AccountHost
 from llmthrift_core.attribution import FIELDS
 from llmthrift_core.decisions.numbers import Number, Plan, exact
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.ledger.reading import USAGE_COLUMNS, usage_of_row
 from llmthrift_core.moments import MICROSECONDS, Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.texts import as_pairs, require_thrift
-from llmthrift_core.usage import Usage
-from llmthrift_core.usage.usage import UNIT_OF_FIELD
 
 _ROWS_AT_ONCE: Final = 10_000
-_COUNTS: Final = tuple(UNIT_OF_FIELD)
 _BY: Final = ("model", "provider", *FIELDS)
 Repriced = Callable[[Row[Any], int | None], int | None]
 """What a row would have cost in nano-USD, from the row and what it did cost; None is unknown."""
@@ -159,7 +157,7 @@ def _replay(
 
 def _rows(database: Database, by: str, since_us: int | None, until_us: int | None) -> Iterator[Any]:
     """The rows in the order of their times."""
-    names = ("model", "provider", "at_us", "service_tier", "cache", "cache_saved_nano_usd", "prompt_hash", "id", *_COUNTS)
+    names = ("model", "provider", "at_us", "cache", "cache_saved_nano_usd", "prompt_hash", "id", *USAGE_COLUMNS)
     cost, output_cost = (func.coalesce(calls.c[name], adjustments.c[name]) for name in ("cost_nano_usd", "output_cost_nano_usd"))
     query = (
         select(*(calls.c[name] for name in names), calls.c[by].label("of"), cost.label("cost"), output_cost.label("output_cost"))
@@ -214,8 +212,7 @@ def _priced_by(prices: PriceCatalog) -> Repriced:
 
 
 def _price(prices: PriceCatalog, row: Row[Any], model: str, provider: str | None) -> int | None:
-    usage = Usage.clamped(**{name: getattr(row, name) for name in _COUNTS}, service_tier=row.service_tier)
-    found = prices.price(usage, model, provider, row.at_us)
+    found = prices.price(usage_of_row(row._mapping), model, provider, row.at_us)
     return None if found is None else found.nano_usd
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields, replace
 from typing import Final, cast
 
 from sqlalchemy import and_
 
-from llmthrift_core.ledger.reading import RecordedCall, select_calls
+from llmthrift_core.ledger.reading import RecordedCall, select_calls, usage_of_row
 from llmthrift_core.ledger.rollups import Summable, Sums
 from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls
-from llmthrift_core.usage import Usage
 
 _BATCH: Final = 1_000
-_COUNTS: Final = tuple(field.name for field in fields(Usage) if field.type == "int")
 
 
 def reprice_unpriced(database: Database, prices: PriceCatalog, *, at_us: int) -> int:
@@ -57,7 +53,7 @@ def _unpriced(database: Database, after_id: int) -> list[RecordedCall]:
 def _adjust(database: Database, prices: PriceCatalog, batch: list[RecordedCall], at_us: int) -> int:
     found = []
     for call in batch:
-        price = prices.price(_usage(call), call["model"], call["provider"], call["at_us"])
+        price = prices.price(usage_of_row(call), call["model"], call["provider"], call["at_us"])
         if price is not None:
             amounts = (price.nano_usd, price.input_nano_usd, price.output_nano_usd)
             found.append((call, amounts, (call["request_id"], at_us, *amounts, price.price_version)))
@@ -72,11 +68,3 @@ def _adjust(database: Database, prices: PriceCatalog, batch: list[RecordedCall],
                 new += 1
         transaction.insert(ADD_TO_ROLLUPS, sums.rows())
     return new
-
-
-def _usage(call: RecordedCall) -> Usage:
-    # Lenient: a row that another program has bent is priced as well as it can be.
-    usage = Usage.clamped(**{name: call[name] for name in _COUNTS}, service_tier=call["service_tier"])
-    if not call["other_usage"]:
-        return usage
-    return replace(usage, other=tuple(sorted(json.loads(call["other_usage"]).items())))

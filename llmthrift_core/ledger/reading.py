@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Select, func, literal, null, or_, select
 
 from llmthrift_core.attribution import FIELDS, Attribution
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import ConfigurationError, UsageError
 from llmthrift_core.lexical import from_bytes
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.storage.tables import adjustments, calls, other_costs, run_of_calls, run_of_costs
+from llmthrift_core.usage import Usage
+from llmthrift_core.usage.usage import UNIT_OF_FIELD
 
 Order = Literal["newest", "oldest", "cost"]
 _MONEY: Final = tuple(name for name in calls.c.keys() if name.endswith("_nano_usd"))  # noqa: SIM118 - not a dict
@@ -96,6 +99,21 @@ def attribution_of_row(row: Mapping[str, Any], tags: Mapping[str, str]) -> Attri
         row["call_site"],
         tuple(sorted(tags.items())),
     )
+
+
+USAGE_COLUMNS: Final = (*UNIT_OF_FIELD, "service_tier", "other_usage")
+"""What of a row `usage_of_row` reads."""
+
+
+def usage_of_row(row: Mapping[str, Any]) -> Usage:
+    """What a row of `calls` consumed, as far as its counts can be: a row that another program has bent is still read."""
+    usage = Usage.clamped(**{name: row[name] for name in UNIT_OF_FIELD}, service_tier=row["service_tier"])
+    if not row["other_usage"]:
+        return usage
+    try:
+        return replace(usage, other=tuple(json.loads(row["other_usage"]).items()))
+    except (ValueError, AttributeError, UsageError):
+        return usage
 
 
 def select_calls() -> Select[Any]:

@@ -13,6 +13,7 @@ from llmthrift_core.ledger.statements import MEASURES
 QUARTER: Final = 900
 HOUR: Final = 3_600
 DAY: Final = 86_400
+THIRTY_DAYS: Final = 30 * DAY
 
 # The attributes that have sums of their own. Tags have the dimension "tag:<name>".
 DIMENSIONS: Final = (
@@ -31,6 +32,8 @@ DIMENSIONS: Final = (
 ALL: Final = "all"
 _SPANS: Final = (HOUR, DAY)
 _SPANS_OF_ALL: Final = (QUARTER, HOUR, DAY)
+# Of attributes with many values: a report of a year reads a thirtieth of their days.
+_SPANS_OF_PEOPLE: Final = (HOUR, DAY, THIRTY_DAYS)
 _QUARTER_US: Final = QUARTER * 1_000_000
 
 # Dimension, span, bucket, value.
@@ -78,6 +81,7 @@ _RARE: Final = tuple(
         "observed_routing_nano_usd",
         "prefix_saved_nano_usd",
         "prefix_lost_nano_usd",
+        "prefix_unread_nano_usd",
         "batch_saved_nano_usd",
         "shortening_saved_nano_usd",
         "shortened_tokens",
@@ -85,6 +89,13 @@ _RARE: Final = tuple(
         "observed_prefix_nano_usd",
     )
 )
+
+
+def spans_of(dimension: str) -> tuple[int, ...]:
+    """The lengths of the buckets of a dimension, in seconds, each a divisor of the next."""
+    if dimension == ALL:
+        return _SPANS_OF_ALL
+    return _SPANS_OF_PEOPLE if dimension in ("user", "session") or dimension.startswith("tag:") else _SPANS
 
 
 class Summable(Protocol):
@@ -233,7 +244,7 @@ class Sums:
                         yield (dimension, span, seconds - seconds % span, value), sums
         for (dimension, hour, value), sums in self._people.items():
             seconds = hour * HOUR
-            for span in _SPANS:
+            for span in _SPANS_OF_PEOPLE:
                 yield (dimension, span, seconds - seconds % span, value), sums
 
     def _add_up_plain_calls(self) -> None:

@@ -39,6 +39,7 @@ class SentPrompt:
         tools, system, history: blocks.
         model, tier: which model, and which service tier; each has a cache of its own.
         at_seconds: when it was sent; None where that is not known.
+        is_marked: the application marks it itself.
     """
 
     tools: Sequence[Block] = ()
@@ -47,6 +48,7 @@ class SentPrompt:
     model: str | None = None
     tier: str | None = None
     at_seconds: float | None = None
+    is_marked: bool = False
 
     @property
     def blocks(self) -> list[Block]:
@@ -76,7 +78,7 @@ class Miss:
     explanation: str
 
 
-_REMEDIES: Final[dict[MissReason, str]] = {
+REMEDIES: Final[dict[MissReason, str]] = {
     "never seen": "nothing like it was sent before",
     "too short": "the provider keeps nothing below its minimum",
     "model changed": "each model has a cache of its own: stay with one for a conversation",
@@ -160,7 +162,5 @@ def _miss(reason: MissReason, lost: int, usage: Usage, terms: CacheTerms, price:
     written = min(lost, usage.cache_write_tokens)
     extra = Decimal(str(terms.write - terms.read)) * written + Decimal(str(1 - terms.read)) * (lost - written)
     dollars = None if price is None else (extra * price / 1_000_000).quantize(Decimal("1e-9"))
-    said = (
-        f"{reason}: {lost:,} tokens that were sent before were not read; {_REMEDIES[reason]}" if lost else f"{reason}: {_REMEDIES[reason]}"
-    )
+    said = f"{reason}: {lost:,} tokens that were sent before were not read; {REMEDIES[reason]}" if lost else f"{reason}: {REMEDIES[reason]}"
     return Miss(reason, lost, dollars, said)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.judge import PairwiseJudge as PairwiseJudge
     from llmthrift_core.quality.judge import PointwiseJudge as PointwiseJudge
     from llmthrift_core.quality.judge import Preference as Preference
+    from llmthrift_core.quality.live_samples import LiveSample as LiveSample
+    from llmthrift_core.quality.live_samples import sample_live as sample_live
     from llmthrift_core.quality.question_verifier import QuestionVerifier as QuestionVerifier
     from llmthrift_core.quality.routing_guard import QualityGuard as QualityGuard
     from llmthrift_core.quality.scores import QualityReport as QualityReport
@@ -33,6 +35,7 @@ __all__ = [
     "ExperimentResults",
     "Interval",
     "Judgement",
+    "LiveSample",
     "PairwiseJudge",
     "PointwiseJudge",
     "Preference",
@@ -40,6 +43,7 @@ __all__ = [
     "QualityReport",
     "QualityScore",
     "QuestionVerifier",
+    "sample_live",
 ]
 
 __getattr__ = lazy_exports(
@@ -49,6 +53,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.quality.experiment_results": ("ArmResult", "ExperimentResults"),
         "llmthrift_core.quality.experiments": ("Experiment",),
         "llmthrift_core.quality.judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
+        "llmthrift_core.quality.live_samples": ("LiveSample", "sample_live"),
         "llmthrift_core.quality.question_verifier": ("QuestionVerifier",),
         "llmthrift_core.quality.routing_guard": ("QualityGuard",),
         "llmthrift_core.quality.scores": ("QualityReport", "QualityScore"),

@@ -15,7 +15,7 @@ from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import ALL, HOUR
 from llmthrift_core.moments import DAY_US, LAST_US, MICROSECONDS, Moment, from_us, to_us, zone_of
 from llmthrift_core.money import NANO_PER_USD
-from llmthrift_core.reports.daily_spend import SpendReader, midnight_us, spent_of
+from llmthrift_core.reports.daily_spend import SPENT, SpendReader, midnight_us, spent_of
 from llmthrift_core.reports.movers import Mover, movers
 from llmthrift_core.reports.projection import in_usd
 from llmthrift_core.reports.sums import SumsReader
@@ -68,7 +68,7 @@ class Anomaly:
 
 
 def anomalies(database: Database, *, now_us: int, since: Moment | None = None, tz: str | None = None) -> list[Anomaly]:
-    """What was unusual, the newest first. See `Thrift.anomalies`. Hours and days read sums, requests read the rows of the period.
+    """What was unusual, the newest first. See `Thrift.anomalies`. Hours and days read sums, requests the newest rows.
 
     Raises:
         ConfigurationError: a time or zone that cannot be used.
@@ -82,7 +82,8 @@ def anomalies(database: Database, *, now_us: int, since: Moment | None = None, t
             return []
         since_us = newest_us - _PERIOD_DAYS * DAY_US if since is None else to_us(since)
         looker = _Looker(connection, zone, since_us, min(now_us + 1, LAST_US), newest_us, pruned_us)
-        found = [*looker.days_and_hours(), *looker.requests(None if since is None else since_us)]
+        found = list(looker.days_and_hours())
+    found += _requests(database, None if since is None else since_us, looker.until_us)
     return sorted(found, key=lambda each: (each.at, each.value_usd), reverse=True)
 
 
@@ -93,6 +94,13 @@ def _newest_us(connection: Connection, now_us: int) -> int | None:
     return None if bucket is None else (int(bucket) + HOUR) * MICROSECONDS
 
 
+def _requests(database: Database, since_us: int | None, until_us: int) -> Iterator[Anomaly]:
+    """Single requests; those that took most beyond what was expected, if there are many."""
+    for each in unusual_requests(database, since_us=since_us, until_us=until_us, most=_MOST_REQUESTS):
+        scope = {} if each.feature is None else {"feature": each.feature}
+        yield Anomaly("request", scope, each.at, each.value_usd, each.expected_usd, each.score, each.request_id, each.why)
+
+
 class _Looker:
     """Looks through one period."""
 
@@ -100,7 +108,7 @@ class _Looker:
         self, connection: Connection, zone: tzinfo, since_us: int, until_us: int, newest_us: int, whole_before_us: int | None
     ) -> None:
         self._connection, self._zone = connection, zone
-        self._since_us, self._until_us = since_us, until_us
+        self.until_us = until_us
         self._first = self._day(max(since_us, newest_us - 400 * DAY_US))
         self._last = self._day(min(newest_us, until_us) - 1)
         self._today = self._day(until_us - 1)
@@ -129,13 +137,6 @@ class _Looker:
                     if (day := each.at.astimezone(self._zone).date()) not in told:
                         told.add(day)
                         yield each
-
-    def requests(self, since_us: int | None) -> Iterator[Anomaly]:
-        """Single requests; those that took most beyond what was expected, if there are many."""
-        found = sorted(unusual_requests(self._connection, since_us=since_us, until_us=self._until_us), key=lambda each: -each.excess_usd)
-        for each in found[:_MOST_REQUESTS]:
-            scope = {} if each.feature is None else {"feature": each.feature}
-            yield Anomaly("request", scope, each.at, each.value_usd, each.expected_usd, each.score, each.request_id, each.why)
 
     def _days(
         self,
@@ -184,7 +185,7 @@ class _Looker:
                 yield self._explain("hour", {}, begin_us, begin_us + HOUR * MICROSECONDS, found, what)
 
     def _until_this_hour(self, days: list[date], hours: Mapping[datetime, float]) -> list[float]:
-        hour = from_us(self._until_us - 1).astimezone(self._zone).hour
+        hour = from_us(self.until_us - 1).astimezone(self._zone).hour
         sums = dict.fromkeys(days, 0.0)
         for begin, amount in hours.items():
             if begin.hour <= hour and begin.date() in sums:
@@ -209,8 +210,9 @@ class _Looker:
         sums = SumsReader(
             self._connection,
             since_us=self._reader.since_us,
-            until_us=self._until_us,
+            until_us=self.until_us,
             whole_before_us=self._reader.whole_before_us,
+            measures=SPENT,
         )
         return {begin: spent_of(amounts) / NANO_PER_USD for begin, amounts in sums.by_time(HOUR, self._zone).items()}
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
+from heapq import nsmallest
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
-from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import MICROSECONDS, from_us
 from llmthrift_core.reports.sums import Amounts, SumsReader
 from llmthrift_core.storage.tables import rollups
 
 Days = dict[date, int]
 """nano-USD by local day; days without spend are missing."""
-_COST: Final = MEASURES.index("cost_nano_usd")
-_OTHER: Final = MEASURES.index("other_cost_nano_usd")
-_UNPRICED: Final = MEASURES.index("unpriced")
+SPENT: Final = ("cost_nano_usd", "other_cost_nano_usd", "unpriced")
+"""The measures that spend consists of, and calls that it misses."""
 _SPENT: Final = rollups.c.cost_nano_usd + rollups.c.other_cost_nano_usd
+_BUCKETS_AT_ONCE: Final = 500
 
 
 @dataclass
@@ -59,7 +59,7 @@ class SpendReader:
         found, last = Spend(), self._day(self.until_us - 1)
         for begin, amounts in self._sums(self.since_us).by_time(DAY, self.zone).items():
             found.days[begin.date()] = found.days.get(begin.date(), 0) + spent_of(amounts)
-            found.unpriced += amounts[_UNPRICED]
+            found.unpriced += amounts[-1]
         if hours_since_us is not None:
             for begin, amounts in self._sums(max(hours_since_us, self.since_us)).by_time(HOUR, self.zone).items():
                 if begin.date() != last:
@@ -68,43 +68,50 @@ class SpendReader:
 
     def largest(self, dimension: str, most: int) -> list[str]:
         """The values of a dimension on which most was spent, the largest first."""
-        spent = func.sum(_SPENT)
-        query = select(rollups.c.value).where(*self._of(dimension, DAY)).group_by(rollups.c.value).having(spent > 0)
-        return list(self.connection.execute(query.order_by(spent.desc(), rollups.c.value).limit(most)).scalars())
+        spent = {value: spent_of(amounts) for value, amounts in self._sums(self.since_us).by_dimension(dimension).items()}
+        found = (value for value, nano_usd in spent.items() if value is not None and nano_usd > 0)
+        return nsmallest(most, found, key=lambda value: (-spent[value], value))
 
     def of_values(self, dimension: str, values: Sequence[str]) -> dict[str, Days]:
         """Of values of a dimension. In zones that are no whole hours from UTC, an hour is of the day in which it begins."""
         found: dict[str, Days] = {value: {} for value in values}
         if not values:
             return found
-        edge_us = self.until_us - self.until_us % (HOUR * MICROSECONDS)
+        start, edge = self.since_us // MICROSECONDS, self.until_us // MICROSECONDS // HOUR * HOUR
         span = DAY if self.zone is UTC else HOUR
-        last = edge_us // MICROSECONDS // span * span
-        query = select(rollups.c.value, rollups.c.bucket, _SPENT).where(rollups.c.value.in_(values))
-        for length, start, end in ((span, None, last), (HOUR, last, edge_us // MICROSECONDS)):
-            rows = query.where(*self._of(dimension, length), rollups.c.bucket < end)
-            for value, bucket, nano_usd in self.connection.execute(rows if start is None else rows.where(rollups.c.bucket >= start)):
-                _add(found[value], self._day(int(bucket) * MICROSECONDS), int(nano_usd))
-        if edge_us < self.until_us:
-            for value, amounts in self._sums(edge_us).by_dimension(dimension).items():
-                if value in found:
-                    _add(found[value], self._day(edge_us), spent_of(amounts))
+        last = edge // span * span
+        days: dict[int, date] = {}
+        for length, buckets in (
+            (span, range(start - start % span, last, span)),
+            (HOUR, range(max(last, start - start % HOUR), edge, HOUR)),
+        ):
+            for value, bucket, nano_usd in self._of_buckets(dimension, length, buckets, values):
+                if bucket not in days:
+                    days[bucket] = self._day(bucket * MICROSECONDS)
+                _add(found[value], days[bucket], nano_usd)
+        if edge * MICROSECONDS < self.until_us:
+            for value, amounts in self._sums(edge * MICROSECONDS).by_dimension(dimension, values).items():
+                if value is not None:
+                    _add(found[value], self._day(edge * MICROSECONDS), spent_of(amounts))
         return found
 
-    def _of(self, dimension: str, span: int) -> list[Any]:
-        start = self.since_us // MICROSECONDS
-        return [rollups.c.dimension == dimension, rollups.c.span == span, rollups.c.bucket >= start - start % span]
+    def _of_buckets(self, dimension: str, span: int, buckets: range, values: Sequence[str]) -> Iterator[Any]:
+        """Value, bucket and nano-USD. Buckets are named one by one, so that no other value of them is read."""
+        query = select(rollups.c.value, rollups.c.bucket, _SPENT).where(rollups.c.dimension == dimension, rollups.c.span == span)
+        for begin in range(0, len(buckets), _BUCKETS_AT_ONCE):
+            some = rollups.c.bucket.in_(list(buckets[begin : begin + _BUCKETS_AT_ONCE]))
+            yield from self.connection.execute(query.where(some, rollups.c.value.in_(values)))
 
     def _day(self, at_us: int) -> date:
         return from_us(at_us).astimezone(self.zone).date()
 
     def _sums(self, since_us: int) -> SumsReader:
-        return SumsReader(self.connection, since_us=since_us, until_us=self.until_us, whole_before_us=self.whole_before_us)
+        return SumsReader(self.connection, since_us=since_us, until_us=self.until_us, whole_before_us=self.whole_before_us, measures=SPENT)
 
 
 def spent_of(amounts: Amounts) -> int:
-    """nano-USD of calls and of other costs."""
-    return amounts[_COST] + amounts[_OTHER]
+    """nano-USD of calls and of other costs, in sums of SPENT."""
+    return amounts[0] + amounts[1]
 
 
 def rest_of(total: Days, parts: Iterable[Days]) -> Days:

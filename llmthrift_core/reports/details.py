@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import bindparam, select
 
 from llmthrift_core.ledger.rollups import DIMENSIONS
-from llmthrift_core.moments import Moment, to_us
+from llmthrift_core.moments import FIRST_US, LAST_US, Moment, to_us
 from llmthrift_core.reports.report import TIMES, Report, costs_of, report
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls, run_of_calls
 
 _NEWEST: Final = 10_000  # calls whose latency is looked at: their rows are read, whatever the length of the period
@@ -43,7 +45,7 @@ def detailed_report(
     found = report(database, by=by, since=since, until=until, tz=tz, most=most)
     is_time = by in TIMES
     slow = {} if is_time else _slow_latencies(database, found.by, since, until)
-    before = _costs_before(database, found, since, until, now_us) if not is_time and since is not None else None
+    before, whole = (None, None) if is_time or since is None else _costs_before(database, found, since, until, now_us)
     rows: list[Mapping[str, Any]] = []
     for place, row in enumerate(found.rows):
         value = row[found.by]
@@ -52,7 +54,6 @@ def detailed_report(
         else:
             previous = None if before is None else before.get(value, Decimal(0))
         rows.append(_with_details(row, found.total, previous, slow.get(value)))
-    whole = None if before is None else sum(before.values(), Decimal(0))
     total = _with_details(found.total, found.total, whole, _slow_of(slow))
     return replace(found, rows=tuple(rows), total=total, has_details=True, notes=(*found.notes, *_notes(since, slow, is_time)))
 
@@ -68,13 +69,16 @@ def _with_details(row: Mapping[str, Any], total: Mapping[str, Any], previous: De
     }
 
 
-def _costs_before(database: Database, found: Report, since: Moment | None, until: Moment | None, now_us: int) -> dict[Any, Decimal] | None:
-    """The cost by value in the period of the same length before; None where there is no room for one."""
-    since_us = to_us(since) if since is not None else now_us
+def _costs_before(
+    database: Database, found: Report, since: Moment, until: Moment | None, now_us: int
+) -> tuple[dict[Any, Decimal] | None, Decimal | None]:
+    """The cost by value, and of all, in the period of the same length before; None where there is no room for one."""
+    since_us = to_us(since)
     length_us = (now_us if until is None else to_us(until)) - since_us
     if length_us <= 0:
-        return None
-    return costs_of(database, by=_asked(found.by), since_us=since_us - length_us, until_us=since_us)
+        return None, None
+    values = [row[found.by] for row in found.rows]
+    return costs_of(database, by=_asked(found.by), values=values, since_us=since_us - length_us, until_us=since_us)
 
 
 def _asked(by: str) -> str:
@@ -83,19 +87,23 @@ def _asked(by: str) -> str:
 
 def _slow_latencies(database: Database, by: str, since: Moment | None, until: Moment | None) -> dict[Any, list[int]]:
     """The latencies of the newest calls of the period, by value, in microseconds. Answers of a cache are not among them."""
-    key: ColumnElement[Any]
-    key, read = (run_of_calls, _same) if by == "run" else (calls.c[by], _same) if by in DIMENSIONS else (calls.c.tags, _tag(by))
-    query = select(key, calls.c.latency_us, calls.c.cache).order_by(calls.c.at_us.desc()).limit(_NEWEST)
-    if since is not None:
-        query = query.where(calls.c.at_us >= to_us(since))
-    if until is not None:
-        query = query.where(calls.c.at_us < to_us(until))
+    is_column = by in (*DIMENSIONS, "run")
+    read = _same if is_column else _tag(by)
+    statement = _newest_of(by if is_column else "tags")
+    since_us, until_us = FIRST_US if since is None else to_us(since), LAST_US + 1 if until is None else to_us(until)
     found: dict[Any, list[int]] = {}
-    with database.read() as connection:
-        for value, latency_us, cache in connection.execute(query):
-            if latency_us is not None and cache is None:
-                found.setdefault(read(value), []).append(latency_us)
+    for value, latency_us, hit in database.fetch_all(statement, statement.in_order(since_us=since_us, until_us=until_us)):
+        if latency_us is not None and hit is None:
+            found.setdefault(read(value), []).append(latency_us)
     return found
+
+
+@cache
+def _newest_of(column: str) -> Statement:
+    key = run_of_calls if column == "run" else calls.c[column]
+    within = calls.c.at_us >= bindparam("since_us"), calls.c.at_us < bindparam("until_us")
+    newest = select(key, calls.c.latency_us, calls.c.cache).where(*within).order_by(calls.c.at_us.desc()).limit(_NEWEST)
+    return Statement(newest)
 
 
 def _same(value: Any) -> Any:

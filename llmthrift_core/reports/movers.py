@@ -55,9 +55,10 @@ def _largest(connection: Connection, dimension: str, begin_us: int, end_us: int)
     now = func.sum(case((rollups.c.bucket >= begin, spent), else_=0))
     before = func.sum(case((rollups.c.bucket < begin, spent), else_=0))
     more = now * _REFERENCE_DAYS - before
-    same = [] if is_day else [(rollups.c.bucket - begin) % DAY == 0]
-    period = and_(rollups.c.bucket >= begin - _REFERENCE_DAYS * DAY, rollups.c.bucket < end)
-    query = select(rollups.c.value, more).where(rollups.c.dimension == dimension, rollups.c.span == span, period, *same)
+    first = begin - _REFERENCE_DAYS * DAY
+    # The same hours are named one by one: those between them, with all their users, are not read.
+    period = and_(rollups.c.bucket >= first, rollups.c.bucket < end) if is_day else rollups.c.bucket.in_(list(range(first, end, DAY)))
+    query = select(rollups.c.value, more).where(rollups.c.dimension == dimension, rollups.c.span == span, period)
     row = connection.execute(query.group_by(rollups.c.value).order_by(more.desc(), rollups.c.value).limit(1)).first()
     if row is None or row[1] <= 0:
         return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from heapq import nlargest
 from html import escape
@@ -78,8 +78,8 @@ class Report(Printed):
     cascade), cost_per_answer_usd (which failures raise), error_rate (errors / attempts), retry_cost_usd and fallback_cost_usd (of
     attempts that repeated a failed one on the same model or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in
     cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd + shortening_saved_usd + prefix_saved_usd (by the provider's prompt
-    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd (what missed prefixes cost; in cost_usd too), other_cost_usd (not in
-    cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
+    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd and prefix_unread_usd (what missed prefixes cost, and writes that nobody
+    read; in cost_usd too), other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
 
     Attributes:
         by: what the rows stand for.
@@ -172,26 +172,30 @@ def report(
     pruned_us = pruned_until_us(database)
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
-        name, groups = _groups(connection, reader, by, zone)
-    shown = groups if most is None else nlargest(most, groups, key=lambda group: group[1][_COST] + group[1][_OTHER_COST])
+        name, dimension = _asked(connection, by)
+        if most is not None and dimension is not None:
+            count, shown, sums = _first(reader, dimension, most)
+        else:
+            groups = _groups(reader, by, zone, dimension)
+            count, shown = len(groups), groups if most is None else nlargest(most, groups, key=lambda group: _spent(group[1]))
+            sums = [0] * len(MEASURES)
+            for _, amounts in groups:
+                sums = list(map(add, sums, amounts))
     rows = [row_of(name, value, amounts) for value, amounts in shown]
     if by not in TIMES or most is not None:
         rows.sort(key=lambda row: (-row["cost_usd"] - row["other_cost_usd"], -row["requests"], str(row[name])))
-    sums = [0] * len(MEASURES)
-    for _, amounts in groups:
-        sums = list(map(add, sums, amounts))
     total = row_of(name, "total", sums)
     escalated = [
         alert
         for row in (rows if by == "model" else [total])
         if (alert := escalation_alert(row[name], answers=row["routed"], rate=row["escalation_rate"])) is not None
     ]
-    cut = [f"The first {len(rows):,} of {len(groups):,}; the others are in the total."] if len(rows) < len(groups) else []
+    cut = [f"The first {len(rows):,} of {count:,}; the others are in the total."] if len(rows) < count else []
     return Report(name, tuple(rows), total, (*cut, *_notes(since_us, until_us, pruned_us, by), *escalated))
 
 
-def costs_of(database: Database, *, by: str, since_us: int, until_us: int) -> dict[Any, Decimal]:
-    """The cost by value of an attribute, run or tag, as in the rows of a report.
+def costs_of(database: Database, *, by: str, values: Collection[Any], since_us: int, until_us: int) -> tuple[dict[Any, Decimal], Decimal]:
+    """The cost by value of an attribute, run or tag, as in the rows of a report, and that of all of them.
 
     Raises:
         ConfigurationError: an unknown `by`.
@@ -199,9 +203,11 @@ def costs_of(database: Database, *, by: str, since_us: int, until_us: int) -> di
     """
     pruned_us = pruned_until_us(database)
     with database.read() as connection:
-        reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
-        _, groups = _groups(connection, reader, by, UTC)
-    return {value: to_usd(amounts[_COST]) for value, amounts in groups}
+        reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us, measures=("cost_nano_usd",))
+        _, dimension = _asked(connection, by)
+        groups = reader.by_run() if dimension is None else reader.by_dimension(dimension, values)
+        (whole,) = reader.total()
+    return {value: to_usd(nano_usd) for value, (nano_usd,) in groups.items()}, to_usd(whole)
 
 
 def known_tags(database: Database) -> list[str]:
@@ -238,6 +244,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
         "prefix_saved_usd": to_usd(sums["prefix_saved_nano_usd"]),
         "prefix_lost_usd": to_usd(sums["prefix_lost_nano_usd"]),
+        "prefix_unread_usd": to_usd(sums["prefix_unread_nano_usd"]),
         "batch_saved_usd": to_usd(sums["batch_saved_nano_usd"]),
         "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
         "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,
@@ -248,22 +255,38 @@ def _per(usd: Decimal, count: int) -> Decimal | None:
     return (usd / count).quantize(Decimal("1e-9")) if count else None
 
 
-def _groups(connection: Connection, reader: SumsReader, by: str, zone: tzinfo) -> tuple[str, Sequence[tuple[Any, Amounts]]]:
-    """The name of the first column, and the sums per value."""
+def _asked(connection: Connection, by: str) -> tuple[str, str | None]:
+    """The name of the first column, and the dimension of the rollups that has the sums; None where it is none."""
     if by in DIMENSIONS:
-        return by, list(reader.by_dimension(by).items())
-    if by == "run":
-        return by, list(reader.by_run().items())
-    if by in TIMES:
-        return by, _by_time(reader, by, zone)
+        return by, by
+    if by == "run" or by in TIMES:
+        return by, None
     name = by.removeprefix("tag:") if isinstance(by, str) else by
     known = _known_tags(connection)
-    if name in known:
-        return name, list(reader.by_dimension(f"tag:{name}").items())
-    if not known and _is_empty(connection):
-        return name, []  # nothing is recorded yet: the tag may come
+    if name in known or (not known and _is_empty(connection)):  # nothing is recorded yet: the tag may come
+        return name, f"tag:{name}"
     tags = f", or a tag that was recorded: {', '.join(known)}" if known else ""
     raise ConfigurationError(f"cannot report by {by!r}; choose one of {', '.join(CHOICES)}{tags}")
+
+
+def _groups(reader: SumsReader, by: str, zone: tzinfo, dimension: str | None) -> Sequence[tuple[Any, Amounts]]:
+    """The sums per value."""
+    if dimension is not None:
+        return list(reader.by_dimension(dimension).items())
+    if by == "run":
+        return list(reader.by_run().items())
+    return _by_time(reader, by, zone)
+
+
+def _first(reader: SumsReader, dimension: str, most: int) -> tuple[int, list[tuple[Any, Amounts]], Amounts]:
+    """How many values there are, the sums of the first by cost, and those of all: of the others only the cost is read."""
+    spent = reader.only(("cost_nano_usd", "other_cost_nano_usd", "attempts")).by_dimension(dimension)
+    first = nlargest(most, spent, key=lambda value: (sum(spent[value][:2]), spent[value][2]))
+    return len(spent), list(reader.by_dimension(dimension, first).items()), reader.total()
+
+
+def _spent(amounts: Amounts) -> int:
+    return amounts[_COST] + amounts[_OTHER_COST]
 
 
 def _by_time(reader: SumsReader, by: str, zone: tzinfo) -> list[tuple[str, Amounts]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.reports.observed import ObservedReport
     from llmthrift_core.reports.optimizations.report import OptimizationReport
     from llmthrift_core.reports.page.review import Review
+    from llmthrift_core.reports.prefix_misses import PrefixMisses
     from llmthrift_core.reports.reconciliation import Reconciliation
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
@@ -88,6 +89,13 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return top(self.database, self.prices, n=n, by=by, since=since, until=until, now_us=self.now_us())
+
+    def prefix_misses(self, since: Moment | None = None, until: Moment | None = None) -> PrefixMisses:
+        """What was lost of providers' prompt caches, by reason and call site: misses, and writes that nobody read."""
+        from llmthrift_core.reports.prefix_misses import prefix_misses
+
+        self.ledger.catch_up()
+        return prefix_misses(self.database, since=since, until=until)
 
     def spend_rate(self) -> SpendRate:
         """How fast money is spent now: in the last hour, day and week."""
@@ -202,7 +210,8 @@ class LedgerViews(ABC):
         on for days is told once.
 
         Args:
-            since: hours, days and requests from then on. None: the last 90 days with calls, and the newest 20,000 requests.
+            since: hours, days and requests from then on; of more than 20,000 requests, the older ones where they stand out among the most
+                expensive. None: the last 90 days with calls, and the newest 20,000 requests.
             tz: the time zone of hours and days; None is UTC.
         """
         from llmthrift_core.reports.anomalies import anomalies

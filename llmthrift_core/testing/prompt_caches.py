@@ -1,4 +1,4 @@
-"""The prompt caches of the loopback provider: what a request reads and writes, counted as Anthropic and OpenAI count it."""
+"""The prompt caches of the loopback provider: what a request reads and writes, counted as Anthropic, Bedrock and OpenAI count it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from llmthrift_core.prompt_caching.terms import terms_of
-from llmthrift_core.testing import anthropic_wire
+from llmthrift_core.testing import anthropic_wire, bedrock_wire, openai_wire
 from llmthrift_core.testing.answers import TOKEN, Question, count_tokens
 
 _MARK: Final = "cache_control"
+_BREAKPOINT: Final = "prompt_cache_breakpoint"
 _MOST_MARKS: Final = 4
 _LOOKS_BACK: Final = 20  # Anthropic asks for a kept prefix at each mark and at as many blocks before it
 _LIVES: Final[Mapping[str, float]] = {"5m": 300.0, "1h": 3_600.0}
@@ -65,11 +66,20 @@ class PromptCaches:
         Raises:
             ValueError: more than four marks, a mark where none may be, or one of an hour behind one of five minutes.
         """
-        blocks = list(_anthropic_blocks(body))
+        return self._take_marked(str(body["model"]), "anthropic", list(_anthropic_blocks(body)))
+
+    def take_bedrock(self, body: Mapping[str, Any]) -> Cached:
+        """Count a Converse request: as Anthropic's, by its cache points.
+
+        Raises:
+            ValueError: more than four cache points, or one of an hour behind one of five minutes.
+        """
+        return self._take_marked(str(body["model"]), "aws", list(_bedrock_blocks(body)))
+
+    def _take_marked(self, model: str, provider: str, blocks: list[_Block]) -> Cached:
         marks = [index for index, block in enumerate(blocks) if block.life is not None]
         _check(blocks, marks)
-        model = str(body["model"])
-        terms = terms_of(model, "anthropic")
+        terms = terms_of(model, provider)
         if terms is None:
             return Cached()
         with self._lock:
@@ -88,17 +98,24 @@ class PromptCaches:
         return Cached(read, written - read, long - read)
 
     def take_openai(self, body: Mapping[str, Any], question: Question) -> Cached:
-        """Count a request of OpenAI's: the longest prefix that was sent before with the same `prompt_cache_key` is read, the rest kept."""
+        """Count a request of OpenAI's: the longest prefix that was sent before with the same `prompt_cache_key` is read, the rest kept.
+
+        Where writes are charged for, `prompt_cache_options={"mode": "explicit"}` keeps and reads what ends at breakpoints alone.
+        """
         model = question.model
         terms = terms_of(model, "openai")
         if terms is None:
             return Cached()
         life = _A_DAY if body.get("prompt_cache_retention") == "24h" else terms.ttl_seconds
-        prefixes = list(_openai_prefixes(question, str(body.get("prompt_cache_key") or ""), terms.min_tokens))
+        key = str(body.get("prompt_cache_key") or "")
+        ends = None
+        if terms.write != 1.0 and (body.get("prompt_cache_options") or {}).get("mode") == "explicit":
+            ends = [end for end in _breakpoints(body, question) if end >= terms.min_tokens]
+        prefixes = list(_openai_prefixes(question, key, terms.min_tokens, ends))
         with self._lock:
             now = self._clock()
             read = max((reached for digest, reached in prefixes if self._is_kept(model, digest, now)), default=0)
-            for digest, _ in prefixes:
+            for digest, _ in prefixes[-_MOST_MARKS:] if ends is not None else prefixes:
                 self._keep(model, digest, now, life)
         # Writes are counted where they are charged for.
         written = prefixes[-1][1] - read if prefixes and terms.write != 1.0 else 0
@@ -152,6 +169,40 @@ def _anthropic_blocks(body: Mapping[str, Any]) -> Iterator[_Block]:
         yield _Block(hashed.digest(), reached, life)
 
 
+def _bedrock_blocks(body: Mapping[str, Any]) -> Iterator[_Block]:
+    """Tools, system, messages. A cache point marks the block before it."""
+    places = [("tool", (body.get("toolConfig") or {}).get("tools") or ()), ("system", body.get("system") or ())]
+    places += [(message["role"], message["content"]) for message in body["messages"]]
+    reached, hashed, last = 0, blake2b(digest_size=16), None
+    for place, blocks in places:
+        for number, block in enumerate(blocks):
+            if "cachePoint" in block:
+                if last is not None:
+                    last = _Block(last.digest, last.reached, _point_life(block["cachePoint"]))
+                continue
+            if last is not None:
+                yield last
+            reached += _bedrock_tokens(block) + (3 if place != "tool" and number == 0 else 0)
+            hashed.update(json.dumps([f"{place}{number == 0}", block], sort_keys=True, default=str).encode())
+            last = _Block(hashed.digest(), reached, None)
+    if last is not None:
+        yield last
+
+
+def _bedrock_tokens(block: Mapping[str, Any]) -> int:
+    if "toolSpec" in block:
+        spec = block["toolSpec"]
+        return count_tokens(spec["name"] + json.dumps((spec.get("inputSchema") or {}).get("json") or {}))
+    return count_tokens(bedrock_wire.text_of([block]))
+
+
+def _point_life(point: Mapping[str, Any]) -> str:
+    life = str(point.get("ttl") or "5m")
+    if point.get("type") != "default" or life not in _LIVES:
+        raise ValueError(f"cachePoint must have the type 'default' and a ttl of '5m' or '1h', not {point!r}")
+    return life
+
+
 def _parts(place: str, content: Any) -> Iterator[tuple[str, Any, int]]:
     """The blocks of a system prompt or of a message, with their tokens: three for the message, as `count_exchange` counts."""
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -175,13 +226,32 @@ def _without_marks(value: Any) -> Any:
     return [_without_marks(each) for each in value] if isinstance(value, list) else value
 
 
-def _openai_prefixes(question: Question, key: str, least: int) -> Iterator[tuple[bytes, int]]:
-    """The prefixes that may be kept: digest and tokens, the shortest first. Tools are read before the messages."""
+def _openai_prefixes(question: Question, key: str, least: int, ends: list[int] | None) -> Iterator[tuple[bytes, int]]:
+    """The prefixes that may be kept: digest and tokens, the shortest first. Tools are read before the messages.
+
+    Args:
+        ends: where they end, of a request that says so; None: at the minimum, and at each step behind it.
+    """
     hashed = blake2b(key.encode() + b"\0", digest_size=16)
     for reached, token in enumerate(_openai_tokens(question), 1):
         hashed.update(token.encode("utf-8", "replace") + b"\0")
-        if reached >= least and (reached - least) % _STEP_TOKENS == 0:
+        if reached in ends if ends is not None else reached >= least and (reached - least) % _STEP_TOKENS == 0:
             yield hashed.digest(), reached
+
+
+def _breakpoints(body: Mapping[str, Any], question: Question) -> Iterator[int]:
+    """Behind how many tokens the blocks end that have a breakpoint."""
+    items = list(body.get("messages") or (body["input"] if isinstance(body.get("input"), list) else ()))
+    if len(items) != len(question.messages):  # instructions of the Responses API stand before its input
+        items = [{}] * (len(question.messages) - len(items)) + items
+    reached = sum(len(TOKEN.findall(name + json.dumps(schema))) for name, schema in question.tools.items())
+    for item, (_, text) in zip(items, question.messages, strict=True):
+        content, inside = item.get("content"), reached + 3
+        for block in content if isinstance(content, list) else ():
+            inside += count_tokens(openai_wire.text_of([block]))
+            if (block.get(_BREAKPOINT) or {}).get("mode") == "explicit":
+                yield inside
+        reached += 3 + count_tokens(text)
 
 
 def _openai_tokens(question: Question) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The loopback provider: one HTTP server that speaks the OpenAI and the Anthropic formats."""
+"""The loopback provider: one HTTP server that speaks the formats of OpenAI, Anthropic and Bedrock."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ class Failure:
 class LoopbackProvider:
     """An OpenAI- and Anthropic-compatible provider on 127.0.0.1, on a free port.
 
-    It answers chat completions, responses, legacy completions, embeddings and Anthropic messages, whole, as streams and in batches. What it
+    It answers chat completions, responses, legacy completions, embeddings, Anthropic messages and Bedrock's Converse API, whole, as
+    streams and in batches. What it
     answers and counts is a function of the request, so tests can state both. Close it, or use it as a context manager.
 
     Args:
@@ -79,7 +80,8 @@ class LoopbackProvider:
             threads; what it raises reaches the client as status 500.
         latency_seconds: from a model's name to the seconds that it takes to answer.
         snapshots: alias -> the model name in the response.
-        prompt_caches: bill prompt caches as the providers do: what was marked (Anthropic) or sent before (OpenAI) is read while it lives.
+        prompt_caches: bill prompt caches as the providers do: what was marked (Anthropic, Bedrock) or sent before (OpenAI) is read while it
+            lives.
         clock: seconds, for the lives in those caches.
 
     Attributes:
@@ -125,6 +127,11 @@ class LoopbackProvider:
     def openai_url(self) -> str:
         """The base URL for OpenAI clients."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @property
+    def bedrock_url(self) -> str:
+        """The endpoint URL for Bedrock's runtime clients."""
+        return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
     def anthropic_url(self) -> str:

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-from llmthrift_core.testing import anthropic_wire, openai_wire, responses_wire
+from llmthrift_core.testing import anthropic_wire, bedrock_wire, openai_wire, responses_wire
 from llmthrift_core.testing.answers import TOKEN, Answer, Question, count_exchange, count_tokens
 from llmthrift_core.testing.batch_desk import BatchDesk
 from llmthrift_core.testing.batch_wire import is_of_batches, reply_to
@@ -138,6 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             body = json.loads(raw)
+            if (named := bedrock_wire.model_in(path)) is not None:
+                body["model"] = named
             model = str(body["model"])
         except (ValueError, KeyError, TypeError):
             self._refuse(400, "the body must be JSON with a model")
@@ -251,6 +253,21 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, anthropic_wire.whole(identity, question.model, answer, reason, used))
 
+    def _converse(self, identity: str, body: Mapping[str, Any]) -> None:
+        question = bedrock_wire.read(body)
+        limits = body.get("inferenceConfig") or {}
+        answer, finish = self._answered(question, limits.get("maxTokens"), limits.get("stopSequences"))
+        answer = self._cached(answer, lambda caches: caches.take_bedrock(body))
+        sent, received = count_exchange(question, answer)
+        used = bedrock_wire.usage(sent, received, answer)
+        is_stream = self.path.endswith("converse-stream")
+        self._bill(question, sent, received, {"stream": is_stream})
+        if is_stream:
+            events = bedrock_wire.stream(identity, answer, finish, used, openai_wire.pieces_of(answer.text))
+            self._stream(events, "application/vnd.amazon.eventstream")
+        else:
+            self._send(200, bedrock_wire.whole(identity, answer, finish, used))
+
     def _count(self, identity: str, body: Mapping[str, Any]) -> None:
         sent, _ = count_exchange(anthropic_wire.read(body), Answer())
         self._send(200, {"input_tokens": sent})
@@ -295,6 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, message: str, kind: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         if re.search(r"/messages(/count_tokens|/batches[^?]*)?/?(\?|$)", self.path):
             body = anthropic_wire.error(message, kind or _ANTHROPIC_KINDS.get(status, "api_error"))
+        elif bedrock_wire.model_in(self.path.split("?")[0]) is not None:
+            body = bedrock_wire.error(message)
         else:
             body = openai_wire.error(status, message, kind or _KINDS.get(status, "server_error"))
         self._send(status, body, headers)
@@ -307,16 +326,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._write("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
 
     def _stream_chunks(self, chunks: Iterator[Mapping[str, Any]]) -> None:
-        self._stream(itertools.chain((f"data: {json.dumps(chunk)}\n\n" for chunk in chunks), ("data: [DONE]\n\n",)))
+        self._stream(itertools.chain((f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks), (b"data: [DONE]\n\n",)))
 
     def _stream_events(self, events: Iterator[Mapping[str, Any]]) -> None:
-        self._stream(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+        self._stream(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
 
-    def _stream(self, events: Iterator[str]) -> None:
-        if not self._write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"):
+    def _stream(self, events: Iterator[bytes], content_type: str = "text/event-stream") -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        if not self._write(head.encode()):
             return
-        for event in events:
-            data = event.encode()
+        for data in events:
             if not self._write(b"%x\r\n%s\r\n" % (len(data), data)):
                 return
         self._write(b"0\r\n\r\n")
@@ -365,4 +384,6 @@ _ROUTES: Final = {
     "/embeddings": _Handler._embeddings,
     "/messages/count_tokens": _Handler._count,
     "/messages": _Handler._messages,
+    "/converse": _Handler._converse,
+    "/converse-stream": _Handler._converse,
 }

@@ -7,30 +7,29 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from weakref import WeakValueDictionary
 
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage.tables import calls
+from llmthrift_core.texts import SECRETS
 from llmthrift_core.versions.comparison import Labels
 from llmthrift_core.versions.kept import KeptVersions
 from llmthrift_core.versions.store import Version, label_of
+
+if TYPE_CHECKING:
+    from llmthrift_core.host import Host
+    from llmthrift_core.versions.tuning import Tuning
 
 _NAMES: Final = re.compile(
     r"(^|[_-])(api[_-]?key|secret|password|passwd|authorization|private[_-]?key|(access|auth|bearer|refresh)[_-]?token)s?$", re.IGNORECASE
 )
 _REFERENCE: Final = re.compile(r"\$\{?[A-Z][A-Z0-9_]*\}?")
 """A variable of the environment, such as $OPENAI_API_KEY: it says where the key is, and is none."""
-_VALUES: Final = re.compile(
-    r"\bsk-[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, DeepSeek and others
-    r"|\bAIza[0-9A-Za-z_-]{35}"  # Google
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
-    r"|\b(?:ghp|gho|ghs|ghu)_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{22,}"
-    r"|\bhf_[A-Za-z0-9]{30,}|\bgsk_[A-Za-z0-9]{30,}|\bxox[abprs]-[0-9A-Za-z-]{10,}"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."  # a JSON web token
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|://[^/\s:@]+:[^/\s:@]+@"  # a password in a URL
-)
+
+
+_LONGEST_FOLLOWED: Final = 80  # the name of an experiment on it is longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +84,49 @@ class Configurations(KeptVersions):
     kind = "configuration"
     labels = Labels(calls.c.prompt_version, calls.c.config_version)
 
-    def save(self, name: str, value: Any, *, note: str | None = None) -> Version:
+    def __init__(self, thrift: Host) -> None:
+        super().__init__(thrift)
+        self._followed: WeakValueDictionary[str, Tuning] = WeakValueDictionary()
+
+    def follow(self, name: str, *, check_seconds: float = 10.0) -> Tuning:
+        """The settings of doors, always of the active version of a name: what `tuning=` takes. Before the first they stay as built.
+
+        A version is a mapping of `cache_ttl_seconds`, `semantic`, `max_tier`, `output_cap_tokens` and `shorten`; what is left out stays
+        as the door was built. A change made by any process is in force in all of them after `check_seconds`.
+
+        Raises:
+            ConfigurationError: a name or time that cannot be used.
+        """
+        from llmthrift_core.versions.tuning import Tuning
+
+        if not isinstance(name, str) or not name or "@" in name or len(name) > _LONGEST_FOLLOWED:
+            raise ConfigurationError(f'name must be a text of at most {_LONGEST_FOLLOWED} characters without "@", not {name!r}')
+        if isinstance(check_seconds, bool) or not isinstance(check_seconds, int | float) or not 0 < check_seconds <= 86_400:
+            raise ConfigurationError(f"check_seconds must be above 0 and at most a day, not {check_seconds!r}")
+        followed: Tuning | None = self._followed.get(name)
+        if followed is None:
+            followed = Tuning(
+                self._thrift,
+                name,
+                active=lambda: self.store.active(name),
+                load=lambda number: self.load(name, number).value,
+                check_seconds=check_seconds,
+            )
+            self._thrift.attach(followed)
+            self._followed[name] = followed
+        return followed
+
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None) -> Version: ...
+
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int) -> Version | None: ...
+
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int | None = None) -> Version | None:
         """Keep a value as the next version of a name, and make it the active one.
+
+        Args:
+            latest: only where this is still the number of the latest version; None is returned where it is not.
 
         Raises:
             ConfigurationError: the value is no JSON or holds what looks like a credential, or a name or note that cannot be stored.
@@ -106,9 +146,7 @@ class Configurations(KeptVersions):
                 f"configuration {name!r} holds what looks like a credential at {', '.join(found)}; nothing secret is stored: name the "
                 "environment variable instead, such as $OPENAI_API_KEY"
             )
-        saved = self.store.add(name, state, note=note)
-        assert saved is not None  # noqa: S101 - no number was asked for
-        return saved
+        return self.store.add(name, state, note=note, latest=latest)
 
     def load(self, name: str, version: int | None = None) -> Configuration:
         """A saved configuration.
@@ -139,5 +177,5 @@ def secrets_in(value: Any, path: str = "") -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from secrets_in(inner, f"{path}[{number}]")
-    elif isinstance(value, str) and _VALUES.search(value):
+    elif isinstance(value, str) and SECRETS.search(value):
         yield path or "the value"

@@ -11,11 +11,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from llmthrift_core import Budget, BudgetExceededError
+from llmthrift_core.calls.last_words import notes_of
 from llmthrift_core.calls.refusals import POLITE
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.prompts import Shorten
+from llmthrift_core.prompts.steps import History
 from llmthrift_core.testing.answers import Answer, Question, ToolCall
 from llmthrift_langchain import ThriftMiddleware
-from llmthrift_langchain.last_words import notes_of
 
 pytestmark = pytest.mark.loopback
 ASKED = {"messages": [("user", "Find tea.")]}
@@ -123,7 +125,8 @@ async def test_past_the_soft_limit_the_model_is_told_and_a_cheaper_one_asked(thr
     assert [request.body["model"] for request in provider.requests] == ["gpt-4o", "gpt-4o", "gpt-4o-mini", "gpt-4o-mini"]
     lasts = [str(request.body["messages"][-1]["content"]) for request in provider.requests]
     assert ["model calls left" in text for text in lasts] == [False, False, True, True]
-    assert lasts[2].startswith("[Budget: 2 of 4 model calls left.")
+    assert "[Budget: 2 of 4 model calls left." in lasts[2]
+    assert lasts[2].endswith("answer with what you have.]")
     assert not any("model calls left" in str(message.content) for message in messages)  # the agent's own history has no such lines
 
 
@@ -178,9 +181,18 @@ def test_raise_stays_the_default(make, thrift):
 
 
 def test_notes_fit_whatever_is_said():
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+    messages = [("system", "s" * 99), ("human", "Wo ist Öl? 🛢" * 50), *[("ai", f"{n} " + "é" * 300) for n in range(40)]]
+    for most in (1, 15, 250, 2000):
+        assert len(notes_of(messages, tokens=most).encode()) <= 2 * most
+    assert "ai: 39 " in notes_of(messages, tokens=250)
 
-    messages = [SystemMessage("s" * 99), HumanMessage("Wo ist Öl? 🛢" * 50), *[AIMessage(f"{n} " + "é" * 300) for n in range(40)]]
-    for most in (1, 30, 500, 4000):
-        assert len(notes_of(messages, most_bytes=most).encode()) <= most
-    assert "ai: 39 " in notes_of(messages, most_bytes=500)
+
+def test_past_the_soft_limit_the_history_is_shorter(thrift, client, provider):
+    provider.answerer = never_done
+    thrift.budgets.add(Budget(limit_requests=6, per="run"))
+    shorter = Shorten([History(max_tokens=60)])
+    agent = create_agent(client(), [search], middleware=[ThriftMiddleware(thrift, on_exceeded="end", soft=0.6, soft_shorten=shorter)])
+    agent.invoke(ASKED)
+    sizes = [len(request.body["messages"]) for request in provider.requests]
+    assert sizes[:4] == [1, 3, 5, 7]
+    assert max(sizes[4:]) < 7

@@ -6,6 +6,7 @@ from llmthrift_core.prompts.result_store import ResultStore
 from llmthrift_core.prompts.step import Step
 from llmthrift_core.prompts.steps.compact import Compact
 from llmthrift_core.prompts.steps.concise import Concise
+from llmthrift_core.prompts.steps.documents import Documents
 from llmthrift_core.prompts.steps.duplicates import Duplicates
 from llmthrift_core.prompts.steps.examples import Examples
 from llmthrift_core.prompts.steps.history import History
@@ -20,6 +21,7 @@ from llmthrift_core.prompts.steps.whitespace import Whitespace
 __all__ = [
     "Compact",
     "Concise",
+    "Documents",
     "Duplicates",
     "Examples",
     "History",

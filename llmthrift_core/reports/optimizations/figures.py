@@ -9,14 +9,16 @@ from datetime import UTC
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY
 from llmthrift_core.ledger.statements import MEASURES
+from llmthrift_core.moments import FIRST_US, LAST_US
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.reports.sums import SumsReader
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.usage import Usage
 
@@ -44,8 +46,18 @@ _COLUMNS: Final = (
     "prompt_chars",
     "system_chars",
     "tier",
+    "prefix_miss",
+    "prefix_lost_nano_usd",
 )
 _MONEY: Final = ("cost_nano_usd", "input_cost_nano_usd", "output_cost_nano_usd")
+
+_READ_NEWEST: Final = Statement(
+    select(*(calls.c[name] for name in _COLUMNS), *(func.coalesce(calls.c[name], adjustments.c[name]) for name in _MONEY))
+    .select_from(calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id))
+    .where(calls.c.at_us >= bindparam("since_us"), calls.c.at_us < bindparam("until_us"))
+    .order_by(calls.c.at_us.desc(), calls.c.id.desc())
+    .limit(MOST_CALLS)
+)
 
 
 class Row(NamedTuple):
@@ -73,6 +85,8 @@ class Row(NamedTuple):
     prompt_chars: int | None
     system_chars: int | None
     tier: str | None
+    prefix_miss: str | None
+    prefix_lost_nano_usd: int | None
     cost_nano_usd: int | None
     input_cost_nano_usd: int | None
     output_cost_nano_usd: int | None
@@ -138,23 +152,15 @@ def read_figures(database: Database, prices: PriceCatalog, *, since_us: int | No
         StorageError: the database cannot be read.
     """
     pruned_us = pruned_until_us(database)
-    money = [func.coalesce(calls.c[name], adjustments.c[name]) for name in _MONEY]
-    query = (
-        select(*(calls.c[name] for name in _COLUMNS), *money)
-        .select_from(calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id))
-        .order_by(calls.c.at_us.desc(), calls.c.id.desc())
-        .limit(MOST_CALLS)
-    )
-    if since_us is not None:
-        query = query.where(calls.c.at_us >= since_us)
-    if until_us is not None:
-        query = query.where(calls.c.at_us < until_us)
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         total = _named(reader.total())
         models = {model: _named(amounts) for model, amounts in reader.by_dimension("model").items() if model is not None}
         days = [(begin.date().isoformat(), _named(amounts)) for begin, amounts in sorted(reader.by_time(DAY, UTC).items())]
-        newest = [Row(*row) for row in connection.execute(query)]
+    within = _READ_NEWEST.in_order(
+        since_us=FIRST_US if since_us is None else since_us, until_us=LAST_US + 1 if until_us is None else until_us
+    )
+    newest = [Row(*row) for row in database.fetch_all(_READ_NEWEST, within)]
     paid = [row for row in newest if row.cache is None and row.error is None and row.cost_nano_usd is not None]
     return Figures(total, models, days, newest, paid, _by_site(paid), prices, now_us)
 

@@ -35,15 +35,15 @@ def receiver() -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            with found.came:
+                found.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                found.came.notify_all()
             status = found.statuses.pop(0) if found.statuses else 200
             self.send_response(status)
             if status in (301, 302):
                 self.send_header("Location", f"{found.url}/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
-            with found.came:
-                found.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-                found.came.notify_all()
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

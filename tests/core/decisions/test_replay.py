@@ -48,6 +48,13 @@ def test_other_prices_price_what_had_none(thrift: Thrift) -> None:
     assert (found.before_usd, found.after_usd) == (Decimal("0.007"), Decimal("0.0022"))
 
 
+def test_what_has_no_column_of_its_own_is_priced_again(thrift: Thrift) -> None:
+    # A second of speech costs $0.0001, and there are no tokens.
+    thrift.ledger.record("whisper-1", Usage(other=(("audio_seconds", 30.0),)), at="2026-01-01")
+    found = what_if(thrift, prices={})
+    assert (found.before_usd, found.after_usd, found.unpriced) == (Decimal("0.003"), Decimal("0.003"), 0)
+
+
 def test_another_life_of_cached_answers(thrift: Thrift) -> None:
     def call(seconds: int, prompt: str | None, *, hit: bool = False) -> None:
         record = CallRecord(request_id=f"{seconds}{prompt}", call_id="c", at_us=seconds * 1_000_000, model="m")

@@ -59,8 +59,11 @@ def sums_over_rows(database: Database) -> Sums:
 
 def _add(found: Any, row: Any, amounts: dict[str, int]) -> None:
     keys = [("all", span, "") for span in (900, 3600, 86400)]
-    keys += [(name, span, row[name]) for name in DIMENSIONS if row.get(name) for span in (3600, 86400)]
-    keys += [(f"tag:{name}", span, value) for name, value in json.loads(row["tags"] or "{}").items() if value for span in (3600, 86400)]
+    named = [(name, row[name]) for name in DIMENSIONS if row.get(name)]
+    named += [(f"tag:{name}", value) for name, value in json.loads(row["tags"] or "{}").items() if value]
+    for name, value in named:
+        is_of_people = name in ("user", "session") or name.startswith("tag:")
+        keys += [(name, span, value) for span in (3600, 86400, *((2592000,) if is_of_people else ()))]
     for dimension, span, value in keys:
         bucket = row["at_us"] // 1_000_000 // span * span
         for name, amount in amounts.items():

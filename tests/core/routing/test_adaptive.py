@@ -45,7 +45,7 @@ def judge(thrift: Thrift, model: str, quality: float, count: int, **attribution:
     for number in range(count):
         ids.append(thrift.ledger.record(model, USAGE, **attribution))
         right = math.floor((number + 1) * quality + 1e-9) > math.floor(number * quality + 1e-9)
-        thrift.feedback(ids[-1], quality=float(right))
+        thrift.ledger.feedback(ids[-1], quality=float(right))
     return ids
 
 
@@ -106,13 +106,13 @@ def test_dated_releases_and_hits_count_and_what_is_not_an_answer_of_the_model_do
 
 def test_contradictions_meet_in_the_middle_and_unknown_calls_are_nothing(thrift: Thrift) -> None:
     for request_id in judge(thrift, MODELS["small"], 1.0, 30):
-        thrift.feedback(request_id, quality=0.0, source="judge:strict")
-        thrift.feedback(request_id, quality=0.5, source="judge:strict")  # on second thoughts
+        thrift.ledger.feedback(request_id, quality=0.0, source="judge:strict")
+        thrift.ledger.feedback(request_id, quality=0.5, source="judge:strict")  # on second thoughts
     for number in range(100):
-        thrift.feedback(f"no such call {number}", quality=1.0)
+        thrift.ledger.feedback(f"no such call {number}", quality=1.0)
     for quality in (math.nan, math.inf, -0.1, 1.1):
         with pytest.raises(ConfigurationError):
-            thrift.feedback("any", quality=quality)
+            thrift.ledger.feedback("any", quality=quality)
     score = Adaptive(thrift, MODELS).scores.score("small", None)
     assert score is not None
     assert (score.quality, score.judged) == (pytest.approx(0.75), pytest.approx(30))
@@ -123,7 +123,7 @@ def test_scores_are_the_same_on_every_database(any_url: str) -> None:
         ids = judge(thrift, MODELS["small"], 0.5, 30, call_site="chat")
         scores = Adaptive(thrift, MODELS).scores
         for request_id in ids[:15]:
-            thrift.feedback(request_id, quality=1.0)
+            thrift.ledger.feedback(request_id, quality=1.0)
         scores.refresh()
         found = scores.score("small", "chat")
         assert found is not None
@@ -142,7 +142,7 @@ def test_what_is_judged_later_is_read_in_the_background(thrift: Thrift, clock: C
             thread.join(30)
     assert policy.decide(at(), TIERS).tier == "small"
     for request_id in ids:  # corrections, later
-        thrift.feedback(request_id, quality=0.0)
+        thrift.ledger.feedback(request_id, quality=0.0)
     policy.scores.refresh()
     assert policy.decide(at(), TIERS).tier == "large"
     score = policy.scores.score("small", None)
@@ -349,7 +349,7 @@ def test_of_one_model_in_two_tiers_only_routed_answers_count(thrift: Thrift) -> 
         record = CallRecord(request_id=f"r{number}", call_id=f"r{number}", at_us=thrift.now_us(), model="gpt-4.1")
         record.tier = "terse"
         thrift.ledger.append(record)
-        thrift.feedback(f"r{number}", quality=1.0)
+        thrift.ledger.feedback(f"r{number}", quality=1.0)
     scores = Adaptive(thrift, two).scores
     assert scores.score("terse", None).judged == pytest.approx(50)
     assert scores.score("thorough", None) is None

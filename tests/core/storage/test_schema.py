@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy import Connection, MetaData, Table, create_engine, inspect, select, text
 
 from llmthrift_core import Thrift
 from llmthrift_core.errors import SchemaVersionError, StorageError
@@ -233,6 +233,34 @@ def test_calls_and_sums_from_before_decisions_were_kept_go_on(postgresql_url: st
             assert total["escalation_rate"] == 1.0  # of the calls of which it is known
             (new,) = thrift.ledger.calls(request_id="n")
             assert (new.tier, new.confidence, new.escalated, new.expected_quality) == ("weak", 0.25, True, 0.5)
+
+
+def test_sums_of_thirty_days_are_made_of_those_of_days(postgresql_url: str, tmp_path: Path) -> None:
+    for url in (f"sqlite:///{tmp_path}/a.db", postgresql_url.replace("postgresql://", "postgresql+psycopg://")):
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            upgrading.upgrade(connection, "0018")
+            old = Table(rollups.name, MetaData(), autoload_with=connection)
+            zeros = {column.name: 0 for column in old.c if column.name not in ("dimension", "span", "bucket", "value")}
+            # Days -1, 0, 29 and 30 since 1970, of 30-day buckets -1, 0, 0 and 1.
+            for dimension, day, cost in (
+                ("user", -1, 1),
+                ("user", 0, 2),
+                ("user", 29, 3),
+                ("user", 30, 4),
+                ("tag:team", 30, 7),
+                ("model", 0, 6),
+            ):
+                row = {**zeros, "dimension": dimension, "span": 86400, "bucket": day * 86400, "value": "x", "cost_nano_usd": cost}
+                connection.execute(old.insert().values(row))
+        engine.dispose()
+        with (
+            Database.open(str(tmp_path / "a.db") if url.startswith("sqlite") else postgresql_url) as database,
+            database.read() as connection,
+        ):
+            query = select(rollups.c.dimension, rollups.c.bucket // 2592000, rollups.c.value, rollups.c.cost_nano_usd)
+            found = connection.execute(query.where(rollups.c.span == 2592000).order_by(rollups.c.cost_nano_usd)).all()
+            assert found == [("user", -1, "x", 1), ("user", 1, "x", 4), ("user", 0, "x", 5), ("tag:team", 1, "x", 7)]
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, next_release: Path) -> None:

@@ -1,0 +1,249 @@
+"""`Tuning`: the settings of doors that follow one configuration, in each call those of the arm that its user is in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from llmthrift_core.attribution import Attribution
+from llmthrift_core.background.repeating import Repeating
+from llmthrift_core.errors import ConfigurationError, LLMThriftError
+from llmthrift_core.ledger import request_ids
+from llmthrift_core.quality.experiments import Experiment, Unit
+from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.versions.door_settings import AS_BUILT, DoorSettings
+from llmthrift_core.versions.store import label_of
+
+if TYPE_CHECKING:
+    from llmthrift_core.host import Host
+
+logger = logging.getLogger("llmthrift")
+
+TAG: Final = "tuning"
+"""The tag of a call whose door follows a configuration: NAME@VERSION."""
+CONTROL: Final = "control"
+CANARY: Final = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """Other settings for a share of the units.
+
+    Attributes:
+        settings: the whole of them, by name.
+        share: above 0 and up to a half.
+        unit: what is assigned: "user", "session" or "request".
+
+    Raises:
+        ConfigurationError: a share or unit that cannot be used.
+    """
+
+    settings: Mapping[str, Any]
+    share: float
+    unit: Unit
+
+    def __post_init__(self) -> None:
+        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 0.5:
+            raise ConfigurationError(f"a canary's share must be above 0 and at most 0.5, not {self.share!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class TunedValue:
+    """The value of a configuration that doors follow, as it is understood.
+
+    Attributes:
+        settings: of everybody, by name.
+        canary: of some, while a change is tried; None: there is none.
+        memory: what the autopilot remembers from version to version.
+    """
+
+    settings: Mapping[str, Any]
+    canary: Canary | None
+    memory: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, value: Any) -> TunedValue:
+        """Understand a configuration's value.
+
+        Raises:
+            ConfigurationError: it is none that a door can follow.
+        """
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(f'what doors follow is a mapping, such as {{"cache_ttl_seconds": 86400}}, not {type(value).__name__}')
+        settings = {name: each for name, each in value.items() if name not in (CANARY, "autopilot")}
+        DoorSettings.of(settings)
+        canary, memory = value.get(CANARY), value.get("autopilot") or {}
+        if canary is None:
+            return cls(settings, None, memory)
+        if not isinstance(canary, Mapping) or not {"settings", "share", "unit"} <= canary.keys():
+            raise ConfigurationError(f"a canary has settings, share and unit, not {canary!r}")
+        DoorSettings.of(canary["settings"])
+        return cls(settings, Canary(dict(canary["settings"]), canary["share"], canary["unit"]), memory)
+
+    def to_json(self) -> dict[str, Any]:
+        """The value to save."""
+        value: dict[str, Any] = dict(self.settings)
+        if self.canary is not None:
+            value[CANARY] = {"settings": dict(self.canary.settings), "share": self.canary.share, "unit": self.canary.unit}
+        if self.memory:
+            value["autopilot"] = dict(self.memory)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """One version, as calls use it."""
+
+    number: int
+    arms: Mapping[str, DoorSettings]
+    tags: Mapping[str, tuple[tuple[str, str], ...]]
+    experiment: Experiment | None
+
+
+def experiment_of(thrift: Host, name: str, version: int, canary: Canary) -> Experiment:
+    """The experiment of a version's canary, with its arms "control" and "canary".
+
+    Raises:
+        ConfigurationError: a unit or name that cannot be used.
+        StorageError: the database cannot be used.
+    """
+    share = canary.share
+    return Experiment(thrift, label_of(name, version), arms={CONTROL: 1 - share, CANARY: share}, unit=canary.unit, control=CONTROL)
+
+
+class Tuning:
+    """What doors do, looked up in the active version of a configuration. Made by `thrift.configurations.follow`.
+
+    A background thread looks for another active version; calls that begin after that use it. Calls carry the tag "tuning" with the
+    version, such as "support@3", and while a canary runs "experiment:support@3" with its arm. A version that cannot be used or read is
+    logged once, and the one in force stays. In observe mode doors stay as they were built.
+
+    Args:
+        name: of the configuration.
+        active: the number of its active version; None where there is none.
+        load: the value of a version, by its number.
+        check_seconds: from one look to the next.
+    """
+
+    def __init__(
+        self,
+        thrift: Host,
+        name: str,
+        *,
+        active: Callable[[], int | None],
+        load: Callable[[int], Any],
+        check_seconds: float,
+    ) -> None:
+        self.name = name
+        self._thrift = thrift
+        self._active = active
+        self._load = load
+        self._in_force: _InForce | None = None
+        self._errors = 0
+        self._last_error: str | None = None
+        self._repeating = Repeating(self._check, seconds=check_seconds, name=f"llmthrift-tuning-{name}")
+        if is_disabled():  # a pass-through touches no database
+            self._repeating.close()
+        else:
+            self.look()
+            self._repeating.start()
+
+    @property
+    def number(self) -> int | None:
+        """Of the version in force; None before the first."""
+        return None if self._in_force is None else self._in_force.number
+
+    def for_call(self, attribution: Attribution) -> tuple[DoorSettings, Attribution]:
+        """The settings of one call, and its attribution with the version and the arm."""
+        self._repeating.start()  # a forked child has no thread yet
+        now = self._in_force
+        if now is None or is_observing():
+            return AS_BUILT, attribution
+        arm = ""
+        if now.experiment is not None:
+            unit = now.experiment.unit
+            who = request_ids.new_request_id() if unit == "request" else getattr(attribution, unit)
+            if who is not None:
+                arm = now.experiment.arm_of(who)
+        return now.arms[arm], _tagged(attribution, now.tags[arm])
+
+    def look(self) -> bool:
+        """Look for another active version now. True where one was put in force. Never raises."""
+        number: int | None = None
+        try:
+            number = self._active()
+            if number is None or number == self.number:
+                self._last_error = None
+                return False
+            found = self._made(number)
+        except LLMThriftError as error:
+            self._note(number, error)
+            return False
+        before, self._in_force, self._last_error = self.number, found, None
+        logger.info("tuning %r: version %d is in force%s", self.name, number, "" if before is None else f", instead of {before}")
+        return True
+
+    def health(self) -> dict[str, Any]:
+        """The version in force, how often it could not be looked for or used, and why not the last time."""
+        return {"tuning": self.name, "version": self.number, "errors": self._errors, "last_error": self._last_error}
+
+    def alerts(self) -> list[str]:
+        """Says that the active version cannot be looked for or used, and why."""
+        return [] if self._last_error is None else [f"tuning {self.name!r}: {self._last_error}"]
+
+    def close(self) -> None:
+        """Stop looking. The version in force stays."""
+        self._repeating.close()
+
+    def __copy__(self) -> Tuning:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tuning:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _followed_again, (self._thrift, self.name)
+
+    def _check(self, stopping: threading.Event) -> None:
+        self.look()
+
+    def _made(self, number: int) -> _InForce:
+        value = TunedValue.of(self._load(number))
+        label = label_of(self.name, number)
+        settings, version = DoorSettings.of(value.settings), (TAG, label)
+        if value.canary is None:
+            return _InForce(number, {"": settings}, {"": (version,)}, None)
+        experiment = experiment_of(self._thrift, self.name, number, value.canary)
+        canary = DoorSettings.of(value.canary.settings)
+        lives = [each.cache_ttl_seconds for each in (settings, canary) if each.cache_ttl_seconds is not None]
+        stored = max(lives, default=None)  # what one arm has stored serves the other for as long as that allows
+        arms = {
+            CONTROL: replace(settings, stored_seconds=stored, _policies={}),
+            CANARY: replace(canary, stored_seconds=stored, _policies={}),
+        }
+        tags = {arm: ((experiment.tag, arm), version) for arm in arms}
+        return _InForce(number, {**arms, "": arms[CONTROL]}, {**tags, "": (version,)}, experiment)
+
+    def _note(self, number: int | None, error: LLMThriftError) -> None:
+        self._errors += 1
+        said = str(error)
+        if said == self._last_error:
+            return
+        self._last_error = said
+        kept = "doors stay as they were built" if self.number is None else f"version {self.number} stays in force"
+        what = "cannot be looked for" if number is None else f"{number} cannot be used"
+        logger.error("tuning %r: its active version %s, and %s: %s", self.name, what, kept, said)
+
+
+def _followed_again(thrift: Any, name: str) -> Tuning:
+    followed: Tuning = thrift.configurations.follow(name)
+    return followed
+
+
+@lru_cache(maxsize=4096)
+def _tagged(attribution: Attribution, tags: tuple[tuple[str, str], ...]) -> Attribution:
+    return Attribution(tags=tags).over(attribution)

@@ -1,0 +1,242 @@
+"""`AgentLLM`: the router of an agent that spares past a soft limit, and ends as it is told where a budget refuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, closing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen, TextBlock
+from pydantic import PrivateAttr
+
+from llmthrift_core.attribution import current_attribution
+from llmthrift_core.background.off_loop import in_thread
+from llmthrift_core.budgets.scopes import Scope
+from llmthrift_core.calls.agent_limits import AgentLimits
+from llmthrift_core.calls.last_words import ASKED, hold_room, mark_of_summary, notes_of
+from llmthrift_core.calls.refusals import POLITE, mark_of_refusal
+from llmthrift_core.errors import BudgetExceededError
+from llmthrift_llamaindex import drive as calling
+from llmthrift_llamaindex.codec import MARK, mark, mark_of
+from llmthrift_llamaindex.identity import model_of, provider_of
+from llmthrift_llamaindex.messages import text_of
+from llmthrift_llamaindex.response import calls_of
+from llmthrift_llamaindex.router import RouterLLM
+from llmthrift_llamaindex.runs import active_tags, attribution_of_tags, current_run
+from llmthrift_llamaindex.target import limited
+from llmthrift_llamaindex.tiers import ManyModels
+
+if TYPE_CHECKING:
+    from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.thrift import Thrift
+
+
+class AgentLLM(RouterLLM):
+    """A `RouterLLM` within the limits of an agent. What `budgeted` gives an agent in place of its LLM.
+
+    A message that no model gave, or a summary, has its mark in `raw["llmthrift"]`, which an agent hands on as its output's `raw`.
+
+    Args:
+        thrift: prices, cache, budgets and ledger.
+        limits: what is done before and at a limit.
+        fields: as for `RouterLLM`.
+    """
+
+    _limits: AgentLimits = PrivateAttr(default_factory=AgentLimits)
+    _brief: RouterLLM | None = PrivateAttr(default=None)
+
+    def __init__(self, thrift: Thrift | None = None, *, limits: AgentLimits | None = None, **fields: Any) -> None:
+        super().__init__(thrift, **fields)
+        self._limits = limits or AgentLimits()
+        if self._limits.soft_tier is not None:
+            self._behind.tiers.at_most(self._limits.soft_tier)
+        if self._limits.on_exceeded == "summarize":
+            cheapest = self.models[self._behind.tiers.names[0]]
+            self._brief = RouterLLM(
+                self.thrift, models={"summary": limited(cheapest, self._limits.summary_tokens)}, cache=False, fallbacks=False
+            )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The class's name in events."""
+        return "AgentLLM"
+
+    @property
+    def limits(self) -> AgentLimits:
+        """What is done before and at a limit."""
+        return self._limits
+
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """As `RouterLLM.chat`, within the agent's limits."""
+        if self._passes:
+            return super().chat(messages, **kwargs)
+        try:
+            room = self._room()
+            try:
+                return cast("ChatResponse", calling.answer(*self._spared("chat", messages, kwargs)))
+            finally:
+                _release(room)
+        except BudgetExceededError as refused:
+            return self._ended(refused, messages, "chat")
+
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """As `chat`."""
+        if self._passes:
+            return await super().achat(messages, **kwargs)
+        try:
+            room = await self._aroom()
+            try:
+                return cast("ChatResponse", await calling.aanswer(*await self._aspared("achat", messages, kwargs)))
+            finally:
+                _release(room)
+        except BudgetExceededError as refused:
+            return await self._aended(refused, messages, "achat")
+
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """As `chat`, in pieces; what is refused is told when the stream is read."""
+        return super().stream_chat(messages, **kwargs) if self._passes else self._streamed(messages, kwargs)
+
+    async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
+        """As `stream_chat`."""
+        return await super().astream_chat(messages, **kwargs) if self._passes else self._astreamed(messages, kwargs)
+
+    def _streamed(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Generator[ChatResponse, None, None]:
+        said = ""
+        try:
+            room = self._room()
+            try:
+                with closing(calling.stream(*self._spared("stream_chat", messages, kwargs))) as pieces:
+                    for piece in pieces:
+                        said = text_of(piece.message)
+                        yield piece
+            finally:
+                _release(room)
+        except BudgetExceededError as refused:
+            yield self._ended(refused, messages, "stream_chat", said)
+
+    async def _astreamed(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> AsyncGenerator[ChatResponse, None]:
+        said = ""
+        try:
+            room = await self._aroom()
+            try:
+                async with aclosing(await calling.astream(*await self._aspared("astream_chat", messages, kwargs))) as pieces:
+                    async for piece in pieces:
+                        said = text_of(piece.message)
+                        yield piece
+            finally:
+                _release(room)
+        except BudgetExceededError as refused:
+            yield await self._aended(refused, messages, "astream_chat", said)
+
+    # --- before the limit ---
+
+    def _room(self) -> Hold | None:
+        """What the summary may take is held while a model works."""
+        if self._brief is None:
+            return None
+        cheapest = self.models[self._behind.tiers.names[0]]
+        return hold_room(self.thrift.budgets, _scope_here(model_of(cheapest)), provider_of(cheapest), tokens=self._limits.summary_tokens)
+
+    async def _aroom(self) -> Hold | None:
+        return None if self._brief is None else await in_thread(self._room)
+
+    def _spared(self, method: str, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> tuple[ManyModels, str, Any, dict[str, Any]]:
+        """What is driven: past the soft limit with a line that says what is left, shorter, and within the soft tier."""
+        limits, behind, options = self._limits, self._behind, dict(kwargs)
+        rows = limits.past_soft(self.thrift.budgets, _scope_here()) if limits.soft is not None else []
+        if not rows:
+            return behind, method, messages, options
+        if limits.soft_tier is not None and len(behind.tiers.names) > 1:
+            options.setdefault("max_tier", limits.soft_tier)
+        if limits.soft_shorten is not None:
+            behind = replace(behind, answers=replace(behind.answers, shorten=limits.soft_shorten))
+        line = limits.line_of(rows)
+        return behind, method, messages if line is None else with_line(messages, line), options
+
+    async def _aspared(
+        self, method: str, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
+    ) -> tuple[ManyModels, str, Any, dict[str, Any]]:
+        if self._limits.soft is None:
+            return self._spared(method, messages, kwargs)
+        return await in_thread(partial(self._spared, method, messages, kwargs))
+
+    # --- at the limit ---
+
+    def _ended(self, refused: BudgetExceededError, messages: Sequence[ChatMessage], method: str, said: str = "") -> ChatResponse:
+        if self._brief is None:
+            return self._told(refused, method, said)
+        try:
+            answer = self._brief.chat(self._notes(messages))
+        except BudgetExceededError:
+            return self._told(refused, method, said)
+        return _response(text_of(answer.message), mark_of_summary(mark_of(answer), refused), method, said)
+
+    async def _aended(self, refused: BudgetExceededError, messages: Sequence[ChatMessage], method: str, said: str = "") -> ChatResponse:
+        if self._brief is None:
+            return self._told(refused, method, said)
+        try:
+            answer = await self._brief.achat(self._notes(messages))
+        except BudgetExceededError:
+            return self._told(refused, method, said)
+        return _response(text_of(answer.message), mark_of_summary(mark_of(answer), refused), method, said)
+
+    def _told(self, refused: BudgetExceededError, method: str, said: str) -> ChatResponse:
+        if self._limits.on_exceeded in ("raise", "ask"):  # who asks is the agent
+            raise refused
+        text = f"Stopped: {refused}" if self._limits.on_exceeded == "stop" else POLITE
+        return _response(text, mark_of_refusal(refused), method, said)
+
+    def _notes(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        notes = notes_of([(message.role.value, _said(message)) for message in messages], tokens=self._limits.summary_tokens)
+        return [ChatMessage(role="system", content=ASKED), ChatMessage(role="user", content=notes)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, (thrift, fields) = super().__reduce__()
+        return _remade, (thrift, fields, self._limits)
+
+
+def polite_response(refused: BudgetExceededError, method: str = "achat") -> ChatResponse:
+    """The answer of no model."""
+    return _response(POLITE, mark_of_refusal(refused), method, "")
+
+
+def with_line(messages: Sequence[ChatMessage], line: str) -> list[ChatMessage]:
+    """The messages with a line at the end of the last one: what comes before stays in the provider's prompt cache, and no turn begins."""
+    if not messages or messages[-1].role.value not in ("user", "tool", "function"):
+        return [*messages, ChatMessage(role="user", content=line)]
+    last = messages[-1]
+    blocks = list(last.blocks)
+    if blocks and isinstance(blocks[-1], TextBlock):
+        blocks[-1] = TextBlock(text=f"{blocks[-1].text}\n\n{line}")
+    else:
+        blocks.append(TextBlock(text=line))
+    return [*messages[:-1], last.model_copy(update={"blocks": blocks})]
+
+
+def _scope_here(model: str | None = None) -> Scope:
+    """Who is about to spend, as a model called from here would."""
+    return Scope(attribution_of_tags(active_tags()).over(current_attribution()), model, current_run()[0])
+
+
+def _said(message: ChatMessage) -> str:
+    calls = ", ".join(f"{call.name}({call.arguments})" for call in calls_of(ChatResponse(message=message)))
+    return " ".join(part for part in (text_of(message), calls and f"calls {calls}") if part)
+
+
+def _response(text: str, told: dict[str, Any], method: str, said: str) -> ChatResponse:
+    whole = f"{said}\n\n{text}" if said else text
+    message = ChatMessage(role="assistant", content=whole)
+    response = ChatResponse(message=message, delta=whole[len(said) :] if "stream" in method else None, raw={MARK: told})
+    mark(response, told)
+    return response
+
+
+def _release(room: Hold | None) -> None:
+    if room is not None:
+        room.release()
+
+
+def _remade(thrift: Thrift, fields: dict[str, Any], limits: AgentLimits) -> AgentLLM:
+    return AgentLLM(thrift, limits=limits, **fields)

@@ -1,0 +1,192 @@
+"""Providers' prompt caches through every client that takes marks, keys or switches, against a server that bills them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from llama_index.core.base.llms.types import ChatMessage
+
+from llmthrift_core import Thrift
+from llmthrift_core.testing import LoopbackProvider
+from llmthrift_langchain import ChatRouter
+from llmthrift_langchain import thrifty as lc_thrifty
+from llmthrift_llamaindex import RouterLLM
+from llmthrift_llamaindex import thrifty as li_thrifty
+from tests.contracts import test_usage as clients
+from tests.contracts.test_usage import _LOOP as LOOP
+
+pytestmark = pytest.mark.loopback
+LONG = "You are careful, and you say where you have it from. " * 300
+CLAUDE_AT_BEDROCK = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+CLOCK = [0.0]
+
+
+@pytest.fixture(scope="module")
+def _billing() -> Iterator[LoopbackProvider]:
+    with LoopbackProvider(prompt_caches=True, clock=lambda: CLOCK[0]) as provider:
+        yield provider
+
+
+@pytest.fixture
+def billing(_billing: LoopbackProvider) -> LoopbackProvider:
+    _billing.reset()
+    return _billing
+
+
+CLIENTS: dict[str, tuple[Callable[[str, str], Any], str]] = {
+    "anthropic": (clients.anthropic, "claude-sonnet-4-5"),
+    "openai": (clients.openai, "gpt-5.6-sol"),
+    "responses": (clients.openai_responses, "gpt-5.6-sol"),
+    "bedrock": (clients.bedrock, CLAUDE_AT_BEDROCK),
+    "llama anthropic": (clients.llama_anthropic, "claude-sonnet-4-5"),
+    "llama openai": (clients.llama_openai, "gpt-5.6-sol"),
+    "llama responses": (clients.llama_responses, "gpt-5.6-sol"),
+    "llama bedrock": (clients.llama_bedrock, CLAUDE_AT_BEDROCK),
+}
+HOWS = ("whole", "stream", "awhole", "astream")
+
+
+def _door(client: str, thrift: Thrift, url: str, *, routed: bool = False) -> Any:
+    make, name = CLIENTS[client]
+    model = make(url, name)
+    options: dict[str, Any] = {"cache": False, "prompt_caching": True}
+    if client.startswith("llama"):
+        if routed:
+            return RouterLLM(thrift, models={"simple": model, "complex": model}, policy=lambda _: "simple", **options)
+        return li_thrifty(model, thrift, **options)
+    if routed:
+        return ChatRouter(thrift=thrift, models={"simple": model, "complex": model}, policy=lambda _: "simple", **options)
+    return lc_thrifty(model, thrift, **options)
+
+
+def _turns(client: str, count: int) -> list[Any]:
+    said = [("system", LONG), ("user", "First?")]
+    for number in range(count):
+        said += [("assistant", f"Answer {number}."), ("user", f"And {number}? " + "Look closely, and say it. " * 80)]
+    if client.startswith("llama"):
+        return [ChatMessage(role=role, content=text) for role, text in said]
+    kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    return [kinds[role](text) for role, text in said]
+
+
+async def _read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+def _ask(door: Any, client: str, how: str, turns: list[Any]) -> None:
+    if not client.startswith("llama"):
+        if how == "whole":
+            door.invoke(turns)
+        elif how == "stream":
+            list(door.stream(turns))
+        elif how == "awhole":
+            LOOP.run(door.ainvoke(turns))
+        else:
+            LOOP.run(_read(door.astream(turns)))
+    elif how == "whole":
+        door.chat(turns)
+    elif how == "stream":
+        list(door.stream_chat(turns))
+    elif how == "awhole":
+        LOOP.run(door.achat(turns))
+    else:
+
+        async def read() -> None:
+            await _read(await door.astream_chat(turns))
+
+        LOOP.run(read())
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, dict):
+        return (name in value) + sum(_count(each, name) for each in value.values())
+    return sum(_count(each, name) for each in value) if isinstance(value, list) else 0
+
+
+@pytest.mark.parametrize("routed", [False, True])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_conversation_is_read_from_the_cache_whichever_way_it_is_asked(
+    client: str, routed: bool, thrift: Thrift, billing: LoopbackProvider
+) -> None:
+    url = billing.openai_url.removesuffix("/v1")
+    door = _door(client, thrift, url, routed=routed)
+    for count, how in enumerate(HOWS):
+        _ask(door, client, how, _turns(client, count))
+    thrift.flush()
+    rows = sorted(thrift.ledger.calls(), key=lambda row: row.at_us)
+    assert len(rows) == 4
+    assert all(row.cache_read_tokens > 0.7 * row.input_tokens for row in rows[1:])
+    assert rows[0].cache_write_tokens > 1_024
+    assert all("tokens" in row.prefix_plan for row in rows)
+    assert thrift.savings().prefix_saved_usd > 0
+    assert thrift.health()["failures"] == {}
+
+
+@pytest.mark.parametrize("client", ["openai", "responses", "llama openai", "llama responses"])
+def test_conversations_share_a_key_and_what_never_repeats_is_not_written(client: str, thrift: Thrift, billing: LoopbackProvider) -> None:
+    door = _door(client, thrift, billing.openai_url.removesuffix("/v1"))
+    for count in range(2):
+        _ask(door, client, "whole", _turns(client, count))
+    keys = {request.body["prompt_cache_key"] for request in billing.requests}
+    assert len(keys) == 1
+    assert all(len(key) <= 64 and "careful" not in key for key in keys)
+    if not client.startswith("llama"):
+        assert all(request.body["prompt_cache_options"] == {"mode": "explicit"} for request in billing.requests)
+        assert all(1 <= _count(request.body, "prompt_cache_breakpoint") <= 4 for request in billing.requests)
+
+
+@pytest.mark.parametrize("client", ["openai", "llama openai"])
+def test_older_models_of_openai_are_told_the_key_and_the_retention(client: str, thrift: Thrift, billing: LoopbackProvider) -> None:
+    make, _ = CLIENTS[client]
+    doors = []
+    for model in ("gpt-5.1", "gpt-4o-mini"):
+        made = make(billing.openai_url.removesuffix("/v1"), model)
+        doors.append((li_thrifty if client.startswith("llama") else lc_thrifty)(made, thrift, cache=False, prompt_caching=True))
+    for door in doors:
+        _ask(door, client, "whole", _turns(client, 1))
+    long, short = (request.body for request in billing.requests)
+    assert long["prompt_cache_retention"] == "24h"
+    assert "prompt_cache_retention" not in short
+    assert long["prompt_cache_key"] != short["prompt_cache_key"]
+    assert "prompt_cache_options" not in long | short
+    CLOCK[0] += 7_200  # a pause that only the retention outlives
+    _ask(doors[0], client, "whole", _turns(client, 1))
+    thrift.flush()
+    assert max(thrift.ledger.calls(), key=lambda row: row.at_us).cache_read_tokens > 1_024
+
+
+def test_what_the_application_asks_of_openai_stands(thrift: Thrift, billing: LoopbackProvider) -> None:
+    from langchain_openai import ChatOpenAI
+
+    given = {"base_url": billing.openai_url, "api_key": "k", "model": "gpt-5.1"}
+    ours = ChatOpenAI(**given, model_kwargs={"prompt_cache_key": "ours", "prompt_cache_retention": "in_memory"})
+    _ask(lc_thrifty(ours, thrift, cache=False, prompt_caching=True), "openai", "whole", _turns("openai", 1))
+    body = billing.requests[-1].body
+    assert (body["prompt_cache_key"], body["prompt_cache_retention"]) == ("ours", "in_memory")
+    implicit = ChatOpenAI(**{**given, "model": "gpt-5.6-sol"}, prompt_cache_options={"mode": "implicit"})
+    _ask(lc_thrifty(implicit, thrift, cache=False, prompt_caching=True), "openai", "whole", _turns("openai", 1))
+    body = billing.requests[-1].body
+    assert body["prompt_cache_options"] == {"mode": "implicit"}
+    assert _count(body, "prompt_cache_breakpoint") == 0
+
+
+@pytest.mark.parametrize("client", ["bedrock", "llama bedrock"])
+def test_cache_points_of_the_application_stand(client: str, thrift: Thrift, billing: LoopbackProvider) -> None:
+    door = _door(client, thrift, billing.bedrock_url)
+    turns = _turns(client, 0)
+    if client == "bedrock":
+        turns[0] = SystemMessage([{"type": "text", "text": LONG}, {"cachePoint": {"type": "default"}}])
+    else:
+        from llama_index.core.base.llms.types import CacheControl, CachePoint, TextBlock
+
+        turns[0] = ChatMessage(role="system", blocks=[TextBlock(text=LONG), CachePoint(cache_control=CacheControl(type="default"))])
+    _ask(door, client, "whole", turns)
+    assert _count(billing.requests[-1].body, "cachePoint") == 1
+    thrift.flush()
+    (row,) = thrift.ledger.calls()
+    assert row.prefix_plan is None
+    assert row.cache_write_tokens > 1_024
