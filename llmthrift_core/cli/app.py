@@ -14,6 +14,7 @@ import typer
 from llmthrift_core.cli.alerts import alerts
 from llmthrift_core.cli.anomalies import anomalies
 from llmthrift_core.cli.audit import audit
+from llmthrift_core.cli.autopilot import autopilot
 from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
@@ -72,6 +73,7 @@ app.add_typer(route, name="route")
 app.add_typer(shorten, name="shorten")
 app.add_typer(config, name="config")
 app.add_typer(alerts, name="alerts")
+app.add_typer(autopilot, name="autopilot")
 app.add_typer(export, name="export")
 app.add_typer(keys, name="keys")
 app.command()(serve)
