@@ -33,6 +33,20 @@ class AnswerKeeper(Part, Protocol):
     def remove_elsewhere(self, criteria: Criteria, where: Callable[[EntryView], bool] | None = None) -> int: ...
 
 
+@runtime_checkable
+class PrefixKeeper(Part, Protocol):
+    """A part that knows what providers keep of prompts, and saves that."""
+
+    def save(self) -> None: ...
+
+
+@runtime_checkable
+class Tuner(Part, Protocol):
+    """A part that looks up what doors do, or changes it."""
+
+    tunes: bool
+
+
 class Parts:
     """The parts of one `Thrift`. Nobody is kept alive by being one."""
 
@@ -54,9 +68,19 @@ class Parts:
         return [part for part in self.all if isinstance(part, AnswerKeeper)]
 
     @property
+    def prefix_keepers(self) -> list[PrefixKeeper]:
+        """Those that know what providers keep of prompts."""
+        return [part for part in self.all if isinstance(part, PrefixKeeper)]
+
+    @property
     def others(self) -> list[Part]:
-        """Those that keep none."""
-        return [part for part in self.all if not isinstance(part, AnswerKeeper)]
+        """All but these: routing policies."""
+        return [part for part in self.all if not isinstance(part, AnswerKeeper | PrefixKeeper | Tuner)]
+
+    @property
+    def tuners(self) -> list[Tuner]:
+        """Those that look up what doors do, or change it."""
+        return [part for part in self.all if isinstance(part, Tuner)]
 
     def close(self) -> None:
         """End all."""
@@ -75,6 +99,3 @@ class AccountHost(Host, Protocol):
 
     @property
     def budgets(self) -> Budgets: ...
-
-    def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
-        """Judge an answer: quality from 0 (useless) to 1 (right)."""

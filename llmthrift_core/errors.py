@@ -7,6 +7,7 @@
     │   ├── MissingPackageError   found while it is imported or needed (also an ImportError): what MissingExtraError(...) makes
     │   └── MissingNameError      found while a name of a package is read (also an AttributeError, so that hasattr() is False)
     ├── UnknownModelError         no price for this model (also a LookupError)
+    ├── UnknownCallError          no recorded call is known by this id (also a LookupError)
     ├── UsageError                token counts that cannot be right (also a ValueError)
     ├── StorageError              the database cannot be opened, read or written
     │   ├── RowRejectedError      these values cannot be stored, others can
@@ -108,6 +109,29 @@ class UnknownModelError(LLMThriftError, LookupError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), provider=self.provider, closest=self.closest), (self.model,)
+
+
+class UnknownCallError(LLMThriftError, LookupError):
+    """No recorded call is known by an id.
+
+    Attributes:
+        given: the id, or the kind of object that was given.
+        ids: those that were looked for.
+    """
+
+    def __init__(self, given: object, ids: Sequence[str] = ()) -> None:
+        super().__init__(given, list(ids))
+        self.given = given
+        self.ids = tuple(ids)
+
+    def __str__(self) -> str:
+        others = [each for each in self.ids if each != str(self.given)]
+        looked = f" (looked for {', '.join(map(repr, others))})" if others else "" if self.ids else " (nothing in it names a call)"
+        return (
+            f"no recorded call is known by {str(self.given)!r}{looked}. Give the answer itself, its mark (`llmthrift` in response_metadata "
+            "or additional_kwargs), the run id, the id of the message or of the provider's response, or the request id of a row. Calls "
+            "that were not metered, or were pruned or erased, are not known"
+        )
 
 
 class UsageError(LLMThriftError, ValueError):

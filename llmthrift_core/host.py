@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class Host(Protocol):
     def now_us(self) -> int:
         """Now, in microseconds since the epoch."""
 
-    def note_failure(self, where: str, error: BaseException) -> None:
-        """Count and log a failure that must not reach the application."""
+    def note_failure(self, where: str, error: BaseException, private: Sequence[str] | None = None) -> None:
+        """Count and log a failure that must not reach the application. `private` is told to nobody: what was asked."""
 
     def flush(self) -> bool:
         """Commit everything recorded so far. False if that was not possible."""

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llmthrift_core.errors import ConfigurationError
+
+SECRETS: Final = re.compile(
+    r"\bsk-[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, DeepSeek and others
+    r"|\bAIza[0-9A-Za-z_-]{35}"  # Google
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
+    r"|\b(?:ghp|gho|ghs|ghu)_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{22,}"
+    r"|\bhf_[A-Za-z0-9]{30,}|\bgsk_[A-Za-z0-9]{30,}|\bxox[abprs]-[0-9A-Za-z-]{10,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."  # a JSON web token
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|://[^/\s:@]+:[^/\s:@]+@"  # a password in a URL
+)
+"""Credentials as they are written: keys of providers, tokens, passwords in addresses."""
 
 
 def as_texts(name: str, given: Any) -> tuple[str, ...]:

@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from llmthrift_core.attachments import Part, Parts
-from llmthrift_core.background.forks import reopened
+from llmthrift_core.background.failures import Failures
+from llmthrift_core.background.forks import OpenedAgain
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.recorded_results import Shared, shared_by
 from llmthrift_core.calls.request import Request
 from llmthrift_core.calls.tool_costs import Function, costing
-from llmthrift_core.errors import ConfigurationError, place_of
+from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import to_us
 from llmthrift_core.reports.views import LedgerViews
 from llmthrift_core.settings import check_switches, default_url, default_valkey_url, is_disabled, is_observing
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.cache.entry import EntryView
     from llmthrift_core.cache.exact import ExactCache
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.exporters.training import TrainingExport, TrainingOptions
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.pricing import PriceCatalog
@@ -43,10 +45,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmthrift")
 
 Moment = datetime | date | str
-_LOG_EVERY_SECONDS = 60.0
 
 
-class Thrift(LedgerViews):
+class Thrift(LedgerViews, OpenedAgain):
     """Prices, cache and ledger of one database, and the order of a call.
 
     Safe to share between threads and after fork. Several processes may open one database.
@@ -131,8 +132,7 @@ class Thrift(LedgerViews):
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
         self._spool = spool
         self._parts = Parts()
-        self._failures: dict[str, int] = {}
-        self._logged_at: dict[str, float] = {}
+        self._failures = Failures(logger)
         self._closed = False
         if open_now and not is_disabled():
             # Open now: a wrong URL should fail here, not in the first call, and a budget should be known before the database can fail.
@@ -220,6 +220,13 @@ class Thrift(LedgerViews):
         from llmthrift_core.batching.batches import Batches
 
         return Batches(self)
+
+    @cached_property
+    def prefix_planners(self) -> PrefixPlanners:
+        """What is known of providers' prompt caches, shared by the doors with `prompt_caching=True`."""
+        from llmthrift_core.calls.prefix_planners import PrefixPlanners
+
+        return PrefixPlanners(self)
 
     @cached_property
     def routers(self) -> RouterVersions:
@@ -370,9 +377,17 @@ class Thrift(LedgerViews):
         """
         return costing(partial(self.record_cost, **attribution), usd, kind, on_error=on_error)
 
-    def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
-        """Judge an answer: quality from 0 (useless) to 1 (right)."""
-        self.ledger.feedback(request_id, quality=quality, source=source, comment=comment)
+    def feedback(self, request_id: object, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
+        """Judge an answer: quality from 0 (useless) to 1 (right). Reads the database; on an event loop, call it in a thread.
+
+        Args:
+            request_id: a request id, LangChain's run id, the id of the message or of the provider's response, or the answer or its mark.
+
+        Raises:
+            UnknownCallError: no recorded call is known by it.
+        """
+        if not is_disabled():  # else nothing was recorded
+            self.ledger.feedback(self.ledger.request_of(request_id), quality=quality, source=source, comment=comment)
 
     def invalidate(
         self,
@@ -416,15 +431,13 @@ class Thrift(LedgerViews):
         """
         names = self.ledger.names_only_of(user=user)
         erased = {"budget_windows": self.budgets.erase(user=user, names=names), **self.ledger.erase(user=user)}
-        erased["cache_entries"] = self.invalidate(scope={"user": user})
-        erased["batch_requests"] = self.batches.erase(user=user)
+        erased |= {"cache_entries": self.invalidate(scope={"user": user}), "batch_requests": self.batches.erase(user=user)}
         self.database.overwrite_deleted()
         return erased
 
     def prune(self, *, older_than: Moment) -> dict[str, int]:
         """Delete single calls and captured text before a time. Sums in reports stay. Returns how many rows went."""
-        before_us = to_us(older_than)
-        return {**self.ledger.prune(older_than=older_than), "batch_jobs": self.batches.prune(before_us)}
+        return {**self.ledger.prune(older_than=older_than), "batch_jobs": self.batches.prune(to_us(older_than))}
 
     def health(self) -> dict[str, Any]:
         """Whether everything is recorded and served: counters of the ledger's writer, the cache, and swallowed failures."""
@@ -438,7 +451,7 @@ class Thrift(LedgerViews):
             self.cache,
             ledger=self.ledger.health(),
             budgets=self.budgets.health(),
-            failures=self._failures,
+            failures=self._failures.counts,
             now_us=self.now_us(),
         )
         if "alerts" in self.__dict__:
@@ -447,14 +460,9 @@ class Thrift(LedgerViews):
 
     # --- life ---
 
-    def note_failure(self, where: str, error: BaseException) -> None:
-        """Count, and log at most once a minute, a failure that must not reach the application."""
-        self._failures[where] = self._failures.get(where, 0) + 1
-        now = time.monotonic()
-        if now - self._logged_at.get(where, -_LOG_EVERY_SECONDS) >= _LOG_EVERY_SECONDS:
-            self._logged_at[where] = now
-            # The text of an exception may hold a prompt or a credential; its type and place do not.
-            logger.error("%s failed and was bypassed: %s (%d so far)", where, place_of(error), self._failures[where])
+    def note_failure(self, where: str, error: BaseException, private: Sequence[str] | None = None) -> None:
+        """Count and log a failure that must not reach the application, as `Failures.note`."""
+        self._failures.note(where, error, private)
 
     def flush(self) -> bool:
         """Commit everything recorded so far, and settle what the store could not take before. False if that was not possible."""
@@ -485,16 +493,3 @@ class Thrift(LedgerViews):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    # --- copies: what holds a Thrift may be copied and sent to another process; the Thrift is shared, or opened again there ---
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if (address := self.address) is None:
-            raise ConfigurationError("a Thrift in memory cannot be pickled: another process could not open it; give it a path or a URL")
-        return reopened, (type(self), address, self._options)

@@ -61,6 +61,7 @@ class _Question:
     attribution: Attribution
     semantic: SemanticUse | None
     wait_seconds: float | None
+    run_id: str | None
 
 
 class ThriftCache(BaseCache):
@@ -158,7 +159,7 @@ class ThriftCache(BaseCache):
             question = self._question(prompt, llm_string)
             found = None if question is None else self._look_up(question, sys._getframe(1))
         except Exception as error:
-            self.thrift.note_failure("cache", error)
+            self.thrift.note_failure("cache", error, (prompt,))
             question = found = None
         if found is None and (run := self._unreserved(question)) is not None:
             run.reserve()
@@ -174,7 +175,7 @@ class ThriftCache(BaseCache):
             if question is not None:
                 found = await self._alook_up(question, sys._getframe(1))
         except Exception as error:
-            self.thrift.note_failure("cache", error)
+            self.thrift.note_failure("cache", error, (prompt,))
             question = found = None
         if found is None and (run := self._unreserved(question)) is not None:
             await run.areserve()
@@ -189,7 +190,7 @@ class ThriftCache(BaseCache):
             if question is not None:
                 self._update(question, return_val)
         except Exception as error:
-            self.thrift.note_failure("cache", error)
+            self.thrift.note_failure("cache", error, (prompt,))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`; the database is written off the event loop."""
@@ -200,7 +201,7 @@ class ThriftCache(BaseCache):
             if question is not None:
                 await in_thread(partial(self._update, question, return_val))
         except Exception as error:
-            self.thrift.note_failure("cache", error)
+            self.thrift.note_failure("cache", error, (prompt,))
 
     def clear(self, **kwargs: Any) -> None:
         """Remove every entry of this cache's namespace."""
@@ -269,7 +270,8 @@ class ThriftCache(BaseCache):
             except UncacheableError as error:
                 self.thrift.cache.note_uncacheable(str(error))
         token, wait_seconds = hash((prompt, llm_string, None if sent is None else sent.call)), time_limit_in(llm_string)
-        return _Question(token, key, fields, identity.model, run, rules, attribution, semantic, wait_seconds)
+        run_id = None if sent is None else sent.run_id
+        return _Question(token, key, fields, identity.model, run, rules, attribution, semantic, wait_seconds, run_id)
 
     def _unreserved(self, question: _Question | None) -> OpenRun | None:
         """After a miss: the run whose enforcing handler waited for that. What its reservation raises is the only exception that leaves a
@@ -306,7 +308,7 @@ class ThriftCache(BaseCache):
         if question.run is not None:
             question.run.cache = use
             return question.run.call, use if use is not None and use.mode == "on" else None
-        call = self.thrift.begin(Request(model=question.model or "unknown", attribution=question.attribution))
+        call = self.thrift.begin(Request(model=question.model or "unknown", attribution=question.attribution, run_id=question.run_id))
         call.request.cache = use
         return call, use
 

@@ -34,16 +34,18 @@ from llmthrift_core.calls.request import (
     RouteUse,
 )
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
-from llmthrift_core.routing import AnswerContext, RouteRequest
+from llmthrift_core.routing import AnswerContext
 from llmthrift_core.routing.failsafe import allowed_tiers
+from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat, mark_message
+from llmthrift_langchain.described import described
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.limiting import came_of, instructed, limiting_of
-from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
+from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prefixing import advised, form_for, sent_prompt
 from llmthrift_langchain.response import (
@@ -104,30 +106,33 @@ class RoutedCall(DoorCall[AIMessage]):
         system = system_of(self._fields)
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
+        required = take_requirements(arguments, metadata, attribution)
         self._tuned = tuned = AS_BUILT
         if router.tuning is not None:
             tuned, attribution = router.tuning.for_call(attribution)
             self._tuned = tuned
         self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, tuned.limits(router.output))
-        self.described = described = RouteRequest(
-            question=question_of(self._fields),
-            system=system,
-            history_messages=len(messages),
-            input_chars=sum(len(f["content"]) if isinstance(f["content"], str) else 0 for f in self._fields),
-            has_tools=any("tools" in b for b in bound.values()) or "tools" in arguments,
-            has_images=has_images(self._fields),
-            structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
+        planners = router.prefix_planners
+        prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
+        parent = _parent_of(config)
+        self.described = asks = described(
+            self._fields,
+            system,
+            bound,
+            arguments,
             attribution=attribution,
+            required=required,
             max_tier=router.max_tier if asked_tier is None else asked_tier,
             metadata=metadata,
+            run=None if (root := lineage.root_of(parent or lineage.surrounding())) is None else str(root),
+            kept_tokens=None if prefixing is None else prefixing.kept_tokens,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, described, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
+        tiers = allowed_tiers(self._policy, asks, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
         self._run_id, self._first_run_id = run_id, run_id.int
-        parent = _parent_of(config)
         # `with_retry` and `with_fallbacks` call again under the same parent.
         self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in models.values())
         self._earlier: lineage.Attempt | None = None
@@ -140,11 +145,11 @@ class RoutedCall(DoorCall[AIMessage]):
             path=lineage.path_to(parent or lineage.surrounding()),
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
-            cache=self._cache_use(rules, _limits(router.max_tier, asked_tier), attribution),
+            cache=self._cache_use(rules, required.keyed(_limits(router.max_tier, asked_tier)), attribution),
             route=RouteUse(
                 policy=self._policy,
                 tiers=tiers,
-                request=described,
+                request=asks,
                 # A call may override the model's name: model.invoke(..., model="other").
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in models.items()},
                 baseline=router.baseline_within(tiers),
@@ -153,7 +158,7 @@ class RoutedCall(DoorCall[AIMessage]):
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
-            prefixing=None if router.prefix_planners is None else self._prefixing(router.prefix_planners, attribution.call_site),
+            prefixing=prefixing,
             limiting=None if self._limits is None else self._limiting(self._limits),
         )
         self._streamed: StreamedText | None = None
@@ -305,7 +310,7 @@ class RoutedCall(DoorCall[AIMessage]):
         lineage.answered(self._thrift.shared, self._beside)
 
     def _after(self, error: BaseException) -> str | None:
-        return self._router.model_after(error, self.call.tier, self._tiers, self._tried)
+        return self._router.model_after(error, self.call.tier, self._tiers, self._tried, self.described.input_chars)
 
     def _model_of(self, tier: str) -> tuple[str, str | None]:
         chosen = self._models[tier]
@@ -382,21 +387,20 @@ class RoutedCall(DoorCall[AIMessage]):
         )
 
     def _prefixing(self, planners: PrefixPlanners, call_site: str | None) -> Prefixing:
-        thrift = self._thrift
         return Prefixing(
             planners,
-            thrift.prices,
-            prompt=self._prompt_to,
+            self._thrift.prices,
+            prompt=lambda tier: self._prompt_of(name := self._name_of(tier), self._messages_to(name)),
             model_of=lambda tier: self._model_of(self._name_of(tier)),
             call_site=call_site,
-            now=thrift.now,
-            note=thrift.note_failure,
+            now=self._thrift.now,
+            note=self._thrift.note_failure,
             form=lambda tier, form: form_for(self._models[self._name_of(tier)].model, form),
+            given=lambda tier: self._prompt_of(self._name_of(tier), self._given),
         )
 
-    def _prompt_to(self, tier: str | None) -> SentPrompt:
-        name = self._name_of(tier)
-        return sent_prompt(self._messages_to(name), self._parameters_of(name), self._model_of(name)[0])
+    def _prompt_of(self, tier: str, messages: list[BaseMessage]) -> SentPrompt:
+        return sent_prompt(messages, self._parameters_of(tier), self._model_of(tier)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""
@@ -427,7 +431,7 @@ class RoutedCall(DoorCall[AIMessage]):
         chosen = self._models[tier]
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
-    def _cache_use(self, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution) -> CacheUse | None:
+    def _cache_use(self, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse | None:
         policy = self._tuned.policy(self._router.cache_policy())
         if policy is None or rules.mode == "off":
             return None
@@ -441,12 +445,10 @@ class RoutedCall(DoorCall[AIMessage]):
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
-            self._thrift.note_failure("cache", error)
+            self._thrift.note_failure("cache", error, (str(self._fields),))
         return None
 
-    def _keyed(
-        self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: str | list[str] | None, attribution: Attribution
-    ) -> CacheUse:
+    def _keyed(self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:
         limits = canonical_json({"max_tier": max_tier, **self._tuned.key})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers

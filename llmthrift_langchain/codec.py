@@ -16,6 +16,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
 from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger.message_ids import message_id_of_hit
 
 Model = TypeVar("Model", bound=BaseModel)
 _VERSION = b"lc1:"
@@ -129,8 +130,10 @@ def mark(generations: Sequence[Generation], signs: dict[str, Any]) -> None:
 
     Plain generations stay exactly as they were stored: LangChain fires no callback for them that could read a mark.
     """
-    for generation in generations:
+    for place, generation in enumerate(generations):
         if isinstance(generation, ChatGeneration):
+            if (request_id := signs.get("request_id")) is not None:
+                generation.message.id = message_id_of_hit(request_id, place)
             generation.message.response_metadata[_MARK] = Mark(signs)
             assert generation.generation_info is not None  # noqa: S101 - `decode` gives every chat answer one
             generation.generation_info[_MARK] = Mark(signs)

@@ -82,6 +82,8 @@ def whole_response(
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(generations),
         is_broken=is_broken,
+        response_id=served.response_id,
+        message_id=served.message_id,
     )
 
 

@@ -29,9 +29,12 @@ from llmthrift_core.calls.adapter_call import aasked_again, abegin, aescalated, 
 from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.routing import Tiers, as_policy, fallback_order, fallback_reason
+from llmthrift_core.routing import Tiers, as_policy
+from llmthrift_core.routing.clients import Missing, clients_of
 from llmthrift_core.routing.failsafe import policy_identity
+from llmthrift_core.routing.fallback_chain import chain_of
 from llmthrift_core.routing.order import Order, in_order
+from llmthrift_core.routing.requirements import REQUIRED
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_core.versions.door_settings import tuning_of
@@ -59,11 +62,13 @@ class ChatRouter(BaseChatModel):
     Args:
         thrift: prices, cache and ledger. May be given first, without a name.
         models: name of tier -> chat model, or a model's name such as "openai:gpt-4o-mini". Cheapest first: another order warns where prices
-            are known. `order="price"` sorts.
+            are known. `order="price"` sorts. A list is one model from several sellers, of which the cheapest answers.
+        missing: "skip" goes without models whose integration or key is missing, with a warning; "raise" an error.
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: None follows the global cache if that is a ThriftCache; True, False, or a ThriftCache say otherwise. Streams are cached too.
-        fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
+        fallbacks: try another model when one fails with a rate limit, an outage or a timeout. True tries the stronger ones upwards, then
+            the cheaper ones downwards; a list of tiers, or a `FallbackChain` with what a try may cost, says which.
         max_tier: never use a tier above this one. Per call: `invoke(..., max_tier="simple")`.
         shorten: makes prompts shorter before they are sent, such as `llmthrift_core.prompts.Shorten.lossless()`. Default: nothing does.
         output: how long answers may be, an `llmthrift_core.prompts.OutputLimits`: caps where the application sets none, and a second try
@@ -77,7 +82,8 @@ class ChatRouter(BaseChatModel):
         max_retries, api_key: for models given by name.
         streaming: as the chosen model's own field of that name.
 
-    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, `shorten="off"` sends the
+    Per call, `required_quality=0.9` and `max_latency_seconds=2` go to policies that know both of their models (as do metadata and tags of
+    these names); `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, `shorten="off"` sends the
     prompt as it is, and `output="off"` limits nothing; `output=OutputLimits(...)` takes these limits for the call.
 
     >>> from langchain_core.language_models.fake_chat_models import FakeListChatModel
@@ -93,7 +99,8 @@ class ChatRouter(BaseChatModel):
     models: Mapping[str, Any] = Field(exclude=True)
     policy: Any = Field(default=None, exclude=True)
     order: Order = "given"
-    fallbacks: bool = True
+    missing: Missing = "raise"
+    fallbacks: Any = Field(default=True, exclude=True)
     shorten: Any = Field(default=None, exclude=True)
     output: Any = Field(default=None, exclude=True)
     prompt_caching: Any = Field(default=False, exclude=True)
@@ -134,17 +141,22 @@ class ChatRouter(BaseChatModel):
         }
         follow_runs()
         self.stop = self.stop or None
-        tiers = {
-            name: prepare(model, defaults, named={"max_retries": self.max_retries, "api_key": self.api_key}, streaming=self.streaming)
-            for name, model in self.models.items()
-        }
+        named = {"max_retries": self.max_retries, "api_key": self.api_key}
+        tiers = clients_of(
+            self.models,
+            lambda model: prepare(model, defaults, named=named, streaming=self.streaming),
+            lambda tier: (tier.name, tier.provider),
+            self.thrift.prices,
+            missing=self.missing,
+        )
         self._tiers = in_order(
             tiers, {name: (tier.name, tier.provider) for name, tier in tiers.items()}, self.thrift.prices, order=self.order
         )
         self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
+        chain_of(self.fallbacks, self._tier_names.names)  # which says what is wrong with it
         self._routing = as_policy(self.policy)
         self.output = limiting.checked(self.output)
-        self._prefix_planners = planners_of(self.prompt_caching)
+        self._prefix_planners = planners_of(self.prompt_caching, self.thrift)
         if self.tuning is not None:
             self.tuning = tuning_of(self.tuning, self.thrift.configurations.follow)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
@@ -212,14 +224,13 @@ class ChatRouter(BaseChatModel):
         cache = get_llm_cache() if self.cache is None else self.cache
         return cache if isinstance(cache, ThriftCache) else None
 
-    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str]) -> str | None:
+    def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after `tier` failed with `error`, or None."""
-        if not self.fallbacks or tier is None or fallback_reason(error) is None:
+        chain = chain_of(self.fallbacks, self._tier_names.names)
+        if chain is None:
             return None
-        for name in fallback_order(tiers, tier):
-            if name != tier and name not in tried:
-                return name
-        return None
+        named = {name: (each.name, each.provider) for name, each in self._tiers.items()}
+        return chain.next(error, tier, tiers, tried=tried, input_chars=input_chars, named=named, prices=self.thrift.prices)
 
     # --- calling ---
 
@@ -445,7 +456,7 @@ class ChatRouter(BaseChatModel):
         bound = arguments.pop("llmthrift_bound", None) or {}
         if (asked := arguments.pop("llmthrift_asked", None)) is not None:
             asked.tier = baseline
-        for ours in ("cache", "max_tier", "shorten", "output"):
+        for ours in ("cache", "max_tier", "shorten", "output", *REQUIRED):
             arguments.pop(ours, None)
         if (stop := stop if stop is not None else self.stop) is not None:
             arguments["stop"] = stop

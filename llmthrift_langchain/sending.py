@@ -38,12 +38,14 @@ class Sending:
         model: the model, as its fields are now.
         options: keyword arguments of the call, with its stop sequences.
         metadata: of the run, where it is known.
+        run_id: of the run, where it is known.
         call: the same for the lookup and the update of one call, and for no other call that is under way.
     """
 
     model: BaseLanguageModel[Any]
     options: Mapping[str, Any]
     metadata: Mapping[str, Any]
+    run_id: str | None
     call: int
 
 
@@ -77,8 +79,10 @@ def _read(names: Mapping[str, Any], call: int) -> Sending:
     model, options = names.get("self"), names.get("kwargs")
     if not isinstance(model, BaseLanguageModel) or not isinstance(options, Mapping) or "stop" not in names:
         raise UnreadableCallError("this release of langchain-core calls its models with arguments that llmthrift does not know")
-    metadata = getattr(names.get("run_manager"), "metadata", None) or names.get("metadata")
-    return Sending(model, {**options, "stop": names["stop"]}, metadata if isinstance(metadata, Mapping) else {}, call)
+    run = names.get("run_manager")
+    metadata, run_id = getattr(run, "metadata", None) or names.get("metadata"), getattr(run, "run_id", None)
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    return Sending(model, {**options, "stop": names["stop"]}, metadata, None if run_id is None else str(run_id), call)
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.errors import place_of
+from llmthrift_core.ledger.message_ids import run_of_message
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -35,13 +36,16 @@ class Served:
         model: the model that answered.
         provider: LangChain's name for the provider.
         provider_cost_usd: the provider's own bill, in US dollars.
-        text_chars: characters of visible text.
+        response_id: the provider's name of its response.
+        message_id: the name of the message, or of the run that LangChain named it by.
     """
 
     usage: Usage | None = None
     model: str | None = None
     provider: str | None = None
     provider_cost_usd: float | None = None
+    response_id: str | None = None
+    message_id: str | None = None
 
 
 def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
@@ -62,7 +66,15 @@ def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) 
         usage = _with_fees(usage, message, model)
         if not reported and not usage.estimated and _keeps_less_of_streams(provider, model, usage):
             usage = replace(usage, estimated=True)
-    return Served(usage, model, provider, _provider_cost_usd(metadata, reported))
+    return Served(usage, model, provider, _provider_cost_usd(metadata, reported), *_ids(message))
+
+
+def _ids(message: AIMessage) -> tuple[str | None, str | None]:
+    identity, told = message.id, message.response_metadata.get("id")
+    if not isinstance(told, str):
+        sent = message.response_metadata.get("ResponseMetadata")  # Bedrock's
+        told = sent.get("RequestId") if isinstance(sent, Mapping) else None
+    return told if isinstance(told, str) else None, run_of_message(identity) or identity
 
 
 def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage) -> bool:

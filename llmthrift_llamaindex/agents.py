@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Agent = TypeVar("Agent", bound="BaseWorkflowAgent | AgentWorkflow")
 _OF_A_ROUTER: Final = (
-    *("models", "policy", "cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching"),
+    *("models", "policy", "cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching", "tuning"),
     *("fallbacks", "max_tier", "baseline"),
 )
 

@@ -21,6 +21,7 @@ from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
+from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
@@ -81,6 +82,7 @@ class DrivenCall(DoorCall[Answer]):
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
+        required = take_requirements(arguments, active_tags(), attribution)
         self._tuned = AS_BUILT
         if behind.answers.tuning is not None:
             self._tuned, attribution = behind.answers.tuning.for_call(attribution)
@@ -97,7 +99,11 @@ class DrivenCall(DoorCall[Answer]):
         limiting = None
         if self._limits is not None:
             limiting = limiting_of(behind, self._asked, self._said, self._limits, partial(_name_of, behind, self._said))
-        route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, pin=self._pin)
+        prefixing = _prefixing(behind, self._asked, self._said, shortening, limiting, attribution.call_site)
+        kept = None if prefixing is None else prefixing.kept_tokens
+        route = behind.route(
+            self._tiers, self._asked, arguments, attribution, max_tier=max_tier, required=required, pin=self._pin, kept_tokens=kept
+        )
         self.request = Request(
             model="" if only is None else str(arguments.get("model") or model_of(only)),
             provider=None if only is None else provider_of(only),
@@ -109,14 +115,14 @@ class DrivenCall(DoorCall[Answer]):
             path=path_to(parent),
             stream="stream" in method,
             prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
-            cache=self._cache_use(rules, max_tier, attribution),
+            cache=self._cache_use(rules, required.keyed(max_tier), attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
             outgoing=cache(partial(_outgoing, behind, self._asked, self._said, shortening, limiting)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
             shortening=shortening,
-            prefixing=_prefixing(behind, self._asked, self._said, shortening, limiting, attribution.call_site),
+            prefixing=prefixing,
             limiting=limiting,
         )
 
@@ -208,7 +214,9 @@ class DrivenCall(DoorCall[Answer]):
     # --- what the steps ask for ---
 
     def _after(self, error: BaseException) -> str | None:
-        return self._behind.after(error, self.call.tier, self._tiers, self._tried)
+        route = self.request.route
+        chars = 0 if route is None else route.request.input_chars
+        return self._behind.after(error, self.call.tier, self._tiers, self._tried, chars)
 
     def _model_of(self, tier: str) -> tuple[str, str | None]:
         model = self._behind.model(tier)
@@ -270,10 +278,10 @@ class DrivenCall(DoorCall[Answer]):
         try:
             return asked_question(self._asked, self._behind.answers.extract_question)
         except Exception as error:  # a function of the application's, which fails open where it serves the cache too
-            self._thrift.note_failure("features", error)
+            self._thrift.note_failure("features", error, (str(self._asked),))
             return ""
 
-    def _cache_use(self, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse | None:
+    def _cache_use(self, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse | None:
         policy = self._behind.answers.policy
         if policy is None or rules.mode == "off":
             return None
@@ -282,10 +290,10 @@ class DrivenCall(DoorCall[Answer]):
         except UncacheableError as error:
             self._thrift.cache.note_uncacheable(str(error))
         except Exception as error:  # a message of a shape that nobody foresaw is not worth a broken call
-            self._thrift.note_failure("cache", error)
+            self._thrift.note_failure("cache", error, (str(self._asked),))
         return None
 
-    def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: str | None, attribution: Attribution) -> CacheUse:
+    def _keyed(self, policy: CachePolicy, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:
         asked, answers = self._asked, self._behind.answers
         identity, parameters = self._behind.identity(self._said), canonical_json({"max_tier": max_tier, **self._tuned.key})
         if self._shortens is not None:
@@ -353,6 +361,7 @@ def _prefixing(
         now=thrift.now,
         note=thrift.note_failure,
         form=lambda _, form: form_for(form),
+        given=lambda tier: sent_prompt(asked, said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)),
     )
 
 

@@ -22,7 +22,7 @@ from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import Asked, text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
-from llmthrift_llamaindex.usage import grounding_of, served_by, tier_of, usage_block
+from llmthrift_llamaindex.usage import grounding_of, response_id_of, served_by, tier_of, usage_block
 
 logger = logging.getLogger("llmthrift")
 Answer = ChatResponse | CompletionResponse
@@ -39,6 +39,7 @@ class Pieces:
         tier: the service tier that a piece told.
         grounding: what a piece told of Google's searches.
         ends: what the pieces told of how the answer ended.
+        response_id: the provider's name of the response, as the first piece told it that did.
         is_over: a piece came that comes after the end. Of Bedrock's streams the integration does not pass on how they ended.
     """
 
@@ -48,6 +49,7 @@ class Pieces:
         self.tier: str | None = None
         self.grounding: Any = None
         self.ends: list[str] = []
+        self.response_id: str | None = None
         self.is_over = False
         self._keeps_raw = keeps_raw
         self._deltas: list[str] = []
@@ -80,6 +82,7 @@ class Pieces:
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
         self.grounding = grounding_of(piece) or self.grounding
+        self.response_id = self.response_id or response_id_of(piece)
         self.is_over = self.is_over or field_of(field_of(piece.raw, "metadata"), "usage") is not None
         self.ends += [end for end in ends_in(piece.raw) if end not in UNDER_WAY]
 
@@ -145,6 +148,7 @@ def response_of(
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
         is_broken=is_broken,
+        response_id=pieces.response_id if pieces is not None and pieces.have_come else response_id_of(answer),
     )
     if storable:
         came = pieces if pieces is not None and pieces.have_come else None

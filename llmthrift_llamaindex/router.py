@@ -23,7 +23,10 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
+from llmthrift_core.routing.clients import Missing, clients_of
+from llmthrift_core.routing.fallback_chain import chain_of
 from llmthrift_core.routing.order import Order, in_order
+from llmthrift_core.routing.requirements import REQUIRED
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift
 from llmthrift_llamaindex import drive as calling
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.thrift import Thrift
 
-_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", "shorten", "output", TOOLS)
+_PASSED: Final[tuple[str, ...]] = ("cache", "max_tier", "shorten", "output", *REQUIRED, TOOLS)
 
 
 class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
@@ -52,7 +55,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     Args:
         thrift: prices, cache, budgets and ledger. May be given first, without a name.
         models: name of tier -> LLM, or a model's name such as "openai:gpt-4o-mini". Cheapest first: another order warns where prices are
-            known. `order="price"` sorts.
+            known. `order="price"` sorts. A list is one model from several sellers, of which the cheapest answers.
+        missing: "skip" goes without models whose integration or key is missing, with a warning; "raise" an error.
         policy: decides the tier: None judges the request's complexity; a list of `Rule`, a `Rules`, a `Complexity`, or a callable that
             takes a `RouteRequest` and returns a tier's name.
         cache: True, False, or a CachePolicy. Streams and tool calls are cached too.
@@ -61,14 +65,16 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         output: how long answers may be, as for `thrifty`.
         prompt_caching: True asks the provider's prompt cache to keep what should pay, as each takes that: marks, keys, retention.
         tuning: the name of a configuration that says some of this otherwise, as for `thrifty`.
-        fallbacks: try another model when one fails with a rate limit, an outage or a timeout.
+        fallbacks: try another model when one fails with a rate limit, an outage or a timeout. True tries the stronger ones upwards, then
+            the cheaper ones downwards; a list of tiers, or a `FallbackChain` with what a try may cost, says which.
         max_tier: never use a tier above this one. Per call: `chat(..., max_tier="simple")`.
         baseline: the tier that would answer without the router; savings are measured against it. Default: the last.
         on_budget: what a call gets that a budget refuses: "raise" is BudgetExceededError; "answer" a polite response without tool calls,
             whose mark has the `source` "budget_limit". An agent ends with it.
 
-    Per call, `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, `shorten="off"` sends the
-    prompt as it is, and `output="off"` limits nothing; `output=OutputLimits(...)` takes these limits for the call.
+    Per call, `required_quality=0.9` and `max_latency_seconds=2` go to policies that know both of their models (as do tags of these names);
+    `cache="off"` neither reads nor writes the cache, `cache="refresh"` replaces what is stored, `shorten="off"` sends the prompt as it is,
+    and `output="off"` limits nothing; `output=OutputLimits(...)` takes these limits for the call.
 
     Raises:
         ConfigurationError: no models, something that is no LLM, or a tier that does not exist.
@@ -93,7 +99,8 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     prompt_caching: Any = Field(default=False, exclude=True)
     tuning: Any = Field(default=None, exclude=True)
     order: Order = "given"
-    fallbacks: bool = True
+    missing: Missing = "raise"
+    fallbacks: Any = Field(default=True, exclude=True)
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
@@ -112,14 +119,15 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _prepare(self) -> None:
         if not self.models:
             raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
-        self.models = {name: by_name(llm, self.thrift.prices) if isinstance(llm, str) else llm for name, llm in self.models.items()}
-        for name, llm in self.models.items():
-            if not isinstance(llm, LLM):
-                raise ConfigurationError(f"tier {name!r} must be an LLM of LlamaIndex, not {type(llm).__name__}")
-            if isinstance(llm, RouterLLM):
-                raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
-        follow_runs()
         prices = self.thrift.prices
+        self.models = clients_of(
+            self.models,
+            lambda given: _usable(by_name(given, prices) if isinstance(given, str) else given),
+            lambda llm: (model_of(llm), provider_of(llm)),
+            prices,
+            missing=self.missing,
+        )
+        follow_runs()
         named = {name: (model_of(llm), provider_of(llm)) for name, llm in self.models.items()}
         self.models = in_order(self.models, named, prices, order=self.order)
         tiers = Tiers(
@@ -147,7 +155,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
             models=dict(self.models),
             tiers=tiers,
             policy=as_policy(self.policy),
-            fallbacks=self.fallbacks,
+            fallbacks=chain_of(self.fallbacks, tiers.names),
             max_tier=self.max_tier,
             baseline=self.baseline,
             on_budget=self.on_budget,
@@ -315,7 +323,7 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
     def _plain(self, asked: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
         llm, options = self._behind.model(None), dict(kwargs)
         use = options.pop(TOOLS, None)
-        for ours in ("cache", "max_tier", "shorten", "output"):
+        for ours in ("cache", "max_tier", "shorten", "output", *REQUIRED):
             options.pop(ours, None)
         if use is not None:
             asked, prepared = use.prepared(llm, asked)
@@ -333,6 +341,14 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         answers = ("cache", "semantic", "semantic_ttl_seconds", "extract_question", "shorten", "output", "prompt_caching", "tuning")
         names = ("models", "policy", *answers, "fallbacks", "max_tier", "baseline", "on_budget")
         return _remade, (self.thrift, {name: getattr(self, name) for name in names})
+
+
+def _usable(llm: Any) -> LLM:
+    if not isinstance(llm, LLM):
+        raise ConfigurationError(f"a tier must be an LLM of LlamaIndex, not {type(llm).__name__}")
+    if isinstance(llm, RouterLLM):
+        raise ConfigurationError("routers do not nest: give the models of the inner router to the outer one")
+    return llm
 
 
 def _remade(thrift: Thrift, fields: dict[str, Any]) -> RouterLLM:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.door_settings import DoorSettings, SettingsSource
     from llmthrift_llamaindex.messages import Asked
@@ -114,7 +115,9 @@ class Behind(Protocol):
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
         """How the call is routed; None without routing."""
         ...
@@ -131,7 +134,7 @@ class Behind(Protocol):
         """What to call now: an object with the method, the input, and the keyword arguments."""
         ...
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after one failed, or None."""
         ...
 
@@ -166,7 +169,7 @@ def answers_of(
     if not isinstance(cache, bool | CachePolicy):
         raise ConfigurationError(f"cache must be True, False or a CachePolicy, not {type(cache).__name__}")
     policy = CachePolicy() if cache is True else cache or None
-    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching), "output": checked(output)}
+    sent: dict[str, Any] = {"shorten": shorten, "planners": planners_of(prompt_caching, thrift), "output": checked(output)}
     if tuning is not None:
         sent["tuning"] = tuning_of(tuning, thrift.configurations.follow)
     if semantic is False or semantic is None or is_disabled():

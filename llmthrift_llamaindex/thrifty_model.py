@@ -6,7 +6,7 @@ calling and `isinstance` are what they were. The eight calling methods are drive
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.routing import Tiers
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_llamaindex.messages import Asked
@@ -312,7 +313,9 @@ class OneModel:
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
         return None
 
@@ -325,7 +328,7 @@ class OneModel:
     def prepare(self, call: Call, method: str, asked: Asked, arguments: dict[str, Any]) -> tuple[Any, Asked, dict[str, Any]]:
         return super(ThriftyLLM, bounded(self._llm, call)), asked, arguments
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         return None
 
     def answered(self, tier: str | None, pin: str | None) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from llama_index.core.base.llms.types import ChatResponse
 
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
-from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, fallback_order, fallback_reason
+from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, ToolCall
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, before_tools, has_media, has_tool_turns, system_of
-from llmthrift_llamaindex.response import pairs_of
-from llmthrift_llamaindex.runs import active_tags, is_agent_step, workflow_run
+from llmthrift_llamaindex.response import calls_of, pairs_of
+from llmthrift_llamaindex.runs import active_tags, current_run, is_agent_step, workflow_run
 from llmthrift_llamaindex.semantic import asked_question
 from llmthrift_llamaindex.target import bounded
 from llmthrift_llamaindex.thrifty_model import thrifty
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from llmthrift_core.attribution import Attribution
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.refusals import OnBudget
+    from llmthrift_core.routing.fallback_chain import FallbackChain
+    from llmthrift_core.routing.requirements import Requirements
     from llmthrift_core.thrift import Thrift
     from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_llamaindex.target import Answers
@@ -91,7 +96,7 @@ class ManyModels:
     models: Mapping[str, Any]
     tiers: Tiers
     policy: RoutingPolicy
-    fallbacks: bool = True
+    fallbacks: FallbackChain | None = None
     max_tier: str | None = None
     baseline: str | None = None
     on_budget: OnBudget = "raise"
@@ -142,12 +147,15 @@ class ManyModels:
         attribution: Attribution,
         *,
         max_tier: str | None,
+        required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse:
         """How a call is routed. A loop of tools is judged by what it began with."""
-        begun: Asked = asked if isinstance(asked, str) else before_tools(asked)
+        each_step = self.policy.decides_each_step
+        begun: Asked = asked if isinstance(asked, str) or each_step else before_tools(asked)
         pairs = pairs_of(begun)
-        kept = None if pin is None else self._pins.of(pin)
+        kept = None if pin is None or each_step else self._pins.of(pin)
         request = RouteRequest(
             question=asked_question(begun, self.answers.extract_question),
             system="" if isinstance(begun, str) else system_of(begun),
@@ -158,7 +166,12 @@ class ManyModels:
             structured=arguments.get("response_format") is not None,
             attribution=attribution,
             max_tier=max_tier,
+            required_quality=required.required_quality,
+            max_latency_seconds=required.max_latency_seconds,
+            run=current_run()[0],
+            tool_calls=cache(partial(_tool_calls, asked)),
             metadata=active_tags(),
+            kept_tokens=kept_tokens,
         )
         allowed = allowed_tiers(self.policy, request, self.tiers if tiers is None else tiers)
         return RouteUse(
@@ -187,11 +200,13 @@ class ManyModels:
             arguments = {**prepared, **arguments}
         return llm, asked, arguments
 
-    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str]) -> str | None:
+    def after(self, error: BaseException, tier: str | None, tiers: Tiers | None, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after one failed, or None."""
-        if not self.fallbacks or tier is None or tiers is None or fallback_reason(error) is None:
+        if self.fallbacks is None or tiers is None:
             return None
-        return next((name for name in fallback_order(tiers, tier) if name != tier and name not in tried), None)
+        named = {name: (model_of(llm), provider_of(llm)) for name, llm in self.models.items()}
+        prices = self.thrift.prices
+        return self.fallbacks.next(error, tier, tiers, tried=tried, input_chars=input_chars, named=named, prices=prices)
 
     def answered(self, tier: str | None, pin: str | None) -> None:
         """A tier has answered: the run keeps it."""
@@ -200,6 +215,14 @@ class ManyModels:
 
     def _baseline_within(self, tiers: Tiers) -> str:
         return self.baseline if self.baseline in tiers.names and self.baseline is not None else tiers.names[-1]
+
+
+def _tool_calls(asked: Asked) -> tuple[ToolCall, ...]:
+    """The tools that were called since the last question, in order."""
+    if isinstance(asked, str):
+        return ()
+    loop = asked[len(before_tools(asked)) :]
+    return tuple(call for message in loop for call in calls_of(ChatResponse(message=message)))
 
 
 def _has_tools(arguments: Mapping[str, Any]) -> bool:

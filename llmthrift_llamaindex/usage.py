@@ -27,6 +27,14 @@ _PLACES: Final[tuple[tuple[str, ...], ...]] = (
     ("x_groq", "usage"),
 )
 _TIERS: Final = ("service_tier", "serviceTier")
+# Where it has the provider's name of it: of an event, "response" (OpenAI's Responses API) or "message" (Anthropic) is the whole.
+_ID_PLACES: Final[tuple[tuple[str, ...], ...]] = (
+    ("response", "id"),
+    ("message", "id"),
+    ("id",),
+    ("response_id",),
+    ("ResponseMetadata", "RequestId"),
+)
 
 
 @dataclass(slots=True)
@@ -106,6 +114,18 @@ def usage_block(response: Any) -> Mapping[str, Any] | None:
     message = getattr(response, "message", None)
     found = message.additional_kwargs.get("usage") if message is not None else None
     return body_of(found) or None if found else None
+
+
+def response_id_of(response: Any) -> str | None:
+    """The provider's name of a response, in it or in a chunk of its stream; None if it is not told."""
+    raw = response.raw
+    for path in _ID_PLACES if raw is not None else ():
+        found = raw
+        for step in path:
+            found = field_of(found, step)
+        if found and isinstance(found, str):
+            return found
+    return None
 
 
 def grounding_of(response: Any) -> Any:

@@ -1,4 +1,4 @@
-"""python -m benchmarks.prompts context|sentences|speed [EVERY]: answers kept beside peers, and time."""
+"""python -m benchmarks.prompts context|sentences|agents|speed [EVERY]: answers and values kept beside peers, dollars, and time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.prompts.agents import agents
 from benchmarks.prompts.questions import CANDIDATES, Asked, Vectors, questions, with_others
 from llmthrift_core.display import plain_table
 from llmthrift_core.prompts import Shorten, analyze, select_context, steps
@@ -176,7 +177,7 @@ def speed(every: int) -> None:
 
 
 if __name__ == "__main__":
-    commands = {"context": context, "sentences": sentences, "speed": speed}
+    commands = {"context": context, "sentences": sentences, "agents": agents, "speed": speed}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "paragraph_questions.csv.gz"
+FOLDERS = (Path(__file__).parents[3] / "shared" / "data", Path("../shared/data"), Path("../../shared/data"))
 CANDIDATES = 20
 
 
@@ -26,14 +26,17 @@ class Asked:
     paragraph: str
 
 
+def data_file(name: str) -> Path:
+    """The path of a file of the data. Ends the program where it is absent."""
+    path = next((found for folder in FOLDERS if (found := folder / name).exists()), None)
+    if path is None:
+        sys.exit(f"the data is not here: {name}")
+    return path
+
+
 def questions(every: int = 1) -> list[Asked]:
     """Those of the data, or every so many of them. Ends the program where the data is absent."""
-    path = next(
-        (found for found in (DATA, Path("../shared/data") / DATA.name, Path("../../shared/data") / DATA.name) if found.exists()), None
-    )
-    if path is None:
-        sys.exit(f"the data is not here: {DATA.name}")
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(data_file("paragraph_questions.csv.gz"), "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     paragraphs = {(row["language"], row["article"], row["paragraph"]): row["context"] for row in rows if row["context"]}
     found = [

@@ -1,1 +1,1 @@
-"""Threads: the only place that starts one, and what a fork does to them."""
+"""What goes on beside the calls: threads, of which this is the only place that starts one, forks, and failures that calls survive."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from typing import Any, Protocol, Self, TypeVar
+
+from llmthrift_core.errors import ConfigurationError
 
 
 class Forked(Protocol):
@@ -77,3 +80,27 @@ def reopened(kind: type[Opened], url: str, options: dict[str, Any]) -> Opened:
     if found is None or found._closed:
         _opened_here[place] = found = kind(**{**options, "url": url})
     return found
+
+
+class OpenedAgain(ABC):
+    """What may be held by what is copied and sent to another process: copies share it, and there it is opened again at its address."""
+
+    _options: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def address(self) -> str | None:
+        """What another process opens it by; None where none can."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if (address := self.address) is None:
+            raise ConfigurationError(
+                f"a {type(self).__name__} in memory cannot be pickled: another process could not open it; give it a path or a URL"
+            )
+        return reopened, (type(self), address, self._options)

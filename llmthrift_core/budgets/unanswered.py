@@ -1,6 +1,7 @@
 """Calls that may be billed though no answer came of them. Providers' errors are told by their status codes, names and causes.
 
     refused      4xx, 429, 5xx, an error of our own, what never left this machine     free
+    unsent       given up while it waited for a connection                            free
     unanswered   sent, and then a time-out, a cancellation, a broken connection       may be billed
 
 Providers do not bill requests that they refuse, nor those that fail on their side (5xx), but a gateway's time-out (408, 499, 504, 524)
@@ -18,6 +19,7 @@ from math import prod
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
 
+from llmthrift_core.budgets.connecting import is_before_sending
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.usage import Usage
 
@@ -29,11 +31,10 @@ _DEEPEST: Final = 16  # links of a chain of causes
 _WAITED_TOO_LONG: Final = frozenset({408, 499, 504, 524, 598, 599})
 
 _FREE: Final = (LLMThriftError, ConnectionRefusedError, BrokenPipeError, socket.gaierror)
+_GIVEN_UP: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 _SENT: Final = (
-    asyncio.CancelledError,
+    *_GIVEN_UP,
     GeneratorExit,
-    KeyboardInterrupt,
-    SystemExit,
     TimeoutError,
     ConnectionResetError,
     ConnectionAbortedError,
@@ -81,6 +82,8 @@ def may_be_billed(error: BaseException) -> bool:
     >>> may_be_billed(TimeoutError()), may_be_billed(ConnectionRefusedError()), may_be_billed(ValueError())
     (True, False, False)
     """
+    if was_never_sent(error):
+        return False
     broke = False
     for each in _causes(error):
         found = _told_by(each)
@@ -89,6 +92,11 @@ def may_be_billed(error: BaseException) -> bool:
         # A plain ConnectionError is how some clients say that there is no server.
         broke = broke or (bool(_WRAPPING_NAMES & _names(each)) and type(each) is not ConnectionError)
     return broke
+
+
+def was_never_sent(error: BaseException) -> bool:
+    """Whether a call was given up by its caller before its request left this machine, as far as that can be told."""
+    return isinstance(error, _GIVEN_UP) and is_before_sending(_causes(error))
 
 
 def name_of_end(error: BaseException | None) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
+from llmthrift_core.background.failures import Failures
 from llmthrift_core.cache.keys import UncacheableError
-from llmthrift_core.errors import EmbeddingError, StorageError, place_of
 
 _LEAST_HIT_RATE: Final = 0.2
 _ENOUGH_LOOKUPS: Final = 100
@@ -17,7 +17,6 @@ _FULL: Final = 0.8
 _ENOUGH_REMOVED: Final = 20
 _MOST_UNUSED: Final = 0.5
 logger = logging.getLogger("llmthrift")
-_LOG_EVERY_SECONDS: Final = 60.0
 _MOST_REASONS: Final = 100
 
 
@@ -150,36 +149,32 @@ class Troubles:
     """Counts of failures that were swallowed, and of requests for which no key is possible.
 
     Attributes:
-        errors: failures so far.
-        last_error: the place and kind of the last one.
         uncacheable: requests by reason; after a hundred reasons the others count together.
         not_kept: answers that are not whole and good, by reason.
     """
 
     def __init__(self) -> None:
-        self.errors = 0
-        self.last_error: str | None = None
         self.uncacheable: dict[str, int] = {}
         self.not_kept: dict[str, int] = {}
-        self._logged_at: dict[str, float] = {}
+        self._failures = Failures(logger, "cache")
         self._lock = threading.Lock()
 
-    def note(self, where: str, error: BaseException) -> None:
-        """Count a failure, and log one of its place per minute. A request for which no key is possible is none."""
+    @property
+    def errors(self) -> int:
+        """Failures so far."""
+        return sum(self._failures.counts.values())
+
+    @property
+    def last_error(self) -> str | None:
+        """The kind and the place of the last one."""
+        return self._failures.last
+
+    def note(self, where: str, error: BaseException, private: Sequence[str] | None = None) -> None:
+        """Count a failure, as `Failures.note`. A request for which no key is possible is none."""
         if isinstance(error, UncacheableError):
             self.note_uncacheable(str(error))
             return
-        # These hold no content; the text of any other exception might.
-        what = str(error) if isinstance(error, StorageError | EmbeddingError) else place_of(error)
-        now = time.monotonic()
-        with self._lock:
-            self.errors += 1
-            self.last_error = f"{where}: {what}"
-            is_due = now - self._logged_at.get(where, -_LOG_EVERY_SECONDS) >= _LOG_EVERY_SECONDS
-            if is_due:
-                self._logged_at[where] = now
-        if is_due:
-            logger.error("cache %s failed, and the call went on without: %s (%d failures so far)", where, what, self.errors)
+        self._failures.note(where, error, private)
 
     def note_uncacheable(self, reason: str) -> None:
         """Count a request for which no key is possible, and say so once per reason."""
@@ -198,4 +193,5 @@ class Troubles:
 
     def after_fork(self) -> None:
         """The parent's lock may have been held when the process was copied."""
+        self._failures.after_fork()
         self._lock = threading.Lock()

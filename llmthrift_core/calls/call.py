@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmthrift_core.attribution import EXPLORED, Attribution
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent
+from llmthrift_core.budgets.unanswered import may_be_billed, may_have_taken, name_of_end, times_sent, was_never_sent
 from llmthrift_core.budgets.waiting import RoomAwaited, Turn
 from llmthrift_core.calls.attempt import Attempt
 from llmthrift_core.calls.inquiry import BY_ANOTHER, CLAMPED, Inquiry
@@ -199,9 +199,10 @@ class Call:
         self.request.attribution = with_configuration(self.request.attribution, route)
 
     def _shorten(self) -> None:
-        if (shortening := self.request.shortening) is not None:
-            shortening.prepare(self.tier)
-        if (prefixing := self.request.prefixing) is not None:
+        shortening, prefixing = self.request.shortening, self.request.prefixing
+        if shortening is not None:
+            shortening.prepare(self.tier, prefixing)
+        if prefixing is not None:
             prefixing.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
@@ -406,8 +407,10 @@ class Call:
             return
         self.is_open = False
         self._leave_flight()
+        if self.hit is not None or (was_sent is None and response is None and was_never_sent(error)):
+            was_sent = False
         try:
-            self._record_ended(error, response, was_sent=was_sent if self.hit is None else False)
+            self._record_ended(error, response, was_sent=was_sent)
         except Exception as failure:
             self._give_up(failure)
 

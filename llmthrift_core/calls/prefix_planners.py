@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import atexit
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.background.repeating import Repeating
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.host import Host
 from llmthrift_core.prompt_caching.advice import Form
 from llmthrift_core.prompt_caching.cache_keys import CacheKeys
 from llmthrift_core.prompt_caching.sent import SentPrompts
@@ -14,51 +21,146 @@ from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from llmthrift_core.calls.prefix_states import PrefixStates
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.prompt_caching.planner import PrefixPlanner
 
 _MOST_MODELS: Final = 64
+_SAVE_EVERY_SECONDS: Final = 30.0
 _Key = tuple[str, str | None, Form]
 
 
 class PrefixPlanners:
-    """A planner for each model whose provider keeps what is marked. Shared by the calls of one door.
+    """A planner for each model whose provider keeps what is marked.
 
-    Models without known terms, and those whose provider keeps prefixes by itself, have none.
+    Models without known terms, and those whose provider keeps prefixes by itself, have none. What planners learned is read from the
+    database when a model is first planned for, and saved there in the background; so it outlives restarts, and processes share it.
+
+    Args:
+        host: whose database keeps what was learned; None: it is kept in memory, until a door gives its own.
 
     Attributes:
         keys: OpenAI's `prompt_cache_key` for each request.
         sent: the prompts that were sent last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host | None = None) -> None:
         self._planners: dict[_Key, PrefixPlanner | None] = {}
         self._lock = ForkedLock()
         self.keys = CacheKeys()
         self.sent = SentPrompts()
+        self._host: Host | None = None
+        self._states: PrefixStates | None = None
+        self._errors = 0
+        self._saving = Repeating(self._save, seconds=_SAVE_EVERY_SECONDS, name="llmthrift-prefixes")
+        if host is not None:
+            self.keep_in(host)
+
+    def keep_in(self, host: Host) -> None:
+        """From now on the database of a host keeps what is learned, unless one does already."""
+        if self._host is None:
+            from llmthrift_core.calls.prefix_states import PrefixStates
+
+            self._host, self._states = host, PrefixStates(host)
+            host.attach(self)
+            _all.add(self)
 
     def of(self, model: str, provider: str | None, form: Form, prices: PriceCatalog) -> PrefixPlanner | None:
         """The planner of a model, whose client writes marks in a form."""
         key = model, provider, form
+        if self._states is not None:
+            self._saving.start()
         if key in self._planners:
             return self._planners[key]
         with self._lock:
             if key not in self._planners and len(self._planners) < _MOST_MODELS:
-                self._planners[key] = _planner_of(model, provider, form, prices)
+                planner = _planner_of(model, provider, form, prices)
+                if planner is not None and self._states is not None:
+                    self._try(lambda states: states.read(state_name_of(key, planner), planner))
+                self._planners[key] = planner
         return self._planners.get(key)
 
+    def save(self) -> None:
+        """Save what was learned since the last time. Failures are counted: the planners go on."""
+        for key, planner in list(self._planners.items()):
+            if planner is not None:
+                self._try(partial(_saved, key, planner))
 
-def planners_of(given: bool | PrefixPlanners | None) -> PrefixPlanners | None:
-    """The planners of a door's option `prompt_caching`.
+    def health(self) -> dict[str, Any]:
+        """How many models are planned for, how many blocks are known, and what could not be read or saved."""
+        planners = [planner for planner in self._planners.values() if planner is not None]
+        return {"planners": len(planners), "known_blocks": sum(one.known_blocks for one in planners), "errors": self._errors}
+
+    def alerts(self) -> list[str]:
+        """Where a provider bills otherwise than planned."""
+        return [
+            f"{model}: {finding}"
+            for (model, _, _), planner in list(self._planners.items())
+            if planner is not None
+            for finding in planner.trust.findings()
+        ]
+
+    def close(self) -> None:
+        """Save, and stop to."""
+        self._saving.close()
+        self.save()
+        self._states = None
+        _all.discard(self)
+
+    def _save(self, stopping: threading.Event) -> None:
+        self.save()
+
+    def _try(self, work: Callable[[PrefixStates], None]) -> None:
+        states, host = self._states, self._host
+        if states is None or host is None:
+            return
+        try:
+            work(states)
+        except Exception as error:
+            self._errors += 1
+            host.note_failure("prompt_caching", error)
+
+
+_all: weakref.WeakSet[PrefixPlanners] = weakref.WeakSet()
+
+
+@atexit.register
+def _save_all() -> None:
+    for planners in list(_all):
+        planners.save()
+
+
+class PlannersHost(Host, Protocol):
+    """A `Host` with planners, which its doors share."""
+
+    @property
+    def prefix_planners(self) -> PrefixPlanners: ...
+
+
+def planners_of(given: bool | PrefixPlanners | None, host: PlannersHost) -> PrefixPlanners | None:
+    """The planners of a door's option `prompt_caching`: those of its host, or others.
 
     Raises:
         ConfigurationError: neither True, False nor planners.
     """
     if given is None or isinstance(given, bool):
-        return PrefixPlanners() if given else None
+        return host.prefix_planners if given else None
     if not isinstance(given, PrefixPlanners):
         raise ConfigurationError(f"prompt_caching must be True, False or a PrefixPlanners, not {type(given).__name__}")
+    given.keep_in(host)
     return given
+
+
+def _saved(key: _Key, planner: PrefixPlanner, states: PrefixStates) -> None:
+    states.save(state_name_of(key, planner), planner)
+
+
+def state_name_of(key: _Key, planner: PrefixPlanner) -> str:
+    """Under which name the state of a planner is kept."""
+    from llmthrift_core.calls.prefix_states import state_name
+
+    model, provider, form = key
+    return state_name(model, provider, form.name, planner)
 
 
 def input_rate(model: str, provider: str | None, prices: PriceCatalog) -> Decimal | None:

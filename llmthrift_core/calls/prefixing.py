@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmthrift_core.calls.prefix_planners import PrefixPlanners, input_rate, markable
 from llmthrift_core.prompt_caching.advice import A_DAY, Advice, Form, form_of
 from llmthrift_core.prompt_caching.misses import SentPrompt
-from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of
+from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of, terms_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage.tokens import count_tokens
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 
 _MOST_COUNTED: Final = 50_000
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
+
+
+class Weight(NamedTuple):
+    """A prompt as the application gave it.
+
+    Attributes:
+        tokens: of it.
+        kept_tokens: of these the provider should have so many.
+        is_cheaper: than the shorter one, whose beginning the provider does not have.
+    """
+
+    tokens: int
+    kept_tokens: int
+    is_cheaper: bool
 
 
 class Prefixing:
@@ -35,9 +50,10 @@ class Prefixing:
         now: seconds since the epoch.
         note: takes failures. The prompt is then sent without marks.
         form: what a tier's client can do in place of its provider's form; None: nothing.
+        given: the prompt as the application gave it; None: it is what is sent.
     """
 
-    __slots__ = ("_advice", "_call_site", "_form", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
+    __slots__ = ("_advice", "_call_site", "_form", "_given", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
 
     def __init__(
         self,
@@ -50,9 +66,11 @@ class Prefixing:
         now: Callable[[], float],
         note: Callable[[str, BaseException], None],
         form: Callable[[str | None, Form], Form | None] = lambda _, form: form,
+        given: Callable[[str | None], SentPrompt] | None = None,
     ) -> None:
         self._planners, self._prices, self._prompt, self._model_of = planners, prices, prompt, model_of
         self._call_site, self._now, self._note, self._form = call_site, now, note, form
+        self._given = given or prompt
         self._advice: dict[str | None, Advice | None] = {}
         self._prompts: dict[str | None, SentPrompt] = {}
 
@@ -69,6 +87,29 @@ class Prefixing:
         """What to ask of the provider of a tier's model; None: nothing."""
         self.prepare(tier)
         return None if is_observing() else self._advice[tier]
+
+    def kept_tokens(self, tier: str | None) -> int | None:
+        """How much of the application's own prompt the provider of a tier's model should have; None where that is not known."""
+        try:
+            return self._kept(tier, self._given(tier))
+        except Exception as error:
+            self._note("prompt_caching", error)
+            return None
+
+    def weigh(self, tier: str | None) -> Weight | None:
+        """What the prompt costs as the application gave it, beside what is to be sent; None where that is not known."""
+        try:
+            terms = terms_of(*self._model_of(tier))
+            whole, shorter = self._given(tier), self._prompt(tier)
+            kept = self._kept(tier, whole)
+            if terms is None or not kept:
+                return None
+            read = 1 - terms.read
+            loses = whole.tokens - read * kept < shorter.tokens - read * (self._kept(tier, shorter) or 0)
+            return Weight(whole.tokens, kept, loses)
+        except Exception as error:
+            self._note("prompt_caching", error)
+            return None
 
     def describe(self, record: CallRecord, tier: str | None, usage: Usage) -> None:
         """Note in a row what was planned and what was not read, and let the planner hear what came of it."""
@@ -89,6 +130,8 @@ class Prefixing:
         planner = self._planners.of(*self._model_of(tier), advice.form, self._prices)
         if planner is not None and not usage.estimated:
             planner.observe(plan, usage)
+        if planner is not None and (rate := planner.input_usd_per_million) and (lost := planner.take_unread(self._call_site)):
+            record.prefix_unread_nano_usd = round(Decimal(str(round(lost, 3))) * rate * 1_000)
 
     def _advise(self, tier: str | None) -> Advice | None:
         model, provider = self._model_of(tier)
@@ -106,11 +149,25 @@ class Prefixing:
             key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
             advice = Advice(cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
-        form = self._form(tier, usual) if terms and (usual := form_of(terms[0])) is not None else None
+        form = self._form_of(tier, terms)
         if form is not None and (planner := self._planners.of(model, provider, form, self._prices)) is not None:
             plan = planner.plan(blocks, at=now, call_site=self._call_site)
             advice = replace(advice, plan=plan, form=form)
         return advice
+
+    def _kept(self, tier: str | None, prompt: SentPrompt) -> int | None:
+        model, provider = self._model_of(tier)
+        known, now = choices_of(model, provider), self._now()
+        if not known:
+            return None
+        if (form := self._form_of(tier, markable(model, provider))) is not None:
+            planner = self._planners.of(model, provider, form, self._prices)
+            return None if planner is None else planner.kept_tokens(prompt.blocks, at=now)
+        return self._planners.sent.kept_tokens(replace(prompt, model=model, at_seconds=now), call_site=self._call_site)
+
+    def _form_of(self, tier: str | None, terms: list[CacheTerms]) -> Form | None:
+        usual = form_of(terms[0]) if terms else None
+        return None if usual is None else self._form(tier, usual)
 
     def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None) -> None:
         prompt, (model, provider) = self._prompts.get(tier), self._model_of(tier)

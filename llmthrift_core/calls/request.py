@@ -179,6 +179,8 @@ class Request:
     def describe(self, record: CallRecord) -> None:
         """Let the call's row say which runs it belongs to, and what was asked."""
         record.run_id, record.trace_id, record.parent_id, record.path = self.run_id, self.trace_id, self.parent_id, self.path
+        if self.run_id != self.request_id:  # else the row is found by its own id
+            record.message_id = self.run_id
         if self.prompt is not None:
             self.prompt.describe(record)
 
@@ -197,6 +199,7 @@ class Response:
         text: the answer as text, built only where capture="text" or to see whether there is an answer.
         is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
         reads_ledger: `estimate` asks the ledger how long such answers are.
+        response_id: the provider's name of the response. message_id: the name of the message, or of its run, where it has one of its own.
     """
 
     usage: Usage | None = None
@@ -209,6 +212,8 @@ class Response:
     text: Callable[[], str] | None = None
     is_broken: bool = False
     reads_ledger: bool = False
+    response_id: str | None = None
+    message_id: str | None = None
 
     @property
     def is_reported(self) -> bool:

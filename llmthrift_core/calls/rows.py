@@ -143,8 +143,11 @@ def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None
 
 
 def tell(record: CallRecord, usage: Usage, response: Response) -> None:
-    """Let the row say what the call took, and what its provider says that it costs."""
+    """Let the row say what the call took, what its provider says that it costs, and by which names the answer is known."""
     record.set_usage(usage)
+    record.response_id = response.response_id
+    if response.message_id is not None and response.message_id not in (response.response_id, record.request_id, record.run_id):
+        record.message_id = response.message_id
     told = response.provider_cost_usd
     if told is not None and 0 <= told < _MOST_USD:  # which "not a number" is not
         record.provider_cost_nano_usd = round(told * 1e9)

@@ -1,4 +1,4 @@
-"""`llmthrift top`, `optimize`, `run` and `observed`: what costs most, what could be saved, one run, and what observe mode found."""
+"""`llmthrift top`, `optimize`, `prefix-misses`, `run` and `observed`: what costs most, could be saved, and is lost; one run; observing."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ def top(
         show(found.to_text())
         if len(found):
             show(f"\n{rate.to_text()}")
+    end(found)
+
+
+def prefix_misses(since: Since = None, until: Until = None, as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -> None:
+    """What was lost of providers' prompt caches, by reason and call site."""
+    with opened(url) as thrift:
+        found = thrift.prefix_misses(since, until)
+    if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
+        show(found.to_text())
     end(found)
 
 

@@ -66,10 +66,10 @@ def simulate_policy(
     catalog = PriceCatalog(overrides=price_file)
     if data == "ledger":
         with opened(url) as thrift:
-            examples = thrift.examples(since, models=_models(models), escalations=escalations)
+            examples = thrift.examples(since, models=models_of(models), escalations=escalations)
     else:
         examples = _of_file(data, escalations)
-    prices, known = _priced(_models(models), examples, catalog)
+    prices, known = priced(models_of(models), examples, catalog)
     traffic = Traffic.of(examples, prices)
     makers = _makers(known, prices, default, min_quality, catalog)
     given = None if policy in makers else _policy(policy)
@@ -106,9 +106,9 @@ def fit(
     catalog = PriceCatalog(overrides=price_file)
     with opened(url) if data == "ledger" else Thrift(url) as thrift:
         examples = (
-            thrift.examples(since, models=_models(models), escalations=escalations) if data == "ledger" else _of_file(data, escalations)
+            thrift.examples(since, models=models_of(models), escalations=escalations) if data == "ledger" else _of_file(data, escalations)
         )
-        prices, known = _priced(_models(models), examples, catalog)
+        prices, known = priced(models_of(models), examples, catalog)
         made = _makers(known, prices, default, min_quality, catalog)[kind](0)
         made.fit(examples)
         if not made.fitted:
@@ -136,7 +136,7 @@ def refit(
     _require_routing()
     from llmthrift_core.versions import Refit
 
-    options = Refit(models=_models(models) or {}, default=default, min_quality=min_quality, min_new_examples=min_new)
+    options = Refit(models=models_of(models) or {}, default=default, min_quality=min_quality, min_new_examples=min_new)
     with opened(url, prices=price_file) as thrift:
         outcome = thrift.routers.refit(name, options)
     if outcome.saved is not None:
@@ -159,7 +159,7 @@ def _of_file(data: str, escalations: bool) -> Examples:
     return examples_of_file(data)
 
 
-def _models(text: str | None) -> dict[str, float | str] | None:
+def models_of(text: str | None) -> dict[str, float | str] | None:
     """Names and prices as the option takes them."""
     if text is None:
         return None
@@ -173,7 +173,7 @@ def _models(text: str | None) -> dict[str, float | str] | None:
     return found
 
 
-def _priced(
+def priced(
     models: Mapping[str, float | str] | None, examples: Examples, catalog: PriceCatalog
 ) -> tuple[ModelPrices, Mapping[str, float | str]]:
     from llmthrift_core.routing.models import ModelPrices

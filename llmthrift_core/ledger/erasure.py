@@ -19,7 +19,10 @@ from llmthrift_core.storage.tables import calls, captures, feedback, other_costs
 _BATCH: Final = 1_000
 # The sums whose values name a person or something of theirs.
 _PERSONAL: Final = ("user", "session", "tag")
-_CLEARED_IN_CALLS: Final = ("user", "session", "run", "run_id", "trace_id", "parent_id", "tags", "prompt_hash", "lexical_counts", "path")
+_CLEARED_IN_CALLS: Final = (
+    "user", "session", "run", "run_id", "trace_id", "parent_id", "tags", "prompt_hash", "lexical_counts", "path",
+    "response_id", "message_id",
+)  # fmt: skip
 _CLEARED_IN_COSTS: Final = ("user", "session", "run", "tags", "trace_id", "path")
 
 

@@ -43,6 +43,7 @@ _COLUMNS: Final = (
     calls.c.escalated,
     calls.c.input_tokens,
     calls.c.output_tokens,
+    calls.c.latency_us,
     calls.c.cost_nano_usd,
 )
 _BATCH: Final = 500
@@ -236,6 +237,18 @@ def read_unjudged(connection: Connection, *, since_us: int, until_us: int) -> It
     )
     for row in connection.execute(query):
         yield Unjudged(*row)
+
+
+def read_questions(connection: Connection, *, since_us: int | None, limit: int) -> list[tuple[str, str | None]]:
+    """The stored prompts of the newest calls of the application, each once, with their call sites."""
+    query = (
+        select(captures.c.prompt, calls.c.call_site)
+        .select_from(calls.join(captures, captures.c.request_id == calls.c.request_id))
+        .where(*within(since_us, None), BY_APPLICATION, calls.c.error.is_(None), captures.c.prompt.is_not(None))
+        .order_by(calls.c.id.desc())
+        .limit(limit)
+    )
+    return list(dict.fromkeys((prompt, site) for prompt, site in connection.execute(query)))
 
 
 def texts_of(database: Database, request_id: str) -> tuple[str, str] | None:

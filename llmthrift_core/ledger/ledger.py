@@ -256,7 +256,7 @@ class Ledger:
         return request_id
 
     def feedback(self, request_id: str, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
-        """Judge an answer.
+        """Judge the answer of a row. The id is written as it is given; `request_of` finds it.
 
         Args:
             quality: from 0 (useless) to 1 (right).
@@ -274,6 +274,18 @@ class Ledger:
         self._writer.put(Feedback(request_id, self._at_us(None), round(quality * 1_000_000), source, self._redacted(comment)))
 
     # --- reading ---
+
+    def request_of(self, answer: object) -> str:
+        """The request id of the row of an answer, as `answers.request_of`. Flushed first.
+
+        Raises:
+            UnknownCallError: no recorded call is known by what was given.
+            StorageError: the database cannot be read.
+        """
+        from llmthrift_core.ledger.answers import request_of
+
+        self.catch_up()
+        return request_of(self._database, answer)
 
     def calls(
         self,

@@ -92,6 +92,9 @@ class CallRecord:
     prefix_plan: str | None = None
     prefix_miss: str | None = None
     shortened_tokens: int = 0
+    prefix_unread_nano_usd: int | None = None
+    response_id: str | None = None
+    message_id: str | None = None
 
     # Not a column: what `complete` makes the counts of.
     question: Excerpt | None = None

@@ -81,6 +81,7 @@ _RARE: Final = tuple(
         "observed_routing_nano_usd",
         "prefix_saved_nano_usd",
         "prefix_lost_nano_usd",
+        "prefix_unread_nano_usd",
         "batch_saved_nano_usd",
         "shortening_saved_nano_usd",
         "shortened_tokens",

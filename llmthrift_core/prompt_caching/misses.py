@@ -78,7 +78,7 @@ class Miss:
     explanation: str
 
 
-_REMEDIES: Final[dict[MissReason, str]] = {
+REMEDIES: Final[dict[MissReason, str]] = {
     "never seen": "nothing like it was sent before",
     "too short": "the provider keeps nothing below its minimum",
     "model changed": "each model has a cache of its own: stay with one for a conversation",
@@ -162,7 +162,5 @@ def _miss(reason: MissReason, lost: int, usage: Usage, terms: CacheTerms, price:
     written = min(lost, usage.cache_write_tokens)
     extra = Decimal(str(terms.write - terms.read)) * written + Decimal(str(1 - terms.read)) * (lost - written)
     dollars = None if price is None else (extra * price / 1_000_000).quantize(Decimal("1e-9"))
-    said = (
-        f"{reason}: {lost:,} tokens that were sent before were not read; {_REMEDIES[reason]}" if lost else f"{reason}: {_REMEDIES[reason]}"
-    )
+    said = f"{reason}: {lost:,} tokens that were sent before were not read; {REMEDIES[reason]}" if lost else f"{reason}: {REMEDIES[reason]}"
     return Miss(reason, lost, dollars, said)

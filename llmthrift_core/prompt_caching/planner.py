@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from decimal import Decimal
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompt_caching.candidates import Candidate, candidates_of
 from llmthrift_core.prompt_caching.plan import Plan
@@ -21,6 +21,7 @@ from llmthrift_core.prompt_caching.prefix_tree import Node, PrefixTree
 from llmthrift_core.prompt_caching.reuse import ReuseModel
 from llmthrift_core.prompt_caching.terms import CacheTerms
 from llmthrift_core.prompt_caching.trust import Trust
+from llmthrift_core.prompt_caching.unread import UnreadWrites, Write
 from llmthrift_core.prompt_caching.waiting import Pauses, Question, Waiting
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _SURE: Final = 0.6
 _CREDIT_IF_SURE: Final = 4.0
 # A clock that is set back further than this is taken to go on from where it was; less is a call that arrives late.
 _LATE_SECONDS: Final = 60.0
+_DONE: Final = object()
 
 
 class PrefixPlanner:
@@ -69,19 +71,26 @@ class PrefixPlanner:
         # What has not come back within the shortest life is counted so; where it comes back within a longer one, that is counted then.
         self._longest = min(terms.ttl_seconds for terms in self.terms)
         self._tops = [max(1e-9, 1 - terms.read + max(0.0, terms.premium)) for terms in self.terms]
+        self._premiums = [max(0.0, terms.premium) for terms in self.terms]
         self._models = [ReuseModel(_PRIORS) for _ in self.terms]
         self._tree = PrefixTree(max_blocks=max_blocks)
         self._waiting = Waiting(Pauses(self._longest))
+        self._unread = UnreadWrites()
         self._now = -math.inf
         self._shift = 0.0
         self._balance = 0.0
         self._sent = 0.0
-        self._lock = Lock()
+        self._lock = ForkedLock()
 
     @property
     def known_blocks(self) -> int:
         """How many blocks are remembered."""
         return self._tree.blocks
+
+    @property
+    def sent_tokens(self) -> float:
+        """How many tokens all planned requests had."""
+        return self._sent
 
     @property
     def balance_tokens(self) -> float:
@@ -105,13 +114,26 @@ class PrefixPlanner:
         with self._lock:
             return self._plan(ids, tokens, self._time(float(at)), call_site)
 
+    def kept_tokens(self, blocks: Sequence[tuple[Hashable, int]], *, at: float) -> int:
+        """How much of a prompt the provider should have, in tokens. Plans nothing, and learns nothing.
+
+        Raises:
+            ConfigurationError: blocks that are no pairs of an identifier and a count.
+        """
+        ids, tokens = _parts(blocks)
+        with self._lock:
+            return sum(tokens[: self._tree.kept_until(ids, max(self._now, at + self._shift))])
+
     def observe(self, plan: Plan, usage: Usage) -> None:
         """Take in what the provider billed for a planned request: what it read and wrote, in place of what was expected.
 
-        Where it reads less than it should, later plans count on less; where it kept a prefix longer, the prefix counts as kept.
+        Where it reads less than it should, later plans count on less; where it kept a prefix longer, the prefix counts as kept. The
+        provider's tokens are scaled to the plan's, which another tokenizer may have counted.
         """
         with self._lock:
-            read, written = usage.cache_read_tokens, usage.cache_write_tokens
+            scale = plan.total_tokens / usage.input_tokens if usage.input_tokens and plan.total_tokens else 1.0
+            read = round(usage.cache_read_tokens * scale)
+            written = min(round(usage.cache_write_tokens * scale), max(0, plan.total_tokens - read))
             self.trust.note(plan, read, written)
             terms = plan.terms or self.terms[0]
             planned = (1 - terms.read) * plan.read_tokens - terms.premium * plan.written_tokens
@@ -126,14 +148,24 @@ class PrefixPlanner:
                         node.ttl_seconds = node.ttl_seconds or terms.ttl_seconds
                         node.live_until = plan.at_seconds + node.ttl_seconds
                 elif reached <= plan.marked_tokens and reached > kept + 256:  # counts of other tokenizers differ a little
-                    node.live_until = -math.inf
+                    node.live_until, node.unread = -math.inf, None
 
-    def dump(self) -> bytes:
-        """Everything learned, for `load` and `merge`."""
-        from llmthrift_core.prompt_caching.state import dumped
+    def take_unread(self, call_site: str | None = None) -> float:
+        """What writes of a call site have cost that expired without a read, in input tokens; since this was last asked."""
+        with self._lock:
+            return self._unread.take(call_site)
+
+    def dump(self, *, most_blocks: int | None = None) -> bytes:
+        """What was learned, for `load` and `merge`.
+
+        Args:
+            most_blocks: of the prefixes that were used last, about so many blocks; None: all that are known.
+        """
+        from llmthrift_core.prompt_caching.state import collected, packed
 
         with self._lock:
-            return dumped(self)
+            state = collected(self, most_blocks)
+        return packed(state)
 
     def load(self, state: bytes) -> None:
         """Go on where another planner stopped, on the same terms; what this one learned is replaced.
@@ -141,21 +173,28 @@ class PrefixPlanner:
         Raises:
             ConfigurationError: no such state, or one of other terms.
         """
-        from llmthrift_core.prompt_caching.state import load_into
+        from llmthrift_core.prompt_caching.state import taking, unpacked
 
+        read = unpacked(state, self)
         with self._lock:
-            load_into(self, state, replace=True)
+            for _ in taking(self, read, replace=True):
+                pass
 
     def merge(self, state: bytes) -> None:
         """Take in what a planner of another process learned, on the same terms. The same state twice changes nothing.
 
+        Plans need not wait until all of it is taken in.
+
         Raises:
             ConfigurationError: no such state, or one of other terms.
         """
-        from llmthrift_core.prompt_caching.state import load_into
+        from llmthrift_core.prompt_caching.state import taking, unpacked
 
-        with self._lock:
-            load_into(self, state, replace=False)
+        steps = taking(self, unpacked(state, self), replace=False)
+        is_done = False
+        while not is_done:
+            with self._lock:
+                is_done = next(steps, _DONE) is _DONE
 
     def _time(self, at: float) -> float:
         now = at + self._shift
@@ -168,6 +207,7 @@ class PrefixPlanner:
     def _plan(self, ids: tuple[Hashable, ...], tokens: tuple[int, ...], now: float, site: str | None) -> Plan:
         waiting, tree = self._waiting, self._tree
         waiting.settle(now, self._count)
+        self._unread.settle(now)
         path, matched = tree.walk(ids, tokens)
         kept = 0
         for node in path:
@@ -186,13 +226,13 @@ class PrefixPlanner:
             node.last_seconds = now
             node.uses += 1
             if node.live_until >= now:
-                node.live_until = now + node.ttl_seconds
+                node.live_until, node.unread = now + node.ttl_seconds, None
         written = sum(candidate.tokens for candidate in candidates[:end])
         # What is below the minimum is skipped by the provider, and costs nothing: it is not taken as written.
         short = read + written < terms.min_tokens
         if total < terms.min_tokens:
             end = read = written = 0
-        self._grow(path, candidates, end, now, 0.0 if short else terms.ttl_seconds)
+        self._grow(path, candidates, end, now, None if short else terms, site)
         self._sent += total
         if short:
             gain = 0.0
@@ -268,16 +308,21 @@ class PrefixPlanner:
                 (1 - terms.read + self._spared(index, later)) / self._tops[index] if pause <= terms.ttl_seconds else 0.0
                 for index, terms in enumerate(self.terms)
             )
-            self._waiting.answer(question, now, answer, self._count)
+            self._waiting.answer(question, now, answer)
             node.asked = None
 
     def _spared(self, index: int, later: list[float]) -> float:
         """What need not be paid for writing a prefix again, now that it was kept: not more than the best of the terms would take then."""
-        worth = later[index]
-        least = min(max(0.0, terms.premium) + worth - other for terms, other in zip(self.terms, later, strict=True))
+        worth, premiums = later[index], self._premiums
+        if len(later) == 1:
+            least = premiums[0]
+        else:
+            least = worth + min(premium - other for premium, other in zip(premiums, later, strict=True))
         return max(0.0, min(worth, least))
 
-    def _grow(self, path: list[Node], candidates: list[Candidate], end: int, now: float, ttl_seconds: float) -> None:
+    def _grow(
+        self, path: list[Node], candidates: list[Candidate], end: int, now: float, terms: CacheTerms | None, site: str | None
+    ) -> None:
         """Put what is new into the tree, mark what is written, and ask whether each comes back."""
         for index, candidate in enumerate(candidates):
             node = candidate.node
@@ -285,8 +330,10 @@ class PrefixPlanner:
                 node = self._tree.grow(path[-1] if path else None, candidate.blocks, candidate.tokens)
                 node.last_seconds, node.uses = now, 1
                 path.append(node)
-            if index < end and ttl_seconds:
-                node.live_until, node.ttl_seconds = now + ttl_seconds, ttl_seconds
+            if index < end and terms is not None:
+                node.live_until, node.ttl_seconds = now + terms.ttl_seconds, terms.ttl_seconds
+                if terms.premium > 0:
+                    self._unread.add(node, Write(node.live_until, terms.premium, site))
             self._waiting.ask(node, Question(now, candidate.kind, candidate.circumstances, candidate.siblings, candidate.origin))
         if path:
             self._tree.rest(path[-1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any, Final
 
 NEVER: Final = float("-inf")
+_MOST_NEWEST: Final = 4_096
 
 
 class Node:
@@ -21,6 +23,7 @@ class Node:
         live_until: until when the provider is taken to keep it; `NEVER` for one that was not written.
         ttl_seconds: the life with which it was written.
         asked: the open question whether it comes back; None where there is none.
+        unread: the write of it that nobody has read yet; None where there is none.
         tried, returned: of the runs that began behind this one, how many have an answer, and how many of them came back.
     """
 
@@ -35,6 +38,7 @@ class Node:
         "tokens",
         "tried",
         "ttl_seconds",
+        "unread",
         "uses",
     )
 
@@ -48,6 +52,7 @@ class Node:
         self.live_until = NEVER
         self.ttl_seconds = 0.0
         self.asked: Any = None
+        self.unread: Any = None
         self.tried = 0.0
         self.returned = 0.0
 
@@ -61,6 +66,7 @@ class PrefixTree:
         self.blocks = 0
         self.runs = 0
         self._leaves: list[tuple[float, int, Node]] = []
+        self._newest: deque[Node] = deque(maxlen=_MOST_NEWEST)
         self._serial = 0
 
     def walk(self, blocks: tuple[Hashable, ...], tokens: Sequence[int]) -> tuple[list[Node], int]:
@@ -85,6 +91,20 @@ class PrefixTree:
             break
         return path, at
 
+    def kept_until(self, blocks: Sequence[Hashable], now: float) -> int:
+        """The number of blocks from the beginning that the provider is taken to keep. Changes nothing."""
+        node, at, count = self.root, 0, len(blocks)
+        while at < count:
+            child = node.children.get(blocks[at])
+            if child is None or child.live_until < now:
+                break
+            for block in child.blocks:
+                if at == count or block != blocks[at]:
+                    return at
+                at += 1
+            node = child
+        return at
+
     def grow(self, parent: Node | None, blocks: tuple[Hashable, ...], tokens: int) -> Node:
         """Add a run behind a node, or at the beginning."""
         above = self.root if parent is None else parent
@@ -98,6 +118,21 @@ class PrefixTree:
         """Note that a request ended here, so that it may be forgotten in its turn."""
         self._serial += 1
         heappush(self._leaves, (leaf.last_seconds, self._serial, leaf))
+        self._newest.append(leaf)
+
+    def newest(self, most_blocks: int) -> set[int]:
+        """The identities of the nodes at which requests ended last, and of those above them: about so many blocks."""
+        found: set[int] = set()
+        blocks = 0
+        for leaf in reversed(self._newest):
+            if blocks >= most_blocks:
+                break
+            node: Node | None = leaf
+            while node is not None and node.parent is not None and id(node) not in found:
+                found.add(id(node))
+                blocks += len(node.blocks)
+                node = node.parent
+        return found
 
     def forget(self, *, most: int = 8) -> int:
         """Forget what was not used for longest while there are too many blocks; at most so many runs at a time."""
@@ -113,7 +148,7 @@ class PrefixTree:
             above = node.parent
             del above.children[node.blocks[0]]
             node.parent = None
-            node.asked = None
+            node.asked = node.unread = None
             self.blocks -= len(node.blocks)
             self.runs -= 1
             gone += 1
@@ -136,7 +171,7 @@ class PrefixTree:
         upper = Node(node.blocks[:at], tokens, node.parent)
         upper.last_seconds, upper.uses = node.last_seconds, node.uses
         upper.live_until, upper.ttl_seconds = node.live_until, node.ttl_seconds
-        upper.asked = node.asked
+        upper.asked, upper.unread = node.asked, node.unread
         (node.parent or self.root).children[node.blocks[0]] = upper
         node.blocks, node.tokens = node.blocks[at:], max(0, node.tokens - tokens)
         node.parent = upper

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompt_caching.prefix_tree import NEVER, Node, PrefixTree
+from llmthrift_core.prompt_caching.unread import UnreadWrites
 from llmthrift_core.prompt_caching.waiting import Pauses, Waiting
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llmthrift_core.prompt_caching.terms import CacheTerms
 
 _FORMAT: Final = "llmthrift prefix planner 1"
+_AT_ONCE: Final = 64  # nodes, while plans wait
 
 
 class Stateful(Protocol):
@@ -25,6 +27,7 @@ class Stateful(Protocol):
     terms: tuple[CacheTerms, ...]
     _tree: PrefixTree
     _waiting: Waiting
+    _unread: UnreadWrites
     _models: list[ReuseModel]
     _longest: float
     _now: float
@@ -33,30 +36,38 @@ class Stateful(Protocol):
     _sent: float
 
 
-def dumped(planner: Stateful) -> bytes:
-    """The state of a planner, whose lock is held."""
+def collected(planner: Stateful, most_blocks: int | None = None) -> dict[str, Any]:
+    """What is kept of a planner, whose lock is held.
+
+    Args:
+        most_blocks: of the prefixes that were used last, about so many blocks; None: of all that are known.
+    """
     pauses = planner._waiting.pauses
-    state = {
+    return {
         "format": _FORMAT,
         "terms": _names(planner),
         "now": planner._now - planner._shift if math.isfinite(planner._now) else None,
         "balance": planner._balance,
         "sent": planner._sent,
-        "pauses": {"counts": pauses.counts, "events": pauses.events},
+        "pauses": {"counts": list(pauses.counts), "events": pauses.events},
         "models": [_model(model) for model in planner._models],
-        "nodes": list(_nodes(planner._tree.root, planner._shift)),
+        "nodes": list(_nodes(planner._tree, planner._shift, most_blocks)),
     }
-    return zlib.compress(json.dumps(state, separators=(",", ":")).encode())
 
 
-def load_into(planner: Stateful, data: bytes, *, replace: bool) -> None:
-    """Read a state into a planner, whose lock is held.
+def packed(state: dict[str, Any]) -> bytes:
+    """A collected state as bytes."""
+    return zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 1)
+
+
+def unpacked(data: bytes, planner: Stateful) -> dict[str, Any]:
+    """A state out of bytes.
 
     Raises:
         ConfigurationError: bytes that are no state, or a state of other terms.
     """
     try:
-        state = json.loads(zlib.decompress(data))
+        state: dict[str, Any] = json.loads(zlib.decompress(data))
         is_ours = state["format"] == _FORMAT
     except (TypeError, ValueError, KeyError, zlib.error):
         is_ours = False
@@ -66,9 +77,14 @@ def load_into(planner: Stateful, data: bytes, *, replace: bool) -> None:
         raise ConfigurationError(
             f"The state is one of terms {state['terms']}, the planner's are {_names(planner)}: learn anew for other terms"
         )
+    return state
+
+
+def taking(planner: Stateful, state: dict[str, Any], *, replace: bool) -> Iterator[None]:
+    """Take a state into a planner, step by step: its lock is held in each step, and need not be between them."""
     if replace:
         planner._tree = PrefixTree(max_blocks=planner._tree.max_blocks)
-        planner._waiting = Waiting(Pauses(planner._longest))
+        planner._waiting, planner._unread = Waiting(Pauses(planner._longest)), UnreadWrites()
         for model in planner._models:
             model.means, model.weights = {}, {}
         planner._balance, planner._sent = state["balance"], state["sent"]
@@ -79,9 +95,10 @@ def load_into(planner: Stateful, data: bytes, *, replace: bool) -> None:
             {_key(key): list(mean) for key, mean in kept["means"]},
             {(kind, count): list(weights) for kind, count, weights in kept["weights"]},
         )
-    _merge_nodes(planner._tree, state["nodes"], planner._shift)
+    yield
+    yield from _merge_nodes(planner._tree, state["nodes"], planner._shift)
     while planner._tree.forget():
-        pass
+        yield
 
 
 def _names(planner: Stateful) -> list[list[float]]:
@@ -90,8 +107,8 @@ def _names(planner: Stateful) -> list[list[float]]:
 
 def _model(model: ReuseModel) -> dict[str, Any]:
     return {
-        "means": [[key, mean] for key, mean in model.means.items()],
-        "weights": [[kind, count, weights] for (kind, count), weights in model.weights.items()],
+        "means": [[key, list(mean)] for key, mean in model.means.items()],
+        "weights": [[kind, count, list(weights)] for (kind, count), weights in model.weights.items()],
     }
 
 
@@ -105,12 +122,16 @@ def _merge_pauses(mine: Pauses, kept: dict[str, Any], *, replace: bool) -> None:
     mine.renew()
 
 
-def _nodes(root: Node, shift: float) -> Iterator[list[Any]]:
+def _nodes(tree: PrefixTree, shift: float, most_blocks: int | None) -> Iterator[list[Any]]:
     """Nodes with the number of their parent, parents first; those with identifiers that JSON has no form for are left out."""
+    root = tree.root
+    kept = None if most_blocks is None or tree.blocks <= most_blocks else tree.newest(most_blocks)
     numbers = {id(root): -1}
     waiting = list(root.children.values())
     while waiting:
         node = waiting.pop()
+        if kept is not None and id(node) not in kept:
+            continue
         blocks = [_written(block) for block in node.blocks]
         if None in blocks:
             continue
@@ -144,8 +165,8 @@ def _read(block: Any) -> Hashable:
     return tuple(_read(part) for part in block) if isinstance(block, list) else block
 
 
-def _merge_nodes(tree: PrefixTree, nodes: list[list[Any]], shift: float) -> None:
-    """Put prefixes into a tree; of those that it knows, the later use and the longer life hold."""
+def _merge_nodes(tree: PrefixTree, nodes: list[list[Any]], shift: float) -> Iterator[None]:
+    """Put prefixes into a tree; of those that it knows, the later use and the longer life hold. Stops after every few."""
     paths: list[tuple[tuple[Hashable, ...], tuple[int, ...], list[tuple[int, list[Any]]]]] = []
     parents = {node[0] for node in nodes}
     for number, node in enumerate(nodes):
@@ -164,6 +185,8 @@ def _merge_nodes(tree: PrefixTree, nodes: list[list[Any]], shift: float) -> None
         _update(path, paths[-1][2], shift)
         if path:
             tree.rest(path[-1])
+        if number % _AT_ONCE == 0:
+            yield
 
 
 def _update(path: list[Node], theirs: list[tuple[int, list[Any]]], shift: float) -> None:

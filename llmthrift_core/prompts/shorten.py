@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,8 +21,9 @@ from llmthrift_core.prompts.steps.whitespace import Whitespace
 
 logger = logging.getLogger("llmthrift")
 
-_VERSION: Final = "shorten/1"  # raised when a step gives other texts than before
+_VERSION: Final = "shorten/2"  # raised when a step gives other texts than before
 _ROUNDS: Final = 4  # until the steps find nothing more: then a result gives itself
+_CUTS: Final = 8  # each cuts what is too much, counted before the steps
 _NAMES: Final = {"system": "system prompt", "question": "last question", "tool_results": "tool results"}
 
 
@@ -100,7 +101,7 @@ class Shorten:
     fails, or makes the prompt longer, is passed over.
 
     Args:
-        steps: in the order in which they run.
+        steps: in the order in which they run; `History` runs before the others.
         max_input_tokens: of all messages. Where the steps leave more, the oldest turns go, then documents and results are cut.
 
     Raises:
@@ -112,10 +113,12 @@ class Shorten:
     """
 
     def __init__(self, steps: Iterable[Step], *, max_input_tokens: int | None = None) -> None:
-        self.steps = (steps,) if isinstance(steps, Step) else tuple(steps)
-        for step in self.steps:
+        given = (steps,) if isinstance(steps, Step) else tuple(steps)
+        for step in given:
             if not isinstance(step, Step):
                 raise ConfigurationError(f"steps must be steps, such as steps.Whitespace(), not {step!r}")
+        # Whole turns go first, so that no "[as above]" refers to what is not there.
+        self.steps = tuple(sorted(given, key=lambda step: not isinstance(step, History)))
         if max_input_tokens is not None and max_input_tokens < 1:
             raise ConfigurationError(f"max_input_tokens must be positive, not {max_input_tokens!r}")
         self.max_input_tokens = max_input_tokens
@@ -147,31 +150,10 @@ class Shorten:
         given = messages_of(messages)
         run = Run(model=model, alone=is_text)
         size = _size_of_text if is_text else _Sizes().of
-        before = tokens = size(given, model)
-        reports: list[StepReport] = []
-        current = given
-        failed: set[int] = set()
-        for number in range(_ROUNDS):
-            start = current
-            for place, step in enumerate(self.steps):
-                if place in failed:  # a model or an embedder that failed is not asked again for the same call
-                    continue
-                failures = run.failures.total()
-                found = self._tried(step, current, run)
-                if run.failures.total() > failures:
-                    failed.add(place)
-                after = tokens if found is current else size(found, model)
-                if after > tokens and not step.lengthens and _chars(found) >= _chars(current):
-                    found, after = current, tokens
-                if number == 0:
-                    reports.append(StepReport(step.name, tokens, after))
-                elif after != tokens:  # what an earlier step finds in the results of a later one
-                    reports[place:] = [_after_more(each, tokens - after, own=at == 0) for at, each in enumerate(reports[place:])]
-                current, tokens = found, after
-            if current is start or current == start:
-                break
+        before = size(given, model)
+        current, tokens, reports = self._stepped(given, before, run, size)
         if self.max_input_tokens is not None and tokens > self.max_input_tokens:
-            current = self._fitted(current, run)
+            current = self._fitted(given, current, run)
             after = size(current, model)
             reports.append(StepReport("max_input_tokens", tokens, after))
             tokens = after
@@ -182,6 +164,34 @@ class Shorten:
         else:
             result = list(current)
         return Shortened(result, before, tokens, tuple(reports), self._identity, dict(run.failures))
+
+    def _stepped(
+        self, messages: Messages, tokens: int, run: Run, size: Callable[[Sequence[Any], str | None], int]
+    ) -> tuple[Messages, int, list[StepReport]]:
+        """The messages after all steps, their tokens, and what each step did."""
+        reports: list[StepReport] = []
+        current = messages
+        failed: set[int] = set()
+        for number in range(_ROUNDS):
+            start = current
+            for place, step in enumerate(self.steps):
+                if place in failed:  # a model or an embedder that failed is not asked again for the same call
+                    continue
+                failures = run.failures.total()
+                found = self._tried(step, current, run)
+                if run.failures.total() > failures:
+                    failed.add(place)
+                after = tokens if found is current else size(found, run.model)
+                if after > tokens and not step.lengthens and _chars(found) >= _chars(current):
+                    found, after = current, tokens
+                if number == 0:
+                    reports.append(StepReport(step.name, tokens, after))
+                elif after != tokens:  # what an earlier step finds in the results of a later one
+                    reports[place:] = [_after_more(each, tokens - after, own=at == 0) for at, each in enumerate(reports[place:])]
+                current, tokens = found, after
+            if current is start or current == start:
+                break
+        return current, tokens, reports
 
     @staticmethod
     def _tried(step: Step, messages: Messages, run: Run) -> Messages:
@@ -194,14 +204,18 @@ class Shorten:
             run.failures[step.name] += 1
             return messages
 
-    def _fitted(self, messages: Messages, run: Run) -> Messages:
+    def _fitted(self, given: Messages, messages: Messages, run: Run) -> Messages:
         """Without the oldest turns, then with documents and results cut, until it fits or nothing is left to cut."""
         most = self.max_input_tokens or 0
         size = _size_of_text if run.alone else tokens_of_messages
-        over = size(messages, run.model) - most
-        kept = [message for message in read_messages(messages, run.model) if message.role not in ("system", "developer")]
-        allowed = sum(message.tokens for message in kept) - over
-        messages = self._tried(History(max_tokens=max(1, allowed)), messages, run)
+        for _ in range(_CUTS):  # of the messages as they were given, so that no "[as above]" refers to what is not there
+            over = size(messages, run.model) - most
+            kept = [message for message in read_messages(given, run.model) if message.role not in ("system", "developer")]
+            allowed = sum(message.tokens for message in kept) - over
+            if over <= 0 or (shorter := self._tried(History(max_tokens=max(1, allowed)), given, run)) is given:
+                break
+            given = shorter
+            messages, _, _ = self._stepped(given, size(given, run.model), run, size)
         for _ in range(12):
             over = size(messages, run.model) - most
             if over <= 0:

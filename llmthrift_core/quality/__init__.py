@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.judge import PairwiseJudge as PairwiseJudge
     from llmthrift_core.quality.judge import PointwiseJudge as PointwiseJudge
     from llmthrift_core.quality.judge import Preference as Preference
+    from llmthrift_core.quality.live_samples import LiveSample as LiveSample
+    from llmthrift_core.quality.live_samples import sample_live as sample_live
     from llmthrift_core.quality.question_verifier import QuestionVerifier as QuestionVerifier
     from llmthrift_core.quality.routing_guard import QualityGuard as QualityGuard
     from llmthrift_core.quality.scores import QualityReport as QualityReport
     from llmthrift_core.quality.scores import QualityScore as QualityScore
+    from llmthrift_core.quality.shadow import ShadowEvaluation as ShadowEvaluation
+    from llmthrift_core.quality.shadow_results import ShadowReport as ShadowReport
+    from llmthrift_core.quality.shadow_results import ShadowRow as ShadowRow
     from llmthrift_core.statistics import Interval as Interval
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "ExperimentResults",
     "Interval",
     "Judgement",
+    "LiveSample",
     "PairwiseJudge",
     "PointwiseJudge",
     "Preference",
@@ -40,6 +46,10 @@ __all__ = [
     "QualityReport",
     "QualityScore",
     "QuestionVerifier",
+    "ShadowEvaluation",
+    "ShadowReport",
+    "ShadowRow",
+    "sample_live",
 ]
 
 __getattr__ = lazy_exports(
@@ -49,9 +59,12 @@ __getattr__ = lazy_exports(
         "llmthrift_core.quality.experiment_results": ("ArmResult", "ExperimentResults"),
         "llmthrift_core.quality.experiments": ("Experiment",),
         "llmthrift_core.quality.judge": ("Judgement", "PairwiseJudge", "PointwiseJudge", "Preference"),
+        "llmthrift_core.quality.live_samples": ("LiveSample", "sample_live"),
         "llmthrift_core.quality.question_verifier": ("QuestionVerifier",),
         "llmthrift_core.quality.routing_guard": ("QualityGuard",),
         "llmthrift_core.quality.scores": ("QualityReport", "QualityScore"),
+        "llmthrift_core.quality.shadow": ("ShadowEvaluation",),
+        "llmthrift_core.quality.shadow_results": ("ShadowReport", "ShadowRow"),
         "llmthrift_core.statistics": ("Interval",),
     },
 )

@@ -243,7 +243,7 @@ class Evaluation:
         report.qualities.add(1, judgement.quality)
         # A reason may quote the answer: it is stored where texts are.
         comment = judgement.reason if self.thrift.capture == "text" and judgement.reason else None
-        self.thrift.feedback(request_id, quality=judgement.quality, source=SOURCE_PREFIX + judgement.judge, comment=comment)
+        self.thrift.ledger.feedback(request_id, quality=judgement.quality, source=SOURCE_PREFIX + judgement.judge, comment=comment)
 
     def _ask(self, judge: Judge, question: str, answer: str, report: EvaluationReport) -> tuple[Judgement | None, JudgeError | None]:
         if self._unknown_cost is not None:

@@ -68,7 +68,8 @@ def examples_of_ledger(
 def _example(each: LabelledCall, model: str) -> Example:
     quality, call = each.judged.quality, each.judged.call
     tokens = call["output_tokens"] if call["cache"] is None else None  # a hit generates none
+    latency = call["latency_us"] / 1e6 if call["cache"] is None and call["latency_us"] is not None else None
     if each.prompt is None:
-        return Example("", model, quality, call_site=call["call_site"], counts=each.counts, answer_tokens=tokens)
+        return Example("", model, quality, call["call_site"], counts=each.counts, answer_tokens=tokens, latency_seconds=latency)
     question = question_of_text(each.prompt)
-    return Example(question, model, quality, call_site=call["call_site"], answer=each.answer, answer_tokens=tokens)
+    return Example(question, model, quality, call["call_site"], each.answer, answer_tokens=tokens, latency_seconds=latency)

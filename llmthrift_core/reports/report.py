@@ -79,8 +79,8 @@ class Report(Printed):
     cascade), cost_per_answer_usd (which failures raise), error_rate (errors / attempts), retry_cost_usd and fallback_cost_usd (of
     attempts that repeated a failed one on the same model or on another; in cost_usd too), escalated_cost_usd (of rejected answers; in
     cost_usd too), saved_usd = cache_saved_usd + routing_saved_usd + shortening_saved_usd + prefix_saved_usd (by the provider's prompt
-    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd (what missed prefixes cost; in cost_usd too), other_cost_usd (not in
-    cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
+    cache) + batch_saved_usd, shortened_tokens, prefix_lost_usd and prefix_unread_usd (what missed prefixes cost, and writes that nobody
+    read; in cost_usd too), other_cost_usd (not in cost_usd) and mean_latency_seconds (None: no row has one). Money is Decimal.
 
     Attributes:
         by: what the rows stand for.
@@ -245,6 +245,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
         "prefix_saved_usd": to_usd(sums["prefix_saved_nano_usd"]),
         "prefix_lost_usd": to_usd(sums["prefix_lost_nano_usd"]),
+        "prefix_unread_usd": to_usd(sums["prefix_unread_nano_usd"]),
         "batch_saved_usd": to_usd(sums["batch_saved_nano_usd"]),
         "other_cost_usd": to_usd(sums["other_cost_nano_usd"]),
         "mean_latency_seconds": sums["latency_us"] / timed / 1e6 if timed else None,

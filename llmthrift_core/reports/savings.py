@@ -23,7 +23,8 @@ from llmthrift_core.usage import Usage
 
 _PARTS: Final = (
     "input_cost_usd", "output_cost_usd", "fees_usd", "retry_cost_usd", "fallback_cost_usd", "retries", "fallbacks", "cache_saved_usd",
-    "routing_saved_usd", "shortening_saved_usd", "prefix_saved_usd", "prefix_lost_usd", "batch_saved_usd", "escalated_cost_usd",
+    "routing_saved_usd", "shortening_saved_usd", "prefix_saved_usd", "prefix_lost_usd", "prefix_unread_usd",
+    "batch_saved_usd", "escalated_cost_usd",
     "escalated", "other_cost_usd", "requests", "cache_hits", "unpriced",
 )  # fmt: skip
 _SMALLEST_FEE_USD: Final = Decimal("0.000001")  # what rounding leaves is not worth a line
@@ -50,6 +51,8 @@ class SavingsReport(Printed):
         prefix_saved_usd: by the provider's prompt cache, whoever asked for it: against the plain input price. Negative where writing
             cost more than reading saved.
         prefix_lost_usd: what prefixes cost that could have been read from that cache and were not; in spent_usd.
+        prefix_unread_usd: what writes to that cache cost that expired before anything read them; in spent_usd, and taken off
+            prefix_saved_usd.
         batch_saved_usd: by the provider's batch rate.
         escalated_cost_usd: what the answers cost that cascades rejected; in spent_usd, and taken off routing_saved_usd.
         escalated: how many these were.
@@ -74,6 +77,7 @@ class SavingsReport(Printed):
     shortening_saved_usd: Decimal
     prefix_saved_usd: Decimal
     prefix_lost_usd: Decimal
+    prefix_unread_usd: Decimal
     batch_saved_usd: Decimal
     escalated_cost_usd: Decimal
     escalated: int
@@ -147,6 +151,8 @@ class SavingsReport(Printed):
             lines.insert(3, ("  on searches and other fees", self.fees_usd))
         if self.prefix_lost_usd:
             lines.append(("lost by misses of the provider's prompt cache", self.prefix_lost_usd))
+        if self.prefix_unread_usd:
+            lines.append(("lost by writes to it that nobody read", self.prefix_unread_usd))
         if self.retries:
             lines.append((f"spent on {self.retries:,} retries", self.retry_cost_usd))
         if self.fallbacks:
@@ -190,6 +196,7 @@ _FIGURES: Final = (
     "shortening_saved_usd",
     "prefix_saved_usd",
     "prefix_lost_usd",
+    "prefix_unread_usd",
     "batch_saved_usd",
     "escalated_cost_usd",
     "escalated",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.examples import Example as Example
     from llmthrift_core.routing.examples import Examples as Examples
     from llmthrift_core.routing.examples import examples_of_file as examples_of_file
+    from llmthrift_core.routing.fallback_chain import FallbackChain as FallbackChain
     from llmthrift_core.routing.fallbacks import fallback_order as fallback_order
     from llmthrift_core.routing.fallbacks import fallback_reason as fallback_reason
     from llmthrift_core.routing.learned.router import LearnedPolicy as LearnedPolicy
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policies.rules import tag_is as tag_is
     from llmthrift_core.routing.policies.rules import user_in as user_in
     from llmthrift_core.routing.policies.sticky import Sticky as Sticky
+    from llmthrift_core.routing.policies.upgrading import Upgrading as Upgrading
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.simulation.report import SimulationReport as SimulationReport
     from llmthrift_core.routing.simulation.simulate import simulate as simulate
@@ -70,6 +72,7 @@ __all__ = [
     "Complexity",
     "Example",
     "Examples",
+    "FallbackChain",
     "FollowedRouter",
     "LearnedPolicy",
     "LearnedRouter",
@@ -91,6 +94,7 @@ __all__ = [
     "Tiers",
     "ToolCall",
     "Traffic",
+    "Upgrading",
     "as_policy",
     "contains",
     "examples_of_file",
@@ -114,6 +118,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.routing.adaptive.policy": ("Adaptive",),
         "llmthrift_core.routing.cascades.cascade": ("Cascade", "CascadePolicy"),
         "llmthrift_core.routing.examples": ("Example", "Examples", "examples_of_file"),
+        "llmthrift_core.routing.fallback_chain": ("FallbackChain",),
         "llmthrift_core.routing.fallbacks": ("fallback_order", "fallback_reason"),
         "llmthrift_core.routing.learned.router": ("LearnedPolicy", "LearnedRouter"),
         "llmthrift_core.routing.needed_tier": ("Needed", "NeededTier"),
@@ -141,6 +146,7 @@ __getattr__ = lazy_exports(
             "user_in",
         ),
         "llmthrift_core.routing.policies.sticky": ("Sticky",),
+        "llmthrift_core.routing.policies.upgrading": ("Upgrading",),
         "llmthrift_core.routing.policy": ("RoutingPolicy",),
         "llmthrift_core.routing.simulation.report": ("SimulationReport",),
         "llmthrift_core.routing.simulation.simulate": ("simulate",),

@@ -32,6 +32,7 @@ class Example:
         context: what else is known of the answer, for a cascade's checks: `{"logprobs": [...]}`.
         counts: what capture="features" kept of the prompt, as `llmthrift_core.lexical` gives it; None where the prompt is known.
         answer_tokens: what the provider counted, for what the model's answers cost; None: told by the answer's text, where that is known.
+        latency_seconds: how long the answer took; None: not known.
     """
 
     prompt: str
@@ -42,6 +43,7 @@ class Example:
     context: Mapping[str, Any] | None = field(default=None, hash=False)
     counts: tuple[float, ...] | None = None
     answer_tokens: int | None = None
+    latency_seconds: float | None = field(default=None, compare=False)
 
     @property
     def length(self) -> float | None:
@@ -121,8 +123,8 @@ def _check_counts(example: Example, place: int) -> None:
 def examples_of_file(path: str | Path) -> Examples:
     """The examples in a file: CSV with a header, or one JSON object a line, in UTF-8.
 
-    Columns are prompt, model and quality (0 to 1), and where known call_site and answer; others are ignored. A row without a quality
-    has no label: it is left out and counted.
+    Columns are prompt, model and quality (0 to 1), and where known call_site, answer and latency_seconds; others are ignored. A row
+    without a quality has no label: it is left out and counted.
 
     Args:
         path: ends in .csv, .jsonl or .ndjson.
@@ -160,12 +162,26 @@ def _example(row: Mapping[str, Any], where: str) -> Example:
         quality = float(row["quality"])
     except (TypeError, ValueError):
         raise ConfigurationError(f"{where}: quality must be a number within 0..1, not {row['quality']!r:.80}") from None
-    example = Example(row["prompt"], row["model"], quality, **{name: row.get(name) or None for name in _OPTIONAL})
+    latency = _latency(row.get("latency_seconds"), where)
+    optional = {name: row.get(name) or None for name in _OPTIONAL}
+    example = Example(row["prompt"], row["model"], quality, **optional, latency_seconds=latency)
     try:
         checked([example])
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {str(error).replace('example 0', 'the example')}") from None
     return example
+
+
+def _latency(given: Any, where: str) -> float | None:
+    if given in (None, ""):
+        return None
+    try:
+        latency = float(given)
+    except (TypeError, ValueError):
+        latency = math.nan
+    if not 0 <= latency < math.inf:
+        raise ConfigurationError(f"{where}: latency_seconds must be a number of seconds, 0 or more, not {given!r:.80}")
+    return latency
 
 
 def _csv(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+from llmthrift_core.background.failures import described
 from llmthrift_core.cache.keys import UncacheableError
-from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError, place_of
+from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
 from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
 from llmthrift_core.settings import is_observing
 
-Note = Callable[[str, Exception], None]
+Note = Callable[[str, Exception, Sequence[str]], None]
 """Counts and logs a failure: `Thrift.note_failure`."""
 
 _WHERE: Final = "routing policy"
@@ -29,13 +30,13 @@ def decided(policy: RoutingPolicy, request: RouteRequest, tiers: Tiers, note: No
         if _is_sound(decision, tiers):
             return decision
         why = f"{name} decided for none of {', '.join(tiers.names)}"
-        note(_WHERE, ConfigurationError(why))
+        note(_WHERE, ConfigurationError(why), _private(request))
     except NoModelQualifiesError as refused:
         if not is_observing():
             raise
         why = f"{name} refuses: nothing has {refused.required}"
     except Exception as error:
-        note(_WHERE, error)
+        note(_WHERE, error, _private(request))
         why = f"{name} failed with {type(error).__name__}"
     return RouteDecision(tiers.names[-1], f"{why}; the strongest allowed")
 
@@ -56,6 +57,7 @@ def reviewed(
     Args:
         tried: tiers that were asked before this one: without end, two of them could be asked in turns.
     """
+    private = (*_private(request), answer)
     try:
         found = policy.review(request, tier, answer, tiers, context)
         if found is None:
@@ -65,9 +67,10 @@ def reviewed(
             following is None or (_is_sound(following, tiers) and following.tier != tier and following.tier not in tried)
         ):
             return found
-        note(_WHERE, ConfigurationError(f"{type(policy).__name__} asks for none of {', '.join(tiers.names)} that was not asked yet"))
+        why = f"{type(policy).__name__} asks for none of {', '.join(tiers.names)} that was not asked yet"
+        note(_WHERE, ConfigurationError(why), private)
     except Exception as error:
-        note(_WHERE, error)
+        note(_WHERE, error, private)
     return None
 
 
@@ -86,7 +89,7 @@ def allowed_tiers(policy: RoutingPolicy, request: RouteRequest, tiers: Tiers) ->
     except NoModelQualifiesError:
         raise
     except Exception as error:
-        names, why = (), f"its bounds fail with {place_of(error)}"
+        names, why = (), f"its bounds fail with {described(error, _private(request))}"
     if not names:
         raise NoModelQualifiesError(f"what {type(policy).__name__} requires", [(name, why) for name in tiers.names])
     return tiers if names == tiers.names else Tiers(names, tiers.price_tier)
@@ -111,6 +114,11 @@ def policy_identity(policy: RoutingPolicy) -> bytes:
     if version is None:
         raise UncacheableError(f"the version of the routing policy {type(policy).__name__} is no text")
     return version.encode("utf-8", "surrogatepass")
+
+
+def _private(request: RouteRequest) -> tuple[str, ...]:
+    """What a policy knows of a prompt, and must not tell a log."""
+    return (request.question, request.system, *(value for value in request.metadata.values() if isinstance(value, str)))
 
 
 def _is_sound(decision: object, tiers: Tiers) -> bool:

@@ -115,6 +115,9 @@ calls = Table(
     Column("prefix_plan", Text),  # what was planned for the provider's prompt cache, and why; NULL: nothing was
     Column("prefix_miss", Text),  # why a prefix was not read from the provider's cache; NULL: it was, or nobody knows
     Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),  # that the application's prompt had more than was sent
+    Column("prefix_unread_nano_usd", BigInteger),  # writes of this call site that were found to have expired without a read
+    Column("response_id", Text),  # the provider's name of its response; NULL: it gave none, as on a hit
+    Column("message_id", Text),  # of the message, or of its run, where it is another one than response_id and request_id
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
@@ -129,6 +132,10 @@ Index(
     sqlite_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
     postgresql_where=calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD)),
 )
+# By which feedback finds its call. A row has one entry at most in most ledgers: message ids of their own are rare.
+for _name in ("response_id", "message_id"):
+    _is_known = calls.c[_name].is_not(None)
+    Index(f"ix_llmthrift_calls_{_name}", calls.c[_name], sqlite_where=_is_known, postgresql_where=_is_known)
 # What a backfill looks through; priced rows are not in it.
 Index(
     "ix_llmthrift_calls_unpriced",
@@ -249,6 +256,7 @@ rollups = Table(
     Column("observed_shortening_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("observed_prefix_nano_usd", BigInteger, nullable=False, server_default="0"),
     Column("shortened_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("prefix_unread_nano_usd", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 

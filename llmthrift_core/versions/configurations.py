@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from weakref import WeakValueDictionary
 
 from llmthrift_core.attribution import Attribution, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.storage.tables import calls
+from llmthrift_core.texts import SECRETS
 from llmthrift_core.versions.comparison import Labels
 from llmthrift_core.versions.kept import KeptVersions
 from llmthrift_core.versions.store import Version, label_of
@@ -26,16 +27,6 @@ _NAMES: Final = re.compile(
 )
 _REFERENCE: Final = re.compile(r"\$\{?[A-Z][A-Z0-9_]*\}?")
 """A variable of the environment, such as $OPENAI_API_KEY: it says where the key is, and is none."""
-_VALUES: Final = re.compile(
-    r"\bsk-[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, DeepSeek and others
-    r"|\bAIza[0-9A-Za-z_-]{35}"  # Google
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
-    r"|\b(?:ghp|gho|ghs|ghu)_[0-9A-Za-z]{36}|\bgithub_pat_[0-9A-Za-z_]{22,}"
-    r"|\bhf_[A-Za-z0-9]{30,}|\bgsk_[A-Za-z0-9]{30,}|\bxox[abprs]-[0-9A-Za-z-]{10,}"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\."  # a JSON web token
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|://[^/\s:@]+:[^/\s:@]+@"  # a password in a URL
-)
 
 
 _LONGEST_FOLLOWED: Final = 80  # the name of an experiment on it is longer
@@ -125,8 +116,17 @@ class Configurations(KeptVersions):
             self._followed[name] = followed
         return followed
 
-    def save(self, name: str, value: Any, *, note: str | None = None) -> Version:
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None) -> Version: ...
+
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int) -> Version | None: ...
+
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int | None = None) -> Version | None:
         """Keep a value as the next version of a name, and make it the active one.
+
+        Args:
+            latest: only where this is still the number of the latest version; None is returned where it is not.
 
         Raises:
             ConfigurationError: the value is no JSON or holds what looks like a credential, or a name or note that cannot be stored.
@@ -146,9 +146,7 @@ class Configurations(KeptVersions):
                 f"configuration {name!r} holds what looks like a credential at {', '.join(found)}; nothing secret is stored: name the "
                 "environment variable instead, such as $OPENAI_API_KEY"
             )
-        saved = self.store.add(name, state, note=note)
-        assert saved is not None  # noqa: S101 - no number was asked for
-        return saved
+        return self.store.add(name, state, note=note, latest=latest)
 
     def load(self, name: str, version: int | None = None) -> Configuration:
         """A saved configuration.
@@ -179,5 +177,5 @@ def secrets_in(value: Any, path: str = "") -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from secrets_in(inner, f"{path}[{number}]")
-    elif isinstance(value, str) and _VALUES.search(value):
+    elif isinstance(value, str) and SECRETS.search(value):
         yield path or "the value"

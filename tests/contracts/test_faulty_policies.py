@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -173,6 +175,30 @@ def test_an_answer_is_kept_where_its_review_is_wrong(thrift, provider, router: M
     (row,) = thrift.ledger.calls()
     assert (row.error, bool(row.escalated)) == (None, False)
     assert thrift.health()["failures"] == {"routing policy": 1}
+
+
+class FailsToRead(Policy):
+    """Fails inside of another library, with what it was asked in the message, and for a reason of its own."""
+
+    def decide(self, request: RouteRequest, tiers: Tiers) -> Any:
+        if "number" in request.question:
+            return json.loads("{" + request.question)
+        raise LookupError(f"no price list for EMEA: {request.question}")
+
+
+@ROUTERS
+def test_a_policy_that_fails_is_logged_once_with_its_message_and_its_place(thrift, provider, caplog, router: Make):
+    door = router(thrift, provider, FailsToRead())
+    with caplog.at_level(logging.ERROR, "llmthrift"):
+        for question in (SECRET, f"{SECRET}?", f"the number of {SECRET}"):
+            door.ask(question)
+    told = [record.getMessage() for record in caplog.records if "routing policy" in record.getMessage()]
+    assert len(told) == 2  # kinds of failures
+    decide = FailsToRead.decide.__code__
+    assert re.search(rf"LookupError: no price list for EMEA: .*at {re.escape(__file__)}:{decide.co_firstlineno + 3} \(1 so far\)", told[0])
+    assert re.search(rf"JSONDecodeError: .*at {re.escape(__file__)}:{decide.co_firstlineno + 2}, raised at .*decoder.py", told[1])
+    assert "4111" not in caplog.text
+    assert thrift.health()["failures"] == {"routing policy": 3}
 
 
 @ROUTERS

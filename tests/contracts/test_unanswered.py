@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from langchain_core.globals import set_llm_cache
+from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
+from llama_index.llms.openai import OpenAI
 
 import llmthrift_langchain as lc
 import llmthrift_langchain.enforcement as unserved
+import llmthrift_llamaindex as li
 from llmthrift_core import Budget, Thrift
 from llmthrift_core.testing import LoopbackProvider
-from tests.contracts.doors import _LOOP, METERING, MODEL, STREAM_CACHING, AnyDoor, Door, MakeDoor, client, uninstall_handlers
+from tests.contracts.doors import (
+    _LOOP,
+    METERING,
+    MODEL,
+    STREAM_CACHING,
+    AnyDoor,
+    Door,
+    LlamaIndexDoor,
+    MakeDoor,
+    client,
+    uninstall_handlers,
+)
 from tests.contracts.silence import IMPATIENT, Silence, silent
 
 pytestmark = pytest.mark.loopback
@@ -125,6 +140,51 @@ def test_a_call_whose_sibling_fails(thrift, provider, silence, door):
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
         _LOOP.run(both())
     check_billed(thrift, door, "CancelledError")
+
+
+def openai_model(framework: str, provider: LoopbackProvider, own: httpx.AsyncClient) -> Any:
+    if framework == "langchain":
+        return ChatOpenAI(model=MODEL, base_url=provider.openai_url, api_key="k", max_retries=0, http_async_client=own)
+    return OpenAI(model=MODEL, api_base=provider.openai_url, api_key="k", max_retries=0, async_http_client=own)
+
+
+WITH_OWN_CLIENT: dict[str, Callable[[Thrift, LoopbackProvider, httpx.AsyncClient], AnyDoor]] = {
+    "thrifty": lambda thrift, *at: Door(lc.thrifty(openai_model("langchain", *at), thrift)),
+    "router": lambda thrift, *at: Door(lc.ChatRouter(thrift, models={"only": openai_model("langchain", *at)})),
+    "llamaindex_thrifty": lambda thrift, *at: LlamaIndexDoor(li.thrifty(openai_model("llamaindex", *at), thrift)),
+    "llamaindex_router": lambda thrift, *at: LlamaIndexDoor(li.RouterLLM(thrift, models={"only": openai_model("llamaindex", *at)})),
+}
+
+
+@pytest.mark.parametrize("make", WITH_OWN_CLIENT.values(), ids=WITH_OWN_CLIENT)
+def test_a_call_that_was_given_up_before_it_was_sent_is_free(thrift, provider, silence, make):
+    thrift.budgets.add(Budget(limit_usd=1, window="day"))
+    thrift.budgets.add(Budget(limit_requests=1, window="day"))
+
+    async def waits_for_a_connection() -> None:
+        begun = asyncio.Event()
+
+        async def begins(request: httpx.Request) -> None:
+            begun.set()
+
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=1), timeout=60) as own:
+            body = {"model": MODEL, "messages": [{"role": "user", "content": "Hold the line."}]}
+            holding = asyncio.create_task(own.post(f"{provider.openai_url}/chat/completions", json=body))
+            await silence.until_asked()
+            own.event_hooks = {"request": [begins]}
+            asking = asyncio.create_task(ask(make(thrift, provider, own)))
+            await begun.wait()
+            await asyncio.sleep(0.02)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            holding.cancel()
+
+    _LOOP.run(waits_for_a_connection())
+    thrift.flush()
+    (row,) = thrift.ledger.calls()
+    assert (row.error, row.cost_nano_usd, row.input_tokens, row.output_tokens) == ("CancelledError", 0, 0, 0)
+    assert [(each["spent"], each["reserved"]) for each in thrift.budgets.status()] == [(0, 0), (0, 0)]
 
 
 @named(ALL)

@@ -127,6 +127,46 @@ def test_rows_say_why_a_prefix_was_not_read_and_what_that_cost(timed: Thrift, bi
     assert timed.health()["failures"] == {}
 
 
+def test_the_report_says_what_was_lost_by_reason_and_call_site(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=True)
+    *_, turns = _prompts(2)
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday"):
+        clock.now += 10
+        model.invoke([SystemMessage(f"Today is {day}. " + str(turns[0].content)), *turns[1:]], {"run_name": "desk"})
+    report = timed.prefix_misses()
+    first = report.rows[0]
+    assert (first["reason"], first["call_site"], first["requests"]) == ("system changed", "desk", 3)
+    assert first["lost_usd"] == timed.savings().prefix_lost_usd == report.lost_usd > 0
+    assert "behind what stays" in report.to_text()
+    assert {row["reason"] for row in report} == {"system changed", "never seen"}
+    (found,) = [each for each in timed.optimizations() if each.kind == "missed_prefixes"]
+    assert "system changed" in found.description
+    assert not len(timed.prefix_misses(until="2000-01-01"))
+
+
+def test_writes_that_nobody_read_are_a_loss_of_their_call_site(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=True)
+    *_, turns = _prompts(1)
+    model.invoke(turns, {"run_name": "desk"})
+    (row,) = timed.ledger.calls()
+    assert row.cache_write_tokens > 3_000
+    clock.now += 4_000  # any life is over
+    model.invoke([HumanMessage("Another question, of another kind.")], {"run_name": "desk"})
+    savings = timed.savings()
+    # Our count of tokens is a few off that of the provider.
+    paid = row.cache_write_tokens * Decimal("0.25") * 3 / 10**6
+    assert paid * Decimal("0.9") < savings.prefix_unread_usd < paid * Decimal("1.1")
+    assert "lost by writes to it that nobody read" in savings.to_text()
+    (unread,) = [row for row in timed.prefix_misses() if row["reason"] == "written, never read"]
+    assert (unread["call_site"], unread["lost_usd"]) == ("desk", savings.prefix_unread_usd)
+    model.invoke(turns, {"run_name": "desk"})
+    clock.now += 60
+    model.invoke(turns, {"run_name": "desk"})  # read: no loss
+    clock.now += 4_000
+    model.invoke([HumanMessage("A third question.")], {"run_name": "desk"})
+    assert timed.savings().prefix_unread_usd - savings.prefix_unread_usd < paid * Decimal("0.1")
+
+
 def test_without_the_option_nothing_is_explained(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
     _talk(thrifty(_claude(billing), timed, cache=False), clock, 2)
     assert _lost(timed) == [(None, None)] * 2

@@ -30,6 +30,7 @@ from llmthrift_core.cache.semantic.bound import as_policy
 from llmthrift_core.cache.semantic.checks import Checks
 from llmthrift_core.cache.semantic.counts import CacheCounts
 from llmthrift_core.cache.semantic.evidence import Evidence
+from llmthrift_core.cache.semantic.explaining import MOST_SCOPES, explained, explained_in
 from llmthrift_core.cache.semantic.histories import Histories, Latest, TrustedWriters, Writers
 from llmthrift_core.cache.semantic.hit import Explanation, SemanticHit, Served, hit_id_of, parts_of
 from llmthrift_core.cache.semantic.judges import AnswerClasses
@@ -37,7 +38,7 @@ from llmthrift_core.cache.semantic.keeping import Keeper
 from llmthrift_core.cache.semantic.policy import Belief, Observation
 from llmthrift_core.cache.semantic.question import QuestionForms, Turn
 from llmthrift_core.cache.semantic.search import Asked, Match, Search
-from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, StoredAnswer
+from llmthrift_core.cache.semantic.store import AnswerStore, GivenStore, RecentScope, StoredAnswer
 from llmthrift_core.cache.semantic.verifying import Verifying
 from llmthrift_core.cache.store import Criteria, OutdatedError, criteria_of
 from llmthrift_core.cache.uses import Uses
@@ -199,7 +200,7 @@ class SemanticCache:
             own = None if self._writers.trusts(who) else self._search.read(question, place, who, limits, is_own=True)
             return self._find(self._search.read(question, place, who, limits), own)
         except Exception as error:  # an embedder, a policy or an index of others may raise anything
-            self._troubles.note("semantic lookup", error)
+            self._troubles.note("semantic lookup", error, (question, *(text for _, text in history)))
             self._counts.add(misses=1)
             return None
 
@@ -244,26 +245,25 @@ class SemanticCache:
         elif not self._background.submit(store):
             self._troubles.note("semantic store", TimeoutError("the judge of answers does not keep up"))
 
-    def explain(self, question: str, scope: str | bytes = "") -> Explanation:
+    def explain(self, question: str, scope: str | bytes | None = None) -> Explanation:
         """What is near to a question, what speaks against it, and what the policy would decide. Nothing is counted.
+
+        Args:
+            scope: None: the newest ones are searched, those of chat models too, and `Explanation.scope` says which it is; where answers are
+                shared by user and one is named by `attribute(...)`, theirs.
 
         Raises:
             EmbeddingError, StorageError: the embedder or the database failed. UncacheableError: no user is known with whom it is shared.
         """
-        asked = self._search.read(question, scope, current_attribution())
-        if self._search.equal(asked) is not None:
-            return Explanation("hit", "an equal question is cached", 0.0, ())
-        if asked.is_exact_only:
-            return Explanation("miss", "an empty or very long question is matched exactly only", None, ())
-        match = self._search.look(asked)
-        considered = self._search.considered(asked)
-        if not considered:
-            return Explanation("miss", "nothing is cached in this scope", None, ())
-        if match is None:
-            refused = next((each.refused for each in considered if each.shares_answer and each.refused), "it has expired")
-            return Explanation("miss", f"another question: {refused}", None, considered)
-        decision = self.policy.judge(match.candidate.features, match.similarity)
-        return Explanation(decision.verdict, decision.reason, decision.wrong, considered)
+        who = current_attribution()
+        if scope is not None:
+            return explained(self._search, self.policy, self._search.read(question, scope, who))
+        scopes = self._store.newest_scopes(self.limits.namespace, self.embedder.name, MOST_SCOPES)
+        if self.limits.share == "user":
+            scopes = [each for each in scopes if who.user in (None, each.user)]
+        if self._is_given:  # what was there before has no scope of ours
+            scopes.append(RecentScope(self._forms.scope_of_all(""), "", "", None))
+        return explained_in(self._search, self.policy, question, scopes)
 
     def feedback(self, hit_id: str, correct: bool) -> bool:
         """Say whether a hit was right. A wrong one is removed, and the policy learns from both. False for an unknown hit.
@@ -467,7 +467,7 @@ class SemanticCache:
         except OutdatedError:
             self._troubles.note_not_kept(str(OutdatedError.__doc__))
         except Exception as error:
-            self._troubles.note("semantic store", error)
+            self._troubles.note("semantic store", error, (question, answer, *(text for _, text in history)))
 
     def _remove(self, place: bytes, number: int) -> None:
         self._store.remove(number)

@@ -97,22 +97,23 @@ def candidate_of(neighbours: Sequence[Neighbour], question: str, weight: Callabl
 
 def _shared_words(near: Sequence[Neighbour], answer: int, words: frozenset[str], weight: Callable[[str], float]) -> tuple[float, ...]:
     """Weighted overlap of the question's words with its neighbours', and how much of it no neighbour of that answer has."""
-    weights = {word: weight(word) for word in words}
-    asked = sum(weights.values()) + 0.1
+    neighbours = [words_of(each.question) for each in near]
+    weigh = {word: weight(word) for word in words.union(*neighbours)}.__getitem__
+    asked = sum(map(weigh, words)) + 0.1
     overlaps: list[float] = []
     best_other = 0.0
     covered: set[str] = set()
-    for each in near:
-        others = words_of(each.question)
+    for each, others in zip(near, neighbours, strict=True):
         shared = words & others
-        overlap = sum(weights[word] for word in shared) / (asked + sum(weight(word) for word in others - words))
+        common = sum(map(weigh, shared))
+        overlap = common / (asked + sum(map(weigh, others)) - common)
         if each.answer == answer:
             overlaps.append(overlap)
             covered |= shared
         else:
             best_other = max(best_other, overlap)
     best = max(overlaps)
-    unknown = 1 - sum(weights[word] for word in covered) / asked
+    unknown = 1 - sum(map(weigh, covered)) / asked
     return best, best - best_other, sum(overlaps) / len(overlaps), unknown, min(len(words), 60) / 20
 
 

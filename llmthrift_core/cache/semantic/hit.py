@@ -63,12 +63,14 @@ class Explanation:
         reason: in words.
         risk: the estimated probability that the answer would be wrong; None where it is not known.
         considered: the nearest cached questions, the nearest first.
+        scope: which one this is of, in words; "" where one was named.
     """
 
     decision: str
     reason: str
     risk: float | None
     considered: tuple[Considered, ...]
+    scope: str = ""
 
 
 def hit_id_of(number: int, key: bytes, chance: int) -> str:

@@ -193,7 +193,7 @@ class _Rows:
         if not count:
             return []
         # Not `@`: the BLAS behind it starts threads, for which a lookup on a busy machine waits tens of milliseconds.
-        similarity = np.einsum("ij,j->i", self._rows[:count], vector)
+        similarity = np.vecdot(self._rows[:count], vector)
         chosen = np.argpartition(similarity, count - most)[count - most :] if count > most else np.arange(count)
         chosen = chosen[np.argsort(-similarity[chosen], kind="stable")]
         return [(self._numbers[place], float(similarity[place])) for place in chosen.tolist()]

@@ -112,6 +112,11 @@ class Search:
         place = self._forms.scope(scope, question, who, is_own=is_own)
         return Asked(question, text, place, self._forms.key(place, text), is_own=is_own, limits=limits)
 
+    def in_place(self, question: str, place: bytes) -> Asked:
+        """A question in a scope whose digest is known."""
+        text = self._forms.normalised(question)
+        return Asked(question, text, place, self._forms.key(place, text))
+
     def is_masked(self, text: str) -> bool:
         """Whether a text holds something that a named mask says does not matter."""
         return self._forms.guarded(text) != text

@@ -15,7 +15,17 @@ from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.index_files import IndexFiles
 from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 from llmthrift_core.cache.semantic.pgvector import PgvectorScope, packed_bytes
-from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, answer_of_row, unit_vector_of
+from llmthrift_core.cache.semantic.store import (
+    MOST_RECENT,
+    Known,
+    NewAnswer,
+    RecentScope,
+    Scope,
+    StoredAnswer,
+    answer_of_row,
+    newest_of,
+    unit_vector_of,
+)
 from llmthrift_core.cache.semantic.stored import KIND, remove_where, totals
 from llmthrift_core.cache.semantic.vector_statements import VectorTable
 from llmthrift_core.cache.semantic.vector_tables import VectorTables
@@ -53,6 +63,11 @@ class SqlAnswers:
         if table is not None:
             return PgvectorScope(self._database, self._tables, table, digest)
         return MemoryScope(self, self._files, digest, dimensions)
+
+    def newest_scopes(self, namespace: str, space: str, most: int) -> list[RecentScope]:
+        """The scopes of the last two thousand entries, the newest first."""
+        rows = self._database.fetch_all(sql.NEWEST_ENTRIES, (namespace, space, MOST_RECENT))
+        return newest_of(((bytes(row[0]), *row[1:]) for row in rows), most)
 
     def by_key(self, key: bytes) -> StoredAnswer | None:
         """The answer to an equal question."""

@@ -63,6 +63,13 @@ NEW_QUESTIONS_IN_SCOPE: Final = Statement(
     .limit(bindparam("most"))
     .offset(_zero)
 )
+NEWEST_ENTRIES: Final = Statement(
+    select(_entry.scope, _entry.question, _entry.model, _entry.user)
+    .where(_entry.namespace == bindparam("of_namespace"), _entry.space == bindparam("of_space"))
+    .order_by(_entry.id.desc())
+    .limit(bindparam("most"))
+    .offset(_zero)
+)
 COUNT_IN_SCOPE: Final = Statement(select(func.count()).where(_entry.scope == bindparam("of_scope"), _entry.id <= bindparam("until_id")))
 COUNT_USE: Final = Statement(
     update(semantic_entries)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from llmthrift_core.cache.entry import Entry, metadata_from_json
 from llmthrift_core.cache.store import BoundedStore, Criteria, Totals
@@ -62,6 +62,19 @@ class StoredAnswer(NamedTuple):
     entry: Entry
 
 
+class RecentScope(NamedTuple):
+    """A scope with its newest entry.
+
+    Attributes:
+        digest: of all that must be equal. question, model, user: of the newest entry.
+    """
+
+    digest: bytes
+    question: str
+    model: str
+    user: str | None
+
+
 class Known(NamedTuple):
     """What is compared of an entry."""
 
@@ -69,6 +82,20 @@ class Known(NamedTuple):
     question: str
     answer_class: int
     was_right: bool | None
+
+
+MOST_RECENT: Final = 2_000
+
+
+def newest_of(entries: Iterable[tuple[bytes, str, str, str | None]], most: int) -> list[RecentScope]:
+    """The scopes of entries that come with the newest first."""
+    found: dict[bytes, RecentScope] = {}
+    for digest, question, model, user in entries:
+        if digest not in found:
+            found[digest] = RecentScope(digest, question, model, user)
+            if len(found) == most:
+                break
+    return list(found.values())
 
 
 class Scope(Protocol):
@@ -117,6 +144,10 @@ class AnswerStore(BoundedStore, UseStore[int], Protocol):
 
     def scope(self, digest: bytes, dimensions: int) -> Scope:
         """The entries of a scope, whose vectors have so many dimensions."""
+        ...
+
+    def newest_scopes(self, namespace: str, space: str, most: int) -> list[RecentScope]:
+        """The scopes of the last two thousand entries, the newest first."""
         ...
 
     def by_key(self, key: bytes) -> StoredAnswer | None:

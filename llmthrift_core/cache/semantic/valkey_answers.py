@@ -9,7 +9,7 @@ from llmthrift_core.cache.entry import Entry, EntryView, metadata_from_json, vie
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.scripts import PREFIX
 from llmthrift_core.cache.semantic import scripts as lua
-from llmthrift_core.cache.semantic.store import Known, NewAnswer, Scope, StoredAnswer, unit_vector_of
+from llmthrift_core.cache.semantic.store import MOST_RECENT, Known, NewAnswer, RecentScope, Scope, StoredAnswer, newest_of, unit_vector_of
 from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Totals, fits
 from llmthrift_core.cache.valkey_rows import ValkeyRows, announce, hash_of, lifetime_ms, removals_since
 from llmthrift_core.storage.valkey import ValkeyServer
@@ -42,6 +42,16 @@ class ValkeyAnswers:
         from llmthrift_core.cache.semantic.memory_scope import MemoryScope
 
         return MemoryScope(self, IndexFiles(None), digest, dimensions)
+
+    def newest_scopes(self, namespace: str, space: str, most: int) -> list[RecentScope]:
+        """The scopes of the last two thousand entries, the newest first."""
+        last = int(self._server.ask("GET", f"{lua.PREFIX}next") or 0)
+        numbers = range(last, max(last - MOST_RECENT, 0), -1)
+        fields = ("namespace", "space", "scope", "question", "model", "user")
+        rows = self._server.ask_many(("HMGET", f"{lua.PREFIX}entry:{number}", *fields) for number in numbers)
+        wanted = (namespace.encode(), space.encode())
+        found = ((row[2], *(value and value.decode(errors="replace") for value in row[3:])) for row in rows if tuple(row[:2]) == wanted)
+        return newest_of(found, most)
 
     def by_key(self, key: bytes) -> StoredAnswer | None:
         """The answer to an equal question."""

@@ -28,7 +28,8 @@ class Compact(Step):
 
     Args:
         max_tokens: of a tool's result; None: results stay whole, and nothing is lost.
-        columns: lists of objects with the same keys become columns and rows, which say the same in another form.
+        columns: lists of objects with the same keys become columns and rows, with what all rows have alike said once: the same in another
+            form.
         store: where whole results are kept.
 
     Raises:
@@ -87,7 +88,7 @@ class Compact(Step):
     def _by_its_ends(self, text: str, short: str, most: int, handle: str, run: Run) -> str:
         note = f'[{MARK} {run.count(text):,} tokens in all; parts {_NOTE.format(tool=self.store.tool_name)} handle "{handle}" returns them]'
         room = most - run.count(note) - 8
-        plain = minified(text) if text.lstrip()[:1] in ("{", "[") else text
+        plain = short if self.columns else minified(text) if text.lstrip()[:1] in ("{", "[") else text
         found = by_its_ends(plain, lambda shorter: run.count(shorter) <= room)
         if found is not None:
             return f"{found}\n{note}"

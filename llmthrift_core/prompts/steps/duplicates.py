@@ -1,12 +1,14 @@
-"""Documents that come more than once."""
+"""Documents that come more than once, and results that say again what an earlier one said."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
+from llmthrift_core.prompts.compact_json import dumped, minified
 from llmthrift_core.prompts.messages import SYSTEM, USER, Messages, holds_result, role_of, with_texts
 from llmthrift_core.prompts.regions import Regions, is_instruction, paragraphs_of, regions_of_asked, regions_of_system
 from llmthrift_core.prompts.step import Run, Step
@@ -18,23 +20,28 @@ _LABEL: Final = re.compile(
     re.IGNORECASE,
 )
 _AS_ABOVE: Final = "[as above]"
+_THE_REST: Final = "[rest]"
+_MUCH: Final = 0.7  # of an object: a longer rest is said whole
+_LONGEST: Final = 100_000  # characters: a longer object is not read
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates(Step):
     """A paragraph of the documents, or a tool's result, that came before is replaced with "[as above]". Lossless.
 
-    The first one stays where it is, so that what a provider has cached of the conversation stays too.
+    Of a result that is an object of JSON, whose first key names the same thing as in an earlier result, what changed since then is said,
+    and `"[rest]": "as above"`. The first one stays where it is, so that what a provider has cached of the conversation stays too.
     """
 
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages with each document once."""
         seen: set[str] = set()
+        known: dict[str, dict[str, Any]] = {}
         changed = []
         for message in messages:
             role = role_of(message)
             if holds_result(message):
-                new = with_texts(message, lambda text: _once(text, seen))
+                new = with_texts(message, lambda text: _result(text, seen, known))
             elif role in SYSTEM:
                 new = with_texts(message, lambda text: _each_once(text, regions_of_system(text), seen))
             elif role in USER:
@@ -67,6 +74,42 @@ def _once(paragraph: str, seen: set[str]) -> str:
         return paragraph[:start] + _AS_ABOVE
     seen.add(key)
     return paragraph
+
+
+def _result(text: str, seen: set[str], known: dict[str, dict[str, Any]]) -> str:
+    """What a result says that the last one about the same thing did not; the text where that is not shorter, or not all."""
+    found = _object(text)
+    if found is None:
+        return _once(text, seen)
+    identity, value = found
+    before = known.get(identity)
+    if value.get(_THE_REST) == "as above":
+        known[identity] = {**(before or {}), **{key: each for key, each in value.items() if key != _THE_REST}}
+        return text
+    known[identity] = value
+    if before is None or len(text) < _LEAST or not before.keys() <= value.keys():
+        return text
+    first = next(iter(value))
+    new = {key: each for key, each in value.items() if key == first or key not in before or dumped(before[key]) != dumped(each)}
+    shorter = dumped({**new, _THE_REST: "as above"})
+    return shorter if len(shorter) < _MUCH * len(minified(text)) else text
+
+
+@lru_cache(maxsize=1_024)
+def _object(text: str) -> tuple[str, dict[str, Any]] | None:
+    """An object of JSON by its first key and value, which is a text or a number; None for what is none, or would not come back exactly."""
+    if len(text) > _LONGEST or text.lstrip()[:1] != "{":
+        return None
+    try:
+        value = json.loads(text)
+        if len(value) < 2 or dumped(value) != minified(text.strip()):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    key, named = next(iter(value.items()))
+    if not isinstance(named, str | int) or isinstance(named, bool) or named == "":
+        return None
+    return dumped([key, named]), value
 
 
 @lru_cache(maxsize=1_024)

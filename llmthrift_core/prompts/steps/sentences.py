@@ -15,8 +15,9 @@ from llmthrift_core.prompts.steps.summarize import require_share
 class Sentences(Step):
     """Keeps the sentences of documents and results that are nearest to the question they came with. Lossy.
 
-    Sentences stay whole, but for a first one that is much too long, and at least one stays: `share` is kept on average. Code, JSON and
-    tables stay. A mark "..." stands where sentences were, and what has one is not shortened again.
+    Sentences stay whole, but for a first one that is much too long, and at least one stays. `share` is kept on average: of a document of
+    few sentences less where it is clear which of them answers, and up to twice as much where it is not. Code, JSON and tables stay. A
+    mark "..." stands where sentences were, and what has one is not shortened again.
 
     Args:
         share: of the tokens of a message's documents.

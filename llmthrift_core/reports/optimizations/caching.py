@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import case, func, select
 
 from llmthrift_core.display import percent
+from llmthrift_core.prompt_caching.misses import REMEDIES
 from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 from llmthrift_core.storage.database import Database
@@ -20,6 +21,7 @@ _ENOUGH_REQUESTS: Final = 10
 _KNOWN: Final = 0.5  # of the newest calls must say what was asked
 _ENOUGH_ENTRIES: Final = 50
 _UNUSED: Final = 0.8
+_ENOUGH_MISSES: Final = 3
 _LOOKED_AT: Final = 5_000
 _CACHE = (
     "model = thrifty(ChatOpenAI(...), thrift)  # llmthrift_langchain: repeated questions are answered from the cache\n"
@@ -113,6 +115,27 @@ def broken_prefix_caches(figures: Figures) -> Iterator[Opportunity]:
 
 def _without_writes(row: Row) -> Usage:
     return Usage(input_tokens=row.input_tokens, output_tokens=row.output_tokens, cache_read_tokens=row.cache_read_tokens)
+
+
+def missed_prefixes(figures: Figures) -> Iterator[Opportunity]:
+    """Prompts that had been sent before and were not read from the provider's cache, for a reason that can be mended."""
+    for site, rows in figures.sites.items():
+        missed: dict[str, list[Row]] = {}
+        for row in rows:
+            if row.prefix_miss and row.prefix_lost_nano_usd:
+                missed.setdefault(row.prefix_miss, []).append(row)
+        for reason, found in sorted(missed.items()):
+            if len(found) < _ENOUGH_MISSES:
+                continue
+            yield opportunity(
+                "missed_prefixes",
+                f"{len(found):,} prompts of {site} could have been read from the provider's prompt cache and were not: {reason}.",
+                sum_of_sample([float(row.prefix_lost_nano_usd or 0) for row in found], sampled=len(figures.newest), of=figures.attempts),
+                evidence=[row.request_id for row in sorted(found, key=lambda row: -(row.prefix_lost_nano_usd or 0))],
+                how=f"# {REMEDIES.get(reason, reason)}",  # type: ignore[call-overload]
+                basis="ledger",
+                assumed="what was sent again is read instead",
+            )
 
 
 def unused_entries(database: Database, figures: Figures) -> Iterator[Opportunity]:

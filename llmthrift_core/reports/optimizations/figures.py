@@ -46,6 +46,8 @@ _COLUMNS: Final = (
     "prompt_chars",
     "system_chars",
     "tier",
+    "prefix_miss",
+    "prefix_lost_nano_usd",
 )
 _MONEY: Final = ("cost_nano_usd", "input_cost_nano_usd", "output_cost_nano_usd")
 
@@ -83,6 +85,8 @@ class Row(NamedTuple):
     prompt_chars: int | None
     system_chars: int | None
     tier: str | None
+    prefix_miss: str | None
+    prefix_lost_nano_usd: int | None
     cost_nano_usd: int | None
     input_cost_nano_usd: int | None
     output_cost_nano_usd: int | None

@@ -30,6 +30,7 @@ KINDS: Final = (
     "reasoning_without_answers",
     "unused_cache_entries",
     "broken_prefix_cache",
+    "missed_prefixes",
     "model_retired_or_repriced",
     "cheaper_seller",
 )
@@ -118,6 +119,7 @@ def _found(database: Database, figures: Figures) -> Iterator[Opportunity]:
         models.cheaper_sellers(figures),
         caching.low_hit_rate(figures),
         caching.broken_prefix_caches(figures),
+        caching.missed_prefixes(figures),
         caching.unused_entries(database, figures),
         prompts.system_prompts(figures),
         prompts.tool_schemas(figures),

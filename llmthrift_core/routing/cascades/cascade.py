@@ -59,6 +59,8 @@ class Cascade:
             `checks=[*BUILT_IN, JudgeCheck(judge)]`.
         min_quality: of the last model's mean quality, above 0 and up to 1.
         seed: of the folds.
+        threshold: the confidence from which an answer is kept, 0 to 1; of each model but the last, or one for all. It takes the place of
+            0.7, and of what `fit` finds.
 
     Raises:
         ConfigurationError: an option that cannot be used.
@@ -72,7 +74,13 @@ class Cascade:
     """
 
     def __init__(
-        self, models: Sequence[str], checks: Iterable[Check | Verifier] | None = None, min_quality: float = 0.98, *, seed: int = 0
+        self,
+        models: Sequence[str],
+        checks: Iterable[Check | Verifier] | None = None,
+        min_quality: float = 0.98,
+        *,
+        seed: int = 0,
+        threshold: float | Sequence[float] | None = None,
     ) -> None:
         self._models = tuple(models)
         if isinstance(models, str) or len(self._models) < 2 or len(set(self._models)) < len(self._models):
@@ -80,6 +88,7 @@ class Cascade:
         self._checks = CheckList(BUILT_IN if checks is None else checks, always=StructureCheck())
         self._min_quality = checked_min_quality(min_quality, "last model")
         self._seed = seed
+        self._thresholds = _thresholds_of(threshold, len(self._models) - 1)
         self._learned: tuple[Confidence, tuple[float, ...]] | None = None
         self._versioned: tuple[tuple[Confidence, tuple[float, ...]] | None, str] = None, ""
         self._warned = False
@@ -199,6 +208,8 @@ class Cascade:
     @property
     def thresholds(self) -> tuple[float, ...]:
         """The confidence that accepts, for each model but the last; infinite where every answer is escalated."""
+        if self._thresholds is not None:
+            return self._thresholds
         return self._learned[1] if self._learned is not None else (THRESHOLD,) * (len(self._models) - 1)
 
     @property
@@ -240,7 +251,7 @@ class Cascade:
         if checks is None:
             stored = set(header["checks"])
             checks = [each for each in BUILT_IN if name_of(each) in stored] or None
-        cascade = cls(header["models"], checks, header["min_quality"], seed=header["seed"])
+        cascade = cls(header["models"], checks, header["min_quality"], seed=header["seed"], threshold=header.get("set_thresholds"))
         of_now = cascade._state()[0]
         for kind in ("checks", "verifiers"):
             wanted = header[kind]
@@ -254,7 +265,7 @@ class Cascade:
         return cascade
 
     def _state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        header = {
+        header: dict[str, Any] = {
             "kind": KIND,
             "models": self._models,
             "checks": self._checks.names,
@@ -265,6 +276,8 @@ class Cascade:
             if self._learned is None
             else [None if threshold == float("inf") else threshold for threshold in self._learned[1]],
         }
+        if self._thresholds is not None:
+            header["set_thresholds"] = self._thresholds
         return header, {} if self._learned is None else self._learned[0].state
 
     def _note_failure(self, error: Exception) -> None:
@@ -389,6 +402,15 @@ class CascadePolicy(PolicyWrapper):
         following = known[known.index(tier) + 1]
         decision = RouteDecision(following, verdict.reason, score=verdict.confidence, rejected=((tier, verdict.reason),))
         return Review(verdict.confidence, decision)
+
+
+def _thresholds_of(given: float | Sequence[float] | None, models: int) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    each = (given,) * models if isinstance(given, int | float) else tuple(given)
+    if len(each) != models or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in each):
+        raise ConfigurationError(f"threshold must lie within 0..1, one for all or one for each of {models} models, not {given!r}")
+    return tuple(map(float, each))
 
 
 class CheapestFirst(RoutingPolicy):

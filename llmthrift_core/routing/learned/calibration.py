@@ -230,3 +230,10 @@ def abstaining(expected: Floats, strange: NDArray[np.bool_], reference: int) -> 
     others = np.arange(expected.shape[1]) != reference
     only: Floats = np.where(strange[:, None] & others, -np.inf, expected)
     return only
+
+
+def cheapest_reaching(required: float, quality: Floats, usd: Floats, may: NDArray[np.bool_]) -> int:
+    """The place of the cheapest model that is expected to reach a quality; of the best one, where none is. Of those that may be chosen."""
+    open_to = np.where(may & np.isfinite(quality), quality, -np.inf)
+    reaching = open_to >= required
+    return int(np.argmin(np.where(reaching, usd, np.inf))) if reaching.any() else int(np.argmax(open_to))

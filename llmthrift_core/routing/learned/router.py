@@ -18,6 +18,7 @@ from llmthrift_core.routing.learned.calibration import (
     abstaining,
     caution_for,
     cautious,
+    cheapest_reaching,
     checked_min_quality,
     chosen,
     weight_for,
@@ -215,6 +216,7 @@ class LearnedRouter:
         *,
         allowed: Collection[str] | None = None,
         counts: tuple[float, ...] | None = None,
+        required_quality: float | None = None,
     ) -> RouteDecision:
         """The model for a prompt. Never raises for what a prompt holds: what cannot be judged goes to the default model.
 
@@ -222,6 +224,7 @@ class LearnedRouter:
             call_site: where the call is made, as in the examples. None: judged by the text alone.
             allowed: the models that may be chosen; None is all. Where the default model is not among them, the most expensive of them
                 takes its place.
+            required_quality: 0 to 1; the cheapest model that is expected to reach it, else the best one. None: as `min_quality` says.
             counts: of a prompt whose text is not known, as in an example; `prompt` is "" then. A router that needs texts abstains.
 
         Raises:
@@ -255,12 +258,14 @@ class LearnedRouter:
         if site is None and float(learned.representation.explained(vector[None])[0]) < learned.least_likeness:
             return self._abstained(chars, names, _UNLIKE)
         quality = learned.qualities.predict(vector, site)
+        usd = self._usd(chars, learned.answer_tokens)
+        may = np.array([name in names for name in self.models])
+        if required_quality is not None and may[np.isfinite(quality)].any():
+            return self._decision(cheapest_reaching(required_quality, quality, usd, may), quality, usd, 0.0, learned, names)
         weight = learned.weight_without if site is None else learned.weight_with_site
         if weight is None:
             why = f"no cheaper choice keeps {self._min_quality:g} of {self._default}'s quality for certain"
             return self._abstained(chars, names, why, quality)
-        usd = self._usd(chars, learned.answer_tokens)
-        may = np.array([name in names for name in self.models])
         open_to = np.where(may, quality, -np.inf)[None]
         cost = usd[None] / learned.spread_usd
         place = int(chosen(open_to, cost, weight)[0])
@@ -480,4 +485,5 @@ class LearnedPolicy(RoutingPolicy):
                     ", ".join(tiers.names),
                 )
             return RouteDecision(tiers.names[-1], "the learned router knows none of the allowed tiers; the strongest")
-        return self.router.decide(request.question, request.attribution.call_site, allowed=tiers.names)
+        site, required = request.attribution.call_site, request.required_quality
+        return self.router.decide(request.question, site, allowed=tiers.names, required_quality=required)

@@ -57,6 +57,8 @@ class Bounds:
         prices: by tier, US dollars per million tokens or the name under which the price lists know the model; needed for the limit.
         answer_tokens: how long an answer is assumed to be, at four characters a token.
         catalog: where names are looked up; None is a `PriceCatalog` of its own.
+        latency_seconds: by tier, of a typical call. Where a request allows less (`max_latency_seconds=` of the call, of its metadata, or of
+            a tag), the tier is out; so is one that is not named.
 
     Raises:
         ConfigurationError: a limit that is no positive number or has no prices, or a name without a price.
@@ -75,7 +77,11 @@ class Bounds:
         prices: Mapping[str, float | str] | None = None,
         answer_tokens: int = _ANSWER_TOKENS,
         catalog: PriceCatalog | None = None,
+        latency_seconds: Mapping[str, float] | None = None,
     ) -> None:
+        for name, seconds in (latency_seconds or {}).items():
+            if not (isinstance(seconds, int | float) and 0 <= seconds < float("inf")):
+                raise ConfigurationError(f"latency_seconds of {name!r} must be 0 or more, not {seconds!r}")
         if max_usd_per_call is not None and not 0 < max_usd_per_call < float("inf"):
             raise ConfigurationError(f"max_usd_per_call must be a positive number of US dollars, not {max_usd_per_call!r}")
         if (max_usd_per_call is None) != (prices is None):
@@ -83,6 +89,7 @@ class Bounds:
         self.capabilities = dict(capabilities or {})
         self.max_usd_per_call = max_usd_per_call
         self.answer_tokens = answer_tokens
+        self.latency_seconds = None if latency_seconds is None else dict(latency_seconds)
         self._prices = None if prices is None else ModelPrices.of(prices, catalog)
 
     def rejected(self, request: RouteRequest, tiers: Tiers) -> tuple[tuple[str, str], ...]:
@@ -105,12 +112,17 @@ class Bounds:
 
     def __repr__(self) -> str:
         prices = None if self._prices is None else sorted(self._prices.usd_per_million.items())
-        return f"Bounds({sorted(self.capabilities.items())}, {self.max_usd_per_call}, {prices}, {self.answer_tokens})"
+        times = "" if self.latency_seconds is None else f", {sorted(self.latency_seconds.items())}"
+        return f"Bounds({sorted(self.capabilities.items())}, {self.max_usd_per_call}, {prices}, {self.answer_tokens}{times})"
 
     def _why_not(self, request: RouteRequest, name: str) -> str | None:
         able = self.capabilities.get(name)
         if able is not None and (lacking := able.lacks(request, self.answer_tokens)) is not None:
             return lacking
+        if self.latency_seconds is not None and (most := request.max_latency_seconds) is not None:
+            seconds = self.latency_seconds.get(name)
+            if seconds is None or seconds > most:
+                return f"takes {seconds:g} s, {most:g} s are allowed" if seconds is not None else "latency not known"
         if self.max_usd_per_call is None or self._prices is None:
             return None
         if name not in self._prices.names:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
@@ -21,6 +22,8 @@ WEIGHTS: Mapping[str, float] = {
     "code": 0.25,
     "constraints": 0.10,  # each, at most three
     "several questions": 0.15,
+    "open question": 0.10,
+    "technical terms": 0.05,  # each, at most four
     "over 40 words": 0.10,
     "over 120 words": 0.20,
     "attached text": 0.10,
@@ -52,6 +55,22 @@ CONSTRAINTS = (
     r"given that|if .{3,60}? (?:then|and)"
 )
 CODE = r"```|\bdef |\bclass \w+[:(]|\bselect\b.+\bfrom\b|\btraceback\b|\bsql\b|\bregex\b|[{};]\s*$|=>|\bstack trace\b"
+OPEN = (
+    r"how (?:does|do|did|would|should|could|might|is|are|can (?:a|an|the|we))(?! (?:i|you)\b)|in what ways?|to what extent|describe|"
+    r"explain|"
+    r"discuss|elaborate|outline|summari[sz]e the|what (?:are|is) the (?:differences?|impacts?|effects?|causes?|reasons?|risks?|benefits|"
+    r"advantages|drawbacks|best practices|main|key)|what factors"
+)
+TECHNICAL = (
+    r"algorithm\w*|api|asynchron\w+|authenticat\w+|backend|bayesian|biochem\w+|byzantine|cache|cach(?:es|ing)|calculus|cluster\w*|"
+    r"compil\w+|complexity|concurren\w+|consensus|cryptograph\w*|databases?|deadlock\w*|derivatives?|differential|distributed|dna|"
+    r"eigen\w+|embeddings?|encrypt\w*|entropy|enzyme\w*|equilibrium|frontend|gradient\w*|hash\w*|hypothes[ie]s|index(?:es|ing)|"
+    r"infrastructure|integral\w*|jurisdiction\w*|kernel\w*|kubernetes|latency|liabilit\w+|linear|logarithm\w*|machine learning|"
+    r"matri(?:x|ces)|"
+    r"metaboli\w+|microservices?|molecul\w+|mutex\w*|neural|normali[sz]ation|oauth|orthogonal|pathophysiolog\w*|pharmac\w+|polynomial\w*|"
+    r"probabilit\w+|protocol\w*|quantum|queries|recurs\w+|regression|replicat\w+|scalab\w+|schema\w*|shard\w*|statistic\w*|stochastic|"
+    r"syndromes?|tcp|theorems?|thermodynamic\w*|threads?|throughput|topolog\w+|transactions?|transformers?|vectors?|vulnerabilit\w+"
+)
 _ENGLISH = frozenset(
     re.findall(
         r"\w+",
@@ -68,13 +87,15 @@ class Complexity(RoutingPolicy):
     """Choose a tier by a score between 0 (simple) and 1 (hard).
 
     With two tiers there is one threshold: a score below it goes to the cheaper one. With n tiers there are n - 1, rising. When
-    the caller's maximum tier leaves fewer tiers, the first thresholds apply. Made for English; other languages score higher, so
-    that they go to the stronger model when in doubt. The score of a question takes some tens of microseconds.
+    the caller's maximum tier leaves fewer tiers, the first thresholds apply. `fit` takes them from a sample of your own. Made for English;
+    other languages score higher, so that they go to the stronger model when in doubt. The score of a question takes some tens of
+    microseconds.
 
     Attributes:
         thresholds: None spreads them evenly around 0.5.
         weights: changes to `WEIGHTS`, by signal.
         simple, complex: further regular expressions for tasks that are simple or complex in your domain.
+        technical: further regular expressions for the terms of your domain.
 
     >>> from llmthrift_core.routing import Complexity, RouteRequest
     >>> policy = Complexity()
@@ -88,9 +109,10 @@ class Complexity(RoutingPolicy):
     weights: Mapping[str, float] = field(default_factory=dict)
     simple: Sequence[str] = ()
     complex: Sequence[str] = ()
+    technical: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("simple", "complex"):
+        for name in ("simple", "complex", "technical"):
             object.__setattr__(self, name, as_texts(name, getattr(self, name)))
         unknown = set(self.weights) - set(WEIGHTS)
         if unknown:
@@ -104,6 +126,8 @@ class Complexity(RoutingPolicy):
                 "simple task": _any(SIMPLE, self.simple),
                 "complex task": _any(COMPLEX, self.complex),
                 "calculation": _any(CALCULATION, ()),
+                "open question": _any(OPEN, ()),
+                "technical terms": _any(TECHNICAL, self.technical),
                 "constraints": _any(CONSTRAINTS, ()),
                 "code": re.compile(CODE, re.IGNORECASE | re.MULTILINE),
             }
@@ -119,6 +143,7 @@ class Complexity(RoutingPolicy):
             sorted({**WEIGHTS, **self.weights}.items()),
             tuple(self.simple),
             tuple(self.complex),
+            tuple(self.technical),
         )
         return fingerprint(repr(parts))
 
@@ -140,6 +165,10 @@ class Complexity(RoutingPolicy):
             found["constraints"] = float(min(constraints, 3))
         if patterns["code"].search(text):
             found["code"] = 1.0
+        if not is_complex and patterns["open question"].search(text):
+            found["open question"] = 1.0
+        if terms := len({term.lower() for term in patterns["technical terms"].findall(text)}):
+            found["technical terms"] = float(min(terms, 4))
         if text.count("?") > 1:
             found["several questions"] = 1.0
         if len(words) > 120:
@@ -168,6 +197,35 @@ class Complexity(RoutingPolicy):
             return given[: tiers - 1]
         return tuple((index + 1) / tiers for index in range(tiers - 1))
 
+    def fit(self, sample: Iterable[tuple[str, str]], tiers: Sequence[str], *, caution: float = 2.0) -> Complexity:
+        """A copy with the thresholds that fit a sample of questions best.
+
+        Args:
+            sample: questions, each with the tier that it needs: the cheapest one whose answer is good enough.
+            tiers: cheapest first.
+            caution: so many questions that go to a stronger tier than they need are as bad as one that goes to a weaker one.
+
+        Raises:
+            ConfigurationError: an empty sample, a tier that is none of them, or a caution that is not positive.
+        """
+        names = as_texts("tiers", tiers)
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ConfigurationError(f"tiers must be two or more different names, cheapest first, not {tiers!r}")
+        if not 0 < caution < float("inf"):
+            raise ConfigurationError(f"caution must be positive, not {caution!r}")
+        scored: list[tuple[float, int]] = []
+        for question, tier in sample:
+            if tier not in names:
+                raise ConfigurationError(f"the sample has the tier {tier!r}; there are {', '.join(names)}")
+            scored.append((self.score(RouteRequest(question, input_chars=len(question))), names.index(tier)))
+        if not scored:
+            raise ConfigurationError("the sample is empty: give questions, each with the tier that it needs")
+        thresholds: list[float] = []
+        for border in range(len(names) - 1):
+            best = _border(scored, border, caution)
+            thresholds.append(max(best, thresholds[-1]) if thresholds else best)
+        return replace(self, thresholds=tuple(thresholds))
+
     def placed(self, score: float, tiers: Tiers) -> tuple[int, tuple[tuple[str, str], ...]]:
         """The place of the first tier whose threshold is above a score, and the other tiers, each with why not."""
         place = sum(score >= limit for limit in self.limits(len(tiers.names)))
@@ -188,6 +246,20 @@ class Complexity(RoutingPolicy):
             score=score,
             rejected=rejected,
         )
+
+
+def _border(scored: Sequence[tuple[float, int]], border: int, caution: float) -> float:
+    """The threshold between the tiers up to `border` and those above it, in the middle between two scores."""
+    scores = sorted({score for score, _ in scored})
+    middles = [(low + high) / 2 for low, high in pairwise(scores)]
+    candidates = [max(scores[0] - 0.05, 0.0), *middles, min(scores[-1] + 0.05, 1.0)]
+
+    def harm(limit: float) -> float:
+        too_weak = sum(place > border for score, place in scored if score < limit)
+        too_strong = sum(place <= border for score, place in scored if score >= limit)
+        return caution * too_weak + too_strong
+
+    return min(candidates, key=lambda limit: (harm(limit), abs(limit - 0.5)))
 
 
 def _any(pattern: str, more: Sequence[str]) -> re.Pattern[str]:

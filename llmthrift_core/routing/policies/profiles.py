@@ -54,6 +54,7 @@ class Profile:
 class Profiles(RoutingPolicy):
     """The cheapest tier whose profile meets what is required.
 
+    A request may require another quality or time (`required_quality=`, `max_latency_seconds=` of the call, of its metadata, or of a tag).
     A tier without a profile, or one whose quality or latency is not known, does not qualify where that is required. Where a cost is not
     known, the order of the tiers, cheapest first, decides.
 
@@ -61,6 +62,8 @@ class Profiles(RoutingPolicy):
         profiles: by tier.
         required_quality: 0 to 1.
         max_latency_seconds: None is any.
+        usd_per_second: what a second of waiting is worth, in US dollars: the tier of the lowest cost and waiting together is chosen. With
+            0, latency is a limit alone.
         task: the attribute of a call that names its task: request_type, feature, call_site, ...
         on_none: where no allowed tier qualifies, "refuse" raises `NoModelQualifiesError`; "strongest" takes the one with the best known
             quality, or the last tier where none is known.
@@ -78,6 +81,7 @@ class Profiles(RoutingPolicy):
     profiles: Mapping[str, Profile]
     required_quality: float = field(kw_only=True)
     max_latency_seconds: float | None = field(default=None, kw_only=True)
+    usd_per_second: float = field(default=0.0, kw_only=True)
     task: str = field(default="request_type", kw_only=True)
     on_none: Literal["refuse", "strongest"] = field(default="refuse", kw_only=True)
 
@@ -88,6 +92,8 @@ class Profiles(RoutingPolicy):
             raise ConfigurationError(f"required_quality must lie within 0..1, not {self.required_quality!r}")
         if self.max_latency_seconds is not None and not self.max_latency_seconds > 0:
             raise ConfigurationError(f"max_latency_seconds must be positive, or None, not {self.max_latency_seconds!r}")
+        if not (isinstance(self.usd_per_second, int | float) and 0 <= self.usd_per_second < float("inf")):
+            raise ConfigurationError(f"usd_per_second must be 0 or more US dollars, not {self.usd_per_second!r}")
         if self.task not in FIELDS:
             raise ConfigurationError(f"task must be one of {', '.join(FIELDS)}, not {self.task!r}")
         if self.on_none not in ("refuse", "strongest"):
@@ -97,6 +103,8 @@ class Profiles(RoutingPolicy):
     def version(self) -> str:
         """Hash of the profiles and the requirements."""
         parts = (sorted(self.profiles.items()), self.required_quality, self.max_latency_seconds, self.task, self.on_none)
+        if self.usd_per_second:
+            parts = (*parts, self.usd_per_second)
         return fingerprint(repr(parts))
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
@@ -109,27 +117,35 @@ class Profiles(RoutingPolicy):
         rejected: list[tuple[str, str]] = []
         fit: list[str] = []
         for name in tiers.names:
-            why = self._why_not(name, task)
+            why = self._why_not(name, task, request)
             if why is None:
                 fit.append(name)
             else:
                 rejected.append((name, why))
         if not fit:
-            return self._none(tiers, task, rejected)
-        costs = {name: self.profiles[name].cost_usd for name in fit}
+            return self._none(tiers, task, rejected, request)
+        costs = {name: self._usd(name) for name in fit}
         known = {name: cost for name, cost in costs.items() if cost is not None}
         chosen = min(known, key=lambda name: known[name]) if len(known) == len(fit) else fit[0]
-        rejected += [(name, "more expensive") for name in fit if name != chosen]
-        return self._decision(chosen, f"the cheapest with {self._required(task)}", task, rejected, tiers)
+        weighed = f", a second at {self.usd_per_second:g} USD" if self.usd_per_second else ""
+        rejected += [(name, "more expensive" + weighed) for name in fit if name != chosen]
+        return self._decision(chosen, f"the cheapest with {self._required(task, request)}{weighed}", task, rejected, tiers)
 
-    def _none(self, tiers: Tiers, task: str | None, rejected: list[tuple[str, str]]) -> RouteDecision:
+    def _usd(self, name: str) -> float | None:
+        """What a call costs, with what waiting for it is worth."""
+        profile = self.profiles[name]
+        if profile.cost_usd is None or not self.usd_per_second:
+            return profile.cost_usd
+        return None if profile.latency_seconds is None else profile.cost_usd + self.usd_per_second * profile.latency_seconds
+
+    def _none(self, tiers: Tiers, task: str | None, rejected: list[tuple[str, str]], request: RouteRequest) -> RouteDecision:
         if self.on_none == "refuse":
-            raise NoModelQualifiesError(self._required(task), rejected)
+            raise NoModelQualifiesError(self._required(task, request), rejected)
         qualities = self._qualities(tiers, task)
         # Of equals the last: tiers go from cheap to strong.
         strongest = max(tiers.names, key=lambda name: (qualities.get(name, -1.0), tiers.names.index(name)))
         others = [(name, why) for name, why in rejected if name != strongest]
-        return self._decision(strongest, f"the strongest; none has {self._required(task)}", task, others, tiers)
+        return self._decision(strongest, f"the strongest; none has {self._required(task, request)}", task, others, tiers)
 
     def _decision(self, tier: str, reason: str, task: str | None, rejected: list[tuple[str, str]], tiers: Tiers) -> RouteDecision:
         qualities = self._qualities(tiers, task)
@@ -147,20 +163,30 @@ class Profiles(RoutingPolicy):
         known = ((name, self.profiles[name].quality_of(task)) for name in tiers.names if name in self.profiles)
         return {name: quality for name, quality in known if quality is not None}
 
-    def _required(self, task: str | None) -> str:
-        for_task = f" for {self.task} {task!r:.80}" if task is not None else ""
-        within = f" within {self.max_latency_seconds:g} s" if self.max_latency_seconds is not None else ""
-        return f"quality {self.required_quality:g}{for_task}{within}"
+    def _limits(self, request: RouteRequest) -> tuple[float, float | None]:
+        """The quality and the latency that a request requires."""
+        quality, latency = request.required_quality, request.max_latency_seconds
+        return (
+            self.required_quality if quality is None else quality,
+            self.max_latency_seconds if latency is None else latency,
+        )
 
-    def _why_not(self, name: str, task: str | None) -> str | None:
+    def _required(self, task: str | None, request: RouteRequest) -> str:
+        quality, latency = self._limits(request)
+        for_task = f" for {self.task} {task!r:.80}" if task is not None else ""
+        within = f" within {latency:g} s" if latency is not None else ""
+        return f"quality {quality:g}{for_task}{within}"
+
+    def _why_not(self, name: str, task: str | None, request: RouteRequest) -> str | None:
+        required, latency = self._limits(request)
         profile = self.profiles.get(name)
         quality = None if profile is None else profile.quality_of(task)
         if profile is None or quality is None:
             return "quality not known"
-        if quality < self.required_quality:
+        if quality < required:
             return f"quality {quality:g}"
-        if self.max_latency_seconds is None:
+        if latency is None:
             return None
         if profile.latency_seconds is None:
             return "latency not known"
-        return f"takes {profile.latency_seconds:g} s" if profile.latency_seconds > self.max_latency_seconds else None
+        return f"takes {profile.latency_seconds:g} s" if profile.latency_seconds > latency else None

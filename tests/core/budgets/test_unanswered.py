@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import anthropic
@@ -112,6 +113,21 @@ def test_what_was_sent_and_not_answered_may_be_billed(error: Callable[[], BaseEx
 @pytest.mark.parametrize("error", FREE.values(), ids=FREE)
 def test_what_was_refused_or_never_sent_is_free(error: Callable[[], BaseException]) -> None:
     assert not may_be_billed(error())
+
+
+def test_a_client_that_connects_again_after_a_time_out_has_sent_before() -> None:
+    async def connect_tcp() -> None:
+        raise asyncio.CancelledError
+
+    async def request(retries_taken: int) -> None:
+        await waiting()
+
+    names = {"__name__": "httpcore._backends.anyio"}
+    waiting = FunctionType(connect_tcp.__code__, {**globals(), **names})
+    for tries in (0, 1):
+        with pytest.raises(asyncio.CancelledError) as raised:
+            asyncio.run(request(tries))
+        assert may_be_billed(raised.value) is bool(tries)
 
 
 def test_a_circle_of_causes_ends() -> None:

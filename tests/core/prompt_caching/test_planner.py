@@ -57,6 +57,28 @@ def share_paid(requests, planner, terms):
     return paid / total, everything / total
 
 
+def test_writes_that_expire_unread_are_counted_once_and_those_that_are_read_are_not():
+    planner = PrefixPlanner(FIVE)
+    planner.plan([("rules", 4_000), ("q1", 1_000)], at=0, call_site="a")
+    planner.plan([("rules", 4_000), ("q2", 1_000)], at=100, call_site="b")  # reads the rules, and splits what was written
+    assert planner.take_unread("a") == planner.take_unread("b") == 0
+    planner.plan([("other", 10)], at=2_000, call_site="c")
+    assert planner.take_unread("a") == 250
+    assert planner.take_unread("b") in (0, 250)
+    assert planner.take_unread("a") == planner.take_unread("c") == 0
+
+
+def test_a_provider_that_counts_other_tokens_is_not_taken_to_forget():
+    planner = PrefixPlanner(FIVE)
+    for turn in range(6):  # it counts four tokens where the plan counts five
+        plan = planner.plan([("rules", 20_000), *((f"turn {each}", 2_000) for each in range(turn + 1))], at=10 * turn)
+        read, written = plan.read_tokens * 4 // 5, plan.written_tokens * 4 // 5
+        planner.observe(plan, Usage(plan.total_tokens * 4 // 5, 10, cache_read_tokens=read, cache_write_tokens=written))
+    assert plan.read_tokens == 30_000
+    assert planner.trust.share > 0.99
+    assert planner.trust.findings() == []
+
+
 def conversation(name, turns, start=0.0, pause=10.0, tokens=800):
     blocks = [("system", 3000)]
     found = []

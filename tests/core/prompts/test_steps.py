@@ -10,6 +10,7 @@ import pytest
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.prompts import ResultStore, Shorten, steps
+from llmthrift_core.prompts.counting import tokens_of_messages
 from tests.core.prompts.test_anatomy import PARAGRAPH
 
 MODEL = "gpt-4o"
@@ -138,8 +139,26 @@ class TestCompact:
 
     def test_like_objects_become_columns(self) -> None:
         found = json.loads(shorten(steps.Compact(), [result(json.dumps({"rows": self.rows}))])[0]["content"])
-        assert found["rows"]["columns"] == ["id", "city", "price"]
-        assert [dict(zip(found["rows"]["columns"], row, strict=True)) for row in found["rows"]["rows"]] == self.rows
+        table = found["rows"]
+        assert (table["all"], table["columns"]) == ({"city": "Rome", "price": 1.5}, ["id"])
+        assert [{**dict(zip(table["columns"], row, strict=True)), **table["all"]} for row in table["rows"]] == self.rows
+
+    def test_objects_within_are_columns_too_and_groups_stay(self) -> None:
+        def flight(number: int) -> dict[str, object]:
+            return {"number": f"HAT{number}", "seats": {"economy": number, "business": 2}, "stops": []}
+
+        text = json.dumps([[flight(1), flight(2)], [flight(3)], [flight(4), flight(1)]])
+        found = json.loads(shorten(steps.Compact(), [result(text)])[0]["content"])
+        assert found == {
+            "all": {"seats.business": 2, "stops": []},
+            "columns": ["number", "seats.economy"],
+            "groups": [[["HAT1", 1], ["HAT2", 2]], [["HAT3", 3]], [["HAT4", 4], ["HAT1", 1]]],
+        }
+
+    def test_true_is_not_one(self) -> None:
+        text = json.dumps([{"a": each, "b": "the same in each row"} for each in (1, True, 1.0)])
+        found = json.loads(shorten(steps.Compact(), [result(text)])[0]["content"])
+        assert [type(row[0]) for row in found["rows"]] == [int, bool, float]
 
     def test_a_number_that_would_change_is_left(self) -> None:
         text = '[{"a": 1.0000}, {"a": 2e400}, {"a": 3}]'
@@ -191,6 +210,46 @@ class TestDuplicates:
     def test_results_come_once(self) -> None:
         found = shorten(steps.Duplicates(), [called(), result(PARAGRAPH), called(identity="2"), result(PARAGRAPH, "2")])
         assert [found[1]["content"], found[3]["content"]] == [PARAGRAPH, "[as above]"]
+
+    def test_what_changed_of_a_result_is_said_and_the_rest_is_as_above(self) -> None:
+        def booking(identity: str, **changed: object) -> str:
+            said = {"booking": identity, "from": "Rome", "to": "Oslo", "passengers": [{"name": "Ada"}, {"name": "Bob"}], "status": "paid"}
+            return json.dumps({**said, "notes": "window seats, no bags, a meal for each", **changed})
+
+        texts = [
+            booking("A1"),
+            booking("B2"),
+            booking("A1", status="cancelled", refund=70),
+            booking("A1", refund=70),
+            booking("A1", extra=None),
+        ]
+        found = shorten(steps.Duplicates(), [message for text in texts for message in (called(), result(text))])
+        said = [message["content"] for message in found if message["role"] == "tool"]
+        assert said[:2] == texts[:2]
+        assert json.loads(said[2]) == {"booking": "A1", "status": "cancelled", "refund": 70, "[rest]": "as above"}
+        assert json.loads(said[3]) == {"booking": "A1", "status": "paid", "[rest]": "as above"}
+        assert said[4] == texts[4]  # it lacks the refund, which "as above" would say
+
+    def test_nothing_refers_to_a_turn_that_was_cut(self) -> None:
+        turns = [
+            message
+            for each in range(4)
+            for message in (
+                {"role": "user", "content": f"Ask {each}"},
+                called(),
+                result(PARAGRAPH),
+                {"role": "assistant", "content": "Yes."},
+            )
+        ]
+        for policy in (
+            Shorten([steps.Duplicates(), steps.History(max_turns=2)]),
+            Shorten(
+                [steps.Duplicates()], max_input_tokens=tokens_of_messages([*turns[-4:], {"role": "user", "content": "So?"}], "gpt-4o") + 20
+            ),
+        ):
+            found = policy([*turns, {"role": "user", "content": "So?"}], "gpt-4o").messages
+            assert len(found) < len(turns)
+            assert next(each["content"] for each in found if each["role"] == "tool") == PARAGRAPH
 
 
 class TestHistory:

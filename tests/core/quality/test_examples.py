@@ -143,7 +143,7 @@ def test_judges_speak_of_the_answer_they_were_shown_and_users_of_the_one_they_go
     assert {(each.model, each.quality) for each in any_thrift.examples()} == {("weak", 0.25), ("strong", 0.75)}
     any_thrift.feedback(call.call_id, quality=1.0, source="user")
     found = sorted((each.model, each.answer, each.quality) for each in any_thrift.examples())
-    assert found == [("strong", "42", 0.75), ("strong", "42", 1.0), ("weak", "no idea", 0.25)]
+    assert found == [("strong", "42", 0.875), ("weak", "no idea", 0.25)]  # the mean of a judge and a user
     assert any_thrift.quality(source="user").rows[0].value == "gpt-4o"
 
 

@@ -195,7 +195,7 @@ class Traffic:
                     cost = cents[arm] * self._random.lognormvariate(-0.5, 1)
                     request_id = self.thrift.ledger.record("m", Usage(input_tokens=round(cost * 1_000)))
                     if self._random.random() < judged:
-                        self.thrift.feedback(request_id, quality=float(self._random.random() < right[arm]), source="judge:j")
+                        self.thrift.ledger.feedback(request_id, quality=float(self._random.random() < right[arm]), source="judge:j")
 
     def candidate(self, **options: Any) -> Any:
         return next(arm for arm in self.experiment.results(**options).arms if arm.verdict is not None)
@@ -210,7 +210,7 @@ def test_sums_are_exact_and_by_arm(any_thrift: Thrift) -> None:
         with attribute(user=user, tags={"other": str(number)}), experiment.assigned() as arm:
             request_id = any_thrift.ledger.record("m", Usage(input_tokens=1_000 + number))
             any_thrift.ledger.record("m", Usage(input_tokens=10**6), request_type="evaluation")
-        any_thrift.feedback(request_id, quality=0.5)
+        any_thrift.ledger.feedback(request_id, quality=0.5)
         units, requests, tokens = expected[arm]
         units.add(user)
         expected[arm][1:] = [requests + 1, tokens + 1_000 + number]
@@ -300,7 +300,7 @@ def test_a_candidate_like_the_control_is_hardly_ever_recommended(memory_thrift: 
         for request in range(120):
             with experiment.assigned(str(request)):
                 request_id = memory_thrift.ledger.record("m", Usage(input_tokens=round(1_000 * chance.lognormvariate(0, 1))))
-            memory_thrift.feedback(request_id, quality=1.0)
+            memory_thrift.ledger.feedback(request_id, quality=1.0)
         verdicts[experiment.results(quality_margin=0.5).arms[1].verdict] += 1  # cost alone decides
     # With no saving at all, more than 10% is claimed wrongly in less than 1 of 40.
     assert verdicts["recommended"] <= 3, verdicts

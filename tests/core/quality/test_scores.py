@@ -24,7 +24,7 @@ def judged(
 ) -> str:
     at = from_us(thrift.now_us() - round(days_ago * DAY * 1e6))
     request_id = thrift.ledger.record(model, ONE, at=at, **who)  # type: ignore[arg-type]
-    thrift.feedback(request_id, quality=quality, source=source)
+    thrift.ledger.feedback(request_id, quality=quality, source=source)
     return request_id
 
 
@@ -59,8 +59,8 @@ def test_the_period_is_that_of_the_calls(any_thrift: Thrift) -> None:
 
 def test_a_later_judgement_by_the_same_source_replaces_the_earlier_one_and_sources_are_averaged(any_thrift: Thrift) -> None:
     request_id = judged(any_thrift, 0.0, source="judge:a")
-    any_thrift.feedback(request_id, quality=0.8, source="judge:a")
-    any_thrift.feedback(request_id, quality=0.4, source="user")
+    any_thrift.ledger.feedback(request_id, quality=0.8, source="judge:a")
+    any_thrift.ledger.feedback(request_id, quality=0.4, source="user")
     (row,) = any_thrift.quality()
     assert (row.judged, row.quality.estimate) == (1, pytest.approx(0.6))
     assert any_thrift.quality(source="judge:").rows[0].quality.estimate == pytest.approx(0.8)
@@ -75,14 +75,14 @@ def test_feedback_on_a_call_that_was_retried_is_about_the_answer(any_thrift: Thr
     lost = CallRecord(request_id="d", call_id="d", at_us=any_thrift.now_us(), model="small")
     lost.error = "TimeoutError"
     any_thrift.ledger.append(lost)
-    any_thrift.feedback("c", quality=1.0)
-    any_thrift.feedback("d", quality=1.0)  # nobody answered
+    any_thrift.ledger.feedback("c", quality=1.0)
+    any_thrift.ledger.feedback("d", quality=1.0)  # nobody answered
     assert [(row.value, row.judged) for row in any_thrift.quality()] == [("large", 1)]
 
 
 def test_feedback_for_unknown_calls_is_counted_and_in_no_mean(any_thrift: Thrift) -> None:
     judged(any_thrift, 1.0)
-    any_thrift.feedback("mistyped", quality=0.0)
+    any_thrift.ledger.feedback("mistyped", quality=0.0)
     report = any_thrift.quality()
     assert [(row.judged, row.quality.estimate) for row in report] == [(1, 1.0)]
     assert report.notes == ("1 judgements are of calls that the ledger does not hold.",)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +20,7 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers
 from tests.core.clock import Clock
+from tests.processes import FORK_SERVER
 
 MODELS = {"small": "gpt-4.1-nano", "medium": "gpt-4.1-mini", "large": "gpt-4.1"}
 TIERS = Tiers(tuple(MODELS))
@@ -44,7 +45,7 @@ def judge(thrift: Thrift, model: str, quality: float, count: int, **attribution:
     for number in range(count):
         ids.append(thrift.ledger.record(model, USAGE, **attribution))
         right = math.floor((number + 1) * quality + 1e-9) > math.floor(number * quality + 1e-9)
-        thrift.feedback(ids[-1], quality=float(right))
+        thrift.ledger.feedback(ids[-1], quality=float(right))
     return ids
 
 
@@ -105,13 +106,13 @@ def test_dated_releases_and_hits_count_and_what_is_not_an_answer_of_the_model_do
 
 def test_contradictions_meet_in_the_middle_and_unknown_calls_are_nothing(thrift: Thrift) -> None:
     for request_id in judge(thrift, MODELS["small"], 1.0, 30):
-        thrift.feedback(request_id, quality=0.0, source="judge:strict")
-        thrift.feedback(request_id, quality=0.5, source="judge:strict")  # on second thoughts
+        thrift.ledger.feedback(request_id, quality=0.0, source="judge:strict")
+        thrift.ledger.feedback(request_id, quality=0.5, source="judge:strict")  # on second thoughts
     for number in range(100):
-        thrift.feedback(f"no such call {number}", quality=1.0)
+        thrift.ledger.feedback(f"no such call {number}", quality=1.0)
     for quality in (math.nan, math.inf, -0.1, 1.1):
         with pytest.raises(ConfigurationError):
-            thrift.feedback("any", quality=quality)
+            thrift.ledger.feedback("any", quality=quality)
     score = Adaptive(thrift, MODELS).scores.score("small", None)
     assert score is not None
     assert (score.quality, score.judged) == (pytest.approx(0.75), pytest.approx(30))
@@ -122,7 +123,7 @@ def test_scores_are_the_same_on_every_database(any_url: str) -> None:
         ids = judge(thrift, MODELS["small"], 0.5, 30, call_site="chat")
         scores = Adaptive(thrift, MODELS).scores
         for request_id in ids[:15]:
-            thrift.feedback(request_id, quality=1.0)
+            thrift.ledger.feedback(request_id, quality=1.0)
         scores.refresh()
         found = scores.score("small", "chat")
         assert found is not None
@@ -141,7 +142,7 @@ def test_what_is_judged_later_is_read_in_the_background(thrift: Thrift, clock: C
             thread.join(30)
     assert policy.decide(at(), TIERS).tier == "small"
     for request_id in ids:  # corrections, later
-        thrift.feedback(request_id, quality=0.0)
+        thrift.ledger.feedback(request_id, quality=0.0)
     policy.scores.refresh()
     assert policy.decide(at(), TIERS).tier == "large"
     score = policy.scores.score("small", None)
@@ -198,7 +199,7 @@ def test_a_tier_whose_cost_is_not_known_or_more_than_a_days_amount_is_not_explor
     assert set(tiers_of(poor, 20)) == {"large"}
 
 
-def _explore(path: str, found: multiprocessing.Queue[int]) -> None:
+def _explore(path: str, found: Any) -> None:
     with Thrift(path) as thrift:
         policy = Adaptive(thrift, MODELS, explore_usd_per_day=100 * USD["small"], explore_share=1.0)
         found.put(sum(policy.decide(at(), TIERS).explored for _ in range(90)))
@@ -208,9 +209,8 @@ def test_two_processes_share_one_amount(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     with Thrift(path) as thrift:
         judge(thrift, MODELS["large"], 0.9, 100)
-    context = multiprocessing.get_context("spawn")
-    found: multiprocessing.Queue[int] = context.Queue()
-    processes = [context.Process(target=_explore, args=(path, found)) for _ in range(2)]
+    found = FORK_SERVER.Queue()
+    processes = [FORK_SERVER.Process(target=_explore, args=(path, found)) for _ in range(2)]
     for process in processes:
         process.start()
     counts = [found.get(timeout=120) for _ in processes]
@@ -349,7 +349,7 @@ def test_of_one_model_in_two_tiers_only_routed_answers_count(thrift: Thrift) -> 
         record = CallRecord(request_id=f"r{number}", call_id=f"r{number}", at_us=thrift.now_us(), model="gpt-4.1")
         record.tier = "terse"
         thrift.ledger.append(record)
-        thrift.feedback(f"r{number}", quality=1.0)
+        thrift.ledger.feedback(f"r{number}", quality=1.0)
     scores = Adaptive(thrift, two).scores
     assert scores.score("terse", None).judged == pytest.approx(50)
     assert scores.score("thorough", None) is None

@@ -18,7 +18,7 @@ from llmthrift_core.cache.semantic.gptcache.record import Record, header_of, hea
 from llmthrift_core.cache.semantic.gptcache.removals import Removals
 from llmthrift_core.cache.semantic.index import Vector
 from llmthrift_core.cache.semantic.question import hash_of_answer
-from llmthrift_core.cache.semantic.store import Neighbour, NewAnswer, Scope, StoredAnswer, vector_of
+from llmthrift_core.cache.semantic.store import MOST_RECENT, Neighbour, NewAnswer, RecentScope, Scope, StoredAnswer, newest_of, vector_of
 from llmthrift_core.cache.store import Criteria, Freed, OutdatedError, Removed, Totals, chosen, criteria_of, excess
 from llmthrift_core.errors import ConfigurationError
 
@@ -91,6 +91,12 @@ class GPTCacheStore:
     def scope(self, digest: bytes, dimensions: int) -> Scope:
         """The entries of a scope."""
         return GPTCacheScope(self, digest)
+
+    def newest_scopes(self, namespace: str, space: str, most: int) -> list[RecentScope]:
+        """The scopes of the last two thousand entries that llmthrift stored, the newest first."""
+        with self._listing() as directory:
+            listed = sorted(directory, key=lambda each: -each.number)[:MOST_RECENT]
+        return newest_of(((each.header.scope, each.question, "", None) for each in listed), most)
 
     def by_key(self, key: bytes) -> StoredAnswer | None:
         """The answer to an equal question that llmthrift stored. GPTCache's own are found by their vectors, equal ones too."""

@@ -1,0 +1,38 @@
+"""The ids of messages: those that LangChain makes of its runs, and those of cached messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_OF_MESSAGE: Final = "llmthrift-"  # ids of cached messages
+_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# What LangChain names a message by that its client left without an id; "run-" until langchain-core 0.3.
+_OF_RUN: Final = re.compile(rf"(?:lc_)?run-{{1,2}}({_UUID})(?:-\d+)?", re.IGNORECASE)
+_WITH_PART: Final = re.compile(rf"{_OF_MESSAGE}(.+?)(?:-\d+)?", re.DOTALL)
+
+
+def message_id_of_hit(request_id: str, place: int) -> str:
+    """The id of a cached message: each hit is an answer of its own.
+
+    Args:
+        place: of the message among the answers to one prompt.
+    """
+    return f"{_OF_MESSAGE}{request_id}" if not place else f"{_OF_MESSAGE}{request_id}-{place}"
+
+
+def run_of_message(message_id: object) -> str | None:
+    """The run that a message's id names; None for an id of the provider's or of the application's own."""
+    found = _OF_RUN.fullmatch(message_id) if isinstance(message_id, str) else None
+    return None if found is None else found[1].lower()
+
+
+def ids_in(text: str) -> Iterator[tuple[str, bool]]:
+    """The ids that a text may stand for, the surest first, each with whether it can be nothing but a request id."""
+    if (run := run_of_message(text)) is not None:
+        yield run, False
+    elif (found := _WITH_PART.fullmatch(text)) is not None:
+        yield text.removeprefix(_OF_MESSAGE), True
+        yield found[1], True
+    yield text, False
