@@ -43,6 +43,8 @@ def answered(answer: str = "answer", **options: Any) -> Response:
 class Recorder:
     """Budgets and a hold that write down what is asked of them."""
 
+    id = "hold"
+
     def __init__(self, refuse: bool = False) -> None:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse
