@@ -17,7 +17,7 @@ test: $(VENV)/.dev
 	$(PYTEST)
 
 stress: $(VENV)/.dev
-	LLMTHRIFT_STRESS=long $(PYTEST) tests/stress
+	LLMTHRIFT_STRESS=long $(PYTEST) tests/stress tests/contracts/test_keys.py tests/contracts/test_conversations.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
