@@ -129,6 +129,8 @@ class Tuning:
         check_seconds: from one look to the next.
     """
 
+    tunes = True
+
     def __init__(
         self,
         thrift: Host,
