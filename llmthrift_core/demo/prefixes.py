@@ -45,9 +45,8 @@ def show_prompt_caching(console: Console, talker: Callable[[str, Thrift, bool], 
         table.add_column(name, justify="right")
     for name, talks in (("an agent's conversation", list(_conversation())), ("single questions about long documents", list(_questions()))):
         alone, planned = (_spent(talker, talks, is_planned=is_planned) for is_planned in (False, True))
-        table.add_row(
-            name, f"{len(talks)}", usd(alone[1]), *(f"{usd(paid)} ({float(paid / plain):.0%})" for paid, plain in (alone, planned))
-        )
+        shares = [f"{usd(paid)} ({float(paid / plain):.0%})" for paid, plain in (alone, planned)]
+        table.add_row(name, f"{len(talks)}", usd(alone[1]), *shares)
     console.print(table)
 
 
