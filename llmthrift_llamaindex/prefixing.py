@@ -55,7 +55,9 @@ def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapp
     blocks = [block_of(canonical_json(canonical_messages([_unmarked(message)])).decode(), model) for message in asked]
     rules = sum(1 for _ in takewhile(lambda message: message.role.value in ("system", "developer"), asked))
     first = [block_of(canonical_json(tools).decode(), model)] if tools else []
-    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked)
+    system = asked[0].blocks if rules == 1 else []
+    text = system[0].text if len(system) == 1 and isinstance(system[0], TextBlock) else None
+    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked, rules=text)
 
 
 def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: Sequence[Mapping[str, Any]]) -> tuple[Asked, dict[str, Any]]:
@@ -67,6 +69,8 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
     plan, form = advice.plan, advice.form
     if isinstance(asked, str):
         return asked, {}
+    if advice.rules is not None:
+        asked = [*(asked[0].model_copy(update={"blocks": [TextBlock(text=text)]}) for text in advice.rules), *asked[1:]]
     if form is None or form.name == "switch":
         return asked, advice.openai_arguments(parameters)
     if plan is None:

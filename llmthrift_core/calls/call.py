@@ -311,7 +311,7 @@ class Call:
     @property
     def holds_money(self) -> bool:
         """Whether ending this call will write to the budgets."""
-        return self._hold is not None
+        return self._hold is not None and self._hold.id is not None
 
     def is_outgrown(self, output_tokens: int) -> bool:
         """Whether `extend` will write to the budgets."""
