@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmthrift_langchain.decision_policy import DecisionPolicy as DecisionPolicy
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
     from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
+    from llmthrift_langchain.shadow import ShadowHandler as ShadowHandler
 
 __all__ = [
     "BatchChatModel",
@@ -28,6 +29,7 @@ __all__ = [
     "ChatRouter",
     "DecisionPolicy",
     "RoutingDecisionModel",
+    "ShadowHandler",
     "ThriftCache",
     "ThriftCallbackHandler",
     "ThriftEmbeddings",
@@ -46,6 +48,7 @@ __getattr__ = lazy_exports(
         "llmthrift_langchain.decision_policy": ("DecisionPolicy",),
         "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
         "llmthrift_langchain.middleware": ("ThriftMiddleware",),
+        "llmthrift_langchain.shadow": ("ShadowHandler",),
     },
     names=__all__,
     needs={

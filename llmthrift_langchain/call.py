@@ -34,7 +34,7 @@ from llmthrift_core.calls.request import (
     RouteUse,
 )
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
-from llmthrift_core.routing import AnswerContext, RouteRequest
+from llmthrift_core.routing import AnswerContext
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -42,9 +42,10 @@ from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat, mark_message
+from llmthrift_langchain.described import described
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.limiting import came_of, instructed, limiting_of
-from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, has_images, question_of, system_of, text_of
+from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.prefixing import advised, form_for, sent_prompt
 from llmthrift_langchain.response import (
@@ -112,26 +113,26 @@ class RoutedCall(DoorCall[AIMessage]):
             self._tuned = tuned
         self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, tuned.limits(router.output))
-        self.described = described = RouteRequest(
-            question=question_of(self._fields),
-            system=system,
-            history_messages=len(messages),
-            input_chars=sum(len(f["content"]) if isinstance(f["content"], str) else 0 for f in self._fields),
-            has_tools=any("tools" in b for b in bound.values()) or "tools" in arguments,
-            has_images=has_images(self._fields),
-            structured=any("ls_structured_output_format" in b or "response_format" in b for b in bound.values()),
+        planners = router.prefix_planners
+        prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
+        parent = _parent_of(config)
+        self.described = asks = described(
+            self._fields,
+            system,
+            bound,
+            arguments,
             attribution=attribution,
+            required=required,
             max_tier=router.max_tier if asked_tier is None else asked_tier,
-            required_quality=required.required_quality,
-            max_latency_seconds=required.max_latency_seconds,
             metadata=metadata,
+            run=None if (root := lineage.root_of(parent or lineage.surrounding())) is None else str(root),
+            kept_tokens=None if prefixing is None else prefixing.kept_tokens,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, described, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
+        tiers = allowed_tiers(self._policy, asks, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
         self._tiers = tiers
         run_id = self._run_id or uuid7()
         self._run_id, self._first_run_id = run_id, run_id.int
-        parent = _parent_of(config)
         # `with_retry` and `with_fallbacks` call again under the same parent.
         self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in models.values())
         self._earlier: lineage.Attempt | None = None
@@ -148,7 +149,7 @@ class RoutedCall(DoorCall[AIMessage]):
             route=RouteUse(
                 policy=self._policy,
                 tiers=tiers,
-                request=described,
+                request=asks,
                 # A call may override the model's name: model.invoke(..., model="other").
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in models.items()},
                 baseline=router.baseline_within(tiers),
@@ -157,7 +158,7 @@ class RoutedCall(DoorCall[AIMessage]):
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
-            prefixing=None if router.prefix_planners is None else self._prefixing(router.prefix_planners, attribution.call_site),
+            prefixing=prefixing,
             limiting=None if self._limits is None else self._limiting(self._limits),
         )
         self._streamed: StreamedText | None = None
@@ -386,21 +387,20 @@ class RoutedCall(DoorCall[AIMessage]):
         )
 
     def _prefixing(self, planners: PrefixPlanners, call_site: str | None) -> Prefixing:
-        thrift = self._thrift
         return Prefixing(
             planners,
-            thrift.prices,
-            prompt=self._prompt_to,
+            self._thrift.prices,
+            prompt=lambda tier: self._prompt_of(name := self._name_of(tier), self._messages_to(name)),
             model_of=lambda tier: self._model_of(self._name_of(tier)),
             call_site=call_site,
-            now=thrift.now,
-            note=thrift.note_failure,
+            now=self._thrift.now,
+            note=self._thrift.note_failure,
             form=lambda tier, form: form_for(self._models[self._name_of(tier)].model, form),
+            given=lambda tier: self._prompt_of(self._name_of(tier), self._given),
         )
 
-    def _prompt_to(self, tier: str | None) -> SentPrompt:
-        name = self._name_of(tier)
-        return sent_prompt(self._messages_to(name), self._parameters_of(name), self._model_of(name)[0])
+    def _prompt_of(self, tier: str, messages: list[BaseMessage]) -> SentPrompt:
+        return sent_prompt(messages, self._parameters_of(tier), self._model_of(tier)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""

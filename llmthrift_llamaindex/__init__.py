@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from llmthrift_llamaindex.handler import ThriftEventHandler as ThriftEventHandler
     from llmthrift_llamaindex.postprocessor import TokenBudgetPostprocessor as TokenBudgetPostprocessor
     from llmthrift_llamaindex.router import RouterLLM as RouterLLM
+    from llmthrift_llamaindex.shadow import ShadowEventHandler as ShadowEventHandler
     from llmthrift_llamaindex.thrifty_model import thrifty as thrifty
 
 __all__ = [
     "BatchLLM",
     "BatchingLLM",
     "RouterLLM",
+    "ShadowEventHandler",
     "ThriftEmbedding",
     "ThriftEventHandler",
     "TokenBudgetPostprocessor",
@@ -41,6 +43,7 @@ __getattr__ = lazy_exports(
         "llmthrift_llamaindex.handler": ("ThriftEventHandler",),
         "llmthrift_llamaindex.postprocessor": ("TokenBudgetPostprocessor",),
         "llmthrift_llamaindex.router": ("RouterLLM",),
+        "llmthrift_llamaindex.shadow": ("ShadowEventHandler",),
         "llmthrift_llamaindex.thrifty_model": ("thrifty",),
     },
 )

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from llama_index.core.base.llms.types import ChatResponse
 
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
-from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
+from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, ToolCall
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, before_tools, has_media, has_tool_turns, system_of
-from llmthrift_llamaindex.response import pairs_of
-from llmthrift_llamaindex.runs import active_tags, is_agent_step, workflow_run
+from llmthrift_llamaindex.response import calls_of, pairs_of
+from llmthrift_llamaindex.runs import active_tags, current_run, is_agent_step, workflow_run
 from llmthrift_llamaindex.semantic import asked_question
 from llmthrift_llamaindex.target import bounded
 from llmthrift_llamaindex.thrifty_model import thrifty
@@ -146,11 +149,13 @@ class ManyModels:
         max_tier: str | None,
         required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse:
         """How a call is routed. A loop of tools is judged by what it began with."""
-        begun: Asked = asked if isinstance(asked, str) else before_tools(asked)
+        each_step = self.policy.decides_each_step
+        begun: Asked = asked if isinstance(asked, str) or each_step else before_tools(asked)
         pairs = pairs_of(begun)
-        kept = None if pin is None else self._pins.of(pin)
+        kept = None if pin is None or each_step else self._pins.of(pin)
         request = RouteRequest(
             question=asked_question(begun, self.answers.extract_question),
             system="" if isinstance(begun, str) else system_of(begun),
@@ -163,7 +168,10 @@ class ManyModels:
             max_tier=max_tier,
             required_quality=required.required_quality,
             max_latency_seconds=required.max_latency_seconds,
+            run=current_run()[0],
+            tool_calls=cache(partial(_tool_calls, asked)),
             metadata=active_tags(),
+            kept_tokens=kept_tokens,
         )
         allowed = allowed_tiers(self.policy, request, self.tiers if tiers is None else tiers)
         return RouteUse(
@@ -207,6 +215,14 @@ class ManyModels:
 
     def _baseline_within(self, tiers: Tiers) -> str:
         return self.baseline if self.baseline in tiers.names and self.baseline is not None else tiers.names[-1]
+
+
+def _tool_calls(asked: Asked) -> tuple[ToolCall, ...]:
+    """The tools that were called since the last question, in order."""
+    if isinstance(asked, str):
+        return ()
+    loop = asked[len(before_tools(asked)) :]
+    return tuple(call for message in loop for call in calls_of(ChatResponse(message=message)))
 
 
 def _has_tools(arguments: Mapping[str, Any]) -> bool:

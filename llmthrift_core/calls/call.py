@@ -199,9 +199,10 @@ class Call:
         self.request.attribution = with_configuration(self.request.attribution, route)
 
     def _shorten(self) -> None:
-        if (shortening := self.request.shortening) is not None:
-            shortening.prepare(self.tier)
-        if (prefixing := self.request.prefixing) is not None:
+        shortening, prefixing = self.request.shortening, self.request.prefixing
+        if shortening is not None:
+            shortening.prepare(self.tier, prefixing)
+        if prefixing is not None:
             prefixing.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
@@ -310,7 +311,7 @@ class Call:
     @property
     def holds_money(self) -> bool:
         """Whether ending this call will write to the budgets."""
-        return self._hold is not None
+        return self._hold is not None and self._hold.id is not None
 
     def is_outgrown(self, output_tokens: int) -> bool:
         """Whether `extend` will write to the budgets."""

@@ -14,6 +14,7 @@ import typer
 from llmthrift_core.cli.alerts import alerts
 from llmthrift_core.cli.anomalies import anomalies
 from llmthrift_core.cli.audit import audit
+from llmthrift_core.cli.autopilot import autopilot
 from llmthrift_core.cli.batch import batch
 from llmthrift_core.cli.budgets import budgets
 from llmthrift_core.cli.cache import cache
@@ -32,6 +33,7 @@ from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, prefix_misses, run, top, write_review
 from llmthrift_core.cli.routing import route
 from llmthrift_core.cli.service import dashboard, keys, serve
+from llmthrift_core.cli.shortening import shorten
 from llmthrift_core.display import printing_for
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
@@ -68,8 +70,10 @@ app.add_typer(batch, name="batch")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
+app.add_typer(shorten, name="shorten")
 app.add_typer(config, name="config")
 app.add_typer(alerts, name="alerts")
+app.add_typer(autopilot, name="autopilot")
 app.add_typer(export, name="export")
 app.add_typer(keys, name="keys")
 app.command()(serve)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from llmthrift_core.routing.policies.rules import tag_is as tag_is
     from llmthrift_core.routing.policies.rules import user_in as user_in
     from llmthrift_core.routing.policies.sticky import Sticky as Sticky
+    from llmthrift_core.routing.policies.upgrading import Upgrading as Upgrading
     from llmthrift_core.routing.policy import RoutingPolicy as RoutingPolicy
     from llmthrift_core.routing.simulation.report import SimulationReport as SimulationReport
     from llmthrift_core.routing.simulation.simulate import simulate as simulate
@@ -93,6 +94,7 @@ __all__ = [
     "Tiers",
     "ToolCall",
     "Traffic",
+    "Upgrading",
     "as_policy",
     "contains",
     "examples_of_file",
@@ -144,6 +146,7 @@ __getattr__ = lazy_exports(
             "user_in",
         ),
         "llmthrift_core.routing.policies.sticky": ("Sticky",),
+        "llmthrift_core.routing.policies.upgrading": ("Upgrading",),
         "llmthrift_core.routing.policy": ("RoutingPolicy",),
         "llmthrift_core.routing.simulation.report": ("SimulationReport",),
         "llmthrift_core.routing.simulation.simulate": ("simulate",),

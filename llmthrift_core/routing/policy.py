@@ -35,6 +35,11 @@ class RoutingPolicy(ABC):
         """Whether `decide` may wait, for a model or a budget: async doors then ask it off the event loop."""
         return False
 
+    @property
+    def decides_each_step(self) -> bool:
+        """Whether it is asked at each step of an agent's run, where LlamaIndex's router else keeps the run's model."""
+        return False
+
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         """The tiers that the policy lets a request use at all, for its first choice as for fallbacks and downgrades.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,10 @@ class RouteRequest:
         max_tier: the highest tier that the caller allows; None for any.
         required_quality: that this request requires of its answer, 0 to 1; None: what the policy requires.
         max_latency_seconds: that this request allows a model; None: what the policy allows.
+        run: the outermost run around the call, where one is open.
+        tool_calls: gives the tools that were called since the last question, in order.
         metadata: the adapter's run metadata.
+        kept_tokens: how many tokens of this prompt a tier's provider keeps in its prompt cache; it gives None where that is not known.
     """
 
     question: str
@@ -44,7 +47,17 @@ class RouteRequest:
     max_tier: str | None = None
     required_quality: float | None = None
     max_latency_seconds: float | None = None
+    run: str | None = None
+    tool_calls: Callable[[], Sequence[ToolCall]] = tuple
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    kept_tokens: Callable[[str], int | None] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def session_key(self) -> tuple[str | None, str, str | None] | None:
+        """User, session and call site; the run, or the open one, stands in for a session. None where there is none of them."""
+        who = self.attribution
+        session = next((each for each in (who.session, who.run, self.run) if each is not None), None)
+        return None if session is None else (who.user, session, who.call_site)
 
     @property
     def head_and_tail(self) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 from weakref import WeakValueDictionary
 
 from llmthrift_core.attribution import Attribution, attribute
@@ -116,8 +116,17 @@ class Configurations(KeptVersions):
             self._followed[name] = followed
         return followed
 
-    def save(self, name: str, value: Any, *, note: str | None = None) -> Version:
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None) -> Version: ...
+
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int) -> Version | None: ...
+
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int | None = None) -> Version | None:
         """Keep a value as the next version of a name, and make it the active one.
+
+        Args:
+            latest: only where this is still the number of the latest version; None is returned where it is not.
 
         Raises:
             ConfigurationError: the value is no JSON or holds what looks like a credential, or a name or note that cannot be stored.
@@ -137,9 +146,7 @@ class Configurations(KeptVersions):
                 f"configuration {name!r} holds what looks like a credential at {', '.join(found)}; nothing secret is stored: name the "
                 "environment variable instead, such as $OPENAI_API_KEY"
             )
-        saved = self.store.add(name, state, note=note)
-        assert saved is not None  # noqa: S101 - no number was asked for
-        return saved
+        return self.store.add(name, state, note=note, latest=latest)
 
     def load(self, name: str, version: int | None = None) -> Configuration:
         """A saved configuration.

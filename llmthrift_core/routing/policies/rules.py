@@ -43,6 +43,10 @@ class PolicyWrapper(RoutingPolicy):
     def waits(self) -> bool:
         return self.policy.waits
 
+    @property
+    def decides_each_step(self) -> bool:
+        return self.policy.decides_each_step
+
     def allowed(self, request: RouteRequest, tiers: Tiers) -> Tiers:
         return self.policy.allowed(request, tiers)
 

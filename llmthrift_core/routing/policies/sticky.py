@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +13,11 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.routing.models import checked_names, tokens_of
 from llmthrift_core.routing.policies.bounds import input_tokens_of
 from llmthrift_core.routing.policies.rules import PolicyWrapper
+from llmthrift_core.routing.policies.shared_sessions import SharedSessions
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 
 if TYPE_CHECKING:
+    from llmthrift_core.host import Host
     from llmthrift_core.pricing import PriceCatalog
 
 _FEWEST_CACHED_TOKENS: Final = 1_024
@@ -33,9 +35,10 @@ class _Prices:
     written: float
     made: float
 
-    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, warm: bool) -> float:
-        prefix = self.cached if warm else self.written
-        return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
+    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, kept_tokens: float) -> float:
+        kept = min(kept_tokens, prefix_tokens)
+        prefix = self.cached * kept + self.written * (prefix_tokens - kept)
+        return (prefix + self.sent * further_tokens + self.made * answer_tokens) / 1e6
 
 
 class Sticky(PolicyWrapper):
@@ -46,15 +49,18 @@ class Sticky(PolicyWrapper):
     change to a stronger one is made where the expected gain in quality is worth its cost, or where the gain or its worth is not known: the
     policy asked for it. The next call is compared, not the rest of the session, whose length nobody knows.
 
-    Calls belong together by user, session (or run, where there is no session) and call site. Calls with neither session nor run are decided
-    one by one. What is remembered is the decision, not a fallback or a downgrade that followed. It is kept in this process: sessions that
-    move between processes start anew. The ledger could tell, but to look would put a read of it, which no index helps, before the first
-    call of every session.
+    Calls belong together by user, session (or run, where there is no session) and call site; those with neither are decided one by one.
+    What is remembered is the decision, not a fallback or a downgrade that followed. With `thrift=` sessions may move between processes: the
+    first call of a session in a process reads one row of the database, and a change, or a third of `cache_seconds`, writes one.
+
+    With `prompt_caching=True` the door knows what each model's provider keeps of this very prompt, whoever sent it: these tokens are
+    counted then, and a session that is not known stays with the model that has most of its prompt.
 
     Args:
         policy: decides first: whatever a router takes as its policy.
         models: by tier, the name under which the price catalog knows the model. Between tiers without a price, the model is kept unless the
             policy asks for a stronger one.
+        thrift: remembers sessions in its database too, for all processes; None: in this one.
         catalog: the prices, such as `thrift.prices`; None is a `PriceCatalog` of its own.
         answer_worth_usd: what a perfect answer is worth more than a useless one, in US dollars; None is not known.
         cache_seconds: how long a provider keeps a prefix after its last use: five minutes at Anthropic, five to ten at OpenAI.
@@ -71,6 +77,7 @@ class Sticky(PolicyWrapper):
         policy: Any,
         models: Mapping[str, str],
         *,
+        thrift: Host | None = None,
         catalog: PriceCatalog | None = None,
         answer_worth_usd: float | None = None,
         cache_seconds: float = 300.0,
@@ -98,6 +105,7 @@ class Sticky(PolicyWrapper):
         self._most_sessions = most_sessions
         self._clock = clock
         self._sessions: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+        self._shared = None if thrift is None else SharedSessions(thrift, tuple(self._models), write_seconds=cache_seconds / 3)
         self._lock = ForkedLock()
 
     @property
@@ -113,12 +121,15 @@ class Sticky(PolicyWrapper):
             NoModelQualifiesError: the policy refuses.
         """
         decision = self.policy.decide(request, tiers)
-        key = _key_of(request)
+        key = request.session_key
         if key is None:
             return decision
         now = self._clock()
         with self._lock:
-            in_use, used_at = self._sessions.get(key, (decision.tier, now))
+            known = self._sessions.get(key)
+        if known is None and self._shared is not None and (found := self._shared.read(key)) is not None:
+            known = found[0], now - found[1]
+        in_use, used_at = known or (_keeper(request, tiers) or decision.tier, now)
         is_warm = now - used_at <= self._cache_seconds
         if in_use != decision.tier and is_warm and in_use in self.allowed(request, tiers).names:
             decision = self._kept(decision, in_use, request, tiers) or decision
@@ -127,7 +138,16 @@ class Sticky(PolicyWrapper):
             self._sessions.move_to_end(key)
             while len(self._sessions) > self._most_sessions:
                 self._sessions.popitem(last=False)
+        if self._shared is not None:
+            self._shared.write(key, decision.tier)
         return decision
+
+    @property
+    def waits(self) -> bool:
+        """Whether it reads a database, or the policy inside waits."""
+        return self._shared is not None or self.policy.waits
+
+    decides_each_step: Final = True
 
     def _kept(self, decision: RouteDecision, in_use: str, request: RouteRequest, tiers: Tiers) -> RouteDecision | None:
         """The decision to stay; None to change."""
@@ -167,8 +187,9 @@ class Sticky(PolicyWrapper):
         prefix = max(input_tokens_of(request) - further, 0.0)
         if prefix < _FEWEST_CACHED_TOKENS:
             prefix, further = 0.0, prefix + further
-        changes = new.usd(prefix, further, self._answer_tokens, warm=False)
-        return changes, old.usd(prefix, further, self._answer_tokens, warm=True)
+        kept = _known(request, (wanted, in_use)) or {wanted: 0.0, in_use: prefix}
+        changes = new.usd(prefix, further, self._answer_tokens, kept_tokens=kept[wanted])
+        return changes, old.usd(prefix, further, self._answer_tokens, kept_tokens=kept[in_use])
 
     def _prices(self, tier: str) -> _Prices | None:
         if tier not in self._models:
@@ -184,7 +205,16 @@ class Sticky(PolicyWrapper):
         return _Prices(float(sent), float(sent if cached is None else cached), float(sent if written is None else written), float(made))
 
 
-def _key_of(request: RouteRequest) -> Key | None:
-    who = request.attribution
-    session = who.session if who.session is not None else who.run
-    return None if session is None else (who.user, session, who.call_site)
+def _known(request: RouteRequest, names: Iterable[str]) -> dict[str, float]:
+    """What the providers of some tiers keep of the prompt, in tokens; empty where nothing is kept, or not known of one of them."""
+    if request.kept_tokens is None:
+        return {}
+    found = {name: request.kept_tokens(name) for name in names}
+    known = {name: float(tokens) for name, tokens in found.items() if tokens is not None}
+    return known if len(known) == len(found) and any(known.values()) else {}
+
+
+def _keeper(request: RouteRequest, tiers: Tiers) -> str | None:
+    """The tier whose provider keeps most of the prompt; None where none keeps any."""
+    kept = _known(request, tiers.names)
+    return max(kept, key=lambda name: kept[name]) if kept else None

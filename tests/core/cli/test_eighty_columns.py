@@ -55,6 +55,9 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             policy = CachePolicy(tags=("faq",))
             assert thrift.cache.store(digest("default", bytes([number])), policy, b"answer", model=MODEL, usage=USAGE, user=USER)
         thrift.configurations.save("prompt", {"template": "Be brief."}, note="a note that is longer than a line of a terminal " * 3)
+        thrift.configurations.save(
+            "support", {"cache_ttl_seconds": 3_600}, note="as we began, with a note that is longer than a line of a terminal"
+        )
         _, key = ApiKeys(thrift.database, thrift.now).create(name="the key of the board's reports", scopes=["call", "read"], user=USER)
         found["key"] = key.id
     return found
@@ -81,6 +84,8 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "prices diff": ("--limit 5", []),
     "estimate": ("gpt-4o --input 2000 --requests 100000", ["$500.00"]),
     "analyze": ("{prompt} --model gpt-4o", ["total"]),
+    "analyze --call-site": ("all", ["input a month"]),
+    "shorten simulate": ("", []),
     "cache stats": ("--entries 3", [MODEL, USER, "by meaning"]),
     "budgets list": ("", [NAME, LIMIT, "$98,765.43"]),
     "budgets status": ("", [NAME, LIMIT, USER]),
@@ -96,6 +101,8 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "breakeven": ("--model gpt-4o-mini --gpu-hour 3.50 --requests-per-hour 800 --at 2000000", []),
     "roi": ("--value tickets=108000 --cost api=8500", []),
     "batch list": ("", []),
+    "autopilot status": ("", ["support"]),
+    "autopilot history": ("", ["support"]),
     "doctor": ("", ["extra langchain", "genai-prices"]),
     "prices backfill": ("", []),
 }
@@ -115,6 +122,7 @@ OTHERS = {
         "keys revoke",
     ),
     *("budgets set", "budgets remove", "budgets release", "batch submit", "batch status", "batch results", "batch cancel"),
+    *("autopilot run", "autopilot approve", "autopilot stop", "autopilot start"),
     *("config save", "config roll-back", "config check", "export calls", "export focus", "export training", "advise", "tier-mix", "prove"),
     *("route simulate", "route fit", "route refit", "route versions", "route roll-back", "route check"),
 }

@@ -1,0 +1,189 @@
+"""`Proposal`: one change, with what it should save, how sure that is, what may go wrong, and the calls that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from llmthrift_core.autopilot.estimates import Saving, capped, cheaper_tier, longer_life, rule_of_thumb, shorter_prompts
+from llmthrift_core.money import to_usd
+
+if TYPE_CHECKING:
+    from llmthrift_core.autopilot.rules import AutopilotRules
+    from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.reports.optimizations.report import OptimizationReport
+
+Risk = Literal["low", "medium", "high"]
+Standing = Literal["to be tried", "waits for approval", "given up before", "not applicable by itself"]
+
+_DEFAULT_TTL_SECONDS: Final = 3_600.0  # of a door whose policy says nothing else
+_RISKS: Final[Mapping[str, tuple[Risk, str]]] = {
+    "cache_ttl_seconds": ("low", "an answer may be older than it may be"),
+    "semantic": ("medium", "a question may get the answer to another one"),
+    "shorten": ("low", "a model may read a prompt with less white space otherwise"),
+    "output_cap_tokens": ("medium", "an answer that needs more may be cut"),
+    "max_tier": ("high", "the weaker model may answer worse"),
+}
+# What the report of opportunities finds and this changes itself, so that it is not said twice.
+_COVERED: Final = frozenset({"unbounded_output"})
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One change.
+
+    Attributes:
+        id: names it to `approve`; the same change of the same configuration always has the same.
+        tuning: the configuration; "" where no setting of a door is changed.
+        kind: the setting, or the kind of opportunity.
+        description: in words.
+        before, after: of the setting.
+        saving_usd: what it should save in 30 days like those that were seen.
+        low_usd, high_usd: where that lies in 8 of 10 cases.
+        basis: "ledger": from what the calls were and cost; "rule of thumb": nothing better is known.
+        risk: "low", "medium" or "high". risk_is: what may go wrong.
+        evidence: request ids of calls that show it.
+        standing: what becomes of it.
+        how: to do it by hand.
+    """
+
+    id: str
+    tuning: str
+    kind: str
+    description: str
+    before: Any
+    after: Any
+    saving_usd: Decimal
+    low_usd: Decimal
+    high_usd: Decimal
+    basis: str
+    risk: Risk
+    risk_is: str
+    evidence: tuple[str, ...]
+    standing: Standing
+    how: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every attribute by name."""
+        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in self.__slots__}
+
+
+def identity_of(tuning: str, setting: str, after: Any) -> str:
+    """The id of a change."""
+    return blake2b(f"{tuning}\x1e{setting}\x1e{after!r}".encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+
+
+def proposals_for(
+    name: str,
+    settings: Mapping[str, Any],
+    rows: Sequence[Any],
+    *,
+    prices: PriceCatalog,
+    rules: AutopilotRules,
+    approved: Iterable[str] = (),
+    given_up: Iterable[str] = (),
+) -> list[Proposal]:
+    """What could be changed for the doors that follow a configuration, the largest expected saving first.
+
+    Args:
+        settings: those of now.
+        rows: of their calls, oldest first.
+        approved, given_up: ids of changes.
+    """
+    approved, given_up = frozenset(approved), frozenset(given_up)
+    found = []
+    for setting, before, after, saving in _changes(settings, rows, prices, rules):
+        if saving is None or saving.high <= 0 or not rules.permits(setting, before, after):
+            continue
+        number = identity_of(name, setting, after)
+        standing: Standing = "to be tried" if setting in rules.allow or number in approved else "waits for approval"
+        if number in given_up:
+            standing = "given up before"
+        low, middle, high = sorted(to_usd(round(amount)) for amount in (saving.low, saving.middle, saving.high))
+        risk, risk_is = _RISKS[setting]
+        found.append(
+            Proposal(
+                id=number,
+                tuning=name,
+                kind=setting,
+                description=f"{setting} of {name}: {'as built' if before is None else f'{before:g}' if _is_number(before) else before} -> "
+                f"{f'{after:g}' if _is_number(after) else after}. {saving.why}",
+                before=before,
+                after=after,
+                saving_usd=middle,
+                low_usd=low,
+                high_usd=high,
+                basis=saving.basis,
+                risk=risk,
+                risk_is=risk_is,
+                evidence=saving.evidence,
+                standing=standing,
+                how=f"thrift.configurations.save({name!r}, {{**settings, {setting!r}: {after!r}}})",
+            )
+        )
+    return sorted(found, key=lambda each: (-each.saving_usd, each.kind))
+
+
+def others(found: OptimizationReport, days: float) -> list[Proposal]:
+    """What else could be saved, which no setting of a door changes: prefix marks, thresholds, sellers, retries and so on."""
+    factor = Decimal(str(round(30 / days, 6))) if days else Decimal(0)
+    return [
+        Proposal(
+            id=identity_of("", each.kind, each.description),
+            tuning="",
+            kind=each.kind,
+            description=each.description,
+            before=None,
+            after=None,
+            saving_usd=each.potential_savings_usd * factor,
+            low_usd=each.low_usd * factor,
+            high_usd=each.high_usd * factor,
+            basis=each.basis,
+            risk="medium",
+            risk_is=f"what was assumed may not hold: {each.assumed}",
+            evidence=each.evidence,
+            standing="not applicable by itself",
+            how=each.how,
+        )
+        for each in found
+        if each.kind not in _COVERED
+    ]
+
+
+def after_change(settings: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
+    """The settings with a change made."""
+    return {**settings, proposal.kind: proposal.after}
+
+
+def approved_by_user(proposal: Proposal) -> Proposal:
+    """The proposal, to be tried."""
+    return replace(proposal, standing="to be tried")
+
+
+def _changes(
+    settings: Mapping[str, Any], rows: Sequence[Any], prices: PriceCatalog, rules: AutopilotRules
+) -> Iterable[tuple[str, Any, Any, Saving | None]]:
+    ttl = settings.get("cache_ttl_seconds")
+    present = _DEFAULT_TTL_SECONDS if ttl is None else float(ttl)
+    longer = rules.within("cache_ttl_seconds", present * rules.max_change)
+    if longer > present:
+        yield "cache_ttl_seconds", ttl, longer, longer_life(rows, present, longer)
+    cap = settings.get("output_cap_tokens")
+    saving, proposed = capped(rows, cap, rules)
+    if proposed is not None:
+        yield "output_cap_tokens", cap, proposed, saving
+    lower, saving = cheaper_tier(rows, prices, settings.get("max_tier"))
+    if lower is not None:
+        yield "max_tier", settings.get("max_tier"), lower, saving
+    if settings.get("shorten") is None:
+        yield "shorten", None, "lossless", shorter_prompts(rows)
+    if settings.get("semantic") is False:
+        why = "Rule of thumb: a tenth of the questions mean the same as an earlier one."
+        yield "semantic", False, True, rule_of_thumb(rows, low=0.0, middle=0.1, high=0.2, why=why)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
