@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.shadow import ShadowEvaluation as ShadowEvaluation
     from llmthrift_core.quality.shadow_results import ShadowReport as ShadowReport
     from llmthrift_core.quality.shadow_results import ShadowRow as ShadowRow
+    from llmthrift_core.quality.shortening_guard import ShorteningGuard as ShorteningGuard
+    from llmthrift_core.quality.shortening_guard import ShorteningReport as ShorteningReport
     from llmthrift_core.statistics import Interval as Interval
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "ShadowEvaluation",
     "ShadowReport",
     "ShadowRow",
+    "ShorteningGuard",
+    "ShorteningReport",
     "sample_live",
 ]
 
@@ -65,6 +69,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.quality.scores": ("QualityReport", "QualityScore"),
         "llmthrift_core.quality.shadow": ("ShadowEvaluation",),
         "llmthrift_core.quality.shadow_results": ("ShadowReport", "ShadowRow"),
+        "llmthrift_core.quality.shortening_guard": ("ShorteningGuard", "ShorteningReport"),
         "llmthrift_core.statistics": ("Interval",),
     },
 )

@@ -188,7 +188,7 @@ def _of_counts(calls: Sequence[SentCall], mean: int) -> tuple[dict[str, float], 
     share = sum(call.system_chars or 0 for call in calls) / chars if chars else 0.0
     parts = {**dict.fromkeys((*PARTS, _OTHER), 0.0), "system": share * mean, _OTHER: (1 - share) * mean}
     whole = {part: round(tokens) for part, tokens in parts.items()}
-    found = suggestions_for([], [], [], [], whole, Costs(lambda tokens, cached=0: None)) if chars else ()
+    found = suggestions_for([], [], [], [], whole, Costs(_unpriced)) if chars else ()
     return parts, [(each.kind, each.text, each.saved_tokens, Decimal(1)) for each in found]
 
 
@@ -206,3 +206,7 @@ def _scaled(parts: Mapping[str, float], mean: int) -> dict[str, int]:
 def _saving(suggestion: SiteSuggestion) -> str:
     tokens = f"saves {suggestion.saved_tokens:,} tokens a call"
     return tokens if suggestion.saved_usd_a_month is None else f"{tokens}, {usd(suggestion.saved_usd_a_month)} a month"
+
+
+def _unpriced(tokens: int, cached: int) -> None:
+    """No price: dollars are those of the site."""

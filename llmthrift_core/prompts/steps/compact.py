@@ -44,6 +44,11 @@ class Compact(Step):
         if self.max_tokens is not None and self.max_tokens < 50:
             raise ConfigurationError(f"max_tokens must be at least 50, which a handle and both ends take, not {self.max_tokens!r}")
 
+    @property
+    def is_lossless(self) -> bool:  # type: ignore[override]
+        """Whether results stay whole."""
+        return self.max_tokens is None
+
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages with compact data."""
         changed = []
