@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
@@ -87,7 +87,17 @@ def _marked(messages: list[BaseMessage], given: dict[str, Any], plan: Plan, form
                 given["tools"] = [*tools, _point(control)]
             elif form.name == "cache_control":
                 given["tools"] = [*tools[:-1], {**tools[-1], **_mark(control, form)}]
+    if form.name == "cache_control":
+        messages = [_in_blocks(message) for message in messages]
     return messages, given
+
+
+def _in_blocks(message: BaseMessage) -> BaseMessage:
+    """A tool's result in the form that a marked one has: when the mark moves on, what was cached must not be sent in another form."""
+    content = message.content
+    if not isinstance(message, ToolMessage) or not isinstance(content, str) or not content:
+        return message
+    return message.model_copy(update={"content": [{"type": "text", "text": content}]})
 
 
 def _control(plan: Plan) -> dict[str, Any]:

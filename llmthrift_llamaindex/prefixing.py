@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock
+from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock, ToolCallBlock
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
@@ -94,7 +94,9 @@ def _with_mark(message: ChatMessage, plan: Plan, form: Form) -> ChatMessage:
 
 def _takes_mark(message: ChatMessage, form: Form) -> bool:
     last = message.blocks[-1] if message.blocks else None
-    return isinstance(last, TextBlock) and bool(last.text) and message.role.value in _ROLES[form.name]
+    # A tool's result takes none, so that in a loop of tools the call before it does.
+    takes = (isinstance(last, TextBlock) and bool(last.text)) or (isinstance(last, ToolCallBlock) and form.name == "cache_control")
+    return takes and message.role.value in _ROLES[form.name]
 
 
 def _is_marked(message: ChatMessage) -> bool:
