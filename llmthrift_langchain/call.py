@@ -113,6 +113,8 @@ class RoutedCall(DoorCall[AIMessage]):
             self._tuned = tuned
         self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, tuned.limits(router.output))
+        planners = router.prefix_planners
+        prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
         parent = _parent_of(config)
         self.described = asks = described(
             self._fields,
@@ -124,6 +126,7 @@ class RoutedCall(DoorCall[AIMessage]):
             max_tier=router.max_tier if asked_tier is None else asked_tier,
             metadata=metadata,
             run=None if (root := lineage.root_of(parent or lineage.surrounding())) is None else str(root),
+            kept_tokens=None if prefixing is None else prefixing.kept_tokens,
         )
         self._policy = router.routing.in_force()
         tiers = allowed_tiers(self._policy, asks, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
@@ -155,7 +158,7 @@ class RoutedCall(DoorCall[AIMessage]):
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
-            prefixing=None if router.prefix_planners is None else self._prefixing(router.prefix_planners, attribution.call_site),
+            prefixing=prefixing,
             limiting=None if self._limits is None else self._limiting(self._limits),
         )
         self._streamed: StreamedText | None = None
@@ -384,21 +387,20 @@ class RoutedCall(DoorCall[AIMessage]):
         )
 
     def _prefixing(self, planners: PrefixPlanners, call_site: str | None) -> Prefixing:
-        thrift = self._thrift
         return Prefixing(
             planners,
-            thrift.prices,
-            prompt=self._prompt_to,
+            self._thrift.prices,
+            prompt=lambda tier: self._prompt_of(name := self._name_of(tier), self._messages_to(name)),
             model_of=lambda tier: self._model_of(self._name_of(tier)),
             call_site=call_site,
-            now=thrift.now,
-            note=thrift.note_failure,
+            now=self._thrift.now,
+            note=self._thrift.note_failure,
             form=lambda tier, form: form_for(self._models[self._name_of(tier)].model, form),
+            given=lambda tier: self._prompt_of(self._name_of(tier), self._given),
         )
 
-    def _prompt_to(self, tier: str | None) -> SentPrompt:
-        name = self._name_of(tier)
-        return sent_prompt(self._messages_to(name), self._parameters_of(name), self._model_of(name)[0])
+    def _prompt_of(self, tier: str, messages: list[BaseMessage]) -> SentPrompt:
+        return sent_prompt(messages, self._parameters_of(tier), self._model_of(tier)[0])
 
     def _messages_to(self, tier: str) -> list[BaseMessage]:
         """What is sent to a tier's model."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ def described(
     max_tier: str | None,
     metadata: Mapping[str, Any],
     run: str | None,
+    kept_tokens: Callable[[str], int | None] | None = None,
 ) -> RouteRequest:
     """The request of a call.
 
@@ -33,6 +34,7 @@ def described(
         bound: by tier, what was bound to its model.
         arguments: of the call.
         run: the outermost run around it.
+        kept_tokens: of the prompt, by tier, in its provider's prompt cache.
     """
     return RouteRequest(
         question=question_of(fields),
@@ -49,6 +51,7 @@ def described(
         run=run,
         tool_calls=cache(partial(_tool_calls, fields)),
         metadata=metadata,
+        kept_tokens=kept_tokens,
     )
 
 

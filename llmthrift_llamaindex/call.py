@@ -99,7 +99,11 @@ class DrivenCall(DoorCall[Answer]):
         limiting = None
         if self._limits is not None:
             limiting = limiting_of(behind, self._asked, self._said, self._limits, partial(_name_of, behind, self._said))
-        route = behind.route(self._tiers, self._asked, arguments, attribution, max_tier=max_tier, required=required, pin=self._pin)
+        prefixing = _prefixing(behind, self._asked, self._said, shortening, limiting, attribution.call_site)
+        kept = None if prefixing is None else prefixing.kept_tokens
+        route = behind.route(
+            self._tiers, self._asked, arguments, attribution, max_tier=max_tier, required=required, pin=self._pin, kept_tokens=kept
+        )
         self.request = Request(
             model="" if only is None else str(arguments.get("model") or model_of(only)),
             provider=None if only is None else provider_of(only),
@@ -118,7 +122,7 @@ class DrivenCall(DoorCall[Answer]):
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
             shortening=shortening,
-            prefixing=_prefixing(behind, self._asked, self._said, shortening, limiting, attribution.call_site),
+            prefixing=prefixing,
             limiting=limiting,
         )
 
@@ -357,6 +361,7 @@ def _prefixing(
         now=thrift.now,
         note=thrift.note_failure,
         form=lambda _, form: form_for(form),
+        given=lambda tier: sent_prompt(asked, said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -117,6 +117,7 @@ class Behind(Protocol):
         max_tier: str | None,
         required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
         """How the call is routed; None without routing."""
         ...

@@ -6,7 +6,7 @@ calling and `isinstance` are what they were. The eight calling methods are drive
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
@@ -315,6 +315,7 @@ class OneModel:
         max_tier: str | None,
         required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse | None:
         return None
 

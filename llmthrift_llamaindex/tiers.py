@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -149,6 +149,7 @@ class ManyModels:
         max_tier: str | None,
         required: Requirements,
         pin: str | None,
+        kept_tokens: Callable[[str], int | None] | None = None,
     ) -> RouteUse:
         """How a call is routed. A loop of tools is judged by what it began with."""
         each_step = self.policy.decides_each_step
@@ -170,6 +171,7 @@ class ManyModels:
             run=current_run()[0],
             tool_calls=cache(partial(_tool_calls, asked)),
             metadata=active_tags(),
+            kept_tokens=kept_tokens,
         )
         allowed = allowed_tiers(self.policy, request, self.tiers if tiers is None else tiers)
         return RouteUse(

@@ -22,12 +22,12 @@ from llmthrift_core.storage import schema
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener
 from llmthrift_core.storage.tables import schema_version
 
-_OWN_FOLDERS = ("tests/core/storage/", "tests/stress/", "tests/core/embedding/")
+_MAKE_THEIR_OWN = ("tests/core/storage/", "tests/stress/", "tests/core/embedding/", "tests/core/cache/test_pgvector.py")
 
 
 def not_for(test: str) -> bool:
     """Whether a test, by its id, is about what is done once here."""
-    return test.startswith(_OWN_FOLDERS)
+    return test.startswith(_MAKE_THEIR_OWN)
 
 
 class Quick:
@@ -83,7 +83,8 @@ def _compile_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def _embed_once(patch: pytest.MonkeyPatch, quick: Quick) -> None:
-    embed = DefaultEmbedder.__call__
+    """The model is loaded once as well, which takes as long as forty texts."""
+    embed, shared = DefaultEmbedder.__call__, DefaultEmbedder()
     known: dict[str, Any] = {}
 
     def embedded(model: DefaultEmbedder, texts: Sequence[str]) -> Any:
@@ -91,7 +92,7 @@ def _embed_once(patch: pytest.MonkeyPatch, quick: Quick) -> None:
             return embed(model, texts)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing:
-            known.update(zip(missing, embed(model, missing), strict=True))
+            known.update(zip(missing, embed(shared, missing), strict=True))
         return np.array([known[text] for text in texts], dtype=np.float32)
 
     patch.setattr(DefaultEmbedder, "__call__", embedded)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import doctest
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.globals import set_llm_cache
@@ -38,9 +41,24 @@ class Program:
 PROGRAMS = [Program(page, tuple(blocks)) for page in PAGES if (blocks := _BLOCK.findall(page.read_text(encoding="utf-8")))]
 
 
+def _at_the_end_of_the_page(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Any]]:
+    """What a GPTCache does when the interpreter ends: its files are gone by then."""
+    register, found = atexit.register, list[Callable[[], Any]]()
+
+    def registered(function: Callable[..., Any], *given: Any, **options: Any) -> Callable[..., Any]:
+        if function.__module__.startswith("gptcache."):
+            found.append(function)
+            return function
+        return register(function, *given, **options)
+
+    monkeypatch.setattr(atexit, "register", registered)
+    return found
+
+
 @pytest.mark.loopback
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
 def test_a_page_prints_what_it_says(program, provider, tmp_path, monkeypatch, capsys, request):
+    leaving = _at_the_end_of_the_page(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
@@ -61,6 +79,8 @@ def test_a_page_prints_what_it_says(program, provider, tmp_path, monkeypatch, ca
         for value in scope.values():
             if type(value).__name__ == "Thrift":
                 value.close()
+        for leave in leaving:
+            leave()
 
 
 def test_most_blocks_say_what_they_print():

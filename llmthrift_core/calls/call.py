@@ -199,9 +199,10 @@ class Call:
         self.request.attribution = with_configuration(self.request.attribution, route)
 
     def _shorten(self) -> None:
-        if (shortening := self.request.shortening) is not None:
-            shortening.prepare(self.tier)
-        if (prefixing := self.request.prefixing) is not None:
+        shortening, prefixing = self.request.shortening, self.request.prefixing
+        if shortening is not None:
+            shortening.prepare(self.tier, prefixing)
+        if prefixing is not None:
             prefixing.prepare(self.tier)
 
     def _ask(self, tier: str) -> None:
@@ -225,7 +226,7 @@ class Call:
         needed = needed_for(self._thrift, self.request, tier, model, provider)
         budgets, turn, self._turn = self._thrift.budgets, self._turn, None
         try:
-            return budgets.hold(**needed, turn=turn, waits=waits)
+            return budgets.hold(**needed, turn=turn, waits=waits).or_none
         except BudgetExceededError as refused:
             hold = self._downgraded(refused) if reason is None and refused.on_exceed == "downgrade" else None
             may_clamp = self.request.may_clamp and reason != "retry"  # what was empty would be empty again

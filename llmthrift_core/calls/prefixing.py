@@ -6,22 +6,37 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmthrift_core.calls.prefix_planners import PrefixPlanners, input_rate, markable
 from llmthrift_core.prompt_caching.advice import A_DAY, Advice, Form, form_of
 from llmthrift_core.prompt_caching.misses import SentPrompt
-from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of
+from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of, terms_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage.tokens import count_tokens
 
 if TYPE_CHECKING:
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.prompt_caching.plan import Plan
     from llmthrift_core.usage import Usage
 
 _MOST_COUNTED: Final = 50_000
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
+
+
+class Weight(NamedTuple):
+    """A prompt as the application gave it.
+
+    Attributes:
+        tokens: of it.
+        kept_tokens: of these the provider should have so many.
+        is_cheaper: than the shorter one, whose beginning the provider does not have.
+    """
+
+    tokens: int
+    kept_tokens: int
+    is_cheaper: bool
 
 
 class Prefixing:
@@ -36,9 +51,10 @@ class Prefixing:
         now: seconds since the epoch.
         note: takes failures. The prompt is then sent without marks.
         form: what a tier's client can do in place of its provider's form; None: nothing.
+        given: the prompt as the application gave it; None: it is what is sent.
     """
 
-    __slots__ = ("_advice", "_call_site", "_form", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
+    __slots__ = ("_advice", "_call_site", "_form", "_given", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
 
     def __init__(
         self,
@@ -51,9 +67,11 @@ class Prefixing:
         now: Callable[[], float],
         note: Callable[[str, BaseException], None],
         form: Callable[[str | None, Form], Form | None] = lambda _, form: form,
+        given: Callable[[str | None], SentPrompt] | None = None,
     ) -> None:
         self._planners, self._prices, self._prompt, self._model_of = planners, prices, prompt, model_of
         self._call_site, self._now, self._note, self._form = call_site, now, note, form
+        self._given = given or prompt
         self._advice: dict[str | None, Advice | None] = {}
         self._prompts: dict[str | None, SentPrompt] = {}
 
@@ -70,6 +88,29 @@ class Prefixing:
         """What to ask of the provider of a tier's model; None: nothing."""
         self.prepare(tier)
         return None if is_observing() else self._advice[tier]
+
+    def kept_tokens(self, tier: str | None) -> int | None:
+        """How much of the application's own prompt the provider of a tier's model should have; None where that is not known."""
+        try:
+            return self._kept(tier, self._given(tier))
+        except Exception as error:
+            self._note("prompt_caching", error)
+            return None
+
+    def weigh(self, tier: str | None) -> Weight | None:
+        """What the prompt costs as the application gave it, beside what is to be sent; None where that is not known."""
+        try:
+            terms = terms_of(*self._model_of(tier))
+            whole, shorter = self._given(tier), self._prompt(tier)
+            kept = self._kept(tier, whole)
+            if terms is None or not kept:
+                return None
+            read = 1 - terms.read
+            loses = whole.tokens - read * kept < shorter.tokens - read * (self._kept(tier, shorter) or 0)
+            return Weight(whole.tokens, kept, loses)
+        except Exception as error:
+            self._note("prompt_caching", error)
+            return None
 
     def describe(self, record: CallRecord, tier: str | None, usage: Usage) -> None:
         """Note in a row what was planned and what was not read, and let the planner hear what came of it."""
@@ -99,21 +140,51 @@ class Prefixing:
         if not known:
             return None
         now = self._now()
-        self._prompts[tier] = prompt = replace(self._prompt(tier), model=model, at_seconds=now)
+        prompt, rules = self._in_order(self._prompt(tier), model)
+        self._prompts[tier] = prompt = replace(prompt, model=model, at_seconds=now)
         blocks = prompt.blocks
         if not blocks or prompt.is_marked:
             return None
-        advice = Advice()
+        advice = Advice(rules=rules)
         if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
             rules = [*prompt.tools, *prompt.system] or prompt.history[:1]
             key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
-            advice = Advice(cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
+            advice = replace(advice, cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
-        form = self._form(tier, usual) if terms and (usual := form_of(terms[0])) is not None else None
+        form = self._form_of(tier, terms)
         if form is not None and (planner := self._planners.of(model, provider, form, self._prices)) is not None:
             plan = planner.plan(blocks, at=now, call_site=self._call_site)
-            advice = replace(advice, plan=plan, form=form)
+            advice = replace(advice, plan=_with_borders(plan, prompt), form=form)
         return advice
+
+    def _in_order(self, prompt: SentPrompt, model: str, *, learn: bool = True) -> tuple[SentPrompt, tuple[str, str] | None]:
+        """The prompt with what changes behind what stays, where that is asked for, and its system prompt as two messages then."""
+        if prompt.rules is None or prompt.is_marked:
+            return prompt, None
+        found = self._planners.static_first.look(self._call_site, prompt.rules, learn=learn)
+        if found is None:
+            return prompt, None
+        if self._planners.reorders and not is_observing():
+            rules = (found.stays, found.changes)
+            return replace(prompt, system=[block_of(text, model) for text in rules]), rules
+        if found.is_told:
+            self._planners.tell(self._call_site, found)
+        return prompt, None
+
+    def _kept(self, tier: str | None, prompt: SentPrompt) -> int | None:
+        model, provider = self._model_of(tier)
+        prompt, _ = self._in_order(prompt, model, learn=False)
+        known, now = choices_of(model, provider), self._now()
+        if not known:
+            return None
+        if (form := self._form_of(tier, markable(model, provider))) is not None:
+            planner = self._planners.of(model, provider, form, self._prices)
+            return None if planner is None else planner.kept_tokens(prompt.blocks, at=now)
+        return self._planners.sent.kept_tokens(replace(prompt, model=model, at_seconds=now), call_site=self._call_site)
+
+    def _form_of(self, tier: str | None, terms: list[CacheTerms]) -> Form | None:
+        usual = form_of(terms[0]) if terms else None
+        return None if usual is None else self._form(tier, usual)
 
     def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None) -> None:
         prompt, (model, provider) = self._prompts.get(tier), self._model_of(tier)
@@ -136,6 +207,17 @@ def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:
             _counted.clear()
         tokens = _counted[digest, model] = count_tokens(text, model).tokens
     return digest, tokens
+
+
+def _with_borders(plan: Plan, prompt: SentPrompt) -> Plan:
+    """The plan with marks behind tools and system prompt as well, as far as there are any left: providers read up to a mark that was
+    written, and another conversation begins with the same."""
+    if plan.terms is None:
+        return plan
+    before, left = len(prompt.tools), plan.terms.max_marks - len(plan.marks)
+    borders = [*range(before + len(prompt.system), before, -1), before]
+    wanted = [end for end in borders if 0 < end < plan.marked_blocks and end not in plan.marks]
+    return replace(plan, marks=tuple(sorted((*plan.marks, *wanted[: max(0, left)]))))
 
 
 def _terms_of(known: tuple[CacheTerms, ...], advice: Advice | None) -> CacheTerms | None:

@@ -71,6 +71,7 @@ class PrefixPlanner:
         # What has not come back within the shortest life is counted so; where it comes back within a longer one, that is counted then.
         self._longest = min(terms.ttl_seconds for terms in self.terms)
         self._tops = [max(1e-9, 1 - terms.read + max(0.0, terms.premium)) for terms in self.terms]
+        self._premiums = [max(0.0, terms.premium) for terms in self.terms]
         self._models = [ReuseModel(_PRIORS) for _ in self.terms]
         self._tree = PrefixTree(max_blocks=max_blocks)
         self._waiting = Waiting(Pauses(self._longest))
@@ -113,13 +114,28 @@ class PrefixPlanner:
         with self._lock:
             return self._plan(ids, tokens, self._time(float(at)), call_site)
 
+    def kept_tokens(self, blocks: Sequence[tuple[Hashable, int]], *, at: float) -> int:
+        """How much of a prompt the provider should have, in tokens. Plans nothing, and learns nothing.
+
+        Raises:
+            ConfigurationError: blocks that are no pairs of an identifier and a count.
+        """
+        ids, tokens = _parts(blocks)
+        with self._lock:
+            return sum(tokens[: self._tree.kept_until(ids, max(self._now, at + self._shift))])
+
     def observe(self, plan: Plan, usage: Usage) -> None:
         """Take in what the provider billed for a planned request: what it read and wrote, in place of what was expected.
 
-        Where it reads less than it should, later plans count on less; where it kept a prefix longer, the prefix counts as kept.
+        Where it reads less than it should, later plans count on less; where it kept a prefix longer, the prefix counts as kept. The
+        provider's tokens are scaled to the plan's, which another tokenizer may have counted.
         """
         with self._lock:
-            read, written = usage.cache_read_tokens, usage.cache_write_tokens
+            scale = plan.total_tokens / usage.input_tokens if usage.input_tokens and plan.total_tokens else 1.0
+            self.trust.sent += plan.total_tokens
+            self.trust.counted += usage.input_tokens
+            read = round(usage.cache_read_tokens * scale)
+            written = min(round(usage.cache_write_tokens * scale), max(0, plan.total_tokens - read))
             self.trust.note(plan, read, written)
             terms = plan.terms or self.terms[0]
             planned = (1 - terms.read) * plan.read_tokens - terms.premium * plan.written_tokens
@@ -137,9 +153,9 @@ class PrefixPlanner:
                     node.live_until, node.unread = -math.inf, None
 
     def take_unread(self, call_site: str | None = None) -> float:
-        """What writes of a call site have cost that expired without a read, in input tokens; since this was last asked."""
+        """What writes of a call site have cost that expired without a read, in input tokens of the provider; since this was last asked."""
         with self._lock:
-            return self._unread.take(call_site)
+            return self._unread.take(call_site) * self.trust.scale
 
     def dump(self, *, most_blocks: int | None = None) -> bytes:
         """What was learned, for `load` and `merge`.
@@ -207,6 +223,9 @@ class PrefixPlanner:
         terms = self.terms[choice]
         sure = bool(end) and min(worths[choice][:end]) >= _SURE * self._tops[choice]
         end, gain, kept_back = self._afforded(candidates, end, gain, terms, total, credit=_CREDIT_IF_SURE if sure else 1.0)
+        if kept and not end:  # it lives on as it was written
+            life = path[kept - 1].ttl_seconds
+            terms = next((one for one in self.terms if one.ttl_seconds == life), terms)
         self._resolve(path, now, candidates, worths)
         for node in path:
             node.last_seconds = now
@@ -294,13 +313,16 @@ class PrefixPlanner:
                 (1 - terms.read + self._spared(index, later)) / self._tops[index] if pause <= terms.ttl_seconds else 0.0
                 for index, terms in enumerate(self.terms)
             )
-            self._waiting.answer(question, now, answer, self._count)
+            self._waiting.answer(question, now, answer)
             node.asked = None
 
     def _spared(self, index: int, later: list[float]) -> float:
         """What need not be paid for writing a prefix again, now that it was kept: not more than the best of the terms would take then."""
-        worth = later[index]
-        least = min(max(0.0, terms.premium) + worth - other for terms, other in zip(self.terms, later, strict=True))
+        worth, premiums = later[index], self._premiums
+        if len(later) == 1:
+            least = premiums[0]
+        else:
+            least = worth + min(premium - other for premium, other in zip(premiums, later, strict=True))
         return max(0.0, min(worth, least))
 
     def _grow(

@@ -91,6 +91,20 @@ class PrefixTree:
             break
         return path, at
 
+    def kept_until(self, blocks: Sequence[Hashable], now: float) -> int:
+        """The number of blocks from the beginning that the provider is taken to keep. Changes nothing."""
+        node, at, count = self.root, 0, len(blocks)
+        while at < count:
+            child = node.children.get(blocks[at])
+            if child is None or child.live_until < now:
+                break
+            for block in child.blocks:
+                if at == count or block != blocks[at]:
+                    return at
+                at += 1
+            node = child
+        return at
+
     def grow(self, parent: Node | None, blocks: tuple[Hashable, ...], tokens: int) -> Node:
         """Add a run behind a node, or at the beginning."""
         above = self.root if parent is None else parent

@@ -22,6 +22,7 @@ _MEMORY: Final = 400.0
 _PRIOR_EVENTS: Final = 3.0
 _LEARNING_RATE: Final = 0.02
 _LEAST: Final = 0.002
+_MOST: Final = 1 - _LEAST
 _MOST_MEANS: Final = 50_000
 
 
@@ -54,7 +55,8 @@ class ReuseModel:
         """Take in what a write turned out to be worth: `worth` more, in `weight` more of an event."""
         expected, inputs, weights = self._look(kind, circumstances, siblings)
         step = _LEARNING_RATE * (worth - weight * expected)
-        weights[:] = [weight + step * value for weight, value in zip(weights, inputs, strict=True)]
+        for index, value in enumerate(inputs):
+            weights[index] += step * value
         means = self.means
         if len(means) > _MOST_MEANS:
             self._thin()
@@ -68,7 +70,9 @@ class ReuseModel:
             if count > _MEMORY:
                 total *= _MEMORY / count
                 count = _MEMORY
-            mean[:] = total, count, logit((total + prior) / (count + _PRIOR_EVENTS))
+            share = (total + prior) / (count + _PRIOR_EVENTS)
+            mean[0], mean[1] = total, count
+            mean[2] = log(share / (1 - share)) if _LEAST < share < _MOST else logit(share)
 
     def merge(self, means: dict[Hashable, list[float]], weights: dict[tuple[str, int], list[float]]) -> None:
         """Take in what another process learned: means by their number of events. The same twice changes nothing."""

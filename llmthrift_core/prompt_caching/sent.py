@@ -30,6 +30,22 @@ class SentPrompts:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def kept_tokens(self, prompt: SentPrompt, *, call_site: str | None) -> int:
+        """How much of a prompt the provider should have, where it keeps by itself what was sent: what the last one like it begins with."""
+        with self._lock:
+            found = self._kept.get(_talk_of(prompt)) or self._kept.get(("site", call_site, prompt.model))
+        if found is None:
+            return 0
+        before, terms = found
+        if before.model != prompt.model or _pause(before, prompt) > terms.ttl_seconds:
+            return 0
+        kept = 0
+        for mine, theirs in zip(prompt.blocks, before.blocks, strict=False):
+            if mine != theirs:
+                break
+            kept += mine[1]
+        return kept if kept >= terms.min_tokens else 0
+
     def explain(
         self, prompt: SentPrompt, usage: Usage, *, terms: CacheTerms, call_site: str | None, input_usd_per_million: Decimal | None
     ) -> Miss | None:
@@ -45,14 +61,14 @@ class SentPrompts:
         if not prompt.tokens or not usage.input_tokens:
             return None
         # A call site that is read off the system prompt changes with it, so it is no part of the conversation.
-        talk = ("talk", prompt.history[0][0] if prompt.history else None)
+        talk = _talk_of(prompt)
         site = ("site", call_site, prompt.model)
         with self._lock:
             before = self._kept.get(talk)
             if before is None and (other := self._kept.get(site)) is not None:
                 before = replace(other[0], history=()), other[1]
             for key in (talk, site):
-                self._kept[key] = prompt, terms
+                self._kept[key] = replace(prompt, rules=None), terms
                 self._kept.move_to_end(key)
             while len(self._kept) > _MOST_PROMPTS:
                 self._kept.popitem(last=False)
@@ -63,3 +79,13 @@ class SentPrompts:
         previous, kept_on = (None, terms) if before is None else before
         price = None if input_usd_per_million is None else input_usd_per_million / Decimal(str(scale))
         return explain_miss(previous, prompt, ours, terms=kept_on, input_usd_per_million=price)
+
+
+def _talk_of(prompt: SentPrompt) -> Hashable:
+    return "talk", prompt.history[0][0] if prompt.history else None
+
+
+def _pause(before: SentPrompt, prompt: SentPrompt) -> float:
+    if before.at_seconds is None or prompt.at_seconds is None:
+        return 0.0
+    return prompt.at_seconds - before.at_seconds

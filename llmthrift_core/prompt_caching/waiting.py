@@ -22,6 +22,7 @@ _MARGIN: Final = 1.5
 _SHORTEST_SECONDS: Final = 10.0
 # So that the work of one plan stays small; most plans ask two questions, each of which is counted once or twice.
 _MOST_AT_ONCE: Final = 5
+_MOST_DUE: Final = 10_000
 
 
 class Pauses:
@@ -97,36 +98,37 @@ class Question:
 class Waiting:
     """Questions in the order in which they were asked."""
 
-    __slots__ = ("_answered", "_late", "_open", "pauses")
+    __slots__ = ("_answered", "_due", "_late", "_open", "pauses")
 
     def __init__(self, pauses: Pauses) -> None:
         self.pauses = pauses
         self._open: deque[tuple[float, Node]] = deque()
         self._late: deque[tuple[float, Node]] = deque()
         self._answered: deque[Question] = deque()
+        self._due: deque[Question] = deque(maxlen=_MOST_DUE)
 
     def __len__(self) -> int:
-        return len(self._open) + len(self._late) + len(self._answered)
+        return len(self._open) + len(self._late) + len(self._answered) + len(self._due)
 
     def ask(self, node: Node, question: Question) -> None:
         """Begin to wait."""
         node.asked = question
         self._open.append((question.at_seconds, node))
 
-    def answer(self, question: Question, now: float, worths: tuple[float, ...], count: Callable[[Question, float], None]) -> None:
-        """It came back: count it, at the time at which others are counted."""
+    def answer(self, question: Question, now: float, worths: tuple[float, ...]) -> None:
+        """It came back: that counts at the time at which others are counted."""
         pause = now - question.at_seconds
         self.pauses.add(pause)
-        answered = question.answered(worths)
-        if pause >= self.pauses.median_seconds:
-            count(answered, 1 - answered.counted)
-        else:
-            self._answered.append(answered)
+        (self._due if pause >= self.pauses.median_seconds else self._answered).append(question.answered(worths))
 
     def settle(self, now: float, count: Callable[[Question, float], None]) -> None:
-        """Count what is due."""
+        """Count what is due, and only so much that it takes no time."""
         median, patience = self.pauses.median_seconds, self.pauses.patience_seconds
         left = _MOST_AT_ONCE
+        while left and self._due:
+            left -= 1
+            question = self._due.popleft()
+            count(question, 1 - question.counted)
         while left and self._answered and now - self._answered[0].at_seconds >= median:
             left -= 1
             question = self._answered.popleft()

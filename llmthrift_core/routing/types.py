@@ -33,6 +33,7 @@ class RouteRequest:
         run: the outermost run around the call, where one is open.
         tool_calls: gives the tools that were called since the last question, in order.
         metadata: the adapter's run metadata.
+        kept_tokens: how many tokens of this prompt a tier's provider keeps in its prompt cache; it gives None where that is not known.
     """
 
     question: str
@@ -49,6 +50,7 @@ class RouteRequest:
     run: str | None = None
     tool_calls: Callable[[], Sequence[ToolCall]] = tuple
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    kept_tokens: Callable[[str], int | None] | None = field(default=None, repr=False, compare=False)
 
     @property
     def session_key(self) -> tuple[str | None, str, str | None] | None:

@@ -17,6 +17,7 @@ import pytest
 
 import llmthrift_core.budgets.settlements as settlements
 import llmthrift_core.ledger.writer as writer
+from llmthrift_core.ledger.ledger import Ledger
 from llmthrift_core.storage.circuit import Circuit
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener
 from tests.core.storage.backends import started_postgresql, started_valkey
@@ -33,7 +34,7 @@ class Outage:
         options: for `Thrift`.
         begin, end: do nothing where it is away, or back, already.
         forgets: the store comes back empty.
-        is_slow: beginning and ending takes seconds.
+        is_slow: beginning and ending it takes seconds, or each call that meets it.
     """
 
     options: dict[str, Any]
@@ -194,12 +195,15 @@ def _valkey(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, dict[s
 
 
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let what waits be tried again often. Returns what ends the pauses of all circuits, after which a server is not asked.
+    """Let what waits be tried again often, and a ledger that is closed not be waited for as long.
+
+    Returns what ends the pauses of all circuits, after which a server is not asked.
 
     While a store is away, circuits pause as they always do.
     """
     for module in (settlements, writer):
         monkeypatch.setattr(module, "_LONGEST_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(Ledger.close, "__defaults__", (3.0,))
     circuits: list[Circuit] = []
     begin = Circuit.__init__
 
@@ -247,5 +251,5 @@ def outage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         try_again()
 
     with lasting:
-        yield Outage(options, way.begin, end, forgets=kind == "valkey stopped", is_slow="stopped" in kind)
+        yield Outage(options, way.begin, end, forgets=kind == "valkey stopped", is_slow="stopped" in kind or kind == "postgresql hangs")
         way.end()

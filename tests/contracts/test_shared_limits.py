@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from llmthrift_core import Thrift
-from llmthrift_core.cache import CachePolicy
-from llmthrift_core.cache.semantic.stored import totals_of
-from llmthrift_core.cache.store import criteria_of
-
-ROOT = Path(__file__).parents[2]
-WORKERS, STORES, LIMIT, SIZE = 3, 40, 20, 200
-
-WORKER = """
-import json, sys, zlib
-import numpy as np
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, SemanticCache
-kind, database, valkey, worker, stores, limits = sys.argv[1:7]
-policy = CachePolicy(**eval(limits))
+from llmthrift_core.cache.semantic.stored import totals_of
+from llmthrift_core.cache.store import criteria_of
+from tests.processes import FORK_SERVER
 
-def embed(texts):
+WORKERS, STORES, LIMIT, SIZE = 3, 40, 20, 200
+
+
+def _embed(texts: Sequence[str]) -> Any:
     return np.array([np.random.default_rng(zlib.crc32(text.encode())).normal(size=32) for text in texts])
 
-with Thrift(database, valkey_url=valkey or None) as thrift:
-    semantic = SemanticCache(thrift, embedder=embed, limits=policy) if kind == "semantic" else None
 
-    def put(name):
-        if semantic is None:
-            assert thrift.cache.store(policy.key(name.encode()), policy, b"x" * 100, model="m", usage=Usage())
-        else:
-            semantic.store(name, "x" * 100)
-
-    print("ready", flush=True)
-    sys.stdin.readline()
-    for number in range(int(stores)):
-        put(f"worker {worker} question {number}")
-    print("done", flush=True)
-    counts = (thrift.cache if semantic is None else semantic).stats()
-    print(json.dumps({name: counts[name] for name in ("stores", "evictions", "errors")}), flush=True)
-"""
+def _store(kind: str, database: str, valkey: str, worker: int, limits: dict[str, int | None], together: Any, told: Any) -> None:
+    policy = CachePolicy(**limits)  # type: ignore[arg-type]
+    with Thrift(database, valkey_url=valkey or None) as thrift:
+        semantic = SemanticCache(thrift, embedder=_embed, limits=policy) if kind == "semantic" else None
+        together.wait(120)
+        for number in range(STORES):
+            name = f"worker {worker} question {number}"
+            if semantic is None:
+                assert thrift.cache.store(policy.key(name.encode()), policy, b"x" * 100, model="m", usage=Usage())
+            else:
+                semantic.store(name, "x" * 100)
+        counts = thrift.cache.stats() if semantic is None else semantic.stats()
+        told.put({name: counts[name] for name in ("stores", "evictions", "errors")})
 
 
 @pytest.mark.parametrize("limits", [{"max_entries": LIMIT}, {"max_entries": None, "max_bytes": LIMIT * SIZE}], ids=["entries", "bytes"])
@@ -64,28 +55,18 @@ def test_processes_keep_to_one_limit(
             counts = thrift.cache.stats("default")
             return int(counts["entries"] or 0), int(counts["bytes"] or 0)
 
-        given = [sys.executable, "-c", WORKER, kind, database, valkey]
-        pipe = subprocess.PIPE
+        together, answers = FORK_SERVER.Barrier(WORKERS), FORK_SERVER.Queue()
         workers = [
-            subprocess.Popen([*given, str(number), str(STORES), repr(limits)], stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
+            FORK_SERVER.Process(target=_store, args=(kind, database, valkey, number, limits, together, answers))
             for number in range(WORKERS)
         ]
         for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
-        for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
+            worker.start()
         seen = []
-        while any(worker.poll() is None for worker in workers):
+        while any(worker.is_alive() for worker in workers):
             seen.append(held())
-        told = []
-        for worker in workers:
-            lines = worker.communicate(timeout=60)[0].splitlines()
-            assert worker.returncode == 0
-            assert lines[0] == "done"
-            told.append(json.loads(lines[1]))
+        assert [worker.exitcode for worker in workers] == [0] * WORKERS
+        told = [answers.get(timeout=60) for _ in workers]
         entries, size_bytes = held()
         largest = size_bytes // entries + 10
         policy = CachePolicy(**limits)  # type: ignore[arg-type]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +26,9 @@ from llmthrift_core.cache.sql_store import SqlEntries
 from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_langchain import ThriftCache, ThriftCallbackHandler, thrifty
+from tests.contracts import one_call
+from tests.processes import FORK_SERVER
 
-ROOT = Path(__file__).parents[2]
 CALLERS = 20
 
 
@@ -248,50 +247,21 @@ def test_a_lease_that_passed_on_is_given_back_by_whom_it_passed_to(thrift: Thrif
     assert store.leased_until(key, 0) is None
 
 
-WORKER = """
-import sys, time
-from llmthrift_core import Thrift, Usage
-from llmthrift_core.cache import CachePolicy
-from llmthrift_core.cache.single_flight import whoami
-from llmthrift_core.calls.request import CacheUse, Request, Response
-database, valkey, calls = sys.argv[1:]
-policy = CachePolicy()
-with Thrift(database, valkey_url=valkey or None) as thrift:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    call = thrift.begin(Request("gpt-4o-mini", cache=CacheUse(policy.key(b"question"), policy, bytes.decode, caller=whoami())))
-    while call.waiting is not None:
-        call.waiting.wait()
-        call.resume()
-    if call.hit is None:
-        with open(calls, "a") as file:
-            file.write("x")
-        time.sleep(1.0)
-        call.finish(Response(Usage(input_tokens=1, output_tokens=1), payload=lambda: b"the answer"))
-        print("the answer")
-    else:
-        call.finish_hit()
-        print(call.answer)
-"""
-
-
 @pytest.mark.parametrize("where", ["sqlite", "postgresql", "valkey"])
 def test_eight_workers_make_one_call(tmp_path: Path, request: pytest.FixtureRequest, where: str) -> None:
     database = request.getfixturevalue("postgresql_url") if where == "postgresql" else str(tmp_path / "shared.db")
     valkey = request.getfixturevalue("valkey_url") if where == "valkey" else ""
     calls = tmp_path / "calls"
     with Thrift(database) as thrift:  # the tables are there
-        given, pipe = [sys.executable, "-c", WORKER, database, valkey, str(calls)], subprocess.PIPE
-        workers = [subprocess.Popen(given, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(8)]
+        together, answers = FORK_SERVER.Barrier(8), FORK_SERVER.Queue()
+        given = (database, valkey, str(calls), together, answers)
+        workers = [FORK_SERVER.Process(target=one_call.ask, args=given) for _ in range(8)]
         for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
+            worker.start()
+        assert [answers.get(timeout=120) for _ in workers] == ["the answer"] * 8
         for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        answers = [worker.communicate(timeout=120)[0] for worker in workers]
-        assert answers == ["the answer\n"] * 8
+            worker.join(120)
+            assert worker.exitcode == 0
         assert calls.read_text() == "x"
         total = thrift.report().total
         assert (total["requests"], total["cache_hits"]) == (8, 7)

@@ -221,14 +221,15 @@ def test_a_stream_is_refused_before_it_is_returned_and_stopped_when_it_outgrows_
     thrift.budgets.add(Budget(limit_tokens=40_000, window="day"))
     for number in range(12):  # what answers are like is learned
         llm.chat([ChatMessage(f"What is {number}?")])
-    provider.answerer = lambda question: Answer("word " * 60_000)
+    thrift.budgets.add(Budget(limit_tokens=3_000, name="less", window="day"))
+    provider.answerer = lambda question: Answer("word " * 5_000)
     stream = llm.stream_chat(ASK)
     with pytest.raises(BudgetExceededError):
         for _ in stream:
             pass
     row = rows(thrift)[-1]
     assert (row.error, row.estimated) == ("BudgetExceededError", True)
-    assert 0 < row.output_tokens < 60_000
+    assert 0 < row.output_tokens < 5_000
     thrift.budgets.add(Budget(limit_tokens=1, window="day"))
     with pytest.raises(BudgetExceededError):
         llm.stream_chat(ASK)  # nobody has read of it

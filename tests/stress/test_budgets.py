@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ import pytest
 
 from llmthrift_core import Budget, BudgetExceededError, Thrift
 from tests.long import LONG
+from tests.processes import FORK_SERVER
 
 _PROCESSES = 4
 _ROUNDS = 5 if LONG else 1
@@ -52,9 +52,8 @@ def test_processes_spend_a_budget_to_its_end_and_no_further(kind: str, request: 
         where, name = _place(kind, str(number), request), f"budget {number}"
         with Thrift(**where) as thrift:
             thrift.budgets.add(Budget(limit_tokens=2_000, name=name))
-        context = multiprocessing.get_context("spawn")
-        granted = context.Value("q", 0)
-        processes = [context.Process(target=_spend, args=(where, seed, granted)) for seed in range(_PROCESSES)]
+        granted = FORK_SERVER.Value("q", 0)
+        processes = [FORK_SERVER.Process(target=_spend, args=(where, seed, granted)) for seed in range(_PROCESSES)]
         for process in processes:
             process.start()
         for process in processes:
@@ -85,12 +84,11 @@ def _hold_for_ever(where: dict[str, str], ready: Any) -> None:
 @pytest.mark.parametrize("kind", ["file", "valkey"])
 def test_the_money_of_killed_processes_comes_back(kind: str, request: pytest.FixtureRequest) -> None:
     where = _place(kind, "b", request)
-    context = multiprocessing.get_context("spawn")
     with Thrift(**where) as thrift:
         thrift.budgets.add(Budget(limit_tokens=1_000, name="all"))
         for number in range(2 * _ROUNDS):
-            ready = context.Event()
-            process = context.Process(target=_hold_for_ever, args=(where, ready))
+            ready = FORK_SERVER.Event()
+            process = FORK_SERVER.Process(target=_hold_for_ever, args=(where, ready))
             process.start()
             assert ready.wait(60)
             time.sleep(random.Random(number).random() * 0.05)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +21,8 @@ from llmthrift_core.cache.valkey_store import ValkeyEntries
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
 from llmthrift_core.usage import Usage
+from tests.processes import FORK_SERVER
 
-ROOT = Path(__file__).parents[2]
 THREADS, PROCESSES = 50, 4
 
 
@@ -73,46 +71,36 @@ def test_fifty_threads(where: str, request: pytest.FixtureRequest) -> None:
         cache.close()
 
 
-WORKER = """
-import json, random, sys
-from llmthrift_core.cache import CachePolicy
-from llmthrift_core.cache.exact import ExactCache
-from llmthrift_core.cache.sql_store import SqlEntries
-from llmthrift_core.cache.store import EntryStore
-from llmthrift_core.cache.valkey_store import ValkeyEntries
-from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.valkey import ValkeyServer
-from llmthrift_core.usage import Usage
-
-path, seed = sys.argv[1], int(sys.argv[2])
-policy, chance = CachePolicy(max_entries=50), random.Random(seed)
-wrong = hits = stores = 0
-with Database.open(path, busy_timeout_seconds=30) as database:
-    cache = ExactCache(SqlEntries(database))
-    for step in range(600):
-        name = b"%d" % chance.randrange(80)
-        key = policy.key(name)
-        entry = cache.lookup(key, policy)
-        if entry is None:
-            stores += cache.store(key, policy, b"answer to " + name, model="m", usage=Usage(input_tokens=1))
-        else:
-            hits += 1
-            wrong += entry.payload != b"answer to " + name
-        if step % 100 == 99:
-            cache.invalidate(where=lambda view: chance.random() < 0.1)
-    cache.close()
-    print(json.dumps({"wrong": wrong, "hits": hits, "stores": stores, "errors": cache.health()["errors"]}))
-"""
+def _work(path: str, seed: int, told: Any) -> None:
+    policy, chance = CachePolicy(max_entries=50), random.Random(seed)
+    wrong = hits = stores = 0
+    with Database.open(path, busy_timeout_seconds=30) as database:
+        cache = ExactCache(SqlEntries(database))
+        for step in range(600):
+            name = b"%d" % chance.randrange(80)
+            key = policy.key(name)
+            entry = cache.lookup(key, policy)
+            if entry is None:
+                stores += cache.store(key, policy, b"answer to " + name, model="m", usage=Usage(input_tokens=1))
+            else:
+                hits += 1
+                wrong += entry.payload != b"answer to " + name
+            if step % 100 == 99:
+                cache.invalidate(where=lambda view: chance.random() < 0.1)
+        cache.close()
+        told.put({"wrong": wrong, "hits": hits, "stores": stores, "errors": cache.health()["errors"]})
 
 
 def test_four_processes(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
-    workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(path), str(seed)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        for seed in range(PROCESSES)
-    ]
-    found = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * PROCESSES
+    told = FORK_SERVER.Queue()
+    workers = [FORK_SERVER.Process(target=_work, args=(str(path), seed, told)) for seed in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    found = [told.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
     assert all(each["wrong"] == 0 and each["errors"] == 0 and each["hits"] > 0 and each["stores"] > 0 for each in found)
     with Database.open(path) as database:
         assert database.check().ok
@@ -123,41 +111,27 @@ def test_four_processes(tmp_path: Path) -> None:
         cache.close()
 
 
-READER = """
-import sys
-from llmthrift_core.cache import CachePolicy
-from llmthrift_core.cache.exact import ExactCache
-from llmthrift_core.cache.sql_store import SqlEntries
-from llmthrift_core.cache.store import EntryStore
-from llmthrift_core.cache.valkey_store import ValkeyEntries
-from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.valkey import ValkeyServer
-
-policy = CachePolicy()
-with Database.open(sys.argv[1]) as database:
-    cache = ExactCache(SqlEntries(database))
-    for line in sys.stdin:
-        entry = cache.lookup(policy.key(line.strip().encode()), policy)
-        held = cache.stats()["memory_hits"]
-        print("-" if entry is None else entry.payload.decode(), held, flush=True)
-    cache.close()
-"""
+def _read(path: str, asked: Any) -> None:
+    policy = CachePolicy()
+    with Database.open(path) as database:
+        cache = ExactCache(SqlEntries(database))
+        while (name := asked.recv()) is not None:
+            entry = cache.lookup(policy.key(name.encode()), policy)
+            asked.send(["-" if entry is None else entry.payload.decode(), cache.stats()["memory_hits"]])
+        cache.close()
 
 
 def test_what_another_process_removes_or_replaces_is_not_answered_from_memory(tmp_path: Path) -> None:
     path, policy = tmp_path / "c.db", CachePolicy(tags=("t",))
     with Database.open(path) as database:
         cache = ExactCache(SqlEntries(database))
-        reader = subprocess.Popen(
-            [sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        assert reader.stdin is not None
-        assert reader.stdout is not None
+        mine, theirs = FORK_SERVER.Pipe()
+        reader = FORK_SERVER.Process(target=_read, args=(str(path), theirs), daemon=True)
+        reader.start()
 
         def ask(name: str) -> list[str]:
-            reader.stdin.write(name + "\n")  # type: ignore[union-attr]
-            reader.stdin.flush()  # type: ignore[union-attr]
-            return reader.stdout.readline().split()  # type: ignore[union-attr]
+            mine.send(name)
+            return [str(each) for each in mine.recv()]
 
         def store(name: str, answer: bytes) -> None:
             assert cache.store(policy.key(name.encode()), policy, answer, model="m", usage=Usage())
@@ -175,9 +149,9 @@ def test_what_another_process_removes_or_replaces_is_not_answered_from_memory(tm
         assert ask("a") == ["again", "2"]
         cache.clear()
         assert ask("a") == ["-", "2"]
-        reader.stdin.close()
-        assert reader.wait(timeout=120) == 0
-        reader.stdout.close()
+        mine.send(None)
+        reader.join(120)
+        assert reader.exitcode == 0
         cache.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from llmthrift_core import Thrift
 from llmthrift_core.cache import CachePolicy, FixedThreshold, SemanticCache
 from tests.long import LONG
+from tests.processes import FORK_SERVER
 
 PROCESSES = 4
 ROUNDS = 400 if LONG else 120
@@ -51,9 +51,8 @@ def _work(url: str, seed: int, results: Any) -> None:
 def test_processes_share_one_cache(kind: str, request: pytest.FixtureRequest) -> None:
     url = str(request.getfixturevalue("tmp_path") / "s.db") if kind == "file" else request.getfixturevalue("postgresql_url")
     Thrift(url).close()
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    processes = [context.Process(target=_work, args=(url, seed, results)) for seed in range(PROCESSES)]
+    results = FORK_SERVER.Queue()
+    processes = [FORK_SERVER.Process(target=_work, args=(url, seed, results)) for seed in range(PROCESSES)]
     for process in processes:
         process.start()
     found = [results.get(timeout=120) for _ in processes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,9 +35,10 @@ class _Prices:
     written: float
     made: float
 
-    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, warm: bool) -> float:
-        prefix = self.cached if warm else self.written
-        return (prefix * prefix_tokens + self.sent * further_tokens + self.made * answer_tokens) / 1e6
+    def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, kept_tokens: float) -> float:
+        kept = min(kept_tokens, prefix_tokens)
+        prefix = self.cached * kept + self.written * (prefix_tokens - kept)
+        return (prefix + self.sent * further_tokens + self.made * answer_tokens) / 1e6
 
 
 class Sticky(PolicyWrapper):
@@ -51,6 +52,9 @@ class Sticky(PolicyWrapper):
     Calls belong together by user, session (or run, where there is no session) and call site; those with neither are decided one by one.
     What is remembered is the decision, not a fallback or a downgrade that followed. With `thrift=` sessions may move between processes: the
     first call of a session in a process reads one row of the database, and a change, or a third of `cache_seconds`, writes one.
+
+    With `prompt_caching=True` the door knows what each model's provider keeps of this very prompt, whoever sent it: these tokens are
+    counted then, and a session that is not known stays with the model that has most of its prompt.
 
     Args:
         policy: decides first: whatever a router takes as its policy.
@@ -125,7 +129,7 @@ class Sticky(PolicyWrapper):
             known = self._sessions.get(key)
         if known is None and self._shared is not None and (found := self._shared.read(key)) is not None:
             known = found[0], now - found[1]
-        in_use, used_at = known or (decision.tier, now)
+        in_use, used_at = known or (_keeper(request, tiers) or decision.tier, now)
         is_warm = now - used_at <= self._cache_seconds
         if in_use != decision.tier and is_warm and in_use in self.allowed(request, tiers).names:
             decision = self._kept(decision, in_use, request, tiers) or decision
@@ -183,8 +187,9 @@ class Sticky(PolicyWrapper):
         prefix = max(input_tokens_of(request) - further, 0.0)
         if prefix < _FEWEST_CACHED_TOKENS:
             prefix, further = 0.0, prefix + further
-        changes = new.usd(prefix, further, self._answer_tokens, warm=False)
-        return changes, old.usd(prefix, further, self._answer_tokens, warm=True)
+        kept = _known(request, (wanted, in_use)) or {wanted: 0.0, in_use: prefix}
+        changes = new.usd(prefix, further, self._answer_tokens, kept_tokens=kept[wanted])
+        return changes, old.usd(prefix, further, self._answer_tokens, kept_tokens=kept[in_use])
 
     def _prices(self, tier: str) -> _Prices | None:
         if tier not in self._models:
@@ -198,3 +203,18 @@ class Sticky(PolicyWrapper):
             return None
         cached, written = price.cache_read_usd_per_million, price.cache_write_usd_per_million
         return _Prices(float(sent), float(sent if cached is None else cached), float(sent if written is None else written), float(made))
+
+
+def _known(request: RouteRequest, names: Iterable[str]) -> dict[str, float]:
+    """What the providers of some tiers keep of the prompt, in tokens; empty where nothing is kept, or not known of one of them."""
+    if request.kept_tokens is None:
+        return {}
+    found = {name: request.kept_tokens(name) for name in names}
+    known = {name: float(tokens) for name, tokens in found.items() if tokens is not None}
+    return known if len(known) == len(found) and any(known.values()) else {}
+
+
+def _keeper(request: RouteRequest, tiers: Tiers) -> str | None:
+    """The tier whose provider keeps most of the prompt; None where none keeps any."""
+    kept = _known(request, tiers.names)
+    return max(kept, key=lambda name: kept[name]) if kept else None

@@ -125,16 +125,17 @@ def test_an_answer_that_another_process_stored_after_ours_expired_is_found(
     assert get(cache, "q", policy).payload == b"new"  # type: ignore[union-attr]
 
 
-def test_expired_entries_are_purged(cache: ExactCache, clock: Clock) -> None:
-    for number in range(1200):
+def test_expired_entries_are_purged(cache: ExactCache, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmthrift_core.cache.eviction._BATCH", 50)
+    for number in range(120):
         put(cache, str(number), CachePolicy(ttl_seconds=10, tags=("t",)))
     put(cache, "kept")
     get(cache, "7")
     clock.now += 11
-    assert cache.purge_expired() == 1200
+    assert cache.purge_expired() == 120
     assert cache.purge_expired() == 0
     assert cache.stats()["entries"] == 1
-    assert cache.stats()["expired_unused"] == 1199
+    assert cache.stats()["expired_unused"] == 119
     assert get(cache, "kept") is not None
 
 

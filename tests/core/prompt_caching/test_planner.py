@@ -68,6 +68,26 @@ def test_writes_that_expire_unread_are_counted_once_and_those_that_are_read_are_
     assert planner.take_unread("a") == planner.take_unread("c") == 0
 
 
+def test_a_provider_that_counts_other_tokens_is_not_taken_to_forget():
+    planner = PrefixPlanner(FIVE)
+    for turn in range(6):  # it counts four tokens where the plan counts five
+        plan = planner.plan([("rules", 20_000), *((f"turn {each}", 2_000) for each in range(turn + 1))], at=10 * turn)
+        read, written = plan.read_tokens * 4 // 5, plan.written_tokens * 4 // 5
+        planner.observe(plan, Usage(plan.total_tokens * 4 // 5, 10, cache_read_tokens=read, cache_write_tokens=written))
+    assert plan.read_tokens == 30_000
+    assert planner.trust.share > 0.99
+    assert planner.trust.findings() == []
+
+
+@pytest.mark.parametrize(("pause", "life"), [(20, 300), (1_500, 3_600), (9_000, None)])
+def test_what_is_kept_lives_on_with_the_life_that_its_pauses_need(pause, life):
+    planner = PrefixPlanner((FIVE, HOUR))
+    for turn in range(60):
+        plan = planner.plan([("rules", 20_000), (f"question {turn}", 300)], at=turn * pause)
+    assert (plan.terms and plan.terms.ttl_seconds) == life
+    assert plan.read_tokens == (20_000 if life else 0)
+
+
 def conversation(name, turns, start=0.0, pause=10.0, tokens=800):
     blocks = [("system", 3000)]
     found = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +20,7 @@ from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.routing import Adaptive, RouteDecision, RouteRequest, Sticky, Tiers
 from tests.core.clock import Clock
+from tests.processes import FORK_SERVER
 
 MODELS = {"small": "gpt-4.1-nano", "medium": "gpt-4.1-mini", "large": "gpt-4.1"}
 TIERS = Tiers(tuple(MODELS))
@@ -198,7 +199,7 @@ def test_a_tier_whose_cost_is_not_known_or_more_than_a_days_amount_is_not_explor
     assert set(tiers_of(poor, 20)) == {"large"}
 
 
-def _explore(path: str, found: multiprocessing.Queue[int]) -> None:
+def _explore(path: str, found: Any) -> None:
     with Thrift(path) as thrift:
         policy = Adaptive(thrift, MODELS, explore_usd_per_day=100 * USD["small"], explore_share=1.0)
         found.put(sum(policy.decide(at(), TIERS).explored for _ in range(90)))
@@ -208,9 +209,8 @@ def test_two_processes_share_one_amount(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     with Thrift(path) as thrift:
         judge(thrift, MODELS["large"], 0.9, 100)
-    context = multiprocessing.get_context("spawn")
-    found: multiprocessing.Queue[int] = context.Queue()
-    processes = [context.Process(target=_explore, args=(path, found)) for _ in range(2)]
+    found = FORK_SERVER.Queue()
+    processes = [FORK_SERVER.Process(target=_explore, args=(path, found)) for _ in range(2)]
     for process in processes:
         process.start()
     counts = [found.get(timeout=120) for _ in processes]

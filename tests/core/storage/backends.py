@@ -14,6 +14,8 @@ import pytest
 
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.valkey import ValkeyServer
+from tests import quick
+from tests.core.storage.emptied import EmptiedDatabase
 
 
 @contextmanager
@@ -64,30 +66,18 @@ def started_valkey() -> Iterator[tuple[Any, str]]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The URL of a server that lives as long as the test run."""
+def postgresql_database() -> Iterator[EmptiedDatabase]:
+    """A database on a server that lives as long as the test run."""
     with started_postgresql("delete") as server:
-        import psycopg
-
-        url = server.get_uri()
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE test_1")
-        yield url
+        yield EmptiedDatabase(server.get_uri())
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> Iterator[str]:
-    """An empty database on the server."""
-    import psycopg
-
-    url = postgresql_server.replace("/postgres?", "/test_1?")
-    yield url
-    # Emptied rather than made anew: to make a database, and to drop one, takes a hundred times as long.
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_1' AND pid <> pg_backend_pid()")
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
-        connection.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+def postgresql_url(postgresql_database: EmptiedDatabase, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database on the server without a row; without a table as well, for tests that are about them."""
+    postgresql_database.prepare(with_tables=not quick.not_for(request.node.nodeid))
+    yield postgresql_database.url
+    postgresql_database.empty()
 
 
 @pytest.fixture(scope="session")

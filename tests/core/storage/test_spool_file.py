@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmthrift_core.storage.spool_file import SpoolFile
+from tests.processes import FORK_SERVER
 
 
 @pytest.fixture
@@ -77,8 +77,7 @@ def _add(path: Path, who: int, count: int) -> None:
 
 
 def test_processes_add_while_another_replays_and_nothing_is_lost(path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_add, args=(path, who, 150)) for who in range(2)]
+    processes = [FORK_SERVER.Process(target=_add, args=(path, who, 150)) for who in range(2)]
     for process in processes:
         process.start()
     spool = SpoolFile(path)

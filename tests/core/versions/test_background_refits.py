@@ -88,9 +88,9 @@ def test_of_two_that_are_due_one_fits(tmp_path):
         thrift.close()
 
 
-def test_too_few_are_counted_once_and_waited_for(tmp_path):
+def test_too_few_are_counted_once_and_waited_for():
     """A refit that finds too few usable examples is not started again for each judgement of something else."""
-    with Thrift(tmp_path / "books.db", capture="text") as thrift:
+    with Thrift(":memory:", capture="text") as thrift:
         learnable(thrift, labelled(10))
         for _ in range(100):
             answer(thrift, 1.0, model="another model")
