@@ -40,6 +40,13 @@ class PrefixKeeper(Part, Protocol):
     def save(self) -> None: ...
 
 
+@runtime_checkable
+class Tuner(Part, Protocol):
+    """A part that looks up what doors do, or changes it."""
+
+    tunes: bool
+
+
 class Parts:
     """The parts of one `Thrift`. Nobody is kept alive by being one."""
 
@@ -68,7 +75,12 @@ class Parts:
     @property
     def others(self) -> list[Part]:
         """All but these: routing policies."""
-        return [part for part in self.all if not isinstance(part, AnswerKeeper | PrefixKeeper)]
+        return [part for part in self.all if not isinstance(part, AnswerKeeper | PrefixKeeper | Tuner)]
+
+    @property
+    def tuners(self) -> list[Tuner]:
+        """Those that look up what doors do, or change it."""
+        return [part for part in self.all if isinstance(part, Tuner)]
 
     def close(self) -> None:
         """End all."""

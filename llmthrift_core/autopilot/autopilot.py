@@ -59,6 +59,8 @@ class Autopilot:
     'nothing to steer'
     """
 
+    tunes = True
+
     def __init__(
         self,
         thrift: AccountHost,

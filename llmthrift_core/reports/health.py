@@ -34,12 +34,12 @@ def health_of(
     """
     trouble, kept = database.trouble(), cache.health()
     semantic, routing = [part.health() for part in parts.keepers], [part.health() for part in parts.others]
-    prefixes = [part.health() for part in parts.prefix_keepers]
+    prefixes, tuning = [part.health() for part in parts.prefix_keepers], [part.health() for part in parts.tuners]
     waits = ledger["last_error"] or ledger.get("spooled") or budgets["pending_settlements"]
-    failed = failures or any(part["errors"] for part in (kept, *semantic, *routing, *prefixes))
+    failed = failures or any(part["errors"] for part in (kept, *semantic, *routing, *prefixes, *tuning))
     sources: list[tuple[str, Alerts]] = [("cache", cache.alerts)]
     sources += [("cache", part.alerts) for part in parts.keepers] + [("ledger", part.alerts) for part in parts.others]
-    sources += [("prompt caches", part.alerts) for part in parts.prefix_keepers]
+    sources += [("prompt caches", part.alerts) for part in parts.prefix_keepers] + [("tuning", part.alerts) for part in parts.tuners]
     sources.append(("ledger", partial(escalation_alerts, database, now_us=now_us)))
     return {
         "status": "degraded" if ledger["lost"] or waits or failed or trouble else "ok",
@@ -51,6 +51,7 @@ def health_of(
         "semantic": semantic,
         "routing": routing,
         "prompt_caching": prefixes,
+        "tuning": tuning,
         "alerts": _alerts(sources),
         "failures": dict(failures),
     }

@@ -13,10 +13,12 @@ import llmthrift_langchain as lc
 import llmthrift_llamaindex as li
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.attribution import Attribution
+from llmthrift_core.autopilot import Autopilot
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.testing import Answer, LoopbackProvider
 from llmthrift_core.versions.tuning import Tuning
 from tests.contracts.doors import ask, client, llm
+from tests.core.autopilot.world import World
 from tests.core.clock import Clock
 
 pytestmark = pytest.mark.loopback
@@ -141,6 +143,38 @@ def test_the_strongest_tier_is_looked_up_and_keeps_answers_apart(
     ask(model, TURNS)
     assert len(provider.requests) == asked + 1
     assert provider.requests[-1].body["model"] == "gpt-4o"
+
+
+@pytest.mark.parametrize("door", ROUTERS, ids=lambda door: door.__name__.strip("_"))
+def test_what_the_autopilot_tries_keeps_and_stops_is_what_the_door_does(
+    door: Any, thrift: Thrift, tuning: Tuning, provider: LoopbackProvider, clock: Clock
+) -> None:
+    model = door(thrift, provider, tuning="support", cache=False)
+    thrift.configurations.save("support", {})
+    autopilot, world = Autopilot(thrift, allow={"max_tier"}, canary=0.2, min_quality=0.95), World(thrift, clock)
+
+    def served() -> set[str]:
+        tuning.look()
+        asked = len(provider.requests)
+        for number in range(12):
+            with attribute(user=f"user {number}"):
+                ask(model, TURNS)
+        return {request.body["model"] for request in provider.requests[asked:]}
+
+    world.pass_days(3)
+    assert served() == {"gpt-4o"}
+    assert autopilot.run().steps[0].action == "tries"
+    assert served() == {"gpt-4o", "gpt-4o-mini"}
+    autopilot.stop()
+    assert served() == {"gpt-4o"}
+    autopilot.start()
+    world.pass_days(1)
+    assert autopilot.run().steps[0].action == "tries"
+    for _ in range(8):
+        world.pass_days(1)
+        if autopilot.run().steps[0].action == "keeps":
+            break
+    assert served() == {"gpt-4o-mini"}
 
 
 @doors

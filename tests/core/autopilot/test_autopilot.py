@@ -108,6 +108,7 @@ def test_what_was_kept_is_taken_back_when_its_model_gets_worse(world: World) -> 
     begun = world.clock.now
     assert _fly(world, autopilot, 1, quality=weak_when_small) == ["takes back"]
     assert world.clock.now - begun <= DAY
+    assert autopilot.alerts()[0].startswith("autopilot takes back support: ")
     assert _settings(world) == {}
     assert _value(world)["canary"]["settings"] == {"max_tier": "small"}
     assert _fly(world, autopilot, 4, until="gives up", quality=weak_when_small) == ["gives up"]
@@ -325,10 +326,11 @@ def test_it_runs_in_the_background_only_where_it_is_asked_to(world: World) -> No
         if "canary" in _value(world):
             break
         threading.Event().wait(0.01)
+    assert "canary" in _value(world)
+    (healthy,) = [part for part in world.thrift.health()["tuning"] if "autopilot" in part]
+    assert healthy["errors"] == 0
     running.close()
     idle.close()
-    assert "canary" in _value(world)
-    assert any("autopilot" in part for part in world.thrift.health().get("parts", [running.health()]))
 
 
 def test_observing_it_proposes_and_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,3 +367,15 @@ def test_what_stays_undecided_is_given_up(world: World) -> None:
     assert _only(autopilot.run())[0] == "tries"
     assert _fly(world, autopilot, 4) == ["gives up"]
     assert _settings(world) == {}
+
+
+def test_on_every_kind_of_database(any_url: str, clock: Clock) -> None:
+    with Thrift(any_url, clock=clock) as thrift:
+        thrift.configurations.save("support", {})
+        world = World(thrift, clock)
+        world.judges["judge:b"] = lambda quality: quality
+        autopilot = _autopilot(world, "max_tier")
+        world.pass_days(3)
+        assert _only(autopilot.run())[0] == "tries"
+        assert _fly(world, autopilot, 8, until="keeps") == ["keeps"]
+        assert _fly(world, autopilot, 2, until="takes back", quality=weak_when_small) == ["takes back"]
