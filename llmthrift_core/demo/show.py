@@ -119,15 +119,15 @@ def _comparison(bare: Outcome, *others: Outcome) -> Any:
         ("cost", lambda o: usd(o.cost_usd)),
         ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
         ("of these by meaning", lambda o: str(o.semantic_hits)),
-        ("model calls", lambda o: ", ".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
+        ("model calls", lambda o: "\n".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
         ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
         ("answers judged wrong", lambda o: str(len(o.wrong))),
         ("saved by cache", lambda o: usd(o.saved_by_cache_usd)),
         ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
     ]
-    table.add_column(bare.name, justify="right")
+    table.add_column(bare.name, justify="right", overflow="fold")
     for other in others:
-        table.add_column(other.name, justify="right", style="bold")
+        table.add_column(other.name, justify="right", style="bold", overflow="fold")
     for label, value in rows:
         table.add_row(label, value(bare), *map(value, others))
     table.add_section()
