@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmthrift_core.autopilot.rules import AutopilotRules
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.reports.optimizations.report import OptimizationReport
+    from llmthrift_core.versions import RouterVersions
 
 Risk = Literal["low", "medium", "high"]
 Standing = Literal["to be tried", "waits for approval", "given up before", "not applicable by itself"]
@@ -151,6 +152,36 @@ def others(found: OptimizationReport, days: float) -> list[Proposal]:
         for each in found
         if each.kind not in _COVERED
     ]
+
+
+def refits(routers: RouterVersions) -> list[Proposal]:
+    """Routers with a version that is newer than the active one: a refit that was saved and not activated."""
+    found = []
+    for name in routers.names():
+        newest = routers.versions(name)[0]
+        active = routers.store.active(name)
+        if active is None or newest.version <= active or newest.activated_at is not None:
+            continue
+        found.append(
+            Proposal(
+                id=identity_of("", "router_refit", newest.label),
+                tuning="",
+                kind="router_refit",
+                description=f"Router {name} has version {newest.version}, which was saved and never active; version {active} is.",
+                before=active,
+                after=newest.version,
+                saving_usd=Decimal(0),
+                low_usd=Decimal(0),
+                high_usd=Decimal(0),
+                basis="rule of thumb",
+                risk="medium",
+                risk_is=newest.note or "nothing is known of its quality",
+                evidence=(),
+                standing="not applicable by itself",
+                how=f"llmthrift route roll-back {name} --to {newest.version}  # makes it the active one",
+            )
+        )
+    return found
 
 
 def after_change(settings: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
