@@ -11,7 +11,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
 from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
 from llmthrift_core.ledger.judged import read_judged, tags_of, within
@@ -329,7 +329,7 @@ def read_arms(
         or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION),
     ]
     found = {arm: ArmSums() for arm in arms}
-    cost = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
+    cost: ColumnElement[int] = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
     if hits_at_price:
         cost = case((calls.c.cache.is_not(None), func.coalesce(calls.c.cache_saved_nano_usd, cost)), else_=cost)
     query = (
