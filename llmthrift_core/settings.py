@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from llmthrift_core.errors import ConfigurationError
 
@@ -11,6 +14,7 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 _SWITCHES = ("LLMTHRIFT_DISABLED", "LLMTHRIFT_OBSERVE", "LLMTHRIFT_FLUSH_ON_SIGTERM", "LLMTHRIFT_METER")
 # Every call asks for switches that are rarely set. os.environ raises and catches a KeyError for those, its own mapping does not.
 _variables = getattr(os.environ, "_data", None)
+_acting: ContextVar[bool] = ContextVar("llmthrift_acting", default=False)
 _DISABLED, _OBSERVE = (os.environ.encodekey(name) for name in ("LLMTHRIFT_DISABLED", "LLMTHRIFT_OBSERVE"))
 
 
@@ -22,10 +26,20 @@ def is_disabled() -> bool:
 
 
 def is_observing() -> bool:
-    """LLMTHRIFT_OBSERVE=1: measure only; serve, reroute and refuse nothing."""
+    """LLMTHRIFT_OBSERVE=1: measure only; serve, reroute and refuse nothing. Not within `acting`."""
     if _variables is not None and _OBSERVE not in _variables:
         return False
-    return _is_on("LLMTHRIFT_OBSERVE", "")
+    return not _acting.get() and _is_on("LLMTHRIFT_OBSERVE", "")
+
+
+@contextmanager
+def acting() -> Iterator[None]:
+    """Within it, in this context alone, the doors do what they are for, in observe mode too: for calls that no caller waits for."""
+    token = _acting.set(True)
+    try:
+        yield
+    finally:
+        _acting.reset(token)
 
 
 def flushes_on_sigterm() -> bool:

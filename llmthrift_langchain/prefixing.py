@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
@@ -47,7 +47,8 @@ def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[st
     blocks = [block_of(_text(canonical_messages([fields_of(_unmarked(message))])), model) for message in messages]
     rules = sum(1 for _ in takewhile(lambda message: isinstance(message, SystemMessage), messages))
     first = [block_of(_text(_without_marks(tools)), model)] if tools else []
-    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked)
+    system = messages[0].content if rules == 1 else None
+    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked, rules=system if isinstance(system, str) else None)
 
 
 def advised(
@@ -60,6 +61,8 @@ def advised(
     """
     changed, given = list(messages), dict(arguments)
     plan, form = advice.plan, advice.form
+    if advice.rules is not None:
+        changed[:1] = [changed[0].model_copy(update={"content": text}) for text in advice.rules]
     if plan is not None and form is not None and plan.marks:
         changed, given = _marked(changed, given, plan, form)
     if form is None or form.name in ("breakpoint", "switch"):
@@ -79,11 +82,22 @@ def _marked(messages: list[BaseMessage], given: dict[str, Any], plan: Plan, form
             place -= 1  # an answer that only calls tools has nothing to mark
         if message is not None:
             messages[place] = message
-        elif tools and isinstance(tools[-1], Mapping) and form.name == "cache_point":
-            given["tools"] = [*tools, _point(control)]
-        elif tools and isinstance(tools[-1], Mapping) and form.name == "cache_control":
-            given["tools"] = [*tools[:-1], {**tools[-1], **_mark(control, form)}]
+        elif tools and isinstance(tools[-1], Mapping) and not _is_marked(given["tools"]):
+            if form.name == "cache_point":
+                given["tools"] = [*tools, _point(control)]
+            elif form.name == "cache_control":
+                given["tools"] = [*tools[:-1], {**tools[-1], **_mark(control, form)}]
+    if form.name == "cache_control":
+        messages = [_in_blocks(message) for message in messages]
     return messages, given
+
+
+def _in_blocks(message: BaseMessage) -> BaseMessage:
+    """A tool's result in the form that a marked one has: when the mark moves on, what was cached must not be sent in another form."""
+    content = message.content
+    if not isinstance(message, ToolMessage) or not isinstance(content, str) or not content:
+        return message
+    return message.model_copy(update={"content": [{"type": "text", "text": content}]})
 
 
 def _control(plan: Plan) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock
+from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock, ToolCallBlock
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
@@ -55,7 +55,9 @@ def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapp
     blocks = [block_of(canonical_json(canonical_messages([_unmarked(message)])).decode(), model) for message in asked]
     rules = sum(1 for _ in takewhile(lambda message: message.role.value in ("system", "developer"), asked))
     first = [block_of(canonical_json(tools).decode(), model)] if tools else []
-    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked)
+    system = asked[0].blocks if rules == 1 else []
+    text = system[0].text if len(system) == 1 and isinstance(system[0], TextBlock) else None
+    return SentPrompt(first, blocks[:rules], blocks[rules:], is_marked=is_marked, rules=text)
 
 
 def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: Sequence[Mapping[str, Any]]) -> tuple[Asked, dict[str, Any]]:
@@ -67,6 +69,8 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
     plan, form = advice.plan, advice.form
     if isinstance(asked, str):
         return asked, {}
+    if advice.rules is not None:
+        asked = [*(asked[0].model_copy(update={"blocks": [TextBlock(text=text)]}) for text in advice.rules), *asked[1:]]
     if form is None or form.name == "switch":
         return asked, advice.openai_arguments(parameters)
     if plan is None:
@@ -90,7 +94,9 @@ def _with_mark(message: ChatMessage, plan: Plan, form: Form) -> ChatMessage:
 
 def _takes_mark(message: ChatMessage, form: Form) -> bool:
     last = message.blocks[-1] if message.blocks else None
-    return isinstance(last, TextBlock) and bool(last.text) and message.role.value in _ROLES[form.name]
+    # A tool's result takes none, so that in a loop of tools the call before it does.
+    takes = (isinstance(last, TextBlock) and bool(last.text)) or (isinstance(last, ToolCallBlock) and form.name == "cache_control")
+    return takes and message.role.value in _ROLES[form.name]
 
 
 def _is_marked(message: ChatMessage) -> bool:

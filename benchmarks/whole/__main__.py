@@ -47,7 +47,8 @@ def main() -> None:
     print(_parts(naive, whole))
     print(_totals(naive, {"llmthrift": whole.outcomes}))
     print(_levers(naive, whole))
-    print("\n".join(whole.notes))
+    print("\nWhat routers learned, lastly:")
+    print("\n".join({note.partition(":")[0]: note for note in whole.notes}.values()))
     if not given.no_ablations:
         rows = {}
         for lever in (*LEVERS, "all that need labels"):

@@ -26,7 +26,7 @@ PARTS_OF: Final[Mapping[str, Collection[str]]] = {
     "semantic cache": ("support",),
     "routing": ("knowledge (two models)", "knowledge (nine models)"),
     "cascade": ("arithmetic",),
-    "shortening": ("documents", "conversations"),
+    "shortening": ("documents",),
     "prompt caching": ("conversations",),
 }
 """The parts whose dollars a lever changes; the ablations replay these."""
@@ -34,6 +34,7 @@ ERROR_RATE: Final = 0.01
 MIN_QUALITY: Final = 0.98
 _DAY: Final = 86_400.0
 _REFIT_EVERY: Final = 20  # judged prompts
+_OTHERS: Final = 2  # tiers that answer a judged prompt as well
 
 
 class Thrifty:
@@ -67,7 +68,6 @@ class Thrifty:
                 thrift,
                 cache=cache,
                 prompt_caching="prompt caching" not in off,
-                shorten=Shorten.lossless() if shortening else None,
             ),
             "documents": thrifty(clients[SUPPORT], thrift, cache=cache, shorten=Shorten([steps.Documents()]) if shortening else None),
         }
@@ -87,6 +87,7 @@ class Thrifty:
             self._doors[part] = ChatRouter(thrift, models=tiers, policy=self._policies[part], cache=cache)
         self._judge = PointwiseJudge(thrifty(clients[JUDGE], thrift, cache=False), name=JUDGE)
         self._judged: dict[str, int] = {}
+        self._newest: dict[str, Any] = {}
 
     def answer(self, asked: Asked, messages: list[BaseMessage], run_id: Any) -> AIMessage:
         """The answer of the part's door."""
@@ -103,10 +104,8 @@ class Thrifty:
         models = self._pools[asked.part]
         answered = str(answer.response_metadata.get("model_name"))
         self._label(asked, run_id, answered, provider)
-        reference = list(models)[-1]
-        others = [name for name in models if name not in (answered, reference)]
-        again = ([reference] if answered != reference else []) + self._random.sample(others, min(len(others), 2))
-        for name in again[:2]:
+        again = [name for name in self._worth_asking(asked, models) if name != answered][:_OTHERS]
+        for name in again:
             other_id = uuid4()
             with attribute(feature="labels", call_site=asked.call_site):
                 thrifty(self._clients[name], self._thrift, cache=False).invoke(messages, {"run_id": other_id})
@@ -114,6 +113,15 @@ class Thrifty:
         self._judged[asked.part] = self._judged.get(asked.part, 0) + 1
         if self._judged[asked.part] % _REFIT_EVERY == 0:
             self._learn(asked.part)
+
+    def _worth_asking(self, asked: Asked, models: Mapping[str, str]) -> list[str]:
+        """The reference, what the newest version would choose, active or not, and the others at random."""
+        reference = list(models)[-1]
+        found = [reference]
+        if asked.part in self._newest:
+            found.append(self._newest[asked.part].decide(asked.question, asked.call_site).tier)
+        others = [name for name in models if name not in found]
+        return list(dict.fromkeys([*found, *self._random.sample(others, len(others))]))
 
     def _label(self, asked: Asked, run_id: str, model: str, provider: RecordedProvider) -> None:
         recorded = asked.answers[model]
@@ -130,7 +138,7 @@ class Thrifty:
         models = self._pools[part]
         self._thrift.flush()
         if part == "arithmetic":
-            examples = self._thrift.examples(models=models)
+            examples = [each for each in self._thrift.examples(models=models) if each.call_site == part]
             cascade = Cascade(list(models), min_quality=MIN_QUALITY).fit(examples)
             if cascade.fitted:
                 version = self._thrift.routers.save(cascade, name=part, note=f"{len(examples)} judged answers")
@@ -140,6 +148,8 @@ class Thrifty:
         else:
             refit = Refit(models=models, default=list(models)[-1], min_quality=MIN_QUALITY, min_new_examples=2 * _REFIT_EVERY)
             outcome = self._thrift.routers.refit(part, refit)
+            if outcome.saved is not None:
+                self._newest[part] = self._thrift.routers.load(part, outcome.saved.version)
             if outcome.saved is not None:
                 self.notes.append(f"{part}: {'activated' if outcome.activated else 'not activated'}: {outcome.why}")
         self._policies[part].look()

@@ -2,7 +2,7 @@
 
 Each part has a fixed share of the naive dollars; how many requests that makes follows from the prompts and the prices. What the
 recordings do not have stands in, and is said here: answers of models that were recorded with a score alone are a line of text, a support
-answer is its intent and a standard reply in one of five wordings, and a conversation's tools are described by the arguments that were seen.
+answer is its intent and the standard reply to that intent, and a conversation's tools are described by the arguments that were seen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ _SECONDS_BETWEEN_REQUESTS: Final = 5.0
 _SECONDS_BETWEEN_TURNS: Final = 10.0
 _DOCUMENTS: Final = 20
 _POPULARITY: Final = 1.0  # Zipf's exponent: the k-th most popular question is asked 1/k times as often as the first
-_OPENINGS: Final = ("Thanks for your message.", "Happy to help.", "I see.", "Let me help you with this.", "Thank you for asking.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +149,8 @@ def _support(data: Path, rng: Any, most: int) -> Iterator[list[Asked]]:
     for rank in rng.choice(len(rows), most, p=weights / weights.sum()):
         text, intent = rows[order[rank]]
         subject = intent.replace("_", " ").strip("?").lower()
-        opening = _OPENINGS[_number(text) % len(_OPENINGS)]
         reply = (
-            f"Intent: {intent}\n{opening} This is about {subject}. Our help page on {subject} tells step by step what to do in the app, "
+            f"Intent: {intent}\nThis is about {subject}. Our help page on {subject} tells step by step what to do in the app, "
             "how long it takes, what it costs, and whom to call if it does not work."
         )
         messages = [{"role": "system", "content": system}, {"role": "user", "content": text}]

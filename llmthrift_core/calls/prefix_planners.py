@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from llmthrift_core.host import Host
 from llmthrift_core.prompt_caching.advice import Form
 from llmthrift_core.prompt_caching.cache_keys import CacheKeys
 from llmthrift_core.prompt_caching.sent import SentPrompts
+from llmthrift_core.prompt_caching.static_first import StaticFirst, Volatile
 from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.prompt_caching.planner import PrefixPlanner
 
+logger = logging.getLogger("llmthrift")
+
 _MOST_MODELS: Final = 64
+_MOST_TOLD: Final = 19
 _SAVE_EVERY_SECONDS: Final = 30.0
 _Key = tuple[str, str | None, Form]
 
@@ -38,17 +43,23 @@ class PrefixPlanners:
 
     Args:
         host: whose database keeps what was learned; None: it is kept in memory, until a door gives its own.
+        reorders: where sentences of a system prompt change from request to request and stand before what stays, send them last. Without it
+            a warning says so, once for each call site.
 
     Attributes:
         keys: OpenAI's `prompt_cache_key` for each request.
         sent: the prompts that were sent last.
+        static_first: what changes in system prompts.
     """
 
-    def __init__(self, host: Host | None = None) -> None:
+    def __init__(self, host: Host | None = None, *, reorders: bool = False) -> None:
         self._planners: dict[_Key, PrefixPlanner | None] = {}
         self._lock = ForkedLock()
         self.keys = CacheKeys()
         self.sent = SentPrompts()
+        self.static_first = StaticFirst()
+        self.reorders = reorders
+        self._told: list[str] = []
         self._host: Host | None = None
         self._states: PrefixStates | None = None
         self._errors = 0
@@ -91,9 +102,19 @@ class PrefixPlanners:
         planners = [planner for planner in self._planners.values() if planner is not None]
         return {"planners": len(planners), "known_blocks": sum(one.known_blocks for one in planners), "errors": self._errors}
 
+    def tell(self, site: str | None, found: Volatile) -> None:
+        """Warn that what changes in a system prompt stands before what stays."""
+        said = (
+            f"{site or 'a call without a call site'}: the system prompt changes from request to request at character {found.at_chars:,}, "
+            f"before {found.behind_chars:,} characters that stay: no provider reads those from its cache. Put what changes behind them, or "
+            "give prompt_caching=PrefixPlanners(reorders=True)"
+        )
+        logger.warning("%s", said)
+        self._told = [*self._told[-_MOST_TOLD:], said]
+
     def alerts(self) -> list[str]:
-        """Where a provider bills otherwise than planned."""
-        return [
+        """Where a provider bills otherwise than planned, and where what changes stands before what stays."""
+        return self._told + [
             f"{model}: {finding}"
             for (model, _, _), planner in list(self._planners.items())
             if planner is not None

@@ -18,6 +18,7 @@ from llmthrift_core.usage.tokens import count_tokens
 if TYPE_CHECKING:
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.prompt_caching.plan import Plan
     from llmthrift_core.usage import Usage
 
 _MOST_COUNTED: Final = 50_000
@@ -139,24 +140,40 @@ class Prefixing:
         if not known:
             return None
         now = self._now()
-        self._prompts[tier] = prompt = replace(self._prompt(tier), model=model, at_seconds=now)
+        prompt, rules = self._in_order(self._prompt(tier), model)
+        self._prompts[tier] = prompt = replace(prompt, model=model, at_seconds=now)
         blocks = prompt.blocks
         if not blocks or prompt.is_marked:
             return None
-        advice = Advice()
+        advice = Advice(rules=rules)
         if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
             rules = [*prompt.tools, *prompt.system] or prompt.history[:1]
             key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
-            advice = Advice(cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
+            advice = replace(advice, cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
         form = self._form_of(tier, terms)
         if form is not None and (planner := self._planners.of(model, provider, form, self._prices)) is not None:
             plan = planner.plan(blocks, at=now, call_site=self._call_site)
-            advice = replace(advice, plan=plan, form=form)
+            advice = replace(advice, plan=_with_borders(plan, prompt), form=form)
         return advice
+
+    def _in_order(self, prompt: SentPrompt, model: str, *, learn: bool = True) -> tuple[SentPrompt, tuple[str, str] | None]:
+        """The prompt with what changes behind what stays, where that is asked for, and its system prompt as two messages then."""
+        if prompt.rules is None or prompt.is_marked:
+            return prompt, None
+        found = self._planners.static_first.look(self._call_site, prompt.rules, learn=learn)
+        if found is None:
+            return prompt, None
+        if self._planners.reorders and not is_observing():
+            rules = (found.stays, found.changes)
+            return replace(prompt, system=[block_of(text, model) for text in rules]), rules
+        if found.is_told:
+            self._planners.tell(self._call_site, found)
+        return prompt, None
 
     def _kept(self, tier: str | None, prompt: SentPrompt) -> int | None:
         model, provider = self._model_of(tier)
+        prompt, _ = self._in_order(prompt, model, learn=False)
         known, now = choices_of(model, provider), self._now()
         if not known:
             return None
@@ -190,6 +207,17 @@ def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:
             _counted.clear()
         tokens = _counted[digest, model] = count_tokens(text, model).tokens
     return digest, tokens
+
+
+def _with_borders(plan: Plan, prompt: SentPrompt) -> Plan:
+    """The plan with marks behind tools and system prompt as well, as far as there are any left: providers read up to a mark that was
+    written, and another conversation begins with the same."""
+    if plan.terms is None:
+        return plan
+    before, left = len(prompt.tools), plan.terms.max_marks - len(plan.marks)
+    borders = [*range(before + len(prompt.system), before, -1), before]
+    wanted = [end for end in borders if 0 < end < plan.marked_blocks and end not in plan.marks]
+    return replace(plan, marks=tuple(sorted((*plan.marks, *wanted[: max(0, left)]))))
 
 
 def _terms_of(known: tuple[CacheTerms, ...], advice: Advice | None) -> CacheTerms | None:

@@ -33,6 +33,7 @@ from llmthrift_core.cli.reconcile import reconcile
 from llmthrift_core.cli.reports import observed, optimize, prefix_misses, run, top, write_review
 from llmthrift_core.cli.routing import route
 from llmthrift_core.cli.service import dashboard, keys, serve
+from llmthrift_core.cli.shortening import shorten
 from llmthrift_core.display import printing_for
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
@@ -69,6 +70,7 @@ app.add_typer(batch, name="batch")
 app.add_typer(quality, name="quality")
 app.add_typer(experiments, name="experiments")
 app.add_typer(route, name="route")
+app.add_typer(shorten, name="shorten")
 app.add_typer(config, name="config")
 app.add_typer(alerts, name="alerts")
 app.add_typer(autopilot, name="autopilot")

@@ -121,16 +121,6 @@ def _asked(
 ) -> tuple[Examples, list[str]]:
     """What the models say now to a random sample of the prompts."""
     from llmthrift_core.quality import PointwiseJudge, sample_live
-    from llmthrift_core.service.backend import Asked, backend_of
-
-    def asking(model: str) -> Callable[[str], str]:
-        backend = backend_of(thrift, {"model": model}, cache=False)
-
-        def ask(prompt: str) -> str:
-            asked = Asked([{"role": "user", "content": prompt}], use_cache=False)
-            return asyncio.run(backend.answer(asked)).choices[0].text or ""
-
-        return ask
 
     prompts = sorted(set(given), key=str)
     if not prompts:
@@ -139,8 +129,8 @@ def _asked(
     found = sample_live(
         thrift,
         chosen,
-        {name: asking(model) for name, model in models.items()},
-        PointwiseJudge(asking(judge), name=judge, thrift=thrift),
+        {name: asking(thrift, model) for name, model in models.items()},
+        PointwiseJudge(asking(thrift, judge), name=judge, thrift=thrift),
         max_usd=max_usd,
     )
     if not found.examples:
@@ -148,3 +138,16 @@ def _asked(
     asked = len({(each.prompt, each.call_site) for each in found.examples})
     notes = [f"Asked now: {asked:,} of {len(chosen):,} prompts for ${found.spent_usd:.4f}; {found.failed:,} failed."]
     return found.examples, [*notes, *([f"Stopped: {found.stopped}."] if found.stopped else [])]
+
+
+def asking(thrift: Thrift, model: str) -> Callable[[str], str]:
+    """A function from a prompt to a model's answer, metered and never out of the cache."""
+    from llmthrift_core.service.backend import Asked, backend_of
+
+    backend = backend_of(thrift, {"model": model}, cache=False)
+
+    def ask(prompt: str) -> str:
+        asked = Asked([{"role": "user", "content": prompt}], use_cache=False)
+        return asyncio.run(backend.answer(asked)).choices[0].text or ""
+
+    return ask

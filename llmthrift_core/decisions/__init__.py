@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from llmthrift_core.decisions.replay import what_if as what_if
     from llmthrift_core.decisions.returns import Roi as Roi
     from llmthrift_core.decisions.returns import roi as roi
+    from llmthrift_core.decisions.shortening import SentPrompt as SentPrompt
+    from llmthrift_core.decisions.shortening import ShorteningSimulation as ShorteningSimulation
+    from llmthrift_core.decisions.shortening import simulate_shortening as simulate_shortening
     from llmthrift_core.decisions.tier_mixes import TierMix as TierMix
     from llmthrift_core.decisions.tier_mixes import tier_mix as tier_mix
 
@@ -42,6 +45,8 @@ __all__ = [
     "Proof",
     "Roi",
     "SelfHosted",
+    "SentPrompt",
+    "ShorteningSimulation",
     "TierMix",
     "Way",
     "WhatIf",
@@ -51,6 +56,7 @@ __all__ = [
     "conversation_cost",
     "prove",
     "roi",
+    "simulate_shortening",
     "tier_mix",
     "what_if",
 ]
@@ -64,6 +70,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.decisions.proving": ("Proof", "Way", "prove"),
         "llmthrift_core.decisions.replay": ("WhatIf", "what_if"),
         "llmthrift_core.decisions.returns": ("Roi", "roi"),
+        "llmthrift_core.decisions.shortening": ("SentPrompt", "ShorteningSimulation", "simulate_shortening"),
         "llmthrift_core.decisions.tier_mixes": ("TierMix", "tier_mix"),
     },
 )

@@ -37,9 +37,26 @@ def asker(model: Any) -> Callable[[str], str]:
     raise ConfigurationError(f"model must be a chat model, an LLM, or a function from a prompt to a text, not {type(model).__name__}")
 
 
+def answerer(model: Any) -> Callable[[Any], str]:
+    """How to have a model answer messages, in the form of its framework: as `asker`, with what an application sent in place of a prompt.
+
+    >>> answerer(lambda messages: messages[-1]["content"].upper())([{"role": "user", "content": "a prompt"}])
+    'A PROMPT'
+
+    Raises:
+        ConfigurationError: something that cannot be asked.
+    """
+    chat = getattr(model, "chat", None)
+    if not callable(chat) or callable(getattr(model, "invoke", None)):
+        return asker(model)
+    complete = asker(model)
+    return lambda messages: complete(messages) if isinstance(messages, str) else _text_of(chat(messages))
+
+
 def _text_of(answer: Any) -> str:
     if isinstance(answer, str):
         return answer
+    answer = getattr(answer, "message", None) or answer  # a chat response of LlamaIndex
     content = getattr(answer, "content", None)
     return content if isinstance(content, str) else str(getattr(answer, "text", "") or "")
 

@@ -60,12 +60,14 @@ class Advice:
         form: in which marks are written; None without a plan.
         cache_key: OpenAI's `prompt_cache_key`; None elsewhere.
         keeps_a_day: ask for OpenAI's retention of 24 hours.
+        rules: the system prompt as two messages, what stays before what changes; None: as it is.
     """
 
     plan: Plan | None = None
     form: Form | None = None
     cache_key: str | None = None
     keeps_a_day: bool = False
+    rules: tuple[str, str] | None = None
 
     def openai_arguments(self, said: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """What is sent to OpenAI beside the messages. What the application says itself stands.

@@ -40,6 +40,7 @@ class SentPrompt:
         model, tier: which model, and which service tier; each has a cache of its own.
         at_seconds: when it was sent; None where that is not known.
         is_marked: the application marks it itself.
+        rules: the text of its system prompt, where that is one message; not kept.
     """
 
     tools: Sequence[Block] = ()
@@ -49,6 +50,7 @@ class SentPrompt:
     tier: str | None = None
     at_seconds: float | None = None
     is_marked: bool = False
+    rules: str | None = None
 
     @property
     def blocks(self) -> list[Block]:

@@ -132,6 +132,8 @@ class PrefixPlanner:
         """
         with self._lock:
             scale = plan.total_tokens / usage.input_tokens if usage.input_tokens and plan.total_tokens else 1.0
+            self.trust.sent += plan.total_tokens
+            self.trust.counted += usage.input_tokens
             read = round(usage.cache_read_tokens * scale)
             written = min(round(usage.cache_write_tokens * scale), max(0, plan.total_tokens - read))
             self.trust.note(plan, read, written)
@@ -151,9 +153,9 @@ class PrefixPlanner:
                     node.live_until, node.unread = -math.inf, None
 
     def take_unread(self, call_site: str | None = None) -> float:
-        """What writes of a call site have cost that expired without a read, in input tokens; since this was last asked."""
+        """What writes of a call site have cost that expired without a read, in input tokens of the provider; since this was last asked."""
         with self._lock:
-            return self._unread.take(call_site)
+            return self._unread.take(call_site) * self.trust.scale
 
     def dump(self, *, most_blocks: int | None = None) -> bytes:
         """What was learned, for `load` and `merge`.
@@ -221,6 +223,9 @@ class PrefixPlanner:
         terms = self.terms[choice]
         sure = bool(end) and min(worths[choice][:end]) >= _SURE * self._tops[choice]
         end, gain, kept_back = self._afforded(candidates, end, gain, terms, total, credit=_CREDIT_IF_SURE if sure else 1.0)
+        if kept and not end:  # it lives on as it was written
+            life = path[kept - 1].ttl_seconds
+            terms = next((one for one in self.terms if one.ttl_seconds == life), terms)
         self._resolve(path, now, candidates, worths)
         for node in path:
             node.last_seconds = now

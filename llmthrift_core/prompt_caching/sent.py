@@ -68,7 +68,7 @@ class SentPrompts:
             if before is None and (other := self._kept.get(site)) is not None:
                 before = replace(other[0], history=()), other[1]
             for key in (talk, site):
-                self._kept[key] = prompt, terms
+                self._kept[key] = replace(prompt, rules=None), terms
                 self._kept.move_to_end(key)
             while len(self._kept) > _MOST_PROMPTS:
                 self._kept.popitem(last=False)

@@ -23,6 +23,7 @@ class Trust:
         unasked: written without being asked.
         unexpected: read though it was taken to have expired.
         requests: how many were observed.
+        sent, counted: of these, the tokens as the plans count them, and as the provider does.
     """
 
     expected: float = 0.0
@@ -32,6 +33,13 @@ class Trust:
     unasked: float = 0.0
     unexpected: float = 0.0
     requests: int = 0
+    sent: float = 0.0
+    counted: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """The provider's tokens for one of the plans'."""
+        return self.counted / self.sent if self.sent and self.counted else 1.0
 
     @property
     def share(self) -> float:

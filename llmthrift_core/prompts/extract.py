@@ -15,13 +15,13 @@ from llmthrift_core.prompts.step import MARK
 
 SENTENCE_VECTORS: Final = 0.3
 """How much vectors count beside words: sentences of one paragraph are about one thing, and words tell them apart."""
-_LONG: Final = 2.1
+_LONG: Final = 2.25
 """A first sentence so many times longer than what may be kept is cut to its clauses."""
 _SHORT_TEXT, _LONG_TEXT = 7, 11
 """Sentences: how many of one are kept depends on how clear the answer is, up to the first number fully, from the second on not at all."""
 # Fitted on questions in English and German: how scores become chances, and the least chance, times what it is by chance, for which a
 # sentence is kept beside the first, so that so large a share is kept on average.
-_SHARPNESS, _CLEAR, _CLEAR_BY_SHARE = 1.45, -4.15, 1.31
+_SHARPNESS, _CLEAR, _CLEAR_BY_SHARE = 1.45, -4.23, 1.345
 Piece = tuple[Span, bool]
 
 

@@ -53,9 +53,11 @@ class Step(ABC):
 
     Attributes:
         lengthens: it may add tokens, to spare others of the answer.
+        is_lossless: what it takes off says nothing.
     """
 
     lengthens: bool = False
+    is_lossless: bool = False
 
     @property
     def name(self) -> str:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.routing_guard import QualityGuard as QualityGuard
     from llmthrift_core.quality.scores import QualityReport as QualityReport
     from llmthrift_core.quality.scores import QualityScore as QualityScore
+    from llmthrift_core.quality.shadow import ShadowEvaluation as ShadowEvaluation
+    from llmthrift_core.quality.shadow_results import ShadowReport as ShadowReport
+    from llmthrift_core.quality.shadow_results import ShadowRow as ShadowRow
+    from llmthrift_core.quality.shortening_guard import ShorteningGuard as ShorteningGuard
+    from llmthrift_core.quality.shortening_guard import ShorteningReport as ShorteningReport
     from llmthrift_core.statistics import Interval as Interval
 
 __all__ = [
@@ -43,6 +48,11 @@ __all__ = [
     "QualityReport",
     "QualityScore",
     "QuestionVerifier",
+    "ShadowEvaluation",
+    "ShadowReport",
+    "ShadowRow",
+    "ShorteningGuard",
+    "ShorteningReport",
     "sample_live",
 ]
 
@@ -57,6 +67,9 @@ __getattr__ = lazy_exports(
         "llmthrift_core.quality.question_verifier": ("QuestionVerifier",),
         "llmthrift_core.quality.routing_guard": ("QualityGuard",),
         "llmthrift_core.quality.scores": ("QualityReport", "QualityScore"),
+        "llmthrift_core.quality.shadow": ("ShadowEvaluation",),
+        "llmthrift_core.quality.shadow_results": ("ShadowReport", "ShadowRow"),
+        "llmthrift_core.quality.shortening_guard": ("ShorteningGuard", "ShorteningReport"),
         "llmthrift_core.statistics": ("Interval",),
     },
 )

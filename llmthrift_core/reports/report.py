@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from heapq import nlargest
+from heapq import nsmallest
 from html import escape
 from operator import add
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _COST: Final = MEASURES.index("cost_nano_usd")
 _OTHER_COST: Final = MEASURES.index("other_cost_nano_usd")
+_ATTEMPTS: Final = MEASURES.index("attempts")
 TIMES: Final = ("day", "hour", "month")
 CHOICES: Final = (*DIMENSIONS, "run", *TIMES)
 _COUNTS: Final = (
@@ -177,7 +178,7 @@ def report(
             count, shown, sums = _first(reader, dimension, most)
         else:
             groups = _groups(reader, by, zone, dimension)
-            count, shown = len(groups), groups if most is None else nlargest(most, groups, key=lambda group: _spent(group[1]))
+            count, shown = len(groups), groups if most is None else nsmallest(most, groups, key=_by_cost)
             sums = [0] * len(MEASURES)
             for _, amounts in groups:
                 sums = list(map(add, sums, amounts))
@@ -281,12 +282,13 @@ def _groups(reader: SumsReader, by: str, zone: tzinfo, dimension: str | None) ->
 def _first(reader: SumsReader, dimension: str, most: int) -> tuple[int, list[tuple[Any, Amounts]], Amounts]:
     """How many values there are, the sums of the first by cost, and those of all: of the others only the cost is read."""
     spent = reader.only(("cost_nano_usd", "other_cost_nano_usd", "attempts")).by_dimension(dimension)
-    first = nlargest(most, spent, key=lambda value: (sum(spent[value][:2]), spent[value][2]))
+    first = nsmallest(most, spent, key=lambda value: (-sum(spent[value][:2]), -spent[value][2], str(value)))
     return len(spent), list(reader.by_dimension(dimension, first).items()), reader.total()
 
 
-def _spent(amounts: Amounts) -> int:
-    return amounts[_COST] + amounts[_OTHER_COST]
+def _by_cost(group: tuple[Any, Amounts]) -> tuple[int, int, str]:
+    value, amounts = group
+    return -amounts[_COST] - amounts[_OTHER_COST], -amounts[_ATTEMPTS], str(value)
 
 
 def _by_time(reader: SumsReader, by: str, zone: tzinfo) -> list[tuple[str, Amounts]]:

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from llmthrift_core.ledger import Ledger
     from llmthrift_core.moments import Moment
     from llmthrift_core.pricing import PriceCatalog
+    from llmthrift_core.prompts.anatomy import Anatomy
     from llmthrift_core.reports.anomalies import Anomaly
     from llmthrift_core.reports.forecast import Forecast
     from llmthrift_core.reports.observed import ObservedReport
     from llmthrift_core.reports.optimizations.report import OptimizationReport
     from llmthrift_core.reports.page.review import Review
     from llmthrift_core.reports.prefix_misses import PrefixMisses
+    from llmthrift_core.reports.prompt_anatomy import PromptAnatomies
     from llmthrift_core.reports.reconciliation import Reconciliation
     from llmthrift_core.reports.report import Report
     from llmthrift_core.reports.run_costs import RunCosts
@@ -155,6 +157,33 @@ class LedgerViews(ABC):
 
         self.ledger.catch_up()
         return optimizations(self.database, self.prices, since=since, until=until, now_us=self.now_us())
+
+    def anatomy(self, since: Moment | None = None, until: Moment | None = None, *, call_site: str | None = None) -> PromptAnatomies:
+        """What the prompts of each call site consist of, and what each change would save a month at the present rate.
+
+        Args:
+            since, until: the calls of [since, until), whose rate counts; None is the last seven days.
+            call_site: this one's alone.
+        """
+        from llmthrift_core.reports.prompt_anatomy import prompt_anatomies
+
+        self.ledger.catch_up()
+        return prompt_anatomies(self.database, self.prices, since=since, until=until, call_site=call_site, now_us=self.now_us())
+
+    def call_anatomy(self, request_id: str | None = None, *, run: str | None = None) -> Anatomy:
+        """What the prompt of one recorded call consists of: the last one of a run, such as a chain's, or of all. Needs capture="text".
+
+        Args:
+            request_id: of the call.
+            run: its name, or its trace id.
+
+        Raises:
+            ConfigurationError: there is none whose text is stored.
+        """
+        from llmthrift_core.reports.prompt_anatomy import call_anatomy
+
+        self.ledger.catch_up()
+        return call_anatomy(self.database, self.prices, request_id=request_id, run=run)
 
     def run_costs(self, run: str, *, costliest: int = 5) -> RunCosts:
         """What one run cost, as a tree of its agents, tools and calls, and why its most expensive calls are expensive.

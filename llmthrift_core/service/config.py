@@ -66,11 +66,13 @@ class Configuration(_Section):
 
     Attributes:
         database: a path or SQLAlchemy URL; None for $LLMTHRIFT_URL, else ./llmthrift.db.
+        durability: "batched": rows are committed within 200 ms; "sync": before the answer is sent.
         tiers: by name, cheapest first.
         budgets: arguments of `Budget` each.
     """
 
     database: str | None = None
+    durability: Literal["batched", "sync"] = "batched"
     tiers: dict[str, TierConfig] = Field(min_length=1)
     service: ServiceConfig = Field(default_factory=ServiceConfig)
     cache: CacheConfig = Field(default_factory=CacheConfig)

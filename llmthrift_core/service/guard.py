@@ -87,16 +87,24 @@ class Guard:
             raise RequestError(
                 400, f"a key does not belong in a URL ({min(named)}=...), where logs keep it: send it as `Authorization: Bearer KEY`"
             )
-        if scope["path"] in _OPEN or is_page(scope["path"]) or not await asyncio.to_thread(lambda: self._keys.is_configured):
+        if scope["path"] in _OPEN or is_page(scope["path"]):
             return None
         sent = _sent_key(Headers(scope=scope))
+        # To a thread only where the database is asked: every few seconds, and not for each request.
+        is_needed, key = self._found(sent) if self._keys.remembers(sent) else await asyncio.to_thread(self._found, sent)
+        if not is_needed:
+            return None
         if sent is None:
             raise RequestError(401, f"this service needs a key: {_HOW}", code="missing_api_key", headers=_CHALLENGE)
-        key = await asyncio.to_thread(self._keys.find, sent)
         if key is None:
             raise RequestError(401, "this key is unknown, revoked or past its time", code="invalid_api_key", headers=_CHALLENGE)
         self._count(key)
         return key
+
+    def _found(self, sent: str | None) -> tuple[bool, ApiKey | None]:
+        """Whether a key is needed, and what the one that was sent may do."""
+        is_needed = self._keys.is_configured
+        return is_needed, self._keys.find(sent) if is_needed and sent is not None else None
 
     def _count(self, key: ApiKey) -> None:
         if key.requests_per_minute is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,15 @@ class ApiKeys:
                 found = connection.execute(select(api_keys.c.id).where(api_keys.c.revoked_us.is_(None)).limit(1)).first() is not None
             self._any = (self._now(), found)
         return found
+
+    def remembers(self, key: str | None) -> bool:
+        """Whether `is_configured` and `find` answer at once, without reading the database."""
+        if not self._given and self._now() - self._any[0] >= _REMEMBERED_SECONDS:
+            return False
+        if key is None or (not self._given and not self._any[1]):
+            return True
+        digest = _hash(key)
+        return digest in self._given or self._now() - self._known.get(digest, (-math.inf, None))[0] < _REMEMBERED_SECONDS
 
     def find(self, key: str) -> ApiKey | None:
         """What a key may do; None for one that is unknown, revoked or past its time."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from llmthrift_core.alerts.alert import ON, Alert
 from llmthrift_core.service.asking import Service
 from llmthrift_core.service.guard import require
 from llmthrift_core.service.schemas import Invalidate
@@ -59,7 +60,7 @@ def ledger_routes(service: Service) -> APIRouter:
         found = await asyncio.to_thread(lambda: thrift.report(by=group_by, since=start_date, until=end_date, tz=tz))
         return {"group_by": found.by, "rows": [plain(row) for row in found.rows], "total": plain(found.total), "notes": list(found.notes)}
 
-    @routes.get("/v1/costs/alerts", summary="Budgets that are near their limits")
+    @routes.get("/v1/costs/alerts", summary="Budgets that are near their limits, and what else somebody should look at")
     async def alerts(request: Request) -> dict[str, Any]:
         require(request.state, "read")
         return await asyncio.to_thread(_alerts, thrift)
@@ -122,8 +123,11 @@ def _alerts(thrift: Thrift) -> dict[str, Any]:
     rows, today = thrift.budgets.status(), thrift.report(by="day", since=datetime.fromtimestamp(thrift.now(), UTC).date()).total
     daily = [row for row in rows if row["window"] == "day" and row["unit"] == "usd" and not row["scope"]]
     near = [(row, used) for row in rows if (used := _used(row)) is not None and used >= _WARN_AT]
+    # Those that this process was given, else every kind with its usual threshold. Nobody is told.
+    notices = thrift.alerts.look(thrift.alerts.list() or [Alert(on=on) for on in ON])  # type: ignore[arg-type]
     return {
         "warnings": [{**plain(row), "used": round(used, 4)} for row, used in near],
+        "alerts": [{"on": each.on, "name": each.alert, "text": each.text, "scope": plain(each.scope)} for each in notices],
         "daily_limit": float(daily[0]["limit"]) if daily else None,
         "daily_spent": float(today["cost_usd"]),
         "daily_remaining": float(daily[0]["remaining"]) if daily else None,

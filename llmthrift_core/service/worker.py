@@ -32,7 +32,7 @@ def make_app() -> FastAPI:
     if not path:
         raise ConfigurationError("$LLMTHRIFT_CONFIG must name the service's TOML file")
     loaded = load_configuration(path)
-    thrift = Thrift(loaded.database)
+    thrift = Thrift(loaded.database, durability=loaded.durability)
     set_budgets(thrift, loaded)
     limits = Limits(max_body_bytes=loaded.service.max_body_bytes, max_concurrency=loaded.service.max_concurrency)
     app = create_app(thrift, models=models_of(loaded), on_budget=loaded.service.on_budget, limits=limits, closes=True, **loaded.options())

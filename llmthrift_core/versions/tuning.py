@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.background.repeating import Repeating
-from llmthrift_core.errors import ConfigurationError, LLMThriftError
+from llmthrift_core.background.following import Following
+from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.quality.experiments import Experiment, Unit
-from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.settings import is_observing
 from llmthrift_core.versions.door_settings import AS_BUILT, DoorSettings
 from llmthrift_core.versions.store import label_of
 
 if TYPE_CHECKING:
     from llmthrift_core.host import Host
-
-logger = logging.getLogger("llmthrift")
 
 TAG: Final = "tuning"
 """The tag of a call whose door follows a configuration: NAME@VERSION."""
@@ -115,12 +111,11 @@ def experiment_of(thrift: Host, name: str, version: int, canary: Canary) -> Expe
     return Experiment(thrift, label_of(name, version), arms={CONTROL: 1 - share, CANARY: share}, unit=canary.unit, control=CONTROL)
 
 
-class Tuning:
+class Tuning(Following):
     """What doors do, looked up in the active version of a configuration. Made by `thrift.configurations.follow`.
 
-    A background thread looks for another active version; calls that begin after that use it. Calls carry the tag "tuning" with the
-    version, such as "support@3", and while a canary runs "experiment:support@3" with its arm. A version that cannot be used or read is
-    logged once, and the one in force stays. In observe mode doors stay as they were built.
+    Calls that begin after another version came into force use it. Calls carry the tag "tuning" with the version, such as "support@3", and
+    while a canary runs "experiment:support@3" with its arm. In observe mode doors stay as they were built.
 
     Args:
         name: of the configuration.
@@ -129,6 +124,8 @@ class Tuning:
         check_seconds: from one look to the next.
     """
 
+    kind = "tuning"
+    unless = "doors stay as they were built"
     tunes = True
 
     def __init__(
@@ -140,19 +137,10 @@ class Tuning:
         load: Callable[[int], Any],
         check_seconds: float,
     ) -> None:
-        self.name = name
         self._thrift = thrift
-        self._active = active
         self._load = load
         self._in_force: _InForce | None = None
-        self._errors = 0
-        self._last_error: str | None = None
-        self._repeating = Repeating(self._check, seconds=check_seconds, name=f"llmthrift-tuning-{name}")
-        if is_disabled():  # a pass-through touches no database
-            self._repeating.close()
-        else:
-            self.look()
-            self._repeating.start()
+        self.follow(name, active, check_seconds=check_seconds)
 
     @property
     def number(self) -> int | None:
@@ -165,7 +153,7 @@ class Tuning:
         Args:
             question: stands for all that was asked, for canaries whose unit is a question.
         """
-        self._repeating.start()  # a forked child has no thread yet
+        self.keep_following()
         now = self._in_force
         if now is None or is_observing():
             return AS_BUILT, attribution
@@ -180,33 +168,9 @@ class Tuning:
                 arm = now.experiment.arm_of(who)
         return now.arms[arm], _tagged(attribution, now.tags[arm])
 
-    def look(self) -> bool:
-        """Look for another active version now. True where one was put in force. Never raises."""
-        number: int | None = None
-        try:
-            number = self._active()
-            if number is None or number == self.number:
-                self._last_error = None
-                return False
-            found = self._made(number)
-        except LLMThriftError as error:
-            self._note(number, error)
-            return False
-        before, self._in_force, self._last_error = self.number, found, None
-        logger.info("tuning %r: version %d is in force%s", self.name, number, "" if before is None else f", instead of {before}")
-        return True
-
-    def health(self) -> dict[str, Any]:
-        """The version in force, how often it could not be looked for or used, and why not the last time."""
-        return {"tuning": self.name, "version": self.number, "errors": self._errors, "last_error": self._last_error}
-
-    def alerts(self) -> list[str]:
-        """Says that the active version cannot be looked for or used, and why."""
-        return [] if self._last_error is None else [f"tuning {self.name!r}: {self._last_error}"]
-
-    def close(self) -> None:
-        """Stop looking. The version in force stays."""
-        self._repeating.close()
+    def use(self, number: int) -> None:
+        """Put a version in force. Raises LLMThriftError where it cannot be used."""
+        self._in_force = self._made(number)
 
     def __copy__(self) -> Tuning:
         return self
@@ -224,9 +188,6 @@ class Tuning:
             self._thrift.note_failure("tuning", error)
             return None
 
-    def _check(self, stopping: threading.Event) -> None:
-        self.look()
-
     def _made(self, number: int) -> _InForce:
         value = TunedValue.of(self._load(number))
         label = label_of(self.name, number)
@@ -243,16 +204,6 @@ class Tuning:
         }
         tags = {arm: ((experiment.tag, arm), version) for arm in arms}
         return _InForce(number, {**arms, "": arms[CONTROL]}, {**tags, "": (version,)}, experiment)
-
-    def _note(self, number: int | None, error: LLMThriftError) -> None:
-        self._errors += 1
-        said = str(error)
-        if said == self._last_error:
-            return
-        self._last_error = said
-        kept = "doors stay as they were built" if self.number is None else f"version {self.number} stays in force"
-        what = "cannot be looked for" if number is None else f"{number} cannot be used"
-        logger.error("tuning %r: its active version %s, and %s: %s", self.name, what, kept, said)
 
 
 def _followed_again(thrift: Any, name: str) -> Tuning:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from llama_index.core.base.llms.types import ChatMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 
 from llmthrift_core import Thrift
 from llmthrift_core.testing import LoopbackProvider
@@ -190,3 +191,37 @@ def test_cache_points_of_the_application_stand(client: str, thrift: Thrift, bill
     (row,) = thrift.ledger.calls()
     assert row.prefix_plan is None
     assert row.cache_write_tokens > 1_024
+
+
+@pytest.mark.parametrize("client", ["anthropic", "llama anthropic"])
+def test_a_conversation_with_tools_reads_in_each_turn_what_the_turn_before_had_sent(client: str, billing: LoopbackProvider) -> None:
+    said: list[tuple[str, Any]] = [("system", LONG), ("user", "Where is order 1?")]
+    for number in range(5):
+        said += [("call", number), ("result", f'{{"order": {number}, "state": "{"packed and sent " * 40}"}}')]
+    with Thrift(":memory:", clock=lambda: CLOCK[0]) as thrift:
+        door = _door(client, thrift, billing.openai_url if client == "openai" else billing.anthropic_url)
+        for end in range(2, len(said) + 1, 2):
+            CLOCK[0] += 10
+            turns = [_turn(client, role, what) for role, what in said[:end]]
+            door.chat(turns) if client.startswith("llama") else door.invoke(turns)
+        rows = thrift.ledger.calls(order="oldest")
+    read, sent = [row.cache_read_tokens for row in rows], [row.input_tokens for row in rows]
+    if client == "anthropic":
+        assert read[1:] == sent[:-1]
+    else:  # the integration has no mark for a tool's result: the call before it is marked
+        assert all(before <= found for before, found in zip(sent[:-2], read[2:], strict=True))
+
+
+def _turn(client: str, role: str, what: Any) -> Any:
+    if client.startswith("llama"):
+        if role == "call":
+            call = ToolCallBlock(tool_call_id=f"t{what}", tool_name="find", tool_kwargs={"order": what})
+            return ChatMessage(role="assistant", blocks=[call])
+        if role == "result":
+            return ChatMessage(role="tool", content=what, additional_kwargs={"tool_call_id": f"t{json.loads(what)['order']}"})
+        return ChatMessage(role=role, content=what)
+    if role == "call":
+        return AIMessage("", tool_calls=[{"name": "find", "args": {"order": what}, "id": f"t{what}"}])
+    if role == "result":
+        return ToolMessage(what, tool_call_id=f"t{json.loads(what)['order']}")
+    return {"system": SystemMessage, "user": HumanMessage}[role](what)

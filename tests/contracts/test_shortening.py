@@ -14,6 +14,7 @@ import llmthrift_langchain as lc
 import llmthrift_llamaindex as li
 from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.prompts import Shorten
+from llmthrift_core.quality import ShorteningGuard
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.usage.tokens import count_tokens
 from tests.contracts.doors import MODEL, ask, client, llm
@@ -161,4 +162,12 @@ def test_the_lossless_steps_go_through_every_door(door: Door, provider: Loopback
     (row,) = thrift.ledger.calls()
     assert len(_sent(provider)) < len(WORDY) / 1.2
     assert row.shortened_tokens > 0
+    assert row.shorten_version == Shorten.lossless().identity()
+
+
+@doors
+def test_a_guard_is_a_policy(door: Door, provider: LoopbackProvider, thrift: Thrift) -> None:
+    ask(door(thrift, provider, ShorteningGuard(Shorten.lossless(), thrift), cache=False), TURNS, "invoke")
+    assert len(_sent(provider)) < len(WORDY)
+    (row,) = thrift.ledger.calls()
     assert row.shorten_version == Shorten.lossless().identity()

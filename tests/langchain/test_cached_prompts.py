@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from langchain_anthropic import ChatAnthropic
@@ -11,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Thrift
+from llmthrift_core.calls.prefix_planners import PrefixPlanners
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ChatRouter, thrifty
 from tests.core.clock import Clock
@@ -170,3 +172,50 @@ def test_writes_that_nobody_read_are_a_loss_of_their_call_site(timed: Thrift, bi
 def test_without_the_option_nothing_is_explained(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
     _talk(thrifty(_claude(billing), timed, cache=False), clock, 2)
     assert _lost(timed) == [(None, None)] * 2
+
+
+def _system(body: Any) -> str:
+    return body["system"] if isinstance(body["system"], str) else "".join(block["text"] for block in body["system"])
+
+
+def _dated(turns: list[BaseMessage], day: str) -> list[BaseMessage]:
+    return [SystemMessage(f"Today is {day}. {turns[0].content}"), *turns[1:]]
+
+
+def test_a_date_before_the_rules_is_told_once(
+    timed: Thrift, billing: LoopbackProvider, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=True)
+    *_, turns = _prompts(1)
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday"):
+        clock.now += 10
+        model.invoke(_dated(turns, day), {"run_name": "desk"})
+        assert _system(billing.requests[-1].body).startswith(f"Today is {day}.")
+    warnings = [record.getMessage() for record in caplog.records if "system prompt changes" in record.getMessage()]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("desk: ")
+    assert any("system prompt changes" in alert for alert in timed.health()["alerts"])
+
+
+def test_it_is_sent_last_where_that_is_asked_for(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=PrefixPlanners(reorders=True))
+    *_, turns = _prompts(1)
+    for day in ("Monday", "Tuesday", "Wednesday", "Thursday"):
+        clock.now += 10
+        model.invoke(_dated(turns, day), {"run_name": "desk"})
+    rows = timed.ledger.calls(order="oldest")
+    texts = [_system(request.body) for request in billing.requests[-4:]]
+    assert all(text.endswith(f"Today is {day}.") for text, day in zip(texts[1:], ("Tuesday", "Wednesday", "Thursday"), strict=True))
+    # The second is the first that begins alike; the third reads what it wrote, and so on.
+    assert [row.cache_read_tokens > 0.6 * row.input_tokens for row in rows] == [False, False, True, True]
+    assert timed.health()["failures"] == {}
+
+
+def test_another_conversation_reads_what_it_shares_with_the_first(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=True)
+    *_, turns = _prompts(1)
+    model.invoke(turns)
+    clock.now += 10
+    model.invoke([turns[0], HumanMessage("Something else, which nobody asked before.")])
+    newest = timed.ledger.calls(order="newest")[0]
+    assert newest.cache_read_tokens > 0.9 * newest.input_tokens

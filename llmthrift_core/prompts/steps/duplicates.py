@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from llmthrift_core.prompts.compact_json import dumped, minified
 from llmthrift_core.prompts.messages import SYSTEM, USER, Messages, holds_result, role_of, with_texts
@@ -32,6 +32,8 @@ class Duplicates(Step):
     Of a result that is an object of JSON, whose first key names the same thing as in an earlier result, what changed since then is said,
     and `"[rest]": "as above"`. The first one stays where it is, so that what a provider has cached of the conversation stays too.
     """
+
+    is_lossless: ClassVar[bool] = True  # type: ignore[misc]
 
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages with each document once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from llmthrift_core.prompts.messages import USER, Messages, holds_result, role_of, with_texts
 from llmthrift_core.prompts.protected import Span, protected_spans
@@ -23,6 +23,8 @@ class Whitespace(Step):
 
     Code, YAML, JSON, tables, quotations and what begins a line stay as they are, and so does a question that comes with documents.
     """
+
+    is_lossless: ClassVar[bool] = True  # type: ignore[misc]
 
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages without it."""

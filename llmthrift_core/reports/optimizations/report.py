@@ -13,7 +13,7 @@ from llmthrift_core.display import Printed, cell, usd
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
-from llmthrift_core.reports.optimizations import caching, failures, models, prompts
+from llmthrift_core.reports.optimizations import caching, failures, models, prompts, shortening
 from llmthrift_core.reports.optimizations.figures import MOST_CALLS, Figures, read_figures
 from llmthrift_core.reports.optimizations.opportunity import Opportunity
 from llmthrift_core.storage.database import Database
@@ -31,6 +31,7 @@ KINDS: Final = (
     "unused_cache_entries",
     "broken_prefix_cache",
     "missed_prefixes",
+    "shortening_losses",
     "model_retired_or_repriced",
     "cheaper_seller",
 )
@@ -125,6 +126,7 @@ def _found(database: Database, figures: Figures) -> Iterator[Opportunity]:
         prompts.tool_schemas(figures),
         prompts.unbounded_output(figures),
         prompts.reasoning_without_answers(figures),
+        shortening.shortening_losses(database, figures),
         failures.escalations(figures),
         failures.fallback_spikes(figures),
         failures.retry_spikes(figures),

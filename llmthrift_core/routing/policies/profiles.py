@@ -102,7 +102,13 @@ class Profiles(RoutingPolicy):
     @cached_property
     def version(self) -> str:
         """Hash of the profiles and the requirements."""
-        parts = (sorted(self.profiles.items()), self.required_quality, self.max_latency_seconds, self.task, self.on_none)
+        parts: tuple[object, ...] = (
+            sorted(self.profiles.items()),
+            self.required_quality,
+            self.max_latency_seconds,
+            self.task,
+            self.on_none,
+        )
         if self.usd_per_second:
             parts = (*parts, self.usd_per_second)
         return fingerprint(repr(parts))

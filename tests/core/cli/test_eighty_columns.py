@@ -84,6 +84,8 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "prices diff": ("--limit 5", []),
     "estimate": ("gpt-4o --input 2000 --requests 100000", ["$500.00"]),
     "analyze": ("{prompt} --model gpt-4o", ["total"]),
+    "analyze --call-site": ("all", ["input a month"]),
+    "shorten simulate": ("", []),
     "cache stats": ("--entries 3", [MODEL, USER, "by meaning"]),
     "budgets list": ("", [NAME, LIMIT, "$98,765.43"]),
     "budgets status": ("", [NAME, LIMIT, USER]),

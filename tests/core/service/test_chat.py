@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from llmthrift_core import Budget, Thrift
+from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.testing.answers import Answer
 from tests.core.service.conftest import app_of
@@ -123,3 +123,11 @@ def test_tiers_say_where_they_came_from(client: TestClient, provider: LoopbackPr
     provider.answerer = lambda question: Answer("Paris.", cached_tokens=0)
     told = client.post("/v1/chat", json=FRANCE).json()["llmthrift"]
     assert (told["original_tier"], told["final_tier"], told["attempts"]) == ("economy", "economy", 1)
+
+
+def test_alerts_go_beyond_budgets(client: TestClient, thrift: Thrift) -> None:
+    assert client.get("/v1/costs/alerts").json()["alerts"] == []
+    thrift.ledger.record("nobody-knows", Usage(input_tokens=1))
+    (found,) = client.get("/v1/costs/alerts").json()["alerts"]
+    assert found["on"] == "unpriced"
+    assert "nobody-knows" in found["text"]

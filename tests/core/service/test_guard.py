@@ -105,3 +105,19 @@ def test_keys_are_kept_as_hashes_and_end(thrift: Thrift) -> None:
     assert [each.name for each in keys.list()] == ["batch", "batch"]
     with pytest.raises(ConfigurationError, match="unknown scope root"):
         keys.create(scopes=["root"])
+
+
+def test_a_remembered_key_is_not_looked_up_again(thrift: Thrift) -> None:
+    clock = Clock()
+    keys = ApiKeys(thrift.database, clock)
+    assert not keys.remembers(None)
+    key, _ = keys.create(scopes=["call"])
+    assert not keys.remembers(key)
+    assert keys.is_configured
+    assert not keys.remembers(key)
+    assert keys.find(key) is not None
+    assert keys.remembers(key)
+    assert not keys.remembers("guessed")
+    clock.now += 6
+    assert not keys.remembers(key)
+    assert ApiKeys(thrift.database, clock, ["given"]).remembers("given")
