@@ -28,7 +28,7 @@ from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.limiting import came_of, instructed, limiting_of
 from llmthrift_llamaindex.messages import Asked, canonical_messages, system_of
 from llmthrift_llamaindex.outgoing import count_outgoing
-from llmthrift_llamaindex.prefixing import advised, form_for, sent_prompt
+from llmthrift_llamaindex.prefixing import Integration, advised, sent_prompt
 from llmthrift_llamaindex.replay import CachedAnswer
 from llmthrift_llamaindex.response import (
     Answer,
@@ -365,7 +365,7 @@ def _prefixing(
         call_site=call_site,
         now=thrift.now,
         note=thrift.note_failure,
-        form=lambda _, form: form_for(form),
+        client=lambda _: Integration(),
         given=lambda tier: sent_prompt(asked, said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)),
     )
 
