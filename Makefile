@@ -17,7 +17,7 @@ test: $(VENV)/.dev
 	$(PYTEST)
 
 stress: $(VENV)/.dev
-	LLMTHRIFT_STRESS=long $(PYTEST) tests/stress
+	LLMTHRIFT_STRESS=long $(PYTEST) tests/stress tests/contracts/test_keys.py tests/contracts/test_conversations.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -37,9 +37,9 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run
 
-# Renew constraints.txt with the newest releases that pyproject.toml allows, run the suite with them, and say what is held back.
+# Renew constraints.txt with the newest releases that pyproject.toml allows, run the suite with them (or TESTS=...), and say what is held back.
 newest:
-	PYTHON=$(PYTHON) bash .ci/newest
+	PYTHON=$(PYTHON) bash .ci/newest $(TESTS)
 
 # Run the unit tests of langchain-core and langchain without and with metering: nothing may differ.
 peers: $(VENV)/.dev

@@ -17,19 +17,23 @@ if TYPE_CHECKING:
     from llmthrift_langchain.batch_model import BatchChatModel as BatchChatModel
     from llmthrift_langchain.batching_model import BatchingModel as BatchingModel
     from llmthrift_langchain.batching_model import batched as batched
+    from llmthrift_langchain.context_compressor import ContextCompressor as ContextCompressor
     from llmthrift_langchain.decision_model import RoutingDecisionModel as RoutingDecisionModel
     from llmthrift_langchain.decision_policy import DecisionPolicy as DecisionPolicy
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
     from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
     from llmthrift_langchain.shadow import ShadowHandler as ShadowHandler
+    from llmthrift_langchain.tool_results import ShortResults as ShortResults
 
 __all__ = [
     "BatchChatModel",
     "BatchingModel",
     "ChatRouter",
+    "ContextCompressor",
     "DecisionPolicy",
     "RoutingDecisionModel",
     "ShadowHandler",
+    "ShortResults",
     "ThriftCache",
     "ThriftCallbackHandler",
     "ThriftEmbeddings",
@@ -44,16 +48,19 @@ __getattr__ = lazy_exports(
     {
         "llmthrift_langchain.batch_model": ("BatchChatModel",),
         "llmthrift_langchain.batching_model": ("BatchingModel", "batched"),
+        "llmthrift_langchain.context_compressor": ("ContextCompressor",),
         "llmthrift_langchain.decision_model": ("RoutingDecisionModel",),
         "llmthrift_langchain.decision_policy": ("DecisionPolicy",),
         "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
         "llmthrift_langchain.middleware": ("ThriftMiddleware",),
         "llmthrift_langchain.shadow": ("ShadowHandler",),
+        "llmthrift_langchain.tool_results": ("ShortResults",),
     },
     names=__all__,
     needs={
         "llmthrift_langchain.decision_model": ("langchain", "langchain_core.decisions"),
         "llmthrift_langchain.decision_policy": ("langchain", "langchain_core.decisions"),
         "llmthrift_langchain.middleware": ("models", "langchain"),
+        "llmthrift_langchain.tool_results": ("models", "langchain"),
     },
 )

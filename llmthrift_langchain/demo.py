@@ -23,6 +23,8 @@ from llmthrift_core.demo.outcome import (
     with_answers,
     with_ledger,
 )
+from llmthrift_core.demo.prefixes import MODEL as PREFIXED
+from llmthrift_core.demo.prefixes import Ask
 from llmthrift_core.demo.show import demonstrate
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
@@ -31,6 +33,7 @@ from llmthrift_core.thrift import Thrift
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.handler import ThriftCallbackHandler
 from llmthrift_langchain.router import ChatRouter
+from llmthrift_langchain.thrifty_model import thrifty
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,10 +54,20 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
             by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
             routed=lambda thrift, workload, advance, policy=None: run_routed(thrift, client, workload, advance, policy),
+            talker=talker,
             provider=provider,
             requests=requests,
             **options,
         )
+
+
+def talker(url: str, thrift: Thrift, is_planned: bool) -> Ask:
+    """Sends messages to a model that charges for its prompt cache, planned or as it does by itself."""
+    from langchain_openai import ChatOpenAI
+
+    client = ChatOpenAI(model=PREFIXED, base_url=url, api_key="no key", stream_usage=True)  # type: ignore[arg-type]
+    model = thrifty(client, thrift, cache=False, prompt_caching=is_planned)
+    return lambda said: model.invoke(list(said))
 
 
 def run_bare(

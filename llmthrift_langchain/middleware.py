@@ -17,6 +17,7 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.agent_limits import scope_here, with_line
 from llmthrift_langchain.asking import ask_for_more
 from llmthrift_langchain.last_words import LastWords
+from llmthrift_langchain.metered_request import metered_request
 from llmthrift_langchain.refusals import polite_answer
 from llmthrift_langchain.router import ChatRouter
 from llmthrift_langchain.runs import follow_runs
@@ -125,7 +126,7 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
                 room = ExitStack() if self._summaries is None else await in_thread(partial(self._enter_room, router))
                 try:
                     prepared = (
-                        request.override(model=router)
+                        metered_request(request, router, self._metered)
                         if self._limits.soft is None
                         else await in_thread(partial(self._prepared, request, router))
                     )
@@ -143,7 +144,7 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         limits = self._limits
         rows = limits.past_soft(self._thrift.budgets, scope_here()) if limits.soft is not None else []
         if not rows:
-            return request.override(model=router)
+            return metered_request(request, router, self._metered)
         update: dict[str, Any] = {}
         if limits.soft_tier is not None and len(router.tiers) > 1:
             update["max_tier"] = limits.soft_tier
@@ -151,7 +152,8 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
             update["shorten"] = limits.soft_shorten
         line = limits.line_of(rows)
         messages = request.messages if line is None else with_line(request.messages, line)
-        return request.override(model=router.model_copy(update=update) if update else router, messages=messages)
+        spared = router.model_copy(update=update) if update else router
+        return metered_request(request, spared, self._metered, messages=messages)
 
     def _room_for_summary(self, router: ChatRouter) -> AbstractContextManager[Any]:
         return nullcontext() if self._summaries is None else self._summaries.room(router)
@@ -168,6 +170,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
     def _routed(self, model: BaseChatModel) -> ChatRouter:
         if self._router is not None:
             return self._router
+        return self._metered(model)
+
+    def _metered(self, model: BaseChatModel) -> ChatRouter:
+        """A router of one model, which may be a fallback's or another middleware's own."""
         if isinstance(model, ChatRouter):
             return model
         known = self._routers.get(id(model))

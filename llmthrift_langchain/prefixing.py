@@ -12,6 +12,7 @@ from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
 from llmthrift_core.prompt_caching.advice import CACHE_CONTROL, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
+from llmthrift_langchain.gemini_caches import GEMINI, GeminiKeeper
 from llmthrift_langchain.messages import canonical_messages, fields_of
 
 if TYPE_CHECKING:
@@ -26,12 +27,25 @@ _AN_HOUR: Final = 3_600
 _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_use", "function_call"})
 
 
-def form_for(model: BaseChatModel, form: Form) -> Form | None:
-    """The form in which a model's client takes marks, where its provider takes them in another; None where it takes none."""
-    if form.name == "cache_point":
-        # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
-        return form if "converse" in model._llm_type else CACHE_CONTROL
-    return None if form.name == "cached_content" else form
+class ClientOf:
+    """What the client of a model can do for its provider's cache."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: BaseChatModel) -> None:
+        self._model = model
+
+    def form(self, usual: Form) -> Form | None:
+        """The form in which it takes marks."""
+        kind = self._model._llm_type
+        if usual.name == "cache_point":
+            # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
+            return usual if "converse" in kind else CACHE_CONTROL
+        return None if usual.name == "cached_content" and kind != GEMINI else usual
+
+    def keeper(self, rules: str) -> GeminiKeeper | None:
+        """What makes caches of a system prompt."""
+        return GeminiKeeper(self._model, rules) if self._model._llm_type == GEMINI else None
 
 
 def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
@@ -63,6 +77,8 @@ def advised(
     plan, form = advice.plan, advice.form
     if advice.rules is not None:
         changed[:1] = [changed[0].model_copy(update={"content": text}) for text in advice.rules]
+    if advice.cached_content is not None:
+        return changed[1 if advice.rules is None else 2 :], {**given, "cached_content": advice.cached_content}
     if plan is not None and form is not None and plan.marks:
         changed, given = _marked(changed, given, plan, form)
     if form is None or form.name in ("breakpoint", "switch"):

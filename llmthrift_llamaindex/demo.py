@@ -25,6 +25,8 @@ from llmthrift_core.demo.outcome import (
     with_answers,
     with_ledger,
 )
+from llmthrift_core.demo.prefixes import MODEL as PREFIXED
+from llmthrift_core.demo.prefixes import Ask
 from llmthrift_core.demo.show import demonstrate
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
@@ -32,6 +34,7 @@ from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 from llmthrift_llamaindex.handler import ThriftEventHandler
 from llmthrift_llamaindex.router import RouterLLM
+from llmthrift_llamaindex.thrifty_model import thrifty
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,10 +52,19 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
             by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
             routed=lambda thrift, workload, advance, policy=None: run_routed(thrift, client, workload, advance, policy),
+            talker=talker,
             provider=provider,
             requests=requests,
             **options,
         )
+
+
+def talker(url: str, thrift: Thrift, is_planned: bool) -> Ask:
+    """Sends messages to a model that charges for its prompt cache, planned or as it does by itself."""
+    from llama_index.llms.openai import OpenAI
+
+    llm = thrifty(OpenAI(model=PREFIXED, api_base=url, api_key="no key"), thrift, cache=False, prompt_caching=is_planned)
+    return lambda said: llm.chat([ChatMessage(role=role, content=text) for role, text in said])
 
 
 def run_bare(thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None) -> Outcome:

@@ -112,6 +112,11 @@ class Hold:
         self.ttl_us = ttl_us
         self.expires_us = 0
 
+    @property
+    def or_none(self) -> Hold | None:
+        """Itself; None where no budget applies, and so nothing is to be settled."""
+        return None if self.id is None else self
+
     def extend(self, *, usd: Decimal | float | str = 0, tokens: int = 0) -> None:
         """Set more aside, and renew the hold's time. An expired hold is set aside again as a whole.
 

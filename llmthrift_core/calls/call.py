@@ -226,7 +226,7 @@ class Call:
         needed = needed_for(self._thrift, self.request, tier, model, provider)
         budgets, turn, self._turn = self._thrift.budgets, self._turn, None
         try:
-            return budgets.hold(**needed, turn=turn, waits=waits)
+            return budgets.hold(**needed, turn=turn, waits=waits).or_none
         except BudgetExceededError as refused:
             hold = self._downgraded(refused) if reason is None and refused.on_exceed == "downgrade" else None
             may_clamp = self.request.may_clamp and reason != "retry"  # what was empty would be empty again
@@ -311,7 +311,7 @@ class Call:
     @property
     def holds_money(self) -> bool:
         """Whether ending this call will write to the budgets."""
-        return self._hold is not None and self._hold.id is not None
+        return self._hold is not None
 
     def is_outgrown(self, output_tokens: int) -> bool:
         """Whether `extend` will write to the budgets."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.demo.learning import Routed, show_learned_routing
 from llmthrift_core.demo.outcome import REPEAT, SIMILARITY, Outcome
+from llmthrift_core.demo.prefixes import Ask, show_prompt_caching
 from llmthrift_core.demo.progress import progress
 from llmthrift_core.demo.workload import Workload, load_workload
 from llmthrift_core.display import usd
@@ -33,6 +34,7 @@ def demonstrate(
     with_llmthrift: Drive,
     by_meaning: Drive,
     routed: Routed,
+    talker: Callable[[str, Thrift, bool], Ask],
     provider: LoopbackProvider | None,
     requests: int | None = None,
     repeated_shares: Sequence[float] = REPEATED_SHARES,
@@ -44,6 +46,7 @@ def demonstrate(
         through: the client, as the first line names it.
         bare, with_llmthrift, by_meaning: drive the application as it was, with llmthrift, and with answers by meaning too.
         routed: drives it with a policy.
+        talker: see `show_prompt_caching`.
         provider: the loopback provider, or None for a real one.
         requests: only the first so many.
         repeated_shares: how much of the workload repeats, in the last table; only with the loopback provider.
@@ -89,6 +92,7 @@ def demonstrate(
             provider.latency_seconds = None  # only the amounts matter here
             show_learned_routing(console, routed, folder)
             console.print(_dependence(bare, with_llmthrift, folder, console, repeated_shares))
+            show_prompt_caching(console, talker)
     if keep is not None:
         console.print(
             f"Look at it: [bold]llmthrift dashboard --url {escape(str(keep))}[/bold] shows the ledger of the run with llmthrift in "
@@ -115,15 +119,15 @@ def _comparison(bare: Outcome, *others: Outcome) -> Any:
         ("cost", lambda o: usd(o.cost_usd)),
         ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
         ("of these by meaning", lambda o: str(o.semantic_hits)),
-        ("model calls", lambda o: ", ".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
+        ("model calls", lambda o: "\n".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
         ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
         ("answers judged wrong", lambda o: str(len(o.wrong))),
         ("saved by cache", lambda o: usd(o.saved_by_cache_usd)),
         ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
     ]
-    table.add_column(bare.name, justify="right")
+    table.add_column(bare.name, justify="right", overflow="fold")
     for other in others:
-        table.add_column(other.name, justify="right", style="bold")
+        table.add_column(other.name, justify="right", style="bold", overflow="fold")
     for label, value in rows:
         table.add_row(label, value(bare), *map(value, others))
     table.add_section()

@@ -223,6 +223,9 @@ class PrefixPlanner:
         terms = self.terms[choice]
         sure = bool(end) and min(worths[choice][:end]) >= _SURE * self._tops[choice]
         end, gain, kept_back = self._afforded(candidates, end, gain, terms, total, credit=_CREDIT_IF_SURE if sure else 1.0)
+        if kept and not end:  # it lives on as it was written
+            life = path[kept - 1].ttl_seconds
+            terms = next((one for one in self.terms if one.ttl_seconds == life), terms)
         self._resolve(path, now, candidates, worths)
         for node in path:
             node.last_seconds = now

@@ -25,6 +25,7 @@ class Selection(Printed):
         relevance: of each, 0 to 1: the cosine with the question, or the share of the question's words in it, if that is more.
         tokens: of `text`.
         text: the documents, each after a line "Doc 1 (relevance: 0.92)".
+        texts: of each, what is kept of it.
         failures: how often an embedder failed; words alone decided then.
     """
 
@@ -32,6 +33,7 @@ class Selection(Printed):
     relevance: tuple[float, ...]
     tokens: int
     text: str
+    texts: tuple[str, ...] = ()
     failures: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -53,6 +55,7 @@ def select_context(
     max_tokens: int = 2_000,
     max_documents: int = 3,
     min_relevance: float | None = None,
+    share: float | None = None,
     embedder: Any = None,
     model: str | None = None,
 ) -> Selection:
@@ -67,12 +70,13 @@ def select_context(
         max_tokens: of `Selection.text`.
         max_documents: so many at most.
         min_relevance: 0 to 1; documents below are left out.
+        share: of the tokens of each document, about what its most relevant sentences may have; None: whole documents.
         embedder: None is the built-in model where it is installed, False is words alone; otherwise an embeddings object of LangChain or
             LlamaIndex, or a function from texts to vectors.
         model: whose tokens count.
 
     Raises:
-        ConfigurationError: a limit that is not positive.
+        ConfigurationError: a limit that is not positive, or a share that is not between 0 and 1.
 
     >>> texts = ["Cats sleep.", "The bridge was built in 1911."]
     >>> found = select_context("When was the bridge built?", texts, max_documents=1, embedder=False)
@@ -83,6 +87,12 @@ def select_context(
     for name, value in (("max_tokens", max_tokens), ("max_documents", max_documents)):
         if value < 1:
             raise ConfigurationError(f"{name} must be positive, not {value!r}")
+    if share is not None and not 0 < share <= 1:
+        raise ConfigurationError(f"share must be more than 0 and at most 1, not {share!r}")
+
+    def count(part: str) -> int:
+        return tokens_of_text(part, model)
+
     texts = [_text_of(document) for document in documents]
     failures: Counter[str] = Counter()
     order, cosines = ranked(question, texts, embedder, failures)
@@ -91,6 +101,7 @@ def select_context(
         nearness = [max(share, cosine) for share, cosine in zip(nearness, cosines, strict=True)]
     indices: list[int] = []
     blocks: list[str] = []
+    kept: list[str] = []
     seen: set[str] = set()
     tokens = 0
     for place in order:
@@ -100,6 +111,8 @@ def select_context(
         if not text or text in seen or (min_relevance is not None and near < min_relevance):
             continue
         seen.add(text)
+        if share is not None:
+            text = extract(text, question, share * count(text), count, embedder=embedder, failures=failures)
         head = f"Doc {place + 1} (relevance: {near:.2f})\n"
         left = max_tokens - tokens - (1 if blocks else 0)
         block = head + text
@@ -107,11 +120,13 @@ def select_context(
             room = left - tokens_of_text(head, model) - 1
             if blocks or room < _LEAST:
                 continue
-            block = head + extract(text, question, room, lambda part: tokens_of_text(part, model), embedder=embedder, strict=True)
+            text = extract(text, question, room, count, embedder=embedder, strict=True)
+            block = head + text
             if (size := tokens_of_text(block, model)) > left:
                 continue
         indices.append(place)
         blocks.append(block)
+        kept.append(text)
         tokens += size + (1 if len(blocks) > 1 else 0)
     joined = "\n\n".join(blocks)
     return Selection(
@@ -119,6 +134,7 @@ def select_context(
         tuple(round(min(1.0, max(0.0, nearness[place])), 4) for place in indices),
         tokens_of_text(joined, model),
         joined,
+        tuple(kept),
         dict(failures),
     )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.prompts.compact_json import as_columns, by_its_ends, minified
 from llmthrift_core.prompts.compact_lines import compact_log, compact_table, lines_by_their_ends
 from llmthrift_core.prompts.messages import SYSTEM, Messages, holds_result, role_of, with_texts
 from llmthrift_core.prompts.protected import json_spans
 from llmthrift_core.prompts.result_store import ResultStore
 from llmthrift_core.prompts.step import MARK, Remembered, Run, Step
+from llmthrift_core.prompts.steps.whitespace import squeeze
 
+logger = logging.getLogger("llmthrift")
 _LEAST: Final = 8  # characters: in less there is nothing to spare
 _NOTE: Final = "left out; {tool} with"
 _REMEMBERED: Final = Remembered()
@@ -61,6 +64,20 @@ class Compact(Step):
                 new = with_texts(message, self.compact_text)
             changed.append(new)
         return messages if all(new is old for new, old in zip(changed, messages, strict=True)) else changed
+
+    def shorten_result(self, content: Any, model: str | None = None) -> Any:
+        """The content of one tool's result, a text or a list of parts; itself where nothing is to spare, or it cannot be read.
+
+        >>> Compact().shorten_result('{"a": 1,   "b": 2}')
+        '{"a":1,"b":2}'
+        """
+        run = Run(model=model)
+        message = {"role": "tool", "content": content}
+        try:
+            return with_texts(message, lambda text: squeeze(self.compact_result(text, run)))["content"]
+        except Exception as error:  # nothing of ours may break a tool call that has worked
+            logger.warning("a result stays as it is: %s", place_of(error))
+            return content
 
     def compact_text(self, text: str) -> str:
         """The text with its JSON and its tables compact."""

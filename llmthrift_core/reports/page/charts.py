@@ -110,9 +110,9 @@ def nice_ceiling(amount: float) -> float:
 
 def _grid(top: float, wide: int, high: int) -> str:
     lines = []
-    for tick in range(_TICKS + 1):
+    amounts = _axis([top * tick / _TICKS for tick in range(_TICKS + 1)])
+    for tick, amount in enumerate(amounts):
         y = _TOP + high - high * tick / _TICKS
-        amount = _short_usd(top * tick / _TICKS)
         lines.append(f'<line class="{"axis" if tick == 0 else "grid"}" x1="{_LEFT}" x2="{_LEFT + wide}" y1="{y:.1f}" y2="{y:.1f}"/>')
         lines.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{amount}</text>')
     return "".join(lines)
@@ -127,18 +127,14 @@ def _labels(labels: Sequence[str], step: float, high: int) -> list[str]:
     ]
 
 
-def _short_usd(amount: float) -> str:
-    """Dollars for an axis.
+def _axis(amounts: Sequence[float]) -> list[str]:
+    """Dollars for an axis, all with the same decimals.
 
-    >>> _short_usd(0), _short_usd(0.0006), _short_usd(2.5), _short_usd(1500), _short_usd(2e6)
-    ('$0', '$0.0006', '$2.50', '$1,500', '$2M')
+    >>> _axis([0, 0.5, 1, 1.5, 2]), _axis([0, 0.0006, 0.0012]), _axis([0, 750, 1500]), _axis([0, 1e6, 2.5e6])
+    (['$0', '$0.50', '$1.00', '$1.50', '$2.00'], ['$0', '$0.0006', '$0.0012'], ['$0', '$750', '$1,500'], ['$0', '$1.0M', '$2.5M'])
     """
-    if amount == 0:
-        return "$0"
-    if amount >= 1_000_000:
-        return f"${amount / 1e6:.3g}M"
-    if amount >= 10:
-        return f"${amount:,.0f}" if amount == round(amount) else f"${amount:,.1f}"
-    if amount >= 1:
-        return f"${amount:.0f}" if amount == round(amount) else f"${amount:.2f}"
-    return f"${amount:.{max(2, 2 - math.floor(math.log10(amount)))}f}".rstrip("0") if amount < 0.01 else f"${amount:.2g}"
+    unit, name, least = (1e6, "M", 1) if max(amounts) >= 1_000_000 else (1.0, "", 2)
+    parts = [amount / unit for amount in amounts]
+    decimals = next((count for count in range(12) if all(math.isclose(round(part, count), part, abs_tol=1e-12) for part in parts)), 12)
+    decimals = max(decimals, least) if decimals else 0
+    return [f"${part:,.{decimals}f}{name}" if part else "$0" for part in parts]

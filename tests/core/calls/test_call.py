@@ -43,6 +43,10 @@ def answered(answer: str = "answer", **options: Any) -> Response:
 class Recorder:
     """Budgets and a hold that write down what is asked of them."""
 
+    @property
+    def or_none(self) -> Recorder:
+        return self
+
     def __init__(self, refuse: bool = False) -> None:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse

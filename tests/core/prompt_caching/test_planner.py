@@ -79,6 +79,15 @@ def test_a_provider_that_counts_other_tokens_is_not_taken_to_forget():
     assert planner.trust.findings() == []
 
 
+@pytest.mark.parametrize(("pause", "life"), [(20, 300), (1_500, 3_600), (9_000, None)])
+def test_what_is_kept_lives_on_with_the_life_that_its_pauses_need(pause, life):
+    planner = PrefixPlanner((FIVE, HOUR))
+    for turn in range(60):
+        plan = planner.plan([("rules", 20_000), (f"question {turn}", 300)], at=turn * pause)
+    assert (plan.terms and plan.terms.ttl_seconds) == life
+    assert plan.read_tokens == (20_000 if life else 0)
+
+
 def conversation(name, turns, start=0.0, pause=10.0, tokens=800):
     blocks = [("system", 3000)]
     found = []
