@@ -243,7 +243,7 @@ def fly(folder: Path, slices: Mapping[str, Sequence[Sequence[Asked]]], seed: int
                 tuning.look()
                 nano_usd, quality = 0, 0.0
                 for place, asked in enumerate(slices[site][number]):
-                    settings, who = tuning.for_call(Attribution(user=asked.user, feature=site))
+                    settings, who = tuning.for_call(Attribution(user=asked.user, feature=site), lambda asked=asked: str(asked.question))
                     tier, hit, sent, made, tokens, worth = doors[site].answer(asked, settings)
                     nano_usd += 0 if hit else sent + made
                     quality += worth

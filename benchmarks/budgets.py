@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def _contention(name: str, work: Callable[..., None], url: str, limit: int, given: argparse.Namespace) -> tuple[str, ...] | None:
-    context = multiprocessing.get_context("spawn")
+    context, began = multiprocessing.get_context("spawn"), time.monotonic()
     if work is _by_llmthrift:
         with Thrift(**_place(url)) as thrift:
             thrift.budgets.add(Budget(limit_tokens=limit, name="all"))
@@ -89,6 +90,8 @@ def _contention(name: str, work: Callable[..., None], url: str, limit: int, give
     errors = sum(each["errors"] for each in gathered)
     taken = sorted(seconds for each in gathered for seconds in each["taken"])
     wall = max(each["ended"] for each in gathered) - min(each["started"] for each in gathered)
+    # Most of a step may be the start of its processes, above all where they import litellm.
+    print(f"{name}: {time.monotonic() - began:.0f} s, {wall:.0f} of them on pairs", file=sys.stderr, flush=True)
     return (
         name,
         f"{granted:,}",

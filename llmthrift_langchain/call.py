@@ -47,7 +47,7 @@ from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks
 from llmthrift_langchain.limiting import came_of, instructed, limiting_of
 from llmthrift_langchain.messages import canonical_messages, features_of_messages, fields_of, system_of, text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.prefixing import advised, form_for, sent_prompt
+from llmthrift_langchain.prefixing import ClientOf, advised, sent_prompt
 from llmthrift_langchain.response import (
     calls_of,
     conversation_of,
@@ -109,7 +109,7 @@ class RoutedCall(DoorCall[AIMessage]):
         required = take_requirements(arguments, metadata, attribution)
         self._tuned = tuned = AS_BUILT
         if router.tuning is not None:
-            tuned, attribution = router.tuning.for_call(attribution)
+            tuned, attribution = router.tuning.for_call(attribution, lambda: canonical_json(canonical_messages(self._fields)).hex())
             self._tuned = tuned
         self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, tuned.limits(router.output))
@@ -395,7 +395,7 @@ class RoutedCall(DoorCall[AIMessage]):
             call_site=call_site,
             now=self._thrift.now,
             note=self._thrift.note_failure,
-            form=lambda tier, form: form_for(self._models[self._name_of(tier)].model, form),
+            client=lambda tier: ClientOf(self._models[self._name_of(tier)].model),
             given=lambda tier: self._prompt_of(self._name_of(tier), self._given),
         )
 

@@ -12,6 +12,7 @@ from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.prefixing import block_of
 from llmthrift_core.prompt_caching.advice import CACHE_CONTROL, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
+from llmthrift_langchain.gemini_caches import GEMINI, GeminiKeeper
 from llmthrift_langchain.messages import canonical_messages, fields_of
 
 if TYPE_CHECKING:
@@ -21,17 +22,37 @@ if TYPE_CHECKING:
 
 _MARKS: Final = frozenset({"cache_control", "cachePoint", "prompt_cache_breakpoint"})
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content")
+_ANTHROPIC: Final = "//api.anthropic.com"
 _AN_HOUR: Final = 3_600
 # What cannot be marked: thinking anywhere, and with OpenAI what is not its own text, image or file.
 _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_use", "function_call"})
 
 
-def form_for(model: BaseChatModel, form: Form) -> Form | None:
-    """The form in which a model's client takes marks, where its provider takes them in another; None where it takes none."""
-    if form.name == "cache_point":
-        # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
-        return form if "converse" in model._llm_type else CACHE_CONTROL
-    return None if form.name == "cached_content" else form
+class ClientOf:
+    """What the client of a model can do for its provider's cache."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: BaseChatModel) -> None:
+        self._model = model
+
+    def form(self, usual: Form) -> Form | None:
+        """The form in which it takes marks."""
+        kind = self._model._llm_type
+        if usual.name == "cache_point":
+            # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
+            return usual if "converse" in kind else CACHE_CONTROL
+        return None if usual.name == "cached_content" and kind != GEMINI else usual
+
+    def compares(self, *, asked: bool | None) -> bool:
+        """Whether Anthropic is to be asked why its cache was missed."""
+        if self._model._llm_type != "anthropic-chat":
+            return False
+        return asked if asked is not None else _ANTHROPIC in str(getattr(self._model, "anthropic_api_url", None))
+
+    def keeper(self, rules: str) -> GeminiKeeper | None:
+        """What makes caches of a system prompt."""
+        return GeminiKeeper(self._model, rules) if self._model._llm_type == GEMINI else None
 
 
 def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
@@ -63,8 +84,12 @@ def advised(
     plan, form = advice.plan, advice.form
     if advice.rules is not None:
         changed[:1] = [changed[0].model_copy(update={"content": text}) for text in advice.rules]
+    if advice.cached_content is not None:
+        return changed[1 if advice.rules is None else 2 :], {**given, "cached_content": advice.cached_content}
     if plan is not None and form is not None and plan.marks:
         changed, given = _marked(changed, given, plan, form)
+    if body := advice.anthropic_body():
+        given["extra_body"] = {**body, **(given.get("extra_body") or {})}
     if form is None or form.name in ("breakpoint", "switch"):
         given |= advice.openai_arguments(parameters)
     return changed, given

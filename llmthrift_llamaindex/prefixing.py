@@ -31,9 +31,19 @@ _ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def form_for(form: Form) -> Form | None:
-    """The form in which the integration of a provider takes marks; None where it takes none."""
-    return {"cache_control": form, "cache_point": _SHORT_CACHE_POINT, "breakpoint": SWITCH}.get(form.name)
+class Integration:
+    """What LlamaIndex's integrations can do for providers' caches."""
+
+    def form(self, usual: Form) -> Form | None:
+        """The form in which the integration of a provider takes marks; None where it takes none."""
+        return {"cache_control": usual, "cache_point": _SHORT_CACHE_POINT, "breakpoint": SWITCH}.get(usual.name)
+
+    def compares(self, *, asked: bool | None) -> bool:
+        """None of them passes on what Anthropic says."""
+        return False
+
+    def keeper(self, rules: str) -> None:
+        """None of them makes caches by name."""
 
 
 def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:

@@ -43,6 +43,11 @@ hypothesis.settings.register_profile("untimed", deadline=None, max_examples=500 
 hypothesis.settings.load_profile("untimed")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores: where one waits for a server, a lock or a moment, another goes on."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """The garbage of tests is collected, and what was imported is never looked at again."""
     gc.collect()

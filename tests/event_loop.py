@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,22 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             found.append(f"{function} in " + " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames[::-1]))
 
     monkeypatch.setattr("blockbuster.blockbuster.BlockingError", Noted)
-    guard = blockbuster.BlockBuster(_PACKAGES, excluded_modules=["llmthrift_core.testing"])
-    for function in guard.functions.values():
-        function.can_block_predicate = _or_is_driven(function.can_block_predicate)
+    guard = _guard(socket.socket)
     guard.activate()
     try:
         yield
     finally:
         guard.deactivate()
     assert found == []
+
+
+@lru_cache(maxsize=2)
+def _guard(_sockets: type[socket.socket]) -> blockbuster.BlockBuster:
+    """What is watched, for the class of sockets that a test has: those that may open none have another."""
+    guard = blockbuster.BlockBuster(_PACKAGES, excluded_modules=["llmthrift_core.testing"])
+    for function in guard.functions.values():
+        function.can_block_predicate = _or_is_driven(function.can_block_predicate)
+    return guard
 
 
 def _or_is_driven(may_block: Callable[..., bool]) -> Callable[..., bool]:

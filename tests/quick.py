@@ -1,4 +1,4 @@
-"""What each test would do again, done once for all: an empty database, the statements for it, and the vectors of texts.
+"""What each test would do again, done once for all: an empty database, the statements for it, and the vectors of texts. And small forests.
 
 Tests of these things themselves do without: see `not_for`.
 """
@@ -16,13 +16,20 @@ import pytest
 from sqlalchemy import Engine, create_engine, insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
+import llmthrift_core.routing.cascades.confidence as confidence
 import llmthrift_core.storage.sqlite as sqlite_files
 from llmthrift_core.embedding.builtin import DefaultEmbedder
 from llmthrift_core.storage import schema
 from llmthrift_core.storage.sqlite_connection import SQLiteOpener
 from llmthrift_core.storage.tables import schema_version
 
-_MAKE_THEIR_OWN = ("tests/core/storage/", "tests/stress/", "tests/core/embedding/", "tests/core/cache/test_pgvector.py")
+_MAKE_THEIR_OWN = (
+    "tests/core/storage/",
+    "tests/stress/",
+    "tests/core/embedding/",
+    "tests/core/cache/test_pgvector.py",
+    "tests/core/routing/test_confidence.py::test_a_forest_tells",
+)
 
 
 def not_for(test: str) -> bool:
@@ -44,6 +51,7 @@ def done_once() -> Iterator[Quick]:
         _copy_new_databases(patch, quick)
         _compile_once(patch)
         _embed_once(patch, quick)
+        _grow_less(patch, quick)
         yield quick
 
 
@@ -96,3 +104,15 @@ def _embed_once(patch: pytest.MonkeyPatch, quick: Quick) -> None:
         return np.array([known[text] for text in texts], dtype=np.float32)
 
     patch.setattr(DefaultEmbedder, "__call__", embedded)
+
+
+def _grow_less(patch: pytest.MonkeyPatch, quick: Quick) -> None:
+    """A cascade is fitted by two dozen forests, whose trees take most of the time of most tests that have one. A fifth of them will do."""
+    fitted, all_trees = confidence.Forest.fitted, confidence._TREES
+
+    def fit(*given: Any, **options: Any) -> confidence.Forest:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(confidence, "_TREES", all_trees // 5 if quick.is_on else all_trees)
+            return fitted(*given, **options)
+
+    patch.setattr(confidence.Forest, "fitted", fit)

@@ -69,7 +69,9 @@ def capped(rows: Sequence[Any], present: int | None, rules: AutopilotRules) -> t
         return None, None
     lengths = sorted(row.output_tokens - row.reasoning_tokens for row in answers)
     reference = lengths[int(0.99 * (len(lengths) - 1))] if present is None else present
-    cap = round(rules.within("output_cap_tokens", max(_LONG * median(lengths), reference / rules.max_change)))
+    wanted = max(_LONG * median(lengths), reference / rules.max_change)
+    unit = 10 ** max(0, math.floor(math.log10(wanted)) - 1)
+    cap = round(rules.within("output_cap_tokens", math.ceil(wanted / unit) * unit))  # two digits
     if cap >= reference:
         return None, None
     spared: Counter[int] = Counter()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.background.repeating import Repeating
+from llmthrift_core.calls.explicit_caches import ExplicitCaches
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.host import Host
 from llmthrift_core.prompt_caching.advice import Form
@@ -45,6 +46,9 @@ class PrefixPlanners:
         host: whose database keeps what was learned; None: it is kept in memory, until a door gives its own.
         reorders: where sentences of a system prompt change from request to request and stand before what stays, send them last. Without it
             a warning says so, once for each call site.
+        explicit: create Gemini's explicit caches of system prompts, renew and delete them, where that should pay for their storage. Its
+            implicit cache costs nothing, and reads at the same price where it hits.
+        diagnostics: ask Anthropic why its cache was missed; it keeps hashes of prompts for that. None: where its own service is called.
 
     Attributes:
         keys: OpenAI's `prompt_cache_key` for each request.
@@ -52,22 +56,25 @@ class PrefixPlanners:
         static_first: what changes in system prompts.
     """
 
-    def __init__(self, host: Host | None = None, *, reorders: bool = False) -> None:
+    def __init__(
+        self, host: PlannersHost | None = None, *, reorders: bool = False, explicit: bool = False, diagnostics: bool | None = None
+    ) -> None:
         self._planners: dict[_Key, PrefixPlanner | None] = {}
         self._lock = ForkedLock()
         self.keys = CacheKeys()
         self.sent = SentPrompts()
         self.static_first = StaticFirst()
-        self.reorders = reorders
+        self.reorders, self.explicit, self.diagnostics = reorders, explicit, diagnostics
+        self.explicit_caches = ExplicitCaches(self._cost, self._failed)
         self._told: list[str] = []
-        self._host: Host | None = None
+        self._host: PlannersHost | None = None
         self._states: PrefixStates | None = None
         self._errors = 0
         self._saving = Repeating(self._save, seconds=_SAVE_EVERY_SECONDS, name="llmthrift-prefixes")
         if host is not None:
             self.keep_in(host)
 
-    def keep_in(self, host: Host) -> None:
+    def keep_in(self, host: PlannersHost) -> None:
         """From now on the database of a host keeps what is learned, unless one does already."""
         if self._host is None:
             from llmthrift_core.calls.prefix_states import PrefixStates
@@ -125,21 +132,30 @@ class PrefixPlanners:
         """Save, and stop to."""
         self._saving.close()
         self.save()
+        if self._host is not None:
+            self.explicit_caches.delete_all(self._host.now())
         self._states = None
         _all.discard(self)
+
+    def _cost(self, kind: str, usd: Decimal) -> None:
+        if self._host is not None:
+            self._host.record_cost(kind, usd)
+
+    def _failed(self, error: BaseException) -> None:
+        self._errors += 1
+        if self._host is not None:
+            self._host.note_failure("prompt_caching", error)
 
     def _save(self, stopping: threading.Event) -> None:
         self.save()
 
     def _try(self, work: Callable[[PrefixStates], None]) -> None:
-        states, host = self._states, self._host
-        if states is None or host is None:
+        if (states := self._states) is None:
             return
         try:
             work(states)
         except Exception as error:
-            self._errors += 1
-            host.note_failure("prompt_caching", error)
+            self._failed(error)
 
 
 _all: weakref.WeakSet[PrefixPlanners] = weakref.WeakSet()
@@ -156,6 +172,10 @@ class PlannersHost(Host, Protocol):
 
     @property
     def prefix_planners(self) -> PrefixPlanners: ...
+
+    def record_cost(self, kind: str, usd: Decimal) -> str:
+        """Record a cost that is not a model call."""
+        ...
 
 
 def planners_of(given: bool | PrefixPlanners | None, host: PlannersHost) -> PrefixPlanners | None:

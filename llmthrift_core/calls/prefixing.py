@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from llmthrift_core.calls.prefix_planners import PrefixPlanners, input_rate, markable
-from llmthrift_core.prompt_caching.advice import A_DAY, Advice, Form, form_of
-from llmthrift_core.prompt_caching.misses import SentPrompt
+from llmthrift_core.prompt_caching.advice import A_DAY, CACHED_CONTENT, Advice, Form, form_of
+from llmthrift_core.prompt_caching.misses import DIAGNOSES, SentPrompt
 from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of, terms_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage.tokens import count_tokens
 
 if TYPE_CHECKING:
+    from llmthrift_core.calls.explicit_caches import Keeper
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.prompt_caching.plan import Plan
@@ -23,6 +24,26 @@ if TYPE_CHECKING:
 
 _MOST_COUNTED: Final = 50_000
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
+
+
+class PrefixClient(Protocol):
+    """What the framework's client of a model can do for a provider's cache."""
+
+    def form(self, usual: Form) -> Form | None:
+        """The form in which it takes marks, where its provider takes them in another; None where it takes none."""
+        ...
+
+    def compares(self, *, asked: bool | None) -> bool:
+        """Whether Anthropic is to be asked why its cache was missed.
+
+        Args:
+            asked: what the user says; None: where its own service is called.
+        """
+        ...
+
+    def keeper(self, rules: str) -> Keeper | None:
+        """What makes caches of a system prompt; None where it cannot."""
+        ...
 
 
 class Weight(NamedTuple):
@@ -50,11 +71,11 @@ class Prefixing:
         call_site: where the request comes from, for what is learned.
         now: seconds since the epoch.
         note: takes failures. The prompt is then sent without marks.
-        form: what a tier's client can do in place of its provider's form; None: nothing.
+        client: what a tier's client can do.
         given: the prompt as the application gave it; None: it is what is sent.
     """
 
-    __slots__ = ("_advice", "_call_site", "_form", "_given", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
+    __slots__ = ("_advice", "_call_site", "_client", "_given", "_model_of", "_note", "_now", "_planners", "_prices", "_prompt", "_prompts")
 
     def __init__(
         self,
@@ -66,11 +87,11 @@ class Prefixing:
         call_site: str | None,
         now: Callable[[], float],
         note: Callable[[str, BaseException], None],
-        form: Callable[[str | None, Form], Form | None] = lambda _, form: form,
+        client: Callable[[str | None], PrefixClient],
         given: Callable[[str | None], SentPrompt] | None = None,
     ) -> None:
         self._planners, self._prices, self._prompt, self._model_of = planners, prices, prompt, model_of
-        self._call_site, self._now, self._note, self._form = call_site, now, note, form
+        self._call_site, self._now, self._note, self._client = call_site, now, note, client
         self._given = given or prompt
         self._advice: dict[str | None, Advice | None] = {}
         self._prompts: dict[str | None, SentPrompt] = {}
@@ -112,13 +133,17 @@ class Prefixing:
             self._note("prompt_caching", error)
             return None
 
-    def describe(self, record: CallRecord, tier: str | None, usage: Usage) -> None:
-        """Note in a row what was planned and what was not read, and let the planner hear what came of it."""
+    def describe(self, record: CallRecord, tier: str | None, usage: Usage, diagnosis: Mapping[str, Any] | None = None) -> None:
+        """Note in a row what was planned and what was not read, and let the planner hear what came of it.
+
+        Args:
+            diagnosis: why the cache was missed, as the provider says.
+        """
         advice = self._advice.get(tier)
         plan = None if advice is None else advice.plan
         if not is_observing() and not usage.estimated:
             try:
-                self._describe_miss(record, tier, usage, advice)
+                self._describe_miss(record, tier, usage, advice, diagnosis)
             except Exception as error:  # nor are unexplained misses
                 self._note("prompt_caching", error)
         if advice is None or plan is None or advice.form is None:
@@ -129,7 +154,7 @@ class Prefixing:
             return
         record.prefix_plan = plan.reason
         planner = self._planners.of(*self._model_of(tier), advice.form, self._prices)
-        if planner is not None and not usage.estimated:
+        if planner is not None and not usage.estimated and advice.form is not CACHED_CONTENT:
             planner.observe(plan, usage)
         if planner is not None and (rate := planner.input_usd_per_million) and (lost := planner.take_unread(self._call_site)):
             record.prefix_unread_nano_usd = round(Decimal(str(round(lost, 3))) * rate * 1_000)
@@ -147,15 +172,35 @@ class Prefixing:
             return None
         advice = Advice(rules=rules)
         if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
-            rules = [*prompt.tools, *prompt.system] or prompt.history[:1]
-            key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
+            shared = [*prompt.tools, *prompt.system] or prompt.history[:1]
+            key = self._planners.keys.of(model, tuple(block for block, _ in shared), tuple(prompt.history[:1]), at=now)
             advice = replace(advice, cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
         form = self._form_of(tier, terms)
+        if form is CACHED_CONTENT:
+            return self._named(tier, prompt, now)
         if form is not None and (planner := self._planners.of(model, provider, form, self._prices)) is not None:
             plan = planner.plan(blocks, at=now, call_site=self._call_site)
             advice = replace(advice, plan=_with_borders(plan, prompt), form=form)
+            if known[0].provider == "anthropic" and self._client(tier).compares(asked=self._planners.diagnostics):
+                advice = replace(advice, compares=True, previous_id=self._planners.sent.last_answer(prompt))
         return advice
+
+    def _named(self, tier: str | None, prompt: SentPrompt, now: float) -> Advice | None:
+        """The system prompt in a cache of its own, where that should pay. Tools would have to be in it as well, and a choice of tools may
+        not stand beside it: prompts with tools are left to the provider."""
+        model, provider = self._model_of(tier)
+        planner = self._planners.of(model, provider, CACHED_CONTENT, self._prices)
+        keeper = None if prompt.rules is None or prompt.tools else self._client(tier).keeper(prompt.rules)
+        if keeper is None or planner is None or not prompt.history:
+            return None
+        plan = planner.plan(prompt.system, at=now, call_site=self._call_site)
+        if is_observing() or plan.terms is None:
+            return Advice(plan, CACHED_CONTENT)
+        prefix = model, keeper.owner, prompt.system[0][0]
+        rate = input_rate(model, provider, self._prices)
+        name = self._planners.explicit_caches.name(prefix, plan.terms, keeper, now=now, usd_per_million=rate)
+        return None if name is None else Advice(plan, CACHED_CONTENT, cached_content=name)
 
     def _in_order(self, prompt: SentPrompt, model: str, *, learn: bool = True) -> tuple[SentPrompt, tuple[str, str] | None]:
         """The prompt with what changes behind what stays, where that is asked for, and its system prompt as two messages then."""
@@ -184,9 +229,12 @@ class Prefixing:
 
     def _form_of(self, tier: str | None, terms: list[CacheTerms]) -> Form | None:
         usual = form_of(terms[0]) if terms else None
-        return None if usual is None else self._form(tier, usual)
+        form = None if usual is None else self._client(tier).form(usual)
+        return None if form is CACHED_CONTENT and not self._planners.explicit else form
 
-    def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None) -> None:
+    def _describe_miss(
+        self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None, diagnosis: Mapping[str, Any] | None
+    ) -> None:
         prompt, (model, provider) = self._prompts.get(tier), self._model_of(tier)
         terms = _terms_of(choices_of(model, provider), advice)
         if prompt is None or terms is None:
@@ -196,6 +244,14 @@ class Prefixing:
         if miss is not None:
             record.prefix_miss = miss.reason
             record.prefix_lost_nano_usd = None if miss.lost_usd is None else round(miss.lost_usd * 1_000_000_000)
+        if record.response_id is not None:
+            self._planners.sent.answered(prompt, record.response_id)
+        said = DIAGNOSES.get(str((diagnosis or {}).get("type")))
+        if said is not None and record.prefix_miss in (None, "never seen", "not kept"):  # the provider saw what this process did not
+            record.prefix_miss = said
+            missed = diagnosis.get("cache_missed_input_tokens") if diagnosis else None
+            if rate is not None and type(missed) is int and missed > 0:
+                record.prefix_lost_nano_usd = round(Decimal(str(1 - terms.read)) * missed * rate * 1_000)
 
 
 def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:

@@ -1,4 +1,4 @@
-"""The loopback provider: one HTTP server that speaks the formats of OpenAI, Anthropic and Bedrock."""
+"""The loopback provider: one HTTP server that speaks the formats of OpenAI, Anthropic, Bedrock and Gemini."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from llmthrift_core.testing.answers import Answer, Question, derive
 from llmthrift_core.testing.batch_desk import BatchDesk
+from llmthrift_core.testing.google_caches import GoogleCaches
 from llmthrift_core.testing.prompt_caches import PromptCaches
 from llmthrift_core.testing.server import ScriptError, Server, Unsent
 
@@ -71,8 +72,8 @@ class Failure:
 class LoopbackProvider:
     """An OpenAI- and Anthropic-compatible provider on 127.0.0.1, on a free port.
 
-    It answers chat completions, responses, legacy completions, embeddings, Anthropic messages and Bedrock's Converse API, whole, as
-    streams and in batches. What it
+    It answers chat completions, responses, legacy completions, embeddings, Anthropic messages, Bedrock's Converse
+    API and Gemini's generateContent, whole, as streams and in batches. What it
     answers and counts is a function of the request, so tests can state both. Close it, or use it as a context manager.
 
     Args:
@@ -88,6 +89,7 @@ class LoopbackProvider:
         requests: what arrived, in order.
         usage_log: what was billed, in order.
         prompt_caches: what is kept of prompts, where that was asked for.
+        google_caches: Gemini's explicit caches.
         batches: the batch APIs: OpenAI's files and batches, and Anthropic's message batches. What is in it may fail, expire and be late.
 
     >>> from llmthrift_core.testing import LoopbackProvider
@@ -113,6 +115,7 @@ class LoopbackProvider:
         self.requests: list[ReceivedRequest] = []
         self.usage_log: list[Billed] = []
         self.prompt_caches = PromptCaches(clock) if prompt_caches else None
+        self.google_caches = GoogleCaches(clock)
         self._snapshots = snapshots
         self._failures: deque[Failure] = deque()
         self._lock = threading.Lock()
@@ -127,6 +130,11 @@ class LoopbackProvider:
     def openai_url(self) -> str:
         """The base URL for OpenAI clients."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @property
+    def google_url(self) -> str:
+        """The base URL for Gemini's clients."""
+        return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
     def bedrock_url(self) -> str:
@@ -177,6 +185,7 @@ class LoopbackProvider:
             self.answerer = None
             self.latency_seconds = None
         self.batches.reset()
+        self.google_caches.clear()
         if self.prompt_caches is not None:
             self.prompt_caches.clear()
 

@@ -13,10 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
-from llmthrift_core.testing import anthropic_wire, bedrock_wire, openai_wire, responses_wire
+from llmthrift_core.testing import anthropic_wire, bedrock_wire, google_wire, openai_wire, responses_wire
 from llmthrift_core.testing.answers import TOKEN, Answer, Question, count_exchange, count_tokens
 from llmthrift_core.testing.batch_desk import BatchDesk
 from llmthrift_core.testing.batch_wire import is_of_batches, reply_to
+from llmthrift_core.testing.google_caches import GoogleCaches
 from llmthrift_core.testing.prompt_caches import Cached, PromptCaches
 
 _KINDS: Final[Mapping[int, str]] = {400: "invalid_request_error", 401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
@@ -53,6 +54,9 @@ class Provider(Protocol):
 
     @property
     def batches(self) -> BatchDesk: ...
+
+    @property
+    def google_caches(self) -> GoogleCaches: ...
 
     @property
     def prompt_caches(self) -> PromptCaches | None: ...
@@ -112,13 +116,17 @@ class _Handler(BaseHTTPRequestHandler):
             names = self.server.provider.models
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "loopback"} for name in names]
             self._send(200, {"object": "list", "data": models})
-        else:
+        elif not self._caches("GET", {}):
             self._refuse(404, f"no such path: {self.path}")
 
     def do_DELETE(self) -> None:
         if is_of_batches(self.path):
             self._batches(None)
-        else:
+        elif not self._caches("DELETE", {}):
+            self._refuse(404, f"no such path: {self.path}")
+
+    def do_PATCH(self) -> None:
+        if not self._caches("PATCH", json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")):
             self._refuse(404, f"no such path: {self.path}")
 
     def do_POST(self) -> None:
@@ -132,13 +140,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._batches(raw)
             return
         path = self.path.split("?")[0].rstrip("/")
+        if google_wire.CACHES.search(path) and self._caches("POST", json.loads(raw)):
+            return
         answer = next((method for end, method in _ROUTES.items() if path.endswith(end)), None)
         if answer is None:
             self._refuse(404, f"no such path: {path}")
             return
         try:
             body = json.loads(raw)
-            if (named := bedrock_wire.model_in(path)) is not None:
+            if (named := bedrock_wire.model_in(path) or google_wire.model_in(path)) is not None:
                 body["model"] = named
             model = str(body["model"])
         except (ValueError, KeyError, TypeError):
@@ -251,7 +261,11 @@ class _Handler(BaseHTTPRequestHandler):
             pieces = openai_wire.pieces_of(answer.text)
             self._stream_events(anthropic_wire.stream(identity, question.model, answer, reason, used, pieces))
         else:
-            self._send(200, anthropic_wire.whole(identity, question.model, answer, reason, used))
+            message = anthropic_wire.whole(identity, question.model, answer, reason, used)
+            caches = self.server.provider.prompt_caches
+            if caches is not None and (told := caches.diagnose(message["id"], body)) is not None:
+                message["diagnostics"] = told
+            self._send(200, message)
 
     def _converse(self, identity: str, body: Mapping[str, Any]) -> None:
         question = bedrock_wire.read(body)
@@ -267,6 +281,32 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(events, "application/vnd.amazon.eventstream")
         else:
             self._send(200, bedrock_wire.whole(identity, answer, finish, used))
+
+    def _generate(self, identity: str, body: Mapping[str, Any]) -> None:
+        given, kept = self.server.provider.google_caches.take(body)
+        question = google_wire.read(given)
+        answer, finish = self._answered(question, (body.get("generationConfig") or {}).get("maxOutputTokens"), None)
+        answer = replace(answer, cached_tokens=answer.cached_tokens or kept)
+        sent, received = count_exchange(question, answer)
+        used = google_wire.usage(sent, received, answer)
+        is_stream = ":stream" in self.path
+        self._bill(question, sent, received, {"stream": is_stream})
+        if is_stream:
+            events = google_wire.stream(identity, question.model, answer, finish, used, openai_wire.pieces_of(answer.text))
+            self._stream(f"data: {json.dumps(event)}\r\n\r\n".encode() for event in events)
+        else:
+            self._send(200, google_wire.whole(identity, question.model, answer, finish, used))
+
+    def _caches(self, method: str, body: Mapping[str, Any]) -> bool:
+        """Answer a request about Gemini's explicit caches; whether it is one."""
+        found = google_wire.CACHES.search(self.path.split("?")[0].rstrip("/"))
+        if found is None:
+            return False
+        try:
+            self._send(200, self.server.provider.google_caches.reply(method, found[1], body))
+        except (KeyError, TypeError, ValueError) as error:
+            self._refuse(404 if "not found" in str(error) else 400, str(error))
+        return True
 
     def _count(self, identity: str, body: Mapping[str, Any]) -> None:
         sent, _ = count_exchange(anthropic_wire.read(body), Answer())
@@ -314,6 +354,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = anthropic_wire.error(message, kind or _ANTHROPIC_KINDS.get(status, "api_error"))
         elif bedrock_wire.model_in(self.path.split("?")[0]) is not None:
             body = bedrock_wire.error(message)
+        elif google_wire.model_in(self.path.split("?")[0]) is not None or google_wire.CACHES.search(self.path.split("?")[0]):
+            body = google_wire.error(status, message)
         else:
             body = openai_wire.error(status, message, kind or _KINDS.get(status, "server_error"))
         self._send(status, body, headers)
@@ -386,4 +428,6 @@ _ROUTES: Final = {
     "/messages": _Handler._messages,
     "/converse": _Handler._converse,
     "/converse-stream": _Handler._converse,
+    ":generateContent": _Handler._generate,
+    ":streamGenerateContent": _Handler._generate,
 }
