@@ -48,6 +48,7 @@ class PrefixPlanners:
             a warning says so, once for each call site.
         explicit: create Gemini's explicit caches of system prompts, renew and delete them, where that should pay for their storage. Its
             implicit cache costs nothing, and reads at the same price where it hits.
+        diagnostics: ask Anthropic why its cache was missed; it keeps hashes of prompts for that. None: where its own service is called.
 
     Attributes:
         keys: OpenAI's `prompt_cache_key` for each request.
@@ -55,13 +56,15 @@ class PrefixPlanners:
         static_first: what changes in system prompts.
     """
 
-    def __init__(self, host: PlannersHost | None = None, *, reorders: bool = False, explicit: bool = False) -> None:
+    def __init__(
+        self, host: PlannersHost | None = None, *, reorders: bool = False, explicit: bool = False, diagnostics: bool | None = None
+    ) -> None:
         self._planners: dict[_Key, PrefixPlanner | None] = {}
         self._lock = ForkedLock()
         self.keys = CacheKeys()
         self.sent = SentPrompts()
         self.static_first = StaticFirst()
-        self.reorders, self.explicit = reorders, explicit
+        self.reorders, self.explicit, self.diagnostics = reorders, explicit, diagnostics
         self.explicit_caches = ExplicitCaches(self._cost, self._failed)
         self._told: list[str] = []
         self._host: PlannersHost | None = None
