@@ -109,7 +109,7 @@ class RoutedCall(DoorCall[AIMessage]):
         required = take_requirements(arguments, metadata, attribution)
         self._tuned = tuned = AS_BUILT
         if router.tuning is not None:
-            tuned, attribution = router.tuning.for_call(attribution)
+            tuned, attribution = router.tuning.for_call(attribution, lambda: canonical_json(canonical_messages(self._fields)).hex())
             self._tuned = tuned
         self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, tuned.limits(router.output))

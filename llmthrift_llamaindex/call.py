@@ -85,7 +85,7 @@ class DrivenCall(DoorCall[Answer]):
         required = take_requirements(arguments, active_tags(), attribution)
         self._tuned = AS_BUILT
         if behind.answers.tuning is not None:
-            self._tuned, attribution = behind.answers.tuning.for_call(attribution)
+            self._tuned, attribution = behind.answers.tuning.for_call(attribution, lambda: _said_by(self._asked).hex())
             behind = behind.tuned(self._tuned)
         self._behind = behind
         self._shortens = None if sends_as_is else behind.answers.shorten
@@ -301,7 +301,7 @@ class DrivenCall(DoorCall[Answer]):
         if self._limits is not None:
             identity = digest("limited", identity, self._limits.identity().encode())
         is_chat = not isinstance(asked, str)
-        what = canonical_json(canonical_messages(asked)) if not isinstance(asked, str) else asked.encode("utf-8", "surrogatepass")
+        what = _said_by(asked)
         texts = partial(asked_texts, asked, answers.extract_question)
         conversation = rules.conversation(digest("chat" if is_chat else "complete", what))
         key = policy.key(identity, conversation, digest("parameters", parameters), attribution=attribution, asked=texts)
@@ -319,6 +319,11 @@ class DrivenCall(DoorCall[Answer]):
         wait_seconds = time_limit_of(self._said, vars(self._behind.model(None)))
         decoded = partial(decode, is_chat=is_chat)
         return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+
+
+def _said_by(asked: Asked) -> bytes:
+    """All that was asked, in one form."""
+    return asked.encode("utf-8", "surrogatepass") if isinstance(asked, str) else canonical_json(canonical_messages(asked))
 
 
 def _outgoing(

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,12 @@ def context(every: int) -> None:
         among = sorted({each.paragraph for each in own})
         mixed = [with_others(each, among, seed) for seed, each in enumerate(own)]
         for name, pick in _pickers(vectors).items():
+            picked = [pick(each, documents)[:3] for each, documents in zip(own, mixed, strict=True)]
             shares = []
             for most in (1, 2, 3):
                 kept = sum(
-                    any(each.answer in documents[place] for place in pick(each, documents)[:most])
-                    for each, documents in zip(own, mixed, strict=True)
+                    any(each.answer in documents[place] for place in places[:most])
+                    for each, documents, places in zip(own, mixed, picked, strict=True)
                 )
                 shares.append(f"{kept / len(own):.3f}")
             rows.append([f"{language} {name}", *shares])
@@ -61,7 +63,19 @@ def _pickers(vectors: Vectors) -> dict[str, Pick]:
     def at_random(each: Asked, documents: list[str]) -> list[int]:
         return random.Random(each.question).sample(range(len(documents)), 3)
 
+    def embeddings_filter(each: Asked, documents: list[str]) -> list[int]:
+        from langchain_classic.retrievers.document_compressors import EmbeddingsFilter
+        from langchain_core.documents import Document
+
+        given = [Document(text, metadata={"place": place}) for place, text in enumerate(documents)]
+        found = EmbeddingsFilter(embeddings=_for_langchain(vectors), k=3).compress_documents(given, each.question)
+        return [document.metadata["place"] for document in found]
+
+    peers: dict[str, Pick] = (
+        {"LangChain EmbeddingsFilter": embeddings_filter} if find_spec("langchain_classic") and find_spec("langchain_community") else {}
+    )
     return {
+        **peers,
         "select_context": partial(ours, vectors),
         "select_context, words alone": partial(ours, False),
         "BM25 on words": by_bm25,
@@ -136,6 +150,19 @@ def _shorteners(vectors: Vectors) -> dict[str, Callable[[Asked, float], str]]:
         "random sentences": partial(until, lambda each, found: random.Random(each.question).sample(range(len(found)), len(found))),
     }
     return known
+
+
+def _for_langchain(vectors: Vectors) -> Any:
+    from langchain_core.embeddings import Embeddings
+
+    class Remembered(Embeddings):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [[float(each) for each in vector] for vector in vectors(texts)]
+
+        def embed_query(self, text: str) -> list[float]:
+            return self.embed_documents([text])[0]
+
+    return Remembered()
 
 
 def _for_llama_index(vectors: Vectors) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.autopilot.pilot import Pilot
-from llmthrift_core.autopilot.proposals import Proposal, others
+from llmthrift_core.autopilot.proposals import Proposal, others, refits
 from llmthrift_core.autopilot.reporting import AutopilotReport, Step
 from llmthrift_core.autopilot.rules import AutopilotRules
 from llmthrift_core.autopilot.switch import NAME, Switch
@@ -19,7 +19,7 @@ from llmthrift_core.reports.optimizations.report import optimizations
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.storage.leases import Lease
 from llmthrift_core.texts import require_thrift
-from llmthrift_core.versions import Configurations
+from llmthrift_core.versions import Configurations, RouterVersions
 from llmthrift_core.versions.tuning import TunedValue
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class Autopilot:
         thrift, days = self._thrift, self.rules.window_days
         since = from_us(thrift.now_us() - round(days * DAY_US))
         found = optimizations(thrift.database, thrift.prices, since=since, until=None, now_us=thrift.now_us())
-        return others(found, days)
+        return [*others(found, days), *refits(RouterVersions(thrift))]
 
     def _names(self) -> list[str]:
         """Of the configurations whose active version doors can follow."""

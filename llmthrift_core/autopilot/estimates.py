@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.moments import DAY_US, MICROSECONDS
-from llmthrift_core.statistics import t_quantile
+from llmthrift_core.statistics import Interval, t_quantile
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -62,6 +62,21 @@ def longer_life(rows: Sequence[Any], present_seconds: float, longer_seconds: flo
     return _monthly(rows, spared, why, evidence)
 
 
+def as_share(saving: Saving | None, rows: Sequence[Any]) -> Interval:
+    """A saving as a share of what was paid."""
+    paid = paid_monthly(rows)
+    if saving is None or not paid:
+        return Interval(0.0, 0.0, 0.0)
+    return Interval(saving.middle / paid, saving.low / paid, saving.high / paid)
+
+
+def paid_monthly(rows: Sequence[Any]) -> float:
+    """Nano-USD in 30 days like those of the rows."""
+    first, last = (rows[0].at_us, rows[-1].at_us) if rows else (0, 0)
+    days = max(1.0, (last - first) / DAY_US)
+    return sum(row.cost or 0 for row in rows if row.cache is None) / days * _MONTH_DAYS
+
+
 def capped(rows: Sequence[Any], present: int | None, rules: AutopilotRules) -> tuple[Saving | None, int | None]:
     """What a lower cap of answers would have saved, and the cap: twice the median, as far as the rules let it go in one step."""
     answers = [row for row in rows if row.cache is None and row.error is None and row.output_tokens > 0 and row.cost]
@@ -69,7 +84,9 @@ def capped(rows: Sequence[Any], present: int | None, rules: AutopilotRules) -> t
         return None, None
     lengths = sorted(row.output_tokens - row.reasoning_tokens for row in answers)
     reference = lengths[int(0.99 * (len(lengths) - 1))] if present is None else present
-    cap = round(rules.within("output_cap_tokens", max(_LONG * median(lengths), reference / rules.max_change)))
+    wanted = max(_LONG * median(lengths), reference / rules.max_change)
+    unit = 10 ** max(0, math.floor(math.log10(wanted)) - 1)
+    cap = round(rules.within("output_cap_tokens", math.ceil(wanted / unit) * unit))  # two digits
     if cap >= reference:
         return None, None
     spared: Counter[int] = Counter()

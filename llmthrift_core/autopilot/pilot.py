@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.autopilot.proposals import Proposal, after_change, identity_of, proposals_for
+from llmthrift_core.autopilot.estimates import as_share, longer_life
+from llmthrift_core.autopilot.proposals import DEFAULT_TTL_SECONDS, Proposal, after_change, proposals_for, riskiest
 from llmthrift_core.autopilot.reporting import Action, Step
 from llmthrift_core.autopilot.traffic import Traffic, disagreement, is_recorded, read_quality, read_rows, read_traffic
 from llmthrift_core.autopilot.verdicts import LEAST_MARGIN, margin_left, of_canary, of_version
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.quality.experiment_results import read_arms
-from llmthrift_core.statistics import RatioSums
+from llmthrift_core.statistics import Interval, RatioSums
 from llmthrift_core.statistics.sequential import FEWEST_UNITS
 from llmthrift_core.versions.tuning import CANARY, CONTROL, Canary, TunedValue, experiment_of
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
     from llmthrift_core.autopilot.rules import AutopilotRules
+    from llmthrift_core.quality.experiments import Unit
     from llmthrift_core.versions import Configurations, Version
 
 _SLICE_US: Final = DAY_US // 4
@@ -29,6 +31,7 @@ _DISAGREE: Final = 0.35
 """Judges whose scores of one answer differ by this much on average cannot tell a loss of two points."""
 _FEWEST_DOUBLE: Final = 10
 _LOOKED_BACK: Final = 20  # versions
+_OF_THE_CACHE: Final = frozenset({"cache_ttl_seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,15 @@ class Memory:
     """What is remembered from version to version, in the value of each.
 
     Attributes:
-        spent: quality that the changes since the first have lost. lost: of it, the last one.
+        spent: quality that the changes since the first have lost.
         quality: of the answers when it was last measured; None: never.
-        base: the version to go back to; None: nothing was kept.
+        base: a version with the settings before the first change that was kept; None: nothing was kept.
         margin, anchor, proposal: of the canary: the quality that it may lose, the newest call when it began, and its id.
         is_trial: the canary is what everybody had, and was taken back.
         given_up: ids of changes, each with the time (ISO).
     """
 
     spent: float = 0.0
-    lost: float = 0.0
     quality: float | None = None
     base: int | None = None
     margin: float = 0.0
@@ -103,14 +105,13 @@ class Pilot:
                 return self._give_up(name, active, value, memory, why), []
         if (broke := self._broke()) is not None:
             return Step(name, "waits", broke, active.version), self._proposals(name, value, memory) if self.only_look else []
-        if value.canary is not None:
+        # What is on trial after it was taken back is not what everybody has: there is nothing more to take back.
+        step = self._watch(name, active, value, memory) if memory.base is not None and not memory.is_trial else None
+        if step is None and value.canary is not None:
             step = self._look_at_canary(name, active, value, value.canary, memory)
-        else:
-            taken_back = self._watch(name, active, value, memory) if memory.base is not None else None
-            if taken_back is None:
-                proposals = self._proposals(name, value, memory)
-                return self._try_next(name, active, value, memory, proposals), proposals
-            step = taken_back
+        if step is None:
+            proposals = self._proposals(name, value, memory)
+            return self._try_next(name, active, value, memory, proposals), proposals
         return step, self._proposals(name, value, memory) if self.only_look else []
 
     def end_canary(self, name: str, why: str) -> Step | None:
@@ -126,6 +127,7 @@ class Pilot:
 
     def _look_at_canary(self, name: str, active: Version, value: TunedValue, canary: Canary, memory: Memory) -> Step:
         began_us = to_us(active.created_at)
+        differing = _differing(value.settings, canary.settings)
         experiment = experiment_of(self._thrift, name, active.version, canary)
         with self._thrift.database.read() as connection:
             traffic = read_traffic(connection, name, since_us=began_us, version=active.version)
@@ -138,12 +140,14 @@ class Pilot:
                 since_us=began_us,
                 until_us=None,
                 source=self._rules.source,
+                hits_at_price=differing != _OF_THE_CACHE,
             )
         if not is_whole:
             return self._give_up(name, active, value, memory, "calls since it began were pruned from the ledger", for_good=False)
         if (quiet := self._quiet(traffic, "it began")) is not None:
             return Step(name, "waits", quiet, active.version)
-        verdict = of_canary(arms[CANARY], arms[CONTROL], margin=memory.margin, days=traffic.days, rules=self._rules)
+        replayed = self._replayed(name, value.settings, canary.settings) if differing == _OF_THE_CACHE else None
+        verdict = of_canary(arms[CANARY], arms[CONTROL], margin=memory.margin, days=traffic.days, rules=self._rules, replayed=replayed)
         if verdict.what == "wait":
             return Step(name, "waits", verdict.why, active.version)
         if verdict.what == "give up":
@@ -157,26 +161,32 @@ class Pilot:
         lost = 0.0 if change is None else max(0.0, -change.estimate)
         kept = replace(
             _without_canary(memory),
-            spent=memory.spent + (lost - memory.lost if memory.is_trial else lost),
-            lost=lost,
+            spent=lost if memory.is_trial else memory.spent + lost,  # a trial is against the settings before the first change
             quality=arms[CONTROL].quality.ratio - lost,
-            base=memory.base if memory.is_trial else active.version,
+            base=active.version if memory.base is None else memory.base,
         )
         return self._save(name, active, TunedValue(canary.settings, None, kept.to_json()), "keeps", verdict.why)
+
+    def _replayed(self, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Interval:
+        """What another life of cached answers saves: when which question comes again is known, and arms of questions differ in it."""
+        since_us = self._now_us - round(self._rules.window_days * DAY_US)
+        with self._thrift.database.read() as connection:
+            rows = read_rows(connection, name, since_us=since_us)
+        shorter, longer = (settings.get("cache_ttl_seconds") or DEFAULT_TTL_SECONDS for settings in (before, after))
+        return as_share(longer_life(rows, shorter, longer), rows)
 
     def _give_up(self, name: str, active: Version, value: TunedValue, memory: Memory, why: str, *, for_good: bool = True) -> Step:
         left = _without_canary(memory)
         if for_good and memory.proposal:
             left = replace(left, given_up={**(memory.given_up or {}), memory.proposal: from_us(self._now_us).isoformat()})
-        if memory.is_trial and memory.base is not None:  # what is active now is the version before it, with what it had to go back to
-            earlier = Memory.of(self._value(name, memory.base).memory)
-            left = replace(left, base=earlier.base, spent=memory.spent - memory.lost, lost=earlier.lost)
+        if memory.is_trial:  # everybody has the settings before the first change again
+            left = replace(left, base=None, spent=0.0)
         return self._save(name, active, TunedValue(value.settings, None, left.to_json()), "gives up", why)
 
     # --- what was kept ---
 
     def _watch(self, name: str, active: Version, value: TunedValue, memory: Memory) -> Step | None:
-        """Take back what was kept, where answers are worse than promised."""
+        """Take back all that was kept, where answers are worse than promised: which change is at fault is not known."""
         base = next((each for each in self._configurations.versions(name) if each.version == memory.base), None)
         if base is None or memory.quality is None:
             return None
@@ -196,9 +206,9 @@ class Pilot:
             is_trial=True,
             margin=max(LEAST_MARGIN, (1 - self._rules.min_quality) * (memory.quality + memory.spent)),
             anchor=traffic.last_request_id,
-            proposal=_changed(name, before, value.settings),
+            proposal=riskiest(name, before, value.settings),
         )
-        canary = Canary(dict(value.settings), self._rules.canary, self._rules.unit or traffic.unit)
+        canary = Canary(dict(value.settings), self._rules.canary, self._unit(before, value.settings, traffic))
         return self._save(name, active, TunedValue(dict(before), canary, trial.to_json()), "takes back", why)
 
     # --- what is next ---
@@ -235,7 +245,8 @@ class Pilot:
             anchor=traffic.last_request_id,
             proposal=tried.id,
         )
-        canary = Canary(after_change(value.settings, tried), self._rules.canary, self._rules.unit or traffic.unit)
+        settings = after_change(value.settings, tried)
+        canary = Canary(settings, self._rules.canary, self._unit(value.settings, settings, traffic))
         return self._save(name, active, TunedValue(value.settings, canary, trying.to_json()), "tries", tried.description)
 
     def _proposals(self, name: str, value: TunedValue, memory: Memory) -> list[Proposal]:
@@ -260,6 +271,11 @@ class Pilot:
 
     def _value(self, name: str, version: int) -> TunedValue:
         return TunedValue.of(self._configurations.load(name, version).value)
+
+    def _unit(self, before: Mapping[str, Any], after: Mapping[str, Any], traffic: Traffic) -> Unit:
+        if _differing(before, after) == _OF_THE_CACHE:
+            return "question"  # what a user of one arm has stored would serve those of the other
+        return self._rules.unit or traffic.unit
 
     def _quiet(self, traffic: Traffic, since: str) -> str | None:
         """That there are no calls, in words; None: there are."""
@@ -296,7 +312,7 @@ class Pilot:
                 later = self._value(name, each.version).settings
             except ConfigurationError:
                 continue
-            if change := _changed(name, value.settings, later):
+            if change := riskiest(name, value.settings, later):
                 found[change] = each.created_at.isoformat()
         return found
 
@@ -319,9 +335,5 @@ def _without_canary(memory: Memory) -> Memory:
     return replace(memory, margin=0.0, anchor=None, proposal="", is_trial=False)
 
 
-def _changed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """The id of the change between two settings."""
-    for setting, value in after.items():
-        if before.get(setting) != value:
-            return identity_of(name, setting, value)
-    return ""
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name in {*before, *after} if before.get(name) != after.get(name))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmthrift_core.autopilot.estimates import Saving, capped, cheaper_tier, longer_life, rule_of_thumb, shorter_prompts
+from llmthrift_core.autopilot.estimates import Saving, capped, cheaper_tier, longer_life, paid_monthly, rule_of_thumb, shorter_prompts
+from llmthrift_core.autopilot.rules import BOUNDS
 from llmthrift_core.money import to_usd
 
 if TYPE_CHECKING:
     from llmthrift_core.autopilot.rules import AutopilotRules
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.reports.optimizations.report import OptimizationReport
+    from llmthrift_core.versions import RouterVersions
 
 Risk = Literal["low", "medium", "high"]
 Standing = Literal["to be tried", "waits for approval", "given up before", "not applicable by itself"]
 
-_DEFAULT_TTL_SECONDS: Final = 3_600.0  # of a door whose policy says nothing else
+DEFAULT_TTL_SECONDS: Final = 3_600.0  # of a door whose policy says nothing else
 _RISKS: Final[Mapping[str, tuple[Risk, str]]] = {
     "cache_ttl_seconds": ("low", "an answer may be older than it may be"),
     "semantic": ("medium", "a question may get the answer to another one"),
@@ -27,6 +29,7 @@ _RISKS: Final[Mapping[str, tuple[Risk, str]]] = {
     "output_cap_tokens": ("medium", "an answer that needs more may be cut"),
     "max_tier": ("high", "the weaker model may answer worse"),
 }
+_BY_RISK: Final = ("max_tier", "semantic", "output_cap_tokens", "shorten", "cache_ttl_seconds")
 # What the report of opportunities finds and this changes itself, so that it is not said twice.
 _COVERED: Final = frozenset({"unbounded_output"})
 
@@ -71,9 +74,10 @@ class Proposal:
         return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in self.__slots__}
 
 
-def identity_of(tuning: str, setting: str, after: Any) -> str:
-    """The id of a change."""
-    return blake2b(f"{tuning}\x1e{setting}\x1e{after!r}".encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+def identity_of(tuning: str, setting: str, before: Any, after: Any) -> str:
+    """The id of a change: of a number that of the step from where it is, since how far it goes follows from the calls of a day."""
+    to = "next" if setting in BOUNDS else repr(after)
+    return blake2b(f"{tuning}\x1e{setting}\x1e{before!r}\x1e{to}".encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
 def proposals_for(
@@ -94,11 +98,11 @@ def proposals_for(
         approved, given_up: ids of changes.
     """
     approved, given_up = frozenset(approved), frozenset(given_up)
-    found = []
+    found, least = [], max(1.0, rules.min_saving * paid_monthly(rows))
     for setting, before, after, saving in _changes(settings, rows, prices, rules):
-        if saving is None or saving.high <= 0 or not rules.permits(setting, before, after):
+        if saving is None or saving.high < least or not rules.permits(setting, before, after):
             continue
-        number = identity_of(name, setting, after)
+        number = identity_of(name, setting, before, after)
         standing: Standing = "to be tried" if setting in rules.allow or number in approved else "waits for approval"
         if number in given_up:
             standing = "given up before"
@@ -132,7 +136,7 @@ def others(found: OptimizationReport, days: float) -> list[Proposal]:
     factor = Decimal(str(round(30 / days, 6))) if days else Decimal(0)
     return [
         Proposal(
-            id=identity_of("", each.kind, each.description),
+            id=identity_of("", each.kind, None, each.description),
             tuning="",
             kind=each.kind,
             description=each.description,
@@ -153,21 +157,52 @@ def others(found: OptimizationReport, days: float) -> list[Proposal]:
     ]
 
 
+def refits(routers: RouterVersions) -> list[Proposal]:
+    """Routers with a version that is newer than the active one: a refit that was saved and not activated."""
+    found = []
+    for name in routers.names():
+        newest = routers.versions(name)[0]
+        active = routers.store.active(name)
+        if active is None or newest.version <= active or newest.activated_at is not None:
+            continue
+        found.append(
+            Proposal(
+                id=identity_of("", "router_refit", active, newest.label),
+                tuning="",
+                kind="router_refit",
+                description=f"Router {name} has version {newest.version}, which was saved and never active; version {active} is.",
+                before=active,
+                after=newest.version,
+                saving_usd=Decimal(0),
+                low_usd=Decimal(0),
+                high_usd=Decimal(0),
+                basis="rule of thumb",
+                risk="medium",
+                risk_is=newest.note or "nothing is known of its quality",
+                evidence=(),
+                standing="not applicable by itself",
+                how=f"llmthrift route roll-back {name} --to {newest.version}  # makes it the active one",
+            )
+        )
+    return found
+
+
+def riskiest(tuning: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The id of that change between two settings which may do most harm; "": there is none."""
+    order = [setting for setting in _BY_RISK if before.get(setting) != after.get(setting)]
+    return identity_of(tuning, order[0], before.get(order[0]), after.get(order[0])) if order else ""
+
+
 def after_change(settings: Mapping[str, Any], proposal: Proposal) -> dict[str, Any]:
     """The settings with a change made."""
     return {**settings, proposal.kind: proposal.after}
-
-
-def approved_by_user(proposal: Proposal) -> Proposal:
-    """The proposal, to be tried."""
-    return replace(proposal, standing="to be tried")
 
 
 def _changes(
     settings: Mapping[str, Any], rows: Sequence[Any], prices: PriceCatalog, rules: AutopilotRules
 ) -> Iterable[tuple[str, Any, Any, Saving | None]]:
     ttl = settings.get("cache_ttl_seconds")
-    present = _DEFAULT_TTL_SECONDS if ttl is None else float(ttl)
+    present = DEFAULT_TTL_SECONDS if ttl is None else float(ttl)
     longer = rules.within("cache_ttl_seconds", present * rules.max_change)
     if longer > present:
         yield "cache_ttl_seconds", ttl, longer, longer_life(rows, present, longer)

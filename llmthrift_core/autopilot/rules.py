@@ -26,7 +26,7 @@ class AutopilotRules:
         bounds: between which values a number may be moved; what is not named has `BOUNDS`.
         canary: the share of users that a change is tried on, above 0 and up to 0.5.
         unit: what is assigned to the canary: "user", "session" or "request"; None: users where calls name them, else sessions, else
-            requests.
+            requests. How long answers are cached is tried on questions, whoever asks them: arms of users would serve each other's.
         min_quality: the share of the present quality that all changes together must keep, as judged.
         min_saving: the share of the cost per request that a change must save.
         alpha: of wrong conclusions about one change, however often it is looked at: half of them to keep what loses more quality than
@@ -51,7 +51,7 @@ class AutopilotRules:
     min_saving: float = 0.02
     alpha: float = 0.02
     shortest_days: float = 2.0
-    longest_days: float = 28.0
+    longest_days: float = 14.0
     retry_days: float = 30.0
     window_days: float = 14.0
     min_calls: int = 500
@@ -71,7 +71,7 @@ class AutopilotRules:
         if isinstance(self.min_calls, bool) or not isinstance(self.min_calls, int) or self.min_calls < 1:
             raise ConfigurationError(f"min_calls must be a whole number of calls, 1 or more, not {self.min_calls!r}")
         if self.unit is not None and self.unit not in get_args(Unit):
-            raise ConfigurationError(f'unit must be "user", "session" or "request", not {self.unit!r}')
+            raise ConfigurationError(f'unit must be "user", "session", "request" or "question", not {self.unit!r}')
         object.__setattr__(self, "bounds", {**BOUNDS, **_bounds(self.bounds)})
 
     def within(self, setting: str, value: float) -> float:

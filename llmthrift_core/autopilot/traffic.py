@@ -16,7 +16,7 @@ from llmthrift_core.statistics import RatioSums
 from llmthrift_core.storage.tables import adjustments, calls, feedback
 from llmthrift_core.versions.tuning import TAG
 
-MOST_CALLS: Final = 50_000
+MOST_CALLS: Final = 20_000
 _COST: Final = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
 _OUTPUT_COST: Final = func.coalesce(calls.c.output_cost_nano_usd, adjustments.c.output_cost_nano_usd)
 _INPUT_COST: Final = func.coalesce(calls.c.input_cost_nano_usd, adjustments.c.input_cost_nano_usd)

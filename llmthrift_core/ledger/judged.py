@@ -45,6 +45,7 @@ _COLUMNS: Final = (
     calls.c.output_tokens,
     calls.c.latency_us,
     calls.c.cost_nano_usd,
+    calls.c.prompt_hash,
 )
 _BATCH: Final = 500
 _LONGEST_CALL_US: Final = 3_600_000_000

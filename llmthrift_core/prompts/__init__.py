@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from llmthrift_core.prompts.context import Selection as Selection
     from llmthrift_core.prompts.context import select_context as select_context
     from llmthrift_core.prompts.early_stop import EarlyStop as EarlyStop
+    from llmthrift_core.prompts.modular import FittedPrompt as FittedPrompt
+    from llmthrift_core.prompts.modular import ModularPrompt as ModularPrompt
+    from llmthrift_core.prompts.modular import Part as Part
     from llmthrift_core.prompts.output_limits import Answered as Answered
     from llmthrift_core.prompts.output_limits import OutputLimits as OutputLimits
     from llmthrift_core.prompts.output_limits import OutputPlan as OutputPlan
@@ -30,8 +33,11 @@ __all__ = [
     "Anatomy",
     "Answered",
     "EarlyStop",
+    "FittedPrompt",
+    "ModularPrompt",
     "OutputLimits",
     "OutputPlan",
+    "Part",
     "ResultStore",
     "Retry",
     "Selection",
@@ -50,6 +56,7 @@ _load = lazy_exports(
         "llmthrift_core.prompts.anatomy": ("Anatomy", "analyze"),
         "llmthrift_core.prompts.context": ("Selection", "select_context"),
         "llmthrift_core.prompts.early_stop": ("EarlyStop",),
+        "llmthrift_core.prompts.modular": ("FittedPrompt", "ModularPrompt", "Part"),
         "llmthrift_core.prompts.output_limits": ("Answered", "OutputLimits", "OutputPlan", "Retry"),
         "llmthrift_core.prompts.result_store": ("ResultStore",),
         "llmthrift_core.prompts.shorten": ("Shorten", "Shortened", "StepReport"),

@@ -48,17 +48,18 @@ def joined(text: str, pieces: list[Piece], kept: set[int], others: Mapping[int, 
     if len(kept) == len(pieces) and not others:
         return text
     parts: list[str] = []
-    cut = False
+    cut = ""  # the last piece that was left out since the last one that was kept
     for place, ((start, end), _) in enumerate(pieces):
-        if place in kept:
-            parts.append(others.get(place, text[start:end]))
-            cut = False
-        elif not cut:
-            if parts and not parts[-1].endswith(("\n", " ")):
+        if place not in kept:
+            if not cut and parts and not parts[-1].endswith(("\n", " ")):
                 parts.append(" ")
-            parts.append(f"{MARK}\n" if text[start:end].endswith("\n") else f"{MARK} ")
-            cut = True
-    return "".join(parts).strip()
+            cut = text[start:end]
+            continue
+        if cut:  # what begins a line, such as code, begins one still
+            parts.append(f"{MARK}\n" if cut.endswith("\n") else f"{MARK} ")
+            cut = ""
+        parts.append(others.get(place, text[start:end]))
+    return "".join([*parts, MARK] if cut else parts).strip()
 
 
 def extract(

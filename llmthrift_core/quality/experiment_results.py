@@ -11,7 +11,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
 from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
 from llmthrift_core.ledger.judged import read_judged, tags_of, within
@@ -38,7 +38,7 @@ _PEEKING: Final = (
     "Each interval is for one look, at a size that was planned ahead. Whoever looks again and again, and stops at the first result that "
     "pleases, is misled more often than the confidence says."
 )
-_UNIT_COLUMNS: Final = {"user": calls.c.user, "session": calls.c.session, "request": calls.c.call_id}
+_UNIT_COLUMNS: Final = {"user": calls.c.user, "session": calls.c.session, "request": calls.c.call_id, "question": calls.c.prompt_hash}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,9 +312,14 @@ def read_arms(
     since_us: int,
     until_us: int | None,
     source: str | None,
+    hits_at_price: bool = False,
 ) -> dict[str, ArmSums]:
     """The arms in the period [since_us, until_us), by name. Left out are calls of judges, which an arm is not to pay for, unlike what its
-    router asks, and units that were erased."""
+    router asks, and units that were erased.
+
+    Args:
+        hits_at_price: a hit counts as what its answer cost: for arms that are cached apart, of which the smaller one has fewer hits.
+    """
     column = _UNIT_COLUMNS[unit]
     # Tags are stored as JSON without spaces. The pattern may find too much, such as other spellings: tags are read to be sure.
     name = json.dumps(tag, ensure_ascii=False)
@@ -324,7 +329,9 @@ def read_arms(
         or_(calls.c.request_type.is_(None), calls.c.request_type != EVALUATION),
     ]
     found = {arm: ArmSums() for arm in arms}
-    cost = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
+    cost: ColumnElement[int] = func.coalesce(calls.c.cost_nano_usd, adjustments.c.cost_nano_usd)
+    if hits_at_price:
+        cost = case((calls.c.cache.is_not(None), func.coalesce(calls.c.cache_saved_nano_usd, cost)), else_=cost)
     query = (
         select(
             column,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 logger = logging.getLogger("llmthrift")
-Unit = Literal["user", "session", "request"]
+Unit = Literal["user", "session", "request", "question"]
 _LONGEST_NAME: Final = 100
 _LONGEST_SALT_BYTES: Final = 64
 ADD_EXPERIMENT: Final = Statement(
@@ -74,7 +74,8 @@ class Experiment:
         thrift: where calls are recorded.
         name: of the experiment.
         arms: weight of each arm, in any unit; {"control": 9, "candidate": 1} gives a tenth to the candidate.
-        unit: what gets an arm: "user" and "session" as in `attribute(...)`, or each "request" by itself.
+        unit: what gets an arm: "user" and "session" as in `attribute(...)`, each "request" by itself, or each "question", whoever asks it:
+            then what is cached for one arm does not serve the other. The caller names the question; rows are told apart by their prompt.
         control: the arm to compare with; None is the first.
         salt: of the hash, at most 64 bytes; None is the name. Experiments of the same salt assign alike.
 
@@ -103,7 +104,7 @@ class Experiment:
         if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or not is_storable(name):
             raise ConfigurationError(f"name must be a text of at most {_LONGEST_NAME} characters that a database can store, not {name!r}")
         if unit not in get_args(Unit):
-            raise ConfigurationError(f'unit must be "user", "session" or "request", not {unit!r}')
+            raise ConfigurationError(f'unit must be "user", "session", "request" or "question", not {unit!r}')
         arms = _checked_arms(arms)
         control = next(iter(arms)) if control is None else control
         if control not in arms:
@@ -179,11 +180,11 @@ class Experiment:
         llmthrift is disabled, that is so for every call.
 
         Args:
-            unit: None takes the user or session of the surrounding `attribute(...)`, or makes up a request.
+            unit: None takes the user or session of the surrounding `attribute(...)`, or makes up a request. A question must be given.
         """
         if unit is None:
             who = current_attribution()
-            unit = {"user": who.user, "session": who.session, "request": request_ids.new_request_id()}[self.unit]
+            unit = {"user": who.user, "session": who.session, "request": request_ids.new_request_id(), "question": None}[self.unit]
         if unit is None and not self._said_that_units_are_missing:
             self._said_that_units_are_missing = True
             logger.warning(
@@ -193,7 +194,7 @@ class Experiment:
             yield self.control
             return
         arm = self.arm_of(unit)
-        given = {} if self.unit == "request" else {self.unit: unit}  # results are by unit, so the row has to name it
+        given = {self.unit: unit} if self.unit in ("user", "session") else {}  # results are by unit, so the row has to name it
         with attribute(tags={self.tag: arm}, **given):
             yield arm
 

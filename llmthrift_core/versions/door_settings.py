@@ -121,7 +121,7 @@ class SettingsSource(Protocol):
 
     name: str
 
-    def for_call(self, attribution: Attribution) -> tuple[DoorSettings, Attribution]:
+    def for_call(self, attribution: Attribution, question: Callable[[], str] | None = None) -> tuple[DoorSettings, Attribution]:
         """The settings of one call, and its attribution with the version and the arm."""
 
 

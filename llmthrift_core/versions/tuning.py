@@ -32,7 +32,7 @@ class Canary:
     Attributes:
         settings: the whole of them, by name.
         share: above 0 and up to a half.
-        unit: what is assigned: "user", "session" or "request".
+        unit: what is assigned: "user", "session", "request" or "question".
 
     Raises:
         ConfigurationError: a share or unit that cannot be used.
@@ -147,8 +147,12 @@ class Tuning(Following):
         """Of the version in force; None before the first."""
         return None if self._in_force is None else self._in_force.number
 
-    def for_call(self, attribution: Attribution) -> tuple[DoorSettings, Attribution]:
-        """The settings of one call, and its attribution with the version and the arm."""
+    def for_call(self, attribution: Attribution, question: Callable[[], str] | None = None) -> tuple[DoorSettings, Attribution]:
+        """The settings of one call, and its attribution with the version and the arm.
+
+        Args:
+            question: stands for all that was asked, for canaries whose unit is a question.
+        """
         self.keep_following()
         now = self._in_force
         if now is None or is_observing():
@@ -156,7 +160,10 @@ class Tuning(Following):
         arm = ""
         if now.experiment is not None:
             unit = now.experiment.unit
-            who = request_ids.new_request_id() if unit == "request" else getattr(attribution, unit)
+            if unit == "question":
+                who = None if question is None else self._named(question)
+            else:
+                who = request_ids.new_request_id() if unit == "request" else getattr(attribution, unit)
             if who is not None:
                 arm = now.experiment.arm_of(who)
         return now.arms[arm], _tagged(attribution, now.tags[arm])
@@ -173,6 +180,13 @@ class Tuning(Following):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _followed_again, (self._thrift, self.name)
+
+    def _named(self, question: Callable[[], str]) -> str | None:
+        try:
+            return question()
+        except Exception as error:  # a message of a shape that nobody foresaw is not part of the experiment
+            self._thrift.note_failure("tuning", error)
+            return None
 
     def _made(self, number: int) -> _InForce:
         value = TunedValue.of(self._load(number))

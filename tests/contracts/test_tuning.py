@@ -217,6 +217,21 @@ def test_a_canary_serves_its_share_of_users_and_rows_say_so(door: Any, thrift: T
 
 
 @doors
+@pytest.mark.parametrize("how", ["invoke", "astream"])
+def test_a_question_is_in_one_arm_whoever_asks_it(door: Any, how: str, thrift: Thrift, tuning: Tuning, provider: LoopbackProvider) -> None:
+    model = door(thrift, provider, tuning="support", cache=False)
+    _save(thrift, tuning, {"canary": {"settings": {"output_cap_tokens": 40}, "share": 0.5, "unit": "question"}})
+    limits: dict[int, set[int | None]] = {}
+    for user in ("ada", "bob"):
+        for number in range(8):
+            with attribute(user=user):
+                ask(model, [{"role": "user", "content": f"What is {number} squared?"}], how)
+            limits.setdefault(number, set()).add(_limit(provider.requests[-1].body))
+    assert all(len(each) == 1 for each in limits.values())
+    assert {limit for each in limits.values() for limit in each} == {40, None}
+
+
+@doors
 def test_what_an_arm_stores_serves_the_other_for_its_own_time(
     door: Any, thrift: Thrift, tuning: Tuning, provider: LoopbackProvider, clock: Clock
 ) -> None:

@@ -25,6 +25,8 @@ class Truncate(Step):
     Args:
         max_tokens: of a message.
         keep: "ends" cuts in the middle, "start" keeps the beginning, "end" keeps the end.
+        preserve_start, preserve_end: tokens of both ends that stay first where the middle is cut, such as 100; without them the ends stay
+            alike.
 
     Raises:
         ConfigurationError: no positive number, or another word.
@@ -32,12 +34,19 @@ class Truncate(Step):
 
     max_tokens: int
     keep: Literal["ends", "start", "end"] = "ends"
+    preserve_start: int = 0
+    preserve_end: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_tokens, int) or self.max_tokens < 1:
             raise ConfigurationError(f"max_tokens must be a positive number of tokens, not {self.max_tokens!r}")
         if self.keep not in ("ends", "start", "end"):
             raise ConfigurationError(f'keep must be "ends", "start" or "end", not {self.keep!r}')
+        for name in ("preserve_start", "preserve_end"):
+            if not isinstance(tokens := getattr(self, name), int) or tokens < 0:
+                raise ConfigurationError(f"{name} must be a number of tokens from 0, not {tokens!r}")
+        if self.keep != "ends" and (self.preserve_start or self.preserve_end):
+            raise ConfigurationError(f'preserve_start and preserve_end are for keep="ends", not {self.keep!r}')
 
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages, none longer than this where it can be cut."""
@@ -71,7 +80,7 @@ class Truncate(Step):
         left = most - sum(run.count(text[slice(*pieces[place][0])]) for place in fixed) - 2
         kept = set(fixed)
         is_full = False
-        for place in self._order(len(pieces)):
+        for place in self._order([run.count(text[slice(*span)]) for span, _ in pieces]):
             if place in fixed:
                 continue
             tokens = run.count(text[slice(*pieces[place][0])])
@@ -86,13 +95,17 @@ class Truncate(Step):
             return self._cut_words(text, most, run)
         return joined(text, pieces, kept)
 
-    def _order(self, number: int) -> list[int]:
+    def _order(self, sizes: list[int]) -> list[int]:
+        number = len(sizes)
         if self.keep == "start":
             return list(range(number))
         if self.keep == "end":
             return list(range(number - 1, -1, -1))
-        # The first, the last, the second, the last but one, ...
-        return [place // 2 if place % 2 == 0 else number - 1 - place // 2 for place in range(number)]
+        # What is to be preserved of the start, then of the end; then the first, the last, the second, the last but one, ...
+        first = _reaching(sizes, self.preserve_start)
+        last = [number - 1 - place for place in _reaching(sizes[::-1], self.preserve_end)]
+        alternating = [place // 2 if place % 2 == 0 else number - 1 - place // 2 for place in range(number)]
+        return list(dict.fromkeys([*first, *last, *alternating]))
 
     def _cut_words(self, text: str, most: int, run: Run) -> str:
         """No sentence fits: characters, as many as about fit."""
@@ -111,3 +124,15 @@ class Truncate(Step):
                 return found if size else MARK
             share *= 0.8
         return MARK
+
+
+def _reaching(sizes: list[int], tokens: int) -> list[int]:
+    """The first places that have so many tokens together."""
+    places: list[int] = []
+    reached = 0
+    for place, size in enumerate(sizes):
+        if reached >= tokens:
+            break
+        places.append(place)
+        reached += size
+    return places

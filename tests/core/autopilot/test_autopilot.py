@@ -116,6 +116,26 @@ def test_what_was_kept_is_taken_back_when_its_model_gets_worse(world: World) -> 
     assert _settings(world) == {}
 
 
+def test_what_was_kept_is_watched_while_the_next_change_is_tried(world: World) -> None:
+    autopilot = _autopilot(world, "max_tier", "cache_ttl_seconds")
+    world.pass_days(3)
+    autopilot.run()
+    assert _fly(world, autopilot, 8, until="keeps") == ["keeps"]
+    assert _fly(world, autopilot, 1) == ["tries"]
+    assert _fly(world, autopilot, 1, quality=weak_when_small) == ["takes back"]
+    assert _settings(world) == {}
+    assert _value(world)["canary"] == {"settings": {"max_tier": "small"}, "share": 0.2, "unit": "user"}
+
+
+def test_a_longer_life_is_kept_for_what_a_replay_says_that_it_saves(world: World) -> None:
+    autopilot = _autopilot(world, "cache_ttl_seconds", max_change=24)
+    world.questions = 300
+    world.pass_days(3)
+    assert _only(autopilot.run())[0] == "tries"
+    assert _fly(world, autopilot, 10, until="keeps") == ["keeps"]
+    assert _settings(world) == {"cache_ttl_seconds": 86_400}
+
+
 def test_harder_questions_are_no_fault_of_what_was_kept(world: World) -> None:
     autopilot = _autopilot(world, "max_tier")
     world.pass_days(3)
@@ -131,7 +151,7 @@ def test_a_number_goes_as_far_as_it_may_in_one_step_and_no_further_than_its_boun
     autopilot = _autopilot(world, "cache_ttl_seconds", max_change=3, bounds={"cache_ttl_seconds": (60, 7_200)})
     world.pass_days(3)
     assert _only(autopilot.run())[0] == "tries"
-    assert _value(world)["canary"]["settings"] == {"cache_ttl_seconds": 7_200}
+    assert _value(world)["canary"] == {"settings": {"cache_ttl_seconds": 7_200}, "share": 0.2, "unit": "question"}
 
 
 def test_only_what_is_allowed_is_tried_and_the_rest_waits_for_a_word(world: World) -> None:
@@ -208,7 +228,7 @@ def test_without_judges_nothing_is_tried_and_what_is_tried_is_not_kept(world: Wo
 
 
 def test_judges_that_disagree_decide_nothing(world: World) -> None:
-    autopilot = _autopilot(world, "max_tier")
+    autopilot = _autopilot(world, "max_tier", min_quality=0.85)
     world.judges["judge:b"] = lambda quality: 1.0 if quality < 0.9 else 0.2
     world.pass_days(3)
     autopilot.run()

@@ -55,6 +55,7 @@ class World:
     name: str = "support"
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     users: int = 300
+    questions: int = 60
     judges: dict[str | None, Callable[[float], float]] = field(default_factory=lambda: {"judge:a": lambda quality: quality})
 
     def __post_init__(self) -> None:
@@ -70,10 +71,11 @@ class World:
         for number in range(count):
             at_us = round((begin + days * DAY * (number + 0.5) / count) * 1e6)
             user = f"user {self.rng.randrange(self.users)}"
-            settings, who = self.tuning.for_call(Attribution(user=user))
+            question = f"{self.rng.randrange(self.questions):x}"
+            settings, who = self.tuning.for_call(Attribution(user=user), lambda question=question: question)
             self.number += 1
             request_id = f"{self.name} {self.number}"
-            rows.append(self._row(request_id, at_us, user, dict(who.tags), settings))
+            rows.append(self._row(request_id, at_us, user, dict(who.tags), settings, question))
             if self.rng.random() < judged:
                 score = min(1.0, max(0.0, self.rng.gauss(quality(settings), spread)))
                 said += [
@@ -85,13 +87,12 @@ class World:
             transaction.insert(_FEEDBACK, [[row[name] for name in _FEEDBACK.columns] for row in said])
         self.clock.now = begin + days * DAY
 
-    def _row(self, request_id: str, at_us: int, user: str, tags: dict[str, str], settings: DoorSettings) -> dict[str, Any]:
+    def _row(self, request_id: str, at_us: int, user: str, tags: dict[str, str], settings: DoorSettings, question: str) -> dict[str, Any]:
         tier = settings.max_tier or ("small" if self.rng.random() < 0.3 else "large")
         model, input_price, output_price = MODELS[tier]
-        sent, made = 500, round(self.rng.lognormvariate(5, 0.4))
+        sent, made = 500, round(self.rng.lognormvariate(5, 0.6))
         if settings.output_cap_tokens is not None:
             made = min(made, settings.output_cap_tokens)
-        question = self.rng.randrange(200)
         return {
             "request_id": request_id,
             "call_id": request_id,
@@ -106,6 +107,6 @@ class World:
             "cost_nano_usd": sent * input_price + made * output_price,
             "input_cost_nano_usd": sent * input_price,
             "output_cost_nano_usd": made * output_price,
-            "prompt_hash": f"{question:x}",
+            "prompt_hash": question,
             "prompt_chars": 2_000,
         }

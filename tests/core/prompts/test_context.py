@@ -17,6 +17,7 @@ from llmthrift_core.prompts.relevance import bm25, coverage, lexical_relevance
 from llmthrift_core.prompts.sentences import sentence_spans, split_sentences
 from llmthrift_core.prompts.terms import words_of
 from llmthrift_core.usage.tokens import count_tokens
+from tests.core.prompts.test_anatomy import PARAGRAPH
 
 MODEL = "gpt-4o"
 TOWN = [
@@ -73,6 +74,13 @@ class TestSentences:
         for share in (0.2, 0.5, 0.8):
             found = Shorten([steps.Sentences(share=share, embedder=False)])(documents + tail, MODEL).messages
             assert count_tokens(found.removesuffix(tail), MODEL).tokens / whole == pytest.approx(share, abs=0.07)
+
+    def test_a_table_behind_a_cut_begins_its_line_still(self) -> None:
+        text = f"{PARAGRAPH} One more. Key: value\nand so on\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+        shorten = Shorten([steps.Truncate(30)])
+        once = shorten(text, MODEL).messages
+        assert "...\n| a | b |\n|---|---|\n| 1 | 2 |" in once
+        assert shorten(once, MODEL).messages == once
 
     def test_code_in_the_documents_stays(self) -> None:
         text = f"{' '.join(TOWN)}\n```\nharbour = build(1874)\n```\n{' '.join(TOWN)}\n\nQuestion: Who is the mayor?"

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 
 from llmthrift_core import Thrift, Usage, attribute
 from llmthrift_core.attribution import current_attribution
+from llmthrift_core.cache import CachePolicy
+from llmthrift_core.calls.request import CacheUse, PromptFeatures, Request, Response
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.quality import Experiment, ExperimentResults
+from llmthrift_core.quality.experiment_results import read_arms
 from llmthrift_core.quality.sampling import position
 from tests.core.clock import Clock
 
@@ -341,3 +344,49 @@ def test_shown_as_text_and_html(any_thrift: Thrift) -> None:
     assert "&lt;control&gt;" in results._repr_html_()
     assert "candidate: undecided." in str(results)
     assert "one look" in str(results)
+
+
+# --- questions as units ---
+
+
+def test_a_question_has_one_arm_whoever_asks_and_hits_may_count_as_what_they_saved(memory_thrift: Thrift) -> None:
+    experiment = Experiment(memory_thrift, "by question", arms=HALVES, unit="question")
+    with experiment.assigned() as nobody:
+        assert (nobody, current_attribution().tags) == ("control", ())
+    for number in range(40):
+        for user in ("ada", "bob"):
+            with attribute(user=user), experiment.assigned(f"question {number}") as arm:
+                assert arm == experiment.arm_of(f"question {number}")
+                prompt = PromptFeatures.of([("human", f"question {number}")], "features")
+                call = memory_thrift.begin(Request("gpt-4o-mini", attribution=current_attribution(), prompt=prompt))
+                call.finish(Response(usage=Usage(input_tokens=1_000)))
+    arms = {each.name: each for each in experiment.results().arms}
+    assert sum(each.units for each in arms.values()) == 40  # prompts, asked by two users each
+    assert sum(each.requests for each in arms.values()) == 80
+
+
+@pytest.mark.parametrize(("hits_at_price", "nano_usd"), [(False, 150_000), (True, 300_000)])
+def test_what_a_hit_counts(memory_thrift: Thrift, hits_at_price: bool, nano_usd: int) -> None:
+    experiment = Experiment(memory_thrift, "e", arms=HALVES, unit="request")
+    policy = CachePolicy()
+    for _ in range(2):
+        with attribute(tags={experiment.tag: "control"}):
+            use = CacheUse(policy.key(b"one question"), policy, lambda payload: payload)
+            call = memory_thrift.begin(Request("gpt-4o-mini", attribution=current_attribution(), cache=use))
+            if call.hit is not None:
+                call.finish_hit()
+            else:
+                call.finish(Response(usage=Usage(input_tokens=1_000), payload=lambda: b"answer"))
+    memory_thrift.flush()
+    with memory_thrift.database.read() as connection:
+        found = read_arms(
+            connection,
+            tag=experiment.tag,
+            arms=["control"],
+            unit="request",
+            since_us=0,
+            until_us=None,
+            source=None,
+            hits_at_price=hits_at_price,
+        )
+    assert (found["control"].requests, found["control"].cost_nano_usd) == (2, nano_usd)
