@@ -31,6 +31,8 @@ BENCHMARKS = (
     "audit",
     "llamaindex",
     "imports",
+    "lab",
+    "whole",
 )
 
 

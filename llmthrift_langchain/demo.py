@@ -65,7 +65,7 @@ def talker(url: str, thrift: Thrift, is_planned: bool) -> Ask:
     """Sends messages to a model that charges for its prompt cache, planned or as it does by itself."""
     from langchain_openai import ChatOpenAI
 
-    client = ChatOpenAI(model=PREFIXED, base_url=url, api_key="no key", stream_usage=True)  # type: ignore[arg-type]
+    client = ChatOpenAI(model=PREFIXED, base_url=url, api_key="no key", stream_usage=True)
     model = thrifty(client, thrift, cache=False, prompt_caching=is_planned)
     return lambda said: model.invoke(list(said))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MARKS: Final = frozenset({"cache_control", "cachePoint", "prompt_cache_breakpoint"})
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content")
+_ANTHROPIC: Final = "//api.anthropic.com"
 _AN_HOUR: Final = 3_600
 # What cannot be marked: thinking anywhere, and with OpenAI what is not its own text, image or file.
 _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_use", "function_call"})
@@ -42,6 +43,12 @@ class ClientOf:
             # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
             return usual if "converse" in kind else CACHE_CONTROL
         return None if usual.name == "cached_content" and kind != GEMINI else usual
+
+    def compares(self, *, asked: bool | None) -> bool:
+        """Whether Anthropic is to be asked why its cache was missed."""
+        if self._model._llm_type != "anthropic-chat":
+            return False
+        return asked if asked is not None else _ANTHROPIC in str(getattr(self._model, "anthropic_api_url", None))
 
     def keeper(self, rules: str) -> GeminiKeeper | None:
         """What makes caches of a system prompt."""
@@ -81,6 +88,8 @@ def advised(
         return changed[1 if advice.rules is None else 2 :], {**given, "cached_content": advice.cached_content}
     if plan is not None and form is not None and plan.marks:
         changed, given = _marked(changed, given, plan, form)
+    if body := advice.anthropic_body():
+        given["extra_body"] = {**body, **(given.get("extra_body") or {})}
     if form is None or form.name in ("breakpoint", "switch"):
         given |= advice.openai_arguments(parameters)
     return changed, given

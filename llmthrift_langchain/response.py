@@ -55,6 +55,8 @@ def response_of_message(
     generations = [ChatGeneration(message=message), *others]
     served = served_by_generations(generations, None, chunks)
     response = whole_response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
+    if isinstance(found := message.response_metadata.get("diagnostics"), Mapping):
+        response.diagnosis = found.get("cache_miss_reason")
     if storable:
         response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response

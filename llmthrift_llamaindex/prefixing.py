@@ -38,6 +38,10 @@ class Integration:
         """The form in which the integration of a provider takes marks; None where it takes none."""
         return {"cache_control": usual, "cache_point": _SHORT_CACHE_POINT, "breakpoint": SWITCH}.get(usual.name)
 
+    def compares(self, *, asked: bool | None) -> bool:
+        """None of them passes on what Anthropic says."""
+        return False
+
     def keeper(self, rules: str) -> None:
         """None of them makes caches by name."""
 

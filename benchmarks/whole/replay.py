@@ -16,7 +16,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_openai import ChatOpenAI
 
-from benchmarks.whole.workload import AGENT, SUPPORT, WEAK, WEAK_USD_PER_MILLION, Asked, Recorded
+from benchmarks.whole.workload import AGENT, WEAK, WEAK_USD_PER_MILLION, Asked, Recorded
 from llmthrift_core import Thrift, attribute
 from llmthrift_core.reports.savings import SavingsReport
 from llmthrift_core.testing import LoopbackProvider
@@ -199,6 +199,3 @@ class Naive:
 
     def after(self, *_: Any) -> None:
         """Nothing."""
-
-
-__all__ = ["AGENT", "JUDGE", "SUPPORT", "Clients", "Naive", "Outcome", "RecordedProvider", "Replayed", "replay", "score"]

@@ -144,7 +144,7 @@ class Attempt:
             # A hit in observe mode would have been answered before anything was routed.
             compare_routing(record, thrift.prices, usage, route, None if self.would_have_hit else self.decision)
         if self.request.prefixing is not None:
-            self.request.prefixing.describe(record, self.tier, usage)
+            self.request.prefixing.describe(record, self.tier, usage, response.diagnosis)
         shortening = self.request.shortening
         if shortening is not None or has_discounts(usage):
             price = self._price_without_routing(record, (model, provider))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from llmthrift_core.calls.prefix_planners import PrefixPlanners, input_rate, markable
 from llmthrift_core.prompt_caching.advice import A_DAY, CACHED_CONTENT, Advice, Form, form_of
-from llmthrift_core.prompt_caching.misses import SentPrompt
+from llmthrift_core.prompt_caching.misses import DIAGNOSES, SentPrompt
 from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of, terms_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage.tokens import count_tokens
@@ -31,6 +31,14 @@ class PrefixClient(Protocol):
 
     def form(self, usual: Form) -> Form | None:
         """The form in which it takes marks, where its provider takes them in another; None where it takes none."""
+        ...
+
+    def compares(self, *, asked: bool | None) -> bool:
+        """Whether Anthropic is to be asked why its cache was missed.
+
+        Args:
+            asked: what the user says; None: where its own service is called.
+        """
         ...
 
     def keeper(self, rules: str) -> Keeper | None:
@@ -125,13 +133,17 @@ class Prefixing:
             self._note("prompt_caching", error)
             return None
 
-    def describe(self, record: CallRecord, tier: str | None, usage: Usage) -> None:
-        """Note in a row what was planned and what was not read, and let the planner hear what came of it."""
+    def describe(self, record: CallRecord, tier: str | None, usage: Usage, diagnosis: Mapping[str, Any] | None = None) -> None:
+        """Note in a row what was planned and what was not read, and let the planner hear what came of it.
+
+        Args:
+            diagnosis: why the cache was missed, as the provider says.
+        """
         advice = self._advice.get(tier)
         plan = None if advice is None else advice.plan
         if not is_observing() and not usage.estimated:
             try:
-                self._describe_miss(record, tier, usage, advice)
+                self._describe_miss(record, tier, usage, advice, diagnosis)
             except Exception as error:  # nor are unexplained misses
                 self._note("prompt_caching", error)
         if advice is None or plan is None or advice.form is None:
@@ -160,9 +172,7 @@ class Prefixing:
             return None
         advice = Advice(rules=rules)
         if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
-            rules = [*prompt.tools, *prompt.system] or prompt.history[:1]
-            key = self._planners.keys.of(model, tuple(block for block, _ in rules), tuple(prompt.history[:1]), at=now)
-            advice = replace(advice, cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
+            advice = replace(advice, cache_key=self._planners.key_of(model, prompt, now), keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
         form = self._form_of(tier, terms)
         if form is CACHED_CONTENT:
@@ -170,6 +180,8 @@ class Prefixing:
         if form is not None and (planner := self._planners.of(model, provider, form, self._prices)) is not None:
             plan = planner.plan(blocks, at=now, call_site=self._call_site)
             advice = replace(advice, plan=_with_borders(plan, prompt), form=form)
+            if known[0].provider == "anthropic" and self._client(tier).compares(asked=self._planners.diagnostics):
+                advice = replace(advice, compares=True, previous_id=self._planners.sent.last_answer(prompt))
         return advice
 
     def _named(self, tier: str | None, prompt: SentPrompt, now: float) -> Advice | None:
@@ -218,7 +230,9 @@ class Prefixing:
         form = None if usual is None else self._client(tier).form(usual)
         return None if form is CACHED_CONTENT and not self._planners.explicit else form
 
-    def _describe_miss(self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None) -> None:
+    def _describe_miss(
+        self, record: CallRecord, tier: str | None, usage: Usage, advice: Advice | None, diagnosis: Mapping[str, Any] | None
+    ) -> None:
         prompt, (model, provider) = self._prompts.get(tier), self._model_of(tier)
         terms = _terms_of(choices_of(model, provider), advice)
         if prompt is None or terms is None:
@@ -228,6 +242,14 @@ class Prefixing:
         if miss is not None:
             record.prefix_miss = miss.reason
             record.prefix_lost_nano_usd = None if miss.lost_usd is None else round(miss.lost_usd * 1_000_000_000)
+        if record.response_id is not None:
+            self._planners.sent.answered(prompt, record.response_id)
+        said = DIAGNOSES.get(str((diagnosis or {}).get("type")))
+        if said is not None and record.prefix_miss in (None, "never seen", "not kept"):  # the provider saw what this process did not
+            record.prefix_miss = said
+            missed = diagnosis.get("cache_missed_input_tokens") if diagnosis else None
+            if rate is not None and type(missed) is int and missed > 0:
+                record.prefix_lost_nano_usd = round(Decimal(str(1 - terms.read)) * missed * rate * 1_000)
 
 
 def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:

@@ -199,6 +199,7 @@ class Response:
         text: the answer as text, built only where capture="text" or to see whether there is an answer.
         is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
         reads_ledger: `estimate` asks the ledger how long such answers are.
+        diagnosis: why its prompt cache was missed, as the provider says where it was asked.
         response_id: the provider's name of the response. message_id: the name of the message, or of its run, where it has one of its own.
     """
 
@@ -214,6 +215,7 @@ class Response:
     reads_ledger: bool = False
     response_id: str | None = None
     message_id: str | None = None
+    diagnosis: Mapping[str, Any] | None = None
 
     @property
     def is_reported(self) -> bool:

@@ -125,7 +125,7 @@ class Proof(Plan):
         """The ways as flat dicts."""
         return [each.to_dict() for each in self.ways]
 
-    def chart(self) -> altair.LayerChart:
+    def chart(self) -> altair.LayerChart | altair.FacetChart:
         """Dollars against the quality that is kept, with their limits, as a chart of Altair.
 
         Raises:

@@ -61,6 +61,8 @@ class Advice:
         cache_key: OpenAI's `prompt_cache_key`; None elsewhere.
         keeps_a_day: ask for OpenAI's retention of 24 hours.
         cached_content: the name of Gemini's cache that holds the system prompt; None: it is sent.
+        compares: Anthropic is asked why its cache was missed.
+        previous_id: the answer before this one, with whose prompt it compares; None: there was none.
         rules: the system prompt as two messages, what stays before what changes; None: as it is.
     """
 
@@ -70,6 +72,12 @@ class Advice:
     keeps_a_day: bool = False
     rules: tuple[str, str] | None = None
     cached_content: str | None = None
+    compares: bool = False
+    previous_id: str | None = None
+
+    def anthropic_body(self) -> dict[str, Any]:
+        """What is sent to Anthropic beside the client's own arguments."""
+        return {"diagnostics": {"previous_message_id": self.previous_id}} if self.compares else {}
 
     def openai_arguments(self, said: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """What is sent to OpenAI beside the messages. What the application says itself stands.

@@ -31,6 +31,15 @@ Block = tuple[Hashable, int]
 _TOLERANCE_TOKENS: Final = 256
 
 
+# What Anthropic says of a miss. Of the others ("unavailable", "previous_message_not_found") our own comparison knows more.
+DIAGNOSES: Final[dict[str, MissReason]] = {
+    "model_changed": "model changed",
+    "tools_changed": "tools changed",
+    "system_changed": "system changed",
+    "messages_changed": "history edited",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SentPrompt:
     """A prompt in the order in which providers read it: tools, system, history.

@@ -53,23 +53,22 @@ class ReuseModel:
 
     def learn(self, kind: str, circumstances: Circumstances, siblings: float, worth: float, weight: float = 1.0) -> None:
         """Take in what a write turned out to be worth: `worth` more, in `weight` more of an event."""
-        expected, inputs, weights = self._look(kind, circumstances, siblings)
+        expected, inputs, weights, found = self._look(kind, circumstances, siblings)
         step = _LEARNING_RATE * (worth - weight * expected)
-        for index, value in enumerate(inputs):
-            weights[index] += step * value
+        weights[:] = [old + step * value for old, value in zip(weights, inputs)]  # noqa: B905 - as long as each other, and often run
         means = self.means
         if len(means) > _MOST_MEANS:
             self._thin()
-        prior = self._base(kind, circumstances) * _PRIOR_EVENTS
-        for key in circumstances:
-            mean = means.get(key)
+            means = self.means
+        prior, most = self._base(kind, circumstances) * _PRIOR_EVENTS, _MEMORY
+        for index, mean in enumerate(found):
             if mean is None:
-                means[key] = [worth, weight, logit((worth + prior) / (weight + _PRIOR_EVENTS))]
+                means[circumstances[index]] = [worth, weight, logit((worth + prior) / (weight + _PRIOR_EVENTS))]
                 continue
             total, count = mean[0] + worth, mean[1] + weight
-            if count > _MEMORY:
-                total *= _MEMORY / count
-                count = _MEMORY
+            if count > most:
+                total *= most / count
+                count = most
             share = (total + prior) / (count + _PRIOR_EVENTS)
             mean[0], mean[1] = total, count
             mean[2] = log(share / (1 - share)) if _LEAST < share < _MOST else logit(share)
@@ -96,24 +95,19 @@ class ReuseModel:
         first = self.means.get(circumstances[0])
         return prior if first is None else (first[0] + prior * 2) / (first[1] + 2)
 
-    def _look(self, kind: str, circumstances: Circumstances, siblings: float) -> tuple[float, list[float], list[float]]:
+    def _look(
+        self, kind: str, circumstances: Circumstances, siblings: float
+    ) -> tuple[float, list[float], list[float], list[list[float] | None]]:
+        """The estimate, what it is made of, with which weights, and the means; None for a circumstance that is new."""
         count = len(circumstances)
         weights = self.weights.get((kind, count))
         if weights is None:
             weights = self.weights[kind, count] = [0.0, *[1.0 / (count + 1)] * (count + 1)]
-        means = self.means
-        unknown: float | None = None
-        inputs = [0.3, logit(siblings)]
-        for key in circumstances:
-            mean = means.get(key)
-            if mean is not None:
-                inputs.append(mean[2])
-            else:
-                if unknown is None:
-                    unknown = logit(self._base(kind, circumstances))
-                inputs.append(unknown)
+        found = list(map(self.means.get, circumstances))
+        unknown = logit(self._base(kind, circumstances)) if None in found else 0.0
+        inputs = [0.3, logit(siblings), *[unknown if mean is None else mean[2] for mean in found]]
         total = sum(map(mul, inputs, weights))
-        return 1 / (1 + exp(-max(-8.0, min(8.0, total)))), inputs, weights
+        return 1 / (1 + exp(-max(-8.0, min(8.0, total)))), inputs, weights, found
 
     def _thin(self) -> None:
         """Forget the circumstances that were met least: half of them."""

@@ -25,10 +25,23 @@ class SentPrompts:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Hashable, tuple[SentPrompt, CacheTerms]] = OrderedDict()
+        self._answers: OrderedDict[Hashable, str] = OrderedDict()
         self._lock = ForkedLock()
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def answered(self, prompt: SentPrompt, response_id: str) -> None:
+        """Keep the provider's name of the answer to a prompt."""
+        with self._lock:
+            self._answers[_talk_of(prompt)] = response_id
+            self._answers.move_to_end(_talk_of(prompt))
+            while len(self._answers) > _MOST_PROMPTS:
+                self._answers.popitem(last=False)
+
+    def last_answer(self, prompt: SentPrompt) -> str | None:
+        """The provider's name of the newest answer in a prompt's conversation."""
+        return self._answers.get(_talk_of(prompt))
 
     def kept_tokens(self, prompt: SentPrompt, *, call_site: str | None) -> int:
         """How much of a prompt the provider should have, where it keeps by itself what was sent: what the last one like it begins with."""

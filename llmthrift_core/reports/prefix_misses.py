@@ -20,7 +20,10 @@ from llmthrift_core.storage.tables import calls
 
 NEVER_READ: Final = "written, never read"
 _HEADER: Final = ("reason", "call site", "requests", "lost", "share")
-_WHAT_TO_DO: Final[Mapping[str, str]] = {**REMEDIES, NEVER_READ: "mark less, or take the shorter life: the plan does as it learns"}
+_WHAT_TO_DO: Final[Mapping[str, str]] = {
+    **dict[str, str](REMEDIES.items()),
+    NEVER_READ: "mark less, or take the shorter life: the plan does as it learns",
+}
 
 
 @dataclass(frozen=True, repr=False)

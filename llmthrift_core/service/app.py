@@ -83,7 +83,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service, app.state.keys = service, keys
-    for routes in (openai_routes(service), chat_routes(service), ledger_routes(service), dashboard_routes(thrift, keys)):
+    for routes in (openai_routes(service), chat_routes(service), ledger_routes(service), dashboard_routes(thrift, keys, edits=True)):
         app.include_router(routes)
     _answer_failures(app, thrift)
     app.add_middleware(Guard, limits=limits or Limits(), keys=keys, now=thrift.now)

@@ -53,12 +53,41 @@ class PromptCaches:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._until: dict[tuple[str, bytes], tuple[float, float]] = {}  # and the life that a read gives again
+        self._fingerprints: dict[str, tuple[str, list[str]]] = {}
         self._lock = threading.Lock()
+
+    def diagnose(self, identity: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Anthropic's comparison of a request with the one that it names; None for one that asks for none.
+
+        Args:
+            identity: of the answer, by which the next request may name this one.
+        """
+        if "diagnostics" not in body:
+            return None
+        told: dict[str, Any] = {"cache_miss_reason": None}
+        parts = [_plain(body.get("tools") or []), _plain(body.get("system") or []), *map(_plain, body["messages"])]
+        before = self._fingerprints.get(str((body["diagnostics"] or {}).get("previous_message_id")))
+        self._fingerprints[identity] = str(body["model"]), parts
+        if (body["diagnostics"] or {}).get("previous_message_id") is None:
+            return told
+        if before is None:
+            return {"cache_miss_reason": {"type": "previous_message_not_found"}}
+        model, earlier = before
+        if model != body["model"]:
+            kind = "model_changed"
+        else:
+            changed = next((number for number, (one, other) in enumerate(zip(earlier, parts, strict=False)) if one != other), None)
+            if changed is None and len(parts) >= len(earlier):
+                return told
+            kind = {0: "tools_changed", 1: "system_changed"}.get(len(parts) if changed is None else changed, "messages_changed")
+        missed = sum(count_tokens(part) for part in earlier)
+        return {"cache_miss_reason": {"type": kind, "cache_missed_input_tokens": missed}}
 
     def clear(self) -> None:
         """Keep nothing any more."""
         with self._lock:
             self._until.clear()
+            self._fingerprints.clear()
 
     def take_anthropic(self, body: Mapping[str, Any]) -> Cached:
         """Count a messages request: what was marked before is read, what is marked now is written.
@@ -218,6 +247,15 @@ def _life_of(block: Mapping[str, Any]) -> str | None:
     if control.get("type") != "ephemeral" or life not in _LIVES:
         raise ValueError(f"cache_control must have the type 'ephemeral' and a ttl of '5m' or '1h', not {control!r}")
     return life
+
+
+def _plain(value: Any) -> str:
+    """A part of a prompt without marks, whichever way its text is written."""
+    if isinstance(value, Mapping) and isinstance(value.get("content"), str):
+        value = {**value, "content": [{"type": "text", "text": value["content"]}]}
+    if isinstance(value, str):
+        value = [{"type": "text", "text": value}]
+    return json.dumps(_without_marks(value), sort_keys=True)
 
 
 def _without_marks(value: Any) -> Any:

@@ -261,7 +261,11 @@ class _Handler(BaseHTTPRequestHandler):
             pieces = openai_wire.pieces_of(answer.text)
             self._stream_events(anthropic_wire.stream(identity, question.model, answer, reason, used, pieces))
         else:
-            self._send(200, anthropic_wire.whole(identity, question.model, answer, reason, used))
+            message = anthropic_wire.whole(identity, question.model, answer, reason, used)
+            caches = self.server.provider.prompt_caches
+            if caches is not None and (told := caches.diagnose(message["id"], body)) is not None:
+                message["diagnostics"] = told
+            self._send(200, message)
 
     def _converse(self, identity: str, body: Mapping[str, Any]) -> None:
         question = bedrock_wire.read(body)

@@ -1,12 +1,17 @@
-"""Every extra alone: what can be imported with it, and what is said of the rest. A finder hides what the extra does not bring."""
+"""Every extra alone: what can be imported with it, and what is said of the rest. A finder hides what the extra does not bring.
+
+One interpreter imports what llmthrift needs in any case, and is forked for each extra, where that can be done.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
@@ -21,12 +26,13 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FOR_USERS = [extra for extra in PROJECT["optional-dependencies"] if extra not in ("docs", "dev")]
 PROBE = r"""
-import json, sys
+import json, os, sys
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.machinery import PathFinder
 from io import StringIO
 
 hidden = set(json.loads(sys.stdin.readline()))
+answers = sys.stdout
 
 class Without:
     find_distributions = staticmethod(PathFinder.find_distributions)
@@ -35,6 +41,17 @@ class Without:
         return None if name in hidden or name.partition(".")[0] in hidden else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without() if finder is PathFinder else finder for finder in sys.meta_path]
+import genai_prices, pydantic, sqlalchemy.dialects.sqlite, tiktoken
+for line in sys.stdin:
+    child = os.fork() if hasattr(os, "fork") else 0
+    if child == 0:
+        hidden, statements = json.loads(line)
+        hidden = set(hidden)
+        break
+    if os.waitpid(child, 0)[1]:
+        print("null", file=answers, flush=True)
+else:
+    sys.exit()
 from llmthrift_core.cli import main
 from llmthrift_core.errors import MissingExtraError
 
@@ -51,7 +68,8 @@ def tried(statement):
         return {"exit": said.getvalue().strip() or str(error)}
     return {"names": sorted(set(scope) - before)}
 
-json.dump({statement: tried(statement) for statement in json.loads(sys.stdin.readline())}, sys.stdout)
+print(json.dumps({statement: tried(statement) for statement in statements}), file=answers, flush=True)
+os._exit(0)
 """
 PUBLIC = {
     "llmthrift_core": ("Thrift", "Budget"),
@@ -128,16 +146,54 @@ def alone(extra: str) -> dict[str, Any]:
     return _tried_with(next(each for each in ("", *FOR_USERS) if brought_by(each) == brought_by(extra)))
 
 
+class Probe:
+    """The interpreter that is forked. One that cannot be answers once."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, hidden: list[str], statements: list[str]) -> dict[str, Any]:
+        """What becomes of the statements where these modules are hidden."""
+        if self._process is None or not hasattr(os, "fork"):
+            self.end()
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", PROBE], stdin=pipe, stdout=pipe, text=True)
+            self._write(hidden_with(""))
+        self._write([hidden, statements])
+        assert self._process.stdout is not None
+        answer: dict[str, Any] | None = json.loads(self._process.stdout.readline() or "null")
+        assert answer is not None, "it ended without an answer; what it wrote is among the errors"
+        return answer
+
+    def end(self) -> None:
+        """Have it end."""
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+    def _write(self, told: Any) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
+
+
+_PROBE = Probe()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _probe_ends() -> Iterator[None]:
+    yield
+    _PROBE.end()
+
+
 @cache
 def _tried_with(extra: str) -> dict[str, Any]:
     complete = [enough for enough in PARTS if {_normal(name) for name in EXTRAS[enough].values()} <= brought_by(extra)]
     statements = [*STATEMENTS, *ALONE, *(PARTS[each] for each in complete)]
     statements += [command for command, enough in DEMONSTRATIONS.items() if enough not in complete]
     statements += COMMANDS
-    told = "\n".join(map(json.dumps, (hidden_with(extra), statements)))
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROBE], input=told, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return _PROBE.ask(hidden_with(extra), statements)
 
 
 @pytest.mark.parametrize("extra", ["", *FOR_USERS])

@@ -13,8 +13,10 @@ from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Thrift
 from llmthrift_core.calls.prefix_planners import PrefixPlanners
+from llmthrift_core.prompt_caching import SentPrompt
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ChatRouter, thrifty
+from llmthrift_langchain.prefixing import sent_prompt
 from tests.core.clock import Clock
 
 pytestmark = pytest.mark.loopback
@@ -219,3 +221,36 @@ def test_another_conversation_reads_what_it_shares_with_the_first(timed: Thrift,
     model.invoke([turns[0], HumanMessage("Something else, which nobody asked before.")])
     newest = timed.ledger.calls(order="newest")[0]
     assert newest.cache_read_tokens > 0.9 * newest.input_tokens
+
+
+def test_anthropic_is_asked_why_its_cache_was_missed_where_told_to(timed: Thrift, billing: LoopbackProvider, clock: Clock) -> None:
+    model = thrifty(_claude(billing), timed, cache=False, prompt_caching=PrefixPlanners(diagnostics=True))
+    first, second = list(_prompts(2))
+    model.invoke(first)
+    clock.now += 10
+    answer = model.invoke(second)
+    asked = [request.body["diagnostics"]["previous_message_id"] for request in billing.requests[-2:]]
+    assert asked[0] is None
+    assert asked[1].startswith("msg_")
+    assert answer.response_metadata["diagnostics"] == {"cache_miss_reason": None}
+    # Another process, which has not seen what was sent before, hears it from the provider.
+    with Thrift(":memory:", clock=clock) as other:
+        planners = PrefixPlanners(diagnostics=True)
+        planners.sent.answered(SentPrompt(history=[(_history_of(second), 1)]), str(answer.response_metadata["id"]))
+        changed = [SystemMessage("Be brief. " + str(second[0].content)), *second[1:]]
+        thrifty(_claude(billing), other, cache=False, prompt_caching=planners).invoke(changed)
+        (row,) = other.ledger.calls()
+        assert row.prefix_miss == "system changed"
+        assert row.prefix_lost_nano_usd is not None
+        assert row.prefix_lost_nano_usd > 0
+        assert other.health()["failures"] == {}
+    assert "diagnostics" not in _sent_without(timed, billing, first)
+
+
+def _sent_without(thrift: Thrift, billing: LoopbackProvider, prompt: list[BaseMessage]) -> Any:
+    thrifty(_claude(billing), thrift, cache=False, prompt_caching=True).invoke(prompt)  # not Anthropic's own service
+    return billing.requests[-1].body
+
+
+def _history_of(prompt: list[BaseMessage]) -> Any:
+    return sent_prompt(prompt, (), "claude-sonnet-4-5").history[0][0]

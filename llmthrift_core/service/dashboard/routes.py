@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -13,9 +14,10 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from llmthrift_core.errors import LLMThriftError
-from llmthrift_core.service.dashboard import levers, spending, watching
+from llmthrift_core.errors import ConfigurationError, LLMThriftError
+from llmthrift_core.service.dashboard import levers, prompts, spending, watching
 from llmthrift_core.service.dashboard.drawing import HEADERS, STATIC, draw, static
+from llmthrift_core.service.dashboard.editing import edit, forms, is_own_form, may_edit
 from llmthrift_core.service.dashboard.events import events
 from llmthrift_core.service.dashboard.session import forget, keep, may_read, reader
 from llmthrift_core.service.dashboard.view import Page
@@ -35,6 +37,7 @@ PAGES: Final[Mapping[str, Callable[[Any, Mapping[str, str]], Page]]] = {
     "call": spending.call,
     "runs": spending.runs,
     "opportunities": watching.opportunities,
+    "prompts": prompts.prompts,
     "cache": levers.cache,
     "routing": levers.routing,
     "budgets": levers.budgets,
@@ -76,8 +79,12 @@ def create_dashboard(
     return app
 
 
-def dashboard_routes(thrift: Thrift, keys: ApiKeys) -> APIRouter:
-    """The pages, what they load, and the form that asks for a key."""
+def dashboard_routes(thrift: Thrift, keys: ApiKeys, *, edits: bool = False) -> APIRouter:
+    """The pages, what they load, and the form that asks for a key.
+
+    Args:
+        edits: budgets may be set, with the scope "admin".
+    """
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/")
@@ -133,7 +140,24 @@ def dashboard_routes(thrift: Thrift, keys: ApiKeys) -> APIRouter:
         except LLMThriftError as error:
             logger.warning("the page %s cannot be drawn: %s", name, type(error).__name__)
             return _html(draw("message.html", place=name, title="This page cannot be drawn", text=str(error)), 503)
+        if edits and name == "budgets" and await asyncio.to_thread(may_edit, request, keys):
+            found = replace(found, blocks=[*found.blocks, *await asyncio.to_thread(forms, thrift)], watches="")
         return _html(await asyncio.to_thread(draw, "page.html", place=name, page=found, has_keys=keys.is_configured))
+
+    @routes.post("/dashboard/budgets")
+    async def change(request: Request) -> Response:
+        if not (edits and is_own_form(request) and await asyncio.to_thread(may_edit, request, keys)):
+            text = 'Budgets are changed on the page of the service itself, with a key that has the scope "admin".'
+            return _html(draw("message.html", place="budgets", title="Not from here", text=text), 403)
+        sent = {name: values[0] for name, values in parse_qs((await request.body()).decode("utf-8", "replace")).items()}
+        try:
+            await asyncio.to_thread(edit, thrift, sent)
+        except ConfigurationError as error:
+            return _html(draw("message.html", place="budgets", title="That cannot be", text=str(error)), 400)
+        except LLMThriftError as error:
+            logger.warning("a budget cannot be changed: %s", type(error).__name__)
+            return _html(draw("message.html", place="budgets", title="The budget was not changed", text=str(error)), 503)
+        return RedirectResponse("/dashboard/budgets", status_code=303, headers=HEADERS)
 
     return routes
 

@@ -1,4 +1,5 @@
-"""Who may look: a key in the header, as everywhere, or in the cookie that the login form sets. Pages only read."""
+"""Who may look: a key in the header, as everywhere, or in the cookie that the login form sets. Pages read; what is
+changed needs a form of this site, and the scope "admin" (`editing`)."""
 
 from __future__ import annotations
 
@@ -22,9 +23,13 @@ def may_read(request: Request, keys: ApiKeys) -> bool:
     """Whether no key is needed, or the one that was sent may read."""
     if not keys.is_configured:
         return True
+    return reader(keys, key_of(request)) is not None
+
+
+def key_of(request: Request) -> str:
+    """The key that was sent, in a header or the cookie."""
     kind, _, sent = request.headers.get("authorization", "").partition(" ")
-    key = sent.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key") or request.cookies.get(COOKIE, "")
-    return reader(keys, key) is not None
+    return sent.strip() if kind.lower() == "bearer" else request.headers.get("x-api-key") or request.cookies.get(COOKIE, "")
 
 
 def reader(keys: ApiKeys, key: str) -> ApiKey | None:

@@ -116,7 +116,45 @@ class Text:
     code: str = ""
 
 
-Block = Figures | Chart | Table | Card | Text
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a form asks for: a text, or one of some choices.
+
+    Attributes:
+        name: under which it is sent.
+        label: what it is.
+        hint: how it is written.
+        choices: one of which is taken; none: any text.
+        is_needed: whether it may be left empty.
+    """
+
+    name: str
+    label: str
+    hint: str = ""
+    choices: Sequence[str] = ()
+    is_needed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Something that may be changed.
+
+    Attributes:
+        title: of the form and of its button.
+        action: the address that it is sent to. does: what it asks for there.
+        is_grave: it takes something away.
+    """
+
+    kind: ClassVar[str] = "form"
+    title: str
+    action: str
+    does: str
+    fields: Sequence[Field]
+    meaning: str = ""
+    is_grave: bool = False
+
+
+Block = Figures | Chart | Table | Card | Text | Form
 
 
 @dataclass(frozen=True, slots=True)

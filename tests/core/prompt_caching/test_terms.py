@@ -28,8 +28,8 @@ TOKENS = 50_000
         ("amazon.nova-lite-v1:0", None, 1000, [300], False),
         ("gpt-4o-2024-08-06", "openai", 1024, [300], True),
         ("gpt-5.6-sol", None, 1024, [1800], True),
-        ("gemini-2.5-pro", "google_genai", 4096, [300, 3600], True),
-        ("models/gemini-2.5-flash", None, 1024, [300, 3600], True),
+        ("gemini-2.5-pro", "google_genai", 4096, [300, 300, 3600], True),
+        ("models/gemini-2.5-flash", None, 1024, [300, 300, 3600], True),
         ("deepseek-v4-pro", None, 64, [3600], True),
     ],
 )

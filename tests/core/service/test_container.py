@@ -51,4 +51,6 @@ def test_the_service_has_no_rights(composed: dict[str, Any]) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["read_only"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    assert not any(re.search(r"(?i)(password|key): *[^$ \n{?]\S*", line) for line in (ROOT / "compose.yaml").read_text().splitlines())
+    secrets = {name: value for each in composed["services"].values() for name, value in each.get("environment", {}).items()}
+    for name in ("POSTGRES_PASSWORD", "OPENAI_API_KEY", "LLMTHRIFT_URL"):  # none stands in the file, and none has a default
+        assert ":?" in secrets[name]

@@ -7,14 +7,18 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from fastapi.testclient import TestClient
 
 from llmthrift_core import Budget, Usage
+from llmthrift_core.attribution import attribution_of
+from llmthrift_core.ledger import CallRecord
 from llmthrift_core.service import create_dashboard
 from llmthrift_core.service.dashboard.events import events
 from llmthrift_core.service.dashboard.routes import PAGES
+from tests.core.service.conftest import app_of
 
 EVIL = "<script>alert('x')</script>\"'"
 PATHS = ["/", *(f"/dashboard/{name}" for name in PAGES)]
@@ -138,3 +142,60 @@ def test_a_real_browser_draws_it(thrift):
         thread.join()
     assert "<h1>Explorer</h1>" in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.loopback
+def test_budgets_are_edited_by_admins_of_the_service(thrift, provider):
+    keys = {"reads": {"scopes": ["read"]}, "rules": {"scopes": ["read", "admin"]}}
+    own = {"Sec-Fetch-Site": "same-origin"}
+    added = {"do": "add", "name": EVIL, "limit_usd": "2.50", "window": "day", "per": "user", "on_exceed": "block"}
+    with TestClient(app_of(thrift, provider, api_keys=keys), follow_redirects=False) as client:
+
+        def send(key, data, headers=own):
+            return client.post("/dashboard/budgets", data=data, headers={"Authorization": f"Bearer {key}", **headers}).status_code
+
+        assert "Add a budget" not in client.get("/dashboard/budgets", headers={"Authorization": "Bearer reads"}).text
+        assert send("reads", added) == 403
+        assert send("rules", added, {"Sec-Fetch-Site": "cross-site"}) == 403
+        assert send("rules", added, {"Origin": "https://evil.example"}) == 403
+        assert send("rules", added, {}) == 403
+        assert thrift.budgets.all() == ()
+        assert send("rules", added) == 303
+        assert [(budget.name, budget.limit_usd, budget.per) for budget in thrift.budgets.all()] == [(EVIL, Decimal("2.5"), ("user",))]
+        page = client.get("/dashboard/budgets", headers={"Authorization": "Bearer rules"})
+        check(page)
+        assert "Change a limit" in page.text
+        assert send("rules", added) == 400  # there is one
+        assert send("rules", {"do": "change", "name": EVIL, "limit": "-1"}) == 400
+        assert send("rules", {"do": "change", "name": EVIL, "limit": "7"}) == 303
+        assert thrift.budgets.all()[0].limit_usd == 7
+        assert thrift.budgets.all()[0].per == ("user",)
+        assert send("rules", {"do": "remove", "name": "another"}) == 400
+        assert send("rules", {"do": "remove", "name": EVIL}) == 303
+        assert thrift.budgets.all() == ()
+
+
+@pytest.mark.loopback
+def test_without_keys_only_this_machine_edits(thrift, provider):
+    added = {"do": "add", "limit_usd": "1", "window": "day", "on_exceed": "warn"}
+    own = {"Sec-Fetch-Site": "same-origin"}
+    with TestClient(app_of(thrift, provider), follow_redirects=False) as client:
+        assert client.post("/dashboard/budgets", data=added, headers={**own, "Host": "evil.example"}).status_code == 403
+        assert client.post("/dashboard/budgets", data=added, headers={**own, "Host": "127.0.0.1:8484"}).status_code == 303
+    with TestClient(create_dashboard(thrift), follow_redirects=False) as client:
+        assert client.post("/dashboard/budgets", data=added, headers={**own, "Host": "127.0.0.1"}).status_code == 403
+
+
+def test_prompts_by_call_site(client, thrift):
+    for number in range(3):
+        record = CallRecord(request_id=f"p{number}", call_id=f"p{number}", at_us=thrift.now_us(), model="gpt-4o")
+        record.attribution = attribution_of(call_site=EVIL)
+        record.input_tokens, record.prompt_chars, record.system_chars = 1_000, 4_000, 3_000
+        record.cost_nano_usd = record.input_cost_nano_usd = 2_500_000
+        thrift.ledger.append(record)
+    page = client.get("/dashboard/prompts")
+    check(page)
+    # 3 calls of $0.0025 in a day are 90 a month; three quarters of their characters are the system prompt's.
+    assert "$0.2250" in page.text
+    assert "75" in page.text
+    assert "(unknown)" not in page.text
