@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --e
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test stress lint typecheck notebooks docs bench newest peers clean
+.PHONY: demo test stress lint typecheck notebooks docs bench newest peers upstream clean
 
 demo: $(VENV)/.demo
 	$(BIN)/llmthrift demo
@@ -46,8 +46,12 @@ peers: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement .ci/peers.txt
 	$(BIN)/python .ci/peers.py
 
+# Run the adapters' tests with the last three minor releases of each framework, each in an environment of its own: for every night.
+upstream: $(VENV)/.dev
+	$(BIN)/python -m tools.upstream_matrix $(TESTS)
+
 clean:
-	rm -rf $(VENV) site .venv-newest .peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .venv-newest .venv-upstream .peers .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 
-from llmthrift_core.calls.last_words import ASKED, hold_room, mark_of_summary, notes_of
+from llmthrift_core.calls.last_words import ASKED, held_off_loop, hold_room, mark_of_summary, notes_of
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_langchain.agent_limits import scope_here
 from llmthrift_langchain.codec import mark_message
@@ -17,6 +18,7 @@ from llmthrift_langchain.refusals import polite_answer
 from llmthrift_langchain.router import ChatRouter
 
 if TYPE_CHECKING:
+    from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.thrift import Thrift
 
 
@@ -39,12 +41,19 @@ class LastWords:
         Raises:
             BudgetExceededError: there is no more room than for the summary, or not that.
         """
-        tier = router.tiers[router.tier_names.names[0]]
-        hold = hold_room(self._thrift.budgets, scope_here(tier.name), tier.provider, tokens=self._tokens)
+        hold = self._hold(router)
         try:
             yield
         finally:
             hold.release()
+
+    def aroom(self, router: ChatRouter) -> AbstractAsyncContextManager[None]:
+        """As `room`, off the event loop."""
+        return held_off_loop(partial(self._hold, router))
+
+    def _hold(self, router: ChatRouter) -> Hold:
+        tier = router.tiers[router.tier_names.names[0]]
+        return hold_room(self._thrift.budgets, scope_here(tier.name), tier.provider, tokens=self._tokens)
 
     def say(self, router: ChatRouter, messages: Sequence[AnyMessage], refused: BudgetExceededError) -> AIMessage:
         """The summary; a polite answer where that is refused too."""

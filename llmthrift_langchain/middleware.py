@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
             what a last call without tools sums up, by the cheapest tier. Room for it is kept from the first call on: each call has to
             leave it. Where it is refused all the same (the time is up, or tools and agents in them took the room), it ends politely. "ask"
             interrupts the graph (LangGraph's `interrupt`, which needs a checkpointer): resumed with a mapping of higher limits, such as
-            {"limit_usd": 0.1}, the budget is kept anew with them, for all of its spenders, and the agent goes on; resumed with None, it
+            {"limit_usd": 0.1}, the budget is kept anew with them, for all of its spenders, and the agent goes on; resumed with False, it
             ends politely.
         soft: share of a budget's limit from which on the agent is to spare; None: it is never told.
         tells_model: past `soft`, each prompt ends with a line that says what is left. It is part of the prompt, and billed so.
@@ -123,16 +123,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         while True:
             router = self._routed(request.model)
             try:
-                room = ExitStack() if self._summaries is None else await in_thread(partial(self._enter_room, router))
-                try:
-                    prepared = (
-                        metered_request(request, router, self._metered)
-                        if self._limits.soft is None
-                        else await in_thread(partial(self._prepared, request, router))
-                    )
-                    return await handler(prepared)
-                finally:
-                    room.close()
+                async with nullcontext() if self._summaries is None else self._summaries.aroom(router):
+                    if self._limits.soft is None:
+                        return await handler(metered_request(request, router, self._metered))
+                    return await handler(await in_thread(partial(self._prepared, request, router)))
             except BudgetExceededError as refused:
                 if self._summaries is not None:
                     return await self._summaries.asay(router, request.messages, refused)
@@ -157,11 +151,6 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _room_for_summary(self, router: ChatRouter) -> AbstractContextManager[Any]:
         return nullcontext() if self._summaries is None else self._summaries.room(router)
-
-    def _enter_room(self, router: ChatRouter) -> ExitStack:
-        stack = ExitStack()
-        stack.enter_context(self._room_for_summary(router))
-        return stack
 
     def _goes_on(self, refused: BudgetExceededError) -> bool:
         """Ask whether to go on: True where the limit was raised."""

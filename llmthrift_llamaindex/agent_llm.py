@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +15,7 @@ from llmthrift_core.attribution import current_attribution
 from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.calls.agent_limits import AgentLimits
-from llmthrift_core.calls.last_words import ASKED, hold_room, mark_of_summary, notes_of
+from llmthrift_core.calls.last_words import ASKED, held_off_loop, hold_room, mark_of_summary, notes_of
 from llmthrift_core.calls.refusals import POLITE, mark_of_refusal
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_llamaindex import drive as calling
@@ -73,11 +73,8 @@ class AgentLLM(RouterLLM):
         if self._passes:
             return super().chat(messages, **kwargs)
         try:
-            room = self._room()
-            try:
+            with self._room():
                 return cast("ChatResponse", calling.answer(*self._spared("chat", messages, kwargs)))
-            finally:
-                _release(room)
         except BudgetExceededError as refused:
             return self._ended(refused, messages, "chat")
 
@@ -86,11 +83,8 @@ class AgentLLM(RouterLLM):
         if self._passes:
             return await super().achat(messages, **kwargs)
         try:
-            room = await self._aroom()
-            try:
+            async with self._aroom():
                 return cast("ChatResponse", await calling.aanswer(*await self._aspared("achat", messages, kwargs)))
-            finally:
-                _release(room)
         except BudgetExceededError as refused:
             return await self._aended(refused, messages, "achat")
 
@@ -105,42 +99,44 @@ class AgentLLM(RouterLLM):
     def _streamed(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Generator[ChatResponse, None, None]:
         said = ""
         try:
-            room = self._room()
-            try:
-                with closing(calling.stream(*self._spared("stream_chat", messages, kwargs))) as pieces:
-                    for piece in pieces:
-                        said = text_of(piece.message)
-                        yield piece
-            finally:
-                _release(room)
+            with self._room(), closing(calling.stream(*self._spared("stream_chat", messages, kwargs))) as pieces:
+                for piece in pieces:
+                    said = text_of(piece.message)
+                    yield piece
         except BudgetExceededError as refused:
             yield self._ended(refused, messages, "stream_chat", said)
 
     async def _astreamed(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> AsyncGenerator[ChatResponse, None]:
         said = ""
         try:
-            room = await self._aroom()
-            try:
-                async with aclosing(await calling.astream(*await self._aspared("astream_chat", messages, kwargs))) as pieces:
-                    async for piece in pieces:
-                        said = text_of(piece.message)
-                        yield piece
-            finally:
-                _release(room)
+            async with self._aroom(), aclosing(await calling.astream(*await self._aspared("astream_chat", messages, kwargs))) as pieces:
+                async for piece in pieces:
+                    said = text_of(piece.message)
+                    yield piece
         except BudgetExceededError as refused:
             yield await self._aended(refused, messages, "astream_chat", said)
 
     # --- before the limit ---
 
-    def _room(self) -> Hold | None:
+    @contextmanager
+    def _room(self) -> Iterator[None]:
         """What the summary may take is held while a model works."""
         if self._brief is None:
-            return None
+            yield
+            return
+        hold = self._hold()
+        try:
+            yield
+        finally:
+            hold.release()
+
+    def _aroom(self) -> AbstractAsyncContextManager[None]:
+        """As `_room`, off the event loop."""
+        return nullcontext() if self._brief is None else held_off_loop(self._hold)
+
+    def _hold(self) -> Hold:
         cheapest = self.models[self._behind.tiers.names[0]]
         return hold_room(self.thrift.budgets, _scope_here(model_of(cheapest)), provider_of(cheapest), tokens=self._limits.summary_tokens)
-
-    async def _aroom(self) -> Hold | None:
-        return None if self._brief is None else await in_thread(self._room)
 
     def _spared(self, method: str, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> tuple[ManyModels, str, Any, dict[str, Any]]:
         """What is driven: past the soft limit with a line that says what is left, shorter, and within the soft tier."""
@@ -231,11 +227,6 @@ def _response(text: str, told: dict[str, Any], method: str, said: str) -> ChatRe
     response = ChatResponse(message=message, delta=whole[len(said) :] if "stream" in method else None, raw={MARK: told})
     mark(response, told)
     return response
-
-
-def _release(room: Hold | None) -> None:
-    if room is not None:
-        room.release()
 
 
 def _remade(thrift: Thrift, fields: dict[str, Any], limits: AgentLimits) -> AgentLLM:

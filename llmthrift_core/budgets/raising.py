@@ -36,7 +36,7 @@ def raise_limits(budgets: Budgets, refused: BudgetExceededError, answer: Any) ->
     figures = _limits_of(refused)
     if not isinstance(answer, Mapping) or not answer or not set(answer) <= set(figures):
         raise ConfigurationError(
-            f"budget {refused.budget!r} was refused: resume with None, or with a mapping of {', '.join(figures)} to a higher limit, "
+            f"budget {refused.budget!r} was refused: resume with False, or with a mapping of {', '.join(figures)} to a higher limit, "
             f"not with {answer!r}"
         )
     kept = next((budget for budget in budgets.all() if budget.name == refused.budget), None)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.calls.refusals import mark_of_refusal
 from llmthrift_core.outgoing import Outgoing
 
@@ -34,6 +37,29 @@ def hold_room(budgets: Budgets, scope: Scope, provider: str | None, *, tokens: i
     """
     sent = Outgoing(tokens + _FRAME_TOKENS)
     return budgets.hold(scope, provider=provider, outgoing=lambda: sent, max_output_tokens=tokens, waits="no")
+
+
+@asynccontextmanager
+async def held_off_loop(hold: Callable[[], Hold]) -> AsyncIterator[None]:
+    """What is set aside while the block runs, made and released off the event loop.
+
+    Args:
+        hold: as `hold_room`. What it made when its task was cancelled meanwhile is released too.
+    """
+    made: list[Hold] = []
+    may_wait = True
+    try:
+        await in_thread(lambda: made.append(hold()))
+        yield
+    except BaseException as error:
+        may_wait = isinstance(error, Exception | asyncio.CancelledError)  # a coroutine that is thrown away must not wait any more
+        raise
+    finally:
+        for each in made:
+            if may_wait:
+                await in_thread(each.release)
+            else:
+                each.release()
 
 
 def notes_of(messages: Sequence[tuple[str, str]], *, tokens: int) -> str:

@@ -6,8 +6,10 @@ import random
 from typing import Any
 
 import pytest
+
+pytest.importorskip("langchain_core.decisions", reason="this langchain-core has no decision models")
+
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelChoice, ModelRouterMiddleware
 from langchain_core.decisions import BaseDecisionModel, Box, Choice, ClassifierResponse, Noul, Score
 from langchain_core.messages import AIMessage, HumanMessage
 
@@ -170,7 +172,9 @@ def test_wrong_options_are_said():
 @pytest.mark.filterwarnings("ignore:The middleware `ModelRouterMiddleware` is in beta")
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_langchains_own_router_takes_it(thrift, client, provider, router, is_async):
-    middleware = ModelRouterMiddleware(
+    router_middleware = pytest.importorskip("langchain.agents.middleware.model_router")
+    ModelChoice = router_middleware.ModelChoice
+    middleware = router_middleware.ModelRouterMiddleware(
         choices={"weak": ModelChoice(client("gpt-4o-mini"), None), "strong": ModelChoice(client("gpt-4o"), None)},
         instructions="Choose.",
         classifier=RoutingDecisionModel(router),

@@ -104,7 +104,7 @@ def test_an_answer_that_raises_nothing_it_has_is_refused(make, thrift):
     config = {"configurable": {"thread_id": "t1"}}
     agent = make(on_exceeded="ask", checkpointer=InMemorySaver())
     agent.invoke(ASKED, config)
-    with pytest.raises(ConfigurationError, match="resume with None, or with a mapping of limit_requests"):
+    with pytest.raises(ConfigurationError, match="resume with False, or with a mapping of limit_requests"):
         agent.invoke(Command(resume={"limit_usd": 5}), config)
 
 

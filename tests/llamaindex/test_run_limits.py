@@ -134,7 +134,7 @@ def test_ask_waits_for_a_raised_limit_and_goes_on(make, thrift, provider, kind, 
 
 def test_an_answer_that_raises_nothing_it_has_is_refused(make, thrift):
     thrift.budgets.add(Budget(limit_requests=1, per="run"))
-    with pytest.raises(ConfigurationError, match="resume with None, or with a mapping of limit_requests"):
+    with pytest.raises(ConfigurationError, match="resume with False, or with a mapping of limit_requests"):
         run(asking(make(on_exceeded="ask"), [{"limit_usd": 5}], []))
 
 

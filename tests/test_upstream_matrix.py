@@ -1,0 +1,37 @@
+"""Which releases the upstream matrix tests with: told from what pip says, and from what pyproject.toml allows."""
+
+from __future__ import annotations
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from tools.upstream_matrix import FRAMEWORKS, ROOT, allowed_of, newest_of_minors, versions_in
+
+TOLD = """langgraph (1.2.24)
+Available versions: 1.2.24, 1.2.3, 1.1.10, 1.1.9, 1.0.1, 0.6.11, 2.0.0rc1, not-a-version
+  INSTALLED: 1.2.24
+"""
+
+
+@pytest.mark.parametrize(
+    ("allowed", "minors", "expected"),
+    [
+        ("", 3, ["1.2.24", "1.1.10", "1.0.1"]),
+        ("<1.2", 2, ["1.1.10", "1.0.1"]),
+        (">=1.1,<3", 9, ["1.2.24", "1.1.10"]),
+        (">=5", 3, []),
+    ],
+)
+def test_the_newest_patch_of_the_last_minors(allowed, minors, expected):
+    assert [str(each) for each in newest_of_minors(versions_in(TOLD), SpecifierSet(allowed), minors)] == expected
+
+
+def test_what_pip_does_not_know_is_nothing():
+    assert versions_in("ERROR: No matching distribution found") == []
+
+
+@pytest.mark.parametrize("package", FRAMEWORKS)
+def test_every_framework_has_bounds_and_tests(package):
+    allowed = allowed_of(package, (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert len(allowed) >= 2
+    assert all((ROOT / tests).is_dir() for tests in FRAMEWORKS[package])
