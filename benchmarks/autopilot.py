@@ -5,7 +5,7 @@ python -m benchmarks.autopilot [--seeds 1] [--days 60] [--calls 5000]
 Calls and scores are made up; the doors' settings are looked up through `thrift.configurations.follow` as doors look them up, rows and
 judgements are written in bulk, and time is an injected clock. On the way harder questions come (site `knowledge`, days 20 to 40), the
 strong model's price falls by 40% (day 30), the cheap model gets worse by 0.12 at `support` (day 38), and a launch doubles the calls of
-`search` with new questions (day 45). Beside it: doing nothing, and for each site the best of 18 fixed configurations in hindsight, the
+`search` with new questions (day 45). Beside it: doing nothing, and for each site the best of 12 fixed configurations in hindsight, the
 cheapest whose quality over all days is at least 98% of doing nothing's.
 """
 
@@ -71,7 +71,7 @@ GRID: Final = [
     {"max_tier": tier, "cache_ttl_seconds": ttl, "output_cap_tokens": cap}
     for tier in (None, "small")
     for ttl in (3_600.0, 14_400.0, 86_400.0)
-    for cap in (None, 800, 400)
+    for cap in (None, 600)
 ]
 
 

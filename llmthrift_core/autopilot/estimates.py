@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.moments import DAY_US, MICROSECONDS
-from llmthrift_core.statistics import t_quantile
+from llmthrift_core.statistics import Interval, t_quantile
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -60,6 +60,21 @@ def longer_life(rows: Sequence[Any], present_seconds: float, longer_seconds: flo
             spared[_day(row)] -= paid
     why = f"{len(evidence):,} of {len(rows):,} calls would have found an answer that is older than {present_seconds:g} seconds."
     return _monthly(rows, spared, why, evidence)
+
+
+def as_share(saving: Saving | None, rows: Sequence[Any]) -> Interval:
+    """A saving as a share of what was paid."""
+    paid = paid_monthly(rows)
+    if saving is None or not paid:
+        return Interval(0.0, 0.0, 0.0)
+    return Interval(saving.middle / paid, saving.low / paid, saving.high / paid)
+
+
+def paid_monthly(rows: Sequence[Any]) -> float:
+    """Nano-USD in 30 days like those of the rows."""
+    first, last = (rows[0].at_us, rows[-1].at_us) if rows else (0, 0)
+    days = max(1.0, (last - first) / DAY_US)
+    return sum(row.cost or 0 for row in rows if row.cache is None) / days * _MONTH_DAYS
 
 
 def capped(rows: Sequence[Any], present: int | None, rules: AutopilotRules) -> tuple[Saving | None, int | None]:

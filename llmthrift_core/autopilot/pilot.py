@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.autopilot.proposals import Proposal, after_change, proposals_for, riskiest
+from llmthrift_core.autopilot.estimates import as_share, longer_life
+from llmthrift_core.autopilot.proposals import DEFAULT_TTL_SECONDS, Proposal, after_change, proposals_for, riskiest
 from llmthrift_core.autopilot.reporting import Action, Step
 from llmthrift_core.autopilot.traffic import Traffic, disagreement, is_recorded, read_quality, read_rows, read_traffic
 from llmthrift_core.autopilot.verdicts import LEAST_MARGIN, margin_left, of_canary, of_version
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.quality.experiment_results import read_arms
-from llmthrift_core.statistics import RatioSums
+from llmthrift_core.statistics import Interval, RatioSums
 from llmthrift_core.statistics.sequential import FEWEST_UNITS
 from llmthrift_core.versions.tuning import CANARY, CONTROL, Canary, TunedValue, experiment_of
 
@@ -104,14 +105,13 @@ class Pilot:
                 return self._give_up(name, active, value, memory, why), []
         if (broke := self._broke()) is not None:
             return Step(name, "waits", broke, active.version), self._proposals(name, value, memory) if self.only_look else []
-        if value.canary is not None:
+        # What is on trial after it was taken back is not what everybody has: there is nothing more to take back.
+        step = self._watch(name, active, value, memory) if memory.base is not None and not memory.is_trial else None
+        if step is None and value.canary is not None:
             step = self._look_at_canary(name, active, value, value.canary, memory)
-        else:
-            taken_back = self._watch(name, active, value, memory) if memory.base is not None else None
-            if taken_back is None:
-                proposals = self._proposals(name, value, memory)
-                return self._try_next(name, active, value, memory, proposals), proposals
-            step = taken_back
+        if step is None:
+            proposals = self._proposals(name, value, memory)
+            return self._try_next(name, active, value, memory, proposals), proposals
         return step, self._proposals(name, value, memory) if self.only_look else []
 
     def end_canary(self, name: str, why: str) -> Step | None:
@@ -127,6 +127,7 @@ class Pilot:
 
     def _look_at_canary(self, name: str, active: Version, value: TunedValue, canary: Canary, memory: Memory) -> Step:
         began_us = to_us(active.created_at)
+        differing = _differing(value.settings, canary.settings)
         experiment = experiment_of(self._thrift, name, active.version, canary)
         with self._thrift.database.read() as connection:
             traffic = read_traffic(connection, name, since_us=began_us, version=active.version)
@@ -139,13 +140,14 @@ class Pilot:
                 since_us=began_us,
                 until_us=None,
                 source=self._rules.source,
-                hits_at_price=_differing(value.settings, canary.settings) != _OF_THE_CACHE,
+                hits_at_price=differing != _OF_THE_CACHE,
             )
         if not is_whole:
             return self._give_up(name, active, value, memory, "calls since it began were pruned from the ledger", for_good=False)
         if (quiet := self._quiet(traffic, "it began")) is not None:
             return Step(name, "waits", quiet, active.version)
-        verdict = of_canary(arms[CANARY], arms[CONTROL], margin=memory.margin, days=traffic.days, rules=self._rules)
+        replayed = self._replayed(name, value.settings, canary.settings) if differing == _OF_THE_CACHE else None
+        verdict = of_canary(arms[CANARY], arms[CONTROL], margin=memory.margin, days=traffic.days, rules=self._rules, replayed=replayed)
         if verdict.what == "wait":
             return Step(name, "waits", verdict.why, active.version)
         if verdict.what == "give up":
@@ -164,6 +166,14 @@ class Pilot:
             base=active.version if memory.base is None else memory.base,
         )
         return self._save(name, active, TunedValue(canary.settings, None, kept.to_json()), "keeps", verdict.why)
+
+    def _replayed(self, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Interval:
+        """What another life of cached answers saves: when which question comes again is known, and arms of questions differ in it."""
+        since_us = self._now_us - round(self._rules.window_days * DAY_US)
+        with self._thrift.database.read() as connection:
+            rows = read_rows(connection, name, since_us=since_us)
+        shorter, longer = (settings.get("cache_ttl_seconds") or DEFAULT_TTL_SECONDS for settings in (before, after))
+        return as_share(longer_life(rows, shorter, longer), rows)
 
     def _give_up(self, name: str, active: Version, value: TunedValue, memory: Memory, why: str, *, for_good: bool = True) -> Step:
         left = _without_canary(memory)

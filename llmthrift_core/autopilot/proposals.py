@@ -8,7 +8,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmthrift_core.autopilot.estimates import Saving, capped, cheaper_tier, longer_life, rule_of_thumb, shorter_prompts
+from llmthrift_core.autopilot.estimates import Saving, capped, cheaper_tier, longer_life, paid_monthly, rule_of_thumb, shorter_prompts
 from llmthrift_core.autopilot.rules import BOUNDS
 from llmthrift_core.money import to_usd
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Risk = Literal["low", "medium", "high"]
 Standing = Literal["to be tried", "waits for approval", "given up before", "not applicable by itself"]
 
-_DEFAULT_TTL_SECONDS: Final = 3_600.0  # of a door whose policy says nothing else
+DEFAULT_TTL_SECONDS: Final = 3_600.0  # of a door whose policy says nothing else
 _RISKS: Final[Mapping[str, tuple[Risk, str]]] = {
     "cache_ttl_seconds": ("low", "an answer may be older than it may be"),
     "semantic": ("medium", "a question may get the answer to another one"),
@@ -98,9 +98,9 @@ def proposals_for(
         approved, given_up: ids of changes.
     """
     approved, given_up = frozenset(approved), frozenset(given_up)
-    found = []
+    found, least = [], max(1.0, rules.min_saving * paid_monthly(rows))
     for setting, before, after, saving in _changes(settings, rows, prices, rules):
-        if saving is None or saving.high <= 0 or not rules.permits(setting, before, after):
+        if saving is None or saving.high < least or not rules.permits(setting, before, after):
             continue
         number = identity_of(name, setting, before, after)
         standing: Standing = "to be tried" if setting in rules.allow or number in approved else "waits for approval"
@@ -202,7 +202,7 @@ def _changes(
     settings: Mapping[str, Any], rows: Sequence[Any], prices: PriceCatalog, rules: AutopilotRules
 ) -> Iterable[tuple[str, Any, Any, Saving | None]]:
     ttl = settings.get("cache_ttl_seconds")
-    present = _DEFAULT_TTL_SECONDS if ttl is None else float(ttl)
+    present = DEFAULT_TTL_SECONDS if ttl is None else float(ttl)
     longer = rules.within("cache_ttl_seconds", present * rules.max_change)
     if longer > present:
         yield "cache_ttl_seconds", ttl, longer, longer_life(rows, present, longer)

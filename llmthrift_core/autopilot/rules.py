@@ -51,7 +51,7 @@ class AutopilotRules:
     min_saving: float = 0.02
     alpha: float = 0.02
     shortest_days: float = 2.0
-    longest_days: float = 28.0
+    longest_days: float = 14.0
     retry_days: float = 30.0
     window_days: float = 14.0
     min_calls: int = 500

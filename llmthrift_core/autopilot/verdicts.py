@@ -48,16 +48,21 @@ class Verdict:
     quality_change: Interval | None = None
 
 
-def of_canary(canary: ArmSums, control: ArmSums, *, margin: float, days: float, rules: AutopilotRules) -> Verdict:
+def of_canary(
+    canary: ArmSums, control: ArmSums, *, margin: float, days: float, rules: AutopilotRules, replayed: Interval | None = None
+) -> Verdict:
     """Keep a change whose saving and quality are certain; give up one that certainly saves too little or costs too much quality.
 
     Args:
         margin: the quality that it may lose, fixed when it began.
         days: with calls, since it began.
+        replayed: what the change saves, where that is known from the calls themselves; None: as the arms differ.
     """
     wide = _EXPECTED_HALF_WIDTHS
     change = sequential_quality_difference(canary.quality, control.quality, alpha=rules.alpha, narrowest_at=(margin / wide) ** 2)
-    saving = sequential_saving(canary.cost, control.cost, alpha=rules.alpha, narrowest_at=(_EXPECTED_LOG_SAVING / wide) ** 2)
+    saving = replayed
+    if saving is None:
+        saving = sequential_saving(canary.cost, control.cost, alpha=rules.alpha, narrowest_at=(_EXPECTED_LOG_SAVING / wide) ** 2)
     seen = f"cost {_share(saving)}, quality {_points(change)}, {canary.requests:,} requests against {control.requests:,}"
 
     def said(what: Literal["keep", "give up", "wait"], why: str) -> Verdict:

@@ -116,6 +116,26 @@ def test_what_was_kept_is_taken_back_when_its_model_gets_worse(world: World) -> 
     assert _settings(world) == {}
 
 
+def test_what_was_kept_is_watched_while_the_next_change_is_tried(world: World) -> None:
+    autopilot = _autopilot(world, "max_tier", "cache_ttl_seconds")
+    world.pass_days(3)
+    autopilot.run()
+    assert _fly(world, autopilot, 8, until="keeps") == ["keeps"]
+    assert _fly(world, autopilot, 1) == ["tries"]
+    assert _fly(world, autopilot, 1, quality=weak_when_small) == ["takes back"]
+    assert _settings(world) == {}
+    assert _value(world)["canary"] == {"settings": {"max_tier": "small"}, "share": 0.2, "unit": "user"}
+
+
+def test_a_longer_life_is_kept_for_what_a_replay_says_that_it_saves(world: World) -> None:
+    autopilot = _autopilot(world, "cache_ttl_seconds", max_change=24)
+    world.questions = 300
+    world.pass_days(3)
+    assert _only(autopilot.run())[0] == "tries"
+    assert _fly(world, autopilot, 10, until="keeps") == ["keeps"]
+    assert _settings(world) == {"cache_ttl_seconds": 86_400}
+
+
 def test_harder_questions_are_no_fault_of_what_was_kept(world: World) -> None:
     autopilot = _autopilot(world, "max_tier")
     world.pass_days(3)

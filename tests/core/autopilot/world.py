@@ -55,6 +55,7 @@ class World:
     name: str = "support"
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     users: int = 300
+    questions: int = 60
     judges: dict[str | None, Callable[[float], float]] = field(default_factory=lambda: {"judge:a": lambda quality: quality})
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class World:
         for number in range(count):
             at_us = round((begin + days * DAY * (number + 0.5) / count) * 1e6)
             user = f"user {self.rng.randrange(self.users)}"
-            question = f"{self.rng.randrange(200):x}"
+            question = f"{self.rng.randrange(self.questions):x}"
             settings, who = self.tuning.for_call(Attribution(user=user), lambda question=question: question)
             self.number += 1
             request_id = f"{self.name} {self.number}"
@@ -89,7 +90,7 @@ class World:
     def _row(self, request_id: str, at_us: int, user: str, tags: dict[str, str], settings: DoorSettings, question: str) -> dict[str, Any]:
         tier = settings.max_tier or ("small" if self.rng.random() < 0.3 else "large")
         model, input_price, output_price = MODELS[tier]
-        sent, made = 500, round(self.rng.lognormvariate(5, 0.4))
+        sent, made = 500, round(self.rng.lognormvariate(5, 0.6))
         if settings.output_cap_tokens is not None:
             made = min(made, settings.output_cap_tokens)
         return {
