@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from llmthrift_core.display import percent, usd
@@ -27,8 +28,8 @@ def prompts(thrift: Thrift, query: Mapping[str, str]) -> Page:
     if not rows:
         blocks.append(Text("No prompt is known", f"What prompts consist of comes from recorded calls. {_CAPTURE} keeps their texts, too."))
     else:
-        spared = sum((each.saved_usd_a_month or 0 for each in found.suggestions), start=0)
-        spent = sum((row["usd_a_month"] or 0 for row in found.rows), start=0)
+        spared = sum((each.saved_usd_a_month or Decimal(0) for each in found.suggestions), start=Decimal(0))
+        spent = sum((row["usd_a_month"] or Decimal(0) for row in found.rows), start=Decimal(0))
         texts = sum(row["texts"] for row in found.rows)
         figures = [
             Figure("Input a month", usd(spent), f"at the rate of {found.days:,.0f} days, at what it cost on average"),

@@ -47,6 +47,7 @@ def check(answer):
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text
     assert " style=" not in answer.text  # the policy would ignore it
+    assert not re.search(r"<th[^>]*></th>", answer.text)  # a heading that nobody hears
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
