@@ -114,7 +114,7 @@ def run(row: Row, tests: Sequence[str]) -> tuple[str, bool]:
     )
     if installed.returncode:
         return f"cannot be installed beside the rest: {' '.join(installed.stderr.split())[-200:]}", True
-    command = [python, "-m", "pytest", "--numprocesses", "auto", "--dist", "worksteal", "--tb=line", "-q"]
+    command = [python, "-m", "pytest", "--numprocesses", "auto", "--dist", "worksteal", "--tb=line"]
     tested = subprocess.run([*command, *(tests or FRAMEWORKS[row.package])], cwd=ROOT, capture_output=True, text=True, check=False)
     log = row.environment / "tests.log"
     log.write_text(tested.stdout + tested.stderr, encoding="utf-8")

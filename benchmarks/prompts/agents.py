@@ -114,7 +114,7 @@ def shorteners() -> dict[str, Shortener]:
     steps_of = {
         "Shorten.lossless()": Shorten.lossless(),
         "and like objects as columns": Shorten([steps.Whitespace(), steps.Compact(max_tokens=None), steps.Duplicates()]),
-        "and handles from 1,000 tokens": Shorten([steps.Whitespace(), steps.Compact(max_tokens=1_000), steps.Duplicates()]),
+        "and handles from 700 tokens": Shorten([steps.Whitespace(), steps.Compact(max_tokens=700), steps.Duplicates()]),
         "and handles from 300 tokens": Shorten([steps.Whitespace(), steps.Compact(max_tokens=300), steps.Duplicates()]),
         "the last 4 turns (breaks the prefix)": Shorten([steps.Whitespace(), steps.Compact(max_tokens=None), steps.History(max_turns=4)]),
     }

@@ -17,6 +17,7 @@ from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.host import Host
 from llmthrift_core.prompt_caching.advice import Form
 from llmthrift_core.prompt_caching.cache_keys import CacheKeys
+from llmthrift_core.prompt_caching.misses import SentPrompt
 from llmthrift_core.prompt_caching.sent import SentPrompts
 from llmthrift_core.prompt_caching.static_first import StaticFirst, Volatile
 from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of
@@ -83,6 +84,13 @@ class PrefixPlanners:
             host.attach(self)
             _all.add(self)
 
+    def key_of(self, model: str, prompt: SentPrompt, at: float) -> str:
+        """OpenAI's `prompt_cache_key` for a prompt: by what it shares with others, tools and system prompt."""
+        if self._states is not None:
+            self._saving.start()
+        shared = [*prompt.tools, *prompt.system] or prompt.history[:1]
+        return self.keys.of(model, tuple(block for block, _ in shared), tuple(prompt.history[:1]), at=at)
+
     def of(self, model: str, provider: str | None, form: Form, prices: PriceCatalog) -> PrefixPlanner | None:
         """The planner of a model, whose client writes marks in a form."""
         key = model, provider, form
@@ -103,6 +111,8 @@ class PrefixPlanners:
         for key, planner in list(self._planners.items()):
             if planner is not None:
                 self._try(partial(_saved, key, planner))
+        if self.keys.is_used:
+            self._try(lambda states: self.keys.share_among(states.processes()))
 
     def health(self) -> dict[str, Any]:
         """How many models are planned for, how many blocks are known, and what could not be read or saved."""

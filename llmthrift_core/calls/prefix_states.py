@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from llmthrift_core.storage.prefix_tables import prefix_states
 from llmthrift_core.storage.statements import Statement
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from llmthrift_core.host import Host
     from llmthrift_core.prompt_caching.planner import PrefixPlanner
 
+_PROCESS: Final = "process/"
 _COLUMNS: Final = ("name", "version", "state", "saved_us")
 ADD_STATE: Final = Statement(
     lambda insert: (
@@ -30,6 +33,19 @@ GET_STATE: Final = Statement(
         prefix_states.c.name == bindparam("of_name"), prefix_states.c.version > bindparam("than_version")
     )
 )
+# Who sends with the same keys: a row of each process, renewed with each saving.
+BE_PRESENT: Final = Statement(
+    lambda insert: (
+        insert(prefix_states)
+        .values({name: bindparam(name) for name in _COLUMNS})
+        .on_conflict_do_update(index_elements=["name"], set_={"saved_us": insert(prefix_states).excluded.saved_us})
+    )
+)
+END_PRESENCE: Final = Statement(
+    delete(prefix_states).where(prefix_states.c.name.like(f"{_PROCESS}%"), prefix_states.c.saved_us < bindparam("before_us"))
+)
+COUNT_PRESENT: Final = Statement(select(func.count()).select_from(prefix_states).where(prefix_states.c.name.like(f"{_PROCESS}%")))
+_PRESENT_SECONDS: Final = 120
 # What is kept of the newest prefixes: enough for what is sent between two savings, and small beside the ledger.
 _MOST_BLOCKS: Final = 50_000
 _TRIES: Final = 3
@@ -46,6 +62,7 @@ class PrefixStates:
         self._host = host
         self._versions: dict[str, int] = {}
         self._sent: dict[str, float] = {}
+        self._identity = uuid4().hex
 
     def read(self, name: str, planner: PrefixPlanner) -> None:
         """Let a new planner go on from what was saved.
@@ -81,6 +98,19 @@ class PrefixStates:
             if is_saved:
                 self._versions[name], self._sent[name] = version + 1, sent
                 return
+
+    def processes(self) -> int:
+        """How many processes, this one among them, have told within two minutes that they send with OpenAI's keys.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        now_us, name = self._host.now_us(), f"{_PROCESS}{os.getpid()}-{self._identity}"  # a forked child has the parent's identity
+        with self._host.database.transaction() as transaction:
+            transaction.execute(BE_PRESENT, BE_PRESENT.in_order(name=name, version=0, state=b"", saved_us=now_us))
+            transaction.execute(END_PRESENCE, (now_us - _PRESENT_SECONDS * 1_000_000,))
+            row = transaction.fetch_one(COUNT_PRESENT)
+        return 1 if row is None else max(1, int(row[0]))
 
     def _newer(self, name: str) -> bytes | None:
         """What another process has saved since this one last read or wrote."""

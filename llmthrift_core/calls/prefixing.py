@@ -172,9 +172,7 @@ class Prefixing:
             return None
         advice = Advice(rules=rules)
         if known[0].provider == "openai" and prompt.tokens >= known[0].min_tokens:
-            shared = [*prompt.tools, *prompt.system] or prompt.history[:1]
-            key = self._planners.keys.of(model, tuple(block for block, _ in shared), tuple(prompt.history[:1]), at=now)
-            advice = replace(advice, cache_key=key, keeps_a_day=_kept_a_day(known) is not None)
+            advice = replace(advice, cache_key=self._planners.key_of(model, prompt, now), keeps_a_day=_kept_a_day(known) is not None)
         terms = markable(model, provider)
         form = self._form_of(tier, terms)
         if form is CACHED_CONTENT:

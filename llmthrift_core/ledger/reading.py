@@ -105,7 +105,7 @@ USAGE_COLUMNS: Final = (*UNIT_OF_FIELD, "service_tier", "other_usage")
 """What of a row `usage_of_row` reads."""
 
 
-def usage_of_row(row: Mapping[str, Any]) -> Usage:
+def usage_of_row(row: Mapping[Any, Any]) -> Usage:
     """What a row of `calls` consumed, as far as its counts can be: a row that another program has bent is still read."""
     usage = Usage.clamped(**{name: row[name] for name in UNIT_OF_FIELD}, service_tier=row["service_tier"])
     if not row["other_usage"]:

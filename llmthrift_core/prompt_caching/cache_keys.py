@@ -28,11 +28,15 @@ class CacheKeys:
 
     Args:
         per_minute: how many requests a minute one key gets at most.
+
+    Attributes:
+        is_used: a key was asked for.
     """
 
     def __init__(self, *, per_minute: int = PER_MINUTE) -> None:
         self._per_minute = per_minute
         self._sharing = 1
+        self.is_used = False
         self._sent: OrderedDict[str, list[deque[float]]] = OrderedDict()
         self._conversations: OrderedDict[tuple[str, Hashable], int] = OrderedDict()
         self._lock = ForkedLock()
@@ -52,6 +56,7 @@ class CacheKeys:
         """
         name = blake2b(repr((model, prefix)).encode(), digest_size=12).hexdigest()
         most = max(1, self._per_minute // self._sharing)
+        self.is_used = True
         with self._lock:
             keys = self._sent.setdefault(name, [])
             self._sent.move_to_end(name)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from llmthrift_core.prompts.step import MARK
 
 _STRING_OR_SPACE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\s+')
-_LEAST_ROWS: Final = 3
+_LEAST_ROWS: Final = 2
 # How much of lists and texts is kept, from generous to sparse: (items of a list, characters of a text).
 _SIZES: Final = (
     *((80, 4_000), (40, 2_000), (30, 1_500), (20, 1_000), (15, 800), (10, 600)),
@@ -95,8 +95,9 @@ def _table(rows: list[Any]) -> dict[str, Any] | None:
     names = [name for name in columns if name not in alike]
     if not names:  # the same object again and again
         return None
-    said = {"columns": names, "rows": [[_columns(columns[name][place]) for name in names] for place in range(len(rows))]}
-    return {"all": alike, **said} if alike else said
+    said: dict[str, Any] = {"columns": names, "rows": [[_columns(columns[name][place]) for name in names] for place in range(len(rows))]}
+    said = {"all": alike, **said} if alike else said
+    return said if len(rows) > _LEAST_ROWS or len(dumped(said)) < len(dumped([_columns(row) for row in rows])) else None
 
 
 def _flat(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

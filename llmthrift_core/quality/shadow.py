@@ -125,7 +125,6 @@ class ShadowEvaluation:
         self._skipped: Counter[str] = Counter()
         self._stopped: str | None = None
         self._offers: Offers[_Live] = Offers(self._take, most_waiting=_MOST_WAITING)
-        thrift.attach(self)
 
     @property
     def is_finished(self) -> bool:
@@ -207,11 +206,7 @@ class ShadowEvaluation:
         with self._lock:
             failed = sum(each.failed for each in self._compared.values())
             judged = {name: each.judged for name, each in self._compared.items()}
-        return {"shadow": judged, "waiting": self._offers.waiting, "errors": failed, "stopped": self._stopped}
-
-    def alerts(self) -> list[str]:
-        """Nothing: what it finds is in its report."""
-        return []
+        return {"shadow": judged, "waiting": self._offers.waiting, "failed": failed, "stopped": self._stopped}
 
     def close(self) -> None:
         """Drop what waits, finish what is being compared. Call it before the Thrift is closed."""

@@ -152,7 +152,9 @@ def base_name(model: str) -> str:
     >>> base_name("openai/GPT-4o-2024-08-06"), base_name("claude-sonnet-4-20250514")
     ('gpt-4o', 'claude-sonnet-4')
     """
-    return _DATED.sub("", model.strip().lower().rpartition("/")[2])
+    # Anthropic's Console writes "Claude Haiku 4.5" in its file of costs, where the API says claude-haiku-4-5.
+    words = model.strip().lower().rpartition("/")[2]
+    return _DATED.sub("", re.sub(r"[ .]+", "-", words) if words.startswith("claude ") else words)
 
 
 def _recorded(database: Database, first: date, last: date, provider: str, maker: Callable[[str], str | None]) -> dict[Key, dict[str, int]]:

@@ -178,7 +178,7 @@ def report(
             count, shown, sums = _first(reader, dimension, most)
         else:
             groups = _groups(reader, by, zone, dimension)
-            count, shown = len(groups), groups if most is None else nsmallest(most, groups, key=_by_cost)
+            count, shown = len(groups), list(groups) if most is None else nsmallest(most, groups, key=_by_cost)
             sums = [0] * len(MEASURES)
             for _, amounts in groups:
                 sums = list(map(add, sums, amounts))

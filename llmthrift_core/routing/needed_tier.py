@@ -99,7 +99,9 @@ class NeededTier:
         names = self.tiers.names
         if unknown := [name for name in allowed or () if name not in names]:
             raise ConfigurationError(f"no such tier: {', '.join(unknown)}; there are {', '.join(names)}")
-        open_to = self.tiers if allowed is None else Tiers(tuple(name for name in names if name in allowed))
+        open_to = self.tiers
+        if allowed is not None and len(left := tuple(name for name in names if name in allowed)) < len(names):
+            open_to = Tiers(left)
         policy = self.policy.in_force()
         decision = policy.decide(request, open_to)
         known = decision if open_to is self.tiers else policy.decide(request, self.tiers)

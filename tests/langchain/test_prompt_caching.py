@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,3 +104,18 @@ def test_observing_marks_nothing(thrift: Thrift, provider: LoopbackProvider, mon
         model.invoke(_turns(count))
     assert not any(list(_marks(request.body)) for request in provider.requests)
     assert thrift.savings().observed_prefix_usd != 0
+
+
+def test_a_hundred_tools_and_a_prefix_of_two_hundred_thousand_tokens(thrift: Thrift, provider: LoopbackProvider) -> None:
+    tools = [{"name": f"tool_{number}", "description": "Looks up. " * 20, "input_schema": {"type": "object"}} for number in range(100)]
+    long = SystemMessage("The rules of the house, in many words that say little. " * 20_000)
+    model = _model(thrift, provider).bind_tools(tools)
+    for count in range(2):
+        model.invoke([long, *_turns(count)[1:]])
+    bodies = [request.body for request in provider.requests]
+    assert all(1 <= len(list(_marks(body))) <= 4 for body in bodies)
+    assert all("cache_control" in body["tools"][-1] for body in bodies)
+    planned = re.search(r"writing ([\d,]+) tokens", thrift.ledger.calls(order="oldest")[0].prefix_plan)
+    assert planned is not None
+    assert int(planned[1].replace(",", "")) > 200_000
+    assert thrift.health()["failures"] == {}

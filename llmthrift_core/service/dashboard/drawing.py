@@ -33,6 +33,7 @@ PLACES: Final = (
     ("explorer", "Explorer"),
     ("runs", "Runs"),
     ("opportunities", "Opportunities"),
+    ("prompts", "Prompts"),
     ("cache", "Caching"),
     ("routing", "Routing"),
     ("budgets", "Budgets"),

@@ -66,7 +66,7 @@ def cache(thrift: Thrift, query: Query) -> Page:
         ["by meaning, shadow checks", int(did["shadow_checks"]), f"for {usd(Decimal(int(did['shadow_nano_usd'])) / 10**9)}"],
     ]
     blocks.append(
-        Table("Answers kept", ["", "count", "meaning"], rows, "Since the ledger began, whatever the period.", words=frozenset({2}))
+        Table("Answers kept", ["what", "count", "meaning"], rows, "Since the ledger began, whatever the period.", words=frozenset({2}))
     )
     prefixes = [
         [
@@ -130,7 +130,12 @@ def routing(thrift: Thrift, query: Query) -> Page:
     empty = "No fitted router is kept. `llmthrift route fit` makes one of judged answers."
     blocks.append(
         Table(
-            "Kept routers", ["router", "version", "", "saved at", "note"], versions, "The newest five.", words=frozenset({4}), empty=empty
+            "Kept routers",
+            ["router", "version", "in force", "saved at", "note"],
+            versions,
+            "The newest five.",
+            words=frozenset({4}),
+            empty=empty,
         )
     )
     return Page(

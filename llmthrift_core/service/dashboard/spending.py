@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
+from sqlalchemy import select
+
 from llmthrift_core.display import cell, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.reading import RecordedCall
-from llmthrift_core.moments import from_us
+from llmthrift_core.moments import from_us, to_us
 from llmthrift_core.reports import columns
 from llmthrift_core.reports.forecast import Forecast
 from llmthrift_core.reports.page.charts import stacked_columns
@@ -21,12 +23,14 @@ from llmthrift_core.reports.report import CHOICES, Report, known_tags
 from llmthrift_core.service.dashboard.charts import Line, daily_chart, sum_chart
 from llmthrift_core.service.dashboard.period import Period, period_of
 from llmthrift_core.service.dashboard.view import Block, Chart, Choice, Figure, Figures, Link, Page, Table, Text, href
+from llmthrift_core.storage.tables import calls as calls_table
 from llmthrift_core.thrift import Thrift
 
 Query = Mapping[str, str]
 _ROWS: Final = 50
 _SHORT: Final = 5
 _LOOKED_AT: Final = 5_000
+_MOST_CALLS: Final = 20_000
 _MOST_COLUMNS: Final = 92
 START: Final = """from llmthrift_core import Thrift
 from llmthrift_langchain import thrifty
@@ -156,11 +160,25 @@ def runs(thrift: Thrift, query: Query) -> Page:
     if run := query.get("run"):
         return _run(thrift, run)
     period = period_of(query, thrift.now_us())
-    found = thrift.top(_ROWS, "run", period.since)
+    # Runs have no stored sums: every call of the period is read.
+    begin = _begin_of_newest(thrift, period)
+    found = thrift.top(_ROWS, "run", period.since if begin is None else begin)
     assert isinstance(found, Report)  # noqa: S101 - only "call" is none
-    lead = f"Agents and chains, each run as a whole, {period.words}. A name leads to its cost tree."
+    words = period.words if begin is None else f"of the newest {_MOST_CALLS:,} calls (since {begin:%Y-%m-%d %H:%M}, UTC)"
+    lead = f"Agents and chains, each run as a whole, {words}. A name leads to its cost tree."
     table = _grouped(found, period, title="Runs that cost most", leave_out_none=True)
     return Page("Runs", lead, [table], [period.choice("/dashboard/runs")])
+
+
+def _begin_of_newest(thrift: Thrift, period: Period) -> datetime | None:
+    """When the newest 20,000 calls of a period begin; None where it has no more."""
+    query = select(calls_table.c.at_us).order_by(calls_table.c.at_us.desc()).offset(_MOST_CALLS).limit(1)
+    if period.since is not None:
+        query = query.where(calls_table.c.at_us >= to_us(period.since))
+    thrift.ledger.catch_up()
+    with thrift.database.read() as connection:
+        found = connection.execute(query).scalar()
+    return None if found is None else from_us(int(found))
 
 
 def _run(thrift: Thrift, run: str) -> Page:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from llmthrift_core.alerts.alert import ON, Alert, shown
 from llmthrift_core.display import cell, percent, usd
+from llmthrift_core.moments import from_us
 from llmthrift_core.service.dashboard.period import period_of
 from llmthrift_core.service.dashboard.view import Block, Card, Figure, Figures, Link, Page, Table, Text, href
 from llmthrift_core.thrift import Thrift
@@ -16,6 +18,7 @@ _ALERT: Final = """from llmthrift_core import Alert
 
 thrift.alerts.add(Alert(on="budget", to=["https://hooks.example.com/llm"]))"""
 _MOST: Final = 50
+_LATELY: Final = timedelta(days=1)
 
 
 def opportunities(thrift: Thrift, query: Query) -> Page:
@@ -60,9 +63,11 @@ def opportunities(thrift: Thrift, query: Query) -> Page:
 def alerts(thrift: Thrift, query: Query) -> Page:
     """What is unusual, and who is told."""
     added = thrift.alerts.list()
-    notices = thrift.alerts.look([Alert(on=on) for on in ON])  # type: ignore[arg-type]
     found = thrift.anomalies()
-    told = [[each.on.replace("_", " "), each.text] for each in notices[:_MOST]]
+    # What was unusual is looked up once, for both tables.
+    recent = [each for each in found if each.at >= from_us(thrift.now_us()) - _LATELY]
+    notices = thrift.alerts.look([Alert(on=on) for on in ON if on != "anomaly"])  # type: ignore[arg-type]
+    told = [[each.on.replace("_", " "), each.text] for each in notices] + [["anomaly", each.why] for each in recent]
     unusual = []
     for anomaly in found[:_MOST]:
         kind: Any = anomaly.kind
@@ -74,7 +79,7 @@ def alerts(thrift: Thrift, query: Query) -> Page:
     blocks: list[Block] = [
         Figures(
             [
-                Figure("To look at now", f"{len(notices):,}", "with the usual thresholds", "bad" if notices else ""),
+                Figure("To look at now", f"{len(told):,}", "with the usual thresholds", "bad" if told else ""),
                 Figure("Unusual", f"{len(found):,}", "requests, hours and days of the last 90 days"),
                 Figure("Watched for", f"{len(added):,}", "alerts that this process was given"),
             ]
@@ -82,7 +87,7 @@ def alerts(thrift: Thrift, query: Query) -> Page:
         Table(
             "To look at now",
             ["kind", "what"],
-            told,
+            told[:_MOST],
             "Looked up as this page was drawn; nobody was told.",
             words=frozenset({1}),
             empty="Nothing: budgets, forecast, caches and rows are as they should be.",

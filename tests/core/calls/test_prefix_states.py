@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from llmthrift_core import Thrift
 from llmthrift_core.calls.prefix_states import _MOST_BLOCKS
-from llmthrift_core.prompt_caching import PrefixPlanner
+from llmthrift_core.prompt_caching import PrefixPlanner, SentPrompt
 from llmthrift_core.prompt_caching.advice import CACHE_CONTROL
+from llmthrift_core.prompt_caching.cache_keys import PER_MINUTE
+from tests.core.clock import Clock
 
 NOW = 1_800_000_000.0
 RULES = [(b"tools", 3_000), (b"rules", 5_000)]
@@ -122,3 +125,23 @@ def test_other_terms_begin_anew(tmp_path: Path) -> None:
         haiku = thrift.prefix_planners.of("claude-haiku-4-5", "anthropic", CACHE_CONTROL, thrift.prices)
         assert haiku is not None
         assert haiku.known_blocks == 0
+
+
+def test_processes_that_send_with_the_same_keys_share_what_a_key_may_get(tmp_path: Path) -> None:
+    clock = Clock(NOW)
+    with Thrift(tmp_path / "one.db", clock=clock) as first, Thrift(tmp_path / "one.db", clock=clock) as second:
+        prompt = SentPrompt(system=[(b"rules", 5_000)], history=[(b"question", 10)])
+        for thrift in (first, second, first):
+            thrift.prefix_planners.key_of("gpt-5.1", prompt, clock.now)
+            thrift.prefix_planners.save()
+        clock.now += 60
+        sent = Counter(
+            first.prefix_planners.key_of("gpt-5.1", SentPrompt(system=[(b"rules", 5_000)], history=[(bytes([number]), 10)]), clock.now)
+            for number in range(30)
+        )
+        assert max(sent.values()) <= PER_MINUTE // 2
+        clock.now += 300  # the other one has gone
+        first.prefix_planners.save()
+        assert first.prefix_planners._states is not None
+        assert first.prefix_planners._states.processes() == 1
+        assert first.health()["failures"] == second.health()["failures"] == {}

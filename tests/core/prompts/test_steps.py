@@ -131,7 +131,7 @@ class TestCompact:
     rows = [{"id": each, "city": "Rome", "price": 1.50} for each in range(60)]
 
     def test_json_has_the_same_values(self) -> None:
-        pretty = json.dumps({"rows": self.rows[:2], "big": 12345678901234567890, "text": 'a  b\\n"'}, indent=4)
+        pretty = json.dumps({"rows": self.rows[:1], "big": 12345678901234567890, "text": 'a  b\\n"'}, indent=4)
         found = shorten(steps.Compact(), [result(pretty)])[0]["content"]
         assert len(found) < len(pretty)
         assert json.loads(found) == json.loads(pretty)

@@ -122,7 +122,7 @@ def test_what_fails_or_has_no_price_is_asked_no_more_and_the_others_are(thrift: 
     with ShadowEvaluation(thrift, configurations, by_length, sample=1, max_usd_per_day=9) as shadow:
         offer(shadow, 8)
         rows = {each.name: each for each in shadow.report().rows}
-        assert shadow.health()["errors"] == 6
+        assert shadow.health()["failed"] == 6
     assert rows["broken"].note is not None
     assert "5 comparisons failed in a row; the last: the configuration failed with TimeoutError" in rows["broken"].note
     assert rows["free"].note is not None

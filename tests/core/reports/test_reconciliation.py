@@ -213,3 +213,33 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert "The ledger explains 100.0%" in CliRunner().invoke(app, [*arguments, "openai"]).output
     assert json.loads(CliRunner().invoke(app, [*arguments, "openai", "--json"]).output)[0]["drift_usd"] == "0E-9"
     assert CliRunner().invoke(app, [*arguments, "cohere"]).exit_code == 2
+
+
+def test_the_consoles_files_of_anthropic(thrift: Thrift, tmp_path: Path) -> None:
+    """Both, with the columns and the names that they have: the file of costs writes names for people."""
+    thrift.ledger.record("claude-haiku-4-5-20251001", Usage(input_tokens=1_000_000, output_tokens=100_000), at="2026-03-15T10:00")
+    thrift.ledger.record("claude-3-5-sonnet-20241022", Usage(output_tokens=100_000), at="2026-03-15T10:00")
+    costs = tmp_path / "costs.csv"
+    about = (
+        "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,list_price_usd,cost_type,inference_geo,speed"
+    )
+    rows = [
+        "2026-03-15,Claude Haiku 4.5,Default,k,message,\u2264 200k,input_no_cache,1.00,1.00,token",
+        "2026-03-15,Claude Haiku 4.5,Default,k,message,\u2264 200k,output,0.50,0.50,token",
+        "2026-03-15,Claude 3.5 Sonnet 2024-10-22,Default,k,message,\u2264 200k,output,1.50,1.50,token",
+    ]
+    costs.write_text("\n".join([about, *rows]), encoding="utf-8-sig")
+    found = thrift.reconcile(costs, provider="anthropic")
+    assert found.coverage == 1
+    assert not found.missing
+    used = tmp_path / "usage.csv"
+    parts = "usage_input_tokens_no_cache,usage_input_tokens_cache_write_5m,usage_input_tokens_cache_write_1h,usage_input_tokens_cache_read"
+    about = f"usage_date_utc,model_version,api_key,workspace,usage_type,context_window,{parts},usage_output_tokens,web_search_count"
+    rows = [
+        "2026-03-15,claude-haiku-4-5-20251001,k,Default,standard,\u2264 200k,400000,300000,200000,100000,100000,0",
+        "2026-03-15,claude-3-5-sonnet-20241022,k,Default,standard,\u2264 200k,0,0,0,0,100000,0",
+    ]
+    used.write_text("\n".join([about, *rows]))
+    found = thrift.reconcile(used, provider="anthropic")
+    assert found.coverage == 1
+    assert not found.missing

@@ -13,6 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from llmthrift_core import Budget, Usage
+from llmthrift_core.attribution import attribution_of
+from llmthrift_core.ledger import CallRecord
 from llmthrift_core.service import create_dashboard
 from llmthrift_core.service.dashboard.events import events
 from llmthrift_core.service.dashboard.routes import PAGES
@@ -45,6 +47,7 @@ def check(answer):
     assert answer.status_code == 200
     assert "<script>alert" not in answer.text
     assert " style=" not in answer.text  # the policy would ignore it
+    assert not re.search(r"<th[^>]*></th>", answer.text)  # a heading that nobody hears
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -182,3 +185,18 @@ def test_without_keys_only_this_machine_edits(thrift, provider):
         assert client.post("/dashboard/budgets", data=added, headers={**own, "Host": "127.0.0.1:8484"}).status_code == 303
     with TestClient(create_dashboard(thrift), follow_redirects=False) as client:
         assert client.post("/dashboard/budgets", data=added, headers={**own, "Host": "127.0.0.1"}).status_code == 403
+
+
+def test_prompts_by_call_site(client, thrift):
+    for number in range(3):
+        record = CallRecord(request_id=f"p{number}", call_id=f"p{number}", at_us=thrift.now_us(), model="gpt-4o")
+        record.attribution = attribution_of(call_site=EVIL)
+        record.input_tokens, record.prompt_chars, record.system_chars = 1_000, 4_000, 3_000
+        record.cost_nano_usd = record.input_cost_nano_usd = 2_500_000
+        thrift.ledger.append(record)
+    page = client.get("/dashboard/prompts")
+    check(page)
+    # 3 calls of $0.0025 in a day are 90 a month; three quarters of their characters are the system prompt's.
+    assert "$0.2250" in page.text
+    assert "75" in page.text
+    assert "(unknown)" not in page.text

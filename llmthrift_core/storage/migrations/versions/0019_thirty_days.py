@@ -19,7 +19,7 @@ def upgrade() -> None:
     rollups = sa.Table("llmthrift_rollups", sa.MetaData(), autoload_with=connection)
     measures = [column for column in rollups.c if column.name not in _KEY]
     # The rest of a division has the sign of the bucket, which is negative before 1970.
-    begin = sa.literal_column(f"bucket - (bucket % {_SPAN} + {_SPAN}) % {_SPAN}")
+    begin: sa.ColumnElement[int] = sa.literal_column(f"bucket - (bucket % {_SPAN} + {_SPAN}) % {_SPAN}")
     days = sa.select(rollups.c.dimension, sa.literal(_SPAN), begin, rollups.c.value, *(sa.func.sum(column) for column in measures))
     days = days.where(rollups.c.span == 86_400)
     days = days.where(sa.or_(rollups.c.dimension.in_(("user", "session")), rollups.c.dimension.like("tag:%")))
