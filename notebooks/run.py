@@ -33,6 +33,8 @@ _CHANGING: Final = (
     (re.compile(r"(/[\w.+-]+)+/(site-packages|llmthrift_\w+)/"), r"\2/"),
     (re.compile(r"\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|[+-]\d\d:\d\d|Z)?"), "…"),
 )
+# Runs before each notebook: a chart is kept as a picture, for which nobody who looks at it needs a network.
+_AS_PICTURES: Final = "import altair; altair.renderers.enable('svg'); del altair"
 _PICTURES: Final = ("image/svg+xml", "image/png")
 _DROPPED: Final = ("application/vnd.vegalite.v5+json", "application/vnd.vegalite.v6+json")
 
@@ -49,7 +51,9 @@ def main() -> int:
         kept = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         ran = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         with tempfile.TemporaryDirectory() as folder:
+            ran.cells.insert(0, nbformat.v4.new_code_cell(_AS_PICTURES))  # type: ignore[no-untyped-call]
             NotebookClient(ran, timeout=TIMEOUT_SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+            del ran.cells[0]
             strip(ran, folder)
         took = f"{len(ran.cells)} cells in {time.perf_counter() - started:.1f} s"
         if given.write:
