@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Final
@@ -243,7 +244,7 @@ def fly(folder: Path, slices: Mapping[str, Sequence[Sequence[Asked]]], seed: int
                 tuning.look()
                 nano_usd, quality = 0, 0.0
                 for place, asked in enumerate(slices[site][number]):
-                    settings, who = tuning.for_call(Attribution(user=asked.user, feature=site), lambda asked=asked: str(asked.question))
+                    settings, who = tuning.for_call(Attribution(user=asked.user, feature=site), partial(str, asked.question))
                     tier, hit, sent, made, tokens, worth = doors[site].answer(asked, settings)
                     nano_usd += 0 if hit else sent + made
                     quality += worth

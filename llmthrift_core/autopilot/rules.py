@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
@@ -42,7 +42,7 @@ class AutopilotRules:
         ConfigurationError: an option that cannot be used.
     """
 
-    allow: frozenset[str] = frozenset()
+    allow: Set[str] = frozenset()
     max_change: float = 2.0
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     canary: float = 0.1

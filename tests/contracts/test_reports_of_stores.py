@@ -8,6 +8,7 @@ from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from llmthrift_core.attribution import attribution_of
 from llmthrift_core.decisions import what_if
 from llmthrift_core.exporters import PrometheusExporter, export_calls, export_focus
 from llmthrift_core.ledger import CallRecord
+from tests.core.storage.emptied import EmptiedDatabase
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 DAYS = 75
@@ -64,10 +66,11 @@ def _call(thrift: Thrift, number: int, at: datetime, usd: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def both(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Thrift, Thrift]]:
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+def both(postgresql_database: EmptiedDatabase, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Thrift, Thrift]]:
+    with psycopg.connect(postgresql_database.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE stores")
-    urls = (tmp_path_factory.mktemp("stores") / "ledger.db", postgresql_server.replace("/postgres?", "/stores?"))
+    of_postgresql_url = urlsplit(postgresql_database.url)._replace(path="/stores").geturl()
+    urls = (tmp_path_factory.mktemp("stores") / "ledger.db", of_postgresql_url)
     with ExitStack() as opened:
         of_sqlite, of_postgresql = (opened.enter_context(Thrift(url, clock=NOW.timestamp)) for url in urls)
         fill(of_sqlite)

@@ -73,7 +73,8 @@ def _save(thrift: Thrift, tuning: Tuning, value: dict[str, Any]) -> int:
 
 
 def _limit(body: Any) -> int | None:
-    return body.get("max_completion_tokens") or body.get("max_tokens")
+    limit: int | None = body.get("max_completion_tokens") or body.get("max_tokens")
+    return limit
 
 
 @doors

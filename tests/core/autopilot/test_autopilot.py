@@ -12,6 +12,7 @@ import pytest
 
 from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.autopilot import Autopilot, AutopilotReport, pilot
+from llmthrift_core.autopilot.verdicts import margin_left
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.quality import Experiment
 from llmthrift_core.storage.leases import Lease
@@ -274,9 +275,8 @@ def test_a_users_change_in_the_middle_of_a_look_wins(world: World, monkeypatch: 
 
     def slow(*arguments: Any, **options: Any) -> Any:
         world.thrift.configurations.save("support", {"output_cap_tokens": 100})
-        return quick(*arguments, **options)
+        return margin_left(*arguments, **options)
 
-    quick = pilot.margin_left
     monkeypatch.setattr(pilot, "margin_left", slow)
     assert _only(autopilot.run()) == ("waits", "somebody has changed the configuration meanwhile")
     assert _settings(world) == {"output_cap_tokens": 100}

@@ -77,9 +77,12 @@ def test_the_next_tier_is_priced_with_the_same_tokens() -> None:
 
 
 def test_shorter_prompts_are_estimated_as_observed() -> None:
-    assert shorter_prompts([_row(0)]).basis == "rule of thumb"
+    guessed = shorter_prompts([_row(0)])
+    assert guessed is not None
+    assert guessed.basis == "rule of thumb"
     rows = [_row(day, hour, observed_shortening_nano_usd=100_000) for day in range(4) for hour in range(10)]
     found = shorter_prompts(rows)
+    assert found is not None
     assert (found.basis, found.middle) == ("ledger", 30 * 10 * 100_000)
 
 

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from llmthrift_core import Thrift
@@ -72,7 +73,7 @@ class World:
             at_us = round((begin + days * DAY * (number + 0.5) / count) * 1e6)
             user = f"user {self.rng.randrange(self.users)}"
             question = f"{self.rng.randrange(self.questions):x}"
-            settings, who = self.tuning.for_call(Attribution(user=user), lambda question=question: question)
+            settings, who = self.tuning.for_call(Attribution(user=user), partial(str, question))
             self.number += 1
             request_id = f"{self.name} {self.number}"
             rows.append(self._row(request_id, at_us, user, dict(who.tags), settings, question))
