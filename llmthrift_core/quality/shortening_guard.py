@@ -67,6 +67,7 @@ class ShorteningGuard:
         ConfigurationError: an option that cannot be used.
 
     >>> from llmthrift_core import Thrift
+    >>> from llmthrift_core.quality import ShorteningGuard
     >>> from llmthrift_core.prompts import Shorten
     >>> ShorteningGuard(Shorten.lossless(), Thrift(":memory:"))("Two   spaces.").messages
     'Two spaces.'
