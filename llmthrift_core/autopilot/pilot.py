@@ -147,7 +147,15 @@ class Pilot:
         if (quiet := self._quiet(traffic, "it began")) is not None:
             return Step(name, "waits", quiet, active.version)
         replayed = self._replayed(name, value.settings, canary.settings) if differing == _OF_THE_CACHE else None
-        verdict = of_canary(arms[CANARY], arms[CONTROL], margin=memory.margin, days=traffic.days, rules=self._rules, replayed=replayed)
+        verdict = of_canary(
+            arms[CANARY],
+            arms[CONTROL],
+            margin=memory.margin,
+            days=traffic.days,
+            rules=self._rules,
+            unit=experiment.unit,
+            replayed=replayed,
+        )
         if verdict.what == "wait":
             return Step(name, "waits", verdict.why, active.version)
         if verdict.what == "give up":
