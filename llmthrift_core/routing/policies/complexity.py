@@ -233,13 +233,15 @@ class Complexity(RoutingPolicy):
         return place, tuple((name, "stronger than needed" if index > place else "too weak") for index, name in others)
 
     def decide(self, request: RouteRequest, tiers: Tiers) -> RouteDecision:
-        """The first tier whose threshold is above the score."""
+        """The first tier whose threshold is above the score; without one, where there is no choice."""
+        if len(tiers.names) == 1:
+            return RouteDecision(tiers.names[0], "one tier")
         signals = self.explain(request)
         score = min(max(sum(signals.values()), 0.0), 1.0)
         limits = self.limits(len(tiers.names))
         place, rejected = self.placed(score, tiers)
         why = ", ".join(name for name in signals if name != "base") or "no signal"
-        limit = f">= {limits[place - 1]:.2f}" if place else f"< {limits[0]:.2f}" if limits else "one tier"
+        limit = f">= {limits[place - 1]:.2f}" if place else f"< {limits[0]:.2f}"
         return RouteDecision(
             tiers.names[place],
             f"complexity {score:.2f} {limit}: {why}",
