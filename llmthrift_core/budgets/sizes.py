@@ -266,6 +266,6 @@ def _limit_in(given: Mapping[str, Any]) -> tuple[str, int | None]:
 def _nested(parameters: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for key in NESTED:
         for given in parameters:
-            if (nested := mapping_of(given.get(key))) is not None:
+            if (value := given.get(key)) is not None and (nested := mapping_of(value)) is not None:
                 yield key, nested
                 break
