@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 
@@ -31,12 +31,13 @@ _INTEGRATIONS: Final = {
 }
 
 
-def by_name(name: str, prices: PriceCatalog) -> LLM:
+def by_name(name: str, prices: PriceCatalog, **options: Any) -> LLM:
     """The LLM of a model's name, with the integration's own defaults: its key comes from the environment.
 
     Args:
         name: "provider:model", or a model's name whose maker the price lists know.
         prices: the price lists.
+        options: parameters of the model; `base_url` is its server, whatever the integration calls that.
 
     Raises:
         ConfigurationError: no such provider, or its integration is not installed.
@@ -60,5 +61,8 @@ def by_name(name: str, prices: PriceCatalog) -> LLM:
         if provider == "openai":
             raise MissingExtraError("demo-llamaindex", distribution) from None
         raise ConfigurationError(f"{name!r} needs {distribution}; run: pip install {distribution}") from None
-    llm: LLM = getattr(found, kind)(model=model)
+    made = getattr(found, kind)
+    if "base_url" in options and "api_base" in made.model_fields:
+        options["api_base"] = options.pop("base_url")
+    llm: LLM = made(model=model, **options)
     return llm

@@ -47,7 +47,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     finally:
         guard.deactivate()
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 @lru_cache(maxsize=2)

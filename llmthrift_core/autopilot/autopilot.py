@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.autopilot.pilot import Pilot
@@ -151,8 +152,8 @@ class Autopilot:
         Raises:
             StorageError: the database cannot be written.
         """
-        switch = Switch.read(self._configurations)
-        Switch(True, why, switch.approved).save(self._configurations, f"autopilot: stopped{f', {why}' if why else ''}")
+        note = f"autopilot: stopped{f', {why}' if why else ''}"
+        Switch.change(self._configurations, note, lambda said: replace(said, stopped=True, why=why))
         return AutopilotReport(True, tuple(self._end_canaries(why)))
 
     def start(self) -> None:
@@ -161,8 +162,7 @@ class Autopilot:
         Raises:
             StorageError: the database cannot be written.
         """
-        switch = Switch.read(self._configurations)
-        Switch(False, "", switch.approved).save(self._configurations, "autopilot: started")
+        Switch.change(self._configurations, "autopilot: started", lambda said: replace(said, stopped=False, why=""))
 
     def approve(self, proposal_id: str) -> Proposal:
         """Let one proposal be tried that is not in `allow`, or was given up before. It is tried on a canary like any other.
@@ -176,12 +176,11 @@ class Autopilot:
         if found is None or not found.tuning:
             ids = ", ".join(each.id for each in proposals if each.tuning) or "none"
             raise ConfigurationError(f"there is no proposal {proposal_id!r} that can be tried; there are: {ids}")
-        switch = Switch.read(self._configurations)
-        if proposal_id not in switch.approved:
-            approved = (*switch.approved, proposal_id)
-            Switch(switch.stopped, switch.why, approved).save(
-                self._configurations, f"autopilot: approved {proposal_id}: {found.description}"
-            )
+        Switch.change(
+            self._configurations,
+            f"autopilot: approved {proposal_id}: {found.description}",
+            lambda said: said if proposal_id in said.approved else replace(said, approved=(*said.approved, proposal_id)),
+        )
         return found
 
     # --- as a part of a Thrift ---
@@ -192,9 +191,9 @@ class Autopilot:
         return {"autopilot": [f"{each.tuning or 'all'} {each.action}" for each in steps], "errors": self._errors}
 
     def alerts(self) -> list[str]:
-        """Says what was taken back."""
+        """Says what was taken back, and what nobody can watch because its answers are not judged any more."""
         steps = () if self._last is None else self._last.steps
-        return [f"autopilot takes back {each.tuning}: {each.why}" for each in steps if each.action == "takes back"]
+        return [f"autopilot {each.action} {each.tuning}: {each.why}" for each in steps if each.action in ("takes back", "cannot watch")]
 
     def close(self) -> None:
         """End the background thread."""

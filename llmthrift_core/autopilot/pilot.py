@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.autopilot.estimates import as_share, longer_life
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _SLICE_US: Final = DAY_US // 4
 _WATCHED_US: Final = 7 * DAY_US
 _QUIET_US: Final = DAY_US
+_BLIND_US: Final = 2 * DAY_US
+"""Without a judged answer although calls come; judges that run once a day leave almost one."""
 _DISAGREE: Final = 0.35
 """Judges whose scores of one answer differ by this much on average cannot tell a loss of two points."""
 _FEWEST_DOUBLE: Final = 10
@@ -106,9 +109,13 @@ class Pilot:
         if (broke := self._broke()) is not None:
             return Step(name, "waits", broke, active.version), self._proposals(name, value, memory) if self.only_look else []
         # What is on trial after it was taken back is not what everybody has: there is nothing more to take back.
-        step = self._watch(name, active, value, memory) if memory.base is not None and not memory.is_trial else None
+        is_kept = memory.base is not None and not memory.is_trial
+        step = self._watch(name, active, value, memory) if is_kept else None
+        blind = self._blind(name) if is_kept and step is None else None
         if step is None and value.canary is not None:
             step = self._look_at_canary(name, active, value, value.canary, memory)
+        if blind is not None and (step is None or step.action == "waits"):
+            step = Step(name, "cannot watch", blind, active.version)
         if step is None:
             proposals = self._proposals(name, value, memory)
             return self._try_next(name, active, value, memory, proposals), proposals
@@ -147,7 +154,15 @@ class Pilot:
         if (quiet := self._quiet(traffic, "it began")) is not None:
             return Step(name, "waits", quiet, active.version)
         replayed = self._replayed(name, value.settings, canary.settings) if differing == _OF_THE_CACHE else None
-        verdict = of_canary(arms[CANARY], arms[CONTROL], margin=memory.margin, days=traffic.days, rules=self._rules, replayed=replayed)
+        verdict = of_canary(
+            arms[CANARY],
+            arms[CONTROL],
+            margin=memory.margin,
+            days=traffic.days,
+            rules=self._rules,
+            unit=experiment.unit,
+            replayed=replayed,
+        )
         if verdict.what == "wait":
             return Step(name, "waits", verdict.why, active.version)
         if verdict.what == "give up":
@@ -210,6 +225,23 @@ class Pilot:
         )
         canary = Canary(dict(value.settings), self._rules.canary, self._unit(before, value.settings, traffic))
         return self._save(name, active, TunedValue(dict(before), canary, trial.to_json()), "takes back", why)
+
+    def _blind(self, name: str) -> str | None:
+        """That calls come and their answers are not judged any more, in words; None: what was kept can be watched."""
+        since_us = self._now_us - _WATCHED_US
+        with self._thrift.database.read() as connection:
+            slices = read_quality(connection, name, since_us=since_us, slice_us=_SLICE_US, source=self._rules.source)
+            judged_us = slices[-1].start_us + _SLICE_US if slices else since_us
+            week, later = (read_traffic(connection, name, since_us=at_us) for at_us in (since_us, judged_us))
+        if self._quiet(week, "") is not None:
+            return None  # that is said elsewhere
+        unseen = "what was kept could get worse unseen"
+        if self._now_us - judged_us >= _BLIND_US and later.requests >= FEWEST_UNITS:
+            return f"none of {later.requests:,} answers since {from_us(judged_us):%Y-%m-%d %H:%M} was judged: {unseen}"
+        judged = reduce(RatioSums.plus, (each.quality for each in slices), RatioSums())
+        if judged.units < FEWEST_UNITS:
+            return f"only {int(judged.x):,} of {week.requests:,} answers in 7 days were judged: {unseen}"
+        return None
 
     # --- what is next ---
 
@@ -320,10 +352,8 @@ class Pilot:
         """A version, unless somebody else has saved or activated one since this look began."""
         if self.only_look:
             return Step(name, action, f"would be next: {why}", active.version)
-        latest = self._configurations.versions(name)[0].version
-        now = self._configurations.store.active(name)
         note = f"autopilot {action}: {why}"
-        saved = None if now != active.version else self._configurations.save(name, value.to_json(), note=note, latest=latest)
+        saved = self._configurations.save(name, value.to_json(), note=note, active=active.version)
         if saved is None:
             return Step(name, "waits", "somebody has changed the configuration meanwhile", self._configurations.store.active(name))
         if value.canary is not None:

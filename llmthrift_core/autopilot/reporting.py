@@ -10,7 +10,7 @@ from typing import Any, Literal
 from llmthrift_core.autopilot.proposals import Proposal
 from llmthrift_core.display import Printed, cell, html_table, plain_table, usd
 
-Action = Literal["waits", "tries", "keeps", "gives up", "takes back", "stopped", "watches"]
+Action = Literal["waits", "tries", "keeps", "gives up", "takes back", "stopped", "watches", "cannot watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Step:
 
     Attributes:
         tuning: its name; "" for all.
-        action: "tries" a change on a canary, "keeps" it for everybody, "gives up", "takes back" what was kept, "waits", "watches".
+        action: "tries" a change on a canary, "keeps" it for everybody, "gives up", "takes back" what was kept, "waits", "watches",
+            "cannot watch": something was kept, and nobody judges answers any more.
         why: in words, with figures.
         version: that is active now; None: none is.
     """

@@ -49,13 +49,21 @@ class Verdict:
 
 
 def of_canary(
-    canary: ArmSums, control: ArmSums, *, margin: float, days: float, rules: AutopilotRules, replayed: Interval | None = None
+    canary: ArmSums,
+    control: ArmSums,
+    *,
+    margin: float,
+    days: float,
+    rules: AutopilotRules,
+    unit: str = "unit",
+    replayed: Interval | None = None,
 ) -> Verdict:
     """Keep a change whose saving and quality are certain; give up one that certainly saves too little or costs too much quality.
 
     Args:
         margin: the quality that it may lose, fixed when it began.
         days: with calls, since it began.
+        unit: what was assigned to the arms, in words.
         replayed: what the change saves, where that is known from the calls themselves; None: as the arms differ.
     """
     wide = _EXPECTED_HALF_WIDTHS
@@ -74,10 +82,12 @@ def of_canary(
         return said("give up", f"it does not save {percent(rules.min_saving)}")
     if days < rules.shortest_days:
         return said("wait", f"{days:g} of {rules.shortest_days:g} days with calls")
-    if saving.low > rules.min_saving and change.low > -margin:
+    even = expected_units(canary, control)
+    if even >= FEWEST_UNITS and saving.low > rules.min_saving and change.low > -margin:
         return said("keep", f"it saves more than {percent(rules.min_saving)}, and loses less quality than the {margin:.3f} that it may")
+    uneven = f"a few {unit}s make most calls: the canary's weigh as {even:.1f} equal ones, {FEWEST_UNITS} are needed"
     if days >= rules.longest_days:
-        return said("give up", f"still undecided after {days:g} days with calls")
+        return said("give up", f"still undecided after {days:g} days with calls{'' if even >= FEWEST_UNITS else f'; {uneven}'}")
     judged = min(int(canary.quality.units), int(control.quality.units))
     if judged < FEWEST_UNITS:
         return said(
@@ -85,7 +95,19 @@ def of_canary(
         )
     if unpriced := canary.unpriced + control.unpriced:
         return said("wait", f"{unpriced:,} calls have no price")
+    if even < FEWEST_UNITS:
+        return said("wait", uneven)
     return said("wait", "nothing is certain yet")
+
+
+def expected_units(canary: ArmSums, control: ArmSums) -> float:
+    """How many units of equal weight a canary of this size has on average, whichever it happened to get.
+
+    Its own weights do not show it: a tenth of the questions that has none of the most popular ones by chance looks as if all were as
+    rare, and what a change does to the popular ones is not seen. So it is the share of the canary of what both arms have together.
+    """
+    both = canary.cost.plus(control.cost)
+    return both.effective_units * canary.cost.units / both.units if both.units else 0.0
 
 
 def of_version(slices: Sequence[Slice], *, promise: float) -> tuple[bool, str]:

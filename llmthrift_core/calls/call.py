@@ -459,7 +459,7 @@ class Call:
             record: CallRecord = now.explained_row(now.model, now.provider)
             record.cost_nano_usd = record.input_cost_nano_usd = record.output_cost_nano_usd = tokens = 0
         else:
-            may_wait = self._is_only_recorded() and not is_followed and not (is_unseen and self.request.route is not None)
+            may_wait = self._hold is None and not is_followed and not (is_unseen and self.request.route is not None)
             record, usage = now.answered_row(response, may_wait=may_wait)
             tokens = usage.input_tokens + usage.output_tokens
             is_unanswered = is_unanswered and usage.estimated  # else the provider had told its bill

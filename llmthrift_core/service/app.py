@@ -55,7 +55,8 @@ def create_app(
         on_budget: "refuse" answers 429 where a budget has no room, "answer" a polite sentence whose `source` is "budget_limit".
         limits: of bodies and of requests at once.
         closes: the `Thrift` is closed when the application ends.
-        options: as for the framework's router: cache, policy, shorten, max_tier, embeddings, ...
+        options: as for the framework's router: cache, policy, shorten, max_tier, embeddings, `tuning=` a
+            configuration's name, ...
 
     Raises:
         ConfigurationError: no models, or options that cannot be used.

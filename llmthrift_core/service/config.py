@@ -66,6 +66,7 @@ class Configuration(_Section):
 
     Attributes:
         database: a path or SQLAlchemy URL; None for $LLMTHRIFT_URL, else ./llmthrift.db.
+        tuning: the name of a configuration whose active version says some of this otherwise; see `thrift.configurations`.
         durability: "batched": rows are committed within 200 ms; "sync": before the answer is sent.
         tiers: by name, cheapest first.
         budgets: arguments of `Budget` each.
@@ -73,6 +74,7 @@ class Configuration(_Section):
 
     database: str | None = None
     durability: Literal["batched", "sync"] = "batched"
+    tuning: str | None = None
     tiers: dict[str, TierConfig] = Field(min_length=1)
     service: ServiceConfig = Field(default_factory=ServiceConfig)
     cache: CacheConfig = Field(default_factory=CacheConfig)
@@ -99,7 +101,7 @@ class Configuration(_Section):
         cache: Any = False
         if self.cache.enabled:
             cache = {"ttl_seconds": self.cache.ttl_seconds, "semantic": self.cache.semantic}
-        options: dict[str, Any] = {"cache": cache, **self.routing.model_dump()}
+        options: dict[str, Any] = {"cache": cache, "tuning": self.tuning, **self.routing.model_dump()}
         if self.shorten.steps == "lossless":
             from llmthrift_core.prompts import Shorten
 

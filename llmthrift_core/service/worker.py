@@ -56,7 +56,7 @@ def reload(service: Service, path: str) -> bool:
 
 
 def models_of(loaded: Configuration) -> dict[str, Any]:
-    """By tier its model: a name, or a chat model of LangChain where it has parameters."""
+    """By tier its model: a name, or a pair of its name and its parameters."""
     found: dict[str, Any] = {}
     for name, tier in loaded.tiers.items():
         options = {key: value for key, value in tier.model_dump(exclude={"model"}).items() if value is not None}

@@ -86,6 +86,11 @@ class RatioSums:
         return self.y / self.x if self.x else math.nan
 
     @property
+    def effective_units(self) -> float:
+        """How many units of equal weight would vary as much, the weight of each being its x (Kish, Survey Sampling, 1965)."""
+        return self.x**2 / self.xx if self.xx else 0.0
+
+    @property
     def variance(self) -> float:
         """The variance of the ratio; infinite for fewer than two units."""
         if self.units < 2 or not self.x:

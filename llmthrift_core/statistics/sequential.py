@@ -9,7 +9,8 @@ normal mixture boundary): a sum S with variance v stays within
 
 An estimate with variance w is taken as a sum S = estimate / w with variance v = 1 / w, its information. With a variance that is estimated
 from independent units this holds asymptotically: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and
-asymptotic confidence sequences" (Annals of Statistics 52(6), 2024). So do not look before there are some dozens of units.
+asymptotic confidence sequences" (Annals of Statistics 52(6), 2024). So do not look before there are some dozens of units: of equal
+weight, since a mean that hangs on five popular questions varies as one of five, however many rare ones there are beside them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from llmthrift_core.statistics.ratios import Interval, RatioSums
 
 _NORMAL: Final = NormalDist()
 FEWEST_UNITS: Final = 30
-"""Units in each group, below which nothing is said."""
+"""Units in each group, below which nothing is said: as many of equal weight (`RatioSums.effective_units`)."""
 _LARGEST_EXPONENT: Final = 700.0
 
 
@@ -65,7 +66,7 @@ def half_width(variance: float, *, alpha: float, narrowest_at: float) -> float:
 
 def sequential_quality_difference(first: RatioSums, second: RatioSums, *, alpha: float, narrowest_at: float) -> Interval:
     """The first mean quality minus the second, as `quality_difference`, at all looks together."""
-    if min(first.units, second.units) < FEWEST_UNITS:
+    if min(first.effective_units, second.effective_units) < FEWEST_UNITS:
         estimate = first.ratio - second.ratio if first.x and second.x else math.nan
         return Interval(estimate, -1.0, 1.0)
     a, b = first.smoothed(1), second.smoothed(1)
@@ -83,7 +84,7 @@ def sequential_saving(candidate: RatioSums, control: RatioSums, *, alpha: float,
     if not (candidate.y > 0 and control.y > 0):
         return Interval(math.nan, -math.inf, 1.0)
     log_ratio = math.log(candidate.ratio / control.ratio)
-    if min(candidate.units, control.units) < FEWEST_UNITS:
+    if min(candidate.effective_units, control.effective_units) < FEWEST_UNITS:
         return Interval(1 - math.exp(log_ratio), -math.inf, 1.0)
     variance = candidate.variance / candidate.ratio**2 + control.variance / control.ratio**2
     half = half_width(variance, alpha=alpha, narrowest_at=narrowest_at)

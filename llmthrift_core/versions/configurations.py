@@ -120,13 +120,20 @@ class Configurations(KeptVersions):
     def save(self, name: str, value: Any, *, note: str | None = None) -> Version: ...
 
     @overload
-    def save(self, name: str, value: Any, *, note: str | None = None, latest: int) -> Version | None: ...
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: int, active: int | None = None) -> Version | None: ...
 
-    def save(self, name: str, value: Any, *, note: str | None = None, latest: int | None = None) -> Version | None:
+    @overload
+    def save(self, name: str, value: Any, *, note: str | None = None, latest: None = None, active: int) -> Version | None: ...
+
+    def save(
+        self, name: str, value: Any, *, note: str | None = None, latest: int | None = None, active: int | None = None
+    ) -> Version | None:
         """Keep a value as the next version of a name, and make it the active one.
 
         Args:
             latest: only where this is still the number of the latest version; None is returned where it is not.
+            active: only where this is still the number of the active version, 0 where none was, likewise: nobody's change that came
+                between reading and saving is overridden.
 
         Raises:
             ConfigurationError: the value is no JSON or holds what looks like a credential, or a name or note that cannot be stored.
@@ -146,7 +153,7 @@ class Configurations(KeptVersions):
                 f"configuration {name!r} holds what looks like a credential at {', '.join(found)}; nothing secret is stored: name the "
                 "environment variable instead, such as $OPENAI_API_KEY"
             )
-        return self.store.add(name, state, note=note, latest=latest)
+        return self.store.add(name, state, note=note, latest=latest, active=active)
 
     def load(self, name: str, version: int | None = None) -> Configuration:
         """A saved configuration.

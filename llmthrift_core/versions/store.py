@@ -111,15 +111,25 @@ class VersionStore:
         self._kind = kind
         self._clock = clock
 
-    def add(self, name: str, state: bytes, *, note: str | None, activate: bool = True, latest: int | None = None) -> Version | None:
+    def add(
+        self,
+        name: str,
+        state: bytes,
+        *,
+        note: str | None,
+        activate: bool = True,
+        latest: int | None = None,
+        active: int | None = None,
+    ) -> Version | None:
         """Keep a state as the next version of a name.
 
         Args:
             activate: make it the active one.
             latest: only where this is still the number of the latest version, 0 where there was none.
+            active: only where this is still the number of the active version, 0 where none was.
 
         Returns:
-            The version; None where there is a later one than `latest`.
+            The version; None where there is a later one than `latest`, or another one is active than `active`.
 
         Raises:
             ConfigurationError: a name or note that cannot be stored.
@@ -135,6 +145,8 @@ class VersionStore:
                 kept = transaction.fetch_all(LOCK_VERSIONS, (self._kind, name))
                 last = int(kept[-1][0]) if kept else 0
                 if latest is not None and last != latest:
+                    return None
+                if active is not None and (_active_of(kept) or 0) != active:
                     return None
                 if transaction.execute(ADD_VERSION, (self._kind, name, last + 1, state, created_us, note)):
                     activated_us = self._use(transaction, name, last + 1, kept) if activate else None

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from llmthrift_core import Budget, Thrift, Usage, attribute
+from llmthrift_core.errors import UnknownCallError
 from llmthrift_core.routing import Adaptive, RatedComplexity, RouteDecision, RouteRequest, Tiers
 from llmthrift_core.testing import Answer, LoopbackProvider, Question
 from llmthrift_langchain import ChatRouter, thrifty
@@ -46,7 +47,8 @@ class Shop:
             with attribute(call_site="support"):
                 answer = self.router.invoke(f"Question {before + number}?", config={"run_id": run_id})
             self.thrift.feedback(str(run_id), quality=float(answer.content == "right"))
-            self.thrift.feedback("a call that nobody made", quality=0.0)
+            with pytest.raises(UnknownCallError):
+                self.thrift.feedback("a call that nobody made", quality=0.0)
             self.clock.now += 60
             if number % 10 == 9:
                 policy.scores.refresh()

@@ -106,7 +106,7 @@ class Verifying:
                 said = self._loop.result(_awaited(said))
             same = _yes(said)
         except Exception as error:  # a judge may raise anything; its text may hold a question, or a key
-            self._troubles.note("semantic verifier", error, (one, other))
+            self._troubles.note("semantic verifier", error)
             self._count("failed")
             return False
         with self._lock:

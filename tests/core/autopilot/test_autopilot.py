@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 
 from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.autopilot import Autopilot, AutopilotReport, pilot
+from llmthrift_core.autopilot.switch import Switch
 from llmthrift_core.autopilot.verdicts import margin_left
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.quality import Experiment
 from llmthrift_core.storage.leases import Lease
+from llmthrift_core.versions.store import VersionStore
 from tests.core.autopilot.world import DAY, World, weak_when_small
 from tests.core.clock import Clock
 
@@ -197,6 +200,20 @@ def test_stopped_in_one_process_it_is_stopped_in_all_and_canaries_end(world: Wor
     assert _only(other.run())[0] == "tries"
 
 
+def test_an_approval_does_not_undo_a_stop_of_the_same_moment(world: World) -> None:
+    configurations, stops = world.thrift.configurations, [_autopilot(world).stop]
+
+    def approve(said: Switch) -> Switch:
+        while stops:
+            stops.pop()("we launch today")
+        return replace(said, approved=("cheaper",))
+
+    Switch.change(configurations, "autopilot: approved cheaper", approve)
+    said = Switch.read(configurations)
+    assert (said.stopped, said.why, said.approved) == (True, "we launch today", ("cheaper",))
+    assert [each.version for each in configurations.versions("autopilot")] == [2, 1]
+
+
 def test_a_week_without_calls_changes_nothing(world: World) -> None:
     autopilot = _autopilot(world, "max_tier")
     world.pass_days(3)
@@ -281,6 +298,50 @@ def test_a_users_change_in_the_middle_of_a_look_wins(world: World, monkeypatch: 
     assert _only(autopilot.run()) == ("waits", "somebody has changed the configuration meanwhile")
     assert _settings(world) == {"output_cap_tokens": 100}
     assert "canary" not in _value(world)
+
+
+def test_a_user_who_goes_back_between_its_last_look_and_its_save_wins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    configurations = world.thrift.configurations
+    configurations.save("support", {"shorten": "off"}, note="mine")
+    autopilot = _autopilot(world, "max_tier")
+    world.pass_days(3)
+    add = VersionStore.add
+
+    def late(store: VersionStore, name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "support":
+            configurations.roll_back("support")  # the latest number stays the same
+        return add(store, name, *arguments, **options)
+
+    monkeypatch.setattr(VersionStore, "add", late)
+    assert _only(autopilot.run()) == ("waits", "somebody has changed the configuration meanwhile")
+    assert _value(world) == {}
+    assert [(each.version, each.active) for each in configurations.versions("support")] == [(2, False), (1, True)]
+
+
+def test_when_judging_stops_after_a_change_was_kept_it_says_that_it_is_blind(world: World) -> None:
+    autopilot = _autopilot(world, "max_tier", "output_cap_tokens")
+    world.pass_days(3)
+    autopilot.run()
+    assert _fly(world, autopilot, 8, until="keeps") == ["keeps"]
+    assert autopilot.alerts() == []
+    assert _fly(world, autopilot, 1, judged=0.0) == ["tries"]  # judges may run once a day
+    assert _fly(world, autopilot, 3, until="cannot watch", judged=0.0) == ["cannot watch"]
+    assert "canary" in _value(world)
+    (alert,) = autopilot.alerts()
+    assert alert.startswith("autopilot cannot watch support: none of ")
+    assert alert.endswith(" was judged: what was kept could get worse unseen")
+    world.thrift.attach(autopilot)
+    assert alert in world.thrift.health()["alerts"]
+    world.pass_days(6, judged=0.0)
+    assert _only(autopilot.run())[0] == "cannot watch"
+    world.pass_days(0.5, judged=0.1)
+    action, why = _only(autopilot.run())
+    assert (action, why.split(" of ")[0][:5]) == ("cannot watch", "only ")
+    world.pass_days(0.5)
+    assert _only(autopilot.run())[0] != "cannot watch"
+    assert autopilot.alerts() == []
+    world.clock.now += 3 * DAY
+    assert _only(autopilot.run())[1].startswith("no calls since 20")  # without calls there is nothing to watch
 
 
 def test_a_user_who_rolls_back_what_was_kept_is_not_overruled(world: World) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from llmthrift_core.autopilot import AutopilotRules
+from llmthrift_core.autopilot import AutopilotRules, verdicts
 from llmthrift_core.autopilot.traffic import Slice
-from llmthrift_core.autopilot.verdicts import margin_left, of_canary, of_version
+from llmthrift_core.autopilot.verdicts import expected_units, margin_left, of_canary, of_version
 from llmthrift_core.quality.experiment_results import ArmSums
-from llmthrift_core.statistics import RatioSums
+from llmthrift_core.statistics import Interval, RatioSums
 
 RULES = AutopilotRules(min_quality=0.95)
 
@@ -66,6 +67,42 @@ def test_a_change_that_loses_more_than_it_may_is_rarely_kept_however_often_it_is
                 kept += verdict == "keep"
                 break
     assert kept <= 6  # half of alpha is 5%: 3 are to be expected at most
+
+
+def _by_question(rng: random.Random, weights: list[float], popular: int) -> tuple[ArmSums, ArmSums]:
+    """A tenth of the questions with a change that makes answers to the most popular ones worse by 0.2, and the others without it."""
+    canary, control = ArmSums(), ArmSums()
+    for number, weight in enumerate(weights):
+        calls = round(weight)
+        arm = canary if rng.random() < 0.1 else control
+        arm.requests += calls
+        arm.cost.add(calls, 0.001 * calls)
+        worse = 0.2 if arm is canary and number < popular else 0.0
+        arm.quality.add(calls, calls * rng.gauss(0.9 - worse, 0.02))
+    return canary, control
+
+
+def test_a_canary_without_the_popular_questions_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, saving = [8_000 / (number + 1) for number in range(1_500)], Interval(0.2, 0.1, 0.3)
+    arms = [_by_question(random.Random(seed), weights, 8) for seed in range(30)]  # 8 questions with a third of the calls: a loss of 0.07
+
+    def kept() -> int:
+        return sum(of_canary(*each, margin=0.02, days=5, rules=RULES, replayed=saving).what == "keep" for each in arms)
+
+    assert kept() == 0
+    found = [of_canary(*each, margin=0.02, days=5, rules=RULES, unit="question", replayed=saving) for each in arms]
+    assert any(each.why.startswith("a few questions make most calls: the canary's weigh as ") for each in found)
+    assert any(min(arm.quality.effective_units for arm in each) >= 30 for each in arms)  # its own weights do not show what it lacks
+    monkeypatch.setattr(verdicts, "expected_units", lambda canary, control: 1_000.0)
+    assert kept() >= 5  # what is guarded against is there
+
+
+def test_many_questions_of_about_equal_weight_are_enough() -> None:
+    rng = random.Random(5)
+    arms = _by_question(rng, [rng.lognormvariate(3, 0.7) for _ in range(1_500)], 0)
+    assert expected_units(*arms) == pytest.approx(150 / math.exp(0.7**2), rel=0.2)
+    assert of_canary(*arms, margin=0.02, days=5, rules=RULES, replayed=Interval(0.2, 0.1, 0.3)).what == "keep"
+    assert expected_units(ArmSums(), ArmSums()) == 0
 
 
 def _slices(rng: random.Random, qualities: list[float], units: int = 60) -> list[Slice]:

@@ -131,3 +131,13 @@ def test_alerts_go_beyond_budgets(client: TestClient, thrift: Thrift) -> None:
     (found,) = client.get("/v1/costs/alerts").json()["alerts"]
     assert found["on"] == "unpriced"
     assert "nobody-knows" in found["text"]
+
+
+def test_the_settings_of_a_configuration_are_in_force(thrift: Thrift, provider: LoopbackProvider) -> None:
+    thrift.configurations.save("support", {"max_tier": "economy"})
+    with TestClient(app_of(thrift, provider, tuning="support", policy=lambda request: "premium")) as client:
+        client.post("/v1/chat", json=FRANCE).raise_for_status()
+        client.post("/v1/chat", json={**FRANCE, "model": "premium"}).raise_for_status()
+    rows = thrift.ledger.calls()
+    assert {row.tags["tuning"] for row in rows} == {"support@1"}
+    assert [request.body["model"] for request in provider.requests] == ["gpt-4o-mini", "gpt-4o"]  # who asks by name is answered

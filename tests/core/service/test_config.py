@@ -9,6 +9,7 @@ from llmthrift_core.service.config import load_configuration
 
 GOOD = """
 database = "calls.db"
+tuning = "support"
 
 [tiers.economy]
 model = "openai:gpt-4o-mini"
@@ -41,6 +42,7 @@ def test_one_file_says_all(tmp_path: Path) -> None:
     assert list(loaded.tiers) == ["economy", "premium"]
     assert (loaded.service.port, loaded.service.on_budget, loaded.service.host) == (9000, "answer", "127.0.0.1")
     assert loaded.options()["cache"] == {"ttl_seconds": 3600, "semantic": 0.9}
+    assert loaded.options()["tuning"] == "support"
     (budget,) = loaded.made_budgets()
     assert (budget.limit_usd, budget.window) == (10, "day")
 
@@ -48,9 +50,9 @@ def test_one_file_says_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("port = 9000", 'port = "often"', r"line 12: service.port: .*, not 'often'"),
-        ("semantic = 0.9", "semantics = 0.9", r"line 16: cache.semantics: Extra inputs are not permitted"),
-        ("temperature = 0", 'api_key = "sk-1"', r"line 6: keys of providers belong in the environment"),
+        ("port = 9000", 'port = "often"', r"line 13: service.port: .*, not 'often'"),
+        ("semantic = 0.9", "semantics = 0.9", r"line 17: cache.semantics: Extra inputs are not permitted"),
+        ("temperature = 0", 'api_key = "sk-1"', r"line 7: keys of providers belong in the environment"),
         ('model = "openai:gpt-4o"', "", r"tiers.premium.model: Field required"),
         ("limit_usd = 10", "limit_eur = 10", r"budgets, number 1: .*limit_eur"),
         ("[cache]", "[cache", r"is no TOML"),

@@ -90,6 +90,14 @@ def test_too_little_says_nothing() -> None:
             few.add(1, 0)
     assert sequential_quality_difference(few, many, alpha=0.05, narrowest_at=0.001).low == -1
     assert sequential_quality_difference(few, many, alpha=0.05, narrowest_at=0.001).high == 1
+    heavy = RatioSums()  # 200 units, five of which are nearly everything
+    for number in range(200):
+        heavy.add(1_000 if number < 5 else 1, 900 if number < 5 else 0.9)
+    assert heavy.effective_units == pytest.approx(5.4, abs=0.1)
+    assert many.effective_units == 200
+    assert sequential_quality_difference(heavy, many, alpha=0.05, narrowest_at=0.001).low == -1
+    assert sequential_quality_difference(many, heavy, alpha=0.05, narrowest_at=0.001).high == 1
+    assert sequential_saving(heavy, many, alpha=0.05, narrowest_at=0.001).low == -math.inf
     assert sequential_saving(RatioSums(), many, alpha=0.05, narrowest_at=0.001).high == 1
     assert sequential_interval(0.0, math.inf, alpha=0.05, narrowest_at=0.001).high == math.inf
     assert e_value(1.0, math.inf, alpha=0.05, narrowest_at=1.0) == 1.0

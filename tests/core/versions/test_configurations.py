@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from llmthrift_core import Thrift, attribute
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.routing import LearnedRouter
 from llmthrift_core.storage.tables import versions
+from tests.core.storage.backends import shared_databases
 from tests.core.versions.judged import answer
 
 
@@ -30,6 +32,40 @@ def test_any_json_comes_back_with_its_version(thrift):
     assert thrift.configurations.roll_back("support.prompt").note == "first"
     assert thrift.configurations.load("support.prompt").value == value
     assert thrift.configurations.names() == ["support.prompt"]
+
+
+def test_what_somebody_saved_since_it_was_read_is_not_overridden(thrift):
+    configurations = thrift.configurations
+    assert configurations.save("support", {"by": "first"}, active=0).version == 1
+    assert configurations.save("support", {"by": "late"}, active=0) is None
+    configurations.save("support", {"by": "user"})
+    assert configurations.save("support", {"by": "late"}, active=1) is None
+    configurations.roll_back("support")
+    assert configurations.save("support", {"by": "late"}, active=2, latest=2) is None  # the latest number does not tell
+    assert configurations.load("support").value == {"by": "first"}
+    assert configurations.save("support", {"by": "in time"}, active=1).version == 3
+
+
+@shared_databases
+def test_of_several_that_go_on_from_one_version_at_once_one_does(any_url):
+    opened = [Thrift(any_url) for _ in range(4)]
+    opened[0].configurations.save("support", {})
+    barrier, saved = threading.Barrier(len(opened)), []
+
+    def save(number: int, thrift: Thrift) -> None:
+        barrier.wait(30)
+        saved.append(thrift.configurations.save("support", {"by": number}, active=1))
+
+    threads = [threading.Thread(target=save, args=each) for each in enumerate(opened)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    versions_now = opened[0].configurations.versions("support")
+    for thrift in opened:
+        thrift.close()
+    assert sorted(each is None for each in saved) == [False, True, True, True]
+    assert [(each.version, each.active) for each in versions_now] == [(2, True), (1, False)]
 
 
 def test_names_of_configurations_and_routers_do_not_meet(thrift):
