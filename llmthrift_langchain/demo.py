@@ -1,4 +1,4 @@
-"""`llmthrift demo`: one ordinary LangChain chain over one workload: bare, with llmthrift, and with answers by meaning too."""
+"""`llmthrift demo`: one ordinary LangChain chain over one workload: as it was, and with more and more of llmthrift."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from llmthrift_core.demo.outcome import (
     STRONG,
     Outcome,
     answers_by_meaning,
+    shorter_prompts,
     with_answers,
     with_ledger,
 )
@@ -28,6 +29,7 @@ from llmthrift_core.demo.prefixes import Ask
 from llmthrift_core.demo.show import demonstrate
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
+from llmthrift_core.prompts import Shorten
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 from llmthrift_langchain.cache import ThriftCache
@@ -53,6 +55,7 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             bare=lambda thrift, workload, advance: run_bare(thrift, client, workload, advance),
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
             by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
+            with_shorter_prompts=lambda thrift, workload, advance: run_with_shorter_prompts(thrift, client, workload, advance),
             routed=lambda thrift, workload, advance, policy=None: run_routed(thrift, client, workload, advance, policy),
             talker=talker,
             provider=provider,
@@ -102,10 +105,28 @@ def run_by_meaning(
     thrift: Thrift, client: Callable[[str], BaseChatModel], workload: Workload, advance: Callable[[], None] = lambda: None
 ) -> Outcome:
     """The router again, whose cache also answers questions that mean the same."""
+    return _by_meaning("and by meaning", thrift, client, workload, advance)
+
+
+def run_with_shorter_prompts(
+    thrift: Thrift, client: Callable[[str], BaseChatModel], workload: Workload, advance: Callable[[], None] = lambda: None
+) -> Outcome:
+    """The same, and what is sent is made shorter first."""
+    return _by_meaning("and shorter prompts", thrift, client, workload, advance, shorten=shorter_prompts())
+
+
+def _by_meaning(
+    name: str,
+    thrift: Thrift,
+    client: Callable[[str], BaseChatModel],
+    workload: Workload,
+    advance: Callable[[], None],
+    shorten: Shorten | None = None,
+) -> Outcome:
     answers = answers_by_meaning(thrift)
     models = {tier: client(model) for tier, model in MODELS.items()}
-    router = ChatRouter(thrift, models=models, cache=ThriftCache(thrift, semantic=answers))
-    return with_answers(_drive("and by meaning", router, workload, {}, advance), thrift, answers)
+    router = ChatRouter(thrift, models=models, cache=ThriftCache(thrift, semantic=answers), shorten=shorten)
+    return with_answers(_drive(name, router, workload, {}, advance), thrift, answers)
 
 
 def _drive(name: str, model: BaseChatModel, workload: Workload, config: RunnableConfig, advance: Callable[[], None]) -> Outcome:
@@ -115,7 +136,7 @@ def _drive(name: str, model: BaseChatModel, workload: Workload, config: Runnable
     chain, with_tools = prompt | model, prompt | model.bind_tools(_TOOLS)
     outcome = Outcome(name)
     for item in workload.items:
-        given = {"system": item.system, "history": list(item.history), "question": item.question}
+        given = {"system": item.system_with_pages, "history": list(item.history), "question": item.question}
         tags = {REPEAT: "yes" if item.repeated else "no"}
         own: RunnableConfig = {**config, "metadata": {"user": item.user, "feature": item.feature, "session": item.session, "tags": tags}}
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`llmthrift demo --framework llamaindex`: one ordinary LlamaIndex application, run three times over the same workload."""
+"""`llmthrift demo --framework llamaindex`: one ordinary LlamaIndex application, run four times over the same workload."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from llmthrift_core.demo.outcome import (
     STRONG,
     Outcome,
     answers_by_meaning,
+    shorter_prompts,
     with_answers,
     with_ledger,
 )
@@ -30,6 +31,7 @@ from llmthrift_core.demo.prefixes import Ask
 from llmthrift_core.demo.show import demonstrate
 from llmthrift_core.demo.workload import TOOLS, answerer, run_tool
 from llmthrift_core.errors import MissingExtraError
+from llmthrift_core.prompts import Shorten
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 from llmthrift_llamaindex.handler import ThriftEventHandler
@@ -51,6 +53,7 @@ def run(console: Console, *, live: bool = False, requests: int | None = None, **
             bare=lambda thrift, workload, advance: run_bare(thrift, client, workload, advance),
             with_llmthrift=lambda thrift, workload, advance: run_with_llmthrift(thrift, client, workload, advance),
             by_meaning=lambda thrift, workload, advance: run_by_meaning(thrift, client, workload, advance),
+            with_shorter_prompts=lambda thrift, workload, advance: run_with_shorter_prompts(thrift, client, workload, advance),
             routed=lambda thrift, workload, advance, policy=None: run_routed(thrift, client, workload, advance, policy),
             talker=talker,
             provider=provider,
@@ -90,16 +93,27 @@ def run_routed(
 
 def run_by_meaning(thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None) -> Outcome:
     """The router again, whose cache also answers questions that mean the same."""
+    return _by_meaning("and by meaning", thrift, client, workload, advance)
+
+
+def run_with_shorter_prompts(thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None] = lambda: None) -> Outcome:
+    """The same, and what is sent is made shorter first."""
+    return _by_meaning("and shorter prompts", thrift, client, workload, advance, shorten=shorter_prompts())
+
+
+def _by_meaning(
+    name: str, thrift: Thrift, client: Client, workload: Workload, advance: Callable[[], None], shorten: Shorten | None = None
+) -> Outcome:
     answers = answers_by_meaning(thrift)
-    llm = RouterLLM(thrift, models={tier: client(model) for tier, model in MODELS.items()}, semantic=answers)
-    return with_answers(_drive("and by meaning", llm, workload, advance), thrift, answers)
+    llm = RouterLLM(thrift, models={tier: client(model) for tier, model in MODELS.items()}, semantic=answers, shorten=shorten)
+    return with_answers(_drive(name, llm, workload, advance), thrift, answers)
 
 
 def _drive(name: str, llm: FunctionCallingLLM, workload: Workload, advance: Callable[[], None]) -> Outcome:
     tools = [_tool(name, schema) for name, schema in TOOLS.items()]
     outcome = Outcome(name)
     for item in workload.items:
-        messages = [ChatMessage(item.system, role="system")]
+        messages = [ChatMessage(item.system_with_pages, role="system")]
         messages += [ChatMessage(text, role="assistant" if role == "ai" else "user") for role, text in item.history]
         messages.append(ChatMessage(item.question))
         tags = {"user": item.user, "feature": item.feature, "session": item.session, "tags": {REPEAT: "yes" if item.repeated else "no"}}

@@ -10,7 +10,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.moments import DAY_US, MICROSECONDS
-from llmthrift_core.statistics import Interval, t_quantile
+from llmthrift_core.statistics import Interval, RatioSums, t_quantile
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def longer_life(rows: Sequence[Any], present_seconds: float, longer_seconds: flo
             spared[_day(row)] -= paid
     why = f"{len(evidence):,} of {len(rows):,} calls would have found an answer that is older than {present_seconds:g} seconds."
     return _monthly(rows, spared, why, evidence)
+
+
+def equal_questions(rows: Sequence[Any]) -> float:
+    """How many questions, all asked equally often, weigh as those of the calls: a few popular ones are few, whatever comes beside them."""
+    sums = RatioSums()
+    for asked in Counter(row.prompt_hash for row in rows if row.prompt_hash is not None).values():
+        sums.add(asked, 0)
+    return sums.effective_units
 
 
 def as_share(saving: Saving | None, rows: Sequence[Any]) -> Interval:

@@ -8,9 +8,19 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmthrift_core.autopilot.estimates import Saving, capped, cheaper_tier, longer_life, paid_monthly, rule_of_thumb, shorter_prompts
+from llmthrift_core.autopilot.estimates import (
+    Saving,
+    capped,
+    cheaper_tier,
+    equal_questions,
+    longer_life,
+    paid_monthly,
+    rule_of_thumb,
+    shorter_prompts,
+)
 from llmthrift_core.autopilot.rules import BOUNDS
 from llmthrift_core.money import to_usd
+from llmthrift_core.statistics.sequential import FEWEST_UNITS
 
 if TYPE_CHECKING:
     from llmthrift_core.autopilot.rules import AutopilotRules
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
     from llmthrift_core.versions import RouterVersions
 
 Risk = Literal["low", "medium", "high"]
-Standing = Literal["to be tried", "waits for approval", "given up before", "not applicable by itself"]
+Standing = Literal["to be tried", "waits for approval", "given up before", "a canary cannot show it", "not applicable by itself"]
 
 DEFAULT_TTL_SECONDS: Final = 3_600.0  # of a door whose policy says nothing else
 _RISKS: Final[Mapping[str, tuple[Risk, str]]] = {
@@ -99,6 +109,7 @@ def proposals_for(
     """
     approved, given_up = frozenset(approved), frozenset(given_up)
     found, least = [], max(1.0, rules.min_saving * paid_monthly(rows))
+    is_uneven = equal_questions(rows) * rules.canary < FEWEST_UNITS
     for setting, before, after, saving in _changes(settings, rows, prices, rules):
         if saving is None or saving.high < least or not rules.permits(setting, before, after):
             continue
@@ -106,6 +117,8 @@ def proposals_for(
         standing: Standing = "to be tried" if setting in rules.allow or number in approved else "waits for approval"
         if number in given_up:
             standing = "given up before"
+        elif standing == "to be tried" and setting == "cache_ttl_seconds" and is_uneven and number not in approved:
+            standing = "a canary cannot show it"
         low, middle, high = sorted(to_usd(round(amount)) for amount in (saving.low, saving.middle, saving.high))
         risk, risk_is = _RISKS[setting]
         found.append(

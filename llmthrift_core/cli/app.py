@@ -124,7 +124,7 @@ def demo(
         "llmthrift-demo.db"
     ),
 ) -> None:
-    """Run one workload twice, bare and with llmthrift, and show what it cost and what was saved."""
+    """Run one workload bare and with llmthrift, and show what it cost and what was saved."""
     found = {entry.name: entry for entry in entry_points(group="llmthrift.demos")}
     if framework not in found:
         raise typer.BadParameter(f"no demo for {framework!r}; there is one for: {', '.join(sorted(found))}")

@@ -58,7 +58,8 @@ def learned(thrift: Thrift, routed: Routed, sample: Workload, advance: Callable[
     for tier in MODELS:
         wrong = {item.number for item in routed(thrift, sample, advance, always(tier)).wrong}
         examples += [
-            Example(item.question, tier, float(item.number not in wrong), call_site_of_prompt(item.system)) for item in sample.items
+            Example(item.question, tier, float(item.number not in wrong), call_site_of_prompt(item.system_with_pages))
+            for item in sample.items
         ]
     return LearnedRouter(MODELS, default="complex", min_quality=0.98).fit(examples)
 

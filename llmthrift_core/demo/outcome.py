@@ -13,13 +13,16 @@ from llmthrift_core.thrift import Thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.prompts import Shorten
 
 CHEAP: Final = "gpt-4o-mini"
 STRONG: Final = "gpt-4o"
-# Time to the answer, a tenth of what these models typically take, so that the demonstration is quick.
-LATENCY_SECONDS: Final = {CHEAP: 0.03, STRONG: 0.07}
+# Time to the answer, a twentieth of what these models typically take, so that the demonstration is quick.
+LATENCY_SECONDS: Final = {CHEAP: 0.015, STRONG: 0.035}
 # For a few hundred requests: `ErrorBound`, the default, has then seen too little to answer anything by meaning, and says so.
 SIMILARITY: Final = 0.8
+PAGES: Final = 5
+"""So many help pages stay in a shorter prompt."""
 REPEAT: Final = "repeat"
 """The tag that says whether a request's words had arrived before."""
 
@@ -35,6 +38,7 @@ class Outcome:
     cost_usd: Decimal = Decimal(0)
     saved_by_cache_usd: Decimal = Decimal(0)
     saved_by_routing_usd: Decimal = Decimal(0)
+    saved_by_shortening_usd: Decimal = Decimal(0)
     cache_hits: int = 0
     semantic_hits: int = 0
     belief: str = ""
@@ -54,10 +58,17 @@ class Outcome:
 
 
 def answers_by_meaning(thrift: Thrift) -> SemanticCache:
-    """The cache of the third run."""
+    """The cache of the third run and of the fourth."""
     from llmthrift_core.cache import FixedThreshold, SemanticCache
 
     return SemanticCache(thrift, policy=FixedThreshold(SIMILARITY))
+
+
+def shorter_prompts() -> Shorten:
+    """What makes the prompts of the fourth run shorter: the steps that lose nothing, and the pages nearest to the question."""
+    from llmthrift_core.prompts import Shorten, steps
+
+    return Shorten([*Shorten.lossless().steps, steps.Documents(k=PAGES)])
 
 
 def with_answers(outcome: Outcome, thrift: Thrift, answers: SemanticCache) -> Outcome:
@@ -79,6 +90,7 @@ def with_ledger(outcome: Outcome, thrift: Thrift) -> Outcome:
         outcome.cost_usd += row["cost_usd"]
         outcome.saved_by_cache_usd += row["cache_saved_usd"]
         outcome.saved_by_routing_usd += row["routing_saved_usd"]
+        outcome.saved_by_shortening_usd += row["shortening_saved_usd"]
         outcome.cache_hits += row["cache_hits"]
         outcome.models[row["model"]] += row["requests"] - row["cache_hits"]
     return outcome

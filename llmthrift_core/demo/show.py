@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.demo.learning import Routed, show_learned_routing
-from llmthrift_core.demo.outcome import REPEAT, SIMILARITY, Outcome
+from llmthrift_core.demo.outcome import PAGES, REPEAT, SIMILARITY, STRONG, Outcome
 from llmthrift_core.demo.prefixes import Ask, show_prompt_caching
 from llmthrift_core.demo.progress import progress
 from llmthrift_core.demo.workload import Workload, load_workload
@@ -33,6 +34,7 @@ def demonstrate(
     bare: Drive,
     with_llmthrift: Drive,
     by_meaning: Drive,
+    with_shorter_prompts: Drive,
     routed: Routed,
     talker: Callable[[str, Thrift, bool], Ask],
     provider: LoopbackProvider | None,
@@ -40,11 +42,12 @@ def demonstrate(
     repeated_shares: Sequence[float] = REPEATED_SHARES,
     keep: Path | None = None,
 ) -> None:
-    """Run the workload three times, learn to route, and print the tables.
+    """Run the workload four times, learn to route, and print the tables.
 
     Args:
         through: the client, as the first line names it.
-        bare, with_llmthrift, by_meaning: drive the application as it was, with llmthrift, and with answers by meaning too.
+        bare, with_llmthrift, by_meaning, with_shorter_prompts: drive the application as it was, with llmthrift, with answers by meaning
+            too, and with shorter prompts too.
         routed: drives it with a policy.
         talker: see `show_prompt_caching`.
         provider: the loopback provider, or None for a real one.
@@ -63,17 +66,24 @@ def demonstrate(
         f"repeats, through {through} against {where}."
     )
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        with progress(console, 3 * len(workload)) as advance:
+        with progress(console, 4 * len(workload)) as advance:
             with Thrift(f"{folder}/bare.db") as plain:
                 before = bare(plain, workload, advance)
             thrift = Thrift(f"{folder}/llmthrift.db")
             after = with_llmthrift(thrift, workload, advance)
             with Thrift(f"{folder}/meaning.db") as other:
                 also = by_meaning(other, workload, advance)
-        console.print(_comparison(before, after, also))
+            with Thrift(f"{folder}/shorter.db") as other:
+                shorter = with_shorter_prompts(other, workload, advance)
+        console.print(_comparison(before, after, also, shorter))
         console.print(
             f"Answers by meaning: above a fixed similarity of {SIMILARITY}, where the near-miss guard sees no other number, name or "
             f"denial. The default, ErrorBound(0.01), answers none of so few requests; it says: [italic]{also.belief}[/italic]."
+        )
+        console.print(
+            f"Shorter prompts: Shorten.lossless(), and of the shop's help pages the {PAGES} nearest to the question; an answer whose page "
+            f"was left out would be wrong. The run costs {_less(shorter, also)} less than without them. What was taken off counts at "
+            f"{STRONG}'s price, as the application would have paid it, and routing saves on what is left."
         )
         for by in ("model", "feature"):
             console.print(str(thrift.report(by=by)), "", sep="\n", markup=False, highlight=False, soft_wrap=True)
@@ -111,7 +121,9 @@ def _keep(ledger: str, file: Path) -> None:
 def _comparison(bare: Outcome, *others: Outcome) -> Any:
     from rich.table import Table
 
-    table = Table("", title="The same workload, three times")
+    outcomes = (bare, *others)
+    table = Table(title="The same workload, four times")
+    table.add_column("", overflow="fold")
     rows: list[tuple[str, Callable[[Outcome], str]]] = [
         ("calls", lambda o: f"{o.calls:,}"),
         ("input tokens", lambda o: f"{o.input_tokens:,}"),
@@ -119,20 +131,33 @@ def _comparison(bare: Outcome, *others: Outcome) -> Any:
         ("cost", lambda o: usd(o.cost_usd)),
         ("cache hit rate", lambda o: f"{o.hit_rate:.0%}"),
         ("of these by meaning", lambda o: str(o.semantic_hits)),
-        ("model calls", lambda o: "\n".join(f"{count} {model}" for model, count in sorted(o.models.items()) if count)),
+        *((f"by {_family(model)}", _answered_by(model)) for model in sorted({name for o in outcomes for name in o.models})),
         ("median latency", lambda o: f"{o.median_latency * 1000:,.1f} ms"),
         ("answers judged wrong", lambda o: str(len(o.wrong))),
         ("saved by cache", lambda o: usd(o.saved_by_cache_usd)),
         ("saved by routing", lambda o: usd(o.saved_by_routing_usd)),
+        ("saved by shorter prompts", lambda o: usd(o.saved_by_shortening_usd)),
     ]
-    table.add_column(bare.name, justify="right", overflow="fold")
-    for other in others:
-        table.add_column(other.name, justify="right", style="bold", overflow="fold")
+    for outcome in outcomes:
+        table.add_column(outcome.name, justify="right", style="" if outcome is bare else "bold", overflow="fold")
     for label, value in rows:
-        table.add_row(label, value(bare), *map(value, others))
+        table.add_row(label, *map(value, outcomes))
     table.add_section()
-    table.add_row("cheaper by", "", *(f"{1 - other.cost_usd / bare.cost_usd:.0%}" if bare.cost_usd else "" for other in others))
+    table.add_row("cheaper by", "", *(_less(other, bare) for other in others))
     return table
+
+
+def _answered_by(model: str) -> Callable[[Outcome], str]:
+    return lambda outcome: str(outcome.models[model])
+
+
+def _family(model: str) -> str:
+    """The model's name without the date of its version."""
+    return re.sub(r"-\d{4}-\d\d-\d\d$", "", model)
+
+
+def _less(other: Outcome, than: Outcome) -> str:
+    return f"{1 - other.cost_usd / than.cost_usd:.0%}" if than.cost_usd else ""
 
 
 def _dependence(bare: Drive, with_llmthrift: Drive, folder: str, console: Console, repeated_shares: Sequence[float]) -> Any:

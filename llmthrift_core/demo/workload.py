@@ -16,6 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+from llmthrift_core.demo.help_pages import UNKNOWN, is_missing, with_help_pages
 from llmthrift_core.testing.answers import Answer, Question, ToolCall
 
 SYSTEM_PROMPTS: Final[Mapping[str, str]] = {
@@ -67,6 +68,11 @@ class WorkItem:
     def system(self) -> str:
         """The system prompt of the feature."""
         return SYSTEM_PROMPTS[self.feature]
+
+    @property
+    def system_with_pages(self) -> str:
+        """The system prompt as the demonstrations send it: with the help pages, where customers ask."""
+        return with_help_pages(self.system) if self.feature == "support" else self.system
 
     @property
     def needs_tools(self) -> bool:
@@ -153,6 +159,8 @@ def load_workload(*, repeated_share: float | None = None, seed: int = 7) -> Work
 def answerer(is_strong: Callable[[str], bool]) -> Callable[[Question], Answer | None]:
     """What the loopback provider answers to the workload: None to anything else.
 
+    To a prompt with help pages, a fact that they hold is only in the answer where the page with it arrived.
+
     Args:
         is_strong: whether a model, by name, answers hard tasks rightly.
     """
@@ -164,6 +172,8 @@ def answerer(is_strong: Callable[[str], bool]) -> Callable[[Question], Answer | 
             return None
         if "tool" in topic and not question.follows_tool:
             return Answer(tool_calls=(ToolCall(topic["tool"]["name"], topic["tool"]["args"]),))
+        if "tool" not in topic and is_missing(topic["expect"], "\n".join(text for _, text in question.messages)):
+            return Answer(UNKNOWN)
         return Answer(topic["answer"] if is_strong(question.model) or "weak" not in topic else topic["weak"])
 
     return answer

@@ -33,7 +33,7 @@ def attributed(
     found: dict[str, str] = {}
     tags: dict[str, str] = {}
     for name, value in (metadata or {}).items():
-        (found if name in FIELDS else tags)[name] = _clean(value)
+        (found if name in FIELDS else tags)[_clean(name)] = _clean(value)
     if user:
         found["user"] = _clean(user)
     for field in FIELDS:

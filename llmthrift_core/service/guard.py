@@ -119,6 +119,9 @@ class Guard:
 
     def _check_size(self, headers: Headers) -> None:
         told = headers.get("content-length")
+        if told is not None and "transfer-encoding" in headers:  # proxies differ in where such a request ends
+            message = "a request has a Content-Length or a Transfer-Encoding, and not both"
+            raise RequestError(400, message, code="ambiguous_length", headers={"Connection": "close"})
         if told is not None and told.isdigit() and int(told) > self._limits.max_body_bytes:
             raise self._too_large()
 

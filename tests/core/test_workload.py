@@ -12,8 +12,11 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from llmthrift_core.demo import WorkItem, Workload, load_workload
+from llmthrift_core.demo.outcome import shorter_prompts
 from llmthrift_core.demo.workload import SYSTEM_PROMPTS, TOOLS, answerer, run_tool
+from llmthrift_core.prompts import Shorten, steps
 from llmthrift_core.testing import Answer, LoopbackProvider, Question
+from llmthrift_core.usage.tokens import count_tokens
 
 WORKLOAD = load_workload()
 STRONG = answerer(lambda model: True)
@@ -22,7 +25,7 @@ CHEAP = answerer(lambda model: False)
 
 def ask(item: WorkItem, *, tier: str) -> Answer:
     """The answer of a tier, after the tool's result where a tool is needed."""
-    messages = [("system", item.system), *item.history, ("user", item.question)]
+    messages = [("system", item.system_with_pages), *item.history, ("user", item.question)]
     speak = STRONG if tier == "strong" else CHEAP
     answer = speak(Question("m", messages, TOOLS if item.needs_tools else {}))
     assert answer is not None
@@ -154,6 +157,40 @@ def test_answers_have_realistic_lengths() -> None:
     hard = [words[item.topic] for item in distinct() if item.kind == "hard"]
     assert max(words.values()) <= 120
     assert sum(hard) / len(hard) > sum(words.values()) / len(words)
+
+
+def test_a_support_prompt_has_pages_and_is_too_short_for_openais_cache() -> None:
+    for item in distinct():
+        texts = [item.system_with_pages, *(text for _, text in item.history), item.question]
+        assert (item.system_with_pages != item.system) == (item.feature == "support")
+        assert count_tokens("\n".join(texts), "gpt-4o").tokens < 1_024 or item.history
+
+
+@pytest.mark.parametrize("fact", ["18 months", "6 to 9 working days", "up to 3"])
+def test_no_model_knows_what_stood_on_a_page_that_was_left_out(fact: str) -> None:
+    item = next(item for item in WORKLOAD.items if WORKLOAD.judge(item, fact))
+    assert WORKLOAD.judge(item, ask(item, tier="strong").text)
+    pages = item.system_with_pages.split("\n\n\n")
+    without = "\n\n\n".join(page for page in pages if fact not in page)
+    assert len(pages) > 10
+    answer = STRONG(Question("m", [("system", without), ("user", item.question)]))
+    assert answer is not None
+    assert not WORKLOAD.judge(item, answer.text)
+
+
+def test_the_pages_that_answers_need_stay_in_shorter_prompts() -> None:
+    """And fewer pages than the demonstration keeps would cost answers, which the judge sees."""
+    lost: dict[str, list[str]] = {"as shown": [], "one page": []}
+    for name, shorten in (("as shown", shorter_prompts()), ("one page", Shorten([steps.Documents(k=1, embedder=False)]))):
+        for item in (item for item in distinct() if item.feature == "support" and item.kind == "faq"):
+            given = [{"role": "system", "content": item.system_with_pages}, {"role": "user", "content": item.question}]
+            sent = shorten(given, "gpt-4o").messages
+            answer = STRONG(Question("m", [(message["role"], message["content"]) for message in sent]))
+            assert answer is not None
+            if not WORKLOAD.judge(item, answer.text):
+                lost[name].append(item.question)
+    assert lost["as shown"] == []
+    assert len(lost["one page"]) > 3
 
 
 def test_other_questions_are_left_to_the_provider() -> None:

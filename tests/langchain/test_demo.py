@@ -36,18 +36,23 @@ def test_both_runs_over_part_of_the_workload(tmp_path):
     assert {item.feature for item in workload.items} == {"support", "analytics"}
 
 
-def test_the_whole_workload_with_answers_by_meaning(tmp_path):
+def test_the_whole_workload_with_answers_by_meaning_and_shorter_prompts(tmp_path):
     workload = load_workload()
-    with demo._provider(live=False) as (client, provider), Thrift(tmp_path / "meaning.db") as thrift:
+    with demo._provider(live=False) as (client, provider), Thrift(tmp_path / "shorter.db") as thrift:
         assert provider is not None
         provider.latency_seconds = None
-        outcome = demo.run_by_meaning(thrift, client, workload)
-        kinds = {row.cache for row in thrift.ledger.calls()}
+        outcome = demo.run_with_shorter_prompts(thrift, client, workload)
+        rows = thrift.ledger.calls()
     assert outcome.semantic_hits > 0
-    assert kinds == {"exact", "semantic", None}
+    assert {row.cache for row in rows} == {"exact", "semantic", None}
     assert len(outcome.wrong) <= 0.05 * len(workload)
     assert outcome.belief.startswith("learning: ")
     assert "would have served" in outcome.belief
+    # Every support prompt is shorter, and together they are less than half as long.
+    sent = [row for row in rows if row.cache is None and row.feature == "support"]
+    assert all(row.shortened_tokens > 0 for row in sent)
+    assert sum(row.shortened_tokens for row in sent) > sum(row.input_tokens for row in sent) > 0
+    assert outcome.saved_by_shortening_usd > 0
 
 
 def test_learned_routing_makes_no_more_errors_than_the_heuristic(tmp_path):
@@ -79,9 +84,10 @@ def test_its_tables(monkeypatch):
     written = io.StringIO()
     demo.run(Console(file=written, width=120), requests=20, repeated_shares=(0.0,))
     tables = (
-        "The same workload, three times",
+        "The same workload, four times",
         "cheaper by",
         "saved by routing",
+        "saved by shorter prompts",
         "How the saving depends on repetition",
         "0%",
         "by three policies",

@@ -15,6 +15,7 @@ _WIDTH, _HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 28
 _TICKS: Final = 4
 _MOST_LABELS: Final = 9
+_HALF_LABEL: Final = 30.0  # units
 _GAP: Final = 0.25  # of a column's place
 
 
@@ -119,12 +120,16 @@ def _grid(top: float, wide: int, high: int) -> str:
 
 
 def _labels(labels: Sequence[str], step: float, high: int) -> list[str]:
+    """The labels that have room. The style of a narrow page, whose letters are larger, hides those of the class "second"."""
     every = -(-len(labels) // _MOST_LABELS)
-    return [
-        f'<text x="{_LEFT + (place + 0.5) * step:.1f}" y="{_TOP + high + 18}" text-anchor="middle">{escape(cell(label))}</text>'
-        for place, label in enumerate(labels)
-        if place % every == 0
-    ]
+    parts = []
+    for place in range(0, len(labels), every):
+        x = _LEFT + (place + 0.5) * step
+        if x + _HALF_LABEL > _WIDTH:  # it would be cut
+            continue
+        kind = "label second" if place // every % 2 or x + 1.6 * _HALF_LABEL > _WIDTH else "label"
+        parts.append(f'<text class="{kind}" x="{x:.1f}" y="{_TOP + high + 18}" text-anchor="middle">{escape(cell(labels[place]))}</text>')
+    return parts
 
 
 def _axis(amounts: Sequence[float]) -> list[str]:

@@ -15,6 +15,7 @@ from llmthrift_core.reports.projection import DailyAmount
 Line = tuple[str, Decimal]
 _GAP: Final = 0.25  # of a column's place
 _LEAST_BETWEEN: Final = 14.0  # units between two texts at the right
+_LETTERS: Final = 13.0  # units that a text is high, on a phone
 
 
 def daily_chart(days: Sequence[DailyAmount], limits: Sequence[Line] = ()) -> str:
@@ -86,7 +87,9 @@ def _limit_lines(drawn: Frame, limits: Sequence[Line], top: float) -> list[str]:
         if float(amount) > top:
             continue
         y = drawn.y(float(amount))
-        at = max(min(y - 4, last - _LEAST_BETWEEN), drawn.top + 8)
+        at = min(y - 4, last - _LEAST_BETWEEN)
+        if at < drawn.top + _LETTERS:  # no room above the line
+            at = y + _LETTERS + 2
         last = at
         parts.append(f'<line class="limit" x1="{drawn.left}" x2="{drawn.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="limit" x="{drawn.right - 4}" y="{at:.1f}" text-anchor="end">{escape(name)} {usd(amount)}</text>')

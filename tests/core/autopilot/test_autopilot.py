@@ -122,6 +122,7 @@ def test_what_was_kept_is_taken_back_when_its_model_gets_worse(world: World) -> 
 
 def test_what_was_kept_is_watched_while_the_next_change_is_tried(world: World) -> None:
     autopilot = _autopilot(world, "max_tier", "cache_ttl_seconds")
+    world.questions = 300
     world.pass_days(3)
     autopilot.run()
     assert _fly(world, autopilot, 8, until="keeps") == ["keeps"]
@@ -140,6 +141,16 @@ def test_a_longer_life_is_kept_for_what_a_replay_says_that_it_saves(world: World
     assert _settings(world) == {"cache_ttl_seconds": 86_400}
 
 
+def test_a_longer_life_is_not_tried_where_no_canary_of_questions_can_show_what_it_costs(world: World) -> None:
+    autopilot = _autopilot(world, "cache_ttl_seconds", "max_tier")
+    world.questions = 60  # a fifth of them are 12
+    world.pass_days(3)
+    standing = {each.kind: each.standing for each in autopilot.status().proposals if each.tuning}
+    assert standing["cache_ttl_seconds"] == "a canary cannot show it"
+    assert _only(autopilot.run())[0] == "tries"
+    assert _value(world)["canary"]["settings"] == {"max_tier": "small"}
+
+
 def test_harder_questions_are_no_fault_of_what_was_kept(world: World) -> None:
     autopilot = _autopilot(world, "max_tier")
     world.pass_days(3)
@@ -151,6 +162,7 @@ def test_harder_questions_are_no_fault_of_what_was_kept(world: World) -> None:
 
 
 def test_a_number_goes_as_far_as_it_may_in_one_step_and_no_further_than_its_bounds(world: World) -> None:
+    world.questions = 300
     world.thrift.configurations.save("support", {"cache_ttl_seconds": 3_600})
     autopilot = _autopilot(world, "cache_ttl_seconds", max_change=3, bounds={"cache_ttl_seconds": (60, 7_200)})
     world.pass_days(3)

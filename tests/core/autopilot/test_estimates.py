@@ -87,13 +87,18 @@ def test_shorter_prompts_are_estimated_as_observed() -> None:
 
 
 def test_proposals_are_in_dollars_and_within_what_the_rules_allow() -> None:
-    rows = [_row(day, hour, prompt_hash=f"q{day}") for day in range(5) for hour in (1, 1.5, 4)]
+    rows = [_row(day, hour, prompt_hash=f"q{day} {number}") for day in range(5) for hour in (1, 1.5, 4) for number in range(100)]
     rules = AutopilotRules(allow={"cache_ttl_seconds"}, max_change=4)
     (found,) = [each for each in proposals_for("support", {}, rows, prices=PRICES, rules=rules) if each.kind == "cache_ttl_seconds"]
-    assert (found.before, found.after, found.saving_usd, found.standing) == (None, 14_400.0, Decimal("0.09"), "to be tried")
+    assert (found.before, found.after, found.saving_usd, found.standing) == (None, 14_400.0, Decimal("9.00"), "to be tried")
     assert found.how == "thrift.configurations.save('support', {**settings, 'cache_ttl_seconds': 14400.0})"
     again = proposals_for("support", {}, rows, prices=PRICES, rules=rules, given_up=[found.id])
     assert [each.standing for each in again if each.id == found.id] == ["given up before"]
+    few = rows[: len(rows) // 5 * 2]  # 200 questions: a tenth of them are 20
+    (shown,) = [each for each in proposals_for("support", {}, few, prices=PRICES, rules=rules) if each.kind == "cache_ttl_seconds"]
+    assert (shown.id, shown.standing) == (found.id, "a canary cannot show it")
+    approved = proposals_for("support", {}, few, prices=PRICES, rules=rules, approved=[found.id])
+    assert [each.standing for each in approved if each.id == found.id] == ["to be tried"]
     at_the_bound = AutopilotRules(bounds={"cache_ttl_seconds": (60, 3_600)})
     assert not [each for each in proposals_for("support", {}, rows, prices=PRICES, rules=at_the_bound) if each.kind == "cache_ttl_seconds"]
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -173,3 +174,15 @@ def test_columns_stay_inside_the_chart(amounts: list[Decimal]) -> None:
         assert float(x) + float(width) <= 712.01
         assert float(y) >= 11.98
         assert float(y) + float(height) <= 212.02
+
+
+@pytest.mark.parametrize("days", [1, 2, 7, 9, 10, 30, 61, 400])
+def test_labels_of_days_have_room(days: int) -> None:
+    svg = stacked_columns("cost", [f"2026-{number:06}" for number in range(days)], {"input": [Decimal(1)] * days})
+    found = re.findall(r'<text class="(label.*?)" x="(.+?)"', svg)
+    # Ten signs of 11 units' letters are 60 wide; of a phone's 17, 96.
+    for wide, shown in ((60, found), (96, [each for each in found if each[0] == "label"])):
+        places = [float(x) for _, x in shown]
+        assert places or days == 1
+        assert all(later - earlier > wide for earlier, later in pairwise(places))
+        assert all(place + wide / 2 <= 720 for place in places)

@@ -1,6 +1,10 @@
 // Draws the figures again when the server says that they changed. Pages work without it.
 "use strict";
 (() => {
+  const here = document.querySelector(".top [aria-current]");
+  const places = here && here.closest("ul");
+  if (places) places.scrollLeft = here.offsetLeft - places.offsetLeft - (places.clientWidth - here.offsetWidth) / 2; // on a phone
+
   const main = document.getElementById("main");
   if (!main || !main.dataset.watches || !window.EventSource) return;
   let isBusy = false;
