@@ -12,7 +12,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import ensure_config, merge_configs
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
@@ -478,14 +478,8 @@ class RoutedCall(DoorCall[AIMessage]):
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
-    """The config with one more callback handler, as `merge_configs` adds it, which copies and reads all else anew."""
-    callbacks = config.get("callbacks")
-    if isinstance(callbacks, BaseCallbackManager):
-        callbacks = callbacks.copy()
-        callbacks.add_handler(handler, inherit=True)
-    else:
-        callbacks = [*(callbacks or ()), handler]
-    return {**config, "callbacks": callbacks}
+    """The config with one more callback handler."""
+    return merge_configs(config, {"callbacks": [handler]})
 
 
 def _for_generate(config: RunnableConfig) -> dict[str, Any]:
