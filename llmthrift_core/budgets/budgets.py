@@ -175,8 +175,7 @@ class Budgets(Holding):
         if not 0 < ttl_seconds <= _LONGEST_TTL_SECONDS:
             raise ConfigurationError(f"ttl_seconds must be above 0 and up to {_LONGEST_TTL_SECONDS:.0f}, not {ttl_seconds!r}")
         who = Scope(current_attribution()) if scope is None else scope_of(scope)
-        self._check_time(who)
-        applying = self._applying(who)
+        applying = self._in_time(who)
         if only is not None:
             applying = [budget for budget in applying if budget.name == only]
         return self._hold(Asked(who, applying, amounts, int(ttl_seconds * 1e6), renews))
@@ -417,17 +416,18 @@ class Budgets(Holding):
 
     def _applying(self, scope: Scope) -> list[Budget]:
         """The budgets of dollars, tokens and requests."""
-        return [
-            budget for budget in self._current() if budget.limit_tool_calls is None and budget.limit_seconds is None and scope.fits(budget)
-        ]
+        return _counting(self._current(), scope)
 
-    def _check_time(self, scope: Scope) -> None:
-        limited = [budget for budget in self._current() if budget.limit_seconds is not None and scope.fits(budget)]
+    def _in_time(self, scope: Scope) -> list[Budget]:
+        """As `_applying`, after a look at the limits of time; what is kept is read once for both."""
+        budgets = self._current()
+        limited = [budget for budget in budgets if budget.limit_seconds is not None and scope.fits(budget)]
         if limited:
             try:
                 self._time_limits.check(limited, scope, self._now_us())
             except StorageError as error:
                 self._go_on_uncounted(limited, error)
+        return _counting(budgets, scope)
 
     def _asked(
         self,
@@ -438,8 +438,7 @@ class Budgets(Holding):
         service_tier: str | None = None,
     ) -> Asked | None:
         """What a call asks for; None where no budget applies."""
-        self._check_time(scope)
-        applying = self._applying(scope)
+        applying = self._in_time(scope)
         if not applying:
             return None
         expected = self._expectations.of_call(scope, applying, provider, outgoing(), max_output_tokens, service_tier)
@@ -471,6 +470,11 @@ class Budgets(Holding):
             scope=json.loads(scope.key(budget)),
             on_exceed=budget.on_exceed,
         )
+
+
+def _counting(budgets: Sequence[Budget], scope: Scope) -> list[Budget]:
+    """Those of dollars, tokens and requests that apply."""
+    return [budget for budget in budgets if budget.limit_tool_calls is None and budget.limit_seconds is None and scope.fits(budget)]
 
 
 def _counts_alike(budget: Budget, kept: Budget) -> bool:

@@ -98,8 +98,7 @@ class InputRatios:
     """
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[str, deque[tuple[int, int]]] = OrderedDict()
-        self._fits: dict[str, tuple[float, int]] = {}
+        self._seen: OrderedDict[str, _Fit] = OrderedDict()
         self._lock = threading.Lock()
 
     def learn(self, model: str, *, counted: int, actual: int) -> None:
@@ -108,28 +107,72 @@ class InputRatios:
             return
         with self._lock:
             if (seen := self._seen.get(model)) is None:
-                self._seen[model] = seen = deque(maxlen=_REMEMBERED)
+                self._seen[model] = seen = _Fit()
                 if len(self._seen) > _MOST_KEYS:
-                    self._fits.pop(self._seen.popitem(last=False)[0], None)
-            seen.append((counted, actual))
-            self._fits.pop(model, None)
+                    self._seen.popitem(last=False)
+            seen.add(counted, actual)
 
     def estimate(self, model: str, counted: int) -> int:
         """What the provider is likely to count at most."""
         with self._lock:
             if (seen := self._seen.get(model)) is None:
                 return counted
-            if (fit := self._fits.get(model)) is None:
-                self._fits[model] = fit = _fit(seen)
-        ratio, added = fit
+            ratio, added = seen.ratio, seen.added
         return math.ceil(counted * ratio) + added
 
 
-def _fit(seen: Iterable[tuple[int, int]]) -> tuple[float, int]:
-    """The ratio and the number of added tokens that cover all pairs of counted and actual tokens."""
-    ratio = max(min(max(actual / counted, 1.0), 1.0 + counted / _RATIO_GROWS_EVERY, _HIGHEST_RATIO) for counted, actual in seen)
-    added = max(actual - math.ceil(counted * ratio) for counted, actual in seen)
-    return ratio, min(max(added, 0), _MOST_OVERHEAD)
+class _Fit:
+    """The ratio and the number of added tokens that cover the last pairs of counted and actual tokens, kept as pairs come and go."""
+
+    __slots__ = ("_excesses", "_pairs", "_ratios", "ratio")
+
+    def __init__(self) -> None:
+        self._pairs: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
+        self._ratios = _Highest()
+        self._excesses = _Highest()  # over the ratio
+        self.ratio = 1.0
+
+    def add(self, counted: int, actual: int) -> None:
+        """One more pair, in the place of the oldest of so many."""
+        self._pairs.append((counted, actual))
+        ratio = self._ratios.add(min(max(actual / counted, 1.0), 1.0 + counted / _RATIO_GROWS_EVERY, _HIGHEST_RATIO))
+        if ratio == self.ratio:
+            self._excesses.add(actual - math.ceil(counted * ratio))
+            return
+        self.ratio, self._excesses = ratio, _Highest()
+        for before_counted, before_actual in self._pairs:
+            self._excesses.add(before_actual - math.ceil(before_counted * ratio))
+
+    @property
+    def added(self) -> int:
+        """What a gateway or framework adds to every prompt."""
+        return min(max(int(self._excesses.highest), 0), _MOST_OVERHEAD)
+
+
+class _Highest:
+    """The highest of the last values: what a higher one came after is never the highest again, and is forgotten."""
+
+    __slots__ = ("_falling", "_number")
+
+    def __init__(self) -> None:
+        self._falling: deque[tuple[int, float]] = deque()
+        self._number = 0
+
+    def add(self, value: float) -> float:
+        """One more value. Returns the highest."""
+        falling = self._falling
+        while falling and falling[-1][1] <= value:
+            falling.pop()
+        self._number += 1
+        falling.append((self._number, value))
+        if falling[0][0] <= self._number - _REMEMBERED:
+            falling.popleft()
+        return self.highest
+
+    @property
+    def highest(self) -> float:
+        """The highest of them."""
+        return self._falling[0][1]
 
 
 class StreamedText:
@@ -223,6 +266,6 @@ def _limit_in(given: Mapping[str, Any]) -> tuple[str, int | None]:
 def _nested(parameters: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for key in NESTED:
         for given in parameters:
-            if (nested := mapping_of(given.get(key))) is not None:
+            if (value := given.get(key)) is not None and (nested := mapping_of(value)) is not None:
                 yield key, nested
                 break

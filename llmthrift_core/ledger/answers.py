@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from llmthrift_core.errors import UnknownCallError
 from llmthrift_core.ledger.message_ids import ids_in
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database
 
 _MARK: Final = "llmthrift"
-_MOST_ATTEMPTS: Final = 32
+_PARAMETERS: Final = (("first", ""), *((f"attempt_{number}", f":{number}") for number in range(2, 32)))
+"""A call of several attempts has a row for each: "id", "id:2", ..."""
+# Made once: making, hashing and expanding them would take longer than the database does.
+_BY_ID: Final = select(calls.c.request_id).where(calls.c.request_id == bindparam("name"))
+_BY_ATTEMPT: Final = select(calls.c.error, calls.c.attempt, calls.c.request_id).where(
+    calls.c.request_id.in_([bindparam(parameter) for parameter, _ in _PARAMETERS])
+)
+_BY_OTHER_ID: Final = tuple(
+    select(calls.c.request_id).where(column == bindparam("name")).order_by(calls.c.id.desc()).limit(1)
+    for column in (calls.c.response_id, calls.c.message_id)
+)
+_OF_OTHER_COST: Final = select(other_costs.c.request_id).where(other_costs.c.request_id == bindparam("name"))
 
 
 def request_of(database: Database, answer: object) -> str:
@@ -76,17 +87,15 @@ def _names_of_object(answer: Any) -> Iterator[tuple[str, bool]]:
 def _find(connection: Connection, name: str | None, *, is_exact: bool) -> str | None:
     if not name:
         return None
-    ids = calls.c.request_id
     if is_exact:
-        return connection.execute(select(ids).where(ids == name)).scalar()
-    # A call of several attempts has a row for each: "id", "id:2", ... The answer is that of the last one that did not fail.
-    attempts = [name, *(f"{name}:{number}" for number in range(2, _MOST_ATTEMPTS))]
-    rows = connection.execute(select(calls.c.error, calls.c.attempt, ids).where(ids.in_(attempts))).all()
+        return connection.execute(_BY_ID, {"name": name}).scalar()
+    # The answer is that of the last attempt that did not fail.
+    rows = connection.execute(_BY_ATTEMPT, {parameter: f"{name}{attempt}" for parameter, attempt in _PARAMETERS}).all()
     if rows:
         best: str = max((error is None, attempt, request_id) for error, attempt, request_id in rows)[-1]
         return best
-    for column in (calls.c.response_id, calls.c.message_id):
-        found: str | None = connection.execute(select(ids).where(column == name).order_by(calls.c.id.desc()).limit(1)).scalar()
+    for statement in (*_BY_OTHER_ID, _OF_OTHER_COST):
+        found: str | None = connection.execute(statement, {"name": name}).scalar()
         if found is not None:
             return found
-    return connection.execute(select(other_costs.c.request_id).where(other_costs.c.request_id == name)).scalar()
+    return None

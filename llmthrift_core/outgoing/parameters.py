@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 NESTED: Final = ("extra_body", "model_kwargs", "additional_kwargs", "generation_config", "generationConfig", "config", "options")
@@ -71,6 +71,7 @@ class Parameters:
     def __init__(self, *given: Mapping[str, Any]) -> None:
         self._given = given
         self._nested = list(_nested(given))
+        self._stated = {name for each in (*given, *self._nested) for name, value in each.items() if value is not None}
 
     @property
     def choices(self) -> int:
@@ -127,8 +128,11 @@ class Parameters:
         """Parts of the input that the provider holds and whose size nobody here knows, each with the remedy."""
         return [f"{name} ({_REMEDIES[name]})" for name in _KEPT if any(map(bool, self._all(name)))]
 
-    def _all(self, name: str) -> Iterator[Any]:
+    def _all(self, name: str) -> Iterable[Any]:
         """The value that counts, and those that are nested, which some integrations let win."""
+        return self._values_of(name) if name in self._stated else ()
+
+    def _values_of(self, name: str) -> Iterator[Any]:
         for given in self._given:
             if (value := given.get(name)) is not None:
                 yield value
@@ -148,7 +152,7 @@ def mapping_of(value: Any) -> Mapping[str, Any] | None:
 def _nested(given: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for name in NESTED:
         for each in given:
-            if (inner := mapping_of(each.get(name))) is not None:
+            if (value := each.get(name)) is not None and (inner := mapping_of(value)) is not None:
                 yield inner
                 break
 

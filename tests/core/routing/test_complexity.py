@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Complexity, RouteRequest, Tiers
+from llmthrift_core.routing.policies import complexity
 
 TIERS = Tiers(("simple", "complex"))
 # Written for this test, without looking at the patterns' words: ordinary requests of support, office and coding assistants.
@@ -108,8 +111,45 @@ def test_three_tiers_have_two_thresholds():
         Complexity(thresholds=[0.5]).decide(RouteRequest("x"), tiers)
 
 
-def test_one_tier_needs_no_threshold():
-    assert Complexity().decide(RouteRequest("x"), Tiers(("only",))).tier == "only"
+def test_one_tier_is_chosen_without_a_look_at_the_question():
+    class Unread(RouteRequest):
+        @property
+        def head_and_tail(self):
+            raise AssertionError("the question was read")
+
+    for thresholds in (None, [], [0.4]):
+        decision = Complexity(thresholds=thresholds).decide(Unread("Prove it."), Tiers(("only",)))
+        assert (decision.tier, decision.score, decision.rejected) == ("only", None, ())
+
+
+WORDS = (
+    "Why", "LIST", "lIſt", "İs there", "ıf so then", "hıgh KERNEL", "compareK", "CLASSIFYING", "How much 1 2", "at MOST", "API", "apis",
+    "x;", "=> y", "def f", "Class Foo(", "SELECT a FROM b", "```", "Explain how", "straße", "ΣΑΣ", "regeX", "stack trace", "\n", "?",
+    "what is", "\u212aernel",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join))
+def test_signals_are_found_as_the_expressions_find_them_ignoring_case(text):
+    found = set(Complexity().explain(RouteRequest(text)))
+
+    def has(pattern):
+        return re.search(rf"(?<!\w)(?:{pattern})(?!\w)", text, re.IGNORECASE | re.DOTALL) is not None
+
+    is_complex = has(complexity.COMPLEX)
+    assert ("complex task" in found) == is_complex
+    assert ("simple task" in found) == (not is_complex and has(complexity.SIMPLE))
+    assert ("open question" in found) == (not is_complex and has(complexity.OPEN))
+    assert ("technical terms" in found) == has(complexity.TECHNICAL)
+    assert ("constraints" in found) == has(complexity.CONSTRAINTS)
+    assert ("calculation" in found) == (has(complexity.CALCULATION) and len(re.findall(r"\d[\d.,]*", text)) >= 2)
+    assert ("code" in found) == (re.search(complexity.CODE, text, re.IGNORECASE | re.MULTILINE) is not None)
+
+
+def test_what_users_write_may_tell_capitals_apart():
+    policy = Complexity(complex=["(?-i:BGB)"])
+    assert "complex task" in policy.explain(RouteRequest("The BGB of Acme"))
+    assert "complex task" not in policy.explain(RouteRequest("The bgb of Acme"))
 
 
 def test_other_languages_are_taken_for_hard_when_in_doubt():
