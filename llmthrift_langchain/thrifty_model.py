@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.cache import ThriftCache
 from llmthrift_langchain.router import ChatRouter
 
@@ -27,4 +28,5 @@ def thrifty(model: Any, thrift: Thrift, *, cache: ThriftCache | bool = True, **o
     >>> "".join(chunk.content for chunk in model.stream("Which?")), "".join(chunk.content for chunk in model.stream("Which?"))
     ('one', 'one')
     """
+    require_thrift(thrift, "thrifty")
     return ChatRouter(thrift, models={"model": model}, cache=cache, **options)

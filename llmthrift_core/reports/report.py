@@ -264,9 +264,9 @@ def _asked(connection: Connection, by: str) -> tuple[str, str | None]:
         return by, None
     name = by.removeprefix("tag:") if isinstance(by, str) else by
     known = _known_tags(connection)
-    if name in known or (not known and _is_empty(connection)):  # nothing is recorded yet: the tag may come
+    if name in known or (name != by and not known):  # no tag is recorded yet: this one may come
         return name, f"tag:{name}"
-    tags = f", or a tag that was recorded: {', '.join(known)}" if known else ""
+    tags = f", or a tag that was recorded: {', '.join(known)}" if known else ", or, of a tag that is still to come, tag:NAME"
     raise ConfigurationError(f"cannot report by {by!r}; choose one of {', '.join(CHOICES)}{tags}")
 
 
@@ -315,10 +315,6 @@ def _known_tags(connection: Connection) -> list[str]:
             return names
         names.append(found.removeprefix("tag:"))
         last = found
-
-
-def _is_empty(connection: Connection) -> bool:
-    return connection.execute(select(rollups.c.bucket).limit(1)).first() is None
 
 
 def _notes(since_us: int | None, until_us: int | None, pruned_us: int | None, by: str) -> tuple[str, ...]:

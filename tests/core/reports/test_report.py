@@ -263,7 +263,10 @@ def test_runs_are_read_from_the_rows(ledger: Ledger, any_database: Database) -> 
 
 
 def test_a_mistyped_by_names_the_choices_and_the_known_tags(ledger: Ledger, any_database: Database) -> None:
-    assert report(any_database, by="team").rows == ()  # nothing is recorded yet
+    assert report(any_database, by="tag:team").rows == ()  # nothing is recorded yet
+    for unknown in ("modell", "team", ""):
+        with pytest.raises(ConfigurationError, match=r"choose one of model, .*, or, of a tag that is still to come, tag:NAME"):
+            report(any_database, by=unknown)
     ledger.record("m", THOUSAND, tags={"team": "x", "tier": "gold"})
     ledger.flush()
     with pytest.raises(ConfigurationError, match=r"'modell'; choose one of model, .*, or a tag that was recorded: team, tier"):

@@ -156,7 +156,7 @@ def test_a_price_that_came_later_counts(thrift: Thrift) -> None:
 
 
 def test_an_empty_ledger_and_one_without_prices(thrift: Thrift) -> None:
-    for by in ("user", "call", "model", "run", "day", "team"):
+    for by in ("user", "call", "model", "run", "day", "tag:team"):
         assert len(thrift.top(by=by)) == 0
         assert "No" in str(thrift.top(by=by))
     assert thrift.spend_rate().usd_per_month == 0
