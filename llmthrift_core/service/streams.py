@@ -26,16 +26,21 @@ async def in_own_task(source: AsyncGenerator[Item, None]) -> AsyncIterator[Item]
 
     has_left = False
 
+    async def tell_end(error: BaseException | None) -> None:
+        if not has_left:  # else nobody would take it from a full queue, and the source would never be closed
+            await queue.put((None, error, True))
+
     async def run() -> None:
+        # A cancellation can be lost: `wait_for` of Python 3.11 swallows one that comes with its result. So it is asked who still reads.
         try:
             async for item in source:
-                if has_left:  # a cancellation can be lost: `wait_for` of Python 3.11 swallows one that comes with its result
-                    break
+                if has_left:
+                    return
                 await queue.put((item, None, False))
         except Exception as error:
-            await queue.put((None, error, True))
+            await tell_end(error)
         else:
-            await queue.put((None, None, True))
+            await tell_end(None)
         finally:
             await source.aclose()
 
