@@ -1,4 +1,4 @@
-"""How far one call walks through the code: the files that it enters, and its moves from one file to another.
+"""The way of one call through the code: the files that it enters, and its moves from one file to another.
 
 python -m benchmarks.steps [--list]
 

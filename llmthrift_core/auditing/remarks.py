@@ -1,4 +1,4 @@
-"""What a check says about one node of a file."""
+"""Remarks of a check about one node of a file."""
 
 from __future__ import annotations
 

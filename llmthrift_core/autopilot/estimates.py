@@ -1,4 +1,4 @@
-"""What a change of a door's settings would have saved on recorded calls, for 30 days, with an interval from how its days differ."""
+"""Estimates of what a change of a door's settings would have saved in 30 days, with an interval from how the recorded days differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an autopilot did and found, as rows and text."""
+"""The report of an autopilot: what it did and found, as rows and text."""
 
 from __future__ import annotations
 

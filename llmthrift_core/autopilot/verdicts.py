@@ -1,4 +1,4 @@
-"""What follows from a canary's evidence, and from that on the version that everybody has. Pure functions."""
+"""Verdicts on a canary, and on the version that everybody has, from the evidence. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is set aside for the requests of a job: a hold for each, at batch prices, which outlives the process that made it."""
+"""Holds for the requests of a job: one for each, at batch prices, which outlives the process that made it."""
 
 from __future__ import annotations
 

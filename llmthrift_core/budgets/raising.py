@@ -1,4 +1,4 @@
-"""What is asked where a budget refuses, and what an answer to it may raise."""
+"""The question that is asked where a budget refuses, and the limits that an answer to it may raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what an answer is made of is still in a shorter prompt."""
+"""A check whether what an answer is made of is still in a shorter prompt."""
 
 from __future__ import annotations
 

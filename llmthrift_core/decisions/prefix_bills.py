@@ -1,4 +1,4 @@
-"""What prompts cost on a provider's cache that is replayed in the order of time."""
+"""The bill of prompts on a provider's cache that is replayed in the order of time."""
 
 from __future__ import annotations
 

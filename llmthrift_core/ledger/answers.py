@@ -1,4 +1,4 @@
-"""Which call an answer is of: by the ids that applications have of it, or by the answer itself.
+"""The call that an answer is of: found by the ids that applications have of it, or by the answer itself.
 
 An answer is known by the mark of llmthrift, by LangChain's run id and by the ids of the message and of the provider's response.
 """

@@ -1,4 +1,4 @@
-"""What a shadow evaluation knows of each configuration, and the verdict as soon as it is clear."""
+"""The results of a shadow evaluation by configuration, and the verdict as soon as it is clear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the prompts of each call site consist of, and what each change would save a month at the present rate."""
+"""The parts of the prompts of each call site, and what each change would save a month at the present rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What shorter prompts saved or lost by policy: money, and quality beside calls whose prompts were sent whole."""
+"""Gains and losses of shorter prompts by policy: money, and quality beside calls whose prompts were sent whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one request requires of the model that answers it: a quality, a time."""
+"""Requirements of one request on the model that answers it: a quality, a time."""
 
 from __future__ import annotations
 

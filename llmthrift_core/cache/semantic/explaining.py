@@ -1,4 +1,4 @@
-"""Why a question is answered from the semantic cache or not, in one scope or in the newest ones."""
+"""Explanations why a question is answered from the semantic cache or not, in one scope or in the newest ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tier a session used last, and when, for all processes that share a database."""
+"""The tier that a session used last, and when, for all processes that share a database."""
 
 from __future__ import annotations
 
