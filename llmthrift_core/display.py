@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,6 +31,28 @@ class Printed(ABC):
 
     def __repr__(self) -> str:
         return self.to_text()
+
+
+class PrintedRows(Printed):
+    """What prints as text and consists of rows.
+
+    Attributes:
+        rows: the rows, as mappings.
+    """
+
+    __slots__ = ()
+
+    rows: tuple[Mapping[str, Any], ...]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The rows as new dicts."""
+        return [dict(row) for row in self.rows]
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 def usd(amount: Decimal | None) -> str:

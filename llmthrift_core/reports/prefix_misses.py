@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, select
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table
+from llmthrift_core.display import PrintedRows, html_table, percent, plain_table
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
@@ -27,7 +27,7 @@ _WHAT_TO_DO: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, repr=False)
-class PrefixMisses(Printed):
+class PrefixMisses(PrintedRows):
     """What was lost, most first. A request that could have been read from the cache, and was not, has one reason.
 
     Each row has: reason (of `explain_miss`, or "written, never read" for writes that expired first), call_site (None: not given), requests,
@@ -43,16 +43,6 @@ class PrefixMisses(Printed):
     rows: tuple[Mapping[str, Any], ...]
     lost_usd: Decimal
     notes: tuple[str, ...] = ()
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """The rows as new dicts."""
-        return [dict(row) for row in self.rows]
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def to_text(self) -> str:
         """The rows as a table."""

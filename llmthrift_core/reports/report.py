@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from llmthrift_core.display import Printed, html_table, plain_table
+from llmthrift_core.display import PrintedRows, html_table, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.rollups import DAY, DIMENSIONS, HOUR
@@ -65,7 +65,7 @@ SAVINGS: Final = (
 
 
 @dataclass(frozen=True, repr=False)
-class Report(Printed):
+class Report(PrintedRows):
     """Use and cost, one row per value of `by`, most expensive first; hours, days and months in their order.
 
     Each row has: the value under the name of `by` (None: not given), requests (calls, hits included), attempts (model
@@ -98,10 +98,6 @@ class Report(Printed):
     notes: tuple[str, ...] = field(default=())
     has_details: bool = False
 
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """The rows as new dicts."""
-        return [dict(row) for row in self.rows]
-
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame; money as floats, so that it can be plotted.
 
@@ -116,12 +112,6 @@ class Report(Printed):
             [{name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()} for row in self.rows],
             columns=list(self.total),
         )
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def to_text(self, width: int = 0) -> str:
         """The rows as a table. With the cost of input and output by themselves, where lines of `width` characters have room for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, select, text
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table
+from llmthrift_core.display import PrintedRows, html_table, percent, plain_table
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.reading import select_calls
 from llmthrift_core.ledger.retention import pruned_until_us
@@ -31,7 +31,7 @@ _HEADER: Final = ("at", "model", "user", "feature", "input", "output", "cost", "
 
 
 @dataclass(frozen=True, repr=False)
-class CostliestCalls(Printed):
+class CostliestCalls(PrintedRows):
     """Single calls, most expensive first.
 
     Each row has: request_id, at (UTC), model, provider, user, feature, session, run (its name, or its trace), call_site, input_tokens,
@@ -45,16 +45,6 @@ class CostliestCalls(Printed):
 
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """The rows as new dicts."""
-        return [dict(row) for row in self.rows]
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def to_text(self) -> str:
         """The rows as a table, each with its first reason."""
