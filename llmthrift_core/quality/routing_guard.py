@@ -17,11 +17,10 @@ from llmthrift_core.display import plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import BY_APPLICATION, SOURCE_PREFIX, read_judged, tags_of, within
 from llmthrift_core.model_calls.models import EVALUATION, OWN_REQUEST_TYPES
-from llmthrift_core.moments import DAY_US
 from llmthrift_core.money import to_usd
 from llmthrift_core.quality.evaluation import Evaluation, Judge
 from llmthrift_core.quality.judge import Judgement
-from llmthrift_core.quality.scores import checked_confidence
+from llmthrift_core.quality.scores import checked_confidence, checked_window_us
 from llmthrift_core.quality.spending import JUDGING_TAG
 from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.types import Review, RouteDecision
@@ -205,10 +204,7 @@ class QualityGuard(PolicyWrapper):
     ) -> None:
         if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
             raise ConfigurationError(f"min_quality must be a quality above 0 and up to 1, not {min_quality!r}")
-        if not 0 < window_days < 100_000 or not 0 <= refresh_seconds < float("inf"):
-            raise ConfigurationError(
-                f"window_days={window_days!r} must be positive, refresh_seconds={refresh_seconds!r} zero or more, and both finite"
-            )
+        window_us = checked_window_us(window_days, refresh_seconds)
         if fewest_judged < 2 or fewest_routed < 1:
             raise ConfigurationError(f"fewest_judged={fewest_judged!r} must be at least 2, fewest_routed={fewest_routed!r} at least 1")
         if not isinstance(name, str) or not name or "/" in name:
@@ -217,7 +213,7 @@ class QualityGuard(PolicyWrapper):
         self._thrift = thrift
         self._name = name
         self._min_quality = float(min_quality)
-        self._window_us = round(window_days * DAY_US)
+        self._window_us = window_us
         self._confidence = checked_confidence(confidence)
         self._fewest_judged = fewest_judged
         self._fewest_routed = fewest_routed

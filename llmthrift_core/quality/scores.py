@@ -165,6 +165,19 @@ def quality_report(
     return QualityReport(tag or by, confidence, tuple(rows), _notes(rows, unknown, recent_days, by))
 
 
+def checked_window_us(window_days: float, refresh_seconds: float) -> int:
+    """How far back a guard looks, in microseconds, where both its times can be used.
+
+    Raises:
+        ConfigurationError: one of them cannot.
+    """
+    if not 0 < window_days < 100_000 or not 0 <= refresh_seconds < float("inf"):
+        raise ConfigurationError(
+            f"window_days={window_days!r} must be positive, refresh_seconds={refresh_seconds!r} zero or more, and both finite"
+        )
+    return round(window_days * DAY_US)
+
+
 def checked_confidence(confidence: float) -> float:
     """A confidence that limits can have.
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.background.refreshing import Refreshing
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.moments import DAY_US
 from llmthrift_core.money import to_usd
 from llmthrift_core.prompts.shorten import Shorten, Shortened
-from llmthrift_core.quality.scores import checked_confidence
+from llmthrift_core.quality.scores import checked_confidence, checked_window_us
 from llmthrift_core.reports.shortening_losses import ShorteningFigures, read_shortening, steps_of
 
 if TYPE_CHECKING:
@@ -87,17 +86,14 @@ class ShorteningGuard:
     ) -> None:
         if not isinstance(policy, Shorten):
             raise ConfigurationError(f"policy must be a Shorten, not {policy!r}")
-        if not 0 < window_days < 100_000 or not 0 <= refresh_seconds < float("inf"):
-            raise ConfigurationError(
-                f"window_days={window_days!r} must be positive, refresh_seconds={refresh_seconds!r} zero or more, and both finite"
-            )
+        window_us = checked_window_us(window_days, refresh_seconds)
         if fewest_calls < 1 or fewest_judged < 2:
             raise ConfigurationError(f"fewest_calls={fewest_calls!r} must be at least 1, fewest_judged={fewest_judged!r} at least 2")
         self.policy = policy
         self.lossless = Shorten([step for step in policy.steps if step.is_lossless], max_input_tokens=policy.max_input_tokens)
         self._thrift = thrift
         self._name = name
-        self._window_us = round(window_days * DAY_US)
+        self._window_us = window_us
         self._confidence = checked_confidence(confidence)
         self._fewest_calls, self._fewest_judged = fewest_calls, fewest_judged
         self._standing = ShorteningReport()
