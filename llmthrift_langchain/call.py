@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config, merge_configs
+from langchain_core.runnables.config import ensure_config
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
@@ -37,6 +37,7 @@ from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.routing import AnswerContext
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.routing.requirements import take_requirements
+from llmthrift_core.routing.types import Once
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
@@ -154,7 +155,7 @@ class RoutedCall(DoorCall[AIMessage]):
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in models.items()},
                 baseline=router.baseline_within(tiers),
             ),
-            outgoing=cache(self._outgoing),  # a refused call asks twice
+            outgoing=Once(self._outgoing),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
@@ -478,8 +479,14 @@ class RoutedCall(DoorCall[AIMessage]):
 
 
 def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
-    """The config with one more callback handler."""
-    return merge_configs(config, {"callbacks": [handler]})
+    """The config, which is a whole one, with one more callback handler."""
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(handler, inherit=True)
+    else:
+        callbacks = [*(callbacks or ()), handler]
+    return {**config, "callbacks": callbacks}
 
 
 def _for_generate(config: RunnableConfig) -> dict[str, Any]:

@@ -265,7 +265,7 @@ def response_of_result(
     """
     served = served_by_generations(generations, llm_output, run.chunks)
     return whole_response(
-        served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken
+        served, lambda: generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken
     )
 
 

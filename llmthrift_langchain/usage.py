@@ -83,6 +83,14 @@ def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage
     return provider == "openai" and not usage.cache_write_tokens and _WRITES_A_CACHE.search(model or "") is not None
 
 
+def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
+    """As `served_by_generations`, of the first of them."""
+    try:
+        return _served_by_message(message, chunks)
+    except Exception as error:
+        return _unread(error)
+
+
 def served_by_generations(
     generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None = None
 ) -> Served:
@@ -93,8 +101,12 @@ def served_by_generations(
     try:
         return _served(generations, llm_output, chunks)
     except Exception as error:
-        logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
-        return Served()
+        return _unread(error)
+
+
+def _unread(error: Exception) -> Served:
+    logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
+    return Served()
 
 
 def _served(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None) -> Served:
