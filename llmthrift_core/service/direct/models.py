@@ -12,8 +12,8 @@ from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.calls.limiting import checked
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, as_policy
+from llmthrift_core.routing.clients import in_order
 from llmthrift_core.routing.fallback_chain import chain_of
-from llmthrift_core.routing.order import in_order
 from llmthrift_core.service.backend import Asked
 from llmthrift_core.service.direct.upstream import PROVIDER, Upstream
 from llmthrift_core.versions.door_settings import tuning_of
