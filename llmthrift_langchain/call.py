@@ -7,12 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
@@ -59,7 +58,7 @@ from llmthrift_langchain.response import (
     schema_of,
     tools_of,
 )
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata, for_generate, with_handler
 from llmthrift_langchain.semantic import asked_texts, semantic_use
 from llmthrift_langchain.shortening import prompt_of, restore
 from llmthrift_langchain.usage import ChunkListener, take_report
@@ -236,13 +235,13 @@ class RoutedCall(DoorCall[AIMessage]):
         """The model's answer; where several were asked for the first, with the others in `others`."""
         if not self._are_several:
             return model.invoke(self.messages, config, **arguments)
-        return self._first_of(model.generate([self.messages], **_for_generate(config), **arguments))
+        return self._first_of(model.generate([self.messages], **for_generate(config), **arguments))
 
     async def awhole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
         """As `whole`."""
         if not self._are_several:
             return await model.ainvoke(self.messages, config, **arguments)
-        return self._first_of(await model.agenerate([self.messages], **_for_generate(config), **arguments))
+        return self._first_of(await model.agenerate([self.messages], **for_generate(config), **arguments))
 
     def _first_of(self, result: LLMResult) -> AIMessage:
         (first, *self.others) = cast("list[ChatGeneration]", result.generations[0])
@@ -476,23 +475,6 @@ class RoutedCall(DoorCall[AIMessage]):
             )
         wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
         return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
-
-
-def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
-    """The config, which is a whole one, with one more callback handler."""
-    callbacks = config.get("callbacks")
-    if isinstance(callbacks, BaseCallbackManager):
-        callbacks = callbacks.copy()
-        callbacks.add_handler(handler, inherit=True)
-    else:
-        callbacks = [*(callbacks or ()), handler]
-    return {**config, "callbacks": callbacks}
-
-
-def _for_generate(config: RunnableConfig) -> dict[str, Any]:
-    """What of a config `generate` takes, as `invoke` gives it."""
-    given = ensure_config(config)
-    return {name: given.get(name) for name in ("callbacks", "tags", "metadata", "run_name", "run_id")}
 
 
 def _limits(own: str | None, asked: str | None) -> str | list[str] | None:

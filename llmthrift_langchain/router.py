@@ -39,12 +39,12 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_core.versions.door_settings import tuning_of
 from llmthrift_langchain import streaming
 from llmthrift_langchain.cache import ThriftCache
-from llmthrift_langchain.call import RoutedCall, with_handler
+from llmthrift_langchain.call import RoutedCall
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_langchain.response import result_of
-from llmthrift_langchain.run_metadata import config_of
+from llmthrift_langchain.run_metadata import config_of, with_handler
 from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
