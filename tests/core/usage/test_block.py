@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,6 @@ from llmthrift_core.usage.block import billed_tier, completed, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks, broken_off
 from llmthrift_core.usage.payloads import payload_cost_usd
 from llmthrift_core.usage.searches import grounding_searches, searches_in
-from llmthrift_core.usage.shares import shared_out
 
 # --- blocks ---
 
@@ -276,21 +274,6 @@ def test_google_bills_a_grounded_prompt_or_its_queries(model: str | None, search
     assert grounding_searches({"web_search_queries": ["a", "b", "a"]}, model) == searches
     assert grounding_searches({"webSearchQueries": ["a", "b"]}, model) == searches
     assert grounding_searches({"web_search_queries": [], "grounding_chunks": []}, model) == 0
-
-
-# --- one request for several prompts ---
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=20))
-def test_shares_add_up_to_the_whole(sent: int, made: int, sizes: list[tuple[int, int]]) -> None:
-    shares = shared_out(Usage(sent, made), [size for size, _ in sizes], [size for _, size in sizes])
-    assert (sum(share.input_tokens for share in shares), sum(share.output_tokens for share in shares)) == (sent, made)
-
-
-def test_shares_of_a_usage_with_parts_add_up_too() -> None:
-    whole = Usage(30, 15, cache_read_tokens=7)
-    shares = shared_out(whole, [1, 1, 1], [1, 1, 1])
-    assert tuple(map(sum, zip(*(astuple(share)[:3] for share in shares), strict=True))) == (30, 15, 7)
 
 
 # --- nothing, where there is an answer ---
