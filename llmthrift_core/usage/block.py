@@ -209,7 +209,7 @@ def _lifetimes(body: Mapping[str, Any]) -> tuple[int, int]:
 
 def _most(body: Mapping[str, Any], paths: tuple[_Path, ...]) -> int:
     """The largest count at any of the places: those that repeat it agree, and those that do not know it say 0."""
-    return max(_at(body, path) for path in paths)
+    return max((_at(body, path) for path in paths if path[0] in body), default=0)
 
 
 def _at(body: Mapping[str, Any], path: _Path) -> int:
