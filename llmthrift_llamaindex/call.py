@@ -366,7 +366,7 @@ def _prefixing(
         call_site=call_site,
         now=thrift.now,
         note=thrift.note_failure,
-        client=lambda _: Integration(),
+        client=lambda tier: Integration(behind.model(tier)),
         given=lambda tier: sent_prompt(asked, said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)),
     )
 
