@@ -18,7 +18,7 @@ from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
 from llmthrift_langchain.messages import text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.usage import Served, answer_text, served_by_generations
+from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
 
 _REASONING: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
@@ -28,7 +28,7 @@ def response_of_generations(
 ) -> Response:
     """The response that a cache is told of, to be stored."""
     served = served_by_generations(generations, None, chunks)
-    response = whole_response(served, generations, lambda: fields, served.model or model)
+    response = whole_response(served, lambda: generations, lambda: fields, served.model or model)
     response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
 
@@ -55,13 +55,16 @@ def response_of_message(
         sent: the messages with the marks for the provider's cache.
         is_broken: the stream ended early.
     """
-    generations = [ChatGeneration(message=message), *others]
-    served = served_by_generations(generations, None, chunks)
+    served = served_by_message(message, chunks)
+
+    def generations() -> Sequence[Generation]:
+        return [ChatGeneration(message=message), *others]
+
     response = whole_response(served, generations, lambda: fields, served.model or model, parameters, sent=sent, is_broken=is_broken)
     if isinstance(found := message.response_metadata.get("diagnostics"), Mapping):
         response.diagnosis = found.get("cache_miss_reason")
     if storable:
-        response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
+        response.payload, response.flaw = lambda: encode(generations()), lambda: flaw_of_generations(generations())
     return response
 
 
@@ -72,7 +75,7 @@ def merge(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk | None:
 
 def whole_response(
     served: Served,
-    generations: Sequence[Generation],
+    generations: Callable[[], Sequence[Generation]],
     prompt: Callable[[], Sequence[Mapping[str, Any]] | str],
     model: str,
     parameters: Sequence[Mapping[str, Any]] = (),
@@ -90,11 +93,11 @@ def whole_response(
         usage = as_asked(usage, served.lost, lambda: [(message.content, message.additional_kwargs) for message in sent or ()], *parameters)
     return Response(
         usage=usage,
-        estimate=lambda: estimate_usage(prompt(), answer_text(generations), model, *parameters),
+        estimate=lambda: estimate_usage(prompt(), answer_text(generations()), model, *parameters),
         model=served.model,
         provider=served.provider,
         provider_cost_usd=served.provider_cost_usd,
-        text=lambda: answer_text(generations),
+        text=lambda: answer_text(generations()),
         is_broken=is_broken,
         response_id=served.response_id,
         message_id=served.message_id,

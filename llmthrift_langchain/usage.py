@@ -74,15 +74,15 @@ def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) 
         usage = _with_fees(usage, message, model)
         if not reported and not usage.estimated and _keeps_less_of_streams(provider, model, usage, message):
             usage = replace(usage, estimated=True)
-    return Served(usage, model, provider, _provider_cost_usd(metadata, reported), *_ids(message), _lost(message, provider, reported))
+    return Served(usage, model, provider, _provider_cost_usd(metadata, reported), *_ids(message), _lost(usage, message, provider, reported))
 
 
-def _lost(message: AIMessage, provider: str | None, reported: Mapping[str, Any] | None) -> frozenset[Loss]:
-    if reported:
-        return _NOTHING if tells_lifetimes(reported) else _LIFETIMES
-    if any(name.startswith("ephemeral_") for name in _input_details(message)):
-        return _SPEED if provider == "anthropic" else _NOTHING
-    return _LIFETIMES | _SPEED if provider == "anthropic" else _LIFETIMES
+def _lost(usage: Usage | None, message: AIMessage, provider: str | None, reported: Mapping[str, Any] | None) -> frozenset[Loss]:
+    lost = _SPEED if provider == "anthropic" and not reported else _NOTHING
+    if usage is not None and usage.cache_write_tokens and not usage.cache_write_1h_tokens:
+        is_told = tells_lifetimes(reported or {}) or any(name.startswith("ephemeral_") for name in _input_details(message))
+        lost = lost if is_told else lost | _LIFETIMES
+    return lost
 
 
 def _input_details(message: AIMessage) -> Mapping[str, Any]:
@@ -108,6 +108,14 @@ def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage
     return "cache_read" not in _input_details(message) and _READS_IN_OTHER_WORDS.search(model or "") is not None
 
 
+def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
+    """As `served_by_generations`, of the first of them."""
+    try:
+        return _served_by_message(message, chunks)
+    except Exception as error:
+        return _unread(error)
+
+
 def served_by_generations(
     generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None = None
 ) -> Served:
@@ -118,8 +126,12 @@ def served_by_generations(
     try:
         return _served(generations, llm_output, chunks)
     except Exception as error:
-        logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
-        return Served()
+        return _unread(error)
+
+
+def _unread(error: Exception) -> Served:
+    logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
+    return Served()
 
 
 def _served(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None) -> Served:

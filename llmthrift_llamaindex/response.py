@@ -156,10 +156,14 @@ def response_of(
     )
     if storable:
         came = pieces if pieces is not None and pieces.have_come else None
-        ends = came.ends if came is not None else ends_in(answer.raw)
-        if not ends and came is not None and came.is_over:
-            ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
-        response.payload, response.flaw = lambda: encode(answer), lambda: _flaw(answer, ends, must_end=provider in TELL_THE_END)
+
+        def flaw() -> str | None:
+            ends = came.ends if came is not None else ends_in(answer.raw)
+            if not ends and came is not None and came.is_over:
+                ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
+            return _flaw(answer, ends, must_end=provider in TELL_THE_END)
+
+        response.payload, response.flaw = lambda: encode(answer), flaw
     return response
 
 
