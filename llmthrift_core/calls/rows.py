@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.pricing.discounts import discounts_of
+from llmthrift_core.pricing.discounts import PriceOf, discounts_of
 from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.routing.failsafe import version_of
 from llmthrift_core.settings import is_observing
@@ -110,7 +110,7 @@ def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage
         record.routing_saved_nano_usd = baseline.nano_usd - paid
 
 
-def compare_discounts(record: CallRecord, usage: Usage, price: Callable[[Usage], Priced | None]) -> None:
+def compare_discounts(record: CallRecord, usage: Usage, price: PriceOf) -> None:
     """What the provider's prompt cache and its batch rate saved.
 
     Args:

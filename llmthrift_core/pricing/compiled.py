@@ -15,7 +15,7 @@ from math import lcm
 
 from llmthrift_core.money import NANO_PER_USD, PICO_PER_NANO
 from llmthrift_core.pricing.sheet import PriceSheet, decimal_of
-from llmthrift_core.usage import UNIT_OF_FIELD, Usage, counts_of
+from llmthrift_core.usage import UNIT_OF_FIELD, Usage, counts_of, uncached_counts_of
 from llmthrift_core.usage.units import Unit, all_units
 
 _POSITION = {unit: position for position, unit in enumerate(UNIT_OF_FIELD.values())}
@@ -29,7 +29,7 @@ _Term = tuple[int, tuple[int, ...], int, int]
 class CompiledPrice:
     """The prices of one model at one time, ready to be applied."""
 
-    __slots__ = ("_bands", "_denominator", "_fixed", "_minimum_audio_seconds", "_rare", "_starts", "_units", "_unpriced")
+    __slots__ = ("_bands", "_denominator", "_fixed", "_minimum_audio_seconds", "_rare", "_starts", "_units", "_unpriced", "_usual_bands")
 
     def __init__(self, sheet: PriceSheet) -> None:
         units = all_units()
@@ -50,31 +50,38 @@ class CompiledPrice:
             scaled = {key: int(usd * NANO_PER_USD * self._denominator) for key, usd in table.items()}
             self._bands.append(tuple(self._term(unit, priced[:index], scaled) for index, unit in enumerate(priced)))
             self._fixed.append(scaled.get("requests", 0))
+        self._usual_bands = [_without_rare(band) for band in self._bands]
 
     def unpriced_units(self, usage: Usage) -> list[str]:
         """What was used and has no price."""
         counts, units = counts_of(usage), tuple(_POSITION)
         return [units[position] for position in self._unpriced if counts[position]]
 
-    def nano_usd(self, usage: Usage) -> tuple[int, int, int] | None:
+    def nano_usd(self, usage: Usage, *, uncached: bool = False) -> tuple[int, int, int] | None:
         """Nano-USD of everything, of the input and of the output, each rounded once; None where the counts contradict each
         other, one that decides the price was left open, or something was used that has no price.
 
         What is billed beside the tokens, such as web searches, is in the first only.
+
+        Args:
+            uncached: what it would be, had nothing been read from a provider's cache and nothing been written to it.
         """
-        counts: tuple[int | Fraction, ...] = counts_of(usage)
+        counts: tuple[int | Fraction, ...] = uncached_counts_of(usage) if uncached else counts_of(usage)
         for position in self._unpriced:
             if counts[position]:
                 return None
-        if self._rare or usage.other:
+        band = bisect_left(self._starts, counts[0]) if self._starts else 0
+        terms = self._usual_bands[band]
+        if usage.other or terms is None:
             known = self._with_rare(counts, usage)
             if known is None:
                 return None
             counts = known
-        band = bisect_left(self._starts, counts[0]) if self._starts else 0
+            band = bisect_left(self._starts, counts[0])  # a fraction of a token may be beyond the limit
+            terms = self._bands[band]
         sums: list[int | Fraction] = [self._fixed[band], 0, 0]
         lefts: list[int | Fraction] = []
-        for position, parts, numerator, side in self._bands[band]:
+        for position, parts, numerator, side in terms:
             left = counts[position]
             for part in parts:
                 left -= lefts[part]
@@ -134,6 +141,15 @@ class CompiledPrice:
                 count = max(reported, self._minimum_audio_seconds) if reported else 0
             rare.append(count if isinstance(count, int) else Fraction(str(count)))  # as it prints
         return (*counts, *rare)
+
+
+def _without_rare(band: tuple[_Term, ...]) -> tuple[_Term, ...] | None:
+    """The terms of a usage that has no rare counts; None where a rare unit has parts that are not, so that it has to be looked at."""
+    places = {old: new for new, old in enumerate(index for index, term in enumerate(band) if term[0] < len(_POSITION))}
+    if any(part in places for position, parts, *_ in band if position >= len(_POSITION) for part in parts):
+        return None
+    kept = (band[index] for index in places)
+    return tuple((position, tuple(places[part] for part in parts if part in places), *rest) for position, parts, *rest in kept)
 
 
 def _rounded(numerator: int | Fraction, denominator: int) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing.cost import Priced
@@ -29,39 +27,36 @@ class Discounts(NamedTuple):
 NO_DISCOUNTS = Discounts()
 
 
+class PriceOf(Protocol):
+    """Prices a usage by the rates of one model; None where it has no price."""
+
+    def __call__(self, usage: Usage, /, *, uncached: bool = False, standard: bool = False) -> Priced | None: ...
+
+
 def has_discounts(usage: Usage) -> bool:
     """Whether a provider's cache or batch rate had a part in the bill."""
     return bool(usage.cache_read_tokens or usage.cache_write_tokens) or usage.service_tier == _BATCH
 
 
-def discounts_of(usage: Usage, price: Callable[[Usage], Priced | None]) -> Discounts:
+def discounts_of(usage: Usage, price: PriceOf, *, paid: Priced | None = None) -> Discounts:
     """What the provider's discounts took off a call with this usage.
 
     The two add up: first the cache is taken away, then the batch rate, so that `price + prefix + batch` is the plain, standard price.
 
     Args:
-        price: of any usage of the call's model, at the call's time.
+        price: of the call's model, at the call's time.
+        paid: what it said of this usage, where that is known.
     """
     if not has_discounts(usage):
         return NO_DISCOUNTS
-    paid = price(usage)
-    if paid is None:
+    if (paid := paid or price(usage)) is None:
         return NO_DISCOUNTS
     prefix, batch, at_rate = None, None, paid.nano_usd
-    plain = without_cache(usage)
-    if plain is not usage:
-        priced = price(plain)
+    uncached = False
+    if usage.cache_read_tokens or usage.cache_write_tokens:
+        priced = price(usage, uncached=True)
         if priced is not None:
-            prefix, at_rate = priced.nano_usd - at_rate, priced.nano_usd
-        else:
-            plain = usage
-    if plain.service_tier == _BATCH and (standard := price(replace(plain, service_tier=None))) is not None:
+            prefix, at_rate, uncached = priced.nano_usd - at_rate, priced.nano_usd, True
+    if usage.service_tier == _BATCH and (standard := price(usage, uncached=uncached, standard=True)) is not None:
         batch = standard.nano_usd - at_rate
     return Discounts(prefix, batch)
-
-
-def without_cache(usage: Usage) -> Usage:
-    """The same tokens with nothing read from a provider's cache and nothing written to it; `usage` itself where that is so already."""
-    if not (usage.cache_read_tokens or usage.cache_write_tokens):
-        return usage
-    return replace(usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0, cache_read_audio_tokens=0)

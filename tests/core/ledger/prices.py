@@ -15,12 +15,12 @@ class FlatPriced(NamedTuple):
 
 
 class FlatPrices:
-    """$1 per million input tokens and $2 per million output tokens, for the models that are known."""
+    """$1 per million input tokens and $2 per million output tokens, for the models that are known. There are no discounts."""
 
     def __init__(self, *known: str) -> None:
         self.known = set(known or ("m", "n"))
 
-    def price(self, usage: Usage, model: str, provider: str | None, at_us: int) -> FlatPriced | None:
+    def price(self, usage: Usage, model: str, provider: str | None, at_us: int, **_: bool) -> FlatPriced | None:
         if model not in self.known:
             return None
         sent, made = usage.input_tokens * 1_000, usage.output_tokens * 2_000
