@@ -85,7 +85,7 @@ class _Batch:
             self._layout = layout_of(self._calls)
             self._call_rows = list(map(self._layout.values, self._calls))
             self._cost_rows = [cost.values() for cost in self._costs]
-            self._sums = self._sums_of(self._calls, self._costs)
+            self._sums = self._sums_of(self._call_rows, self._calls, self._costs)
         except RowRejectedError:
             raise
         except Exception as error:  # an attribute of a wrong type, set by the caller
@@ -104,32 +104,33 @@ class _Batch:
         """Insert those that were not recorded before, one by one in their order. Returns the entries that were new."""
         calls = _insert_singly(transaction, insert_calls(self._layout.columns), self._calls, self._call_rows)
         costs = _insert_singly(transaction, INSERT_OTHER_COSTS, self._costs, self._cost_rows)
-        transaction.insert(*self._sums_of(calls, costs))
+        transaction.insert(*self._sums_of([row for _, row in calls], [call for call, _ in calls], [cost for cost, _ in costs]))
         self._insert_texts(transaction)
-        return [*calls, *costs, *self._captures, *self._feedback]
+        return [*(call for call, _ in calls), *(cost for cost, _ in costs), *self._captures, *self._feedback]
 
     def _insert_texts(self, transaction: Transaction) -> None:
         transaction.insert(INSERT_CAPTURES, self._captures)
         transaction.insert(INSERT_FEEDBACK, self._feedback)
 
-    def _sums_of(self, calls: Sequence[CallRecord], costs: Sequence[OtherCost]) -> tuple[RowsInsert, list[Row]]:
+    def _sums_of(self, rows: Sequence[Row], calls: Sequence[CallRecord], costs: Sequence[OtherCost]) -> tuple[RowsInsert, list[Row]]:
         """The statement that adds to the sums, and its rows."""
-        sums = Sums(self._layout.names, with_other_costs=bool(costs))
-        for call in calls:
-            sums.add_call(call)
+        sums = Sums(self._layout, with_other_costs=bool(costs))
+        sums.add_calls(rows, calls)
         for cost in costs:
             sums.add_other_cost(cost.at_us, cost.cost_nano_usd, cost.attribution)
-        rows = sums.rows()
-        for dimension, _, _, value, *amounts in rows:
+        added = sums.rows()
+        for dimension, _, _, value, *amounts in added:
             if "\0" in value or "\0" in dimension:
                 raise RowRejectedError("a name holds a NUL character")  # which PostgreSQL refuses
             if len(value) > MOST_NAME_CHARACTERS or len(dimension) > len("tag:") + MOST_NAME_CHARACTERS:
                 raise RowRejectedError("a name is too long")
             if max(amounts) > MOST or min(amounts) < -MOST:
                 raise RowRejectedError("an amount is too large")  # before it makes the sum overflow
-        return add_to_rollups(sums.measures), rows
+        return add_to_rollups(sums.measures), added
 
 
-def _insert_singly(transaction: Transaction, statement: RowsInsert, records: Sequence[Recorded], rows: Sequence[Row]) -> list[Recorded]:
-    """The records that were new."""
-    return [record for record, row in zip(records, rows, strict=True) if transaction.insert(statement, [row])]
+def _insert_singly(
+    transaction: Transaction, statement: RowsInsert, records: Sequence[Recorded], rows: Sequence[Row]
+) -> list[tuple[Recorded, Row]]:
+    """The records that were new, and their rows."""
+    return [(record, row) for record, row in zip(records, rows, strict=True) if transaction.insert(statement, [row])]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from operator import add, attrgetter, itemgetter
-from typing import Any, Final, Protocol
+from operator import add, itemgetter
+from typing import Any, Final
 
 from llmthrift_core.attribution import Attribution
+from llmthrift_core.ledger.record import CallRecord, Layout
 from llmthrift_core.ledger.statements import MEASURES
+from llmthrift_core.storage.backend import Row
 
 QUARTER: Final = 900
 HOUR: Final = 3_600
@@ -29,6 +31,7 @@ DIMENSIONS: Final = (
     "user",
     "session",
 )
+_DIMENSIONS_OF_GROUPS: Final = DIMENSIONS[:-2]
 # All calls together, also by quarter of an hour: days begin there in some time zones.
 ALL: Final = "all"
 _SPANS: Final = (HOUR, DAY)
@@ -66,15 +69,15 @@ _AMOUNTS: Final = (
     "observed_shortening_nano_usd",
     "observed_prefix_nano_usd",
 )
-# The measures that follow from what else a row says.
-_FOLLOWING: Final = {
-    "attempt": (),
-    "cache": ("cache_hits",),
-    "attempt_reason": ("retries", "fallbacks", "escalations", "retry_cost_nano_usd", "fallback_cost_nano_usd"),
-    "error": ("errors",),
-    "estimated": ("estimated",),
-    "tier": ("routed",),
-    "escalated": ("escalated", "escalated_requests", "escalated_cost_nano_usd"),
+# The measures that follow from what else a row says, with what a row says by default.
+_FOLLOWING: Final[dict[str, tuple[Any, tuple[str, ...]]]] = {
+    "attempt": (1, ()),
+    "cache": ("", ("cache_hits",)),
+    "attempt_reason": ("", ("retries", "fallbacks", "escalations", "retry_cost_nano_usd", "fallback_cost_nano_usd")),
+    "error": ("", ("errors",)),
+    "estimated": (0, ("estimated",)),
+    "tier": ("", ("routed",)),
+    "escalated": (0, ("escalated", "escalated_requests", "escalated_cost_nano_usd")),
 }
 _OTHER_COST: Final = "other_cost_nano_usd"
 
@@ -86,67 +89,41 @@ def spans_of(dimension: str) -> tuple[int, ...]:
     return _SPANS_OF_PEOPLE if dimension in ("user", "session") or dimension.startswith("tag:") else _SPANS
 
 
-class Summable(Protocol):
-    """What of a ledger row enters the sums: a CallRecord, or a row read back."""
-
-    @property
-    def attribution(self) -> Attribution: ...
-
-    at_us: int
-    model: str
-    provider: str | None
-    cache: str | None
-    attempt: int
-    attempt_reason: str | None
-    error: str | None
-    estimated: Any
-    input_tokens: int
-    output_tokens: int
-    cost_nano_usd: int | None
-    input_cost_nano_usd: int | None
-    output_cost_nano_usd: int | None
-    latency_us: int | None
-    tier: str | None
-    escalated: Any
-
-
 class _Shape:
-    """Which measures the rows of a batch add to, and where their amounts are.
+    """Which measures the rows of a layout add to, and where in a row they are.
 
     Rows of one kind, those that agree in all but their names and amounts, are counted and added up together.
-
-    Args:
-        names: the attributes of a row that may differ from their defaults.
     """
 
-    def __init__(self, names: frozenset[str], *, with_other_costs: bool) -> None:
-        amounts = tuple(name for name in _AMOUNTS if name in names)
-        said = tuple(name for name in _FOLLOWING if name in names or name in ("attempt", "cache"))
-        measures = {"requests", "attempts", "unpriced", "timed", *amounts, *(each for name in said for each in _FOLLOWING[name])}
-        if with_other_costs:
-            measures.add(_OTHER_COST)
+    def __init__(self, layout: Layout, *, with_other_costs: bool) -> None:
+        places = {name: place for place, name in enumerate(layout.columns)}
+        amounts = tuple(name for name in _AMOUNTS if name in places)
+        self._said = tuple(name for name in _FOLLOWING if name in places)
+        measures = {"requests", "attempts", "unpriced", "timed", *amounts}
+        measures.update(*(_FOLLOWING[name][1] for name in self._said), (_OTHER_COST,) if with_other_costs else ())
         self.measures = tuple(name for name in MEASURES if name in measures)
-        self.amounts = attrgetter(*amounts)
-        self.said = attrgetter(*said)
-        self._places = {name: place for place, name in enumerate(amounts, 2)}
-        self._said = said
+        self.at_us, self.user, self.session, self.tags = (places[name] for name in ("at_us", "user", "session", "tags"))
+        self.cost, self.latency = places["cost_nano_usd"], places.get("latency_us")
+        self.amounts = _taker([places[name] for name in amounts])
+        self.said = _taker([places[name] for name in self._said])
+        self.group = _taker([places[name] for name in _DIMENSIONS_OF_GROUPS if name in places])
+        self._sums = {name: place for place, name in enumerate(amounts, 2)}
 
-    def picks(self, kind: _Kind) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    def measures_of(self, kind: _Kind) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
         """Takes the measures out of (0, number of rows, sum of each amount), for rows of this kind."""
         priced, timed, said = kind
-        row: dict[str, Any] = {"attempt_reason": None, "error": None, "estimated": False, "tier": None, "escalated": False}
-        row |= zip(self._said, said, strict=True)
-        reason, routed = row["attempt_reason"], row["tier"] is not None
-        is_first = routed and row["error"] is None and reason != "escalation"
-        was_rejected = routed and bool(row["escalated"])
+        row = {name: default for name, (default, _) in _FOLLOWING.items()} | dict(zip(self._said, said, strict=False))
+        reason, is_routed = row["attempt_reason"], row["tier"] != ""
+        is_first = is_routed and row["error"] == "" and reason != "escalation"
+        was_rejected = is_routed and bool(row["escalated"])
         counted = {
             "requests": row["attempt"] == 1,
             "attempts": True,
-            "errors": row["error"] is not None,
+            "errors": row["error"] != "",
             "retries": reason == "retry",
             "fallbacks": reason == "fallback",
             "escalations": reason == "escalation",
-            "cache_hits": row["cache"] is not None,
+            "cache_hits": row["cache"] != "",
             "unpriced": not priced,
             "estimated": bool(row["estimated"]),
             "timed": timed,
@@ -159,13 +136,13 @@ class _Shape:
             "retry_cost_nano_usd": reason == "retry",
             "fallback_cost_nano_usd": reason == "fallback",
         }
-        places = self._places | {name: int(counts) for name, counts in counted.items()}
-        places |= {name: self._places["cost_nano_usd"] if counts else 0 for name, counts in costs.items()}
+        places = self._sums | {name: int(counts) for name, counts in counted.items()}
+        places |= {name: self._sums["cost_nano_usd"] if counts else 0 for name, counts in costs.items()}
         return itemgetter(*(places.get(name, 0) for name in self.measures))
 
 
-_shape = lru_cache(maxsize=64)(_Shape)
-_EVERYTHING: Final = frozenset((*_AMOUNTS, *_FOLLOWING))
+_shape_of = lru_cache(maxsize=64)(_Shape)
+_EVERYTHING: Final = Layout(frozenset((*_AMOUNTS, *_FOLLOWING)))
 # Whether there is a price, and a latency, and what else the row says.
 _Kind = tuple[bool, bool, tuple[Any, ...]]
 # Amounts of rows, by what they are added up for.
@@ -179,36 +156,59 @@ class Sums:
     dimensions: a batch has few models and features, but may have a user per row.
 
     Args:
-        names: the attributes of its calls that may differ from their defaults; None is any.
+        layout: of the rows; None is that of everything that has sums.
         with_other_costs: whether there are any.
 
     Attributes:
         measures: what is added to, in the order of the table.
     """
 
-    def __init__(self, names: frozenset[str] | None = None, *, with_other_costs: bool = True) -> None:
-        self._shape = _shape(_EVERYTHING if names is None else names & _EVERYTHING, with_other_costs=with_other_costs)
+    def __init__(self, layout: Layout | None = None, *, with_other_costs: bool = True) -> None:
+        self._layout = layout or _EVERYTHING
+        self._shape = _shape_of(self._layout, with_other_costs=with_other_costs)
         self.measures = self._shape.measures
         self._listed: dict[_Kind, tuple[_Lists, _Lists]] = {}
         self._groups: dict[tuple[Any, ...], Sequence[int]] = {}
         self._people: dict[tuple[Any, ...], Sequence[int]] = {}
 
-    def add_call(self, call: Summable) -> None:
+    def add_call(self, call: CallRecord) -> None:
         """Add one ledger row."""
-        amounts: Sequence[Any] = self._shape.amounts(call)
-        if None in amounts:
-            amounts = [amount or 0 for amount in amounts]
-        kind = (call.cost_nano_usd is not None, call.latency_us is not None, self._shape.said(call))
-        try:
-            groups, people = self._listed[kind]
-        except KeyError:
-            groups, people = self._listed[kind] = defaultdict(list), defaultdict(list)
-        quarter, who = call.at_us // _QUARTER_US, call.attribution
-        groups[_group(quarter, call.model, call.provider, who, call.cache)].append(amounts)
-        for person in _people(quarter, who):
-            people[person].append(amounts)
+        self.add_calls([self._layout.values(call)], [call])
 
-    def add_backfill(self, call: Summable, cost: int, input_cost: int, output_cost: int) -> None:
+    def add_calls(self, rows: Iterable[Row], calls: Iterable[CallRecord]) -> None:
+        """Add ledger rows.
+
+        Args:
+            rows: of the layout.
+            calls: what they are of.
+        """
+        shape, listed = self._shape, self._listed
+        amounts_of, said_by, group_of = shape.amounts, shape.said, shape.group
+        at_us, user, session, tags = shape.at_us, shape.user, shape.session, shape.tags
+        cost, latency = shape.cost, shape.latency
+        for row, call in zip(rows, calls, strict=True):
+            amounts: Sequence[Any] = amounts_of(row)
+            if "" in amounts:  # unknown
+                amounts = [amount or 0 for amount in amounts]
+                kind = (row[cost] != "", latency is not None and row[latency] != "", said_by(row))
+            else:
+                kind = (True, latency is not None, said_by(row))
+            if (lists := listed.get(kind)) is None:
+                lists = listed[kind] = (defaultdict(list), defaultdict(list))
+            groups, people = lists
+            quarter = row[at_us] // _QUARTER_US
+            groups[quarter, group_of(row)].append(amounts)
+            hour = quarter >> 2
+            if row[user]:
+                people["user", hour, row[user]].append(amounts)
+            if row[session]:
+                people["session", hour, row[session]].append(amounts)
+            if row[tags]:
+                for name, value in call.attribution.tags:
+                    if value:
+                        people[f"tag:{name}", hour, value].append(amounts)
+
+    def add_backfill(self, call: CallRecord, cost: int, input_cost: int, output_cost: int) -> None:
         """Add the later price of a row that was unpriced."""
         amounts = {"unpriced": -1, "cost_nano_usd": cost, "input_cost_nano_usd": input_cost, "output_cost_nano_usd": output_cost}
         if call.escalated:
@@ -242,17 +242,19 @@ class Sums:
     ) -> None:
         quarter = at_us // _QUARTER_US
         sums = [amounts.get(name, 0) for name in self.measures]
-        _count(self._groups, _group(quarter, model, provider, who, cache), sums)
-        for person in _people(quarter, who):
-            _count(self._people, person, sums)
+        group = (model, provider, who.feature, who.request_type, who.prompt_version, who.config_version, who.call_site, cache)
+        _count(self._groups, (quarter, group), sums)
+        for dimension, value in (("user", who.user), ("session", who.session), *((f"tag:{name}", value) for name, value in who.tags)):
+            if value:
+                _count(self._people, (dimension, quarter >> 2, value), sums)
 
     def _keyed(self) -> Iterator[tuple[Key, Sequence[int]]]:
         self._add_up()
-        for (quarter, *values), sums in self._groups.items():
+        for (quarter, values), sums in self._groups.items():
             seconds = quarter * QUARTER
             for span in _SPANS_OF_ALL:
                 yield (ALL, span, seconds - seconds % span, ""), sums
-            for dimension, value in zip(DIMENSIONS, values, strict=False):
+            for dimension, value in zip(_DIMENSIONS_OF_GROUPS, values, strict=False):
                 if value:
                     for span in _SPANS:
                         yield (dimension, span, seconds - seconds % span, value), sums
@@ -265,39 +267,18 @@ class Sums:
 
     def _add_up(self) -> None:
         for kind, lists in self._listed.items():
-            picked = self._shape.picks(kind)
+            measures_of = self._shape.measures_of(kind)
             for listed, totals in zip(lists, (self._groups, self._people), strict=True):
                 for key, amounts in listed.items():
-                    _count(totals, key, picked((0, len(amounts), *map(sum, zip(*amounts, strict=True)))))
+                    _count(totals, key, measures_of((0, len(amounts), *map(sum, zip(*amounts, strict=True)))))
         self._listed.clear()
 
 
-def _group(quarter: int, model: str | None, provider: str | None, who: Attribution, cache: str | None) -> tuple[Any, ...]:
-    """The quarter of an hour, and the values of DIMENSIONS without the people."""
-    return (
-        quarter,
-        model,
-        provider,
-        who.feature,
-        who.request_type,
-        who.prompt_version,
-        who.config_version,
-        who.call_site,
-        cache,
-    )
-
-
-def _people(quarter: int, who: Attribution) -> list[tuple[str, int, str]]:
-    """Dimension, hour and value of the attributes that many calls differ in."""
-    hour = quarter >> 2
-    people = []
-    if who.user:
-        people.append(("user", hour, who.user))
-    if who.session:
-        people.append(("session", hour, who.session))
-    if who.tags:
-        people += [(f"tag:{name}", hour, value) for name, value in who.tags if value]
-    return people
+def _taker(places: Sequence[int]) -> Callable[[Row], tuple[Any, ...]]:
+    """Takes these values out of a row, always as a tuple."""
+    if len(places) < 2:
+        return lambda row: tuple(row[place] for place in places)
+    return itemgetter(*places)
 
 
 def _count(totals: dict[Any, Sequence[int]], key: tuple[Any, ...], sums: Sequence[int]) -> None:
