@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -14,12 +14,13 @@ from llmthrift_core.calls.request import AttemptReason, Request, Response
 from llmthrift_core.calls.reserving import note_metered
 from llmthrift_core.calls.rows import bill, compare_discounts, compare_routing, explain, taken, tell
 from llmthrift_core.ledger.record import CallRecord, LateRecord
-from llmthrift_core.pricing.discounts import PriceOf, has_discounts
+from llmthrift_core.pricing.discounts import has_discounts
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.usage import Usage, tokens
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
+    from llmthrift_core.pricing.cost import Priced
     from llmthrift_core.routing import RouteDecision
 
 Record = TypeVar("Record", bound=CallRecord)
@@ -95,8 +96,10 @@ class Attempt:
             provider=provider,
             attribution=request.attribution,
         )
-        record.attempt, record.attempt_reason = self.number, self.reason
-        record.stream = request.stream or self.first_token is not None
+        if self.number != 1 or self.reason is not None:
+            record.attempt, record.attempt_reason = self.number, self.reason
+        if request.stream or self.first_token is not None:
+            record.stream = True
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
@@ -152,14 +155,13 @@ class Attempt:
             compare_discounts(record, usage, price)
         return record
 
-    def _price_without_routing(self, record: CallRecord, served: tuple[str, str | None]) -> PriceOf:
+    def _price_without_routing(self, record: CallRecord, served: tuple[str, str | None]) -> Callable[[Usage], Priced | None]:
         """Prices of the model that would have answered; of the one that did, where nothing was routed or the other has no price."""
         prices, at_us, route = self._thrift.prices, self.started_us, self.request.route
         if route is not None and record.routing_saved_nano_usd is not None:
             model, provider = route.models[route.baseline]
             return partial(prices.price, model=model, provider=prices.seller(model, provider), at_us=at_us)
-        asked = (self.model, self.provider)
-        return lambda usage, **how: price_of_answer(prices, usage, served, asked, at_us, **how)
+        return lambda usage: price_of_answer(prices, usage, served, (self.model, self.provider), at_us)
 
     # --- the ledger and the budgets hear of it ---
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from llmthrift_core.calls.prefixing import Prefixing
     from llmthrift_core.ledger.record import CallRecord
     from llmthrift_core.pricing.cost import Priced
-    from llmthrift_core.pricing.discounts import PriceOf
     from llmthrift_core.usage import Usage
 
 
@@ -94,7 +93,7 @@ class Shortening:
         shortened, restored = made
         return restored if shortened.tokens_after != shortened.tokens_before else None
 
-    def describe(self, record: CallRecord, tier: str | None, usage: Usage, price: PriceOf) -> Usage:
+    def describe(self, record: CallRecord, tier: str | None, usage: Usage, price: Callable[[Usage], Priced | None]) -> Usage:
         """Note in a row what was taken off, and what that saved. Returns the usage that the application's own prompt would have had.
 
         Args:

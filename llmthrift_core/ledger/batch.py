@@ -119,14 +119,20 @@ class _Batch:
         for cost in costs:
             sums.add_other_cost(cost.at_us, cost.cost_nano_usd, cost.attribution)
         added = sums.rows()
-        for dimension, _, _, value, *amounts in added:
-            if "\0" in value or "\0" in dimension:
-                raise RowRejectedError("a name holds a NUL character")  # which PostgreSQL refuses
-            if len(value) > MOST_NAME_CHARACTERS or len(dimension) > len("tag:") + MOST_NAME_CHARACTERS:
-                raise RowRejectedError("a name is too long")
-            if max(amounts) > MOST or min(amounts) < -MOST:
-                raise RowRejectedError("an amount is too large")  # before it makes the sum overflow
+        if added:
+            _check(added)
         return add_to_rollups(sums.measures), added
+
+
+def _check(added: Sequence[Row]) -> None:
+    """Refuse what the sums cannot hold, before it makes one overflow, or PostgreSQL refuse the batch."""
+    dimensions, _, _, values, *amounts = zip(*added, strict=True)
+    if any("\0" in name for name in {*dimensions, *values}):
+        raise RowRejectedError("a name holds a NUL character")
+    if max(map(len, values)) > MOST_NAME_CHARACTERS or max(map(len, dimensions)) > len("tag:") + MOST_NAME_CHARACTERS:
+        raise RowRejectedError("a name is too long")
+    if max(map(max, amounts)) > MOST or min(map(min, amounts)) < -MOST:
+        raise RowRejectedError("an amount is too large")
 
 
 def _insert_singly(

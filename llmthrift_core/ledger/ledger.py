@@ -177,8 +177,9 @@ class Ledger:
                 record.input_cost_nano_usd = priced.input_nano_usd
                 record.output_cost_nano_usd = priced.output_nano_usd
             if has_discounts(usage):
-                price = partial(self._prices.price, model=model, provider=provider, at_us=at_us)
-                record.prefix_saved_nano_usd, record.batch_saved_nano_usd = discounts_of(usage, price, paid=priced)
+                record.set_discounts(
+                    discounts_of(usage, partial(self._prices.price, model=model, provider=provider, at_us=at_us), paid=priced)
+                )
         self._writer.put(record)
         return request_id
 

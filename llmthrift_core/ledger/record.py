@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.lexical import Excerpt, to_bytes
+from llmthrift_core.pricing.discounts import Discounts
 from llmthrift_core.usage import Usage
 
 logger = logging.getLogger("llmthrift.ledger")
@@ -19,8 +20,8 @@ logger = logging.getLogger("llmthrift.ledger")
 class CallRecord:
     """One model attempt or one cache hit. Set the attributes that are known, then hand it to `Ledger.append`.
 
-    Built for every call, so that only what differs from the class's defaults is stored in the instance. Times are
-    microseconds, money is nano-USD, None is unknown. What the columns mean stands in storage/tables.py.
+    Built for every call, so that only what differs from the class's defaults is stored in the instance: a column that any row sets is
+    written in all of them. Times are microseconds, money is nano-USD, None is unknown. What the columns mean stands in storage/tables.py.
 
     >>> record = CallRecord(request_id="r1", call_id="r1", at_us=0, model="gpt-4o")
     >>> record.set_usage(Usage(input_tokens=12, output_tokens=3))
@@ -125,6 +126,13 @@ class CallRecord:
             if usage.other:
                 self.other_usage = json.dumps(dict(usage.other), sort_keys=True)
 
+    def set_discounts(self, saved: Discounts) -> None:
+        """Take over what the provider's prompt cache and its batch rate saved."""
+        if saved.prefix is not None:
+            self.prefix_saved_nano_usd = saved.prefix
+        if saved.batch is not None:
+            self.batch_saved_nano_usd = saved.batch
+
     def complete(self) -> None:
         """Fill in what the hot path left out. Called by the ledger's writer before the row is made."""
         if (question := self.question) is not None:
@@ -219,6 +227,8 @@ class Layout:
         rest: Sequence[Any] = self._rest(call)
         if None in rest:
             rest = ["" if value is None else value for value in rest]
+        if self._flags:
+            rest = [*(1 if getattr(call, name) else 0 for name in self._flags), *rest]
         who = call.attribution
         return (
             call.request_id,
@@ -226,9 +236,15 @@ class Layout:
             call.at_us,
             call.model,
             call.provider or "",
-            *who.values(),
+            who.user or "",
+            who.feature or "",
+            who.session or "",
+            who.run or "",
+            who.request_type or "",
+            who.prompt_version or "",
+            who.config_version or "",
+            who.call_site or "",
             tags_json(who.tags) if who.tags else "",
-            *[1 if getattr(call, name) else 0 for name in self._flags],
             *rest,
         )
 

@@ -276,8 +276,10 @@ class Sums:
 
 def _taker(places: Sequence[int]) -> Callable[[Row], tuple[Any, ...]]:
     """Takes these values out of a row, always as a tuple."""
-    if len(places) < 2:
-        return lambda row: tuple(row[place] for place in places)
+    if not places:
+        return lambda row: ()
+    if len(places) == 1:
+        return lambda row: (row[places[0]],)
     return itemgetter(*places)
 
 

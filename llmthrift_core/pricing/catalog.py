@@ -94,26 +94,19 @@ class PriceCatalog:
 
     # --- prices of calls ---
 
-    def price(
-        self, usage: Usage, model: str, provider: str | None, at_us: int, *, uncached: bool = False, standard: bool = False
-    ) -> Priced | None:
-        """The price of a call at a time, in microseconds since the epoch. For the hot path: None where `cost` would raise.
-
-        Args:
-            uncached: what it would be, had nothing been read from a provider's cache and nothing been written to it.
-            standard: what it would be at the standard rate.
-        """
-        state, tier = self._state, None if standard else usage.service_tier
+    def price(self, usage: Usage, model: str, provider: str | None, at_us: int) -> Priced | None:
+        """The price of a call at a time, in microseconds since the epoch. For the hot path: None where `cost` would raise."""
+        state = self._state
         try:
-            answer = state.answers[model, provider, tier]
+            answer = state.answers[model, provider, usage.service_tier]
             if not answer.from_us <= at_us < answer.until_us:
-                answer = self._answer(state, model, provider, tier, at_us)
+                answer = self._answer(state, model, provider, usage.service_tier, at_us)
         except KeyError:
-            answer = self._answer(state, model, provider, tier, at_us)
+            answer = self._answer(state, model, provider, usage.service_tier, at_us)
         except TypeError:  # a name that cannot be a key
             return None
         compiled = answer.compiled
-        nano_usd = compiled.nano_usd(usage, uncached=uncached) if compiled is not None else None
+        nano_usd = compiled.nano_usd(usage) if compiled is not None else None
         return Priced(*nano_usd, answer.version) if nano_usd is not None else None
 
     def is_at_hand(self, model: str, provider: str | None, service_tier: str | None = None) -> bool:
@@ -142,7 +135,7 @@ class PriceCatalog:
                     f"costs: state it with thrift.prices.override({model!r}, ..., input_audio_usd_per_million=...)"
                 )
             raise UsageError(f"{usage!r} cannot be priced: parts exceed their total, or a count that decides the price is None")
-        return Cost(*nano_usd, listing.version, listing.model, listing.provider, compiled, usage)
+        return Cost(*nano_usd[:3], listing.version, listing.model, listing.provider, compiled, usage)
 
     def seller(self, model: str, client: str | None) -> str | None:
         """Whose price a model has that was called through a client of this provider, as `provider` of `price`.

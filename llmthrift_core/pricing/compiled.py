@@ -71,30 +71,36 @@ class CompiledPrice:
         counts, units = counts_of(usage), tuple(_POSITION)
         return [units[position] for position in self._unpriced if counts[position]]
 
-    def nano_usd(self, usage: Usage, *, uncached: bool = False) -> tuple[int, int, int] | None:
+    def nano_usd(self, usage: Usage) -> tuple[int, int, int, int | None] | None:
         """Nano-USD of everything, of the input and of the output, each rounded once; None where the counts contradict each
         other, one that decides the price was left open, or something was used that has no price.
 
-        What is billed beside the tokens, such as web searches, is in the first only.
-
-        Args:
-            uncached: what it would be, had nothing been read from a provider's cache and nothing been written to it.
+        What is billed beside the tokens, such as web searches, is in the first only. The last is everything again, had nothing been
+        read from a provider's cache and nothing been written to it; None where that has no price.
         """
-        counts = uncached_counts_of(usage) if uncached else counts_of(usage)
+        counts = counts_of(usage)
         sent, made, read, write, hour, reasoning, audio_in, audio_out, searches, audio_read, image_in, image_out = counts
         line = self._lines[bisect_left(self._starts, sent) if self._starts else 0]
         is_text = not (audio_in or audio_out or audio_read or image_in or image_out or usage.other)
         if line is not None and is_text and read + write <= sent and hour <= write and reasoning <= made:
             fixed, per_search, per_sent, per_read, per_write, per_hour, per_made, per_reasoning = line
-            beside = fixed + searches * per_search
-            of_input = sent * per_sent + read * per_read + write * per_write + hour * per_hour
+            of_cache = read * per_read + write * per_write + hour * per_hour
+            of_input = sent * per_sent + of_cache
             of_output = made * per_made + reasoning * per_reasoning
+            whole = fixed + searches * per_search + of_input + of_output
+            uncached = whole - of_cache
         elif (sums := self._sums(counts, usage)) is not None:
             beside, of_input, of_output = sums
+            uncached = whole = beside + of_input + of_output
+            if read or write:
+                plain = self._sums(uncached_counts_of(usage), usage)
+                uncached = None if plain is None else sum(plain)
         else:
             return None
         denominator = self._denominator
-        return _rounded(beside + of_input + of_output, denominator), _rounded(of_input, denominator), _rounded(of_output, denominator)
+        nano_usd = _rounded(whole, denominator)
+        without = None if uncached is None else _rounded(uncached, denominator) if uncached != whole else nano_usd
+        return nano_usd, _rounded(of_input, denominator), _rounded(of_output, denominator), without
 
     def breakdown(self, usage: Usage) -> dict[str, Decimal]:
         """US dollars by unit, not rounded, of every unit that was used and has a price."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from llmthrift_core.pricing.cost import Priced
@@ -27,36 +29,27 @@ class Discounts(NamedTuple):
 NO_DISCOUNTS = Discounts()
 
 
-class PriceOf(Protocol):
-    """Prices a usage by the rates of one model; None where it has no price."""
-
-    def __call__(self, usage: Usage, /, *, uncached: bool = False, standard: bool = False) -> Priced | None: ...
-
-
 def has_discounts(usage: Usage) -> bool:
     """Whether a provider's cache or batch rate had a part in the bill."""
     return bool(usage.cache_read_tokens or usage.cache_write_tokens) or usage.service_tier == _BATCH
 
 
-def discounts_of(usage: Usage, price: PriceOf, *, paid: Priced | None = None) -> Discounts:
+def discounts_of(usage: Usage, price: Callable[[Usage], Priced | None], *, paid: Priced | None = None) -> Discounts:
     """What the provider's discounts took off a call with this usage.
 
     The two add up: first the cache is taken away, then the batch rate, so that `price + prefix + batch` is the plain, standard price.
 
     Args:
-        price: of the call's model, at the call's time.
-        paid: what it said of this usage, where that is known.
+        price: of any usage of the call's model, at the call's time.
+        paid: what it says of this usage, where that is known.
     """
-    if not has_discounts(usage):
-        return NO_DISCOUNTS
-    if (paid := paid or price(usage)) is None:
+    if not has_discounts(usage) or (paid := paid or price(usage)) is None:
         return NO_DISCOUNTS
     prefix, batch, at_rate = None, None, paid.nano_usd
-    uncached = False
-    if usage.cache_read_tokens or usage.cache_write_tokens:
-        priced = price(usage, uncached=True)
-        if priced is not None:
-            prefix, at_rate, uncached = priced.nano_usd - at_rate, priced.nano_usd, True
-    if usage.service_tier == _BATCH and (standard := price(usage, uncached=uncached, standard=True)) is not None:
-        batch = standard.nano_usd - at_rate
+    uncached = paid.uncached_nano_usd
+    if (usage.cache_read_tokens or usage.cache_write_tokens) and uncached is not None:
+        prefix, at_rate = uncached - at_rate, uncached
+    if usage.service_tier == _BATCH and (standard := price(replace(usage, service_tier=None))) is not None:
+        at_standard_rate = standard.nano_usd if prefix is None else standard.uncached_nano_usd
+        batch = None if at_standard_rate is None else at_standard_rate - at_rate
     return Discounts(prefix, batch)

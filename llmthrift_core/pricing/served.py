@@ -21,20 +21,18 @@ def who_answered(prices: PriceCatalog, model: str | None, provider: str | None, 
     return name, prices.seller(name, provider or asked[1])
 
 
-def price_of_answer(
-    prices: PriceCatalog, usage: Usage, served: Model, asked: Model, at_us: int, *, uncached: bool = False, standard: bool = False
-) -> Priced | None:
-    """The price of the model that answered, as `PriceCatalog.price`; None where it has none.
+def price_of_answer(prices: PriceCatalog, usage: Usage, served: Model, asked: Model, at_us: int) -> Priced | None:
+    """The price of the model that answered; None where it has none.
 
     The price of the model that was asked for holds where the provider answers with another spelling of it, or with a name that no price
     list knows, such as a deployment's or a file's. The name of another model never costs what was asked for, nor does a new model of
     another maker.
     """
-    priced = prices.price(usage, *served, at_us, uncached=uncached, standard=standard)
+    priced = prices.price(usage, *served, at_us)
     if priced is not None or not asked[0] or served[0] == asked[0]:
         return priced
     if is_same_model(served[0], asked[0]) or not (prices.knows(served[0]) or _is_of_another_maker(prices, served[0], asked[0])):
-        return prices.price(usage, asked[0], prices.seller(*asked), at_us, uncached=uncached, standard=standard)
+        return prices.price(usage, asked[0], prices.seller(*asked), at_us)
     return None
 
 

@@ -11,6 +11,7 @@ class FlatPriced(NamedTuple):
     nano_usd: int
     input_nano_usd: int
     output_nano_usd: int
+    uncached_nano_usd: int | None
     price_version: str
 
 
@@ -20,11 +21,11 @@ class FlatPrices:
     def __init__(self, *known: str) -> None:
         self.known = set(known or ("m", "n"))
 
-    def price(self, usage: Usage, model: str, provider: str | None, at_us: int, **_: bool) -> FlatPriced | None:
+    def price(self, usage: Usage, model: str, provider: str | None, at_us: int) -> FlatPriced | None:
         if model not in self.known:
             return None
         sent, made = usage.input_tokens * 1_000, usage.output_tokens * 2_000
-        return FlatPriced(sent + made, sent, made, "flat 1")
+        return FlatPriced(sent + made, sent, made, sent + made, "flat 1")
 
     def missing(self, usage: Usage, model: str, provider: str | None, at_us: int) -> list[str]:
         return []

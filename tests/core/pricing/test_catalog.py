@@ -128,7 +128,7 @@ def test_a_model_on_own_gpus(catalog: PriceCatalog) -> None:
     assert catalog.cost(Usage(3_000_000, 600_000), "llama-3-70b", provider="vllm").usd == Decimal("3.5")
     catalog.override("free", input_usd_per_million=0, output_usd_per_million=0)
     assert catalog.cost(Usage(10, 10), "free").nano_usd == 0
-    assert catalog.price(Usage(10, 10), "free", None, AT_US) == (0, 0, 0, catalog.find("free").price_version)
+    assert catalog.price(Usage(10, 10), "free", None, AT_US) == (0, 0, 0, 0, catalog.find("free").price_version)
 
 
 def test_free_is_not_unknown(catalog: PriceCatalog) -> None:
