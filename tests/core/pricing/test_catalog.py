@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -237,7 +238,8 @@ def test_price_and_cost_agree(catalog: PriceCatalog) -> None:
     usage = Usage(1_234, 567, 200, 100, service_tier="flex")
     for model in ("gpt-5", "gpt-5.4", "claude-sonnet-4-5", "gemini-2.5-pro"):
         cost = catalog.cost(usage, model, at=AT)
-        expected = (cost.nano_usd, cost.input_nano_usd, cost.output_nano_usd, cost.price_version)
+        uncached = catalog.cost(replace(usage, cache_read_tokens=0, cache_write_tokens=0), model, at=AT)
+        expected = (cost.nano_usd, cost.input_nano_usd, cost.output_nano_usd, uncached.nano_usd, cost.price_version)
         assert catalog.price(usage, model, None, AT_US) == expected
 
 
