@@ -166,6 +166,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self.others: list[ChatGeneration] = []  # beside the first answer, where several were asked for
         self._are_several = False
         self._reported = UsageOfChunks()
+        self._advised: Mapping[str, Any] = {}  # the arguments of the call under way, marks for the provider's cache among them
 
     # --- life ---
 
@@ -221,14 +222,14 @@ class RoutedCall(DoorCall[AIMessage]):
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
         if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
             self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(call.tier))
+        self._advised = arguments
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if call.effort is not None:
             arguments["reasoning_effort"] = call.effort
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
             config = with_handler(config, ChunkListener(self._reported))
-        number = arguments.get("n") or getattr(tier.model, "n", None)
-        self._are_several = type(number) is int and number > 1
+        self._are_several = type(number := arguments.get("n") or getattr(tier.model, "n", None)) is int and number > 1
         return tier.model, config, arguments
 
     def whole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
@@ -326,10 +327,9 @@ class RoutedCall(DoorCall[AIMessage]):
         return came_of(answer)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
-        asked, model, parameters = self._sent, self.call.model, self._parameters_of(self.call.tier)
-        return response_of_message(
-            answer, asked, model, self.others, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
-        )
+        more: dict[str, Any] = {"storable": storable, "chunks": self._reported, "is_broken": is_broken, "sent": self.messages}
+        more["parameters"] = (self._advised, *self._parameters_of(self.call.tier))
+        return response_of_message(answer, self._sent, self.call.model, self.others, **more)
 
     def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
         """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""

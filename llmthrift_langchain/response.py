@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from llmthrift_core.cache.wholeness import TELL_THE_END, are_arguments, ends_in, flaw_of
 from llmthrift_core.calls.request import Response
+from llmthrift_core.outgoing.terms import as_asked
 from llmthrift_core.routing import ToolCall
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
@@ -41,6 +42,7 @@ def response_of_message(
     storable: bool,
     parameters: Sequence[Mapping[str, Any]] = (),
     chunks: UsageOfChunks | None = None,
+    sent: Sequence[BaseMessage] | None = None,
     is_broken: bool = False,
 ) -> Response:
     """The response of a routed call.
@@ -50,6 +52,7 @@ def response_of_message(
         parameters: of the call, in the order of precedence.
         storable: the answer came to its end and may be stored, if it has no flaw.
         chunks: what the chunks reported that the message was made of.
+        sent: the messages with the marks for the provider's cache.
         is_broken: the stream ended early.
     """
     served = served_by_message(message, chunks)
@@ -57,7 +60,7 @@ def response_of_message(
     def generations() -> Sequence[Generation]:
         return [ChatGeneration(message=message), *others]
 
-    response = whole_response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
+    response = whole_response(served, generations, lambda: fields, served.model or model, parameters, sent=sent, is_broken=is_broken)
     if isinstance(found := message.response_metadata.get("diagnostics"), Mapping):
         response.diagnosis = found.get("cache_miss_reason")
     if storable:
@@ -77,10 +80,19 @@ def whole_response(
     model: str,
     parameters: Sequence[Mapping[str, Any]] = (),
     *,
+    sent: Sequence[BaseMessage] | None = None,
     is_broken: bool = False,
 ) -> Response:
+    """The response of a call.
+
+    Args:
+        sent: the messages with the marks for the provider's cache; None where they are not known.
+    """
+    usage = served.usage
+    if usage is not None and served.lost:
+        usage = as_asked(usage, served.lost, lambda: [(message.content, message.additional_kwargs) for message in sent or ()], *parameters)
     return Response(
-        usage=served.usage,
+        usage=usage,
         estimate=lambda: estimate_usage(prompt(), answer_text(generations()), model, *parameters),
         model=served.model,
         provider=served.provider,

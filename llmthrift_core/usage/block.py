@@ -141,6 +141,16 @@ def billed_tier(body: Mapping[str, Any]) -> str | None:
     return tier if isinstance(tier, str) and tier in _BILLED_TIERS else None
 
 
+def tells_lifetimes(body: Mapping[str, Any]) -> bool:
+    """Whether a block says how long the cache keeps what it wrote."""
+    return "cacheDetails" in body or any(_value(body, path) is not None for path in _LIFETIMES)
+
+
+def tells_cache(body: Mapping[str, Any]) -> bool:
+    """Whether a block says what the cache read or wrote, be it nothing."""
+    return any(_value(body, path) is not None for path in (*_CACHE_READ, *_CACHE_WRITE))
+
+
 def completed(usage: Usage, told: Usage) -> Usage:
     """A client's reading of a block, completed by the block itself: clients keep the totals and drop what they have no word for."""
     same = (usage.input_tokens, usage.output_tokens) == (told.input_tokens, told.output_tokens)
@@ -242,12 +252,16 @@ def _most(body: Mapping[str, Any], paths: tuple[_Path, ...]) -> int:
 
 
 def _at(body: Mapping[str, Any], path: _Path) -> int:
+    return _number(_value(body, path)) or 0
+
+
+def _value(body: Mapping[str, Any], path: _Path) -> Any:
     value: Any = body
     for step in path:
         if not isinstance(value, Mapping):
-            return 0
+            return None
         value = value.get(step)
-    return _number(value) or 0
+    return value
 
 
 def _number(value: Any) -> int | None:
