@@ -105,8 +105,12 @@ def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage
     """What routing saved: the baseline's price minus what the answering model cost, or had cost when it was cached."""
     record.baseline_model = model
     paid = record.cost_nano_usd if record.cache is None else record.cache_saved_nano_usd
-    baseline = prices.price(usage, model, prices.seller(model, provider), record.at_us)
-    if baseline is not None and paid is not None:
+    if paid is None:
+        return
+    seller = prices.seller(model, provider)
+    if record.cache is None and (model, seller) == (record.model, record.provider):  # the same price, as of one model alone
+        record.routing_saved_nano_usd = 0
+    elif (baseline := prices.price(usage, model, seller, record.at_us)) is not None:
         record.routing_saved_nano_usd = baseline.nano_usd - paid
 
 
