@@ -146,8 +146,14 @@ def asking(thrift: Thrift, model: str) -> Callable[[str], str]:
 
     backend = backend_of(thrift, {"model": model}, cache=False)
 
+    async def answer(prompt: str) -> str:
+        try:
+            found = await backend.answer(Asked([{"role": "user", "content": prompt}], use_cache=False))
+            return found.choices[0].text or ""
+        finally:
+            await backend.aclose()  # connections are an event loop's, and each question has one of its own
+
     def ask(prompt: str) -> str:
-        asked = Asked([{"role": "user", "content": prompt}], use_cache=False)
-        return asyncio.run(backend.answer(asked)).choices[0].text or ""
+        return asyncio.run(answer(prompt))
 
     return ask

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
 from llmthrift_core.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from llmthrift_core.thrift import Thrift
+
+_GROUP: Final = "llmthrift.backends"
 _OF_ALL_TIERS: Final = ("policy", "baseline", "max_tier", "fallbacks")
 
 
@@ -163,3 +168,27 @@ class RoutedBackend(Generic[Router]):
 def no_embeddings() -> ConfigurationError:
     """What is raised where no embedding model was given."""
     return ConfigurationError("no embedding model is served here: start the service with embeddings=")
+
+
+def backend_of(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
+    """What calls the models: by OpenAI's protocol where all of them speak it, else the framework that they belong to.
+
+    Raises:
+        ConfigurationError: no framework takes these models, or there are none.
+    """
+    from llmthrift_core.service.direct.backend import make_backend  # which needs this module
+
+    if not models:
+        raise ConfigurationError('models is empty; give at least one, cheapest first: models={"economy": cheap, "premium": strong}')
+    if (direct := make_backend(thrift, models, **options)) is not None:
+        return direct
+    for entry in sorted(entry_points(group=_GROUP), key=lambda each: each.name):
+        try:
+            make = entry.load()
+        except ImportError:  # the framework is not installed
+            continue
+        if (backend := make(thrift, models, **options)) is not None:
+            found: ChatBackend = backend
+            return found
+    kinds = ", ".join(f"{name}: {type(model).__name__}" for name, model in models.items())
+    raise ConfigurationError(f"no installed framework takes these models ({kinds}); give LangChain chat models, LlamaIndex LLMs, or names")

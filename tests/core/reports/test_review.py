@@ -187,6 +187,7 @@ def test_labels_of_days_have_room(days: int) -> None:
         assert all(later - earlier > wide for earlier, later in pairwise(places))
         assert all(place + wide / 2 <= 720 for place in places)
 
+
 def test_what_has_no_price_is_nowhere_shown_as_nothing(thrift: Thrift) -> None:
     thrift.ledger.record("unheard-of", Usage(input_tokens=5), user="ada")
     shown = {
