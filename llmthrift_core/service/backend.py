@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -112,11 +113,16 @@ class ChatBackend(Protocol):
         """The answer as it comes."""
         ...
 
-    async def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], str]:
-        """A vector of each text, and the model's name.
+    @property
+    def embedding_model(self) -> str | None:
+        """The name of the embedding model; None: there is none."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector of each text.
 
         Raises:
-            ConfigurationError: no embedding model was given.
+            ConfigurationError: there is no embedding model.
         """
         ...
 
@@ -166,7 +172,7 @@ class RoutedBackend(Generic[Router]):
 
 
 def no_embeddings() -> ConfigurationError:
-    """What is raised where no embedding model was given."""
+    """An error for who asks where no embedding model was given."""
     return ConfigurationError("no embedding model is served here: start the service with embeddings=")
 
 
@@ -180,8 +186,13 @@ def backend_of(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> Cha
 
     if not models:
         raise ConfigurationError('models is empty; give at least one, cheapest first: models={"economy": cheap, "premium": strong}')
-    if (direct := make_backend(thrift, models, **options)) is not None:
-        return direct
+    by_framework = partial(_by_framework, thrift, models, **options)
+    embeds = None if options.get("embeddings") is None else by_framework
+    chatting = {name: value for name, value in options.items() if name != "embeddings"}
+    return make_backend(thrift, models, embeds=embeds, **chatting) or by_framework()
+
+
+def _by_framework(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
     for entry in sorted(entry_points(group=_GROUP), key=lambda each: each.name):
         try:
             make = entry.load()
