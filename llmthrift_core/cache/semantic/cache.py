@@ -204,6 +204,10 @@ class SemanticCache:
             self._counts.add(misses=1)
             return None
 
+    def pass_over(self) -> None:
+        """Count a request that was answered before this cache was asked: a policy's bound is a share of all requests."""
+        self.policy.pass_over()
+
     def store(
         self,
         question: str,
@@ -401,6 +405,7 @@ class SemanticCache:
         for each in (asked,) if own is None else (asked, own):
             stored = self._search.equal(each)
             if stored is not None:
+                self.policy.pass_over()
                 return self._serve(each, stored, "exact", 1.0)
         match = None
         if not asked.is_exact_only:
