@@ -72,6 +72,15 @@ def usd(amount: Decimal | None) -> str:
     return f"{sign}${size:.{decimals}f}"
 
 
+def cost_shown(amount: Decimal, unpriced: int) -> Decimal | str:
+    """What calls cost, for a table: "unpriced" where none of them has a price, since nobody knows what they cost.
+
+    >>> cost_shown(Decimal(0), 3), cost_shown(Decimal(1), 3), cost_shown(Decimal(0), 0)
+    ('unpriced', Decimal('1'), Decimal('0'))
+    """
+    return "unpriced" if unpriced and not amount else amount
+
+
 def percent(share: float | None) -> str:
     """A share of one.
 

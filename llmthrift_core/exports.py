@@ -31,7 +31,15 @@ _EXPORT: Final = {"pyarrow": "pyarrow"}
 _POLARS: Final = {**_EXPORT, "polars": "polars"}
 _PROMETHEUS: Final = {"prometheus_client": "prometheus-client"}
 _OPENTELEMETRY: Final = {"opentelemetry.trace": "opentelemetry-api"}
-_SERVICE: Final = {**_MODELS, **_CLI, **_PROMETHEUS, "fastapi": "fastapi", "uvicorn": "uvicorn", "jinja2": "jinja2"}
+_SERVICE: Final = {
+    **_MODELS,
+    **_CLI,
+    **_PROMETHEUS,
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "jinja2": "jinja2",
+    "aiohttp": "aiohttp",
+}
 _DEMO: Final = {**_LANGCHAIN, **_CLI, **_SEMANTIC, **_ROUTING, "langchain_openai": "langchain-openai"}
 _DEMO_LLAMAINDEX: Final = {**_LLAMAINDEX, **_CLI, **_SEMANTIC, **_ROUTING, "llama_index.llms.openai": "llama-index-llms-openai"}
 

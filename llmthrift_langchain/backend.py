@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.embeddings import Embeddings
@@ -14,7 +15,7 @@ from langchain_core.outputs import ChatGeneration
 from langchain_core.runnables import Runnable
 
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
-from llmthrift_core.service.backend import Answered, Asked, Choice, Piece
+from llmthrift_core.service.backend import Answered, Asked, Choice, Piece, RoutedBackend, no_embeddings
 from llmthrift_langchain.messages import text_of
 from llmthrift_langchain.router import ChatRouter
 
@@ -50,7 +51,7 @@ def _made(model: Any) -> Any:
     return init_chat_model(name, **options)
 
 
-class LangChainBackend:
+class LangChainBackend(RoutedBackend[ChatRouter]):
     """Answers through a `ChatRouter` over all tiers, and through one for each tier that is asked for by name.
 
     Args:
@@ -66,9 +67,7 @@ class LangChainBackend:
             from llmthrift_langchain.cache import ThriftCache
 
             cache = ThriftCache(thrift, **cache)
-        self._router = ChatRouter(thrift, models=models, cache=cache, **options)
-        alone = {name: value for name, value in options.items() if name not in ("policy", "baseline", "max_tier", "fallbacks")}
-        self._alone = {tier: ChatRouter(thrift, models={tier: model}, cache=cache, **alone) for tier, model in models.items()}
+        super().__init__(partial(ChatRouter, thrift), models, {"cache": cache, **options})
         self._embeddings = None
         if embeddings is not None:
             from llmthrift_langchain.embeddings import ThriftEmbeddings
@@ -115,22 +114,15 @@ class LangChainBackend:
             ConfigurationError: no embedding model was given.
         """
         if self._embeddings is None:
-            raise ConfigurationError("no embedding model is served here: start the service with embeddings=")
+            raise no_embeddings()
         return await self._embeddings.aembed_documents(list(texts)), str(getattr(self._embeddings, "model", "default"))
 
     def _prepared(self, asked: Asked) -> tuple[Runnable[Any, AIMessage], list[BaseMessage], dict[str, Any]]:
-        router = self._router if asked.tier is None else self._alone[asked.tier]
+        router, options = self._chosen(asked)
         try:
             messages = convert_to_messages([dict(each) for each in asked.messages])
         except (ValueError, KeyError, NotImplementedError, TypeError):
             raise ConfigurationError("messages cannot be read: each needs a role that OpenAI knows, and a content") from None
-        options = dict(asked.parameters)
-        if asked.max_tier is not None and asked.tier is None:
-            options["max_tier"] = asked.max_tier
-        if not asked.use_cache:
-            options["cache"] = "off"
-        if not asked.shorten:
-            options["shorten"] = "off"
         if not asked.tools:
             return router, messages, options
         given = {name: options.pop(name) for name in ("parallel_tool_calls",) if name in options}

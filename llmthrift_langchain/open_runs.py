@@ -26,7 +26,7 @@ from llmthrift_core.cache.rules import NO_RULES, CacheRules
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.request import Response
 from llmthrift_core.usage.chunks import UsageOfChunks
-from llmthrift_core.usage.shares import shared_out
+from llmthrift_core.usage.shares import split_usage
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
 from llmthrift_langchain.response import whole_response
@@ -264,9 +264,8 @@ def response_of_result(
         is_broken: a stream ended early.
     """
     served = served_by_generations(generations, llm_output, run.chunks)
-    return whole_response(
-        served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken
-    )
+    model, sent = served.model or run.call.model, run.messages
+    return whole_response(served, lambda: generations, lambda: prompt_of(run), model, (run.parameters,), sent=sent, is_broken=is_broken)
 
 
 def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:
@@ -314,6 +313,6 @@ class RunsOfRequest:
         if len(reported) == 1 and (reported[0].input_tokens or reported[0].output_tokens):
             sent = [len(str(prompt_of(each.run))) for each in ended]
             made = [len(answer_text(each.generations)) for each in ended]
-            for response, share in zip(responses, shared_out(reported[0], sent, made), strict=True):
+            for response, share in zip(responses, split_usage(reported[0], sent, made), strict=True):
                 response.usage, response.estimate = share, None  # a share of nothing is none that was left out
         return [(each.run, response) for each, response in zip(ended, responses, strict=True)]

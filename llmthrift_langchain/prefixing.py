@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 
 from llmthrift_core.cache.keys import canonical_json
+from llmthrift_core.calls.explicit_caches import GeminiKeeper
 from llmthrift_core.calls.prefixing import block_of
 from llmthrift_core.prompt_caching.advice import CACHE_CONTROL, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
-from llmthrift_langchain.gemini_caches import GEMINI, GeminiKeeper
 from llmthrift_langchain.messages import canonical_messages, fields_of
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from llmthrift_core.prompt_caching.plan import Plan
 
+_GEMINI: Final = "chat-google-generative-ai"
 _MARKS: Final = frozenset({"cache_control", "cachePoint", "prompt_cache_breakpoint"})
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content")
 _ANTHROPIC: Final = "//api.anthropic.com"
@@ -42,7 +43,7 @@ class ClientOf:
         if usual.name == "cache_point":
             # Bedrock's Converse API has cache points; what it invokes directly, Anthropic's own marks.
             return usual if "converse" in kind else CACHE_CONTROL
-        return None if usual.name == "cached_content" and kind != GEMINI else usual
+        return None if usual.name == "cached_content" and kind != _GEMINI else usual
 
     def compares(self, *, asked: bool | None) -> bool:
         """Whether Anthropic is to be asked why its cache was missed."""
@@ -52,7 +53,8 @@ class ClientOf:
 
     def keeper(self, rules: str) -> GeminiKeeper | None:
         """What makes caches of a system prompt."""
-        return GeminiKeeper(self._model, rules) if self._model._llm_type == GEMINI else None
+        model: Any = self._model
+        return GeminiKeeper(model.client, model.model, rules) if model._llm_type == _GEMINI else None
 
 
 def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -13,7 +14,7 @@ from llama_index.core.llms import LLM
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.cache.wholeness import CUT_OFF, FILTERED, UNDER_WAY, ends_in, flaw_of
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.service.backend import Answered, Asked, Choice, Piece
+from llmthrift_core.service.backend import Answered, Asked, Choice, Piece, RoutedBackend, no_embeddings
 from llmthrift_llamaindex.codec import mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
 from llmthrift_llamaindex.messages import text_of
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 Finish = Literal["stop", "length", "tool_calls", "content_filter"]
 _FLAWS: Final[Mapping[str | None, Finish]] = {CUT_OFF: "length", FILTERED: "content_filter"}
-_ALL_TIERS: Final = ("policy", "baseline", "max_tier", "fallbacks")
 
 
 def make_backend(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> LlamaIndexBackend | None:
@@ -49,7 +49,7 @@ def _made(thrift: Thrift, model: Any) -> Any:
     return by_name(name, thrift.prices, **options)
 
 
-class LlamaIndexBackend:
+class LlamaIndexBackend(RoutedBackend[RouterLLM]):
     """Answers through a `RouterLLM` over all tiers, and through one for each tier that is asked for by name.
 
     Args:
@@ -65,9 +65,7 @@ class LlamaIndexBackend:
             kept = dict(cache)
             options |= {name: kept.pop(name) for name in ("semantic", "semantic_ttl_seconds") if name in kept}
             cache = CachePolicy(**kept)
-        self._router = RouterLLM(thrift, models=models, cache=cache, **options)
-        alone = {name: value for name, value in options.items() if name not in _ALL_TIERS}
-        self._alone = {tier: RouterLLM(thrift, models={tier: llm}, cache=cache, **alone) for tier, llm in self._router.models.items()}
+        super().__init__(partial(RouterLLM, thrift), models, {"cache": cache, **options}, lambda router: router.models)
         self._embeddings = None
         if embeddings is not None:
             from llmthrift_llamaindex.embeddings import ThriftEmbedding
@@ -114,18 +112,11 @@ class LlamaIndexBackend:
             ConfigurationError: no embedding model was given.
         """
         if self._embeddings is None:
-            raise ConfigurationError("no embedding model is served here: start the service with embeddings=")
+            raise no_embeddings()
         return await self._embeddings.aget_text_embedding_batch(list(texts)), self._embeddings.model_name
 
     def _prepared(self, asked: Asked) -> tuple[RouterLLM, list[ChatMessage], dict[str, Any]]:
-        router = self._router if asked.tier is None else self._alone[asked.tier]
-        options = dict(asked.parameters)
-        if asked.max_tier is not None and asked.tier is None:
-            options["max_tier"] = asked.max_tier
-        if not asked.use_cache:
-            options["cache"] = "off"
-        if not asked.shorten:
-            options["shorten"] = "off"
+        router, options = self._chosen(asked)
         is_parallel = options.pop("parallel_tool_calls", True)
         if (use := _use_of(asked, is_parallel=is_parallel)) is not None:
             options[TOOLS] = use

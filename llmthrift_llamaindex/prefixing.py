@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llama_index.core.base.llms.types import CacheControl, CachePoint, ChatMessage, TextBlock, ToolCallBlock
 
 from llmthrift_core.cache.keys import canonical_json
+from llmthrift_core.calls.explicit_caches import GeminiKeeper
 from llmthrift_core.calls.prefixing import block_of
 from llmthrift_core.prompt_caching.advice import SWITCH, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
@@ -17,8 +18,11 @@ from llmthrift_llamaindex.messages import Asked, canonical_messages
 from llmthrift_llamaindex.tools import TOOLS
 
 if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+
     from llmthrift_core.prompt_caching.plan import Plan
 
+_GEMINI: Final = "GenAI"
 _AN_HOUR: Final = 3_600
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content", "cache_idx")
 _SWITCHES: Final = ("system_prompt_caching", "tool_caching")
@@ -32,18 +36,27 @@ _ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Integration:
-    """What LlamaIndex's integrations can do for providers' caches."""
+    """What the integration of a model can do for its provider's cache."""
+
+    __slots__ = ("_llm",)
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
 
     def form(self, usual: Form) -> Form | None:
-        """The form in which the integration of a provider takes marks; None where it takes none."""
+        """The form in which it takes marks; None where it takes none."""
+        if usual.name == "cached_content":
+            return usual if self._llm.class_name() == _GEMINI else None
         return {"cache_control": usual, "cache_point": _SHORT_CACHE_POINT, "breakpoint": SWITCH}.get(usual.name)
 
     def compares(self, *, asked: bool | None) -> bool:
         """None of them passes on what Anthropic says."""
         return False
 
-    def keeper(self, rules: str) -> None:
-        """None of them makes caches by name."""
+    def keeper(self, rules: str) -> GeminiKeeper | None:
+        """What makes caches of a system prompt."""
+        llm: Any = self._llm
+        return GeminiKeeper(llm._client, llm.model, rules) if llm.class_name() == _GEMINI else None
 
 
 def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
@@ -81,6 +94,9 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
         return asked, {}
     if advice.rules is not None:
         asked = [*(asked[0].model_copy(update={"blocks": [TextBlock(text=text)]}) for text in advice.rules), *asked[1:]]
+    if advice.cached_content is not None:
+        settings = {**(said.get("generation_config") or {}), "cached_content": advice.cached_content}
+        return list(asked[1 if advice.rules is None else 2 :]), {"generation_config": settings}
     if form is None or form.name == "switch":
         return asked, advice.openai_arguments(parameters)
     if plan is None:

@@ -14,6 +14,7 @@ from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.wholeness import TELL_THE_END, UNDER_WAY, are_arguments, ends_in, flaw_of
 from llmthrift_core.calls.request import Response
 from llmthrift_core.errors import place_of
+from llmthrift_core.outgoing.terms import as_asked
 from llmthrift_core.routing import ToolCall
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import field_of
@@ -141,8 +142,11 @@ def response_of(
         served = served_by(answer, provider, model=model, chunks=chunks, tier=tier, grounding=grounding)
     else:
         served = served_by(answer, provider, model=model)
+    usage = served.usage
+    if usage is not None and served.lost and not isinstance(asked, str):
+        usage = as_asked(usage, served.lost, lambda: asked, *parameters)
     response = Response(
-        usage=served.usage,
+        usage=usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
@@ -152,10 +156,14 @@ def response_of(
     )
     if storable:
         came = pieces if pieces is not None and pieces.have_come else None
-        ends = came.ends if came is not None else ends_in(answer.raw)
-        if not ends and came is not None and came.is_over:
-            ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
-        response.payload, response.flaw = lambda: encode(answer), lambda: _flaw(answer, ends, must_end=provider in TELL_THE_END)
+
+        def flaw() -> str | None:
+            ends = came.ends if came is not None else ends_in(answer.raw)
+            if not ends and came is not None and came.is_over:
+                ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
+            return _flaw(answer, ends, must_end=provider in TELL_THE_END)
+
+        response.payload, response.flaw = lambda: encode(answer), flaw
     return response
 
 

@@ -23,9 +23,8 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
-from llmthrift_core.routing.clients import Missing, clients_of
+from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order
 from llmthrift_core.routing.fallback_chain import chain_of
-from llmthrift_core.routing.order import Order, in_order
 from llmthrift_core.routing.requirements import REQUIRED
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.texts import require_thrift

@@ -33,8 +33,18 @@ _CHANGING: Final = (
     (re.compile(r"(/[\w.+-]+)+/(site-packages|llmthrift_\w+)/"), r"\2/"),
     (re.compile(r"\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|[+-]\d\d:\d\d|Z)?"), "…"),
 )
-# Runs before each notebook: a chart is kept as a picture, for which nobody who looks at it needs a network.
-_AS_PICTURES: Final = "import altair; altair.renderers.enable('svg'); del altair"
+# Runs before each notebook: a chart is kept as a picture, for which nobody who looks at it needs a network. A reader's own font may be a
+# fifth wider than the one that is measured here, so legends have room to their right, and labels of an axis stand apart.
+_AS_PICTURES: Final = """\
+import altair
+altair.renderers.enable("svg")
+@altair.theme.register("with room", enable=True)
+def _with_room():
+    axis = {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 12}
+    view = {"continuousWidth": 300, "continuousHeight": 300}
+    return {"config": {"view": view, "axis": axis, "padding": {"left": 12, "top": 5, "right": 40, "bottom": 5}}}
+del altair, _with_room
+"""
 _PICTURES: Final = ("image/svg+xml", "image/png")
 _DROPPED: Final = ("application/vnd.vegalite.v5+json", "application/vnd.vegalite.v6+json")
 

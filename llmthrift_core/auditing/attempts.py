@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Final
 
 from llmthrift_core.auditing.clients import DEFAULT_RETRIES, WRAPPING
+from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUse, ModelUses
 from llmthrift_core.auditing.output_limits import output_limit
-from llmthrift_core.auditing.remarks import Remark
 from llmthrift_core.display import usd
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.pricing.catalog import PriceCatalog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -138,3 +139,13 @@ class Finding:
     def to_text(self) -> str:
         """One line."""
         return f"{self.place}: {self.level}[{self.rule}] {self.message}"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A finding before its place is known. Without a level it has its rule's."""
+
+    rule: str
+    node: ast.expr | ast.stmt
+    message: str
+    level: Level | None = None

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUses, is_metered_name
 from llmthrift_core.auditing.module import UNKNOWN, Module
-from llmthrift_core.auditing.remarks import Remark
 
 _SPENDING: Final = re.compile(
     r"budget|cost|spen[dt]|usd|dollar|tokens|usage|deadline|elapsed|max_|limit|attempt|tries|steps|rounds|turns", re.IGNORECASE

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Final
 
+from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUse, ModelUses
-from llmthrift_core.auditing.remarks import Remark
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.pricing.catalog import PriceCatalog
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from llmthrift_core.auditing.clients import LIMIT_NAMES, LIMITED_BY_DEFAULT, NESTED_LIMITS
+from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUse, ModelUses, dotted
 from llmthrift_core.auditing.module import UNKNOWN, Module
-from llmthrift_core.auditing.remarks import Remark
 
 _ARGUMENT: Final = {
     "responses.create": "max_output_tokens=",

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from llmthrift_core.auditing.attempts import find_amplified_costs
-from llmthrift_core.auditing.findings import RULES, Finding
+from llmthrift_core.auditing.findings import RULES, Finding, Remark
 from llmthrift_core.auditing.loops import find_unbounded_loops
 from llmthrift_core.auditing.model_names import UnpricedNames, find_doubtful_models
 from llmthrift_core.auditing.model_uses import ModelUses
 from llmthrift_core.auditing.module import Module
 from llmthrift_core.auditing.output_limits import find_streams_without_usage, find_unlimited_outputs
-from llmthrift_core.auditing.remarks import Remark
 from llmthrift_core.auditing.report import AuditReport
 from llmthrift_core.auditing.sources import Source, UnreadableSourceError, find_files, read_source
 from llmthrift_core.auditing.steps import find_unlimited_agents

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Final
+from urllib.parse import quote
 
-from llmthrift_core.auditing.findings import LEVELS, Finding, Level
-from llmthrift_core.auditing.sarif import sarif_log
+from llmthrift_core.auditing.findings import LEVELS, RULES, Finding, Level
 from llmthrift_core.display import Printed, html_table
+
+SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,3 +52,43 @@ class AuditReport(Printed):
             ["place", "level", "rule", "message"],
             [[finding.place, finding.level, finding.rule, finding.message] for finding in self.findings],
         )
+
+
+def sarif_log(findings: Sequence[Finding]) -> dict[str, Any]:
+    """One run with its rules and results, as code hosts and editors read it.
+
+    SARIF 2.1.0: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+    """
+    numbers = {rule: number for number, rule in enumerate(RULES)}
+    driver = {
+        "name": "llmthrift audit",
+        "version": version("llmthrift"),
+        "rules": [
+            {
+                "id": rule.id,
+                "shortDescription": {"text": rule.title},
+                "help": {"text": rule.help},
+                "defaultConfiguration": {"level": rule.level},
+            }
+            for rule in RULES.values()
+        ],
+    }
+    results = [_result(finding, numbers[finding.rule]) for finding in findings]
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _result(finding: Finding, number: int) -> dict[str, Any]:
+    region = {"startLine": finding.file_line}
+    if finding.cell is None:
+        region["startColumn"] = finding.column
+    place: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": quote(finding.path)}, "region": region}}
+    if finding.cell is not None:
+        place["logicalLocations"] = [{"name": f"cell {finding.cell}, line {finding.line}", "kind": "module"}]
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": number,
+        "level": finding.level,
+        "message": {"text": finding.message},
+        "locations": [place],
+    }

@@ -8,9 +8,9 @@ from functools import cache
 from typing import Final
 
 from llmthrift_core.auditing.clients import ASKING, STEP_LIMITS, WRAPPING, agent_name
+from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUses, is_metered_name
 from llmthrift_core.auditing.module import Module
-from llmthrift_core.auditing.remarks import Remark
 
 _LIMITS: Final = ("max_iterations", "max_execution_time", "recursion_limit", "max_steps")
 _MIDDLEWARE: Final = ("ModelCallLimitMiddleware", "ThriftMiddleware")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUses
 from llmthrift_core.auditing.module import Module
-from llmthrift_core.auditing.remarks import Remark
 
 Part = tuple[Literal["static", "volatile", "unknown"], int, ast.expr]  # what it is, its length, where it stands
 

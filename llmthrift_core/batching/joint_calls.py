@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.batching.framing import INSTRUCTIONS, Frame
-from llmthrift_core.batching.splitting import split, split_usage
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, name_of_end
 from llmthrift_core.cache.policy import CachePolicy
@@ -24,6 +23,7 @@ from llmthrift_core.outgoing import Outgoing, outgoing_of
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage
+from llmthrift_core.usage.shares import split, split_usage
 from llmthrift_core.usage.tokens import count_tokens
 
 if TYPE_CHECKING:

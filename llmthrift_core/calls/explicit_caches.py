@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmthrift_core.background.forks import ForkedLock
 
@@ -42,6 +42,38 @@ class Keeper(Protocol):
     def delete(self, name: str) -> None:
         """End it."""
         ...
+
+
+class GeminiKeeper:
+    """Gemini's caches of a system prompt.
+
+    Args:
+        client: the `google.genai.Client` of the framework's model.
+        model: its name.
+        rules: the system prompt.
+    """
+
+    def __init__(self, client: Any, model: str, rules: str) -> None:
+        self._client, self._model, self._rules = client, model, rules
+
+    @property
+    def owner(self) -> Hashable:
+        """Whose caches they are: another client may have another key."""
+        return id(self._client)
+
+    def create(self, ttl_seconds: float) -> tuple[str, int]:
+        """Make one. Returns its name and its tokens."""
+        made = self._client.caches.create(model=self._model, config={"system_instruction": self._rules, "ttl": f"{ttl_seconds:g}s"})
+        found = self._client.caches.get(name=made.name).usage_metadata
+        return made.name, int(found.total_token_count or 0) if found is not None else 0
+
+    def renew(self, name: str, ttl_seconds: float) -> None:
+        """Let it live so long from now."""
+        self._client.caches.update(name=name, config={"ttl": f"{ttl_seconds:g}s"})
+
+    def delete(self, name: str) -> None:
+        """End it."""
+        self._client.caches.delete(name=name)
 
 
 @dataclass(slots=True)

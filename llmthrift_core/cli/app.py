@@ -23,7 +23,7 @@ from llmthrift_core.cli.doctor import doctor
 from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
 from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
@@ -216,16 +216,13 @@ def savings(
     until: Until = None,
     baseline: Annotated[str | None, typer.Option(help="Compare with every call on this model")] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:
     """What was spent, and what the cache and the router saved."""
     with opened(url, prices=price_file) as thrift:
         found = thrift.savings(since=since, until=until, baseline=baseline)
-    if as_json:
-        write_json(found.to_dict())
-    elif found.requests:
-        show(found.to_text())
-    else:
-        show("No calls are recorded in this period.")
+    if not write_rows([found.to_dict()], as_json=as_json, as_csv=as_csv, whole=found.to_dict()):
+        show(found.to_text() if found.requests else "No calls are recorded in this period.")
     end(found.requests)

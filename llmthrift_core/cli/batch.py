@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from llmthrift_core.attribution import attribute
 from llmthrift_core.batching.job import JobStatus
 from llmthrift_core.cli.options import Prices, Url, console, opened
-from llmthrift_core.cli.output import AsJson, end, show, show_table, write_json, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
 from llmthrift_core.thrift import Thrift
 
 batch = typer.Typer(no_args_is_help=True, help="Requests at half price, through the providers' batch APIs.")
@@ -63,12 +63,13 @@ def status(job: Name, wait: Wait = False, poll_seconds: Poll = 15.0, as_json: As
 def list_jobs(
     only_open: Annotated[bool, typer.Option("--open", help="Only those that have not ended")] = False,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
     """Every job, as the ledger's database knows it."""
     with opened(url) as thrift:
         found = thrift.batches.jobs(only_open=only_open)
-    if not write_rows([each.to_dict() for each in found], as_json=as_json, as_csv=False):
+    if not write_rows([each.to_dict() for each in found], as_json=as_json, as_csv=as_csv):
         _show_jobs(found)
     end(found)
 

@@ -145,6 +145,8 @@ def design_budgets(
     feature: Annotated[list[str] | None, typer.Option(help="NAME=PERCENT; repeatable")] = None,
     group: Annotated[list[str] | None, typer.Option(help="NAME=USERSxTOKENS a day each, such as free=400x2000000; repeatable")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Keep a monthly budget for each feature")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     valkey_url: ValkeyUrl = None,
 ) -> None:
@@ -157,15 +159,18 @@ def design_budgets(
     )
     rows: list[list[Any]] = [["all", plan.tokens_a_month, Decimal(usd_a_month)]]
     rows += [[f"feature {name}", tokens, plan.feature_usd_a_month[name]] for name, tokens in plan.feature_tokens_a_month.items()]
-    rows += [[f"group {name}, at most", tokens, ""] for name, tokens in plan.group_tokens_a_month.items()]
-    show_table(["design", "tokens a month", "dollars a month"], rows)
-    for problem in plan.problems:
-        warn(problem)
+    rows += [[f"group {name}, at most", tokens, None] for name, tokens in plan.group_tokens_a_month.items()]
+    figures = [dict(zip(("design", "tokens_a_month", "usd_a_month"), row, strict=True)) for row in rows]
+    quiet = write_rows(figures, as_json=as_json, as_csv=as_csv, whole={"rows": figures, "problems": plan.problems})
+    if not quiet:
+        show_table(["design", "tokens a month", "dollars a month"], [["" if cell is None else cell for cell in row] for row in rows])
+        for problem in plan.problems:
+            warn(problem)
     if apply:
         with Thrift(url, valkey_url=valkey_url) as thrift:
             for budget in plan.budgets():
                 thrift.budgets.add(budget)
-                show(f"kept budget {budget.name!r}")
+                typer.echo(f"kept budget {budget.name!r}", err=quiet)
 
 
 def _described(budget: Budget) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from llmthrift_core.cache.semantic import health
 from llmthrift_core.cache.semantic.stored import activity, remove_everywhere, totals_of
 from llmthrift_core.cache.store import Totals, criteria_of
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened, pair
-from llmthrift_core.cli.output import AsJson, show, show_table, warn, write_json
+from llmthrift_core.cli.output import AsCsv, AsJson, show, show_table, warn, write_rows
 from llmthrift_core.display import usd
 from llmthrift_core.money import to_usd
 
@@ -24,6 +24,7 @@ def stats(
     namespace: Annotated[str | None, typer.Option(help="Only this namespace")] = None,
     entries: Annotated[int, typer.Option(help="Show so many of the most used entries", min=0)] = 0,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     valkey_url: ValkeyUrl = None,
 ) -> None:
@@ -32,9 +33,13 @@ def stats(
         found = thrift.cache.stats(namespace)
         stored = totals_of(thrift.database, thrift.valkey, criteria_of(namespace=namespace), thrift.now_us())
         did = activity(thrift.database, namespace)
-        listed = thrift.cache.entries(namespace, limit=entries) if entries else []
-    if as_json:
-        write_json({"exact": found, "by_meaning": {**did, "entries": stored.entries, "bytes": stored.size_bytes}})
+        listed = sorted(thrift.cache.entries(namespace, limit=entries), key=lambda each: -each.hits) if entries else []
+    whole: dict[str, Any] = {"exact": found, "by_meaning": {**did, "entries": stored.entries, "bytes": stored.size_bytes}}
+    rows = [{"cache": kind, "figure": name, "value": value} for kind, figures in whole.items() for name, value in figures.items()]
+    if entries:
+        names = ("namespace", "model", "hits", "size_bytes", "user", "feature")
+        whole["most_used"] = [{name: getattr(entry, name) for name in names} for entry in listed]
+    if write_rows(rows, as_json=as_json, as_csv=as_csv, whole=whole):
         return
     exact = [
         (name.replace("_", " "), "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
@@ -45,10 +50,7 @@ def stats(
     for alert in health.alerts(did, stored, CachePolicy(namespace=namespace or "all", max_entries=None, max_bytes=None)):
         warn(alert)
     if listed:
-        most = [
-            [entry.namespace, entry.model, entry.hits, entry.size_bytes, entry.user or "", entry.feature or ""]
-            for entry in sorted(listed, key=lambda each: -each.hits)
-        ]
+        most = [[entry.namespace, entry.model, entry.hits, entry.size_bytes, entry.user or "", entry.feature or ""] for entry in listed]
         show_table(["namespace", "model", "hits", "bytes", "user", "feature"], most, title="\nMost used entries")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from llmthrift_core.cli.options import Url, ValkeyUrl
-from llmthrift_core.cli.output import show_table
+from llmthrift_core.cli.output import AsCsv, AsJson, show_table, write_rows
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.exports import EXTRAS, is_installed
 from llmthrift_core.pricing import PriceCatalog
@@ -22,7 +22,7 @@ Rows = list[tuple[str, str, str]]
 _OLD_PRICES_DAYS: Final = 120
 
 
-def doctor(url: Url = None, valkey_url: ValkeyUrl = None) -> None:
+def doctor(url: Url = None, valkey_url: ValkeyUrl = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Check the database, the Valkey server, the age of the prices, the tokenizer files and the extras. Fails if a store is not well."""
     rows: Rows = []
     healthy = _check_database(rows, url) and _check_valkey(rows, valkey_url or default_valkey_url())
@@ -31,7 +31,9 @@ def doctor(url: Url = None, valkey_url: ValkeyUrl = None) -> None:
     _check_extras(rows)
     for name, active in (("LLMTHRIFT_DISABLED", is_disabled()), ("LLMTHRIFT_OBSERVE", is_observing())):
         rows.append((name, "on" if active else "off", ""))
-    show_table(["what", "state", "detail"], rows)
+    header = ("what", "state", "detail")
+    if not write_rows([dict(zip(header, row, strict=True)) for row in rows], as_json=as_json, as_csv=as_csv):
+        show_table(header, rows)
     if not healthy:
         raise typer.Exit(1)
 

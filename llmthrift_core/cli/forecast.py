@@ -35,4 +35,4 @@ def forecast(
         write_json(told)
     elif not write_rows(found.to_dicts(), as_json=False, as_csv=as_csv):
         show(found.to_text())
-    end(found.daily)
+    end(found.history_days or found.spent_usd)

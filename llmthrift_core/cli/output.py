@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -20,22 +21,38 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, with the names of the columns first")]
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool) -> bool:
+def write_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool, whole: Any = None) -> bool:
     """Write rows for programs. False if neither form was asked for.
 
+    Args:
+        rows: what the table shows.
+        as_json: whether JSON was asked for.
+        as_csv: whether CSV was. What holds more than one value is JSON within its cell.
+        whole: what JSON gives instead of the rows, where there is more to tell than the table has.
+
     Raises:
-        typer.BadParameter: both were.
+        typer.BadParameter: both were asked for.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     if as_json:
-        typer.echo(json.dumps([dict(row) for row in rows], default=str, indent=2))
-    elif as_csv:
+        write_json([dict(row) for row in rows] if whole is None else whole)
+    elif as_csv and rows:
         names = list(dict.fromkeys(name for row in rows for name in row))
         writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _in_a_cell(value) for name, value in row.items()} for row in rows)
     return as_json or as_csv
+
+
+def _in_a_cell(value: Any) -> Any:
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, default=_as_text)
+    return _as_text(value) if isinstance(value, Decimal) else value
+
+
+def _as_text(value: Any) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)  # 0.000000000, which str() has as 0E-9
 
 
 def show(text: str) -> None:
@@ -59,7 +76,7 @@ def warn(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Print one JSON value."""
-    typer.echo(json.dumps(value, default=str, indent=2))
+    typer.echo(json.dumps(value, default=_as_text, indent=2))
 
 
 def end(found: object) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
-from llmthrift_core.cli.output import AsJson, show, write_json
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
 from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
 from llmthrift_core.decisions import advise as advice
 from llmthrift_core.decisions import roi as returns
@@ -33,6 +33,7 @@ def breakeven(
     at: Annotated[int | None, typer.Option(help="Show the hybrid at so many requests a month", min=0)] = None,
     since: Since = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
     """An API against one's own GPUs, at every volume."""
@@ -53,8 +54,8 @@ def breakeven(
         raise typer.BadParameter("give --model, or all of --input-price, --output-price, --input-tokens and --output-tokens")
     hosted = SelfHosted(gpus=gpus, usd_per_gpu_hour=gpu_hour, requests_per_hour=requests_per_hour, operations_usd_per_month=operations)
     found = build_or_buy(api, hosted, hours_per_month=hours)
-    _show(found, found.to_dicts(), as_json=as_json)
-    if at is not None and not as_json:
+    _show(found, found.to_dicts(), as_json=as_json, as_csv=as_csv)
+    if at is not None and not (as_json or as_csv):
         best = found.at(at)
         show(
             f"At {at:,}: {best.nodes} nodes and {best.api_requests:,} requests at the API for ${best.usd:,.2f}; "
@@ -68,6 +69,7 @@ def roi(
     setup: Annotated[str, typer.Option(help="US dollars before there is value")] = "0",
     setup_months: Annotated[str, typer.Option(help="How long that takes")] = "0",
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Value against cost a month, the pay-back, and what halved value makes of it."""
     found = returns(
@@ -77,7 +79,7 @@ def roi(
         setup_months=setup_months,
     )
     figures = {"percent": found.percent, "payback_month": found.payback_month, "net_usd": found.net_usd, "sensitivity": found.sensitivity}
-    _show(found, figures, as_json=as_json)
+    _show(found, figures, as_json=as_json, as_csv=as_csv)
 
 
 def what_if(
@@ -89,6 +91,7 @@ def what_if(
     since: Since = None,
     until: Until = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:
@@ -104,7 +107,12 @@ def what_if(
             cache_ttl_seconds=cache_ttl,
             by=by,
         )
-    _show(found, found.to_dicts(), as_json=as_json)
+    rows = found.to_dicts()
+    if rows or as_json or as_csv:
+        _show(found, rows, as_json=as_json, as_csv=as_csv)
+    else:
+        show("No calls are recorded in this period.")
+    end(rows)
 
 
 def tier_mix(
@@ -113,6 +121,7 @@ def tier_mix(
     tier: Annotated[list[str], typer.Option(help="NAME=SHARE@PRICE, such as small=70%@0.15; may be given again")],
     claimed: Annotated[str | None, typer.Option(help="A published result to check")] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """A bill on one model, and what its tokens cost on a mix of tiers."""
     tiers: dict[str, tuple[str | Fraction, str]] = {}
@@ -124,7 +133,7 @@ def tier_mix(
         tiers[name] = (exact("share", share[:-1]) / 100 if share.endswith("%") else share, rate)
     found = mix(spent_usd=spent, usd_per_million=price, tiers=tiers, claimed_usd=claimed)
     figures = {"spent_usd": found.spent_usd, "usd": found.usd, "saved_share": found.saved_share, "is_claim_right": found.is_claim_right}
-    _show(found, figures, as_json=as_json)
+    _show(found, figures, as_json=as_json, as_csv=as_csv)
 
 
 def advise(
@@ -138,6 +147,7 @@ def advise(
     since: Since = None,
     until: Until = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
     price_file: Prices = None,
 ) -> None:
@@ -158,8 +168,9 @@ def advise(
             prices=prices,
         )
     figures = {"spent_usd": found.spent_usd, "period": found.period, "advice": found.to_dicts(), "notes": found.notes}
-    _show(found, figures, as_json=as_json)
+    _show(found, figures, as_json=as_json, as_csv=as_csv)
 
 
-def _show(plan: Plan, figures: Any, *, as_json: bool) -> None:
-    write_json(figures) if as_json else show(plan.to_text())
+def _show(plan: Plan, figures: Any, *, as_json: bool, as_csv: bool) -> None:
+    if not write_rows(plan.to_dicts(), as_json=as_json, as_csv=as_csv, whole=figures):
+        show(plan.to_text())

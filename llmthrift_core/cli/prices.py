@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from llmthrift_core.cli.options import Prices, Url, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.tokens import count_tokens
@@ -22,13 +22,14 @@ Provider = Annotated[str | None, typer.Option(help="Who serves the model; defaul
 
 
 @prices.command("show")
-def show_prices(model: str, provider: Provider = None, at: At = None, as_json: AsJson = False, price_file: Prices = None) -> None:
+def show_prices(
+    model: str, provider: Provider = None, at: At = None, as_json: AsJson = False, as_csv: AsCsv = False, price_file: Prices = None
+) -> None:
     """The prices of one model, in US dollars."""
     found = PriceCatalog(overrides=price_file).find(model, provider=provider, at=at)
     known = {each.name: getattr(found, each.name) for each in fields(found) if each.name != "sheet"}
     known = {name: value for name, value in known.items() if value is not None}
-    if as_json:
-        write_json(known)
+    if write_rows([known], as_json=as_json, as_csv=as_csv, whole=known):
         return
     rows = [
         (name.replace("_", " "), f"{value:f}" if isinstance(value, Decimal) else str(value))
@@ -84,15 +85,21 @@ def estimate(
     requests: Annotated[int, typer.Option(help="How many requests", min=1)] = 1,
     cached: Annotated[int, typer.Option(help="Of the input tokens, read from the provider's prompt cache", min=0)] = 0,
     provider: Provider = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
     price_file: Prices = None,
 ) -> None:
     """What requests to a model would cost."""
-    if file is not None:
-        counted = count_tokens(file.read_text(encoding="utf-8", errors="replace"), model)
-        input_tokens += counted.tokens
-        show(f"{file.name}: {counted.tokens:,} tokens{'' if counted.exact else ', estimated'}")
+    counted = None if file is None else count_tokens(file.read_text(encoding="utf-8", errors="replace"), model)
+    input_tokens += counted.tokens if counted else 0
     usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached)
     cost = PriceCatalog(overrides=price_file).cost(usage, model, provider=provider)
-    rows = [[name.replace("_", " "), amount, amount * requests] for name, amount in cost.breakdown.items()]
+    parts = [(name.replace("_", " "), amount, amount * requests) for name, amount in [*cost.breakdown.items(), ("total", cost.usd)]]
+    told = {"model": cost.model, "price_version": cost.price_version, "requests": requests}
+    rows = [{**told, "part": part, "usd_a_request": one, "usd": all_of_them} for part, one, all_of_them in parts]
+    if write_rows(rows, as_json=as_json, as_csv=as_csv):
+        return
+    if file is not None and counted is not None:
+        show(f"{file.name}: {counted.tokens:,} tokens{'' if counted.exact else ', estimated'}")
     header = ["", "a request", f"{requests:,} requests"]
-    show_table(header, rows, total=["total", cost.usd, cost.usd * requests], title=f"{cost.model} ({cost.price_version})")
+    show_table(header, parts[:-1], total=parts[-1], title=f"{cost.model} ({cost.price_version})")

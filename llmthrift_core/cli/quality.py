@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llmthrift_core.cli.options import Since, Until, Url, opened
-from llmthrift_core.cli.output import AsJson, end, show, write_json
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
 from llmthrift_core.quality.experiments import Experiment, names_of_experiments
 
 quality = typer.Typer(no_args_is_help=True, help="How good the answers are, from what users and judges said.")
@@ -23,23 +23,23 @@ def report(
     source: Source = None,
     recent_days: Annotated[float, typer.Option(help="The days that are compared with the time before")] = 7.0,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
     """Quality with its limits, one row per model, feature, ..., and what changed lately."""
     with opened(url) as thrift:
         found = thrift.quality(by=by, since=since, until=until, source=source, recent_days=recent_days)
-    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
+        show(found.to_text())
     end(found.to_dicts())
 
 
 @experiments.command("list")
-def list_experiments(as_json: AsJson = False, url: Url = None) -> None:
+def list_experiments(as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -> None:
     """The names of all experiments."""
     with opened(url) as thrift:
         names = names_of_experiments(thrift.database)
-    if as_json:
-        write_json(list(names))
-    else:
+    if not write_rows([{"experiment": name} for name in names], as_json=as_json, as_csv=as_csv, whole=list(names)):
         typer.echo("\n".join(names) or "There are no experiments.")
     end(names)
 
@@ -54,6 +54,7 @@ def results(
     quality_margin: Annotated[float, typer.Option(help="A quality lower by less than this counts as not lower")] = 0.02,
     source: Source = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
     """Cost and quality of each arm, and what follows from them."""
@@ -61,4 +62,5 @@ def results(
         found = Experiment.named(thrift, name).results(
             since, until, confidence=confidence, min_saving=min_saving, quality_margin=quality_margin, source=source
         )
-    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
+        show(found.to_text())

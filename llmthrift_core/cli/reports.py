@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llmthrift_core.cli.options import Since, Until, Url, opened
-from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_json, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
 from llmthrift_core.thrift import Thrift
 
 
@@ -41,11 +41,12 @@ def prefix_misses(since: Since = None, until: Until = None, as_json: AsJson = Fa
     end(found)
 
 
-def optimize(since: Since = None, until: Until = None, as_json: AsJson = False, url: Url = None) -> None:
+def optimize(since: Since = None, until: Until = None, as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -> None:
     """What could be saved: each with a range, the calls that show it, and the code that takes it."""
     with opened(url) as thrift:
         found = thrift.optimizations(since, until)
-    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
+        show(found.to_text())
     end(found.to_dicts())
 
 
@@ -53,20 +54,23 @@ def run(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The run's name or trace id; `llmthrift report --by run` lists them")],
     costliest: Annotated[int, typer.Option(help="So many of its most expensive calls are explained", min=0)] = 5,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     url: Url = None,
 ) -> None:
     """One run as a tree of its agents, tools and calls, and why its most expensive calls are expensive."""
     with opened(url) as thrift:
         found = thrift.run_costs(name, costliest=costliest)
-    write_json(found.to_dicts()) if as_json else show(found.to_text())
+    if not write_rows(found.to_dicts() if found.tree.children else [], as_json=as_json, as_csv=as_csv):
+        show(found.to_text())
     end(found.tree.children)
 
 
-def observed(since: Since = None, until: Until = None, as_json: AsJson = False, url: Url = None) -> None:
+def observed(since: Since = None, until: Until = None, as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -> None:
     """What caching, routing and shortening would have saved of the traffic under LLMTHRIFT_OBSERVE=1."""
     with opened(url) as thrift:
         found = thrift.observed(since, until)
-    write_json(found.to_dicts()) if as_json else show(found.to_text() if found.requests else "No calls are recorded in this period.")
+    if not write_rows(found.to_dicts() if found.requests else [], as_json=as_json, as_csv=as_csv):
+        show(found.to_text() if found.requests else "No calls are recorded in this period.")
     end(found.requests)
 
 

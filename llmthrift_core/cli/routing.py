@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmthrift_core.cli.options import Prices, Since, Url, opened, pair
-from llmthrift_core.cli.output import AsJson, show
+from llmthrift_core.cli.output import AsCsv, AsJson, show, write_rows
 from llmthrift_core.cli.policy_file import object_of_file
 from llmthrift_core.cli.versions import add_version_commands
 from llmthrift_core.errors import ConfigurationError
@@ -52,6 +51,7 @@ def simulate_policy(
     learn_share: Annotated[float, typer.Option(help="Of the prompts to fit on; the others are judged by")] = 0.5,
     plot: Annotated[Path | None, typer.Option(help="Save the cost-quality curve as a page that needs nothing else")] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     since: Since = None,
     escalations: Escalations = False,
     url: Url = None,
@@ -76,13 +76,11 @@ def simulate_policy(
     found = simulate(
         traffic, lambda seed: makers[policy](seed) if given is None else given, name=policy, seeds=seeds, learn_share=learn_share
     )
-    if as_json:
-        typer.echo(json.dumps(found.to_dicts(), indent=2))
-    else:
+    if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
         show(f"{found.to_text()}{_left_out({**examples.skipped, **traffic.skipped})}\n\n{found.curve_text()}")
     if plot is not None:
         found.chart().save(str(plot), format="html", inline=True)
-        typer.echo(f"saved {plot}", err=as_json)
+        typer.echo(f"saved {plot}", err=as_json or as_csv)
 
 
 @route.command()

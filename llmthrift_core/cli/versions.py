@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from llmthrift_core.cli.options import Url, opened
-from llmthrift_core.cli.output import AsJson, show, show_table, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, show, show_table, write_json, write_rows
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
@@ -24,12 +23,12 @@ def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], KeptVersio
     """Give a group the commands versions, roll-back and check."""
 
     @group.command(help=f"The versions of a {kind}, newest first.")
-    def versions(name: str, as_json: AsJson = False, url: Url = None) -> None:
+    def versions(name: str, as_json: AsJson = False, as_csv: AsCsv = False, url: Url = None) -> None:
         with opened(url) as thrift:
             found, names = kept(thrift).versions(name), kept(thrift).names()
         if not found:
             raise typer.BadParameter(f"there is no {kind} {name!r}; there are: {', '.join(map(repr, names)) or 'none'}")
-        if write_rows([asdict(each) for each in found], as_json=as_json, as_csv=False):
+        if write_rows([asdict(each) for each in found], as_json=as_json, as_csv=as_csv):
             return
         rows = [
             [
@@ -69,6 +68,6 @@ def add_version_commands(group: typer.Typer, kept: Callable[[Thrift], KeptVersio
         rule = RollBack(confidence=confidence, margin=margin, min_judged=min_judged, source=source)
         with opened(url) as thrift:
             found = kept(thrift).check(name, rule, roll_back=roll_back)
-        typer.echo(json.dumps(asdict(found), default=str, indent=2)) if as_json else show(str(found))
+        write_json(asdict(found)) if as_json else show(str(found))
         if found.verdict == "lower":
             raise typer.Exit(LOWER)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from llmthrift_core.attribution import call_site_of_prompt
 from llmthrift_core.demo.outcome import CHEAP, STRONG, Outcome
-from llmthrift_core.demo.progress import progress
 from llmthrift_core.demo.workload import Workload, load_workload
 from llmthrift_core.display import usd
 from llmthrift_core.routing import Example, LearnedRouter, RouteRequest
@@ -15,6 +15,7 @@ from llmthrift_core.thrift import Thrift
 
 if TYPE_CHECKING:
     from rich.console import Console
+
 
 MODELS: Final = {"simple": CHEAP, "complex": STRONG}
 """Tier -> model."""
@@ -67,3 +68,14 @@ def learned(thrift: Thrift, routed: Routed, sample: Workload, advance: Callable[
 def always(tier: str) -> Callable[[RouteRequest], str]:
     """A policy that knows one answer."""
     return lambda request: tier
+
+
+@contextmanager
+def progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
+    """A bar while the block runs; what it gives is called once per request."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("running"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("requests", total=total)
+        yield lambda: progress.advance(task)

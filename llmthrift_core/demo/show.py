@@ -11,10 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.demo.learning import Routed, show_learned_routing
+from llmthrift_core.demo.learning import Routed, progress, show_learned_routing
 from llmthrift_core.demo.outcome import PAGES, REPEAT, SIMILARITY, STRONG, Outcome
 from llmthrift_core.demo.prefixes import Ask, show_prompt_caching
-from llmthrift_core.demo.progress import progress
 from llmthrift_core.demo.workload import Workload, load_workload
 from llmthrift_core.display import usd
 from llmthrift_core.testing import LoopbackProvider

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from llmthrift_core.display import percent
+from llmthrift_core.display import cost_shown, percent
 
 Row = Mapping[str, Any]
 
@@ -58,6 +58,9 @@ _HEADERS: Final = {
     "p95_latency_seconds": "p95 s",
 }
 _RARE: Final = ("other_cost_usd", "saved_usd", "retry_cost_usd", "fallback_cost_usd", "escalated_cost_usd")
+_SPENT: Final = (
+    "cost_usd", "input_cost_usd", "output_cost_usd", "cost_per_request_usd", "cost_per_1000_requests_usd", "cost_per_answer_usd",
+)  # fmt: skip
 _SHARES: Final = ("escalation_rate", "error_rate", "share")
 _SMALLEST_FEE_USD: Final = Decimal("0.000001")  # what rounding leaves is not worth a column
 
@@ -103,6 +106,4 @@ def _cell(row: Mapping[str, Any], name: str) -> Any:
         return "" if value is None else f"{value:+.0%}"
     if value is None and name != next(iter(row)):
         return ""
-    if name == "cost_usd" and not value and row["unpriced"]:
-        return "unpriced"  # not "$0": nobody knows what it cost
-    return value
+    return cost_shown(value, row["unpriced"]) if name in _SPENT else value

@@ -69,7 +69,13 @@ class BudgetForecast:
         if self.reached_on is None:
             return f"{whose} perhaps, and not before {self.earliest}: {span} expected by {self.last_day}."
         if self.latest is None:
-            return f"{whose} on {self.reached_on}, not before {self.earliest} and perhaps not by {self.last_day}."
+            early = "" if self.earliest == self.reached_on else f", not before {self.earliest}"
+            late = (
+                f", if at all: {span} expected"
+                if self.reached_on == self.last_day
+                else f"{' and' if early else ','} perhaps not by {self.last_day}"
+            )
+            return f"{whose} on {self.reached_on}{early}{late}."
         between = "" if self.earliest == self.latest else f", between {self.earliest} and {self.latest}"
         return f"{whose} on {self.reached_on}{between}."
 

@@ -9,7 +9,7 @@ from html import escape
 from time import time
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, cell, percent, plain_table
+from llmthrift_core.display import Printed, cell, cost_shown, percent, plain_table
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
@@ -136,13 +136,13 @@ class SavingsReport(Printed):
 
     def _lines(self) -> list[tuple[str, Any]]:
         lines: list[tuple[str, Any]] = [
-            ("spent", self.spent_usd),
-            ("  on input", self.input_cost_usd),
-            ("  on output", self.output_cost_usd),
+            ("spent", cost_shown(self.spent_usd, self.unpriced)),
+            ("  on input", cost_shown(self.input_cost_usd, self.unpriced)),
+            ("  on output", cost_shown(self.output_cost_usd, self.unpriced)),
             ("saved by the cache", self.cache_saved_usd),
             ("saved by routing", self.routing_saved_usd),
             *((name, amount) for name, amount in self._discounts() if amount),
-            ("without llmthrift", self.without_usd),
+            ("without llmthrift", cost_shown(self.without_usd, self.unpriced)),
             ("saved", percent(self.saved_share)),
             ("requests", f"{self.requests:,}"),
             ("answered from the cache", percent(self.hit_rate)),

@@ -10,7 +10,17 @@ from llmthrift_core.routing.types import Tiers
 FallbackReason = Literal["rate limit", "outage", "timeout", "context length"]
 
 _TIMEOUTS = ("timeout", "timedout")
-_OUTAGES = ("connection", "serviceunavailable", "internalserver", "overloaded", "remoteprotocol", "badgateway")
+_OUTAGES = (
+    "connection",
+    "serviceunavailable",
+    "internalserver",
+    "overloaded",
+    "remoteprotocol",
+    "badgateway",
+    "disconnected",
+    "clientconnector",
+    "clientoserror",
+)  # the last three are aiohttp's
 _CONTEXT = ("context_length", "context length", "maximum context", "too many tokens", "prompt is too long", "input is too long")
 
 

@@ -30,7 +30,7 @@ __getattr__ = lazy_exports(
     },
     names=__all__,
     needs={
-        "llmthrift_core.service.app": ("service", "fastapi", "uvicorn", "jinja2"),
+        "llmthrift_core.service.app": ("service", "fastapi", "uvicorn", "jinja2", "aiohttp"),
         "llmthrift_core.service.dashboard.routes": ("service", "fastapi", "uvicorn", "jinja2"),
     },
 )

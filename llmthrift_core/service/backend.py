@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from llmthrift_core.errors import ConfigurationError
 
-GROUP = "llmthrift.backends"
-"""The entry points that make a backend of models: `(thrift, models, options) -> ChatBackend`, or None where the models are not its own."""
+_OF_ALL_TIERS: Final = ("policy", "baseline", "max_tier", "fallbacks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +61,30 @@ class Answered:
         choices: one or several answers.
         model: who gave them.
         usage: in OpenAI's format; None where nobody told.
+        body: the whole answer in OpenAI's format, where it came so; it is given on as it is.
     """
 
     choices: Sequence[Choice]
     model: str
     usage: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of a stream: some text, some of a tool call, or what the end tells."""
+    """A piece of a stream: some text, some of a tool call, or what the end tells.
+
+    Attributes:
+        chunk: the piece in OpenAI's format, where it came so; it is given on as it is, as `data` where that is its text.
+    """
 
     text: str | None = None
     tool_calls: Sequence[Mapping[str, Any]] = ()
     finish_reason: str | None = None
     model: str | None = None
     usage: Mapping[str, Any] | None = None
+    chunk: Mapping[str, Any] | None = None
+    data: str | None = None
 
 
 class ChatBackend(Protocol):
@@ -109,22 +115,51 @@ class ChatBackend(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """The service ends: close what is open."""
+        ...
 
-def backend_of(thrift: Any, models: Mapping[str, Any], **options: Any) -> ChatBackend:
-    """The backend of the framework that the models belong to.
 
-    Raises:
-        ConfigurationError: no framework takes these models, or there are none.
+Router = TypeVar("Router")
+
+
+class RoutedBackend(Generic[Router]):
+    """A backend of a framework: one router over all tiers, and one for each tier that is asked for by its name.
+
+    Args:
+        make: a router, of `models` and options.
+        models: by tier.
+        options: of the router.
+        made: the models of a router, where it makes them of their names.
     """
-    if not models:
-        raise ConfigurationError('models is empty; give at least one, cheapest first: models={"economy": cheap, "premium": strong}')
-    for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
-        try:
-            make = entry.load()
-        except ImportError:  # the framework is not installed
-            continue
-        if (backend := make(thrift, models, **options)) is not None:
-            found: ChatBackend = backend
-            return found
-    kinds = ", ".join(f"{name}: {type(model).__name__}" for name, model in models.items())
-    raise ConfigurationError(f"no installed framework takes these models ({kinds}); give LangChain chat models, LlamaIndex LLMs, or names")
+
+    def __init__(
+        self,
+        make: Callable[..., Router],
+        models: Mapping[str, Any],
+        options: Mapping[str, Any],
+        made: Callable[[Router], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._router = make(models=models, **options)
+        alone = {name: value for name, value in options.items() if name not in _OF_ALL_TIERS}
+        each = models if made is None else made(self._router)
+        self._alone = {tier: make(models={tier: model}, **alone) for tier, model in each.items()}
+
+    def _chosen(self, asked: Asked) -> tuple[Router, dict[str, Any]]:
+        """The router to ask, and the options of the call."""
+        options = dict(asked.parameters)
+        if asked.max_tier is not None and asked.tier is None:
+            options["max_tier"] = asked.max_tier
+        if not asked.use_cache:
+            options["cache"] = "off"
+        if not asked.shorten:
+            options["shorten"] = "off"
+        return self._router if asked.tier is None else self._alone[asked.tier], options
+
+    async def aclose(self) -> None:
+        """Nothing: clients of a framework are the application's."""
+
+
+def no_embeddings() -> ConfigurationError:
+    """What is raised where no embedding model was given."""
+    return ConfigurationError("no embedding model is served here: start the service with embeddings=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -120,7 +121,9 @@ def _upstream(error: BaseException) -> RequestError:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 500:
         message = f"the provider refused the request with status {status} ({type(error).__name__})"
-        return RequestError(status, message, code="upstream")
+        wait = getattr(error, "retry_after", None)
+        headers = None if wait is None else {"Retry-After": str(math.ceil(wait))}
+        return RequestError(status, message, code="upstream", headers=headers)
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return RequestError(_TIMEOUT, "the provider did not answer in time", code="upstream_timeout", type="timeout_error")
     return RequestError(_UPSTREAM, f"the provider failed ({type(error).__name__})", code="upstream")

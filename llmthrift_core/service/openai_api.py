@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 
 from llmthrift_core.calls.collected import collect_rows
 from llmthrift_core.errors import BudgetExceededError
@@ -50,9 +50,11 @@ def openai_routes(service: Service) -> APIRouter:
         if not body.stream:
             with who:
                 answered, told = await service.answer(asked)
+            if answered.body is not None:
+                return _json({**answered.body, "usage": answered.usage or told_usage(told), "llmthrift": told})
             choices = [_choice(index, choice) for index, choice in enumerate(answered.choices)]
             head = _head("chat.completion", answered.model, told.get("request_id"))
-            return JSONResponse({**head, "choices": choices, "usage": answered.usage or told_usage(told), "llmthrift": told})
+            return _json({**head, "choices": choices, "usage": answered.usage or told_usage(told), "llmthrift": told})
         pieces = in_own_task(_begun(service, asked, who))
         first = await anext(pieces, None)  # what is refused before anything came has its own status
         wants_usage = bool((body.stream_options or {}).get("include_usage"))
@@ -106,7 +108,11 @@ async def _events(service: Service, asked: Asked, first: Any, pieces: Any, wants
                     head = {**head, "model": piece.model or head["model"]}
                     usage = piece.usage or usage
                     ended = ended or piece.finish_reason is not None
-                    if (chunk := _chunk(head, piece, is_first)) is not None:
+                    if piece.chunk is not None:
+                        head["id"] = piece.chunk.get("id") or head["id"]
+                        is_first = False
+                        yield _event(piece.chunk) if piece.data is None else f"data: {piece.data}\n\n"
+                    elif (chunk := _chunk(head, piece, is_first)) is not None:
                         is_first = False
                         yield chunk
                 if told is not None:
@@ -134,7 +140,12 @@ def _chunk(head: Mapping[str, Any], piece: Piece, is_first: bool) -> str | None:
 
 
 def _event(body: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(body)}\n\n"
+
+
+def _json(body: Mapping[str, Any]) -> Response:
+    # With escapes: a model may write half of a pair of surrogates, which no UTF-8 holds.
+    return Response(json.dumps(body), media_type="application/json")
 
 
 def _head(kind: str, model: str, request_id: str | None) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -23,15 +25,20 @@ from llama_index_instrumentation.dispatcher import instrument_tags
 
 import llmthrift_langchain as lc
 import llmthrift_llamaindex as li
-from llmthrift_core import Thrift
+from llmthrift_core import Thrift, attribute
+from llmthrift_core.service.backend import Asked
+from llmthrift_core.service.direct.backend import DirectBackend
+from llmthrift_core.service.direct.upstream import Upstream, close_connections
 from llmthrift_core.testing import LoopbackProvider
 
 MODEL = "gpt-4o-mini"
+_ORDER = {"type": "object", "properties": {"order_id": {"type": "integer"}}, "required": ["order_id"]}
 Answer = TypeVar("Answer")
 
 # One loop and one client for it: pooled connections must not outlive the loop that they belong to.
 _LOOP = asyncio.Runner()
 _ASYNC_CLIENT = httpx.AsyncClient()
+atexit.register(lambda: _LOOP.run(close_connections()))
 
 
 def _run(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
@@ -118,7 +125,55 @@ class LlamaIndexDoor:
         return [(call.tool_name, call.tool_kwargs) for call in self.model.get_tool_calls_from_response(answer)]
 
 
-AnyDoor = Door | LlamaIndexDoor
+@dataclass
+class ServiceDoor:
+    """The service's own backend: what calls models by OpenAI's protocol, without a framework."""
+
+    thrift: Thrift
+    url: str
+
+    def __post_init__(self) -> None:
+        self.model = self._backend(MODEL, httpx.Timeout(600))
+
+    def _backend(self, name: str, timeout: httpx.Timeout) -> DirectBackend:
+        return DirectBackend(self.thrift, {"only": Upstream(name, self.url, timeout_seconds=timeout.read or 600, retries=0)})
+
+    def ask(self, prompt: str, how: str = "invoke", metadata: Mapping[str, Any] | None = None, **options: Any) -> str:
+        """The text of the answer. Options are `model`, and `timeout` as httpx has it."""
+        backend = self._backend(options.get("model", MODEL), options.get("timeout", httpx.Timeout(600))) if options else self.model
+        with attribute(**(metadata or {})):
+            return _run(self.answer(prompt, how, backend))
+
+    def begin_and_leave(self, prompt: str) -> None:
+        """Read two pieces of a stream, and no more."""
+
+        async def leave() -> None:
+            async with aclosing(self.model.stream(self._asked(prompt))) as pieces:  # type: ignore[type-var]
+                await anext(pieces)
+                await anext(pieces)
+
+        _run(leave())
+
+    def call_tool(self, prompt: str) -> list[tuple[str, dict[str, Any]]]:
+        """The names and arguments of the tools that the model calls."""
+        described = [{"type": "function", "function": {"name": "get_order_status", "parameters": _ORDER}}]
+        answered = _run(self.model.answer(self._asked(prompt, tools=described, tool_choice="required")))
+        functions = [call["function"] for call in answered.choices[0].tool_calls]
+        return [(each["name"], json.loads(each["arguments"])) for each in functions]
+
+    async def answer(self, prompt: str, how: str = "invoke", backend: DirectBackend | None = None) -> str:
+        """As `ask`, on the event loop."""
+        model = backend or self.model
+        if "invoke" in how:
+            return (await model.answer(self._asked(prompt))).choices[0].text or ""
+        deltas = [piece.chunk["choices"][0]["delta"] async for piece in model.stream(self._asked(prompt)) if piece.chunk]
+        return "".join(delta.get("content") or "" for delta in deltas)
+
+    def _asked(self, prompt: str, **options: Any) -> Asked:
+        return Asked([{"role": "user", "content": prompt}], **options)
+
+
+AnyDoor = Door | LlamaIndexDoor | ServiceDoor
 
 
 def ask(model: Any, turns: Sequence[Mapping[str, str]], how: str = "invoke") -> str:
@@ -209,6 +264,10 @@ def with_llamaindex_everything(thrift: Thrift, provider: LoopbackProvider) -> Ll
     return LlamaIndexDoor(li.RouterLLM(thrift, models={"only": li.thrifty(llm(provider), thrift)}))
 
 
+def with_service(thrift: Thrift, provider: LoopbackProvider) -> ServiceDoor:
+    return ServiceDoor(thrift, provider.openai_url)
+
+
 MakeDoor = Callable[[Thrift, LoopbackProvider], AnyDoor]
 LANGCHAIN: list[MakeDoor] = [
     with_handler,
@@ -227,7 +286,7 @@ LLAMAINDEX: list[MakeDoor] = [
     with_llamaindex_router_and_handler,
     with_llamaindex_everything,
 ]
-DOORS = LANGCHAIN + LLAMAINDEX
+DOORS = [*LANGCHAIN, *LLAMAINDEX, with_service]
 METERING = [door for door in DOORS if door is not with_cache]
 STREAM_CACHING = [
     with_router,
@@ -237,6 +296,7 @@ STREAM_CACHING = [
     with_llamaindex_router,
     with_llamaindex_router_and_handler,
     with_llamaindex_everything,
+    with_service,
 ]
 CACHING = [with_cache, with_global_cache_and_handler, *STREAM_CACHING]
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 
 from llmthrift_core import Thrift
 from llmthrift_core.testing import LoopbackProvider
-from llmthrift_langchain import ChatRouter
+from llmthrift_langchain import ChatRouter, ThriftMiddleware
 from llmthrift_langchain import thrifty as lc_thrifty
 from llmthrift_llamaindex import RouterLLM
 from llmthrift_llamaindex import thrifty as li_thrifty
@@ -63,6 +64,27 @@ def _door(client: str, thrift: Thrift, url: str, *, routed: bool = False) -> Any
     return lc_thrifty(model, thrift, **options)
 
 
+class Agent:
+    """A LangChain agent behind the middleware, which is asked as a model is."""
+
+    def __init__(self, client: str, thrift: Thrift, url: str) -> None:
+        make, name = CLIENTS[client]
+        middleware = ThriftMiddleware(thrift, cache=False, prompt_caching=True)
+        self._agent: Any = create_agent(make(url, name), tools=[], middleware=[middleware])
+
+    def invoke(self, turns: list[Any]) -> Any:
+        return self._agent.invoke({"messages": turns})
+
+    def stream(self, turns: list[Any]) -> Any:
+        return self._agent.stream({"messages": turns}, stream_mode="messages")
+
+    def ainvoke(self, turns: list[Any]) -> Any:
+        return self._agent.ainvoke({"messages": turns})
+
+    def astream(self, turns: list[Any]) -> Any:
+        return self._agent.astream({"messages": turns}, stream_mode="messages")
+
+
 def _turns(client: str, count: int) -> list[Any]:
     said = [("system", LONG), ("user", "First?")]
     for number in range(count):
@@ -108,13 +130,18 @@ def _count(value: Any, name: str) -> int:
     return sum(_count(each, name) for each in value) if isinstance(value, list) else 0
 
 
-@pytest.mark.parametrize("routed", [False, True])
-@pytest.mark.parametrize("client", CLIENTS)
+# LlamaIndex's agents ask the model that they are given, which is one of the others here.
+THROUGH = [
+    (client, through) for client in CLIENTS for through in ("thrifty", "router", "agent") if through != "agent" or client[:5] != "llama"
+]
+
+
+@pytest.mark.parametrize(("client", "through"), THROUGH)
 def test_a_conversation_is_read_from_the_cache_whichever_way_it_is_asked(
-    client: str, routed: bool, thrift: Thrift, billing: LoopbackProvider
+    client: str, through: str, thrift: Thrift, billing: LoopbackProvider
 ) -> None:
     url = billing.openai_url.removesuffix("/v1")
-    door = _door(client, thrift, url, routed=routed)
+    door = Agent(client, thrift, url) if through == "agent" else _door(client, thrift, url, routed=through == "router")
     for count, how in enumerate(HOWS):
         _ask(door, client, how, _turns(client, count))
     thrift.flush()

@@ -45,12 +45,14 @@ class OptimizationReport(Printed):
         opportunities: the largest potential first.
         spent_usd: what the model calls of the period cost.
         requests: of the period.
+        unpriced: calls without a price, which no amount includes.
         notes: what a reader should know about the numbers.
     """
 
     opportunities: tuple[Opportunity, ...]
     spent_usd: Decimal
     requests: int
+    unpriced: int = 0
     notes: tuple[str, ...] = ()
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -67,7 +69,7 @@ class OptimizationReport(Printed):
         """Each opportunity with its range, what was assumed, how to take it, and calls that show it."""
         if not self.requests:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
-        lines = [f"{usd(self.spent_usd)} were spent on {self.requests:,} requests."]
+        lines = [self._spent()]
         if not self.opportunities:
             lines.append("Nothing stands out that could be saved.")
         for number, each in enumerate(self.opportunities, 1):
@@ -77,6 +79,11 @@ class OptimizationReport(Printed):
             if each.evidence:
                 lines.append(f"   Shown by {', '.join(map(cell, each.evidence[:3]))}{', ...' if len(each.evidence) > 3 else ''}")
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+
+    def _spent(self) -> str:
+        if self.unpriced and not self.spent_usd:
+            return f"What {self.requests:,} requests cost is not known: their models have no price."
+        return f"{usd(self.spent_usd)} were spent on {self.requests:,} requests."
 
     def _repr_html_(self) -> str:
         if not self.opportunities:
@@ -108,7 +115,7 @@ def optimizations(
     since_us, until_us = None if since is None else to_us(since), None if until is None else to_us(until)
     figures = read_figures(database, prices, since_us=since_us, until_us=until_us, now_us=now_us)
     found = sorted(_found(database, figures), key=lambda each: (-each.potential_savings_usd, -each.high_usd, KINDS.index(each.kind)))
-    return OptimizationReport(tuple(found), to_usd(figures.cost), figures.total["requests"], _notes(figures))
+    return OptimizationReport(tuple(found), to_usd(figures.cost), figures.total["requests"], figures.total["unpriced"], _notes(figures))
 
 
 def _found(database: Database, figures: Figures) -> Iterator[Opportunity]:

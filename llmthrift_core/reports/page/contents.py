@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from llmthrift_core.display import percent, usd
+from llmthrift_core.display import cell, cost_shown, percent, usd
 from llmthrift_core.reports.observed import ObservedReport
 from llmthrift_core.reports.optimizations.report import OptimizationReport
 from llmthrift_core.reports.report import Report
@@ -74,9 +74,9 @@ def key_figures(review: Contents) -> list[tuple[str, str, str]]:
     """Name, figure and remark: what a reader looks for first."""
     total, savings, rate = review.total, review.savings, review.rate
     figures = [
-        ("spent on model calls", usd(total["cost_usd"]), _unpriced(total)),
-        ("requests", f"{total['requests']:,}", f"{usd(total['cost_per_1000_requests_usd'])} for 1,000"),
-        ("per answer", usd(total["cost_per_answer_usd"]), "failed and rejected attempts included"),
+        ("spent on model calls", cell(cost_shown(total["cost_usd"], total["unpriced"])), _unpriced(total)),
+        ("requests", f"{total['requests']:,}", f"{cell(cost_shown(total['cost_per_1000_requests_usd'], total['unpriced']))} for 1,000"),
+        ("per answer", cell(cost_shown(total["cost_per_answer_usd"], total["unpriced"])), "failed and rejected attempts included"),
         ("saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {usd(savings.without_usd)}"),
         ("from the cache", percent(savings.hit_rate), f"{savings.cache_hits:,} requests"),
         ("errors", percent(total["error_rate"]), f"{total['errors']:,} of {total['attempts']:,} attempts"),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from llmthrift_core.display import cell, percent, usd
+from llmthrift_core.display import cell, cost_shown, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.reading import RecordedCall
 from llmthrift_core.moments import from_us, to_us
@@ -53,13 +53,18 @@ def spend(thrift: Thrift, query: Query) -> Page:
     if not total["attempts"] and not total["other_cost_usd"]:
         return Page(title, lead, [_nothing(period)], choices)
     forecast = thrift.forecast("month")
+    for_1000 = cell(cost_shown(total["cost_per_1000_requests_usd"], total["unpriced"]))
     figures = [
-        Figure("Spent", usd(total["cost_usd"] + total["other_cost_usd"]), _of_what(total)),
+        Figure("Spent", cell(cost_shown(total["cost_usd"] + total["other_cost_usd"], total["unpriced"])), _of_what(total)),
         Figure(
             "This month", usd(forecast.projected_usd), f"expected; {usd(forecast.low_usd)} to {usd(forecast.high_usd)} in 8 of 10 cases"
         ),
         Figure("Saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {usd(savings.without_usd)} without llmthrift", "good"),
-        Figure("Requests", f"{total['requests']:,}", f"{usd(total['cost_per_1000_requests_usd'])} for 1,000; hits included"),
+        Figure(
+            "Requests",
+            f"{total['requests']:,}",
+            f"{for_1000} for 1,000; hits included",
+        ),
         Figure("From the cache", percent(savings.hit_rate), f"{savings.cache_hits:,} requests that no model answered"),
         Figure("Errors", percent(total["error_rate"]), f"{total['errors']:,} of {total['attempts']:,} attempts", _bad(total["error_rate"])),
         Figure("Last hour", usd(rate.last_hour_usd), f"{rate.requests_last_hour:,} requests; {usd(rate.last_day_usd)} in 24 hours"),
@@ -255,6 +260,8 @@ def _of_what(total: Mapping[str, Any]) -> str:
     if total["unpriced"]:
         return f"{total['unpriced']:,} calls have no price and are not in it"
     other = f", {usd(total['other_cost_usd'])} other" if total["other_cost_usd"] else ""
+    if total["unpriced"] and not total["cost_usd"]:
+        return f"{total['unpriced']:,} calls have no price{other}"
     return f"{usd(total['input_cost_usd'])} input, {usd(total['output_cost_usd'])} output{other}"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -126,8 +128,15 @@ OTHERS = {
     *("config save", "config roll-back", "config check", "export calls", "export focus", "export training", "advise", "tier-mix", "prove"),
     *("route simulate", "route fit", "route refit", "route versions", "route roll-back", "route check"),
 }
+# What prints no table.
+TABLELESS = {"config show", "prices backfill"}
+TABLES_OF_OTHERS = {"reconcile", "advise", "tier-mix", "prove", "route simulate", "route versions"}
 URL_LESS = {"prices show", "prices diff", "estimate", "analyze", "budgets design", "roi"}
-EMPTY = ("report", "calls", "savings", "top", "optimize", "observed", "budgets list", "budgets status", "budgets holds", "quality report")
+EMPTY = (
+    *("report", "calls", "savings", "top", "optimize", "observed", "forecast", "budgets list", "budgets status", "budgets holds"),
+    *("quality report", "experiments list", "batch list", "keys list", "alerts list", "autopilot history", "prefix-misses", "anomalies"),
+    "what-if --cache-ttl 60",
+)
 
 
 def invoke(command: str, arguments: str, books: dict[str, str], **env: str) -> Any:
@@ -160,6 +169,32 @@ def test_a_command_fits_and_cuts_nothing(command, books):
     for text in whole:
         assert result.exit_code == 0
         assert text.format(**books) in re.sub(r"\s+", " ", result.output), result.output
+
+
+def test_a_table_comes_as_json_and_as_csv_too():
+    commands = {re.sub(r" --.*", "", command) for command in COMMANDS} - TABLELESS | TABLES_OF_OTHERS
+    for command in commands:
+        found = typer.main.get_command(app)
+        for word in command.split():
+            found = found.commands[word]  # type: ignore[attr-defined]
+        assert {"--json", "--csv"} <= {name for option in found.params for name in option.opts}, command
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - TABLELESS))
+def test_rows_for_programs_can_be_read(command, books):
+    arguments = COMMANDS[command][0]
+    as_json, as_csv = (invoke(command, f"{arguments} {form}".strip(), books) for form in ("--json", "--csv"))
+    assert (as_json.exit_code, as_csv.exit_code) in ((0, 0), (1, 1))
+    told = json.loads(as_json.stdout)
+    header, *rows = list(csv.reader(StringIO(as_csv.stdout))) or [[]]
+    assert {len(row) for row in rows} <= {len(header)}
+    if as_csv.exit_code == 0 and command != "alerts check":  # which tells everything once
+        assert rows
+        assert told
+    numbers = r"\d(\.\d+)?E[-+]?\d"  # 0E-9, as Python shows a zero
+    assert not re.search(rf'"{numbers}"', as_json.stdout)
+    assert not any(re.fullmatch(numbers, cell) for row in rows for cell in row)
+    assert not any(cell.startswith(("{'", "['", "('")) for row in rows for cell in row), "Python's own notation"
 
 
 def test_a_budget_of_each_user_is_shown_before_anybody_has_spent(tmp_path):

@@ -122,6 +122,15 @@ def test_a_budget_is_reached_on_a_day_between_two(any_thrift: Thrift) -> None:
     assert small.sentence == "chat has reached its budget 'small' of $100.00: $110.00 spent."
 
 
+def test_a_budget_of_a_day_speaks_of_this_day_once(any_thrift: Thrift) -> None:
+    spend_days(any_thrift, at_noon(60), "10", feature="chat")
+    any_thrift.budgets.add(Budget(limit_usd=Decimal("9.99"), window="day", name="daily"))
+    (daily,) = any_thrift.forecast().budgets
+    span = f"${daily.low_usd:.2f} to ${daily.high_usd:.2f}"
+    assert daily.low_usd < daily.limit_usd < daily.projected_usd
+    assert daily.sentence == f"The budget 'daily' of $9.99 is reached on 2026-03-12, if at all: {span} expected."
+
+
 def test_the_past_is_asked_of_the_ledger(thrift: Thrift) -> None:
     spend_days(thrift, at_noon(60), "10", feature="chat")
     thrift.budgets.add(Budget(limit_usd=225, window="month", per="feature", name="chat"))

@@ -187,3 +187,17 @@ def test_the_rate_is_of_the_last_hour_day_and_week(thrift: Thrift) -> None:
     assert (rate.requests_last_hour, rate.requests_last_day) == (2, 3)
     assert rate.to_dict()["usd_per_month"] == Decimal("407.142857143")  # 95 / 7 x 30
     assert "$67.00 an hour, 2 requests" in str(rate)
+
+
+def test_an_unknown_cost_is_never_shown_as_zero(thrift: Thrift) -> None:
+    for number in range(3):
+        thrift.ledger.record("unheard-of", Usage(input_tokens=100, output_tokens=number), feature="chat", at="2026-03-02")
+    for found in (thrift.report(by="feature"), thrift.top(by="feature", since="2026-03-01")):
+        (row,) = (line for line in str(found).splitlines() if line.startswith("chat"))
+        assert "unpriced" in row
+        assert row.count("$0") <= 1, row  # nothing was saved: that is known
+    lines = (line.strip().rsplit("  ", 1) for line in str(thrift.savings()).splitlines())
+    shown = {line[0].strip(): line[1].strip() for line in lines if len(line) == 2}
+    assert {shown[name] for name in ("spent", "on input", "on output", "without llmthrift")} == {"unpriced"}
+    assert "What 3 requests cost is not known" in str(thrift.optimizations())
+    assert "$0 " not in str(thrift.optimizations())

@@ -15,16 +15,12 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi.testclient import TestClient
-from langchain_openai import ChatOpenAI
-from llama_index.llms.openai import OpenAI
 
 from llmthrift_core import Budget, Thrift
 from llmthrift_core.service import create_app
 from llmthrift_core.testing import LoopbackProvider
-from llmthrift_langchain.backend import LangChainBackend
-from llmthrift_llamaindex.backend import LlamaIndexBackend
 from tests.contracts.outages import BUSY_SECONDS, WriteProtected
-from tests.core.service.conftest import app_of
+from tests.core.service.conftest import KINDS, app_of, backend_of
 
 pytestmark = pytest.mark.loopback
 FRANCE = {"prompt": "What is the capital of France?"}
@@ -35,7 +31,7 @@ HIDDEN = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     with LoopbackProvider() as provider, Thrift(":memory:") as thrift:
-        server = uvicorn.Server(uvicorn.Config(app_of(thrift, provider), host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app_of(thrift, provider), host="127.0.0.1", port=0, log_level="critical"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
@@ -134,16 +130,12 @@ def _dying() -> Iterator[str]:
         server.server_close()
 
 
-@pytest.mark.parametrize("framework", ["langchain", "llamaindex"])
-def test_an_upstream_that_dies_in_a_stream_is_told_and_settled(thrift: Thrift, framework: str) -> None:
+@pytest.mark.parametrize("way", ["langchain", "llamaindex", "direct"])
+def test_an_upstream_that_dies_in_a_stream_is_told_and_settled(thrift: Thrift, way: str) -> None:
     thrift.budgets.add(Budget(limit_usd=1, window="day"))
     asked = {"model": "economy", "messages": [{"role": "user", "content": "Which?"}], "stream": True}
     with _dying() as url:
-        backend: Any
-        if framework == "langchain":
-            backend = LangChainBackend(thrift, {"economy": ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key="k", max_retries=0)})
-        else:
-            backend = LlamaIndexBackend(thrift, {"economy": OpenAI("gpt-4o-mini", api_base=url, api_key="k", max_retries=0)})
+        backend = backend_of(way, thrift, url)
         with TestClient(create_app(thrift, backend=backend)) as client:
             events = [line[6:] for line in client.post("/v1/chat/completions", json=asked).text.splitlines() if line]
     assert events[-1] == "[DONE]"
@@ -156,6 +148,7 @@ def test_an_upstream_that_dies_in_a_stream_is_told_and_settled(thrift: Thrift, f
     assert thrift.budgets.status()[0]["reserved"] == 0
 
 
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
 def test_a_database_that_goes_away(provider: LoopbackProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     away = WriteProtected(monkeypatch)
     with Thrift(tmp_path / "calls.db", busy_timeout_seconds=BUSY_SECONDS) as thrift, TestClient(app_of(thrift, provider)) as client:

@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.testing.answers import Answer
-from tests.core.service.conftest import app_of
+from tests.core.service.conftest import KINDS, app_of
 
-pytestmark = pytest.mark.loopback
+pytestmark = [pytest.mark.loopback, pytest.mark.parametrize("kind", KINDS, indirect=True)]
 FRANCE = {"prompt": "What is the capital of France?"}
 
 

@@ -16,16 +16,16 @@ from llama_index.llms.openai import OpenAI
 from llmthrift_core import Budget, Thrift
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.testing.answers import Answer, ToolCall
-from tests.core.service.conftest import app_of
+from tests.core.service.conftest import KINDS, app_of
 
-pytestmark = pytest.mark.loopback
+pytestmark = [pytest.mark.loopback, pytest.mark.parametrize("kind", KINDS, indirect=True)]
 TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"id": {"type": "integer"}}}}}]
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 @pytest.fixture
 def address(thrift: Thrift, provider: LoopbackProvider) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app_of(thrift, provider), host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app_of(thrift, provider), host="127.0.0.1", port=0, log_level="critical"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from llmthrift_core import Thrift
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.usage import Usage
-from llmthrift_core.usage.block import billed_tier, completed, read_usage
+from llmthrift_core.usage.block import billed_tier, completed, field_of, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks, broken_off
 from llmthrift_core.usage.payloads import payload_cost_usd
 from llmthrift_core.usage.searches import grounding_searches, searches_in
-from llmthrift_core.usage.shares import shared_out
 
 # --- blocks ---
 
@@ -278,21 +277,6 @@ def test_google_bills_a_grounded_prompt_or_its_queries(model: str | None, search
     assert grounding_searches({"web_search_queries": [], "grounding_chunks": []}, model) == 0
 
 
-# --- one request for several prompts ---
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=20))
-def test_shares_add_up_to_the_whole(sent: int, made: int, sizes: list[tuple[int, int]]) -> None:
-    shares = shared_out(Usage(sent, made), [size for size, _ in sizes], [size for _, size in sizes])
-    assert (sum(share.input_tokens for share in shares), sum(share.output_tokens for share in shares)) == (sent, made)
-
-
-def test_shares_of_a_usage_with_parts_add_up_too() -> None:
-    whole = Usage(30, 15, cache_read_tokens=7)
-    shares = shared_out(whole, [1, 1, 1], [1, 1, 1])
-    assert tuple(map(sum, zip(*(astuple(share)[:3] for share in shares), strict=True))) == (30, 15, 7)
-
-
 # --- nothing, where there is an answer ---
 
 
@@ -317,3 +301,33 @@ def test_zeros_beside_an_answer_are_estimated_unless_the_model_is_free(model: st
         (row,) = thrift.ledger.calls()
         assert (row.input_tokens, row.output_tokens, row.estimated) == (expected.input_tokens, expected.output_tokens, expected.estimated)
         assert row.cost_usd is not None
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    usage: int = 1
+    _kept: int = PrivateAttr(default=2)
+
+    @property
+    def total(self) -> int:
+        return 3
+
+    @property
+    def broken(self) -> int:
+        raise RuntimeError("cannot be read")
+
+
+class _Answers(_Given):
+    def __getattr__(self, name: str) -> Any:
+        return f"made {name}"
+
+
+@pytest.mark.parametrize("name", ["usage", "total", "broken", "cost", "nothing", "model_fields_set"])
+@pytest.mark.parametrize("given", [_Given(usage=0, cost=""), _Given.model_construct(cost=5), _Answers(), SimpleNamespace(usage=0), 7])
+def test_a_field_is_what_the_object_itself_says(given: Any, name: str) -> None:
+    try:
+        expected = getattr(given, name, None)
+    except RuntimeError:
+        expected = None
+    assert field_of(given, name) == expected
+    assert type(field_of(given, name)) is type(expected)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmthrift_core import Usage
-from llmthrift_core.batching.splitting import split, split_usage
+from llmthrift_core.usage.shares import split, split_usage
 
 
 @given(st.integers(0, 10**15), st.lists(st.integers(0, 10**6), min_size=1, max_size=30))
@@ -44,3 +44,8 @@ def test_shares_of_a_usage_add_up_and_are_usages(data: st.DataObject, size: int)
         "web_searches",
     ):
         assert sum(getattr(share, name) for share in shares) == getattr(whole, name)
+
+
+def test_of_a_usage_with_pictures_the_first_request_gets_all() -> None:
+    whole = Usage(30, 15, input_image_tokens=7, service_tier="flex")
+    assert split_usage(whole, [1, 1, 1], [1, 1, 1]) == [whole, Usage(service_tier="flex"), Usage(service_tier="flex")]
