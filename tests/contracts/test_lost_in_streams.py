@@ -1,4 +1,6 @@
-"""Clients keep less of a stream than decides its price. What they lose is concluded from what was asked, else the row is marked."""
+"""Clients keep less of a stream than decides its price, or say it again. What they lose is concluded from what was asked, else the row is
+marked.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from tests.contracts.doors import uninstall_handlers
 from tests.contracts.test_usage import (
     ANTHROPIC,
     BEDROCK,
+    BOTH,
     CLAUDE,
     HELD,
     KEPT,
@@ -166,3 +169,11 @@ def test_cache_reads_in_other_words_are_marked_where_openai_s_client_drops_them(
     both = hits | {"prompt_tokens_details": {"cached_tokens": 21_600}}
     row = through(door, "stream", openai, "deepseek-chat", canned.chat_stream("deepseek-chat", last=both))
     assert (row.cache_read_tokens, row.estimated) == (21_600, False)
+
+
+@pytest.mark.parametrize(("client", "door"), [(client, door) for client, doors in BOTH for door in doors])
+def test_parts_that_are_alike_are_all_added(client: Any, door: str) -> None:
+    part = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1}
+    reply = canned.chat_stream("gpt-4o", each=[counted(2_000, 1), *[part] * 59], pieces=60)
+    row = through(door, "stream", client, "gpt-4o", reply)
+    assert (row.input_tokens, row.output_tokens, row.cost_usd, row.estimated) == (2_000, 60, Decimal("0.0056"), False)
