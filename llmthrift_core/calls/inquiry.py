@@ -104,7 +104,7 @@ class Inquiry:
         self.semantic_hit = None
         semantic = None if again else use.semantic
         if entry is not None and semantic is not None:
-            semantic.cache.pass_over()
+            semantic.cache.policy.pass_over()  # its bound is a share of all requests
         elif semantic is not None:
             self.semantic_hit = semantic.cache.find(
                 semantic.question, semantic.scope, history=semantic.history, attribution=attribution, limits=semantic.limits

@@ -204,10 +204,6 @@ class SemanticCache:
             self._counts.add(misses=1)
             return None
 
-    def pass_over(self) -> None:
-        """Count a request that was answered before this cache was asked: a policy's bound is a share of all requests."""
-        self.policy.pass_over()
-
     def store(
         self,
         question: str,
