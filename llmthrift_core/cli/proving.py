@@ -142,7 +142,9 @@ def _asked(
 
 def asking(thrift: Thrift, model: str) -> Callable[[str], str]:
     """A function from a prompt to a model's answer, metered and never out of the cache."""
-    from llmthrift_core.service.backend import Asked, backend_of
+    require_extra("service", "fastapi")
+    from llmthrift_core.service.app import backend_of
+    from llmthrift_core.service.backend import Asked
 
     backend = backend_of(thrift, {"model": model}, cache=False)
 

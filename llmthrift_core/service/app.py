@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -14,9 +15,10 @@ from starlette.exceptions import HTTPException
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.service.asking import Service
-from llmthrift_core.service.backend import ChatBackend, backend_of
+from llmthrift_core.service.backend import ChatBackend
 from llmthrift_core.service.chat import chat_routes
 from llmthrift_core.service.dashboard.routes import dashboard_routes
+from llmthrift_core.service.direct.backend import make_backend
 from llmthrift_core.service.failures import RequestError, error_body, respond
 from llmthrift_core.service.guard import Guard, Limits
 from llmthrift_core.service.keys import ApiKeys
@@ -26,6 +28,9 @@ from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.thrift import Thrift
+
+GROUP = "llmthrift.backends"
+"""The entry points that make a backend of models: `(thrift, models, options) -> ChatBackend`, or None where the models are not its own."""
 
 
 def create_app(
@@ -90,6 +95,33 @@ def create_app(
     _answer_failures(app, thrift)
     app.add_middleware(Guard, limits=limits or Limits(), keys=keys, now=thrift.now)
     return app
+
+
+def backend_of(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
+    """What calls the models: by OpenAI's protocol where all of them speak it, else the framework that they belong to.
+
+    Raises:
+        ConfigurationError: no framework takes these models, or there are none.
+    """
+    if not models:
+        raise ConfigurationError('models is empty; give at least one, cheapest first: models={"economy": cheap, "premium": strong}')
+    by_framework = partial(_by_framework, thrift, models, **options)
+    embeds = None if options.get("embeddings") is None else by_framework
+    chatting = {name: value for name, value in options.items() if name != "embeddings"}
+    return make_backend(thrift, models, embeds=embeds, **chatting) or by_framework()
+
+
+def _by_framework(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
+    for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
+        try:
+            make = entry.load()
+        except ImportError:  # the framework is not installed
+            continue
+        if (backend := make(thrift, models, **options)) is not None:
+            found: ChatBackend = backend
+            return found
+    kinds = ", ".join(f"{name}: {type(model).__name__}" for name, model in models.items())
+    raise ConfigurationError(f"no installed framework takes these models ({kinds}); give LangChain chat models, LlamaIndex LLMs, or names")
 
 
 def _answer_failures(app: FastAPI, thrift: Thrift) -> None:

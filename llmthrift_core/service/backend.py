@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from llmthrift_core.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from llmthrift_core.thrift import Thrift
-
-_GROUP: Final = "llmthrift.backends"
 _OF_ALL_TIERS: Final = ("policy", "baseline", "max_tier", "fallbacks")
 
 
@@ -174,32 +168,3 @@ class RoutedBackend(Generic[Router]):
 def no_embeddings() -> ConfigurationError:
     """An error for who asks where no embedding model was given."""
     return ConfigurationError("no embedding model is served here: start the service with embeddings=")
-
-
-def backend_of(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
-    """What calls the models: by OpenAI's protocol where all of them speak it, else the framework that they belong to.
-
-    Raises:
-        ConfigurationError: no framework takes these models, or there are none.
-    """
-    from llmthrift_core.service.direct.backend import make_backend  # which needs this module
-
-    if not models:
-        raise ConfigurationError('models is empty; give at least one, cheapest first: models={"economy": cheap, "premium": strong}')
-    by_framework = partial(_by_framework, thrift, models, **options)
-    embeds = None if options.get("embeddings") is None else by_framework
-    chatting = {name: value for name, value in options.items() if name != "embeddings"}
-    return make_backend(thrift, models, embeds=embeds, **chatting) or by_framework()
-
-
-def _by_framework(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
-    for entry in sorted(entry_points(group=_GROUP), key=lambda each: each.name):
-        try:
-            make = entry.load()
-        except ImportError:  # the framework is not installed
-            continue
-        if (backend := make(thrift, models, **options)) is not None:
-            found: ChatBackend = backend
-            return found
-    kinds = ", ".join(f"{name}: {type(model).__name__}" for name, model in models.items())
-    raise ConfigurationError(f"no installed framework takes these models ({kinds}); give LangChain chat models, LlamaIndex LLMs, or names")

@@ -9,9 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.service.app import create_app
+from llmthrift_core.service.app import backend_of, create_app
 from llmthrift_core.service.asking import Service
-from llmthrift_core.service.backend import backend_of
 from llmthrift_core.service.config import Configuration, load_configuration
 from llmthrift_core.service.guard import Limits
 from llmthrift_core.thrift import Thrift
