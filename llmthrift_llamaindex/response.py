@@ -18,7 +18,7 @@ from llmthrift_core.outgoing.terms import as_asked
 from llmthrift_core.routing import ToolCall
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import field_of
-from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.chunks import UsageOfChunks, tells_input
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import Asked, text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
@@ -77,8 +77,10 @@ class Pieces:
 
     def _read(self, piece: Answer) -> None:
         if (block := usage_block(piece)) is not None:
+            # Some integrations repeat it with every piece. Parts are alike too; they say nothing of the input.
+            is_part = self._billed is not None and self._billed.raw is not piece.raw and not tells_input(block)
             self._billed = piece
-            if block != self._block:  # some integrations repeat it with every piece
+            if block != self._block or is_part:
                 self._block = block
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
@@ -144,7 +146,7 @@ def response_of(
         served = served_by(answer, provider, model=model)
     usage = served.usage
     if usage is not None and served.lost and not isinstance(asked, str):
-        usage = as_asked(usage, served.lost, lambda: asked, *parameters)
+        usage = as_asked(usage, served.lost, lambda: asked, served.model or model, *parameters)
     response = Response(
         usage=usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
