@@ -90,7 +90,10 @@ def whole_response(
     """
     usage = served.usage
     if usage is not None and served.lost:
-        usage = as_asked(usage, served.lost, lambda: [(message.content, message.additional_kwargs) for message in sent or ()], *parameters)
+        told = [
+            (each.content, each.additional_kwargs) for each in sent or () if each.additional_kwargs or not isinstance(each.content, str)
+        ]
+        usage = as_asked(usage, served.lost, lambda: told, model, *parameters)
     return Response(
         usage=usage,
         estimate=lambda: estimate_usage(prompt(), answer_text(generations()), model, *parameters),

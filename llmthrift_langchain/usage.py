@@ -31,6 +31,7 @@ _READS_IN_OTHER_WORDS = re.compile(r"(^|[./])(deepseek|mistral|ministral|magistr
 _NOTHING: frozenset[Loss] = frozenset()
 _LIFETIMES: frozenset[Loss] = frozenset({"lifetimes"})
 _SPEED: frozenset[Loss] = frozenset({"speed"})
+_AUDIO: frozenset[Loss] = frozenset({"audio"})
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) 
 
 
 def _lost(usage: Usage | None, message: AIMessage, provider: str | None, reported: Mapping[str, Any] | None) -> frozenset[Loss]:
-    lost = _SPEED if provider == "anthropic" and not reported else _NOTHING
+    lost = _SPEED if provider == "anthropic" and not reported else _AUDIO if provider == "google_genai" else _NOTHING
     if usage is not None and usage.cache_write_tokens and not usage.cache_write_1h_tokens:
         is_told = tells_lifetimes(reported or {}) or any(name.startswith("ephemeral_") for name in _input_details(message))
         lost = lost if is_told else lost | _LIFETIMES

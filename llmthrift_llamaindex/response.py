@@ -146,7 +146,7 @@ def response_of(
         served = served_by(answer, provider, model=model)
     usage = served.usage
     if usage is not None and served.lost and not isinstance(asked, str):
-        usage = as_asked(usage, served.lost, lambda: asked, *parameters)
+        usage = as_asked(usage, served.lost, lambda: asked, served.model or model, *parameters)
     response = Response(
         usage=usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),

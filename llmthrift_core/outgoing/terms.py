@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from llmthrift_core.outgoing.contents import Contents
+from llmthrift_core.outgoing.media import tokens_of_media
 from llmthrift_core.outgoing.parameters import NESTED, Parameters, mapping_of
 from llmthrift_core.usage.block import field_of
 from llmthrift_core.usage.usage import Usage
 
-Loss = Literal["lifetimes", "speed", "cache"]
-"""What an answer does not tell: how long the cache keeps what it wrote, whether it was fast, or what the cache read and wrote at all."""
+Loss = Literal["lifetimes", "speed", "cache", "audio"]
+"""What an answer does not tell: how long the cache keeps what it wrote, whether it was fast, what the cache read and wrote at all, or how
+much of the input was audio.
+"""
 
 Lifetime = Literal["5m", "1h"]
 
@@ -38,12 +42,13 @@ def lifetimes_asked(messages: Any, *parameters: Mapping[str, Any]) -> frozenset[
     return frozenset(_lifetimes([messages, *given], _DEEPEST))
 
 
-def as_asked(usage: Usage, lost: frozenset[Loss], messages: Callable[[], Any], *parameters: Mapping[str, Any]) -> Usage:
+def as_asked(usage: Usage, lost: frozenset[Loss], messages: Callable[[], Any], model: str, *parameters: Mapping[str, Any]) -> Usage:
     """A usage completed by what was asked, where the answer does not tell. What cannot be concluded marks it as estimated.
 
     Args:
         lost: what the answer does not tell.
         messages: as they were sent, with their marks; called only if they are looked at.
+        model: that answered.
         parameters: of the call, in the order of precedence.
     """
     wrote = usage.cache_write_tokens and not usage.cache_write_1h_tokens
@@ -55,7 +60,15 @@ def as_asked(usage: Usage, lost: frozenset[Loss], messages: Callable[[], Any], *
             usage = replace(usage, estimated=True)
     if "speed" in lost and usage.service_tier is None and Parameters(*parameters).service_tier == "fast":
         usage = replace(usage, service_tier="fast", estimated=True)
+    if "audio" in lost and not usage.input_audio_tokens and (heard := _audio_tokens(messages(), model)):
+        usage = replace(usage, input_audio_tokens=min(heard, usage.input_tokens), estimated=True)
     return usage
+
+
+def _audio_tokens(messages: Any, model: str) -> int:
+    contents = Contents()
+    contents.read(messages)
+    return sum(tokens_of_media(media, model) or 0 for media in contents.media if media.kind == "audio")
 
 
 def _lifetimes(value: Any, depth: int) -> Iterator[Lifetime]:

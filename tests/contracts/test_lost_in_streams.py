@@ -5,6 +5,7 @@ marked.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from decimal import Decimal
@@ -33,9 +34,12 @@ from tests.contracts.test_usage import (
     SONNET,
     anthropic,
     counted,
+    google,
+    google_counts,
     openai,
     through,
 )
+from tests.core.outgoing.pictures import wav
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("ignore")]  # the clients' own warnings
 
@@ -177,3 +181,20 @@ def test_parts_that_are_alike_are_all_added(client: Any, door: str) -> None:
     reply = canned.chat_stream("gpt-4o", each=[counted(2_000, 1), *[part] * 59], pieces=60)
     row = through(door, "stream", client, "gpt-4o", reply)
     assert (row.input_tokens, row.output_tokens, row.cost_usd, row.estimated) == (2_000, 60, Decimal("0.0056"), False)
+
+
+@pytest.mark.parametrize("how", ["whole", "stream", "astream"])
+@pytest.mark.parametrize("door", LANGCHAIN)
+def test_audio_that_google_s_client_does_not_tell_from_text_is_billed_as_audio(door: str, how: str) -> None:
+    told = google_counts(1_000, 50)
+    model = "gemini-2.5-flash"
+    reply = canned.gemini(told, model) if how == "whole" else canned.gemini_stream([told], model)
+    audio = {"type": "audio", "base64": base64.b64encode(wav(10)).decode(), "mime_type": "audio/wav"}
+    row = row_of(door, how, google, model, reply, [HumanMessage([{"type": "text", "text": "What is said?"}, audio])])
+    # Google counts 32 tokens for a second: 320 x 1 + 680 x 0.3 + 50 x 2.5
+    assert row.input_tokens == 1_000
+    assert row.input_audio_tokens == pytest.approx(320, abs=2)
+    assert float(row.cost_usd) == pytest.approx(0.000649, rel=0.01)
+    assert row.estimated
+    row = row_of(door, how, google, model, reply, [HumanMessage("What is said?")])
+    assert (row.input_audio_tokens, row.cost_usd, row.estimated) == (0, Decimal("0.000425"), False)

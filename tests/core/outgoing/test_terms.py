@@ -37,7 +37,7 @@ def test_marks_are_found_wherever_they_stand(messages: Any, parameters: Any, ask
 
 def test_what_was_written_is_kept_as_was_asked() -> None:
     def of(*marks: Any, usage: Usage = WROTE, lost: Any = LOST) -> tuple[int, bool]:
-        found = as_asked(usage, lost, lambda: [{"content": [{"cache_control": mark}]} for mark in marks])
+        found = as_asked(usage, lost, lambda: [{"content": [{"cache_control": mark}]} for mark in marks], MODEL)
         return found.cache_write_1h_tokens, found.estimated
 
     assert of(HOUR) == (1_000, False)
