@@ -4,8 +4,8 @@
 
 DIR has the public recordings. Every request is replayed in time order through LangChain's own clients against a provider on loopback,
 which answers as recorded and bills prompt caches as the providers do. Only promises are set: 1% wrong cache hits, 98% of the strongest
-model's quality, budgets, answers that hold for a day. Nothing is fitted beforehand: the cold start counts, and so do the judge and the
-answers that are asked for to learn.
+models' quality over all answers of models, budgets, answers that hold for a day. Nothing is fitted beforehand: the cold start counts, and
+so do the judge and the answers that are asked for to learn.
 """
 
 from __future__ import annotations

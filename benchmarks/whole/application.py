@@ -52,7 +52,7 @@ class Thrifty:
         self._random = random.Random(seed)
         self.labels = 0
         self.notes: list[str] = []
-        thrift.budgets.add_limits(daily_usd=100, per_request_usd=1)
+        thrift.budgets.add_limits(daily_usd=100, per_request_usd=2)
         caches = {"exact cache", "semantic cache"}.difference(off)
         cache: Any = (
             ThriftCache(thrift, semantic="semantic cache" in caches, ttl_seconds=_DAY, semantic_ttl_seconds=_DAY)
