@@ -96,8 +96,10 @@ class Attempt:
             provider=provider,
             attribution=request.attribution,
         )
-        record.attempt, record.attempt_reason = self.number, self.reason
-        record.stream = request.stream or self.first_token is not None
+        if self.number != 1 or self.reason is not None:
+            record.attempt, record.attempt_reason = self.number, self.reason
+        if request.stream or self.first_token is not None:
+            record.stream = True
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
