@@ -57,8 +57,8 @@ def _embeddings_of(name: str, options: Mapping[str, Any]) -> Embeddings:
     except ImportError:
         raise MissingExtraError("models", "langchain") from None
     # Servers that speak like OpenAI's take texts, and not the tokens that its client makes of them.
-    texts = {"check_embedding_ctx_length": False} if "base_url" in options and name.startswith("openai:") else {}
-    return cast("Embeddings", init_embeddings(name, **options, **texts))
+    texts: dict[str, Any] = {"check_embedding_ctx_length": False} if "base_url" in options and name.startswith("openai:") else {}
+    return init_embeddings(name, **options, **texts)
 
 
 class LangChainBackend(RoutedBackend[ChatRouter]):

@@ -30,7 +30,7 @@ from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
-from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order
+from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order, require_tiers
 from llmthrift_core.routing.failsafe import policy_identity
 from llmthrift_core.routing.fallback_chain import chain_of
 from llmthrift_core.routing.requirements import REQUIRED
@@ -129,13 +129,12 @@ class ChatRouter(BaseChatModel):
         if thrift is not None:
             fields["thrift"] = thrift
         require_thrift(fields.get("thrift"), type(self).__name__)
+        require_tiers(fields.get("models", {}))
         super().__init__(**fields)
         self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
 
     def _prepare(self) -> None:
         """Unwrap the models, bypass their caches, identify them."""
-        if not self.models:
-            raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
         defaults = {
             name: value
             for name, value in (("temperature", self.temperature), ("max_tokens", self.max_tokens), ("timeout", self.timeout))
