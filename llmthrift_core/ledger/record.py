@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, ClassVar, Final, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.ledger.tools import sent_column
 from llmthrift_core.lexical import Excerpt, to_bytes
 from llmthrift_core.usage import Usage
 
@@ -95,9 +96,12 @@ class CallRecord:
     prefix_unread_nano_usd: int | None = None
     response_id: str | None = None
     message_id: str | None = None
+    tools_sent: str | None = None
+    tools_called: str | None = None
 
-    # Not a column: what `complete` makes the counts of.
+    # Not columns: what `complete` makes the counts of.
     question: Excerpt | None = None
+    tools: Sequence[Any] | None = None
 
     def __init__(
         self,
@@ -148,6 +152,12 @@ class CallRecord:
                 self.lexical_counts = to_bytes(question.counts())
             except Exception as error:
                 logger.error("a row is recorded without the counts of its question: %s", type(error).__name__)
+        if (tools := self.tools) is not None:
+            self.tools = None
+            try:
+                self.tools_sent = sent_column(tools)
+            except Exception as error:
+                logger.error("a row is recorded without its tools: %s", type(error).__name__)
 
     def values(self) -> tuple[Any, ...]:
         """The row, in the order of COLUMNS; unknown is ''."""
@@ -226,7 +236,7 @@ _IDENTITY: Final = (
 )
 _rare_parts = attrgetter(*_RARE_PARTS, "other")
 _FLAGS: Final = ("estimated", "stream")
-_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "is_plain", "question"))
+_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "is_plain", "question", "tools"))
 _PLAIN_REST: Final = (
     "input_tokens",
     "output_tokens",
