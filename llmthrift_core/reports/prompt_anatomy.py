@@ -87,9 +87,8 @@ class PromptAnatomies(Printed):
             lines.append("What could be spared:")
             lines += [f"- {each.call_site or '(unknown)'}: {each.text} ({_saving(each)})" for each in self.suggestions]
         if not all(row["texts"] for row in self.rows):
-            lines.append(
-                'Where no text is stored, characters tell the system prompt and the tools from the rest; Thrift(capture="text") stores texts.'
-            )
+            told = "Where no text is stored, characters tell the system prompt and the tools from the rest"
+            lines.append(f'{told}; Thrift(capture="text") stores texts.')
         return "\n".join(lines).rstrip()
 
 
