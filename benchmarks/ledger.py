@@ -69,28 +69,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for users in (10, 1_000):
             rates = [_records_per_second(Path(folder) / f"records{users}-{turn}.db", options.records, users) for turn in range(3)]
-            print(f"  record, {users:,} users, committed and summed   {statistics.median(rates):>10,.0f} records/s")
+            by_clock, by_processor = (statistics.median(each) for each in zip(*rates, strict=True))
+            print(
+                f"  record, {users:,} users, committed and summed   {by_clock:>10,.0f} records/s, "
+                f"{by_processor:,.0f} for a second of the processor"
+            )
     for rows in options.rows:
         with tempfile.TemporaryDirectory() as folder:
             _report_over(Path(folder) / "report.db", rows)
 
 
-def _records_per_second(path: Path, records: int, users: int) -> float:
-    """From the first record to the end of the flush."""
+def _records_per_second(path: Path, records: int, users: int) -> tuple[float, float]:
+    """From the first record to the end of the flush: by the clock, and by the time of the processor."""
     chance = random.Random(1)
     who = [(f"user{chance.randrange(users)}", f"feature{chance.randrange(_FEATURES)}") for _ in range(records)]
     usage = Usage(input_tokens=1_200, output_tokens=350, cache_read_tokens=400)
     with Thrift(path) as thrift:
         record = thrift.ledger.record
         record("gpt-4o-mini", usage, provider="openai")
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         for user, feature in who:
             record("gpt-4o-mini", usage, provider="openai", user=user, feature=feature, latency_seconds=0.8)
         assert thrift.ledger.flush(120)
-        elapsed = time.perf_counter() - start
+        elapsed, worked = time.perf_counter() - start, time.process_time() - worked
         health = thrift.ledger.health()
         assert (health["lost"], health["written"]) == (0, records + 1)
-    return records / elapsed
+    return records / elapsed, records / worked
 
 
 def seed(path: Path, rows: int) -> None:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.service                             # llmthrift alone
     python -m benchmarks.service --litellm /tmp/litellm      # a virtual environment with litellm[proxy] in it
-    python -m benchmarks.service --only llmthrift --clients 1 --seconds 5
+    python -m benchmarks.service --only llmthrift --clients 1 --seconds 5 --connections 2000
 
 Both send each call to the same upstream in a process of its own, which answers at once with a fixed body. Every question is new, so that
 no cache answers. The upstream alone stands beside them: what is above its time was added. Processor time is that of the service's
@@ -49,6 +49,7 @@ base_url = "http://127.0.0.1:{upstream}/v1"
 
 [service]
 port = {port}
+max_concurrency = 5000
 
 [cache]
 enabled = false
@@ -164,6 +165,17 @@ async def _open_loop(port: int, rate: float, seconds: float) -> list[float]:
     return taken
 
 
+async def _many(port: int, connections: int) -> list[float]:
+    """So many connections, opened and kept; then each asks once, all at the same time: what each took."""
+    clients = [Client(port) for _ in range(connections)]
+    for client in clients:
+        await client.open()
+    taken = await asyncio.gather(*(client.ask(number) for number, client in enumerate(clients)))
+    for client in clients:
+        client.close()
+    return list(taken)
+
+
 def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -246,6 +258,16 @@ def _measure(name: str, port: int, pid: int, given: argparse.Namespace) -> tuple
             (name, name_of_load, f"{median(taken) * 1000:,.1f} ms", _percentile(taken, 0.99), f"{given.rate:,.0f}", f"{cpu:,.2f} ms")
         )
         print(*rows[-1], flush=True)
+    if given.connections:
+        before = _cpu_seconds(pid)
+        started = time.perf_counter()
+        taken = asyncio.run(_many(port, given.connections))
+        rate = len(taken) / (time.perf_counter() - started)
+        cpu = (_cpu_seconds(pid) - before) / len(taken) * 1000
+        calls += len(taken)
+        load = f"{given.connections:,} connections"
+        rows.append((name, load, f"{median(taken) * 1000:,.1f} ms", _percentile(taken, 0.99), f"{rate:,.0f}", f"{cpu:,.2f} ms"))
+        print(*rows[-1], flush=True)
     return rows, calls
 
 
@@ -257,6 +279,7 @@ def main() -> None:
     options.add_argument("--clients", type=int, nargs="*", default=[1, 50, 200])
     options.add_argument("--seconds", type=float, default=10.0)
     options.add_argument("--rate", type=float, default=100.0, help="of the open loop; 0 leaves it out")
+    options.add_argument("--connections", type=int, default=0, help="so many that are kept, each with one call at the same time")
     options.add_argument("--workers", type=int, default=1)
     options.add_argument("--upstream-port", type=int, help=argparse.SUPPRESS)
     given = options.parse_args()

@@ -71,7 +71,8 @@ def require_thrift(given: object, what: str) -> None:
         return
     if isinstance(given, str | os.PathLike):  # not shown: an address may hold a password
         raise ConfigurationError(f"{what} takes a Thrift, not the address of a database; open it first: thrift = Thrift(address)")
-    raise ConfigurationError(f"{what} takes a Thrift, not {type(given).__name__}; make one first: thrift = Thrift()")
+    kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise ConfigurationError(f"{what} takes a Thrift, not {kind}; make one first: thrift = Thrift()")
 
 
 def is_storable(text: str) -> bool:

@@ -51,24 +51,34 @@ def _made(model: Any) -> Any:
     return init_chat_model(name, **options)
 
 
+def _embeddings_of(name: str, options: Mapping[str, Any]) -> Embeddings:
+    try:
+        from langchain.embeddings import init_embeddings
+    except ImportError:
+        raise MissingExtraError("models", "langchain") from None
+    # Servers that speak like OpenAI's take texts, and not the tokens that its client makes of them.
+    texts: dict[str, Any] = {"check_embedding_ctx_length": False} if "base_url" in options and name.startswith("openai:") else {}
+    return init_embeddings(name, **options, **texts)
+
+
 class LangChainBackend(RoutedBackend[ChatRouter]):
     """Answers through a `ChatRouter` over all tiers, and through one for each tier that is asked for by name.
 
     Args:
         cache: as for `ChatRouter`, or a mapping of options of `ThriftCache`.
-        embeddings: for `/v1/embeddings`.
+        embeddings: for `/v1/embeddings`: an Embeddings object, or a pair of a model's name and its options.
         options: as for `ChatRouter`.
     """
 
-    def __init__(
-        self, thrift: Thrift, models: Mapping[str, Any], *, cache: Any = True, embeddings: Embeddings | None = None, **options: Any
-    ) -> None:
+    def __init__(self, thrift: Thrift, models: Mapping[str, Any], *, cache: Any = True, embeddings: Any = None, **options: Any) -> None:
         if isinstance(cache, Mapping):
             from llmthrift_langchain.cache import ThriftCache
 
             cache = ThriftCache(thrift, **cache)
         super().__init__(partial(ChatRouter, thrift), models, {"cache": cache, **options})
         self._embeddings = None
+        if isinstance(embeddings, tuple):
+            embeddings = _embeddings_of(*embeddings)
         if embeddings is not None:
             from llmthrift_langchain.embeddings import ThriftEmbeddings
 
@@ -107,15 +117,16 @@ class LangChainBackend(RoutedBackend[ChatRouter]):
         if ended is None:
             yield Piece(finish_reason="tool_calls" if called else "stop")
 
-    async def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], str]:
-        """A vector of each text, and the model's name.
+    @property
+    def embedding_model(self) -> str | None:
+        """The name of the embedding model; None: there is none."""
+        return None if self._embeddings is None else self._embeddings.model
 
-        Raises:
-            ConfigurationError: no embedding model was given.
-        """
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector of each text. Raises ConfigurationError: there is no embedding model."""
         if self._embeddings is None:
             raise no_embeddings()
-        return await self._embeddings.aembed_documents(list(texts)), str(getattr(self._embeddings, "model", "default"))
+        return await self._embeddings.aembed_documents(list(texts))
 
     def _prepared(self, asked: Asked) -> tuple[Runnable[Any, AIMessage], list[BaseMessage], dict[str, Any]]:
         router, options = self._chosen(asked)

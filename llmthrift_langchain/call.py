@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config, merge_configs
 from langchain_core.utils.uuid import uuid7
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
@@ -37,6 +36,7 @@ from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.routing import AnswerContext
 from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.routing.requirements import take_requirements
+from llmthrift_core.routing.types import Once
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
@@ -58,7 +58,7 @@ from llmthrift_langchain.response import (
     schema_of,
     tools_of,
 )
-from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
+from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata, for_generate, with_handler
 from llmthrift_langchain.semantic import asked_texts, semantic_use
 from llmthrift_langchain.shortening import prompt_of, restore
 from llmthrift_langchain.usage import ChunkListener, take_report
@@ -155,7 +155,7 @@ class RoutedCall(DoorCall[AIMessage]):
                 models={name: (arguments.get("model") or tier.name, tier.provider) for name, tier in models.items()},
                 baseline=router.baseline_within(tiers),
             ),
-            outgoing=cache(self._outgoing),  # a refused call asks twice
+            outgoing=Once(self._outgoing),  # a refused call asks twice
             max_output_tokens=self._max_output_tokens,
             may_clamp=True,
             shortening=None if self._shortens is None else self._shortening(self._shortens),
@@ -167,6 +167,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self.others: list[ChatGeneration] = []  # beside the first answer, where several were asked for
         self._are_several = False
         self._reported = UsageOfChunks()
+        self._advised: Mapping[str, Any] = {}  # the arguments of the call under way, marks for the provider's cache among them
 
     # --- life ---
 
@@ -222,27 +223,27 @@ class RoutedCall(DoorCall[AIMessage]):
         tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
         if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
             self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(call.tier))
+        self._advised = arguments
         if call.max_output_tokens is not None:
             limit_output(arguments, call.max_output_tokens, vars(tier.model))
         if call.effort is not None:
             arguments["reasoning_effort"] = call.effort
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
             config = with_handler(config, ChunkListener(self._reported))
-        number = arguments.get("n") or getattr(tier.model, "n", None)
-        self._are_several = type(number) is int and number > 1
+        self._are_several = type(number := arguments.get("n") or getattr(tier.model, "n", None)) is int and number > 1
         return tier.model, config, arguments
 
     def whole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
         """The model's answer; where several were asked for the first, with the others in `others`."""
         if not self._are_several:
             return model.invoke(self.messages, config, **arguments)
-        return self._first_of(model.generate([self.messages], **_for_generate(config), **arguments))
+        return self._first_of(model.generate([self.messages], **for_generate(config), **arguments))
 
     async def awhole(self, model: BaseChatModel, config: RunnableConfig, arguments: dict[str, Any]) -> AIMessage:
         """As `whole`."""
         if not self._are_several:
             return await model.ainvoke(self.messages, config, **arguments)
-        return self._first_of(await model.agenerate([self.messages], **_for_generate(config), **arguments))
+        return self._first_of(await model.agenerate([self.messages], **for_generate(config), **arguments))
 
     def _first_of(self, result: LLMResult) -> AIMessage:
         (first, *self.others) = cast("list[ChatGeneration]", result.generations[0])
@@ -327,10 +328,9 @@ class RoutedCall(DoorCall[AIMessage]):
         return came_of(answer)
 
     def _response_of(self, answer: AIMessage, *, storable: bool, is_broken: bool = False) -> Response:
-        asked, model, parameters = self._sent, self.call.model, self._parameters_of(self.call.tier)
-        return response_of_message(
-            answer, asked, model, self.others, storable=storable, parameters=parameters, chunks=self._reported, is_broken=is_broken
-        )
+        more: dict[str, Any] = {"storable": storable, "chunks": self._reported, "is_broken": is_broken, "sent": self.messages}
+        more["parameters"] = (self._advised, *self._parameters_of(self.call.tier))
+        return response_of_message(answer, self._sent, self.call.model, self.others, **more)
 
     def _may_stream_inside(self, model: BaseChatModel, arguments: Mapping[str, Any]) -> bool:
         """Whether `invoke` may stream by itself: the model is told to, or a callback handler asks for it, as LangGraph's does."""
@@ -476,17 +476,6 @@ class RoutedCall(DoorCall[AIMessage]):
             )
         wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
         return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
-
-
-def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
-    """The config with one more callback handler."""
-    return merge_configs(config, {"callbacks": [handler]})
-
-
-def _for_generate(config: RunnableConfig) -> dict[str, Any]:
-    """What of a config `generate` takes, as `invoke` gives it."""
-    given = ensure_config(config)
-    return {name: given.get(name) for name in ("callbacks", "tags", "metadata", "run_name", "run_id")}
 
 
 def _limits(own: str | None, asked: str | None) -> str | list[str] | None:

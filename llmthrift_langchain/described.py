@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.routing import RouteRequest, ToolCall
+from llmthrift_core.routing.types import Once
 from llmthrift_langchain.messages import has_images, question_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def described(
         required_quality=required.required_quality,
         max_latency_seconds=required.max_latency_seconds,
         run=run,
-        tool_calls=cache(partial(_tool_calls, fields)),
+        tool_calls=Once(partial(_tool_calls, fields)),
         metadata=metadata,
         kept_tokens=kept_tokens,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 
-from llmthrift_core.calls.last_words import ASKED, held_off_loop, hold_room, mark_of_summary, notes_of
+from llmthrift_core.calls.last_words import ASKED, held_off_loop, hold_room, lengths_of, mark_of_summary, notes_of
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_langchain.agent_limits import scope_here
 from llmthrift_langchain.codec import mark_message
@@ -56,26 +56,30 @@ class LastWords:
         return hold_room(self._thrift.budgets, scope_here(tier.name), tier.provider, tokens=self._tokens)
 
     def say(self, router: ChatRouter, messages: Sequence[AnyMessage], refused: BudgetExceededError) -> AIMessage:
-        """The summary; a polite answer where that is refused too."""
-        try:
-            answer = self._brief(router).invoke(self._prompt(messages), max_tokens=self._tokens)
-        except BudgetExceededError:
-            return polite_answer(refused)
-        return _marked(answer, refused)
+        """The summary, a shorter one where there is no room for it, and a polite answer where that is refused too."""
+        for tokens in lengths_of(self._tokens):
+            try:
+                answer = self._brief(router).invoke(self._prompt(messages, tokens), max_tokens=tokens)
+            except BudgetExceededError:
+                continue
+            return _marked(answer, refused)
+        return polite_answer(refused)
 
     async def asay(self, router: ChatRouter, messages: Sequence[AnyMessage], refused: BudgetExceededError) -> AIMessage:
         """As `say`."""
-        try:
-            answer = await self._brief(router).ainvoke(self._prompt(messages), max_tokens=self._tokens)
-        except BudgetExceededError:
-            return polite_answer(refused)
-        return _marked(answer, refused)
+        for tokens in lengths_of(self._tokens):
+            try:
+                answer = await self._brief(router).ainvoke(self._prompt(messages, tokens), max_tokens=tokens)
+            except BudgetExceededError:
+                continue
+            return _marked(answer, refused)
+        return polite_answer(refused)
 
     def _brief(self, router: ChatRouter) -> ChatRouter:
         return router.model_copy(update={"max_tier": router.tier_names.names[0], "cache": False, "on_budget": "raise"})
 
-    def _prompt(self, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-        notes = notes_of([(message.type, _said(message)) for message in messages], tokens=self._tokens)
+    def _prompt(self, messages: Sequence[AnyMessage], tokens: int) -> list[AnyMessage]:
+        notes = notes_of([(message.type, _said(message)) for message in messages], tokens=tokens)
         return [SystemMessage(ASKED), HumanMessage(notes)]
 
 

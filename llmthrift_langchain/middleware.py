@@ -47,10 +47,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         on_exceeded: what a refusal by a budget does. "raise" lets BudgetExceededError end the agent; "stop" ends it with a last message
             that says which budget refused and why; "end" with a polite one, whose mark has the `source` "budget_limit"; "summarize" with
             what a last call without tools sums up, by the cheapest tier. Room for it is kept from the first call on: each call has to
-            leave it. Where it is refused all the same (the time is up, or tools and agents in them took the room), it ends politely. "ask"
-            interrupts the graph (LangGraph's `interrupt`, which needs a checkpointer): resumed with a mapping of higher limits, such as
-            {"limit_usd": 0.1}, the budget is kept anew with them, for all of its spenders, and the agent goes on; resumed with False, it
-            ends politely.
+            leave it. Where tools and agents in them took a part of it, the summary is shorter; where nothing is left, or the time is up,
+            it ends politely. "ask" interrupts the graph (LangGraph's `interrupt`, which needs a checkpointer): resumed with a mapping of
+            higher limits, such as {"limit_usd": 0.1}, the budget is kept anew with them, for all of its spenders, and the agent goes on;
+            resumed with False, it ends politely.
         soft: share of a budget's limit from which on the agent is to spare; None: it is never told.
         tells_model: past `soft`, each prompt ends with a line that says what is left. It is part of the prompt, and billed so.
         soft_tier: past `soft`, no tier of the router above this one; None leaves the routing as it is.

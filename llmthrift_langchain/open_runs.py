@@ -264,9 +264,8 @@ def response_of_result(
         is_broken: a stream ended early.
     """
     served = served_by_generations(generations, llm_output, run.chunks)
-    return whole_response(
-        served, generations, lambda: prompt_of(run), served.model or run.call.model, (run.parameters,), is_broken=is_broken
-    )
+    model, sent = served.model or run.call.model, run.messages
+    return whole_response(served, lambda: generations, lambda: prompt_of(run), model, (run.parameters,), sent=sent, is_broken=is_broken)
 
 
 def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:

@@ -11,13 +11,14 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from llmthrift_core.cache.wholeness import TELL_THE_END, are_arguments, ends_in, flaw_of
 from llmthrift_core.calls.request import Response
+from llmthrift_core.outgoing.terms import as_asked
 from llmthrift_core.routing import ToolCall
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
 from llmthrift_langchain.messages import text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.usage import Served, answer_text, served_by_generations
+from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
 
 _REASONING: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
@@ -27,7 +28,7 @@ def response_of_generations(
 ) -> Response:
     """The response that a cache is told of, to be stored."""
     served = served_by_generations(generations, None, chunks)
-    response = whole_response(served, generations, lambda: fields, served.model or model)
+    response = whole_response(served, lambda: generations, lambda: fields, served.model or model)
     response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
     return response
 
@@ -41,6 +42,7 @@ def response_of_message(
     storable: bool,
     parameters: Sequence[Mapping[str, Any]] = (),
     chunks: UsageOfChunks | None = None,
+    sent: Sequence[BaseMessage] | None = None,
     is_broken: bool = False,
 ) -> Response:
     """The response of a routed call.
@@ -50,15 +52,19 @@ def response_of_message(
         parameters: of the call, in the order of precedence.
         storable: the answer came to its end and may be stored, if it has no flaw.
         chunks: what the chunks reported that the message was made of.
+        sent: the messages with the marks for the provider's cache.
         is_broken: the stream ended early.
     """
-    generations = [ChatGeneration(message=message), *others]
-    served = served_by_generations(generations, None, chunks)
-    response = whole_response(served, generations, lambda: fields, served.model or model, parameters, is_broken=is_broken)
+    served = served_by_message(message, chunks)
+
+    def generations() -> Sequence[Generation]:
+        return [ChatGeneration(message=message), *others]
+
+    response = whole_response(served, generations, lambda: fields, served.model or model, parameters, sent=sent, is_broken=is_broken)
     if isinstance(found := message.response_metadata.get("diagnostics"), Mapping):
         response.diagnosis = found.get("cache_miss_reason")
     if storable:
-        response.payload, response.flaw = lambda: encode(generations), lambda: flaw_of_generations(generations)
+        response.payload, response.flaw = lambda: encode(generations()), lambda: flaw_of_generations(generations())
     return response
 
 
@@ -69,20 +75,32 @@ def merge(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk | None:
 
 def whole_response(
     served: Served,
-    generations: Sequence[Generation],
+    generations: Callable[[], Sequence[Generation]],
     prompt: Callable[[], Sequence[Mapping[str, Any]] | str],
     model: str,
     parameters: Sequence[Mapping[str, Any]] = (),
     *,
+    sent: Sequence[BaseMessage] | None = None,
     is_broken: bool = False,
 ) -> Response:
+    """The response of a call.
+
+    Args:
+        sent: the messages with the marks for the provider's cache; None where they are not known.
+    """
+    usage = served.usage
+    if usage is not None and served.lost:
+        told = [
+            (each.content, each.additional_kwargs) for each in sent or () if each.additional_kwargs or not isinstance(each.content, str)
+        ]
+        usage = as_asked(usage, served.lost, lambda: told, model, *parameters)
     return Response(
-        usage=served.usage,
-        estimate=lambda: estimate_usage(prompt(), answer_text(generations), model, *parameters),
+        usage=usage,
+        estimate=lambda: estimate_usage(prompt(), answer_text(generations()), model, *parameters),
         model=served.model,
         provider=served.provider,
         provider_cost_usd=served.provider_cost_usd,
-        text=lambda: answer_text(generations),
+        text=lambda: answer_text(generations()),
         is_broken=is_broken,
         response_id=served.response_id,
         message_id=served.message_id,

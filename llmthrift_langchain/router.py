@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from langchain_core.callbacks import CallbackManagerForLLMRun, Callbacks
 from langchain_core.globals import get_llm_cache
@@ -30,7 +30,7 @@ from llmthrift_core.calls.prefix_planners import PrefixPlanners, planners_of
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
-from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order
+from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order, require_tiers
 from llmthrift_core.routing.failsafe import policy_identity
 from llmthrift_core.routing.fallback_chain import chain_of
 from llmthrift_core.routing.requirements import REQUIRED
@@ -39,12 +39,12 @@ from llmthrift_core.texts import require_thrift
 from llmthrift_core.versions.door_settings import tuning_of
 from llmthrift_langchain import streaming
 from llmthrift_langchain.cache import ThriftCache
-from llmthrift_langchain.call import RoutedCall, with_handler
+from llmthrift_langchain.call import RoutedCall
 from llmthrift_langchain.finishing import AsyncFinisher, Finisher
 from llmthrift_langchain.identity import identity_of
 from llmthrift_langchain.refusals import apolitely, astreams_politely, politely, streams_politely
 from llmthrift_langchain.response import result_of
-from llmthrift_langchain.run_metadata import config_of
+from llmthrift_langchain.run_metadata import config_of, with_handler
 from llmthrift_langchain.runs import follow_runs
 from llmthrift_langchain.tiers import Tier, bind_tools, common_profile, prepare
 
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
     from llmthrift_core.routing import RoutingPolicy
     from llmthrift_core.thrift import Thrift
+
+
+_OF_EVERY_MODEL: Final = {"lc_versions"}  # of metadata: LangChain gives it to each model, so that the chosen one has its own
 
 
 class ChatRouter(BaseChatModel):
@@ -126,13 +129,12 @@ class ChatRouter(BaseChatModel):
         if thrift is not None:
             fields["thrift"] = thrift
         require_thrift(fields.get("thrift"), type(self).__name__)
+        require_tiers(fields.get("models", {}))
         super().__init__(**fields)
         self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
 
     def _prepare(self) -> None:
         """Unwrap the models, bypass their caches, identify them."""
-        if not self.models:
-            raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
         defaults = {
             name: value
             for name, value in (("temperature", self.temperature), ("max_tokens", self.max_tokens), ("timeout", self.timeout))
@@ -169,10 +171,11 @@ class ChatRouter(BaseChatModel):
     @property
     def tiers(self) -> Mapping[str, Tier]:
         """The prepared models by tier, cheapest first, with their fields as they are now."""
-        current = {name: tier.current() for name, tier in self._tiers.items()}
-        if any(current[name] is not tier for name, tier in self._tiers.items()):
-            self._tiers = current
-        return self._tiers
+        known = self._tiers
+        current = {name: tier.current() for name, tier in known.items()}
+        if any(current[name] is not tier for name, tier in known.items()):
+            self._tiers = known = current
+        return known
 
     @property
     def tier_names(self) -> Tiers:
@@ -243,7 +246,7 @@ class ChatRouter(BaseChatModel):
         """
         if is_disabled():
             return self._plain(kwargs).invoke(input, config, **self._plain_arguments(stop, kwargs))
-        return self._whole(self._convert_input(input).to_messages(), config, stop, kwargs)[0]
+        return self._whole(self._messages(input), config, stop, kwargs)[0]
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, *, stop: list[str] | None = None, **kwargs: Any
@@ -251,7 +254,7 @@ class ChatRouter(BaseChatModel):
         """As `invoke`."""
         if is_disabled():
             return await self._plain(kwargs).ainvoke(input, config, **self._plain_arguments(stop, kwargs))
-        return (await self._awhole(self._convert_input(input).to_messages(), config, stop, kwargs))[0]
+        return (await self._awhole(self._messages(input), config, stop, kwargs))[0]
 
     @streams_politely
     def stream(
@@ -261,7 +264,7 @@ class ChatRouter(BaseChatModel):
         if is_disabled():
             yield from self._plain(kwargs).stream(input, config, **self._plain_arguments(stop, kwargs))
             return
-        yield from streaming.stream(self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True))
+        yield from streaming.stream(self._routed(self._messages(input), config, stop, kwargs, stream=True))
 
     @astreams_politely
     async def astream(
@@ -272,7 +275,7 @@ class ChatRouter(BaseChatModel):
             async for chunk in self._plain(kwargs).astream(input, config, **self._plain_arguments(stop, kwargs)):
                 yield chunk
             return
-        pieces = streaming.astream(self._routed(self._convert_input(input).to_messages(), config, stop, kwargs, stream=True))
+        pieces = streaming.astream(self._routed(self._messages(input), config, stop, kwargs, stream=True))
         async with aclosing(cast("AsyncGenerator[AIMessageChunk, None]", pieces)):  # a reader who leaves ends the call, and waits for that
             async for chunk in pieces:
                 yield chunk
@@ -282,7 +285,7 @@ class ChatRouter(BaseChatModel):
         if kwargs.get("version") != "v3" or is_disabled():
             return super().stream_events(input, config, **kwargs)
         version = kwargs.pop("version")
-        routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
+        routed = self._routed(self._messages(input), config, kwargs.pop("stop", None), kwargs, stream=True)
         begin(routed)
         model, inner_config, arguments = routed.next()
         finisher = Finisher(routed)
@@ -297,7 +300,7 @@ class ChatRouter(BaseChatModel):
         return self._astream_events_v3(input, config, **kwargs)
 
     async def _astream_events_v3(self, input: Any, config: RunnableConfig | None, *, version: Any, **kwargs: Any) -> Any:
-        routed = self._routed(self._convert_input(input).to_messages(), config, kwargs.pop("stop", None), kwargs, stream=True)
+        routed = self._routed(self._messages(input), config, kwargs.pop("stop", None), kwargs, stream=True)
         await abegin(routed)
         model, inner_config, arguments = routed.next()
         return await model.astream_events(routed.messages, with_handler(inner_config, AsyncFinisher(routed)), version=version, **arguments)
@@ -437,7 +440,7 @@ class ChatRouter(BaseChatModel):
             own["callbacks"] = self.callbacks
         if self.tags:
             own["tags"] = self.tags
-        if self.metadata:
+        if self.metadata and self.metadata.keys() != _OF_EVERY_MODEL:
             own["metadata"] = self.metadata
         merged = ensure_config(config)
         if own:
@@ -445,6 +448,11 @@ class ChatRouter(BaseChatModel):
 
             merged = merge_configs(own, merged)
         return RoutedCall(self, messages, merged, stop=stop, arguments=dict(kwargs), stream=stream)
+
+    def _messages(self, given: LanguageModelInput) -> list[BaseMessage]:
+        if type(given) is list and all(isinstance(each, BaseMessage) for each in given):
+            return given.copy()
+        return self._convert_input(given).to_messages()
 
     def _plain(self, kwargs: dict[str, Any]) -> BaseChatModel:
         return self.tiers[self.baseline_within(self._tier_names)].model

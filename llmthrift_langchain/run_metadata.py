@@ -1,4 +1,4 @@
-"""Reading of LangChain run metadata: attribution, and how the cache is used.
+"""LangChain's configs of runs: their metadata (attribution, and how the cache is used), and their handlers.
 
 Metadata belongs to the application: a value that means nothing here is passed over, never an error.
 """
@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.runnables.config import ensure_config
+
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of
 from llmthrift_core.cache.rules import NO_RULES, CacheRules, rules_of
 from llmthrift_core.errors import ConfigurationError
@@ -17,7 +20,7 @@ from llmthrift_core.errors import ConfigurationError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from langchain_core.callbacks import Callbacks
+    from langchain_core.callbacks import BaseCallbackHandler, Callbacks
     from langchain_core.runnables import RunnableConfig
 
 logger = logging.getLogger("llmthrift")
@@ -81,3 +84,20 @@ def config_of(
     """The arguments of `generate` as a config; what is None is left out."""
     given = {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name, "run_id": run_id}
     return cast("RunnableConfig", {key: value for key, value in given.items() if value is not None})
+
+
+def with_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The config, which is a whole one, with one more callback handler."""
+    callbacks = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.add_handler(handler, inherit=True)
+    else:
+        callbacks = [*(callbacks or ()), handler]
+    return {**config, "callbacks": callbacks}
+
+
+def for_generate(config: RunnableConfig) -> dict[str, Any]:
+    """What of a config `generate` takes, as `invoke` gives it."""
+    given = ensure_config(config)
+    return {name: given.get(name) for name in ("callbacks", "tags", "metadata", "run_name", "run_id")}

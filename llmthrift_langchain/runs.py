@@ -50,20 +50,27 @@ class _Scope:
     """An open run: its outermost run, the runs down to itself, and by database the attempts that failed inside it, and those that it was
     started to continue.
 
-    `given` holds who continues an attempt: several handlers of one database may ask for the same run.
+    `above` is the run around it; `begun` its id, name and kind. `given` holds who continues an attempt: several handlers of one database
+    may ask for the same run.
     """
 
     root: UUID
-    steps: tuple[Step, ...] = ()
+    above: _Scope | None
+    begun: tuple[UUID, object, Kind]
     failed: dict[Hashable, Attempt] = field(default_factory=dict)
     continued: dict[Hashable, Attempt] = field(default_factory=dict)
     given: dict[Hashable, tuple[int, Attempt]] = field(default_factory=dict)
     text: str | None = None
 
+    def steps(self) -> tuple[Step, ...]:
+        """The runs from the outermost one to this."""
+        own = paths.step(*self.begun)
+        return (own,) if self.above is None else (*self.above.steps(), own)
+
     def path(self) -> str | None:
         """The steps as rows keep them; written once, and only for runs in which something is recorded."""
         if self.text is None:
-            self.text = paths.to_text(self.steps)
+            self.text = paths.to_text(self.steps())
         return self.text
 
     def take(self, database: Hashable) -> Attempt | None:
@@ -80,8 +87,7 @@ def enter(run_id: UUID, parent_run_id: UUID | None, name: object = None, kind: K
     if run_id in _scopes:
         return
     parent = _scope_of(parent_run_id)
-    own = paths.step(run_id, name, kind)
-    scope = _Scope(parent_run_id or run_id, (own,)) if parent is None else _Scope(parent.root, (*parent.steps, own))
+    scope = _Scope((parent_run_id or run_id) if parent is None else parent.root, parent, (run_id, name, kind))
     if parent is not None and (parent.failed or parent.continued):
         for database in {*parent.failed, *parent.continued}:
             if (attempt := parent.take(database)) is not None:

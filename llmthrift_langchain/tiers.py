@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -46,7 +47,7 @@ class Tier:
     def current(self) -> Tier:
         """This tier, with what the application has changed in its model since."""
         given, seen = self.given, self.seen
-        if given is None or (len(values := vars(given)) == len(seen) and all(seen.get(name, self) is values[name] for name in values)):
+        if given is None or ((values := vars(given)).keys() == seen.keys() and all(map(is_, values.values(), seen.values()))):
             return self
         return _tier(given, self.parameters, self.update)
 

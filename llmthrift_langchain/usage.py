@@ -14,17 +14,24 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.errors import place_of
 from llmthrift_core.ledger.message_ids import run_of_message
+from llmthrift_core.outgoing.terms import Loss
 from llmthrift_core.usage import Usage
-from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage
+from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage, tells_lifetimes
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.payloads import payload_cost_usd
-from llmthrift_core.usage.searches import grounding_searches, searches_in
+from llmthrift_core.usage.searches import file_searches_in, grounding_searches, searches_in, with_fees
 
 logger = logging.getLogger("llmthrift")
 # Clients that read the usage of a whole answer and of a stream, and keep of a stream's less than decides the price: Mistral's cache reads.
 _LESS_OF_STREAMS = frozenset({"mistralai"})
 # OpenAI's client has no word for what Anthropic's prompt cache wrote, which a gateway such as LiteLLM's says at the end of a stream.
 _WRITES_A_CACHE = re.compile(r"(^|[./])claude")
+# Nor for what the cache read in the words of these: `prompt_cache_hit_tokens`, `num_cached_tokens`.
+_READS_IN_OTHER_WORDS = re.compile(r"(^|[./])(deepseek|mistral|ministral|magistral|codestral|devstral|pixtral)")
+_NOTHING: frozenset[Loss] = frozenset()
+_LIFETIMES: frozenset[Loss] = frozenset({"lifetimes"})
+_SPEED: frozenset[Loss] = frozenset({"speed"})
+_AUDIO: frozenset[Loss] = frozenset({"audio"})
 
 
 @dataclass(slots=True)
@@ -38,6 +45,7 @@ class Served:
         provider_cost_usd: the provider's own bill, in US dollars.
         response_id: the provider's name of its response.
         message_id: the name of the message, or of the run that LangChain named it by.
+        lost: what decides the price and is not told: clients keep less of a stream than of a whole answer.
     """
 
     usage: Usage | None = None
@@ -46,6 +54,7 @@ class Served:
     provider_cost_usd: float | None = None
     response_id: str | None = None
     message_id: str | None = None
+    lost: frozenset[Loss] = frozenset()
 
 
 def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
@@ -64,9 +73,22 @@ def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) 
         usage = told if usage is None else completed(usage, told)
     if usage is not None:
         usage = _with_fees(usage, message, model)
-        if not reported and not usage.estimated and _keeps_less_of_streams(provider, model, usage):
+        if not reported and not usage.estimated and _keeps_less_of_streams(provider, model, usage, message):
             usage = replace(usage, estimated=True)
-    return Served(usage, model, provider, _provider_cost_usd(metadata, reported), *_ids(message))
+    return Served(usage, model, provider, _provider_cost_usd(metadata, reported), *_ids(message), _lost(usage, message, provider, reported))
+
+
+def _lost(usage: Usage | None, message: AIMessage, provider: str | None, reported: Mapping[str, Any] | None) -> frozenset[Loss]:
+    lost = _SPEED if provider == "anthropic" and not reported else _AUDIO if provider == "google_genai" else _NOTHING
+    if usage is not None and usage.cache_write_tokens and not usage.cache_write_1h_tokens:
+        is_told = tells_lifetimes(reported or {}) or any(name.startswith("ephemeral_") for name in _input_details(message))
+        lost = lost if is_told else lost | _LIFETIMES
+    return lost
+
+
+def _input_details(message: AIMessage) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = message.usage_metadata or {}
+    return told.get("input_token_details") or {}
 
 
 def _ids(message: AIMessage) -> tuple[str | None, str | None]:
@@ -77,10 +99,22 @@ def _ids(message: AIMessage) -> tuple[str | None, str | None]:
     return told if isinstance(told, str) else None, run_of_message(identity) or identity
 
 
-def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage) -> bool:
+def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage, message: AIMessage) -> bool:
     if provider in _LESS_OF_STREAMS:
         return True
-    return provider == "openai" and not usage.cache_write_tokens and _WRITES_A_CACHE.search(model or "") is not None
+    if provider != "openai":
+        return False
+    if _WRITES_A_CACHE.search(model or ""):
+        return not usage.cache_write_tokens
+    return "cache_read" not in _input_details(message) and _READS_IN_OTHER_WORDS.search(model or "") is not None
+
+
+def served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
+    """As `served_by_generations`, of the first of them."""
+    try:
+        return _served_by_message(message, chunks)
+    except Exception as error:
+        return _unread(error)
 
 
 def served_by_generations(
@@ -93,8 +127,12 @@ def served_by_generations(
     try:
         return _served(generations, llm_output, chunks)
     except Exception as error:
-        logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
-        return Served()
+        return _unread(error)
+
+
+def _unread(error: Exception) -> Served:
+    logger.error("the usage of an answer cannot be read, and is counted: %s", place_of(error))
+    return Served()
 
 
 def _served(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None, chunks: UsageOfChunks | None) -> Served:
@@ -147,7 +185,11 @@ def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
     """With the tier that bills the tokens, and the searches that are billed beside them."""
     metadata = message.response_metadata
     tier = usage.service_tier or billed_tier(metadata)
-    searches = usage.web_searches
+    searches, file_searches = usage.web_searches, 0
+    outputs = message.additional_kwargs.get("tool_outputs") or ()
+    for blocks in (message.content, outputs):
+        if not file_searches and not isinstance(blocks, str):
+            file_searches = file_searches_in(blocks)
     if not searches:
         if (grounding := metadata.get("grounding_metadata")) is not None:
             searches = grounding_searches(grounding, model)
@@ -155,11 +197,9 @@ def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
             searches = searches_in(message.content)
         if not searches and type(queries := metadata.get("num_search_queries")) is int:  # Perplexity
             searches = queries
-        if not searches and (outputs := message.additional_kwargs.get("tool_outputs")):
+        if not searches:
             searches = searches_in(outputs)
-    if tier == usage.service_tier and searches == usage.web_searches:
-        return usage
-    return replace(usage, service_tier=tier, web_searches=searches)
+    return with_fees(usage, tier, searches, file_searches)
 
 
 def _provider_cost_usd(metadata: Mapping[str, Any], reported: Mapping[str, Any] | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from llmthrift_core.attribution import current_attribution
 from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.calls.agent_limits import AgentLimits
-from llmthrift_core.calls.last_words import ASKED, held_off_loop, hold_room, mark_of_summary, notes_of
+from llmthrift_core.calls.last_words import ASKED, held_off_loop, hold_room, lengths_of, mark_of_summary, notes_of
 from llmthrift_core.calls.refusals import POLITE, mark_of_refusal
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_llamaindex import drive as calling
@@ -45,18 +45,12 @@ class AgentLLM(RouterLLM):
     """
 
     _limits: AgentLimits = PrivateAttr(default_factory=AgentLimits)
-    _brief: RouterLLM | None = PrivateAttr(default=None)
 
     def __init__(self, thrift: Thrift | None = None, *, limits: AgentLimits | None = None, **fields: Any) -> None:
         super().__init__(thrift, **fields)
         self._limits = limits or AgentLimits()
         if self._limits.soft_tier is not None:
             self._behind.tiers.at_most(self._limits.soft_tier)
-        if self._limits.on_exceeded == "summarize":
-            cheapest = self.models[self._behind.tiers.names[0]]
-            self._brief = RouterLLM(
-                self.thrift, models={"summary": limited(cheapest, self._limits.summary_tokens)}, cache=False, fallbacks=False
-            )
 
     @classmethod
     def class_name(cls) -> str:
@@ -121,7 +115,7 @@ class AgentLLM(RouterLLM):
     @contextmanager
     def _room(self) -> Iterator[None]:
         """What the summary may take is held while a model works."""
-        if self._brief is None:
+        if not self._sums_up:
             yield
             return
         hold = self._hold()
@@ -132,7 +126,7 @@ class AgentLLM(RouterLLM):
 
     def _aroom(self) -> AbstractAsyncContextManager[None]:
         """As `_room`, off the event loop."""
-        return nullcontext() if self._brief is None else held_off_loop(self._hold)
+        return held_off_loop(self._hold) if self._sums_up else nullcontext()
 
     def _hold(self) -> Hold:
         cheapest = self.models[self._behind.tiers.names[0]]
@@ -161,22 +155,22 @@ class AgentLLM(RouterLLM):
     # --- at the limit ---
 
     def _ended(self, refused: BudgetExceededError, messages: Sequence[ChatMessage], method: str, said: str = "") -> ChatResponse:
-        if self._brief is None:
-            return self._told(refused, method, said)
-        try:
-            answer = self._brief.chat(self._notes(messages))
-        except BudgetExceededError:
-            return self._told(refused, method, said)
-        return _response(text_of(answer.message), mark_of_summary(mark_of(answer), refused), method, said)
+        for tokens in self._lengths:
+            try:
+                answer = self._brief(tokens).chat(self._notes(messages, tokens))
+            except BudgetExceededError:
+                continue
+            return _response(text_of(answer.message), mark_of_summary(mark_of(answer), refused), method, said)
+        return self._told(refused, method, said)
 
     async def _aended(self, refused: BudgetExceededError, messages: Sequence[ChatMessage], method: str, said: str = "") -> ChatResponse:
-        if self._brief is None:
-            return self._told(refused, method, said)
-        try:
-            answer = await self._brief.achat(self._notes(messages))
-        except BudgetExceededError:
-            return self._told(refused, method, said)
-        return _response(text_of(answer.message), mark_of_summary(mark_of(answer), refused), method, said)
+        for tokens in self._lengths:
+            try:
+                answer = await self._brief(tokens).achat(self._notes(messages, tokens))
+            except BudgetExceededError:
+                continue
+            return _response(text_of(answer.message), mark_of_summary(mark_of(answer), refused), method, said)
+        return self._told(refused, method, said)
 
     def _told(self, refused: BudgetExceededError, method: str, said: str) -> ChatResponse:
         if self._limits.on_exceeded in ("raise", "ask"):  # who asks is the agent
@@ -184,8 +178,22 @@ class AgentLLM(RouterLLM):
         text = f"Stopped: {refused}" if self._limits.on_exceeded == "stop" else POLITE
         return _response(text, mark_of_refusal(refused), method, said)
 
-    def _notes(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-        notes = notes_of([(message.role.value, _said(message)) for message in messages], tokens=self._limits.summary_tokens)
+    @property
+    def _sums_up(self) -> bool:
+        return self._limits.on_exceeded == "summarize"
+
+    @property
+    def _lengths(self) -> Iterable[int]:
+        """Of the summaries that are tried; none where there is to be none."""
+        return lengths_of(self._limits.summary_tokens) if self._sums_up else ()
+
+    def _brief(self, tokens: int) -> RouterLLM:
+        """The cheapest model, whose answers are so short."""
+        cheapest = limited(self.models[self._behind.tiers.names[0]], tokens)
+        return RouterLLM(self.thrift, models={"summary": cheapest}, cache=False, fallbacks=False)
+
+    def _notes(self, messages: Sequence[ChatMessage], tokens: int) -> list[ChatMessage]:
+        notes = notes_of([(message.role.value, _said(message)) for message in messages], tokens=tokens)
         return [ChatMessage(role="system", content=ASKED), ChatMessage(role="user", content=notes)]
 
     def __reduce__(self) -> tuple[Any, ...]:

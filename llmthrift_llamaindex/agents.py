@@ -55,9 +55,10 @@ def budgeted(
         models: tiers for a router, cheapest first; None keeps each agent's own model, or the models of its RouterLLM.
         on_exceeded: what a refusal by a budget does. "raise" lets BudgetExceededError end the run; "stop" ends it with a message that says
             which budget refused and why; "end" with a polite one; "summarize" with what a last call without tools sums up, by the cheapest
-            model. Room for it is kept from the first call on. Where it is refused all the same, the run ends politely. "ask" writes an
-            InputRequiredEvent to the run's events, and waits for a HumanResponseEvent: its `response` is a mapping of higher limits, such
-            as {"limit_usd": 0.1}, or None, which ends the run politely. An agent inside of a tool has nobody to ask: give it another exit.
+            model. Room for it is kept from the first call on. Where tools took a part of it, the summary is shorter; where nothing is left,
+            the run ends politely. "ask" writes an InputRequiredEvent to the run's events, and waits for a HumanResponseEvent: its
+            `response` is a mapping of higher limits, such as {"limit_usd": 0.1}, or None, which ends the run politely. An agent inside of a
+            tool has nobody to ask: give it another exit.
         soft: share of a budget's limit from which on the agent is to spare; None: it is never told.
         tells_model: past `soft`, each prompt ends with a line that says what is left. It is part of the prompt, and billed so.
         soft_tier: past `soft`, no tier of the router above this one.

@@ -105,15 +105,16 @@ class LlamaIndexBackend(RoutedBackend[RouterLLM]):
         indexed = [{"index": place, **call} for place, call in enumerate(calls)]
         yield Piece(tool_calls=indexed, finish_reason=_finish(ends, has_calls=bool(calls)))
 
-    async def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], str]:
-        """A vector of each text, and the model's name.
+    @property
+    def embedding_model(self) -> str | None:
+        """The name of the embedding model; None: there is none."""
+        return None if self._embeddings is None else str(self._embeddings.model_name)
 
-        Raises:
-            ConfigurationError: no embedding model was given.
-        """
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector of each text. Raises ConfigurationError: there is no embedding model."""
         if self._embeddings is None:
             raise no_embeddings()
-        return await self._embeddings.aget_text_embedding_batch(list(texts)), self._embeddings.model_name
+        return await self._embeddings.aget_text_embedding_batch(list(texts))
 
     def _prepared(self, asked: Asked) -> tuple[RouterLLM, list[ChatMessage], dict[str, Any]]:
         router, options = self._chosen(asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.attribution import Attribution, call_site_of_prompt, current_attribution, with_call_site
@@ -22,6 +22,7 @@ from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
 from llmthrift_core.ledger import request_ids
 from llmthrift_core.routing import AnswerContext
 from llmthrift_core.routing.requirements import take_requirements
+from llmthrift_core.routing.types import Once
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.codec import decode, mark, mark_of
 from llmthrift_llamaindex.identity import model_of, provider_of
@@ -119,7 +120,7 @@ class DrivenCall(DoorCall[Answer]):
             cache=self._cache_use(rules, required.keyed(max_tier), attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.
-            outgoing=cache(partial(_outgoing, behind, self._asked, self._said, shortening, limiting)),  # a refused call asks twice
+            outgoing=Once(partial(_outgoing, behind, self._asked, self._said, shortening, limiting)),  # a refused call asks twice
             max_output_tokens=partial(_output_limit, behind, arguments),
             may_clamp=can_be_limited(behind.model(None)),
             shortening=shortening,

@@ -14,10 +14,11 @@ from llmthrift_core.budgets.sizes import max_output_tokens
 from llmthrift_core.cache.wholeness import TELL_THE_END, UNDER_WAY, are_arguments, ends_in, flaw_of
 from llmthrift_core.calls.request import Response
 from llmthrift_core.errors import place_of
+from llmthrift_core.outgoing.terms import as_asked
 from llmthrift_core.routing import ToolCall
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import field_of
-from llmthrift_core.usage.chunks import UsageOfChunks
+from llmthrift_core.usage.chunks import UsageOfChunks, tells_input
 from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import Asked, text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
@@ -76,8 +77,10 @@ class Pieces:
 
     def _read(self, piece: Answer) -> None:
         if (block := usage_block(piece)) is not None:
+            # Some integrations repeat it with every piece. Parts are alike too; they say nothing of the input.
+            is_part = self._billed is not None and self._billed.raw is not piece.raw and not tells_input(block)
             self._billed = piece
-            if block != self._block:  # some integrations repeat it with every piece
+            if block != self._block or is_part:
                 self._block = block
                 self.chunks.add(block)
         self.tier = tier_of(piece) or self.tier
@@ -141,8 +144,11 @@ def response_of(
         served = served_by(answer, provider, model=model, chunks=chunks, tier=tier, grounding=grounding)
     else:
         served = served_by(answer, provider, model=model)
+    usage = served.usage
+    if usage is not None and served.lost and not isinstance(asked, str):
+        usage = as_asked(usage, served.lost, lambda: asked, served.model or model, *parameters)
     response = Response(
-        usage=served.usage,
+        usage=usage,
         estimate=lambda: estimate_usage(asked, answer, served.model or model, *parameters),
         model=served.model,
         provider_cost_usd=served.provider_cost_usd,
@@ -153,10 +159,14 @@ def response_of(
     )
     if storable:
         came = pieces if pieces is not None and pieces.have_come else None
-        ends = came.ends if came is not None else ends_in(answer.raw)
-        if not ends and came is not None and came.is_over:
-            ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
-        response.payload, response.flaw = lambda: encode(answer), lambda: _flaw(answer, ends, must_end=provider in TELL_THE_END)
+
+        def flaw() -> str | None:
+            ends = came.ends if came is not None else ends_in(answer.raw)
+            if not ends and came is not None and came.is_over:
+                ends = ["max_tokens" if _is_full(served.usage, parameters) else "end"]
+            return _flaw(answer, ends, must_end=provider in TELL_THE_END)
+
+        response.payload, response.flaw = lambda: encode(answer), flaw
     return response
 
 

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing import Tiers, as_policy
-from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order
+from llmthrift_core.routing.clients import Missing, Order, clients_of, in_order, require_tiers
 from llmthrift_core.routing.fallback_chain import chain_of
 from llmthrift_core.routing.requirements import REQUIRED
 from llmthrift_core.settings import is_disabled
@@ -112,12 +112,11 @@ class RouterLLM(FunctionCallingLLM, HasBudgetsOfItsOwn):
         if thrift is not None:
             fields["thrift"] = thrift
         require_thrift(fields.get("thrift"), type(self).__name__)
+        require_tiers(fields.get("models", {}))
         super().__init__(**fields)
         self._prepare()  # not in a validator, where pydantic would wrap our errors in its own
 
     def _prepare(self) -> None:
-        if not self.models:
-            raise ConfigurationError('models is empty; give at least one, cheapest first: models={"simple": cheap, "complex": strong}')
         prices = self.thrift.prices
         self.models = clients_of(
             self.models,

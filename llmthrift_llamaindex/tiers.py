@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from llama_index.core.base.llms.types import ChatResponse
@@ -15,6 +15,7 @@ from llmthrift_core.cache.keys import canonical_json, digest
 from llmthrift_core.calls.request import RouteUse
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers, ToolCall
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
+from llmthrift_core.routing.types import Once
 from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_llamaindex.identity import identity_of, model_of, provider_of
 from llmthrift_llamaindex.messages import Asked, before_tools, has_media, has_tool_turns, system_of
@@ -169,7 +170,7 @@ class ManyModels:
             required_quality=required.required_quality,
             max_latency_seconds=required.max_latency_seconds,
             run=current_run()[0],
-            tool_calls=cache(partial(_tool_calls, asked)),
+            tool_calls=Once(partial(_tool_calls, asked)),
             metadata=active_tags(),
             kept_tokens=kept_tokens,
         )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from llmthrift_core.errors import place_of
+from llmthrift_core.outgoing.terms import Loss
 from llmthrift_core.usage import Usage
-from llmthrift_core.usage.block import billed_tier, body_of, field_of, read_usage
+from llmthrift_core.usage.block import billed_tier, body_of, field_of, read_usage, tells_cache, tells_lifetimes
 from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.payloads import payload_cost_usd
-from llmthrift_core.usage.searches import grounding_searches, searches_in
+from llmthrift_core.usage.searches import file_searches_in, grounding_searches, searches_in, with_fees
 
 logger = logging.getLogger("llmthrift")
 
@@ -26,6 +27,8 @@ _PLACES: Final[tuple[tuple[str, ...], ...]] = (
     ("data", "usage"),  # an event of a Mistral stream
     ("x_groq", "usage"),
 )
+_NOTHING: Final[frozenset[Loss]] = frozenset()
+_TOLD: Final[Mapping[Loss, Callable[[Mapping[str, Any]], bool]]] = {"speed": lambda block: "speed" in block, "cache": tells_cache}
 _TIERS: Final = ("service_tier", "serviceTier")
 # Where it has the provider's name of it: of an event, "response" (OpenAI's Responses API) or "message" (Anthropic) is the whole.
 _ID_PLACES: Final[tuple[tuple[str, ...], ...]] = (
@@ -45,11 +48,13 @@ class Served:
         usage: tokens as the provider reported them.
         model: the model that answered.
         provider_cost_usd: the provider's own bill, in US dollars.
+        lost: what decides the price and is not told: integrations keep less of a stream than of a whole answer.
     """
 
     usage: Usage | None = None
     model: str | None = None
     provider_cost_usd: float | None = None
+    lost: frozenset[Loss] = frozenset()
 
 
 def served_by(
@@ -92,7 +97,14 @@ def _served_by(
     if cost is None:  # LiteLLM's
         cost = field_of(field_of(raw, "_hidden_params"), "response_cost")
     is_amount = isinstance(cost, int | float | Decimal) and not isinstance(cost, bool)
-    return Served(usage, answered, float(cost) if is_amount else None)
+    return Served(usage, answered, float(cost) if is_amount else None, _NOTHING if block is None else _lost(block, provider))
+
+
+def _lost(block: Mapping[str, Any], provider: str | None) -> frozenset[Loss]:
+    lost: set[Loss] = set() if tells_lifetimes(block) else {"lifetimes"}
+    if provider == "anthropic":
+        lost |= {name for name, is_told in _TOLD.items() if not is_told(block)}
+    return frozenset(lost)
 
 
 def usage_block(response: Any) -> Mapping[str, Any] | None:
@@ -146,16 +158,14 @@ def tier_of(response: Any) -> str | None:
 
 def _with_fees(usage: Usage, raw: Any, tier: str | None, grounding: Any, model: str | None) -> Usage:
     """With the tier that bills the tokens, and the searches that are billed beside them."""
-    tier, searches = usage.service_tier or tier, usage.web_searches
+    tier, searches, file_searches = usage.service_tier or tier, usage.web_searches, 0
     for place in (raw, field_of(raw, "response")):
         for name in ("output", "content"):  # OpenAI's Responses API, Anthropic
-            if not searches and isinstance(blocks := field_of(place, name), list):
-                searches = searches_in(blocks)
+            if isinstance(blocks := field_of(place, name), list):
+                searches, file_searches = searches or searches_in(blocks), file_searches or file_searches_in(blocks)
     if not searches and grounding:
         searches = grounding_searches(grounding, model)
-    if tier == usage.service_tier and searches == usage.web_searches:
-        return usage
-    return replace(usage, service_tier=tier, web_searches=searches)
+    return with_fees(usage, tier, searches, file_searches)
 
 
 def _model(raw: Any) -> str | None:

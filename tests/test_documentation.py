@@ -89,6 +89,21 @@ def test_most_blocks_say_what_they_print():
     assert sum(shown) >= 0.75 * len(shown)
 
 
+def test_the_headline_is_the_figure_of_the_whole_workload():
+    said = re.search(
+        r"\*\*([\d.]+)% of the dollars saved at ([\d.]+)% of the quality\*\*: ([\d,]+) mixed", PAGES[0].read_text(encoding="utf-8")
+    )
+    page = (_ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").partition("## The whole")[2].partition("\n## ")[0]
+    every = re.search(r"^\| all \| ([\d,]+) \|.*\| ([\d.]+)% \([^|]*\|", page, re.MULTILINE)
+    nothing_off = re.search(r"^\| nothing \| ([\d.]+)% \|[^|]*\| ([\d.]+)% ", page, re.MULTILINE)
+    assert said
+    assert every
+    assert nothing_off
+    assert said[1] == every[2] == nothing_off[1]
+    assert float(said[2]) == round(float(nothing_off[2]), 1)
+    assert said[3] == every[1]
+
+
 def test_the_drawing_is_that_of_the_code():
     page = (_ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     assert drawing() in page, "draw it again: python -m tools.draw_layers"

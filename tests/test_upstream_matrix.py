@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from tools.upstream_matrix import FRAMEWORKS, ROOT, allowed_of, newest_of_minors, versions_in
+from tools.upstream_matrix import AGENTS, FRAMEWORKS, ROOT, Row, allowed_of, newest_of_minors, rows_for, versions_in
 
 TOLD = """langgraph (1.2.24)
 Available versions: 1.2.24, 1.2.3, 1.1.10, 1.1.9, 1.0.1, 0.6.11, 2.0.0rc1, not-a-version
@@ -35,3 +35,9 @@ def test_every_framework_has_bounds_and_tests(package):
     allowed = allowed_of(package, (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert len(allowed) >= 2
     assert all((ROOT / tests).is_dir() for tests in FRAMEWORKS[package])
+
+
+def test_the_row_of_agents_has_the_newest_of_several_packages():
+    assert rows_for([AGENTS], 3) == [Row(AGENTS)]
+    assert Row(AGENTS).requirements[:2] == ("deepagents", "langgraph-supervisor")
+    assert Row(AGENTS).environment.name == "agents-newest"

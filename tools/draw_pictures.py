@@ -87,6 +87,8 @@ def main() -> None:
         port = server.servers[0].sockets[0].getsockname()[1]
         photograph(given.browser, f"http://127.0.0.1:{port}/", "dashboard.png", 1200, 900)
         photograph(given.browser, f"http://127.0.0.1:{port}/dashboard/explorer?by=feature", "explorer.png", 1200, 700)
+        plans = "/dashboard/plans?old=claude-sonnet-4-5&new=gpt-4o-mini&value=900"
+        photograph(given.browser, f"http://127.0.0.1:{port}{plans}", "plans.png", 1200, 2400)
         server.should_exit = True
         serving.join()
 

@@ -4,7 +4,8 @@
 
 One row for each minor release of langchain-core, langchain, langgraph and llama-index-core: its newest patch, with whatever else
 pyproject.toml allows beside it, in an environment of its own under `.venv-upstream`. The releases are asked of pip, and so of the index
-that it is configured with. A row whose packages cannot be installed together is said, and fails nothing; a row whose tests fail does.
+that it is configured with. A last row has packages that make agents of LangChain's, each in its newest release. A row whose packages
+cannot be installed together is said, and fails nothing; a row whose tests fail does.
 """
 
 from __future__ import annotations
@@ -31,21 +32,29 @@ FRAMEWORKS: Final = {
     "langgraph": ("tests/langchain", "tests/contracts"),
     "llama-index-core": ("tests/llamaindex", "tests/contracts"),
 }
+AGENTS: Final = "agents"
+"""The row of packages that make agents of LangChain's, each in its newest release."""
+_OF_AGENTS: Final = ("deepagents", "langgraph-supervisor", "langgraph-swarm", "langchain-mcp-adapters", "mcp<2")
+_TESTS: Final = {**FRAMEWORKS, AGENTS: ("tests/langchain/test_agent_packages.py",)}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One release to test with."""
+    """One release to test with; without a version, the newest of several packages."""
 
     package: str
-    version: Version
+    version: Version | None = None
 
     @property
     def environment(self) -> Path:
-        return HOME / f"{self.package}-{self.version}"
+        return HOME / f"{self.package}-{self.version or 'newest'}"
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        return (f"{self.package}=={self.version}",) if self.version is not None else _OF_AGENTS
 
     def __str__(self) -> str:
-        return f"{self.package} {self.version}"
+        return f"{self.package} {self.version}" if self.version is not None else f"packages of agents ({', '.join(_OF_AGENTS)})"
 
 
 def newest_of_minors(versions: Iterable[str], allowed: SpecifierSet, minors: int) -> list[Version]:
@@ -94,6 +103,9 @@ def rows_for(packages: Sequence[str], minors: int) -> list[Row]:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     rows = []
     for package in packages:
+        if package == AGENTS:
+            rows.append(Row(package))
+            continue
         asked = subprocess.run([sys.executable, "-m", "pip", "index", "versions", package], capture_output=True, text=True, check=False)
         found = newest_of_minors(versions_in(asked.stdout), allowed_of(package, project), minors)
         if not found:
@@ -109,13 +121,11 @@ def run(row: Row, tests: Sequence[str]) -> tuple[str, bool]:
         subprocess.run([sys.executable, "-m", "venv", str(row.environment)], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", "uv"], check=True)
     uv = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python]
-    installed = subprocess.run(
-        [*uv, f"{row.package}=={row.version}", "--editable", f"{ROOT}[dev]"], capture_output=True, text=True, check=False
-    )
+    installed = subprocess.run([*uv, *row.requirements, "--editable", f"{ROOT}[dev]"], capture_output=True, text=True, check=False)
     if installed.returncode:
         return f"cannot be installed beside the rest: {' '.join(installed.stderr.split())[-200:]}", True
     command = [python, "-m", "pytest", "--numprocesses", "auto", "--dist", "worksteal", "--tb=line"]
-    tested = subprocess.run([*command, *(tests or FRAMEWORKS[row.package])], cwd=ROOT, capture_output=True, text=True, check=False)
+    tested = subprocess.run([*command, *(tests or _TESTS[row.package])], cwd=ROOT, capture_output=True, text=True, check=False)
     log = row.environment / "tests.log"
     log.write_text(tested.stdout + tested.stderr, encoding="utf-8")
     last = (tested.stdout.strip().splitlines() or ["no output"])[-1].strip("= ")
@@ -127,11 +137,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*", help="instead of the adapters' tests")
     parser.add_argument("--list", action="store_true", help="name the rows, and test nothing")
-    parser.add_argument("--only", choices=FRAMEWORKS, action="append", help="this package; may be given several times")
+    parser.add_argument("--only", choices=_TESTS, action="append", help="this package; may be given several times")
     parser.add_argument("--minors", type=int, default=3)
     given = parser.parse_args()
     is_well = True
-    for row in rows_for(given.only or list(FRAMEWORKS), given.minors):
+    for row in rows_for(given.only or list(_TESTS), given.minors):
         if given.list:
             print(row)
             continue

@@ -1,11 +1,11 @@
 """Proof of the whole: dollars and quality of a mixed workload, naively and with llmthrift.
 
-    python -m benchmarks.whole --data DIR [--requests 5000] [--seed 0] [--labels 0.2] [--no-ablations]
+    python -m benchmarks.whole --data DIR [--requests 5000] [--seed 0] [--no-ablations]
 
 DIR has the public recordings. Every request is replayed in time order through LangChain's own clients against a provider on loopback,
 which answers as recorded and bills prompt caches as the providers do. Only promises are set: 1% wrong cache hits, 98% of the strongest
-model's quality, budgets, answers that hold for a day. Nothing is fitted beforehand: the cold start counts, and so do the judge and the
-answers that are asked for to learn.
+models' quality over all answers of models, budgets, answers that hold for a day. Nothing is fitted beforehand: the cold start counts, and
+so do the judge and the answers that are asked for to learn.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ def main() -> None:
     options.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared" / "data")
     options.add_argument("--requests", type=int, default=5_000)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--labels", type=float, default=0.2, help="share of the routed requests whose answers are judged")
     options.add_argument("--no-ablations", action="store_true")
     given = options.parse_args()
     if missing := [name for name in _FILES if not (given.data / name).exists()]:
         print(f"Nothing is measured: {given.data} has no {', '.join(missing)}")
         return
     workload = read_workload(given.data, given.requests, given.seed)
-    run = partial(_run, workload, given.labels, given.seed)
+    run = partial(_run, workload, given.seed)
     naive = replay(enumerate(workload.requests), workload.nine_usd_per_million, Naive)
     whole = run(off=())
     print(_parts(naive, whole))
@@ -58,9 +57,9 @@ def main() -> None:
         print(_totals(naive, {"llmthrift": whole.outcomes, **rows}))
 
 
-def _run(workload: Workload, labels: float, seed: int, *, off: Collection[str], parts: Collection[str] | None = None) -> Replayed:
+def _run(workload: Workload, seed: int, *, off: Collection[str], parts: Collection[str] | None = None) -> Replayed:
     requests = ((place, asked) for place, asked in enumerate(workload.requests) if parts is None or asked.part in parts)
-    make = partial(Thrifty, off=off, labels=labels, nine=workload.nine_usd_per_million, seed=seed)
+    make = partial(Thrifty, off=off, nine=workload.nine_usd_per_million, seed=seed)
     return replay(requests, workload.nine_usd_per_million, make)
 
 

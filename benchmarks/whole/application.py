@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 from uuid import uuid4
@@ -12,10 +13,11 @@ from langchain_core.messages import AIMessage, BaseMessage
 from benchmarks.whole.replay import JUDGE, Clients, RecordedProvider
 from benchmarks.whole.workload import AGENT, BEST_OF_NINE, STRONG, SUPPORT, WEAK, Asked
 from llmthrift_core import Thrift, attribute
+from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import JudgeError
 from llmthrift_core.prompts import Shorten, steps
-from llmthrift_core.quality import PointwiseJudge
-from llmthrift_core.routing import Cascade
+from llmthrift_core.quality import PointwiseJudge, labels_worth
+from llmthrift_core.routing import RouteRequest, Tiers
 from llmthrift_core.versions import Refit
 from llmthrift_langchain import ChatRouter, ThriftCache, thrifty
 
@@ -42,18 +44,15 @@ class Thrifty:
 
     Args:
         off: levers that are switched off.
-        labels: the share of the routed requests that another tier, or two, answer as well; all of these answers are judged.
         nine: the names of the nine models with their prices.
     """
 
-    def __init__(
-        self, thrift: Thrift, clients: Clients, *, off: Collection[str], labels: float, nine: Mapping[str, float], seed: int = 0
-    ) -> None:
-        self._thrift, self._clients, self._share = thrift, clients, labels
+    def __init__(self, thrift: Thrift, clients: Clients, *, off: Collection[str], nine: Mapping[str, float], seed: int = 0) -> None:
+        self._thrift, self._clients = thrift, clients
         self._random = random.Random(seed)
         self.labels = 0
         self.notes: list[str] = []
-        thrift.budgets.add_limits(daily_usd=100, per_request_usd=1)
+        thrift.budgets.add_limits(daily_usd=100, per_request_usd=2)
         caches = {"exact cache", "semantic cache"}.difference(off)
         cache: Any = (
             ThriftCache(thrift, semantic="semantic cache" in caches, ttl_seconds=_DAY, semantic_ttl_seconds=_DAY)
@@ -86,8 +85,9 @@ class Thrifty:
             tiers = {name: clients[name] for name in models}
             self._doors[part] = ChatRouter(thrift, models=tiers, policy=self._policies[part], cache=cache)
         self._judge = PointwiseJudge(thrifty(clients[JUDGE], thrift, cache=False), name=JUDGE)
-        self._judged: dict[str, int] = {}
-        self._newest: dict[str, Any] = {}
+        self._judged = 0
+        self._calls, self._labels_of, self._look_at = Counter[str](), Counter[str](), Counter[str]()
+        self._usd: dict[str, tuple[float, float]] = {}
 
     def answer(self, asked: Asked, messages: list[BaseMessage], run_id: Any) -> AIMessage:
         """The answer of the part's door."""
@@ -98,28 +98,42 @@ class Thrifty:
         return answer
 
     def after(self, asked: Asked, messages: list[BaseMessage], run_id: str, answer: AIMessage, provider: RecordedProvider) -> None:
-        """Of a share of the routed requests, have other tiers answer as well, judge all of it, and now and then learn."""
-        if asked.part not in self._policies or not provider.loopback.requests or self._random.random() >= self._share:
+        """As long as labels are worth it, have other tiers answer a routed request as well, judge all of it, and now and then learn."""
+        part = asked.part
+        if part not in self._policies or not provider.loopback.requests or not self._is_worth(part):
             return
-        models = self._pools[asked.part]
         answered = str(answer.response_metadata.get("model_name"))
-        self._label(asked, run_id, answered, provider)
-        again = [name for name in self._worth_asking(asked, models) if name != answered][:_OTHERS]
-        for name in again:
-            other_id = uuid4()
-            with attribute(feature="labels", call_site=asked.call_site):
+        with attribute(feature="labels", call_site=asked.call_site, tags={"labels": part}):
+            self._label(asked, run_id, answered, provider)
+            for name in [name for name in self._worth_asking(asked, self._pools[part]) if name != answered][:_OTHERS]:
+                other_id = uuid4()
                 thrifty(self._clients[name], self._thrift, cache=False).invoke(messages, {"run_id": other_id})
-            self._label(asked, str(other_id), name, provider)
-        self._judged[asked.part] = self._judged.get(asked.part, 0) + 1
-        if self._judged[asked.part] % _REFIT_EVERY == 0:
-            self._learn(asked.part)
+                self._label(asked, str(other_id), name, provider)
+        self._judged += 1
+        if self._judged % _REFIT_EVERY == 0:
+            self._learn()
+
+    def _is_worth(self, part: str) -> bool:
+        """Whether another label is worth its dollars, by what calls and labels cost so far."""
+        self._calls[part] += 1
+        if self._calls[part] >= self._look_at[part]:
+            self._look_at[part] = round(1.1 * self._calls[part]) + 5
+            routed = sum(row["cost_usd"] for row in self._thrift.report(by="feature").to_dicts() if row["feature"] == part)
+            labels = sum(row["cost_usd"] for row in self._thrift.report(by="tag:labels").to_dicts() if row["labels"] == part)
+            self._usd[part] = float(routed) / self._calls[part], float(labels) / max(self._labels_of[part], 1)
+        per_call, per_label = self._usd[part]
+        return not per_label or self._labels_of[part] < labels_worth(self._calls[part], per_call, per_label)
 
     def _worth_asking(self, asked: Asked, models: Mapping[str, str]) -> list[str]:
         """The reference, what the newest version would choose, active or not, and the others at random."""
         reference = list(models)[-1]
         found = [reference]
-        if asked.part in self._newest:
-            found.append(self._newest[asked.part].decide(asked.question, asked.call_site).tier)
+        if asked.part != "arithmetic":
+            found.append(
+                self._policies[asked.part]
+                .decide(RouteRequest(asked.question, attribution=Attribution(call_site=asked.call_site)), Tiers(tuple(models)))
+                .tier
+            )
         others = [name for name in models if name not in found]
         return list(dict.fromkeys([*found, *self._random.sample(others, len(others))]))
 
@@ -133,23 +147,20 @@ class Thrifty:
             return
         self._thrift.feedback(run_id, quality=judgement.quality, source=f"judge:{judgement.judge}")
         self.labels += 1
+        self._labels_of[asked.part] += 1
 
-    def _learn(self, part: str) -> None:
-        models = self._pools[part]
-        self._thrift.flush()
-        if part == "arithmetic":
-            examples = [each for each in self._thrift.examples(models=models) if each.call_site == part]
-            cascade = Cascade(list(models), min_quality=MIN_QUALITY).fit(examples)
-            if cascade.fitted:
-                version = self._thrift.routers.save(cascade, name=part, note=f"{len(examples)} judged answers")
-                self.notes.append(
-                    f"{part}: version {version.version} of {len(examples)} judged answers, keeps from {cascade.thresholds[0]:.2f}"
-                )
-        else:
-            refit = Refit(models=models, default=list(models)[-1], min_quality=MIN_QUALITY, min_new_examples=2 * _REFIT_EVERY)
-            outcome = self._thrift.routers.refit(part, refit)
-            if outcome.saved is not None:
-                self._newest[part] = self._thrift.routers.load(part, outcome.saved.version)
-            if outcome.saved is not None:
-                self.notes.append(f"{part}: {'activated' if outcome.activated else 'not activated'}: {outcome.why}")
-        self._policies[part].look()
+    def _learn(self) -> None:
+        refits = {
+            part: Refit(
+                models={name: name for name in self._pools[part]},
+                default=None if part == "arithmetic" else list(self._pools[part])[-1],
+                min_quality=MIN_QUALITY,
+                min_new_examples=_REFIT_EVERY,
+                growth=0.15,
+                cascade=part == "arithmetic",
+            )
+            for part in self._policies
+        }
+        for part, outcome in self._thrift.routers.refit_together(refits, min_quality=MIN_QUALITY).items():
+            self.notes.append(f"{part}: {outcome.why}")
+            self._policies[part].look()

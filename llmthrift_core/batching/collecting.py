@@ -161,8 +161,7 @@ class Collector:
         record.cost_nano_usd, record.price_version = priced.nano_usd, priced.price_version
         record.input_cost_nano_usd, record.output_cost_nano_usd = priced.input_nano_usd, priced.output_nano_usd
         served = (record.model, record.provider)
-        saved = discounts_of(usage, lambda other: price_of_answer(prices, other, served, asked, record.at_us))
-        record.prefix_saved_nano_usd, record.batch_saved_nano_usd = saved
+        record.set_discounts(discounts_of(usage, lambda other: price_of_answer(prices, other, served, asked, record.at_us), paid=priced))
         return priced.nano_usd
 
     def _capture(self, row: Mapping[str, Any], record: CallRecord, body: Mapping[str, Any]) -> None:

@@ -158,7 +158,8 @@ class Expectations:
             remark=remark,
             likely_tokens=outgoing.likely_tokens,
             makes=outgoing.makes,
-            service_tier=service_tier,
+            service_tier=service_tier or outgoing.service_tier,
+            keeps=outgoing.keeps,
         )
 
     def usual(self, asked: Asked) -> Asked | None:
@@ -191,6 +192,10 @@ class Expectations:
             service_tier=expected.service_tier,
         )
         nano_usd = self._price(usage, expected)
+        if expected.keeps is not None and nano_usd is not None and not expected.audio_tokens:
+            sent = usage.input_tokens
+            written = replace(usage, cache_write_tokens=sent, cache_write_1h_tokens=sent if expected.keeps == "1h" else 0)
+            nano_usd = max(nano_usd, self._price(written, expected) or 0)
         return None if nano_usd is None else Amounts(nano_usd, usage.input_tokens + usage.output_tokens, 1)
 
     def affordable(self, expected: Expected, most: int, nano_usd: int) -> int:

@@ -12,6 +12,7 @@ from llmthrift_core.budgets.budget import checked_amount
 from llmthrift_core.budgets.store import Amounts, Part
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.money import to_nano_usd, to_usd
+from llmthrift_core.outgoing.terms import Lifetime
 from llmthrift_core.usage import Usage
 
 _MOST: Final = 2**62
@@ -35,6 +36,7 @@ class Expected:
         makes: what an answer may be besides text.
         remark: what a refusal adds: what could not be bounded, and the remedy.
         service_tier: at whose prices it is billed, such as "batch"; None is the standard tier.
+        keeps: how long the provider's cache is asked to keep the input; all of it may be billed as written.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Expected:
     likely_tokens: int = 0
     makes: tuple[str, ...] = ()
     service_tier: str | None = None
+    keeps: Lifetime | None = None
 
     @property
     def usage(self) -> Usage:

@@ -23,6 +23,7 @@ _MOST_OVERHEAD: Final = 8_192  # tokens that a gateway's own system prompt may h
 Features = tuple[str | None] | None  # one feature, which may be none; or None for all of them
 Recall = Callable[[str, Features, int], Sequence[int]]  # (model, features, most): output tokens of the last answers, oldest first
 _NAMES: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens", "maxOutputTokens", "num_predict")
+_NAME_SET: Final = frozenset(_NAMES)
 
 
 class OutputSizes:
@@ -252,6 +253,8 @@ def _output_limit(parameters: Sequence[Mapping[str, Any]]) -> tuple[str, int | N
 
 def _limit_in(given: Mapping[str, Any]) -> tuple[str, int | None]:
     """The largest limit that is stated, and under which name."""
+    if _NAME_SET.isdisjoint(given):
+        return "max_tokens", None
     stated: dict[str, int] = {}
     for name in _NAMES:
         value = given.get(name)

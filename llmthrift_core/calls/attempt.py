@@ -97,8 +97,10 @@ class Attempt:
             provider=provider,
             attribution=request.attribution,
         )
-        record.attempt, record.attempt_reason = self.number, self.reason
-        record.stream = request.stream or self.first_token is not None
+        if self.number != 1 or self.reason is not None:
+            record.attempt, record.attempt_reason = self.number, self.reason
+        if request.stream or self.first_token is not None:
+            record.stream = True
         record.latency_us = int((perf_counter() - self._started) * 1e6)
         if self.first_token is not None:
             record.first_token_us = int((self.first_token - self._started) * 1e6)
@@ -179,11 +181,11 @@ class Attempt:
 
     def _note_tools(self, record: CallRecord, tools: Sequence[Any], response: Response) -> None:
         record.tools = tools  # the ledger's writer counts them
-        if response.called is not None:
-            try:
-                record.tools_called = called_column(response.called())
-            except Exception as error:
-                self._thrift.note_failure("call", error)
+        try:
+            if response.called is not None and (called := called_column(response.called())) is not None:
+                record.tools_called = called
+        except Exception as error:
+            self._thrift.note_failure("call", error)
 
 
 class Listed(Protocol):

@@ -102,8 +102,10 @@ class Inquiry:
         self._has_asked = True
         entry = cache.lookup(use.key, use.policy, again=again)
         self.semantic_hit = None
-        if entry is None and use.semantic is not None and not again:
-            semantic = use.semantic
+        semantic = None if again else use.semantic
+        if entry is not None and semantic is not None:
+            semantic.cache.policy.pass_over()  # its bound is a share of all requests
+        elif semantic is not None:
             self.semantic_hit = semantic.cache.find(
                 semantic.question, semantic.scope, history=semantic.history, attribution=attribution, limits=semantic.limits
             )

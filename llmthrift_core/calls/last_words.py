@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ ASKED: Final = (
 )
 _BYTES_PER_TOKEN: Final = 2  # cautious: English has about four bytes in a token
 _FRAME_TOKENS: Final = 100  # the instruction above, and what frames two messages
+_SHORTEST_TOKENS: Final = 32  # of a summary that says anything
 _LEAST_SHARE: Final = 8  # of the notes, that a message may have
 
 
@@ -60,6 +61,17 @@ async def held_off_loop(hold: Callable[[], Hold]) -> AsyncIterator[None]:
                 await in_thread(each.release)
             else:
                 each.release()
+
+
+def lengths_of(tokens: int) -> Iterator[int]:
+    """How long a summary is tried to be: as long as it may be, and half of that while there is no room, since tools took a part of it.
+
+    >>> list(lengths_of(200)), list(lengths_of(10))
+    ([200, 100, 50], [10])
+    """
+    yield tokens
+    while (tokens := tokens // 2) >= _SHORTEST_TOKENS:
+        yield tokens
 
 
 def notes_of(messages: Sequence[tuple[str, str]], *, tokens: int) -> str:

@@ -18,11 +18,13 @@ from llmthrift_core.usage.tokens import count_tokens
 if TYPE_CHECKING:
     from llmthrift_core.calls.explicit_caches import Keeper
     from llmthrift_core.ledger.record import CallRecord
+    from llmthrift_core.outgoing.terms import Lifetime
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.prompt_caching.plan import Plan
     from llmthrift_core.usage import Usage
 
 _MOST_COUNTED: Final = 50_000
+_AN_HOUR: Final = 3_600
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
 
 
@@ -109,6 +111,14 @@ class Prefixing:
         """What to ask of the provider of a tier's model; None: nothing."""
         self.prepare(tier)
         return None if is_observing() else self._advice[tier]
+
+    def keeps(self, tier: str | None) -> Lifetime | None:
+        """How long the provider is asked to keep what the plan for a tier's model marks, which it may bill as written; None: nothing."""
+        advice = self.advice(tier)
+        plan = None if advice is None else advice.plan
+        if plan is None or not plan.marks or plan.terms is None:
+            return None
+        return "1h" if plan.terms.ttl_seconds >= _AN_HOUR else "5m"
 
     def kept_tokens(self, tier: str | None) -> int | None:
         """How much of the application's own prompt the provider of a tier's model should have; None where that is not known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.settings import is_observing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmthrift_core.attachments import AccountHost
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.budgets.unanswered import HasBudgets
     from llmthrift_core.calls.request import Request
+    from llmthrift_core.outgoing import Outgoing
 
 
 def needed_for(thrift: AccountHost, request: Request, tier: str | None, model: str, provider: str | None) -> dict[str, Any]:
@@ -27,9 +31,16 @@ def needed_for(thrift: AccountHost, request: Request, tier: str | None, model: s
     return {
         "scope": Scope(request.attribution, model, request.trace_id),
         "provider": thrift.prices.seller(model, provider),
-        "outgoing": None if count is None else partial(count, tier),
+        "outgoing": None if count is None else partial(_with_plan, request, tier, count),
         "max_output_tokens": most,
     }
+
+
+def _with_plan(request: Request, tier: str | None, count: Callable[[str | None], Outgoing]) -> Outgoing:
+    """What is sent, with the marks for the provider's cache that are planned."""
+    outgoing = count(tier)
+    keeps = None if request.prefixing is None or outgoing.keeps is not None else request.prefixing.keeps(tier)
+    return outgoing if keeps is None else replace(outgoing, keeps=keeps)
 
 
 def hold_for_cheaper(thrift: AccountHost, request: Request, tier: str | None) -> tuple[str, Hold] | None:

@@ -34,8 +34,10 @@ def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: Rou
     """
     if len(route.models) < 2:
         return
-    record.tier = tier
-    record.confidence = _share(confidence)
+    if tier is not None:
+        record.tier = tier
+    if confidence is not None:
+        record.confidence = _share(confidence)
     if decision is None:
         return
     record.route_reason = decision.reason
@@ -105,8 +107,12 @@ def compare_with_baseline(record: CallRecord, prices: PriceCatalog, usage: Usage
     """What routing saved: the baseline's price minus what the answering model cost, or had cost when it was cached."""
     record.baseline_model = model
     paid = record.cost_nano_usd if record.cache is None else record.cache_saved_nano_usd
-    baseline = prices.price(usage, model, prices.seller(model, provider), record.at_us)
-    if baseline is not None and paid is not None:
+    if paid is None:
+        return
+    seller = prices.seller(model, provider)
+    if record.cache is None and (model, seller) == (record.model, record.provider):  # the same price, as of one model alone
+        record.routing_saved_nano_usd = 0
+    elif (baseline := prices.price(usage, model, seller, record.at_us)) is not None:
         record.routing_saved_nano_usd = baseline.nano_usd - paid
 
 
@@ -116,7 +122,7 @@ def compare_discounts(record: CallRecord, usage: Usage, price: Callable[[Usage],
     Args:
         price: of a usage of the model that would have answered, so that this adds up with what routing saved.
     """
-    record.prefix_saved_nano_usd, record.batch_saved_nano_usd = discounts_of(usage, price)
+    record.set_discounts(discounts_of(usage, price))
 
 
 def count_as_lost(record: CallRecord, *, is_followed: bool) -> None:
@@ -145,7 +151,8 @@ def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None
 def tell(record: CallRecord, usage: Usage, response: Response) -> None:
     """Let the row say what the call took, what its provider says that it costs, and by which names the answer is known."""
     record.set_usage(usage)
-    record.response_id = response.response_id
+    if response.response_id is not None:
+        record.response_id = response.response_id
     if response.message_id is not None and response.message_id not in (response.response_id, record.request_id, record.run_id):
         record.message_id = response.message_id
     told = response.provider_cost_usd

@@ -35,6 +35,7 @@ def write_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    rows = [_unknown_is_not_zero(row) for row in rows]
     if as_json:
         write_json([dict(row) for row in rows] if whole is None else whole)
     elif as_csv and rows:
@@ -43,6 +44,13 @@ def write_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, as_csv: bool
         writer.writeheader()
         writer.writerows({name: _in_a_cell(value) for name, value in row.items()} for row in rows)
     return as_json or as_csv
+
+
+def _unknown_is_not_zero(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Calls of which none has a price cost nobody knows what: no amount, where a report's sum of the priced ones is 0."""
+    if not row.get("unpriced"):
+        return row
+    return {name: None if (name.endswith("cost_usd") or name == "spent_usd") and not value else value for name, value in row.items()}
 
 
 def _in_a_cell(value: Any) -> Any:

@@ -142,12 +142,20 @@ def _asked(
 
 def asking(thrift: Thrift, model: str) -> Callable[[str], str]:
     """A function from a prompt to a model's answer, metered and never out of the cache."""
-    from llmthrift_core.service.backend import Asked, backend_of
+    require_extra("service", "fastapi")
+    from llmthrift_core.service.app import backend_of
+    from llmthrift_core.service.backend import Asked
 
     backend = backend_of(thrift, {"model": model}, cache=False)
 
+    async def answer(prompt: str) -> str:
+        try:
+            found = await backend.answer(Asked([{"role": "user", "content": prompt}], use_cache=False))
+            return found.choices[0].text or ""
+        finally:
+            await backend.aclose()  # connections are an event loop's, and each question has one of its own
+
     def ask(prompt: str) -> str:
-        asked = Asked([{"role": "user", "content": prompt}], use_cache=False)
-        return asyncio.run(backend.answer(asked)).choices[0].text or ""
+        return asyncio.run(answer(prompt))
 
     return ask

@@ -7,8 +7,9 @@ from typing import Final, cast
 from sqlalchemy import and_
 
 from llmthrift_core.ledger.reading import RecordedCall, select_calls, usage_of_row
-from llmthrift_core.ledger.rollups import Summable, Sums
-from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, INSERT_ADJUSTMENTS
+from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.rollups import Sums
+from llmthrift_core.ledger.statements import INSERT_ADJUSTMENTS, add_to_rollups
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls
@@ -64,7 +65,7 @@ def _adjust(database: Database, prices: PriceCatalog, batch: list[RecordedCall],
     with database.transaction(upkeep=True) as transaction:
         for call, amounts, row in found:
             if transaction.insert(INSERT_ADJUSTMENTS, [row]):
-                sums.add_backfill(cast(Summable, call), *amounts)
+                sums.add_backfill(cast(CallRecord, call), *amounts)
                 new += 1
-        transaction.insert(ADD_TO_ROLLUPS, sums.rows())
+        transaction.insert(add_to_rollups(sums.measures), sums.rows())
     return new

@@ -12,16 +12,16 @@ from llmthrift_core.ledger.record import (
     Entry,
     Feedback,
     OtherCost,
+    layout_of,
 )
 from llmthrift_core.ledger.repair import MOST, MOST_NAME_CHARACTERS
 from llmthrift_core.ledger.rollups import Sums
 from llmthrift_core.ledger.statements import (
-    ADD_TO_ROLLUPS,
-    INSERT_CALLS,
     INSERT_CAPTURES,
     INSERT_FEEDBACK,
     INSERT_OTHER_COSTS,
-    INSERT_PLAIN_CALLS,
+    add_to_rollups,
+    insert_calls,
 )
 from llmthrift_core.storage.backend import Row, Transaction
 from llmthrift_core.storage.database import Database
@@ -67,8 +67,6 @@ class _Batch:
     """Entries by table, and what can be computed before the write lock is taken."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        plain: list[CallRecord] = []
-        other: list[CallRecord] = []
         self._calls: list[CallRecord] = []
         self._costs: list[OtherCost] = []
         self._captures: list[Capture] = []
@@ -77,7 +75,6 @@ class _Batch:
             if isinstance(entry, CallRecord):
                 entry.complete()
                 self._calls.append(entry)
-                (plain if entry.is_plain else other).append(entry)
             elif isinstance(entry, Capture):
                 self._captures.append(entry)
             elif isinstance(entry, OtherCost):
@@ -85,10 +82,10 @@ class _Batch:
             else:
                 self._feedback.append(entry)
         try:
-            self._plain_rows = [call.plain_values() for call in plain]
-            self._other_rows = [call.values() for call in other]
+            self._layout = layout_of(self._calls)
+            self._call_rows = list(map(self._layout.values, self._calls))
             self._cost_rows = [cost.values() for cost in self._costs]
-            self._sums = _sums(plain, other, self._costs)
+            self._sums = self._sums_of(self._call_rows, self._calls, self._costs)
         except RowRejectedError:
             raise
         except Exception as error:  # an attribute of a wrong type, set by the caller
@@ -96,48 +93,50 @@ class _Batch:
 
     def insert(self, transaction: Transaction) -> None:
         """Insert all. Raises _DuplicatesError when some were recorded before."""
-        inserted = (
-            transaction.insert(INSERT_PLAIN_CALLS, self._plain_rows)
-            + transaction.insert(INSERT_CALLS, self._other_rows)
-            + transaction.insert(INSERT_OTHER_COSTS, self._cost_rows)
-        )
+        inserted = transaction.insert(insert_calls(self._layout.columns), self._call_rows)
+        inserted += transaction.insert(INSERT_OTHER_COSTS, self._cost_rows)
         if inserted != len(self._calls) + len(self._costs):
             raise _DuplicatesError
-        transaction.insert(ADD_TO_ROLLUPS, self._sums)
+        transaction.insert(*self._sums)
         self._insert_texts(transaction)
 
     def insert_new(self, transaction: Transaction) -> list[Entry]:
         """Insert those that were not recorded before, one by one in their order. Returns the entries that were new."""
-        calls = _insert_singly(transaction, INSERT_CALLS, self._calls)
-        costs = _insert_singly(transaction, INSERT_OTHER_COSTS, self._costs)
-        transaction.insert(ADD_TO_ROLLUPS, _sums([], calls, costs))
+        calls = _insert_singly(transaction, insert_calls(self._layout.columns), self._calls, self._call_rows)
+        costs = _insert_singly(transaction, INSERT_OTHER_COSTS, self._costs, self._cost_rows)
+        transaction.insert(*self._sums_of([row for _, row in calls], [call for call, _ in calls], [cost for cost, _ in costs]))
         self._insert_texts(transaction)
-        return [*calls, *costs, *self._captures, *self._feedback]
+        return [*(call for call, _ in calls), *(cost for cost, _ in costs), *self._captures, *self._feedback]
 
     def _insert_texts(self, transaction: Transaction) -> None:
         transaction.insert(INSERT_CAPTURES, self._captures)
         transaction.insert(INSERT_FEEDBACK, self._feedback)
 
+    def _sums_of(self, rows: Sequence[Row], calls: Sequence[CallRecord], costs: Sequence[OtherCost]) -> tuple[RowsInsert, list[Row]]:
+        """The statement that adds to the sums, and its rows."""
+        sums = Sums(self._layout, with_other_costs=bool(costs))
+        sums.add_calls(rows, calls)
+        for cost in costs:
+            sums.add_other_cost(cost.at_us, cost.cost_nano_usd, cost.attribution)
+        added = sums.rows()
+        if added:
+            _check(added)
+        return add_to_rollups(sums.measures), added
 
-def _insert_singly(transaction: Transaction, statement: RowsInsert, records: list[Recorded]) -> list[Recorded]:
-    """The records that were new."""
-    return [record for record in records if transaction.insert(statement, [record.values()])]
+
+def _check(added: Sequence[Row]) -> None:
+    """Refuse what the sums cannot hold, before it makes one overflow, or PostgreSQL refuse the batch."""
+    dimensions, _, _, values, *amounts = zip(*added, strict=True)
+    if any("\0" in name for name in {*dimensions, *values}):
+        raise RowRejectedError("a name holds a NUL character")
+    if max(map(len, values)) > MOST_NAME_CHARACTERS or max(map(len, dimensions)) > len("tag:") + MOST_NAME_CHARACTERS:
+        raise RowRejectedError("a name is too long")
+    if max(map(max, amounts)) > MOST or min(map(min, amounts)) < -MOST:
+        raise RowRejectedError("an amount is too large")
 
 
-def _sums(plain: Sequence[CallRecord], calls: Sequence[CallRecord], costs: Sequence[OtherCost]) -> list[Row]:
-    sums = Sums()
-    for call in plain:
-        sums.add_plain_call(call)
-    for call in calls:
-        sums.add_call(call)
-    for cost in costs:
-        sums.add_other_cost(cost.at_us, cost.cost_nano_usd, cost.attribution)
-    rows = sums.rows()
-    for dimension, _, _, value, *amounts in rows:
-        if "\0" in value or "\0" in dimension:
-            raise RowRejectedError("a name holds a NUL character")  # which PostgreSQL refuses
-        if len(value) > MOST_NAME_CHARACTERS or len(dimension) > len("tag:") + MOST_NAME_CHARACTERS:
-            raise RowRejectedError("a name is too long")
-        if max(amounts) > MOST or min(amounts) < -MOST:
-            raise RowRejectedError("an amount is too large")  # before it makes the sum overflow
-    return rows
+def _insert_singly(
+    transaction: Transaction, statement: RowsInsert, records: Sequence[Recorded], rows: Sequence[Row]
+) -> list[tuple[Recorded, Row]]:
+    """The records that were new, and their rows."""
+    return [(record, row) for record, row in zip(records, rows, strict=True) if transaction.insert(statement, [row])]

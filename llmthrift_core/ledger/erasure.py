@@ -9,8 +9,9 @@ from typing import Any, Final, cast
 from sqlalchemy import BindParameter, Table, bindparam, delete, null, select, update
 
 from llmthrift_core.ledger.reading import RecordedCall, attribution_of_row, select_calls
-from llmthrift_core.ledger.rollups import Summable, Sums
-from llmthrift_core.ledger.statements import ADD_TO_ROLLUPS, MEASURES, ROLLUP_KEY
+from llmthrift_core.ledger.record import CallRecord
+from llmthrift_core.ledger.rollups import Sums
+from llmthrift_core.ledger.statements import MEASURES, ROLLUP_KEY, add_to_rollups
 from llmthrift_core.storage.backend import Transaction
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
@@ -96,7 +97,7 @@ def _erase_calls(transaction: Transaction, ids: list[int], user: str, erased: di
         if row is None:
             continue  # another process was quicker
         call = RecordedCall(dict(zip(_CALL_NAMES, row, strict=True)))
-        sums.add_call(cast(Summable, call))
+        sums.add_call(cast(CallRecord, call))
         transaction.execute(_CLEAR_CALL, (row_id,))
         erased["calls"] += 1
         erased["captures"] += transaction.execute(_DELETE_CAPTURE, (call["request_id"],))
@@ -120,5 +121,5 @@ def _erase_costs(transaction: Transaction, ids: list[int], user: str, erased: di
 
 def _take_away(transaction: Transaction, sums: Sums) -> None:
     rows = sums.rows(sign=-1, dimensions=_PERSONAL)
-    transaction.insert(ADD_TO_ROLLUPS, rows)
+    transaction.insert(add_to_rollups(sums.measures), rows)
     transaction.executemany(_DELETE_EMPTY_SUMS, [row[: len(ROLLUP_KEY)] for row in rows])

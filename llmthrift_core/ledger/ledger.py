@@ -31,7 +31,6 @@ from llmthrift_core.ledger.record import (
     Entry,
     Feedback,
     OtherCost,
-    PlainRecord,
 )
 from llmthrift_core.ledger.repair import MOST, clean_name
 from llmthrift_core.ledger.spool import Spool
@@ -155,10 +154,7 @@ class Ledger:
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
         who = current_attribution() if given == _NOTHING and not tags else _attribution(given, tags)
         at_us = int(self._clock() * 1e6) if at is None else to_us(at)
-        is_discounted = has_discounts(usage)
-        is_plain = cache is None and error is None and not is_discounted and CallRecord.is_plain_usage(usage)
-        kind = PlainRecord if is_plain else CallRecord
-        record = kind(request_id=request_id, call_id=request_id, at_us=at_us, model=model, provider=provider, attribution=who)
+        record = CallRecord(request_id=request_id, call_id=request_id, at_us=at_us, model=model, provider=provider, attribution=who)
         if latency_seconds is not None and 0 <= latency_seconds < math.inf:
             record.latency_us = round(latency_seconds * 1e6)
         if error is not None:
@@ -180,9 +176,10 @@ class Ledger:
                 record.cost_nano_usd = priced.nano_usd
                 record.input_cost_nano_usd = priced.input_nano_usd
                 record.output_cost_nano_usd = priced.output_nano_usd
-            if is_discounted:
-                price = partial(self._prices.price, model=model, provider=provider, at_us=at_us)
-                record.prefix_saved_nano_usd, record.batch_saved_nano_usd = discounts_of(usage, price)
+            if has_discounts(usage):
+                record.set_discounts(
+                    discounts_of(usage, partial(self._prices.price, model=model, provider=provider, at_us=at_us), paid=priced)
+                )
         self._writer.put(record)
         return request_id
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.ledger.tools import sent_column
 from llmthrift_core.lexical import Excerpt, to_bytes
+from llmthrift_core.pricing.discounts import Discounts
 from llmthrift_core.usage import Usage
 
 logger = logging.getLogger("llmthrift.ledger")
@@ -20,17 +21,14 @@ logger = logging.getLogger("llmthrift.ledger")
 class CallRecord:
     """One model attempt or one cache hit. Set the attributes that are known, then hand it to `Ledger.append`.
 
-    Built for every call, so that only what differs from the class's defaults is stored in the instance. Times are
-    microseconds, money is nano-USD, None is unknown. What the columns mean stands in storage/tables.py.
+    Built for every call, so that only what differs from the class's defaults is stored in the instance: a column that any row sets is
+    written in all of them. Times are microseconds, money is nano-USD, None is unknown. What the columns mean stands in storage/tables.py.
 
     >>> record = CallRecord(request_id="r1", call_id="r1", at_us=0, model="gpt-4o")
     >>> record.set_usage(Usage(input_tokens=12, output_tokens=3))
     >>> record.input_tokens, record.cost_nano_usd
     (12, None)
     """
-
-    # Whether `plain_values` holds everything that was set.
-    is_plain: ClassVar[bool] = False
 
     attempt: int = 1
     attempt_reason: str | None = None
@@ -120,11 +118,6 @@ class CallRecord:
         self.provider = provider
         self.attribution = attribution
 
-    @staticmethod
-    def is_plain_usage(usage: Usage) -> bool:
-        """Whether PLAIN_COLUMNS has room for every count."""
-        return not any(_rare_parts(usage))
-
     def set_usage(self, usage: Usage) -> None:
         """Take over the billed token counts."""
         self.input_tokens = usage.input_tokens
@@ -137,12 +130,12 @@ class CallRecord:
             if usage.other:
                 self.other_usage = json.dumps(dict(usage.other), sort_keys=True)
 
-    def plain_values(self) -> tuple[Any, ...]:
-        """The row of a plain call, in the order of PLAIN_COLUMNS; unknown is ''."""
-        rest = _plain_rest(self)
-        if None in rest:
-            rest = tuple(["" if value is None else value for value in rest])  # a list is twice as fast as a generator
-        return self._identity() + rest
+    def set_discounts(self, saved: Discounts) -> None:
+        """Take over what the provider's prompt cache and its batch rate saved."""
+        if saved.prefix is not None:
+            self.prefix_saved_nano_usd = saved.prefix
+        if saved.batch is not None:
+            self.batch_saved_nano_usd = saved.batch
 
     def complete(self) -> None:
         """Fill in what the hot path left out. Called by the ledger's writer before the row is made."""
@@ -158,35 +151,6 @@ class CallRecord:
                 self.tools_sent = sent_column(tools)
             except Exception as error:
                 logger.error("a row is recorded without its tools: %s", type(error).__name__)
-
-    def values(self) -> tuple[Any, ...]:
-        """The row, in the order of COLUMNS; unknown is ''."""
-        rest = ["" if value is None else value for value in _rest(self)]
-        return (*self._identity(), 1 if self.estimated else 0, 1 if self.stream else 0, *rest)
-
-    def _identity(self) -> tuple[Any, ...]:
-        who = self.attribution
-        return (
-            self.request_id,
-            self.call_id,
-            self.at_us,
-            self.model,
-            self.provider or "",
-            *who.values(),
-            tags_json(who.tags) if who.tags else "",
-        )
-
-
-class PlainRecord(CallRecord):
-    """A record of which nothing is set but what PLAIN_COLUMNS has room for: its row takes half the time."""
-
-    is_plain = True
-
-    def set_usage(self, usage: Usage) -> None:
-        """Take over the token counts of a plain usage."""
-        self.input_tokens = usage.input_tokens
-        self.output_tokens = usage.output_tokens
-        self.cache_read_tokens = usage.cache_read_tokens
 
 
 class LateRecord(CallRecord):
@@ -236,22 +200,82 @@ _IDENTITY: Final = (
 )
 _rare_parts = attrgetter(*_RARE_PARTS, "other")
 _FLAGS: Final = ("estimated", "stream")
-_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "is_plain", "question", "tools"))
-_PLAIN_REST: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cost_nano_usd",
-    "input_cost_nano_usd",
-    "output_cost_nano_usd",
-    "price_version",
-    "latency_us",
+_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "question", "tools"))
+OPTIONAL: Final = frozenset((*_FLAGS, *_REST))
+"""The columns of the table `calls` that have a default."""
+
+
+class Layout:
+    """The columns of `calls` that a batch of rows needs, and how their values are read.
+
+    A row has 80 columns. Most calls of an application set the same twenty; the others, left to their defaults, would take most of the
+    time that a row takes.
+
+    >>> record = CallRecord(request_id="r1", call_id="r1", at_us=0, model="gpt-4o")
+    >>> record.latency_us = 800_000
+    >>> dict(zip(*(layout := Layout(frozenset({"latency_us"}))).columns, layout.values(record), strict=True)))["latency_us"]
+    800000
+
+    Args:
+        names: what may have been set, of OPTIONAL; tokens and prices always count as that.
+
+    Attributes:
+        names: the same, with those.
+        columns: in the order of the table.
+    """
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names | _USUAL
+        flags = tuple(name for name in _FLAGS if name in self.names)
+        rest = tuple(name for name in _REST if name in self.names)
+        self.columns = (*_IDENTITY, *flags, *rest)
+        self._flags = flags
+        self._rest = attrgetter(*rest)
+
+    def values(self, call: CallRecord) -> tuple[Any, ...]:
+        """The row, in the order of the columns; unknown is ''."""
+        rest: Sequence[Any] = self._rest(call)
+        if None in rest:
+            rest = ["" if value is None else value for value in rest]
+        if self._flags:
+            rest = [*(1 if getattr(call, name) else 0 for name in self._flags), *rest]
+        who = call.attribution
+        return (
+            call.request_id,
+            call.call_id,
+            call.at_us,
+            call.model,
+            call.provider or "",
+            who.user or "",
+            who.feature or "",
+            who.session or "",
+            who.run or "",
+            who.request_type or "",
+            who.prompt_version or "",
+            who.config_version or "",
+            who.call_site or "",
+            tags_json(who.tags) if who.tags else "",
+            *rest,
+        )
+
+
+_USUAL: Final = frozenset(
+    {"input_tokens", "output_tokens", "cost_nano_usd", "input_cost_nano_usd", "output_cost_nano_usd", "price_version"}
 )
-_rest = attrgetter(*_REST)
-_plain_rest = attrgetter(*_PLAIN_REST)
-# The columns of the table `calls` without its serial number, in the order of `CallRecord.values()`.
-COLUMNS: Final = (*_IDENTITY, *_FLAGS, *_REST)
-PLAIN_COLUMNS: Final = (*_IDENTITY, *_PLAIN_REST)
+_layout = Layout(_USUAL)
+
+
+def layout_of(calls: Iterable[CallRecord]) -> Layout:
+    """A layout with room for these rows, and for all that were laid out before.
+
+    It grows, so that it is soon the same for every batch, and statements that depend on it are compiled once.
+    """
+    global _layout
+    layout = _layout
+    names = OPTIONAL.intersection(set().union(*map(vars, calls)))
+    if not names <= layout.names:
+        layout = _layout = Layout(layout.names | names)
+    return layout
 
 
 @lru_cache(maxsize=4096)

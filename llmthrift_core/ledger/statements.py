@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Executable, bindparam, func, select
 
-from llmthrift_core.ledger.record import PLAIN_COLUMNS
 from llmthrift_core.storage.statements import RowsInsert, Statement
 from llmthrift_core.storage.tables import adjustments, calls, captures, feedback, other_costs, rollups
 
@@ -20,22 +20,30 @@ def _unless_recorded(insert: Any) -> Executable:
     return construct
 
 
-def _add_to_sums(insert: Any) -> Executable:
-    sums = {name: rollups.c[name] + insert.excluded[name] for name in MEASURES}
-    construct: Executable = insert.on_conflict_do_update(index_elements=list(ROLLUP_KEY), set_=sums)
-    return construct
-
-
 def _unless_same_id(insert: Any) -> Executable:
     construct: Executable = insert.on_conflict_do_nothing(index_elements=["id"])
     return construct
 
 
-INSERT_CALLS: Final = RowsInsert(calls, [column.name for column in calls.c if column.name != "id"], _unless_recorded)
-# Most calls have nothing but these; the other columns, left to their defaults, cost another 3 us a row.
-INSERT_PLAIN_CALLS: Final = RowsInsert(calls, PLAIN_COLUMNS, _unless_recorded)
 INSERT_CAPTURES: Final = RowsInsert(captures, captures.c.keys(), _unless_recorded)
 INSERT_ADJUSTMENTS: Final = RowsInsert(adjustments, adjustments.c.keys(), _unless_recorded)
 INSERT_OTHER_COSTS: Final = RowsInsert(other_costs, [column.name for column in other_costs.c if column.name != "id"], _unless_recorded)
 INSERT_FEEDBACK: Final = RowsInsert(feedback, [column.name for column in feedback.c if column.name != "id"], _unless_same_id)
-ADD_TO_ROLLUPS: Final = RowsInsert(rollups, (*ROLLUP_KEY, *MEASURES), _add_to_sums)
+
+
+@lru_cache(maxsize=64)
+def insert_calls(columns: tuple[str, ...]) -> RowsInsert:
+    """Inserts rows with these columns, in the order of the table, unless their request ids were recorded; others have their defaults."""
+    return RowsInsert(calls, columns, _unless_recorded)
+
+
+@lru_cache(maxsize=64)
+def add_to_rollups(measures: tuple[str, ...]) -> RowsInsert:
+    """Adds to sums: of ROLLUP_KEY, then these measures in the order of the table. The others stay as they are."""
+
+    def add(insert: Any) -> Executable:
+        sums = {name: rollups.c[name] + insert.excluded[name] for name in measures}
+        construct: Executable = insert.on_conflict_do_update(index_elements=list(ROLLUP_KEY), set_=sums)
+        return construct
+
+    return RowsInsert(rollups, (*ROLLUP_KEY, *measures), add, constants=dict.fromkeys(set(MEASURES).difference(measures), 0))

@@ -11,11 +11,14 @@ from typing import Any, Final
 from llmthrift_core.outgoing.contents import Contents
 from llmthrift_core.outgoing.media import Media, tokens_of_media
 from llmthrift_core.outgoing.parameters import TOKENS_OF_SEARCH, Parameters
+from llmthrift_core.outgoing.terms import Lifetime, lifetimes_asked
 from llmthrift_core.usage.tokens import count_message_tokens, count_tokens, most_tokens
 
 _PER_CALL: Final = 8  # what frames one tool call or result in a conversation
 _PER_SCHEMA: Final = 16
 _SEALED_CHARS_PER_TOKEN: Final = 4
+_DEARER: Final = ("fast", "priority")
+_LIFETIMES: Final[tuple[Lifetime, ...]] = ("5m", "1h")  # the dearest last
 _UNBOUNDED_GUESS: Final = 1_600  # for a row of the ledger, which needs a figure where a reservation takes the whole context window
 
 
@@ -53,6 +56,8 @@ class Outgoing:
         unbounded: what has no bound, each with the remedy. A reservation takes the model's context window then.
         is_plain: nothing but text, tools and schemas was sent: the provider's count says how far ours is off.
         makes: what an answer may be besides text: "image", "audio".
+        service_tier: that is asked for, if it is dearer than the standard one.
+        keeps: how long the provider's cache is asked to keep the input, which may bill it as written; None where it is not asked.
     """
 
     text_tokens: int
@@ -64,6 +69,8 @@ class Outgoing:
     unbounded: tuple[str, ...] = ()
     is_plain: bool = True
     makes: tuple[str, ...] = ()
+    service_tier: str | None = None
+    keeps: Lifetime | None = None
 
     def __post_init__(self) -> None:
         if self.most_text_tokens < self.text_tokens:
@@ -103,8 +110,10 @@ def outgoing_of(asked: Iterable[Sent] | str, model: str, *parameters: Mapping[st
     """
     counted = _Counted(model)
     # A prompt is sent as one message by every client of a chat model.
+    marked: list[Any] = []
     for message in (Sent("user", asked),) if isinstance(asked, str) else asked:
         _count_message(message, counted)
+        marked += (message.content, message.more)
     counted.add(count_message_tokens((), model).tokens)
     given = Parameters(*parameters)
     for text in given.texts:
@@ -133,6 +142,8 @@ def outgoing_of(asked: Iterable[Sent] | str, model: str, *parameters: Mapping[st
         unbounded=tuple(unbounded),
         is_plain=counted.is_plain and not (counted.media or searches or unbounded or given.has_own_tools),
         makes=given.makes(model),
+        service_tier=tier if (tier := given.service_tier) in _DEARER else None,
+        keeps=max(lifetimes_asked(marked, *parameters), key=_LIFETIMES.index, default=None),
     )
 
 

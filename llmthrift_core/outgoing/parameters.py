@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from llmthrift_core.usage.block import billed_tier
+
 NESTED: Final = ("extra_body", "model_kwargs", "additional_kwargs", "generation_config", "generationConfig", "config", "options")
 """Parameters that hold further parameters of the request."""
 
@@ -124,6 +126,14 @@ class Parameters:
         return tuple(kind for kind in ("image", "audio") if kind in named or (kind == "image" and "image" in model.lower()))
 
     @property
+    def service_tier(self) -> str | None:
+        """The service tier that is asked for, such as "priority" or "fast"; None: the standard one, or what the provider decides."""
+        for each in (*self._given, *self._nested):
+            if each.get("speed") is not None or each.get("service_tier", each.get("serviceTier")) is not None:
+                return billed_tier(each)
+        return None
+
+    @property
     def kept_by_provider(self) -> list[str]:
         """Parts of the input that the provider holds and whose size nobody here knows, each with the remedy."""
         return [f"{name} ({_REMEDIES[name]})" for name in _KEPT if any(map(bool, self._all(name)))]
@@ -154,6 +164,7 @@ def _nested(given: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         for each in given:
             if (value := each.get(name)) is not None and (inner := mapping_of(value)) is not None:
                 yield inner
+                yield from _nested((inner,))  # LlamaIndex's `additional_kwargs` hold the `extra_body`
                 break
 
 

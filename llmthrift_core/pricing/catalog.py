@@ -135,7 +135,7 @@ class PriceCatalog:
                     f"costs: state it with thrift.prices.override({model!r}, ..., input_audio_usd_per_million=...)"
                 )
             raise UsageError(f"{usage!r} cannot be priced: parts exceed their total, or a count that decides the price is None")
-        return Cost(*nano_usd, listing.version, listing.model, listing.provider, compiled, usage)
+        return Cost(*nano_usd[:3], listing.version, listing.model, listing.provider, compiled, usage)
 
     def seller(self, model: str, client: str | None) -> str | None:
         """Whose price a model has that was called through a client of this provider, as `provider` of `price`.

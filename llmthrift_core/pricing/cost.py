@@ -25,11 +25,16 @@ STANDARD_UP_TO_USD_PER_MILLION = Decimal(8)
 class Priced(NamedTuple):
     """The price of one call in integer nano-USD. `nano_usd` also holds what is billed beside the tokens, such as web
     searches.
+
+    Attributes:
+        uncached_nano_usd: what it would be, had nothing been read from a provider's cache and nothing been written to it; None where that
+            has no price.
     """
 
     nano_usd: int
     input_nano_usd: int
     output_nano_usd: int
+    uncached_nano_usd: int | None
     price_version: str
 
 

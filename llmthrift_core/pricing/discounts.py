@@ -34,34 +34,22 @@ def has_discounts(usage: Usage) -> bool:
     return bool(usage.cache_read_tokens or usage.cache_write_tokens) or usage.service_tier == _BATCH
 
 
-def discounts_of(usage: Usage, price: Callable[[Usage], Priced | None]) -> Discounts:
+def discounts_of(usage: Usage, price: Callable[[Usage], Priced | None], *, paid: Priced | None = None) -> Discounts:
     """What the provider's discounts took off a call with this usage.
 
     The two add up: first the cache is taken away, then the batch rate, so that `price + prefix + batch` is the plain, standard price.
 
     Args:
         price: of any usage of the call's model, at the call's time.
+        paid: what it says of this usage, where that is known.
     """
-    if not has_discounts(usage):
-        return NO_DISCOUNTS
-    paid = price(usage)
-    if paid is None:
+    if not has_discounts(usage) or (paid := paid or price(usage)) is None:
         return NO_DISCOUNTS
     prefix, batch, at_rate = None, None, paid.nano_usd
-    plain = without_cache(usage)
-    if plain is not usage:
-        priced = price(plain)
-        if priced is not None:
-            prefix, at_rate = priced.nano_usd - at_rate, priced.nano_usd
-        else:
-            plain = usage
-    if plain.service_tier == _BATCH and (standard := price(replace(plain, service_tier=None))) is not None:
-        batch = standard.nano_usd - at_rate
+    uncached = paid.uncached_nano_usd
+    if (usage.cache_read_tokens or usage.cache_write_tokens) and uncached is not None:
+        prefix, at_rate = uncached - at_rate, uncached
+    if usage.service_tier == _BATCH and (standard := price(replace(usage, service_tier=None))) is not None:
+        at_standard_rate = standard.nano_usd if prefix is None else standard.uncached_nano_usd
+        batch = None if at_standard_rate is None else at_standard_rate - at_rate
     return Discounts(prefix, batch)
-
-
-def without_cache(usage: Usage) -> Usage:
-    """The same tokens with nothing read from a provider's cache and nothing written to it; `usage` itself where that is so already."""
-    if not (usage.cache_read_tokens or usage.cache_write_tokens):
-        return usage
-    return replace(usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0, cache_read_audio_tokens=0)

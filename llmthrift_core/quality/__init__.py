@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmthrift_core.quality.live_samples import sample_live as sample_live
     from llmthrift_core.quality.question_verifier import QuestionVerifier as QuestionVerifier
     from llmthrift_core.quality.routing_guard import QualityGuard as QualityGuard
+    from llmthrift_core.quality.sampling import labels_worth as labels_worth
     from llmthrift_core.quality.scores import QualityReport as QualityReport
     from llmthrift_core.quality.scores import QualityScore as QualityScore
     from llmthrift_core.quality.shadow import ShadowEvaluation as ShadowEvaluation
@@ -53,6 +54,7 @@ __all__ = [
     "ShadowRow",
     "ShorteningGuard",
     "ShorteningReport",
+    "labels_worth",
     "sample_live",
 ]
 
@@ -66,6 +68,7 @@ __getattr__ = lazy_exports(
         "llmthrift_core.quality.live_samples": ("LiveSample", "sample_live"),
         "llmthrift_core.quality.question_verifier": ("QuestionVerifier",),
         "llmthrift_core.quality.routing_guard": ("QualityGuard",),
+        "llmthrift_core.quality.sampling": ("labels_worth",),
         "llmthrift_core.quality.scores": ("QualityReport", "QualityScore"),
         "llmthrift_core.quality.shadow": ("ShadowEvaluation",),
         "llmthrift_core.quality.shadow_results": ("ShadowReport", "ShadowRow"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Final, Literal
@@ -24,6 +25,32 @@ def position(text: str, *, key: bytes) -> float:
     """
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
     return (int.from_bytes(digest) >> 11) / (1 << 53)  # 53 bits: as many as a float holds
+
+
+def labels_worth(calls: int, usd_per_call: float, usd_per_label: float) -> int:
+    """How many judged answers so many calls of a router are worth: all of the first ones, then fewer and fewer.
+
+    What a router does not know yet costs about a call's dollars over the square root of the labels. With what the labels cost, that is
+    least at (calls * usd_per_call / (2 * usd_per_label)) ** (2/3), the rate of explore-then-commit (Lattimore and Szepesvari, Bandit
+    Algorithms, 2020, chapter 6). Ask for more where there are fewer; where a judge costs as much as an answer, that is soon over.
+
+    Args:
+        calls: that the router has had.
+        usd_per_call: of these.
+        usd_per_label: of a judged answer: the judgement, and the answer where it was only given to be judged.
+
+    Raises:
+        ConfigurationError: a number below 0, or labels that cost nothing.
+
+    >>> labels_worth(50, 0.0015, 0.0001), labels_worth(1_000, 0.0015, 0.0001), labels_worth(1_000, 0.0001, 0.0001)
+    (52, 383, 63)
+    """
+    given = {"calls": calls, "usd_per_call": usd_per_call, "usd_per_label": usd_per_label}
+    for name, value in given.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+        if not is_number or (value == 0 and name == "usd_per_label"):
+            raise ConfigurationError(f"{name} must be a number, 0 or more, and usd_per_label above 0, not {value!r}")
+    return round(math.pow(calls * usd_per_call / (2 * usd_per_label), 2 / 3))
 
 
 class Sampling:

@@ -65,6 +65,7 @@ class Forecast(Printed):
     parts: tuple[Forecast, ...] = ()
     budgets: tuple[BudgetForecast, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    unpriced: int = 0
 
     def __iter__(self) -> Iterator[Forecast]:
         return iter(self.parts)
@@ -109,6 +110,8 @@ class Forecast(Printed):
 
     def _sentence(self) -> str:
         days = f"{self.first_day}" if self.period == "day" else f"{self.first_day} to {self.last_day}"
+        if self.unpriced and not self.spent_usd and not self.projected_usd:
+            return f"This {self.period} ({days}, {self.tz}): what is spent is not known, since no call has a price."
         left = f"{usd(self.projected_usd)} expected by its end, {usd(self.low_usd)} to {usd(self.high_usd)} in 8 of 10 cases"
         return f"This {self.period} ({days}, {self.tz}): {usd(self.spent_usd)} spent, {left}."
 
@@ -165,7 +168,7 @@ def forecast(
         return Forecast(period, first, last, made_at, shown, spent, expected, low, high, daily, found.history_days, **more)
 
     parts = tuple(made(days, by=str(by).removeprefix("tag:"), value=value) for value, days in series.items())
-    return made(total.days, parts=parts, budgets=tuple(reached), notes=_notes(total, today))
+    return made(total.days, parts=parts, budgets=tuple(reached), notes=_notes(total, today), unpriced=total.unpriced)
 
 
 def _values(reader: SpendReader, dimension: str, total: Days) -> dict[str | None, Days]:
@@ -183,9 +186,11 @@ def _notes(total: Spend, today: date) -> tuple[str, ...]:
     spending = sorted(day for day, nano_usd in total.days.items() if nano_usd > 0)
     if total.unpriced:
         notes.append(f"{total.unpriced:,} calls without a price are in no amount: set one with thrift.prices.override(...).")
-    if not spending:
+    elif not spending:
         notes.append(f"Nothing was spent in the last {HISTORY_DAYS} days: there is nothing to project.")
-    elif (today - spending[-1]).days >= _QUIET_DAYS:
+    if not spending:
+        return tuple(notes)
+    if (today - spending[-1]).days >= _QUIET_DAYS:
         notes.append(f"Nothing was spent since {spending[-1]}.")
     elif (known := (today - spending[0]).days) < _LITTLE_DAYS:
         what = "Today is the first day with spend" if known == 0 else f"Spend is known of {known} whole day{'s' if known > 1 else ''}"

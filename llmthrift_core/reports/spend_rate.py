@@ -7,7 +7,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, plain_table, usd
+from llmthrift_core.display import Printed, cell, cost_shown, plain_table, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US
@@ -27,6 +27,7 @@ class SpendRate(Printed):
     Attributes:
         last_hour_usd, last_day_usd, last_week_usd: of the 60 minutes, 24 hours and 7 days until now.
         requests_last_hour, requests_last_day: how many requests these were.
+        unpriced: how many calls of the hour, the day and the week have no price, and are in no amount.
         usd_per_hour: the rate of the last hour.
         usd_per_day: the rate of the last 24 hours.
         usd_per_month: 30 times the mean day of the last week, in which nights and weekends are. No forecast: nothing says that it goes on.
@@ -37,6 +38,7 @@ class SpendRate(Printed):
     last_week_usd: Decimal
     requests_last_hour: int
     requests_last_day: int
+    unpriced: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def usd_per_hour(self) -> Decimal:
@@ -66,10 +68,15 @@ class SpendRate(Printed):
         return f"<table><tbody>{rows}</tbody></table>"
 
     def _lines(self) -> list[tuple[str, str]]:
+        hour, day, week = (
+            cell(cost_shown(amount, unpriced))
+            for amount, unpriced in zip((self.last_hour_usd, self.last_day_usd, self.last_week_usd), self.unpriced, strict=True)
+        )
+        month = f", which is {usd(self.usd_per_month)} in 30 days" if self.last_week_usd or not self.unpriced[2] else ""
         return [
-            ("last hour", f"{usd(self.last_hour_usd)} an hour, {self.requests_last_hour:,} requests"),
-            ("last 24 hours", f"{usd(self.last_day_usd)} a day, {self.requests_last_day:,} requests"),
-            ("last 7 days", f"{usd(self.last_week_usd)}, which is {usd(self.usd_per_month)} in 30 days"),
+            ("last hour", f"{hour} an hour, {self.requests_last_hour:,} requests"),
+            ("last 24 hours", f"{day} a day, {self.requests_last_day:,} requests"),
+            ("last 7 days", f"{week}{month}"),
         ]
 
 
@@ -94,11 +101,13 @@ def spend_rate(database: Database, *, now_us: int) -> SpendRate:
     pruned_us = pruned_until_us(database)
     spent: list[Decimal] = []
     requests: list[int] = []
+    unpriced: list[int] = []
     with database.read() as connection:
         for length_us in (_HOUR_US, DAY_US, _WEEK * DAY_US):
             reader = SumsReader(connection, since_us=now_us - length_us, until_us=now_us + 1, whole_before_us=pruned_us)
             sums = dict(zip(MEASURES, reader.total(), strict=True))
             spent.append(to_usd(sums["cost_nano_usd"] + sums["other_cost_nano_usd"]))
             requests.append(sums["requests"])
+            unpriced.append(sums["unpriced"])
     hour, day, week = spent
-    return SpendRate(hour, day, week, requests[0], requests[1])
+    return SpendRate(hour, day, week, requests[0], requests[1], (unpriced[0], unpriced[1], unpriced[2]))

@@ -80,6 +80,19 @@ def _cheapest(made: list[Client], named: Callable[[Client], tuple[str, str | Non
     return min(made, key=price_of)
 
 
+def require_tiers(models: object) -> None:
+    """Refuse what names no tiers, and say what was meant.
+
+    Raises:
+        ConfigurationError: no mapping, or an empty one.
+    """
+    meant = 'cheapest first: models={"simple": cheap, "complex": strong}'
+    if not isinstance(models, Mapping):
+        raise ConfigurationError(f"models must be a mapping of tiers to models, {meant}, not {type(models).__name__}")
+    if not models:
+        raise ConfigurationError(f"models is empty; give at least one, {meant}")
+
+
 def in_order(
     models: Mapping[str, Model], named: Mapping[str, tuple[str, str | None]], prices: PriceCatalog, *, order: Order
 ) -> dict[str, Model]:

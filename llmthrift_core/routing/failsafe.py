@@ -8,7 +8,7 @@ from typing import Any, Final
 from llmthrift_core.background.failures import described
 from llmthrift_core.cache.keys import UncacheableError
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
-from llmthrift_core.routing.policy import RoutingPolicy
+from llmthrift_core.routing.policy import RoutingPolicy, private_texts
 from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
 from llmthrift_core.settings import is_observing
 
@@ -30,13 +30,13 @@ def decided(policy: RoutingPolicy, request: RouteRequest, tiers: Tiers, note: No
         if _is_sound(decision, tiers):
             return decision
         why = f"{name} decided for none of {', '.join(tiers.names)}"
-        note(_WHERE, ConfigurationError(why), _private(request))
+        note(_WHERE, ConfigurationError(why), private_texts(request))
     except NoModelQualifiesError as refused:
         if not is_observing():
             raise
         why = f"{name} refuses: nothing has {refused.required}"
     except Exception as error:
-        note(_WHERE, error, _private(request))
+        note(_WHERE, error, private_texts(request))
         why = f"{name} failed with {type(error).__name__}"
     return RouteDecision(tiers.names[-1], f"{why}; the strongest allowed")
 
@@ -57,7 +57,7 @@ def reviewed(
     Args:
         tried: tiers that were asked before this one: without end, two of them could be asked in turns.
     """
-    private = (*_private(request), answer)
+    private = (*private_texts(request), answer)
     try:
         found = policy.review(request, tier, answer, tiers, context)
         if found is None:
@@ -89,7 +89,7 @@ def allowed_tiers(policy: RoutingPolicy, request: RouteRequest, tiers: Tiers) ->
     except NoModelQualifiesError:
         raise
     except Exception as error:
-        names, why = (), f"its bounds fail with {described(error, _private(request))}"
+        names, why = (), f"its bounds fail with {described(error, private_texts(request))}"
     if not names:
         raise NoModelQualifiesError(f"what {type(policy).__name__} requires", [(name, why) for name in tiers.names])
     return tiers if names == tiers.names else Tiers(names, tiers.price_tier)
@@ -114,11 +114,6 @@ def policy_identity(policy: RoutingPolicy) -> bytes:
     if version is None:
         raise UncacheableError(f"the version of the routing policy {type(policy).__name__} is no text")
     return version.encode("utf-8", "surrogatepass")
-
-
-def _private(request: RouteRequest) -> tuple[str, ...]:
-    """What a policy knows of a prompt, and must not tell a log."""
-    return (request.question, request.system, *(value for value in request.metadata.values() if isinstance(value, str)))
 
 
 def _is_sound(decision: object, tiers: Tiers) -> bool:

@@ -81,3 +81,8 @@ class RoutingPolicy(ABC):
 def fingerprint(options: str) -> str:
     """Twelve hexadecimal digits that stand for options in a policy's `version`."""
     return hashlib.blake2b(options.encode(), digest_size=6).hexdigest()
+
+
+def private_texts(request: RouteRequest) -> tuple[str, ...]:
+    """What a policy knows of a prompt, and must not tell a log."""
+    return (request.question, request.system, *(value for value in request.metadata.values() if isinstance(value, str)))

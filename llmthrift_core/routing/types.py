@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from llmthrift_core.attribution import EMPTY, Attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import two_ends
+
+Found = TypeVar("Found")
 
 _MOST_CHARS = 8_000  # enough to judge by; a pasted book is judged by its beginning and its end
 _PRICE_TIERS = ("economy", "standard", "premium")
@@ -178,6 +180,23 @@ class ToolCall:
 
     name: str
     arguments: Any
+
+
+class Once(Generic[Found]):
+    """A function that is asked once for each of its arguments, and made anew with every call. `functools.cache` takes long to make."""
+
+    __slots__ = ("_ask", "_found")
+
+    def __init__(self, ask: Callable[..., Found]) -> None:
+        self._ask = ask
+        self._found: dict[tuple[Any, ...], Found] = {}
+
+    def __call__(self, *given: Any) -> Found:
+        try:
+            return self._found[given]
+        except KeyError:
+            found = self._found[given] = self._ask(*given)
+            return found
 
 
 class AnswerContext(Mapping[str, Any]):

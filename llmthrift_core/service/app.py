@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -104,8 +105,13 @@ def backend_of(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> Cha
     """
     if not models:
         raise ConfigurationError('models is empty; give at least one, cheapest first: models={"economy": cheap, "premium": strong}')
-    if (direct := make_backend(thrift, models, **options)) is not None:
-        return direct
+    by_framework = partial(_by_framework, thrift, models, **options)
+    embeds = None if options.get("embeddings") is None else by_framework
+    chatting = {name: value for name, value in options.items() if name != "embeddings"}
+    return make_backend(thrift, models, embeds=embeds, **chatting) or by_framework()
+
+
+def _by_framework(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> ChatBackend:
     for entry in sorted(entry_points(group=GROUP), key=lambda each: each.name):
         try:
             make = entry.load()

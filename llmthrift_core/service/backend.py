@@ -107,11 +107,16 @@ class ChatBackend(Protocol):
         """The answer as it comes."""
         ...
 
-    async def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], str]:
-        """A vector of each text, and the model's name.
+    @property
+    def embedding_model(self) -> str | None:
+        """The name of the embedding model; None: there is none."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector of each text.
 
         Raises:
-            ConfigurationError: no embedding model was given.
+            ConfigurationError: there is no embedding model.
         """
         ...
 
@@ -161,5 +166,5 @@ class RoutedBackend(Generic[Router]):
 
 
 def no_embeddings() -> ConfigurationError:
-    """What is raised where no embedding model was given."""
+    """An error for who asks where no embedding model was given."""
     return ConfigurationError("no embedding model is served here: start the service with embeddings=")

@@ -28,6 +28,14 @@ class TierConfig(_Section):
     timeout: float | None = Field(default=None, gt=0)
 
 
+class EmbeddingsConfig(_Section):
+    """The model of `/v1/embeddings` by its name, such as "openai:text-embedding-3-small"."""
+
+    model: str
+    base_url: str | None = None
+    dimensions: int | None = Field(default=None, ge=1)
+
+
 class CacheConfig(_Section):
     """The cache of answers. `semantic` is True, False or the similarity from which an answer serves another question."""
 
@@ -69,6 +77,7 @@ class Configuration(_Section):
         tuning: the name of a configuration whose active version says some of this otherwise; see `thrift.configurations`.
         durability: "batched": rows are committed within 200 ms; "sync": before the answer is sent.
         tiers: by name, cheapest first.
+        embeddings: the model of `/v1/embeddings`; None: it is not served.
         budgets: arguments of `Budget` each.
     """
 
@@ -76,6 +85,7 @@ class Configuration(_Section):
     durability: Literal["batched", "sync"] = "batched"
     tuning: str | None = None
     tiers: dict[str, TierConfig] = Field(min_length=1)
+    embeddings: EmbeddingsConfig | None = None
     service: ServiceConfig = Field(default_factory=ServiceConfig)
     cache: CacheConfig = Field(default_factory=CacheConfig)
     routing: RoutingConfig = Field(default_factory=RoutingConfig)
@@ -102,6 +112,8 @@ class Configuration(_Section):
         if self.cache.enabled:
             cache = {"ttl_seconds": self.cache.ttl_seconds, "semantic": self.cache.semantic}
         options: dict[str, Any] = {"cache": cache, "tuning": self.tuning, **self.routing.model_dump()}
+        if self.embeddings is not None:
+            options["embeddings"] = self.embeddings.model, self.embeddings.model_dump(exclude={"model"}, exclude_none=True)
         if self.shorten.steps == "lossless":
             from llmthrift_core.prompts import Shorten
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -18,11 +19,13 @@ from llmthrift_core.calls.collected import collect_rows
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.service.asking import AUTO, Service, polite_envelope, told_usage
 from llmthrift_core.service.attributed import attributed
-from llmthrift_core.service.backend import Asked, Choice, Piece
-from llmthrift_core.service.failures import as_request_error, error_body
+from llmthrift_core.service.backend import Asked, Choice, Piece, no_embeddings
+from llmthrift_core.service.envelope import envelope_of
+from llmthrift_core.service.failures import RequestError, as_request_error, error_body
 from llmthrift_core.service.guard import require
 from llmthrift_core.service.schemas import Completion, Embed
 from llmthrift_core.service.streams import EventStream, in_own_task
+from llmthrift_core.usage.tokens import count_tokens
 
 _DONE: Final = "data: [DONE]\n\n"
 
@@ -70,15 +73,35 @@ def openai_routes(service: Service) -> APIRouter:
     async def embeddings(body: Embed, request: Request) -> dict[str, Any]:
         require(request.state, "call")
         texts = [body.input] if isinstance(body.input, str) else body.input
-        with attributed(getattr(request.state, "key", None), request.headers, user=body.user):
-            vectors, model = await service.backend.embed(texts)
+        model = _embedding_model(service, body)
+        with attributed(getattr(request.state, "key", None), request.headers, user=body.user), collect_rows() as rows:
+            vectors = await service.backend.embed(texts)
         data = [
             {"object": "embedding", "index": index, "embedding": _packed(vector) if body.encoding_format == "base64" else vector}
             for index, vector in enumerate(vectors)
         ]
-        return {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
+        told = envelope_of(rows)
+        if not rows:  # all of them were kept
+            sent = await asyncio.to_thread(lambda: sum(count_tokens(text, model).tokens for text in texts))
+            told |= {"model": model, "source": "cache", "cost_usd": 0.0, "input_tokens": sent}
+        sent = told["input_tokens"]
+        usage = {"prompt_tokens": sent, "total_tokens": sent}
+        return {"object": "list", "data": data, "model": model, "usage": usage, "llmthrift": told}
 
     return routes
+
+
+def _embedding_model(service: Service, body: Embed) -> str:
+    """The name of the embedding model, if it is the one that is asked for. Raises RequestError, ConfigurationError."""
+    model = service.backend.embedding_model
+    if model is None:
+        raise no_embeddings()
+    if body.model != "default" and body.model.replace(":", "/").rpartition("/")[2] != model.replace(":", "/").rpartition("/")[2]:
+        message = f"the model {body.model!r} is not served here; known are default, {model}"
+        raise RequestError(404, message, param="model", code="model_not_found")
+    if body.dimensions is not None:
+        raise RequestError(400, "dimensions are set where the embedding model is configured, and not by a request", param="dimensions")
+    return model
 
 
 async def _begun(service: Service, asked: Asked, who: Any) -> AsyncGenerator[tuple[Piece | None, dict[str, Any] | None], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Final
 
@@ -74,13 +74,17 @@ class RowsInsert:
         table: where to insert.
         columns: the order of the values in a row.
         on_conflict: adds the ON CONFLICT clause to the dialect's insert.
+        constants: what every row has in further columns.
     """
 
-    def __init__(self, table: Table, columns: Sequence[str], on_conflict: Callable[[Any], Executable]) -> None:
+    def __init__(
+        self, table: Table, columns: Sequence[str], on_conflict: Callable[[Any], Executable], *, constants: Mapping[str, int] | None = None
+    ) -> None:
         self.columns = tuple(columns)
         self.nullable = tuple(bool(table.c[name].nullable) for name in columns)
         self._table = table
         self._on_conflict = on_conflict
+        self._constants: dict[str, Any] = {name: literal_column(str(value)) for name, value in (constants or {}).items()}
         # SQLite refuses a statement with more than 32,766 parameters.
         self.block_rows: Final = max(1, min(128, 30_000 // len(self.columns)))
         self.sqlite = cache(self._sqlite)
@@ -88,7 +92,7 @@ class RowsInsert:
     @cached_property
     def postgresql(self) -> str:
         row = {name: bindparam(name, type_=self._table.c[name].type) for name in self.columns}
-        text, names = _for_postgresql(self._on_conflict(postgresql_insert(self._table).values(row)))
+        text, names = _for_postgresql(self._on_conflict(postgresql_insert(self._table).values({**row, **self._constants})))
         _require_order(names, self.columns)
         return text
 
@@ -101,7 +105,7 @@ class RowsInsert:
     @cached_property
     def _sqlite_row(self) -> str:
         empty: Any = literal_column("''")
-        row: dict[str, Any] = {}
+        row: dict[str, Any] = dict(self._constants)
         for name in self.columns:
             column = self._table.c[name]
             parameter = bindparam(name, type_=column.type)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 from llmthrift_core.errors import LLMThriftError, UsageError
@@ -58,6 +59,12 @@ _SEARCHES: Final[tuple[_Path, ...]] = (
     ("num_search_queries",),  # Perplexity
     ("server_side_tool_usage_details", "web_search_calls"),  # xAI
 )
+_PLACES: Final = (
+    *_CACHE_READ, *_CACHE_WRITE, *_LIFETIMES, *_REASONING, *_INPUT_AUDIO, *_CACHED_AUDIO, *_OUTPUT_AUDIO, *_INPUT_IMAGE, *_OUTPUT_IMAGE,
+    *_SEARCHES,
+)  # fmt: skip
+_DETAILS: Final = frozenset({"cacheDetails", *(path[0] for path in _PLACES)})
+"""Where there is anything beside the totals."""
 _BILLED_TIERS: Final = frozenset({"batch", "fast", "flex", "priority"})
 # Google's `traffic_type`.
 _TRAFFIC: Final = {"ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
@@ -102,9 +109,24 @@ def body_of(block: object) -> Mapping[str, Any] | None:
 def field_of(value: Any, name: str) -> Any:
     """An entry of a mapping, or an attribute of an object of somebody's class; None where it is not there or cannot be read."""
     try:
-        return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        if isinstance(value, Mapping):
+            return value.get(name)
+        if (known := _names_of(type(value))) is None or name in known:
+            return getattr(value, name, None)
+        # Most places are tried in vain, and pydantic takes long to say that there is nothing.
+        fields = vars(value)
+        return fields[name] if name in fields else (value.model_extra or {}).get(name)
     except Exception:  # a property that fails
         return None
+
+
+@lru_cache(maxsize=512)
+def _names_of(kind: type) -> frozenset[str] | None:
+    """What a pydantic class gives its objects beside their own fields; None for other classes, and where it says so in a way of its own."""
+    saying = next((each for each in kind.__mro__ if "__getattr__" in vars(each)), None)
+    if saying is None or saying.__module__ != "pydantic.main":
+        return None
+    return frozenset(name for each in kind.__mro__ for name in vars(each))
 
 
 def billed_tier(body: Mapping[str, Any]) -> str | None:
@@ -117,6 +139,16 @@ def billed_tier(body: Mapping[str, Any]) -> str | None:
     if tier is None and (traffic := body.get("traffic_type", body.get("trafficType"))) is not None:
         tier = _TRAFFIC.get(str(getattr(traffic, "value", traffic)))
     return tier if isinstance(tier, str) and tier in _BILLED_TIERS else None
+
+
+def tells_lifetimes(body: Mapping[str, Any]) -> bool:
+    """Whether a block says how long the cache keeps what it wrote."""
+    return "cacheDetails" in body or any(_value(body, path) is not None for path in _LIFETIMES)
+
+
+def tells_cache(body: Mapping[str, Any]) -> bool:
+    """Whether a block says what the cache read or wrote, be it nothing."""
+    return any(_value(body, path) is not None for path in (*_CACHE_READ, *_CACHE_WRITE))
 
 
 def completed(usage: Usage, told: Usage) -> Usage:
@@ -144,13 +176,16 @@ def _of_counts(body: Mapping[str, Any], provider: str | None) -> Usage | None:
     total = _number(body.get("total_tokens", body.get("totalTokens"))) or 0
     sound = sent is not None and (made is not None or total == sent)  # an embedding makes no tokens, and some say so by the total alone
     sent, made = sent or 0, made or 0
-    read, write = _most(body, _CACHE_READ), _most(body, _CACHE_WRITE)
-    one_hour, five_minutes = _lifetimes(body)
+    has_details = not _DETAILS.isdisjoint(body)
+    read, write = (_most(body, _CACHE_READ), _most(body, _CACHE_WRITE)) if has_details else (0, 0)
+    one_hour, five_minutes = _lifetimes(body) if has_details else (0, 0)
     write = max(write, one_hour + five_minutes)
     if read + write and (sent_name == _BEDROCK or _excludes_cache(body, provider, sent, made, read + write, total)):
         sent += read + write
     reasoning = _most(body, _REASONING)
     made, fits = with_reasoning(sent, made, reasoning, total, read + write)
+    if not has_details:
+        return Usage(sent, made, estimated=not (sound and fits))
     counts: dict[str, Any] = {
         "cache_read_tokens": read,
         "cache_write_tokens": write,
@@ -209,16 +244,24 @@ def _lifetimes(body: Mapping[str, Any]) -> tuple[int, int]:
 
 def _most(body: Mapping[str, Any], paths: tuple[_Path, ...]) -> int:
     """The largest count at any of the places: those that repeat it agree, and those that do not know it say 0."""
-    return max((_at(body, path) for path in paths if path[0] in body), default=0)
+    most = 0
+    for path in paths:
+        if path[0] in body:
+            most = max(most, _at(body, path))
+    return most
 
 
 def _at(body: Mapping[str, Any], path: _Path) -> int:
+    return _number(_value(body, path)) or 0
+
+
+def _value(body: Mapping[str, Any], path: _Path) -> Any:
     value: Any = body
     for step in path:
         if not isinstance(value, Mapping):
-            return 0
+            return None
         value = value.get(step)
-    return _number(value) or 0
+    return value
 
 
 def _number(value: Any) -> int | None:

@@ -90,6 +90,11 @@ class UsageOfChunks:
             self._most_made = max(self._most_made, made)
 
 
+def tells_input(block: Mapping[str, Any]) -> bool:
+    """Whether a block counts what was sent, and not only what a chunk brought."""
+    return bool(_first(dict(_leaves(block)), _SENT))
+
+
 def broken_off(reported: Usage, counted: Usage) -> Usage:
     """What a stream took that ended early. What its provider had reported by then are the first counts, not the last.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.errors import ConfigurationError, UsageError
@@ -216,6 +217,7 @@ def flavors(provider: str) -> Sequence[str]:
     return tuple(_by_flavor(_provider(provider)))
 
 
+@lru_cache(maxsize=1024)
 def provider_id(name: str) -> str:
     """genai-prices' identifier for a provider's name, or the name itself in lower case.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from llmthrift_core.usage.block import field_of
+from llmthrift_core.usage.usage import Usage
 
 _GEMINI: Final = re.compile(r"gemini-(\d+)")
+_FILE_SEARCHES: Final = "storage_searches"  # genai-prices' unit
 _PER_QUERY_SINCE: Final = 3  # Gemini 3 bills each query; those before it bill a grounded prompt once
 
 
@@ -39,6 +42,27 @@ def searches_in(blocks: Iterable[Any]) -> int:
         elif kind == "server_tool_result" and field_of(block, "status") == "error":
             calls.pop(field_of(block, "tool_call_id"), None)
     return len(calls) + (answered if answered or refused else asked)
+
+
+def file_searches_in(blocks: Iterable[Any]) -> int:
+    """The billed searches in stored files among the output items of OpenAI's Responses API, and LangChain's version of them."""
+    calls: dict[Any, None] = {}
+    for place, block in enumerate(blocks):
+        kind = field_of(block, "type")
+        is_call = kind == "file_search_call" or (kind == "server_tool_call" and field_of(block, "name") == "file_search")
+        if is_call and field_of(block, "status") not in ("failed", "incomplete"):
+            calls[field_of(block, "id") or place] = None
+    return len(calls)
+
+
+def with_fees(usage: Usage, tier: str | None, searches: int, file_searches: int) -> Usage:
+    """A usage with the tier that bills the tokens, and the searches that are billed beside them."""
+    other = usage.other
+    if file_searches and not usage.count(_FILE_SEARCHES):
+        other = (*other, (_FILE_SEARCHES, file_searches))
+    if tier == usage.service_tier and searches == usage.web_searches and other is usage.other:
+        return usage
+    return replace(usage, service_tier=tier, web_searches=searches, other=other)
 
 
 def grounding_searches(grounding: Any, model: str | None) -> int:

@@ -330,6 +330,24 @@ def _or_zero(value: object) -> int:
     return value if type(value) is int else 0
 
 
+def uncached_counts_of(usage: Usage) -> tuple[int, ...]:
+    """The counts of a call with the same tokens, nothing of which was read from a provider's cache or written to it."""
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        0,
+        0,
+        0,
+        usage.reasoning_tokens,
+        usage.input_audio_tokens,
+        usage.output_audio_tokens,
+        usage.web_searches,
+        0,
+        usage.input_image_tokens,
+        usage.output_image_tokens,
+    )
+
+
 def _checked_other(other: object) -> tuple[tuple[str, Count | None], ...]:
     pairs: dict[str, Count | None] = {}
     try:

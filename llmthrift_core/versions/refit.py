@@ -23,6 +23,7 @@ class Refit:
 
     Attributes:
         models, default, min_quality: as `LearnedRouter` takes them, and `thrift.examples(models=...)`.
+        cascade: a `Cascade` of these models, cheapest first, is fitted instead; only by `thrift.routers.refit_together`.
         min_new_examples: judged answers since the last try.
         growth: the same as a share of those before, 0 or more.
         held_out_share: of the prompts that are new since the active version was saved, 0.1 to 0.9.
@@ -41,6 +42,7 @@ class Refit:
     held_out_share: float = 0.4
     history_days: float = 180.0
     seed: int = 0
+    cascade: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.min_new_examples, bool) or not isinstance(self.min_new_examples, int) or self.min_new_examples < 1:

@@ -61,6 +61,8 @@ def unfitted(refit: Refit, catalog: PriceCatalog) -> LearnedRouter:
     Raises:
         ConfigurationError: models, default or min_quality cannot be used.
     """
+    if refit.cascade:
+        raise ConfigurationError("a Refit with cascade=True is for thrift.routers.refit_together({name: Refit(...)})")
     return LearnedRouter(refit.models, refit.default, refit.min_quality, catalog=catalog, seed=refit.seed)
 
 
@@ -82,11 +84,11 @@ def refit_once(thrift: RefitHost, name: str, refit: Refit, router: LearnedRouter
     in_use = next((each for each in versions if each.active), None)
     since = from_us(thrift.now_us() - round(refit.history_days * DAY_US))
     examples = examples_of_ledger(thrift.database, since=since, models=refit.models)
-    before, untried = _divided(examples, versions[0] if versions else None)
+    before, untried = divided(examples, versions[0] if versions else None)
     missing = refit.needed(len(before)) - len(untried)
     if missing > 0:
         return RefitOutcome(None, f"{len(untried):,} answers were judged since the last try; {missing:,} more are needed", missing)
-    older, fresh = _divided(examples, in_use)
+    older, fresh = divided(examples, in_use)
     held_out = held_out_of(fresh, older, refit.held_out_share, refit.seed)
     learned_from = [each for each in examples if each.known not in held_out]
     router.fit(learned_from)
@@ -100,7 +102,7 @@ def refit_once(thrift: RefitHost, name: str, refit: Refit, router: LearnedRouter
     return RefitOutcome(saved, note)
 
 
-def _divided(examples: Examples, version: Version | None) -> tuple[list[Example], list[Example]]:
+def divided(examples: Examples, version: Version | None) -> tuple[list[Example], list[Example]]:
     """The examples of calls before a version was saved, and those since; all of them are since where there is none."""
     saved_us = 0 if version is None else to_us(version.created_at)
     parts: tuple[list[Example], list[Example]] = [], []

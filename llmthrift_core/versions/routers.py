@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from llmthrift_core.errors import ConfigurationError, StorageError
@@ -156,3 +156,27 @@ class RouterVersions(KeptVersions):
         from llmthrift_core.versions.refitting import refit_once, unfitted
 
         return refit_once(self._thrift, name, refit, unfitted(refit, self._thrift.prices))
+
+    def refit_together(self, refits: Mapping[str, Refit], *, min_quality: float = 0.98) -> dict[str, RefitOutcome]:
+        """Fit routers and cascades again, and let them share one promise of quality, which is spent where it saves most dollars.
+
+        The promise is of all answers that models gave the application: those of calls that follow one of these names, and of the others,
+        whose models stay as they are. What a name keeps by itself may be less. The calls of the last `history_days` are counted in the
+        ledger: those of a name by their `config_version`, as `follow` sets it, and its examples by their call sites, so that names which
+        share a call site and a model cannot be told apart. Answers of the cache keep the cache's own promise, and count as none.
+
+        Args:
+            refits: by name; `min_quality` is what prompts without a call site keep. A name's new version is active at once.
+            min_quality: of the default models' quality, above 0 and up to 1, by a margin of one standard error.
+
+        Returns:
+            By name. Nothing is saved where too few answers were judged since the last version, of all names together, or too few in all.
+
+        Raises:
+            ConfigurationError: an option that cannot be used, or answers were judged, but nothing is stored of their prompts.
+            MissingExtraError: scikit-learn is not installed.
+            StorageError: the database cannot be used.
+        """
+        from llmthrift_core.versions.shared_promise import refit_all
+
+        return refit_all(self._thrift, refits, min_quality)

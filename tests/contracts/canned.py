@@ -130,6 +130,11 @@ def web_search(number: int) -> dict[str, Any]:
     return {"type": "web_search_call", "id": f"ws_{number}", "status": "completed", "action": action}
 
 
+def file_search(number: int) -> dict[str, Any]:
+    """A search in stored files among the outputs of the Responses API."""
+    return {"type": "file_search_call", "id": f"fs_{number}", "status": "completed", "queries": ["x"], "results": None}
+
+
 # --- Anthropic ---
 
 

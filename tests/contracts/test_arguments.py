@@ -55,6 +55,18 @@ def test_a_number_is_a_threshold(tmp_path):
             assert made.policy.threshold == 0.9
 
 
+def test_the_class_is_no_thrift():
+    with pytest.raises(ConfigurationError, match=r"takes a Thrift, not the class Thrift; make one first"):
+        SemanticCache(Thrift)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("models", [[_MODEL], "gpt-4o", None, {}])
+@pytest.mark.parametrize("router", [langchain.ChatRouter, llamaindex.RouterLLM])
+def test_a_router_says_how_its_models_are_given(tmp_path, router, models):
+    with Thrift(tmp_path / "tiers.db") as thrift, pytest.raises(ConfigurationError, match=r'cheapest first: models=\{"simple": cheap'):
+        router(thrift, models=models)
+
+
 @pytest.mark.parametrize("name", ["metadata", "require"])
 def test_a_text_is_no_mapping(tmp_path, name):
     with Thrift(tmp_path / "mappings.db") as thrift, pytest.raises(ConfigurationError, match=f"{name} must be a mapping .*'v3'"):

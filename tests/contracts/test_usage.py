@@ -221,6 +221,7 @@ PROXIED = counted(
     },
 )  # fmt: skip
 SEARCHES = [canned.web_search(1), canned.web_search(2)]
+IN_FILES = [canned.file_search(1), canned.web_search(1), canned.file_search(2)]
 HELD = {"inputTokens": 12, "outputTokens": 200, "totalTokens": 5_212, "cacheReadInputTokens": 4_000, "cacheWriteInputTokens": 1_000}
 
 
@@ -305,6 +306,15 @@ CASES = {
     "responses, two searches, stream": Case(
         RESPONSES, "stream", "gpt-5-mini", canned.responses_stream(GPT5, "gpt-5-mini", outputs=SEARCHES), (328, 520), "0.0210932",
         cached=128, searches=2,
+    ),
+    # 200 x 0.25 + 128 x 0.025 + 520 x 2, two searches in files at $2.50 for a thousand, and one on the web at $10
+    "responses, searches in files": Case(
+        RESPONSES, "whole", "gpt-5-mini", canned.responses(GPT5, "gpt-5-mini", outputs=IN_FILES), (328, 520), "0.0160932",
+        cached=128, searches=1,
+    ),
+    "responses, searches in files, stream": Case(
+        RESPONSES, "astream", "gpt-5-mini", canned.responses_stream(GPT5, "gpt-5-mini", outputs=IN_FILES), (328, 520), "0.0160932",
+        cached=128, searches=1,
     ),
     # 1.8 times the standard price
     "responses, priority": Case(
@@ -484,8 +494,7 @@ def test_zeros_beside_an_answer_are_estimated_unless_the_model_is_free(client: A
 
 
 def test_an_input_that_the_client_lost_is_counted_and_marked() -> None:
-    reply = canned.messages_stream(CLAUDE | {"output_tokens": 1}, {"output_tokens": 460}, SONNET)
-    row = through("handler", "stream", anthropic, SONNET, reply)
+    row = through("handler", "stream", anthropic, SONNET, canned.messages_stream(CLAUDE, {"output_tokens": 460}, SONNET))
     assert row.estimated
     assert row.input_tokens
     assert row.output_tokens == 460

@@ -48,6 +48,18 @@ def _judging(verdict: str) -> Callable[[Any], str]:
     )
 
 
+@pytest.mark.parametrize("how", ["invoke", "astream"])
+@pytest.mark.parametrize("framework", MODELS)
+def test_what_the_exact_cache_answers_is_a_request_too(thrift, provider, framework, how):
+    """The promise of an `ErrorBound` is of all requests."""
+    semantic = SemanticCache(thrift, _one_point)
+    model = MODELS[framework][0](thrift, provider, semantic)
+    for _ in range(4):
+        ask(model, _say(CACHED), how)
+    assert len(provider.requests) == 1
+    assert (semantic.belief().requests, semantic.belief().hits) == (4, 0)
+
+
 @pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
 @pytest.mark.parametrize(("verdict", "is_served"), [("yes", True), ("no", False)])
 @pytest.mark.parametrize("framework", MODELS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_anthropic import ChatAnthropic
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from llmthrift_core import Budget, BudgetExceededError
 from llmthrift_core.testing import Question
@@ -118,6 +118,48 @@ def test_search_fees_are_set_aside(thrift, client, provider):
     with pytest.raises(BudgetExceededError) as refused:
         model.bind(tools=[tool]).invoke("What is new?")
     assert refused.value.requested_usd >= Decimal("0.05")  # $10 for a thousand searches
+
+
+@pytest.mark.parametrize(("lifetime", "times"), [({}, "1.25"), ({"ttl": "1h"}, "2")])
+def test_what_the_cache_is_asked_to_keep_may_be_billed_as_written(thrift, provider, lifetime, times):
+    thrift.budgets.add(Budget(limit_usd="1"))
+    model = thrifty(_claude(provider), thrift, cache=False)
+    held = _held(thrift, provider)
+    model.invoke([HumanMessage([{"type": "text", "text": "word " * 5_000}])])
+    block = {"type": "text", "text": "word " * 5_000, "cache_control": {"type": "ephemeral", **lifetime}}
+    model.invoke([HumanMessage([block])])
+    assert held[1] == pytest.approx(float(times) * held[0], rel=0.02)
+    # and so is what llmthrift marks by itself
+    thrifty(_claude(provider), thrift, cache=False, prompt_caching=True).invoke([SystemMessage("word " * 5_000), HumanMessage("Hi")])
+    assert held[2] == pytest.approx(1.25 * held[0], rel=0.02)
+
+
+def test_a_dear_tier_is_set_aside_at_its_price(thrift, client, provider):
+    thrift.budgets.add(Budget(limit_usd="1"))
+    held = _held(thrift, provider)
+    model = thrifty(client("gpt-5-mini", max_tokens=1_000), thrift, cache=False)
+    for tier in ("default", "priority", "flex"):
+        model.invoke("Hi", service_tier=tier)
+    assert held[1] == pytest.approx(1.8 * held[0], rel=0.001)
+    assert held[2] == held[0]  # it may be served at the standard price
+    handler = {"callbacks": [ThriftCallbackHandler(thrift, enforce=True)]}
+    client("gpt-5-mini", max_tokens=1_000, service_tier="priority").invoke("Hi", handler)
+    assert held[3] == pytest.approx(held[1], rel=0.01)
+
+
+def _claude(provider):
+    return ChatAnthropic(model="claude-sonnet-4-5", base_url=provider.anthropic_url, api_key="k", max_tokens=10, max_retries=0)
+
+
+def _held(thrift, provider) -> list[float]:
+    amounts: list[float] = []
+
+    def answer(question: Question) -> str:
+        amounts.append(float(thrift.budgets.holds()[0]["usd"]))
+        return "Fine."
+
+    provider.answerer = answer
+    return amounts
 
 
 def test_one_short_prompt_says_nothing_of_a_long_one(thrift, bounded):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +99,25 @@ def test_a_function_decides_and_its_failures_do_not_break_the_call(thrift, clien
     for question in ("a", "b", "c"):
         router.invoke(question)
     assert asked(provider) == ["gpt-4o-mini", "gpt-4o", "gpt-4o"]
-    assert caplog.text.count("routing function") == 1
+    unknown, failed = [record.getMessage() for record in caplog.records if "routing function" in record.getMessage()]
+    assert "chose none of simple, complex" in unknown
+    assert re.search(r"choose failed: KeyError: .* at .*test_router\.py:\d+; the strongest allowed tier is used", failed)
+
+
+def test_a_rule_that_fails_is_told_with_its_place_and_without_the_prompt(thrift, client, provider, caplog):
+    def when(request: RouteRequest) -> bool:
+        raise LookupError(f"no region for {request.question}")
+
+    router = ChatRouter(
+        thrift,
+        models={"simple": client("gpt-4o-mini"), "complex": client("gpt-4o")},
+        policy=Rules([Rule("region", when, use="simple")], default="complex"),
+    )
+    for _ in range(2):
+        router.invoke("Mallory")
+    (told,) = [record.getMessage() for record in caplog.records if "routing rule" in record.getMessage()]
+    assert re.search(r"rule 'region' failed and is passed over: LookupError: no region for … at .*test_router\.py:\d+", told)
+    assert asked(provider) == ["gpt-4o", "gpt-4o"]
 
 
 def test_the_callers_maximum_tier_holds(router, provider):

@@ -78,6 +78,25 @@ async def test_summarize_ends_with_a_summary_within_the_limit(make, thrift, prov
         assert len(provider.requests) == 3
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_where_a_tool_took_a_part_of_its_room_the_summary_is_shorter(thrift, client, provider, is_async):
+    thrift.budgets.add(Budget(limit_usd="0.0006", per="run"))
+    provider.answerer = never_done
+
+    @tool("search")
+    @thrift.costs(usd="0.00035")
+    def paid(query: str) -> str:
+        """Search."""
+        return f"Nothing about {query}."
+
+    middleware = ThriftMiddleware(thrift, on_exceeded="summarize", summary_tokens=400, max_tokens=300)
+    last = (await ended(create_agent(client(), [paid], middleware=[middleware]), is_async))["messages"][-1]
+    assert last.content == "Looked for tea; nothing found yet."
+    (row,) = thrift.budgets.status()
+    assert (row["spent"] <= row["limit"], row["overrun"], thrift.budgets.holds()) == (True, 0, [])
+    assert provider.requests[-1].body["max_completion_tokens"] == 200
+
+
 async def test_where_not_even_the_summary_fits_the_end_is_polite(make, thrift, provider):
     thrift.budgets.add(Budget(limit_requests=0, per="run"))
     assert make(on_exceeded="summarize").invoke(ASKED)["messages"][-1].content == POLITE

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from llama_index.core.base.llms.types import AudioBlock, ChatMessage, DocumentBlock, ImageBlock, TextBlock, ToolCallBlock
+from llama_index.core.base.llms.types import (
+    AudioBlock,
+    CacheControl,
+    CachePoint,
+    ChatMessage,
+    DocumentBlock,
+    ImageBlock,
+    TextBlock,
+    ToolCallBlock,
+)
+from llama_index.llms.anthropic import Anthropic
 
 from llmthrift_core import Budget, BudgetExceededError
 from llmthrift_core.testing import Question
@@ -91,6 +101,29 @@ def test_search_fees_are_set_aside(thrift, responses):
     llm = thrifty(responses(max_output_tokens=20, built_in_tools=[{"type": "web_search"}]), thrift, cache=False)
     with pytest.raises(BudgetExceededError):
         llm.chat([ChatMessage("What is new?")])
+
+
+@pytest.mark.loopback
+def test_dear_tiers_and_what_the_cache_is_asked_to_keep_are_set_aside_at_their_price(thrift, provider, openai):
+    held: list[float] = []
+
+    def answer(question: Question) -> str:
+        held.append(float(thrift.budgets.holds()[0]["usd"]))
+        return "Fine."
+
+    provider.answerer = answer
+    thrift.budgets.add(Budget(limit_usd="1"))
+    llm = thrifty(openai("gpt-5-mini", max_tokens=1_000), thrift, cache=False)
+    for tier in ("default", "priority"):
+        llm.chat([ChatMessage("Hi")], service_tier=tier)
+    assert held[1] == pytest.approx(1.8 * held[0], rel=0.001)
+    claude = Anthropic(model="claude-sonnet-4-5", base_url=provider.anthropic_url, api_key="k", max_tokens=10, max_retries=0)
+    llm, words = thrifty(claude, thrift, cache=False), TextBlock(text="word " * 5_000)
+    llm.chat([ChatMessage(role="user", blocks=[words])])
+    for lifetime, times in (("5m", 1.25), ("1h", 2)):
+        point = CachePoint(cache_control=CacheControl(type="ephemeral", ttl=lifetime))
+        llm.chat([ChatMessage(role="user", blocks=[words, point])])
+        assert held[-1] == pytest.approx(times * held[2], rel=0.02)
 
 
 @pytest.mark.loopback

@@ -97,6 +97,24 @@ def test_summarize_ends_with_a_summary_within_the_limit(make, thrift, provider, 
         assert len(provider.requests) == 3
 
 
+@streams
+def test_where_a_tool_took_a_part_of_its_room_the_summary_is_shorter(thrift, openai, provider, streaming):
+    thrift.budgets.add(Budget(limit_usd="0.0006", per="run"))
+    provider.answerer = never_done
+
+    @thrift.costs(usd="0.00035")
+    def search(query: str) -> str:
+        """Search."""
+        return f"Nothing about {query}."
+
+    agent = FunctionAgent(tools=[search], llm=openai(max_tokens=300), streaming=streaming)
+    output = run(ended(budgeted(agent, thrift, cache=False, on_exceeded="summarize", summary_tokens=400)))
+    assert str(output) == "Looked for tea; nothing found yet."
+    (row,) = thrift.budgets.status()
+    assert (row["spent"] <= row["limit"], row["overrun"], thrift.budgets.holds()) == (True, 0, [])
+    assert provider.requests[-1].body["max_tokens"] == 200
+
+
 def test_where_not_even_the_summary_fits_the_end_is_polite(make, thrift, provider):
     thrift.budgets.add(Budget(limit_requests=0, per="run"))
     assert str(run(ended(make(on_exceeded="summarize")))) == POLITE

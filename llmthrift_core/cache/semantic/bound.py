@@ -113,7 +113,7 @@ class ErrorBound(DecisionPolicy):
             return decision._replace(propensity=propensity)
 
     def pass_over(self) -> None:
-        """A request for which there was nothing to decide."""
+        """A request for which there was nothing to decide: nothing is near, or an equal question was answered."""
         with self._lock:
             self._asked.add(_NOTHING)
             self._count("miss")

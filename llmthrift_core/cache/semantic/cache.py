@@ -401,6 +401,7 @@ class SemanticCache:
         for each in (asked,) if own is None else (asked, own):
             stored = self._search.equal(each)
             if stored is not None:
+                self.policy.pass_over()
                 return self._serve(each, stored, "exact", 1.0)
         match = None
         if not asked.is_exact_only:

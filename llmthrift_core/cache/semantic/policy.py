@@ -115,7 +115,7 @@ class DecisionPolicy:
         return decision
 
     def pass_over(self) -> None:
-        """A request for which there was nothing to decide."""
+        """A request for which there was nothing to decide: nothing is near, or an equal question was answered."""
         with self._lock:
             self._count("miss")
 

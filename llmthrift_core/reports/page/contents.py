@@ -77,10 +77,10 @@ def key_figures(review: Contents) -> list[tuple[str, str, str]]:
         ("spent on model calls", cell(cost_shown(total["cost_usd"], total["unpriced"])), _unpriced(total)),
         ("requests", f"{total['requests']:,}", f"{cell(cost_shown(total['cost_per_1000_requests_usd'], total['unpriced']))} for 1,000"),
         ("per answer", cell(cost_shown(total["cost_per_answer_usd"], total["unpriced"])), "failed and rejected attempts included"),
-        ("saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {usd(savings.without_usd)}"),
+        ("saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {cell(cost_shown(savings.without_usd, savings.unpriced))}"),
         ("from the cache", percent(savings.hit_rate), f"{savings.cache_hits:,} requests"),
         ("errors", percent(total["error_rate"]), f"{total['errors']:,} of {total['attempts']:,} attempts"),
-        ("at today's rate", f"{usd(rate.usd_per_month)}", "in 30 days like the last 7"),
+        ("at today's rate", cell(cost_shown(rate.usd_per_month, rate.unpriced[2])), "in 30 days like the last 7"),
     ]
     if total["other_cost_usd"]:
         figures.insert(1, ("other costs", usd(total["other_cost_usd"]), "tools, searches, machines"))

@@ -101,7 +101,7 @@ def _shown(moment: Moment | None) -> str | None:
 def chart_of(days: Report) -> Chart:
     """Days without calls are there, too; of more than 92 days, or years apart, the months."""
     rows = {row["day"]: row for row in days.rows}
-    if not rows:
+    if not any(row["cost_usd"] or row["other_cost_usd"] or not row["unpriced"] for row in days.rows):  # nothing, or nothing with a price
         return Chart("Cost by day", (), {})
     first, last = date.fromisoformat(min(rows)), date.fromisoformat(max(rows))
     if (last - first).days < _MOST_DAYS:

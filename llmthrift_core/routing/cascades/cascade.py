@@ -19,6 +19,7 @@ from llmthrift_core.routing.checks.check import name_of
 from llmthrift_core.routing.examples import Example, checked
 from llmthrift_core.routing.learned.calibration import checked_min_quality, threshold_for
 from llmthrift_core.routing.learned.quality_model import one_thread
+from llmthrift_core.routing.learned.trade_offs import CascadeEvidence
 from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
@@ -90,6 +91,7 @@ class Cascade:
         self._seed = seed
         self._thresholds = _thresholds_of(threshold, len(self._models) - 1)
         self._learned: tuple[Confidence, tuple[float, ...]] | None = None
+        self._evidence: tuple[Floats, Floats, Floats, NDArray[np.intp]] | None = None
         self._versioned: tuple[tuple[Confidence, tuple[float, ...]] | None, str] = None, ""
         self._warned = False
 
@@ -132,7 +134,7 @@ class Cascade:
             )
         quality = np.array([float(each.quality) for each in answers])
         if not is_learnable(quality):
-            self._learned = None
+            self._learned = self._evidence = None
             logger.info("a cascade learned nothing: %d answers, %d of them good", len(answers), int((quality >= 0.5).sum()))
             return self
         measures = np.array([self._measures(each.prompt, each.answer or "", each.model, each.context or _NOTHING) for each in answers])
@@ -149,7 +151,21 @@ class Cascade:
             for tier in range(len(self._models) - 1)
         )
         self._learned = model, thresholds
+        self._evidence = unseen, quality, escalated, tiers
         return self
+
+    def evidence(self, usd: Sequence[float]) -> CascadeEvidence | None:
+        """What the last `fit` found of the answers that thresholds decide on; None before, and of a cascade that was loaded.
+
+        Args:
+            usd: what an answer of each model costs.
+        """
+        return None if self._evidence is None else CascadeEvidence(*self._evidence, np.array(usd, dtype=float))
+
+    def settle(self, thresholds: Sequence[float]) -> None:
+        """Take other thresholds than those that keep `min_quality`, one for each model but the last; an infinite one: it is not asked."""
+        if self._learned is not None:
+            self._learned = self._learned[0], tuple(map(float, thresholds))
 
     def confidence(self, prompt: str, answer: str, *, model: str | None = None, context: Mapping[str, Any] | None = None) -> float:
         """How much the checks trust an answer, 0 to 1. 0 where a check fails, which is logged once. Verifiers are not asked.
@@ -427,7 +443,10 @@ class CheapestFirst(RoutingPolicy):
         known = known_to(self._cascade, tiers)
         if not known:
             return RouteDecision(tiers.names[-1], "the cascade knows none of the allowed tiers; the strongest")
-        return RouteDecision(known[0], "a cascade begins with its cheapest model")
+        for name in known[:-1]:
+            if (tier := self._cascade.models.index(name)) < len(self._cascade.thresholds) and self._cascade.thresholds[tier] < float("inf"):
+                return RouteDecision(name, "a cascade begins with its cheapest model")
+        return RouteDecision(known[-1], "no answer of a cheaper model would be kept")
 
 
 def known_to(cascade: Cascade, tiers: Tiers) -> list[str]:

@@ -20,8 +20,8 @@ MARGIN: Final = 1.0
 """Standard errors between the estimated quality and the promise. Without it, a promise is broken in every other sample."""
 THRESHOLD_MARGIN: Final = 1.645
 """The same for the threshold of a cascade, which is chosen on some hundred answers: the one-sided bound of 95%."""
-# Weights of cost that are tried.
-_WEIGHTS: Final = (0.0, *(float(weight) for weight in np.geomspace(0.003, 30.0, 120)))
+WEIGHTS: Final = (0.0, *(float(weight) for weight in np.geomspace(0.003, 30.0, 120)))
+"""Weights of cost that are tried."""
 FEWEST_SITES: Final = 3
 """With fewer call sites, leaving one out tells nothing about the next new one."""
 _FOLDS: Final = 5
@@ -120,7 +120,7 @@ def weight_for(predicted: Floats, observed: Floats, cost: Floats, reference: int
     """
     rows = np.arange(len(cost))
     best: tuple[float, float] | None = None
-    for weight in _WEIGHTS:
+    for weight in WEIGHTS:
         choice = chosen(predicted, cost, weight)
         if surplus(predicted, observed, choice, reference, min_quality).lower < 0:
             continue

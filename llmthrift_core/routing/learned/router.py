@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from llmthrift_core.routing.learned.calibration import (
 from llmthrift_core.routing.learned.observations import ANSWER_TOKENS, Observations
 from llmthrift_core.routing.learned.quality_model import FEWEST_LABELS, QualityModel, one_thread
 from llmthrift_core.routing.learned.representation import CountedRepresentation, Embedder, Representation
+from llmthrift_core.routing.learned.trade_offs import Evidence
 from llmthrift_core.routing.models import ModelPrices, tokens_of
 from llmthrift_core.routing.policy import RoutingPolicy
 from llmthrift_core.routing.state import packed, restoring, unpacked, version_of
@@ -78,7 +79,7 @@ class LearnedRouter:
     examples: before `fit`, on call sites without examples, and, where no call site is given, on texts that may be of a new task: how
     careful to be there is learned by leaving whole call sites out.
 
-    A router can be shared between threads; `fit` replaces what was learned at once.
+    A router can be shared between threads; `fit` replaces what was learned at once, and `evidence`, which no stored router has.
 
     Args:
         models: names -> US dollars per million tokens, or the name under which the price lists know the model.
@@ -117,6 +118,7 @@ class LearnedRouter:
         self._embedder = embedder
         self._seed = seed
         self._learned: _Learned | None = None
+        self.evidence: Evidence | None = None
         self._versioned: tuple[_Learned | None, str] = None, ""
         self._why_not = "no examples yet"
         self._warned = False
@@ -168,7 +170,7 @@ class LearnedRouter:
         reference = self.models.index(self._default)
         others = [count for place, count in enumerate(labels) if place != reference]
         if max(others, default=0) < FEWEST_LABELS:
-            self._learned = None
+            self._learned = self.evidence = None
             self._why_not = (
                 f"too few examples: {len(seen.prompts)} prompts, at least {FEWEST_LABELS} are needed of a model beside the default"
             )
@@ -187,19 +189,21 @@ class LearnedRouter:
             caution, weight_without = caution_for(
                 left_out, unseen.without_site, unseen.familiarity, seen.quality, cost, reference, self._min_quality
             )
+            careful = unseen.without_site
         else:
             likeness = representation.explained(vectors)
             caution, least = 0.0, float(np.quantile(likeness[held_out], _STRANGE))
-            weight_without = weight_for(
-                abstaining(unseen.without_site, likeness < least, reference), seen.quality, cost, reference, self._min_quality
-            )
+            careful = abstaining(unseen.without_site, likeness < least, reference)
+            weight_without = weight_for(careful, seen.quality, cost, reference, self._min_quality)
         at_site = np.array([site in qualities.sites for site in seen.call_sites])
+        rows, predicted = (at_site, unseen.with_site) if at_site.any() else (np.ones_like(at_site), careful)
+        siteless = float(np.mean([site is None for site in seen.call_sites])) if at_site.any() else 0.0
+        lost = siteless * (1 - self._min_quality)
+        self.evidence = Evidence(predicted[rows], seen.quality[rows], usd[rows], reference, spread_usd, float(rows.mean()), lost)
         self._learned = _Learned(
             representation,
             qualities,
-            weight_for(unseen.with_site[at_site], seen.quality[at_site], cost[at_site], reference, self._min_quality)
-            if at_site.any()
-            else None,
+            weight_for(predicted[rows], seen.quality[rows], cost[rows], reference, self._min_quality) if at_site.any() else None,
             weight_without,
             caution,
             least,
@@ -280,6 +284,13 @@ class LearnedRouter:
                 return self._abstained(chars, names, _UNLIKE, quality)
             place = careful
         return self._decision(place, quality, usd, weight, learned, names)
+
+    def settle(self, weight: float | None) -> None:
+        """Take another weight of cost, a `TradeOff.setting`; None: the default model always answers. Prompts without a call site keep to
+        `min_quality` where others have one."""
+        if (learned := self._learned) is not None:
+            of_sites = bool(learned.qualities.sites)
+            self._learned = replace(learned, weight_with_site=weight) if of_sites else replace(learned, weight_without=weight)
 
     def to_policy(self) -> LearnedPolicy:
         """This router as the policy of a `ChatRouter` whose tiers are named as the models."""

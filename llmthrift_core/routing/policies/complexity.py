@@ -82,6 +82,8 @@ _CODE_SIGNS = ("```", "def ", "class ", "select", "traceback", "sql", "regex", "
 _LIKE_ASCII = "\u0130\u0131\u017f"  # dotted and dotless i and long s: what ignores case takes them for "i" and "s", lower() does not
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d[\d.,]*")
+_BEYOND_LATIN = re.compile("[\u0250-\U0010ffff]+")
+_CODE_SIGN = re.compile("|".join(map(re.escape, _CODE_SIGNS)))
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Complexity(RoutingPolicy):
         patterns: Mapping[str, re.Pattern[str]] = self._patterns  # type: ignore[attr-defined]
         text = request.head_and_tail
         lowered = text.lower()
-        is_odd = any(letter in text for letter in _LIKE_ASCII)
+        is_odd = not text.isascii() and any(letter in text for letter in _LIKE_ASCII)
         small: Mapping[str, re.Pattern[str]] = {} if is_odd else self._small  # type: ignore[attr-defined]
 
         def has(signal: str) -> bool:
@@ -183,7 +185,7 @@ class Complexity(RoutingPolicy):
             found["calculation"] = 1.0
         if constraints := len(all_of("constraints")):
             found["constraints"] = float(min(constraints, 3))
-        if (is_odd or any(sign in lowered for sign in _CODE_SIGNS)) and has("code"):
+        if (is_odd or _CODE_SIGN.search(lowered)) and has("code"):
             found["code"] = 1.0
         if not is_complex and has("open question"):
             found["open question"] = 1.0
@@ -201,7 +203,7 @@ class Complexity(RoutingPolicy):
             found["not English"] = 1.0
         if request.structured:
             found["structured output"] = 1.0
-        weights = {**WEIGHTS, **self.weights}
+        weights = {**WEIGHTS, **self.weights} if self.weights else WEIGHTS
         return {name: weights[name] * times for name, times in found.items()}
 
     def score(self, request: RouteRequest) -> float:
@@ -291,5 +293,7 @@ def _any(pattern: str, more: Sequence[str]) -> re.Pattern[str]:
 def _mostly_other_script(text: str) -> bool:
     if text.isascii():
         return False
-    letters = [char for char in text[:2_000] if char.isalpha()]
-    return len(letters) > 3 and sum(char > "ɏ" for char in letters) * 2 > len(letters)
+    beginning = text[:2_000]
+    others = sum(map(str.isalpha, "".join(_BEYOND_LATIN.findall(beginning))))  # few texts have any
+    letters = sum(map(str.isalpha, beginning)) if others else 0
+    return letters > 3 and others * 2 > letters

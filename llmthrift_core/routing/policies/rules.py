@@ -10,8 +10,9 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llmthrift_core.background.failures import described
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
-from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
+from llmthrift_core.routing.policy import RoutingPolicy, fingerprint, private_texts
 from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
 
 logger = logging.getLogger("llmthrift")
@@ -246,7 +247,8 @@ class Rules(PolicyWrapper):
             except Exception as error:
                 if rule.name not in self._failed:
                     self._failed.add(rule.name)
-                    logger.warning("routing rule %r failed with %s and is passed over", rule.name, type(error).__name__)
+                    why = described(error, private_texts(request))
+                    logger.warning("routing rule %r failed and is passed over: %s", rule.name, why)
                 continue
             if matched:
                 if rule.use in tiers.names:
@@ -282,8 +284,8 @@ def _described(when: Callable[[RouteRequest], bool]) -> str:
 class CallablePolicy(RoutingPolicy):
     """A function from a RouteRequest to a tier's name, as a policy.
 
-    What the function gets wrong (an exception, a name that is no allowed tier) sends the request to the strongest allowed tier, and is
-    logged once.
+    What the function gets wrong (an exception, a name that is no allowed tier) sends the request to the strongest allowed tier. Each kind
+    of it is logged once, an exception with its message and its place.
     """
 
     def __init__(self, choose: Callable[[RouteRequest], str]) -> None:
@@ -291,7 +293,7 @@ class CallablePolicy(RoutingPolicy):
             raise ConfigurationError("a routing function must not be async: it decides before any call is made")
         self._choose = choose
         self._name = getattr(choose, "__qualname__", type(choose).__name__)
-        self._warned = False
+        self._told: set[str] = set()
 
     @property
     def version(self) -> str:
@@ -303,13 +305,15 @@ class CallablePolicy(RoutingPolicy):
         try:
             chosen = self._choose(request)
             problem = None if chosen in tiers.names else f"chose none of {', '.join(tiers.names)}"
+            why = problem
         except Exception as error:
             chosen, problem = "", f"failed with {type(error).__name__}"
+            why = f"failed: {described(error, private_texts(request))}"
         if problem is None:
             return RouteDecision(chosen, f"{self._name} chose it")
-        if not self._warned:
-            self._warned = True
-            logger.warning("routing function %s %s; the strongest allowed tier is used", self._name, problem)
+        if problem not in self._told:
+            self._told.add(problem)
+            logger.warning("routing function %s %s; the strongest allowed tier is used", self._name, why)
         return RouteDecision(tiers.names[-1], f"{self._name} {problem}")
 
 

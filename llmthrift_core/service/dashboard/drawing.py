@@ -33,6 +33,7 @@ PLACES: Final = (
     ("explorer", "Explorer"),
     ("runs", "Runs"),
     ("opportunities", "Opportunities"),
+    ("plans", "Plans"),
     ("prompts", "Prompts"),
     ("cache", "Caching"),
     ("routing", "Routing"),

@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
-from llmthrift_core.service.dashboard import levers, prompts, spending, watching
+from llmthrift_core.service.dashboard import levers, plans, prompts, spending, watching
 from llmthrift_core.service.dashboard.drawing import HEADERS, STATIC, draw, static
 from llmthrift_core.service.dashboard.editing import edit, forms, is_own_form, may_edit
 from llmthrift_core.service.dashboard.events import events
@@ -37,6 +37,7 @@ PAGES: Final[Mapping[str, Callable[[Any, Mapping[str, str]], Page]]] = {
     "call": spending.call,
     "runs": spending.runs,
     "opportunities": watching.opportunities,
+    "plans": plans.plans,
     "prompts": prompts.prompts,
     "cache": levers.cache,
     "routing": levers.routing,

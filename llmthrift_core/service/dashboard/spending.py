@@ -54,12 +54,16 @@ def spend(thrift: Thrift, query: Query) -> Page:
         return Page(title, lead, [_nothing(period)], choices)
     forecast = thrift.forecast("month")
     for_1000 = cell(cost_shown(total["cost_per_1000_requests_usd"], total["unpriced"]))
+    without = cell(cost_shown(savings.without_usd, savings.unpriced))
+    hour, day = cell(cost_shown(rate.last_hour_usd, rate.unpriced[0])), cell(cost_shown(rate.last_day_usd, rate.unpriced[1]))
     figures = [
         Figure("Spent", cell(cost_shown(total["cost_usd"] + total["other_cost_usd"], total["unpriced"])), _of_what(total)),
         Figure(
-            "This month", usd(forecast.projected_usd), f"expected; {usd(forecast.low_usd)} to {usd(forecast.high_usd)} in 8 of 10 cases"
+            "This month",
+            cell(cost_shown(forecast.projected_usd, forecast.unpriced)),
+            f"expected; {usd(forecast.low_usd)} to {usd(forecast.high_usd)} in 8 of 10 cases" if forecast.projected_usd else "",
         ),
-        Figure("Saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {usd(savings.without_usd)} without llmthrift", "good"),
+        Figure("Saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {without} without llmthrift", "good"),
         Figure(
             "Requests",
             f"{total['requests']:,}",
@@ -67,7 +71,7 @@ def spend(thrift: Thrift, query: Query) -> Page:
         ),
         Figure("From the cache", percent(savings.hit_rate), f"{savings.cache_hits:,} requests that no model answered"),
         Figure("Errors", percent(total["error_rate"]), f"{total['errors']:,} of {total['attempts']:,} attempts", _bad(total["error_rate"])),
-        Figure("Last hour", usd(rate.last_hour_usd), f"{rate.requests_last_hour:,} requests; {usd(rate.last_day_usd)} in 24 hours"),
+        Figure("Last hour", hour, f"{rate.requests_last_hour:,} requests; {day} in 24 hours"),
     ]
     blocks: list[Block] = [Figures(figures), *_charts(thrift, days, forecast, period)]
     for by, name in (("feature", "By feature"), ("model", "By model"), ("user", "By user")):

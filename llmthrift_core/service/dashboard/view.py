@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -125,7 +125,8 @@ class Field:
         label: what it is.
         hint: how it is written.
         choices: one of which is taken; none: any text.
-        is_needed: whether it may be left empty.
+        is_needed: whether it must be filled in.
+        value: what it holds.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Field:
     hint: str = ""
     choices: Sequence[str] = ()
     is_needed: bool = True
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Form:
         title: of the form and of its button.
         action: the address that it is sent to. does: what it asks for there.
         is_grave: it takes something away.
+        asks: nothing is changed: what is in the fields, and this, is asked of the page by its address. None: it is sent to be done.
     """
 
     kind: ClassVar[str] = "form"
@@ -152,6 +155,7 @@ class Form:
     fields: Sequence[Field]
     meaning: str = ""
     is_grave: bool = False
+    asks: Mapping[str, str] | None = None
 
 
 Block = Figures | Chart | Table | Card | Text | Form

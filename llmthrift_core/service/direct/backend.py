@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from llmthrift_core.service.direct.wire import Chunks, Completion, check_message
 from llmthrift_core.settings import is_disabled
 
 if TYPE_CHECKING:
+    from llmthrift_core.service.backend import ChatBackend
     from llmthrift_core.service.direct.upstream import Upstream
     from llmthrift_core.thrift import Thrift
 
@@ -22,17 +23,22 @@ _USAGE = {"stream_options": {"include_usage": True}}
 _Chunk = tuple[dict[str, Any], str | None]
 
 
-def make_backend(thrift: Thrift, models: Mapping[str, Any], **options: Any) -> DirectBackend | None:
+def make_backend(
+    thrift: Thrift, models: Mapping[str, Any], *, embeds: Callable[[], ChatBackend] | None = None, **options: Any
+) -> DirectBackend | None:
     """The backend of these models; None where one of them does not speak OpenAI's protocol, or a framework is needed for an option.
 
     Args:
         models: by tier a name such as "openai:gpt-4o-mini", or a pair of it and its options.
+        embeds: makes the backend of a framework that has the embedding model; None: there is none.
     """
     if any(name not in OPTIONS and value is not None for name, value in options.items()):
         return None
     upstreams = {tier: upstream_of(given, thrift.prices) for tier, given in models.items()}
     found = {tier: each for tier, each in upstreams.items() if each is not None}
-    return DirectBackend(thrift, found, **options) if len(found) == len(models) else None
+    if len(found) < len(models):
+        return None
+    return DirectBackend(thrift, found, embeds=None if embeds is None else embeds(), **options)
 
 
 class DirectBackend:
@@ -40,10 +46,12 @@ class DirectBackend:
 
     Args:
         upstreams: by tier, cheapest first.
+        embeds: the backend of a framework that has an embedding model, or None.
         options: as `models_of` takes them.
     """
 
-    def __init__(self, thrift: Thrift, upstreams: Mapping[str, Upstream], **options: Any) -> None:
+    def __init__(self, thrift: Thrift, upstreams: Mapping[str, Upstream], *, embeds: ChatBackend | None = None, **options: Any) -> None:
+        self._embeds = embeds
         self._models = models_of(thrift, upstreams, ask=self._ask, **{name: value for name, value in options.items() if name in OPTIONS})
         self._alone = {tier: self._models.only(tier) for tier in self._models.tiers.names}
         self._usage_untold: set[str] = set()  # servers that refuse to be asked for a stream's usage
@@ -118,9 +126,16 @@ class DirectBackend:
                         yield piece
                     return
 
-    async def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], str]:
-        """No embedding model is behind this. Raises ConfigurationError."""
-        raise no_embeddings()
+    @property
+    def embedding_model(self) -> str | None:
+        """The name of the embedding model; None: there is none."""
+        return None if self._embeds is None else self._embeds.embedding_model
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """A vector of each text. Raises ConfigurationError: there is no embedding model."""
+        if self._embeds is None:
+            raise no_embeddings()
+        return await self._embeds.embed(texts)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""

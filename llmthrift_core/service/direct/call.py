@@ -49,11 +49,12 @@ from llmthrift_core.versions.door_settings import AS_BUILT
 if TYPE_CHECKING:
     from llmthrift_core.cache.policy import CachePolicy
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.service.backend import Asked
     from llmthrift_core.service.direct.models import Models
 
 _VERSION: Final = b"oa1:"
-_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+_LIMITS: Final[tuple[str, ...]] = ("max_completion_tokens", "max_tokens")
 _SHAPES: Final = ("tools", "response_format")
 _UNKEPT: Final = ("id", "created", "usage", "object")
 
@@ -94,7 +95,7 @@ class DirectCall(DoorCall[Completion]):
                 model_of=models.name_of,
                 note=thrift.note_failure,
             )
-        self._limiting = limiting = None if models.output is None else _limiting(models, self._messages, arguments)
+        self._limiting = limiting = None if models.output is None else _limiting(models.output, models, self._messages, arguments)
         identity = request_ids.new_request_id()
         route = _route(models, allowed, self._messages, arguments, attribution, max_tier, required)
         self._tiers = route.tiers
@@ -355,9 +356,9 @@ def _outgoing(
     return outgoing_of(sent, models.name_of(tier), arguments, models.upstream(tier).parameters)
 
 
-def _limiting(models: Models, messages: Messages, arguments: Mapping[str, Any]) -> Limiting:
+def _limiting(output: OutputLimits, models: Models, messages: Messages, arguments: Mapping[str, Any]) -> Limiting:
     return Limiting(
-        models.output,
+        output,
         prompt=lambda: [dict(each) for each in messages],
         model_of=models.name_of,
         own_limit=lambda tier: max_output_tokens(arguments, models.upstream(tier).parameters),

@@ -23,12 +23,13 @@ PROVIDER: Final = "openai"
 _HOME: Final = "https://api.openai.com/v1"
 _OPTIONS: Final = frozenset({"base_url", "temperature", "max_tokens", "timeout", "max_retries"})
 _TIMEOUT_SECONDS: Final = 600.0  # as OpenAI's own client waits
-_CONNECT_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 30.0
 _RETRIES: Final = 2
 _LONGEST_PAUSE_SECONDS: Final = 8.0
 _LONGEST_ASKED_PAUSE_SECONDS: Final = 60.0
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
-_BEFORE_AN_ANSWER: Final = (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_BEFORE_AN_ANSWER: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ConnectionTimeoutError)
+_MOST_CONNECTIONS: Final = 1_000  # as OpenAI's own client; more requests wait for one that is free
 _NAMES: Final = {
     400: "BadRequestError", 401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError", 409: "ConflictError",
     422: "UnprocessableEntityError", 429: "RateLimitError",
@@ -203,9 +204,9 @@ def _session() -> aiohttp.ClientSession:
     session = _sessions.get(loop)
     if session is None or session.closed:
         has_proxy = any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES)
-        # How many requests there are at once is the service's limit. What a server sets as a cookie is nothing to the next user's request.
+        # What a server sets as a cookie is nothing to the next user's request.
         session = _sessions[loop] = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), trust_env=has_proxy
+            connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar(), trust_env=has_proxy
         )
     return session
 

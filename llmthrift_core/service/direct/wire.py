@@ -178,7 +178,7 @@ class Chunks:
 
     def add(self, chunk: Mapping[str, Any]) -> str:
         """Take the next chunk. Returns the text that it brought."""
-        brought = []
+        brought: list[str] = []
         self._head |= {name: value for name, value in chunk.items() if value is not None and name not in ("choices", "usage", "object")}
         if isinstance(block := chunk.get("usage"), Mapping):
             self.usage.add(block)

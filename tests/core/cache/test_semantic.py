@@ -66,6 +66,15 @@ def test_a_question_that_means_the_same_gets_the_answer(make):
     assert (stats["semantic_hits"], stats["exact_hits"], stats["misses"], stats["stored_hits"]) == (1, 1, 2, 2)
 
 
+def test_a_bound_is_a_share_of_all_requests(make):
+    cache = make(policy=ErrorBound(0.01))
+    cache.store("What are the opening hours?", "Nine to five.")
+    assert [cache.lookup("What are the opening hours?").kind for _ in range(5)] == ["exact"] * 5
+    cache.policy.pass_over()  # answered before the cache was asked
+    assert cache.lookup("What is the price?") is None
+    assert (cache.belief().requests, cache.belief().hits) == (7, 0)
+
+
 def test_another_scope_never_answers(make):
     cache = make()
     cache.store("What are the hours?", "Nine.", "tenant a")

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmthrift_core.attribution import Attribution
-from llmthrift_core.ledger.record import COLUMNS, PLAIN_COLUMNS, CallRecord, LateRecord, PlainRecord
+from llmthrift_core.ledger.record import OPTIONAL, CallRecord, LateRecord, Layout, layout_of
 from llmthrift_core.ledger.repair import MOST, clean_integer, clean_text, repair
-from llmthrift_core.ledger.statements import INSERT_CALLS, INSERT_PLAIN_CALLS
+from llmthrift_core.storage.tables import calls
 from llmthrift_core.usage import Usage
 
 
@@ -15,30 +14,34 @@ def _record() -> CallRecord:
     return CallRecord(request_id="r", call_id="c", at_us=5, model="m", attribution=Attribution(user="ada", tags=(("b", "2"),)))
 
 
-def test_the_values_are_in_the_order_of_the_statements() -> None:
-    assert INSERT_CALLS.columns == COLUMNS
-    assert INSERT_PLAIN_CALLS.columns == PLAIN_COLUMNS
+def test_the_values_are_in_the_order_of_the_table() -> None:
+    assert Layout(OPTIONAL).columns == tuple(calls.c.keys())[1:]
+    some = Layout(frozenset({"latency_us", "stream", "cache_read_tokens"})).columns
+    assert some == tuple(name for name in Layout(OPTIONAL).columns if name in some)
+    assert {"latency_us", "stream", "cache_read_tokens", "user", "cost_nano_usd"} <= set(some)
 
 
-def test_the_plain_row_says_the_same_as_the_whole_one() -> None:
-    record = PlainRecord(request_id="r", call_id="c", at_us=5, model="m", attribution=Attribution(user="ada", tags=(("b", "2"),)))
-    record.set_usage(Usage(input_tokens=10, output_tokens=2, cache_read_tokens=4))
+def test_a_short_row_says_the_same_as_the_whole_one() -> None:
+    record = _record()
+    record.set_usage(Usage(input_tokens=10, output_tokens=2, cache_read_tokens=4, estimated=True))
     record.cost_nano_usd = 7
-    full = dict(zip(COLUMNS, record.values(), strict=True))
-    plain = dict(zip(PLAIN_COLUMNS, record.plain_values(), strict=True))
-    assert plain.items() <= full.items()
-    assert (full["tags"], full["cache_read_tokens"], full["latency_us"]) == ('{"b":"2"}', 4, "")
-    assert {name: value for name, value in full.items() if name not in plain and value} == {"attempt": 1}
+    whole, short = Layout(OPTIONAL), Layout(OPTIONAL.intersection(vars(record)))
+    full = dict(zip(whole.columns, whole.values(record), strict=True))
+    found = dict(zip(short.columns, short.values(record), strict=True))
+    assert found.items() <= full.items()
+    assert (full["tags"], full["cache_read_tokens"], full["estimated"], full["stream"]) == ('{"b":"2"}', 4, 1, 0)
+    assert {name: value for name, value in full.items() if name not in found and value} == {"attempt": 1}
+    assert len(found) < 25
 
 
-@pytest.mark.parametrize(
-    "part", [name for name in Usage.__dataclass_fields__ if name not in ("input_tokens", "output_tokens", "cache_read_tokens")]
-)
-def test_a_usage_with_a_rare_count_is_not_plain(part: str) -> None:
-    totals = {"input_tokens": 9, "output_tokens": 9, "cache_read_tokens": 2, "cache_write_tokens": 2, "input_audio_tokens": 2}
-    value = {"service_tier": "flex", "estimated": True, "other": (("audio_seconds", 1.5),)}.get(part, 1)
-    assert not CallRecord.is_plain_usage(Usage(**{**totals, part: value}))  # type: ignore[arg-type]
-    assert CallRecord.is_plain_usage(Usage(input_tokens=9, output_tokens=9, cache_read_tokens=2))
+def test_a_layout_has_room_for_everything_that_any_row_sets() -> None:
+    one, other = _record(), LateRecord(request_id="s", call_id="s", at_us=5, model="m")
+    one.tier, other.shortened_tokens = "strong", 12
+    other.fill = lambda record: None
+    layout = layout_of([one, other])
+    assert {"tier", "shortened_tokens"} <= layout.names <= OPTIONAL
+    assert layout_of([]).names >= layout.names, "so that statements are compiled once"
+    assert layout_of([one]) is layout_of([other])
 
 
 def test_every_count_of_a_usage_is_taken_over() -> None:
@@ -61,7 +64,8 @@ def test_every_count_of_a_usage_is_taken_over() -> None:
     )
     record = _record()
     record.set_usage(usage)
-    row = dict(zip(COLUMNS, record.values(), strict=True))
+    layout = layout_of([record])
+    row = dict(zip(layout.columns, layout.values(record), strict=True))
     for name in usage.__dataclass_fields__:
         if name != "other":
             assert row[name] == getattr(usage, name)

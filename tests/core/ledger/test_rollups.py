@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.batch import commit
 from llmthrift_core.ledger.ledger import Ledger
-from llmthrift_core.ledger.record import CallRecord, Entry, OtherCost, PlainRecord
+from llmthrift_core.ledger.record import CallRecord, Entry, OtherCost
 from llmthrift_core.storage.database import Database
 from tests.core.ledger.prices import FlatPrices
 from tests.core.ledger.sums import stored_sums, sums_over_rows
@@ -32,7 +32,7 @@ def _attributions(draw: st.DrawFn) -> Attribution:
 @st.composite
 def _calls(draw: st.DrawFn) -> CallRecord:
     plain = draw(st.booleans())
-    record = (PlainRecord if plain else CallRecord)(
+    record = CallRecord(
         request_id=f"r{draw(st.integers(0, 40))}",
         call_id="c",
         at_us=draw(_times),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -128,7 +129,7 @@ def test_a_model_on_own_gpus(catalog: PriceCatalog) -> None:
     assert catalog.cost(Usage(3_000_000, 600_000), "llama-3-70b", provider="vllm").usd == Decimal("3.5")
     catalog.override("free", input_usd_per_million=0, output_usd_per_million=0)
     assert catalog.cost(Usage(10, 10), "free").nano_usd == 0
-    assert catalog.price(Usage(10, 10), "free", None, AT_US) == (0, 0, 0, catalog.find("free").price_version)
+    assert catalog.price(Usage(10, 10), "free", None, AT_US) == (0, 0, 0, 0, catalog.find("free").price_version)
 
 
 def test_free_is_not_unknown(catalog: PriceCatalog) -> None:
@@ -237,7 +238,8 @@ def test_price_and_cost_agree(catalog: PriceCatalog) -> None:
     usage = Usage(1_234, 567, 200, 100, service_tier="flex")
     for model in ("gpt-5", "gpt-5.4", "claude-sonnet-4-5", "gemini-2.5-pro"):
         cost = catalog.cost(usage, model, at=AT)
-        expected = (cost.nano_usd, cost.input_nano_usd, cost.output_nano_usd, cost.price_version)
+        uncached = catalog.cost(replace(usage, cache_read_tokens=0, cache_write_tokens=0), model, at=AT)
+        expected = (cost.nano_usd, cost.input_nano_usd, cost.output_nano_usd, uncached.nano_usd, cost.price_version)
         assert catalog.price(usage, model, None, AT_US) == expected
 
 

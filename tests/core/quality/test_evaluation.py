@@ -19,7 +19,7 @@ from langchain_openai import ChatOpenAI
 from llmthrift_core import Thrift, Usage, attribute
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.model_calls.models import OWN_REQUEST_TYPES
-from llmthrift_core.quality import Evaluation, Judgement, PointwiseJudge
+from llmthrift_core.quality import Evaluation, Judgement, PointwiseJudge, labels_worth
 from llmthrift_core.quality.sampling import Sampling, position
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ThriftCallbackHandler
@@ -454,3 +454,17 @@ def test_a_judges_own_error_keeps_its_kind(any_thrift: Thrift) -> None:
     answered(any_thrift)
     report = Evaluation(any_thrift, _always(JudgeError("no", kind="unreadable")), sample=1, usd_per_judgement=0).run()
     assert dict(report.not_judged) == {"unreadable": 1}
+
+
+def test_labels_are_worth_less_and_less_and_dear_ones_soon_nothing():
+    """By hand: (1000 * 2 / (2 * 1)) ** (2/3) = 100; eight times the calls are worth four times the labels."""
+    assert labels_worth(1_000, 0.002, 0.001) == 100
+    assert labels_worth(8_000, 0.002, 0.001) == 400
+    assert labels_worth(1_000, 0.002, 0.008) == 25
+    assert labels_worth(0, 0.002, 0.001) == labels_worth(10, 0, 0.001) == 0
+
+
+@pytest.mark.parametrize("given", [(-1, 1.0, 1.0), (1, float("nan"), 1.0), (1, 1.0, 0), (True, 1.0, 1.0), (1, "1", 1.0)])
+def test_amounts_that_make_no_sense_are_refused(given):
+    with pytest.raises(ConfigurationError, match="must be a number, 0 or more, and usd_per_label above 0"):
+        labels_worth(*given)

@@ -186,3 +186,21 @@ def test_labels_of_days_have_room(days: int) -> None:
         assert places or days == 1
         assert all(later - earlier > wide for earlier, later in pairwise(places))
         assert all(place + wide / 2 <= 720 for place in places)
+
+
+def test_what_has_no_price_is_nowhere_shown_as_nothing(thrift: Thrift) -> None:
+    thrift.ledger.record("unheard-of", Usage(input_tokens=5), user="ada")
+    shown = {
+        "report": thrift.report(by="model").to_text(),
+        "details": thrift.report(by="user", details=True).to_text(),
+        "top": thrift.top(by="user").to_text(),
+        "savings": thrift.savings().to_text(),
+        "rate": thrift.spend_rate().to_text(),
+        "forecast": thrift.forecast().to_text(),
+        "optimizations": thrift.optimizations().to_text(),
+        "markdown": thrift.review().to_markdown(),
+    }
+    for name, text in shown.items():
+        lines = [line for line in text.splitlines() if re.search(r"\$0(?![.\d])", line) and "saved" not in line]
+        # The table's column "saved" says what was saved, and nothing was.
+        assert [line for line in lines if "unpriced" not in line] == [], name

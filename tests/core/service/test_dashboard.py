@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 from llmthrift_core import Budget, Usage
@@ -18,6 +18,7 @@ from llmthrift_core.ledger import CallRecord
 from llmthrift_core.service import create_dashboard
 from llmthrift_core.service.dashboard.events import events
 from llmthrift_core.service.dashboard.routes import PAGES
+from tests.core.service.browser import axe_source, browsed
 from tests.core.service.conftest import app_of
 
 EVIL = "<script>alert('x')</script>\"'"
@@ -118,14 +119,9 @@ def test_a_stream_tells_that_a_call_was_recorded(thrift):
     assert [b"changed" in part for part in asyncio.run(stream())] == [False, False, True, False]
 
 
-@pytest.mark.loopback
-def test_a_real_browser_draws_it(thrift):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium is installed: `apt-get install chromium`")
-    import uvicorn
-
-    fill(thrift)
+@contextmanager
+def running(thrift):
+    """The address of a dashboard."""
     server = uvicorn.Server(uvicorn.Config(create_dashboard(thrift), port=0, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -133,16 +129,33 @@ def test_a_real_browser_draws_it(thrift):
         until = time.monotonic() + 20
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--timeout=15000", "--dump-dom"]
-        done = subprocess.run(
-            [browser, *options, f"http://127.0.0.1:{port}/dashboard/explorer?by=feature"], capture_output=True, text=True, timeout=60
-        )
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
-    assert "<h1>Explorer</h1>" in done.stdout
-    assert "CONSOLE" not in done.stderr
+
+
+@pytest.mark.loopback
+def test_every_page_in_a_real_browser(thrift):
+    ids = fill(thrift)
+    axe = axe_source()
+    wrong = []
+    with running(thrift) as address, browsed() as tab:
+        for dark, width in ((False, 1440), (True, 1440), (False, 390), (True, 390)):
+            tab.look(dark=dark, width=width)
+            for path in [*PATHS[1:], "/dashboard/login", f"/dashboard/call?id={ids[0]}", "/dashboard/calls?by=model&value=gpt-4o"]:
+                tab.open(address + path)
+                tab.run(axe)
+                looked, found = tab.run(
+                    "axe.run().then(found => [found.passes.length, found.violations.map(it => [it.id, it.nodes.map(node => node.html)])])"
+                )
+                assert looked > 5  # rules that had something to look at
+                wrong += [(path, "dark" if dark else "light", width, *each) for each in found]
+                if width == 390 and (wide := tab.run("document.documentElement.scrollWidth")) > width:
+                    wrong.append((path, f"the page is {wide} wide"))
+    assert wrong == []
+    assert tab.complaints == []
+    assert {each.split("/dashboard")[0].rstrip("/") for each in tab.asked if not each.startswith("data:")} == {address}
 
 
 @pytest.mark.loopback
@@ -200,3 +213,26 @@ def test_prompts_by_call_site(client, thrift):
     assert "$0.2250" in page.text
     assert "75" in page.text
     assert "(unknown)" not in page.text
+
+
+def test_plans_say_what_the_command_line_says(client, thrift):
+    fill(thrift)
+    empty = client.get("/dashboard/plans?days=all")
+    check(empty)
+    # 12 calls of $0.0035; own GPUs as of two at $3.50, 800 requests an hour, 720 hours a month: $5,040 a month, 576,000 requests.
+    for text in ("$0.003500", "576,000", "$5,040.00", "$0.008750"):
+        assert text in empty.text
+    # 12 x (1,000 x $2.50 + 2 x 100 x $10) a million; 12 x (1,000 x $0.15 + 100 x $0.60) a million.
+    for asked, costs in (({"output": "2"}, "$0.05400"), ({"old": "gpt-4o", "new": "gpt-4o-mini"}, "$0.002520")):
+        changed = client.get("/dashboard/plans", params={"days": "all", **asked})
+        check(changed)
+        assert costs in changed.text
+    back = client.get("/dashboard/plans", params={"value": "1000", "other": "99.958", "setup": "1350", "setup_months": "1"})
+    check(back)
+    # $100 a month against $1,000: 900%; $1,350 is paid back by $900 a month 1.5 months after the set-up's one.
+    assert "900%" in back.text
+    assert "2.5 months" in back.text
+    for wrong in ({"gpu_hour": EVIL}, {"value": EVIL}, {"output": EVIL}, {"api_model": EVIL}, {"gpus": "0"}):
+        refused = client.get("/dashboard/plans", params=wrong)
+        check(refused)
+        assert "This cannot be told" in refused.text

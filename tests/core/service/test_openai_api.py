@@ -9,11 +9,16 @@ from collections.abc import Iterator
 import openai
 import pytest
 import uvicorn
+from fastapi.testclient import TestClient
 from langchain_openai import ChatOpenAI
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.openai import OpenAI
+from pydantic import BaseModel
 
 from llmthrift_core import Budget, Thrift
+from llmthrift_core.service import create_app
+from llmthrift_core.service.config import Configuration
+from llmthrift_core.service.worker import models_of
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.testing.answers import Answer, ToolCall
 from tests.core.service.conftest import KINDS, app_of
@@ -114,3 +119,42 @@ def test_langchain_and_llamaindex_point_at_it(address: str, provider: LoopbackPr
     assert ChatOpenAI(model="auto", base_url=address, api_key="none").invoke("Which?").content == "Paris."
     llm = OpenAI(model="gpt-4o-mini", api_base=address, api_key="none")
     assert llm.chat([ChatMessage("Which city?")]).message.content == "Paris."
+
+
+def test_embeddings_by_the_file_with_their_usage(thrift: Thrift, provider: LoopbackProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    tier, embedding = {"model": "openai:gpt-4o-mini"}, {"model": "openai:text-embedding-3-small"}
+    loaded = Configuration.model_validate(
+        {"tiers": {"economy": {**tier, "base_url": provider.openai_url}}, "embeddings": {**embedding, "base_url": provider.openai_url}}
+    )
+    with TestClient(create_app(thrift, models=models_of(loaded), **loaded.options())) as http:
+        client = openai.OpenAI(base_url="http://testserver/v1", api_key="none", http_client=http, max_retries=0)
+        for _ in range(2):
+            told = client.embeddings.create(model="text-embedding-3-small", input=["one", "two"])
+        plain = client.embeddings.create(model="default", input="one", encoding_format="float")
+        with pytest.raises(openai.NotFoundError, match="known are default, text-embedding-3-small"):
+            client.embeddings.create(model="text-embedding-3-large", input="one")
+        with pytest.raises(openai.BadRequestError, match="dimensions"):
+            client.embeddings.create(model="default", input="one", dimensions=2)
+        assert client.chat.completions.create(model="economy", messages=ASKED).choices[0].message.content  # type: ignore[arg-type]
+    assert told.data[0].embedding == pytest.approx(plain.data[0].embedding)
+    assert len(provider.requests) == 2  # of embeddings one: the second and third time they were kept
+    rows = [row for row in thrift.ledger.calls() if row.model == "text-embedding-3-small"]
+    assert [row.cache for row in rows].count(None) == 1
+    assert told.usage.prompt_tokens == max(row.input_tokens for row in rows) > 0
+    assert told.model_extra is not None
+    assert told.model_extra["llmthrift"]["source"] == "cache"
+
+
+def test_structured_output_is_parsed_by_the_client(client: openai.OpenAI, provider: LoopbackProvider) -> None:
+    class City(BaseModel):
+        name: str
+        people: int
+
+    provider.answerer = lambda question: '{"name": "Paris", "people": 2100000}' if question.schema else "no schema"
+    told = client.chat.completions.parse(model="premium", messages=ASKED, response_format=City)  # type: ignore[arg-type]
+    assert told.choices[0].message.parsed == City(name="Paris", people=2_100_000)
+    with client.chat.completions.stream(model="economy", messages=ASKED, response_format=City) as stream:  # type: ignore[arg-type]
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.parsed == City(name="Paris", people=2_100_000)

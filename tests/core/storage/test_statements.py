@@ -7,6 +7,7 @@ import llmthrift_core.ledger.erasure
 import llmthrift_core.ledger.retention
 from llmthrift_core.cache import statements as cache_statements
 from llmthrift_core.ledger import statements as ledger_statements
+from llmthrift_core.ledger.record import OPTIONAL, Layout
 from llmthrift_core.storage.statements import RowsInsert, Statement
 from llmthrift_core.storage.tables import cache_epoch, calls, ledger_state
 
@@ -48,6 +49,10 @@ def _product_statements() -> list[tuple[str, object]]:
             for index, statement in enumerate(value.values() if isinstance(value, dict) else [value]):
                 if isinstance(statement, (Statement, RowsInsert)):
                     found.append((f"{module.__name__}.{name}.{index}", statement))
+    for measures in (ledger_statements.MEASURES, ("requests", "cost_nano_usd")):
+        found += [(f"add_to_rollups.{len(measures)}", ledger_statements.add_to_rollups(measures))]
+    for names in (frozenset[str](), OPTIONAL):
+        found += [(f"insert_calls.{len(names)}", ledger_statements.insert_calls(Layout(names).columns))]
     return found
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from llmthrift_core import Thrift
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.usage import Usage
-from llmthrift_core.usage.block import billed_tier, completed, read_usage
+from llmthrift_core.usage.block import billed_tier, completed, field_of, read_usage
 from llmthrift_core.usage.chunks import UsageOfChunks, broken_off
 from llmthrift_core.usage.payloads import payload_cost_usd
 from llmthrift_core.usage.searches import grounding_searches, searches_in
@@ -300,3 +301,33 @@ def test_zeros_beside_an_answer_are_estimated_unless_the_model_is_free(model: st
         (row,) = thrift.ledger.calls()
         assert (row.input_tokens, row.output_tokens, row.estimated) == (expected.input_tokens, expected.output_tokens, expected.estimated)
         assert row.cost_usd is not None
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    usage: int = 1
+    _kept: int = PrivateAttr(default=2)
+
+    @property
+    def total(self) -> int:
+        return 3
+
+    @property
+    def broken(self) -> int:
+        raise RuntimeError("cannot be read")
+
+
+class _Answers(_Given):
+    def __getattr__(self, name: str) -> Any:
+        return f"made {name}"
+
+
+@pytest.mark.parametrize("name", ["usage", "total", "broken", "cost", "nothing", "model_fields_set"])
+@pytest.mark.parametrize("given", [_Given(usage=0, cost=""), _Given.model_construct(cost=5), _Answers(), SimpleNamespace(usage=0), 7])
+def test_a_field_is_what_the_object_itself_says(given: Any, name: str) -> None:
+    try:
+        expected = getattr(given, name, None)
+    except RuntimeError:
+        expected = None
+    assert field_of(given, name) == expected
+    assert type(field_of(given, name)) is type(expected)
