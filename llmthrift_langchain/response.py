@@ -104,7 +104,7 @@ def whole_response(
         is_broken=is_broken,
         response_id=served.response_id,
         message_id=served.message_id,
-        called=lambda: [name for each in generations for name in _called_by(each)],
+        called=lambda: [name for each in generations() for name in _called_by(each)],
     )
 
 
