@@ -14,6 +14,7 @@ from typing import Final
 
 from llmthrift_core.cache.near_misses.facts import Facts
 from llmthrift_core.cache.near_misses.language import ENGLISH, FOREIGN, is_told, without_accents
+from llmthrift_core.cache.near_misses.lexicon import is_known
 from llmthrift_core.cache.near_misses.words import STARTERS, word_set
 from llmthrift_core.cache.speakers import speaks_of_oneself
 
@@ -21,6 +22,7 @@ _REMEMBERED: Final = 8_192
 _READ: Final = 20_000  # characters of a text that are looked at for its language; all of it is searched for the first person
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _APOSTROPHES: Final = str.maketrans("\u2019\u2018\u02bc\u00b4`", "'''''")
+_OWN: Final = r"(?:accounts?|orders?|parcels?|packages?|refunds?|shipments?|delivery|payments?|claims?|applications?|tickets?|courier)"
 _ENGLISH: Final = re.compile(
     r"\b(?:i|im|ive|iam|imma|me|my|ma|mah|mine|myself|we|weve|our|ours|ourselves|lets|gimme|lemme|wanna|gotta|ill)\b"
     # "I'd like" without its apostrophe; the country is written in capitals
@@ -30,7 +32,12 @@ _ENGLISH: Final = re.compile(
     r"|\b(?:this|current)\s+(?:client|member|patient|subscriber|employee|student|tenant|guest|visitor|account|order|session)\b"
     # a sentence that has dropped its "I"
     r"|(?:^|[.!?;,]\s*)(?:haven'?t|didn'?t\s+(?:get|receive)|never\s+(?:got|received)|can'?t|forgot|lost|still\s+(?:waiting|no|not)|"
-    r"been\s+(?:charged|billed|waiting)|got\s+(?:charged|billed)|locked\s+out)\b"
+    r"been\s+(?:charged|billed|waiting)|got\s+(?:charged|billed)|locked\s+out|(?:still\s+|it\s+|order\s+)?hasn'?t\s+(?:arrived|come|shipped))\b"
+    # what only somebody has of whom nothing is said: "order status", "where is the parcel", "has the refund been processed"
+    r"|\b(?:account|current|outstanding|remaining)\s+balance\b|\b(?:what(?:'?s|\s+is)\s+the|^)\s*(?:bal|balance)\b"
+    rf"|\b{_OWN}\s+status\b|\bstatus\s+of\s+the\s+(?:last\s+|latest\s+)?{_OWN}\b|\bwhere(?:'?s|\s+is|\s+are)\s+the\s+{_OWN}\b"
+    rf"|\b(?:has|have|is|was|did|will)\s+the\s+{_OWN}\s+(?:been|arrived?|come|ship(?:ped)?|sent|paid|locked|blocked|refunded|on\s+its\s+way)\b"
+    r"|\b(?:new|unread|any)\s+(?:messages?|e-?mails?|notifications?)\b|\b(?:next|upcoming)\s+appointments?\b|\bhow\s+much\s+is\s+(?:owed|due|left)\b"
     r"|\baccount\s+(?:holder|owner)\b|\bon\s+(?:file|record)\b|\b(?:logged|signed)[ -]in\b",
     re.IGNORECASE,
 )
@@ -89,5 +96,7 @@ def _is_english(text: str, words: list[str]) -> bool:
     known = sum(word in _KNOWN for word in words)
     if not (4 * known >= len(words) if text.isascii() else 2 * known > len(words)):
         return False
+    if sum(word not in _KNOWN and not is_known(word) for word in words) > known:
+        return False  # "Hol a csomagom?" has one word that is English too
     facts = Facts.of(text)
     return not (facts.foreign or facts.language)

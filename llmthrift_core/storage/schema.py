@@ -12,8 +12,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 import llmthrift_core.storage.batch_tables
-import llmthrift_core.storage.key_tables
-import llmthrift_core.storage.prefix_tables  # noqa: F401 - their tables are of this schema
+import llmthrift_core.storage.side_tables  # noqa: F401 - their tables are of this schema
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
 from llmthrift_core.storage.size_triggers import COUNTED, triggers_of

@@ -58,7 +58,11 @@ def in_one_spelling(tokens: Sequence[str]) -> tuple[list[str], bool]:
         unit = tokens[place + taken] if place + taken < len(tokens) else ""
         if number is not None and unit in _UNITS:
             taken += 1
-            if tuple(tokens[place + taken : place + taken + 3]) == ("and", "a", "0.5") or tuple(
+            more, part = _smaller(tokens, place + taken, unit)
+            if more:
+                taken += more
+                number += part
+            elif tuple(tokens[place + taken : place + taken + 3]) == ("and", "a", "0.5") or tuple(
                 tokens[place + taken : place + taken + 2]
             ) == ("and", "0.5"):
                 taken += 3 if tokens[place + taken + 1] == "a" else 2
@@ -74,6 +78,18 @@ def in_one_spelling(tokens: Sequence[str]) -> tuple[list[str], bool]:
             result.append(word)
             place += 1
     return result, loose
+
+
+def _smaller(tokens: Sequence[str], place: int, unit: str) -> tuple[int, Fraction]:
+    """How many tokens say a part of the amount before them in a smaller unit ("an hour and 15 minutes", "5 ft 10 in"), and the part."""
+    start = place + (place < len(tokens) and tokens[place] in ("and", ","))
+    if start >= len(tokens):
+        return 0, Fraction(0)
+    taken, number = _number(tokens, start)
+    less = tokens[start + taken] if start + taken < len(tokens) else ""
+    if number is None or less not in _UNITS or _UNITS[less][0] != _UNITS[unit][0] or _UNITS[less][1] >= _UNITS[unit][1]:
+        return 0, Fraction(0)
+    return start + taken + 1 - place, number * _UNITS[less][1] / _UNITS[unit][1]
 
 
 def _number(tokens: Sequence[str], place: int) -> tuple[int, Fraction | None]:

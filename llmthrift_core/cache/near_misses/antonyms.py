@@ -13,10 +13,10 @@ _VOWELS: Final = frozenset("aeiou")
 # One row for each choice, rows separated by ";" and alternatives by "/", words of one alternative mean the same.
 # These words are also looked for with their endings (s, es, ed, ing, ...).
 INFLECTED: Final = """
-buy purchase / sell; increase raise boost / decrease reduce lower lessen; open / close shut; start begin / stop end finish; accept /
-reject decline refuse; allow permit / deny forbid prohibit disallow; send / receive; deposit / withdraw withdrawal; credit / debit;
-import / export; encrypt / decrypt; encode / decode; upload / download; add / remove subtract; create / delete destroy; include /
-exclude; push / pull; win / lose; borrow / lend; arrive / depart; arrival / departure; gain / lose; sender / recipient receiver;
+buy purchase / sell; increase raise boost / decrease reduce lower lessen; start begin / stop end finish; send / receive; deposit /
+withdraw withdrawal; credit / debit;
+import / export; encrypt / decrypt; encode / decode; upload / download; add / remove subtract; create / delete destroy; push / pull;
+win / lose; borrow / lend; arrive / depart; arrival / departure; gain / lose; sender / recipient receiver;
 employer / employee; teacher / student; buyer / seller; landlord / tenant; lender / borrower; husband / wife; mother mom mum /
 father dad; brother / sister; son / daughter; uncle / aunt; nephew / niece; boy / girl; man / woman; king / queen; actor / actress;
 enter / exit leave; rise / fall; hire / fire; appear / disappear vanish; attack / defend; build / demolish; multiply / divide;
@@ -36,7 +36,7 @@ bicycle bike / motorcycle motorbike / train / plane / bus / ship ferry; cheque /
 beef / chicken /
 pork / lamb / salmon / tuna
 """
-# A negative prefix makes the second word: "not able" is "unable".
+# Of these there is no third: "not able" is "unable", "not open" is "closed".
 NEGATED: Final = """
 able / unable; possible / impossible; legal lawful / illegal unlawful; valid / invalid; correct / incorrect; complete / incomplete;
 available / unavailable; known / unknown; safe / unsafe; happy / unhappy; visible / invisible; regular / irregular; direct /
@@ -44,11 +44,13 @@ indirect; dependent / independent; formal / informal; finite / infinite; success
 unauthorised unauthorized; limited / unlimited; paid / unpaid; healthy / unhealthy; usual / unusual; fair / unfair; common /
 uncommon rare; secure / insecure; active / inactive; certain / uncertain; equal / unequal; stable / unstable; compatible /
 incompatible; edible / inedible; rational / irrational; reversible / irreversible; refundable / nonrefundable; taxable / nontaxable;
-tolerant / intolerant; mutable / immutable; signed / unsigned
+tolerant / intolerant; mutable / immutable; signed / unsigned; alive / dead; true / false; present / absent
 """
 NEGATED_VERBS: Final = """
 like / dislike; agree / disagree; enable / disable; install / uninstall; subscribe / unsubscribe; lock / unlock; activate /
-deactivate; connect / disconnect; approve / disapprove; obey / disobey; qualify / disqualify; register / unregister deregister
+deactivate; connect / disconnect; approve / disapprove; obey / disobey; qualify / disqualify; register / unregister deregister; open
+/ close shut; accept / reject decline refuse; allow
+permit / deny forbid prohibit disallow; include / exclude
 """
 PLAIN: Final = """
 before / after; above over / below under beneath; max maximum maximal / min minimum minimal; first / last final / next; previous /
@@ -64,7 +66,7 @@ simple; harder / easier; hardest / easiest; hard / soft; wet / dry; full / empty
 worst; better / worse; early / late; earlier / later; earliest / latest; public / private; physical / virtual; ascending /
 descending; inbound / outbound; incoming / outgoing; internal / external; inside / outside; indoor indoors / outdoor outdoors;
 online / offline; upstream / downstream; upstairs / downstairs; forward forwards / backward backwards; clockwise / counterclockwise
-anticlockwise; positive / negative; true / false; odd / even; alive / dead; domestic / international; import / export; singular /
+anticlockwise; positive / negative; odd / even; domestic / international; import / export; singular /
 plural; single / married / divorced; single / double / triple; once / twice; always / never; often frequently / rarely seldom;
 temporary temporarily / permanent permanently; manual manually / automatic automatically; synchronous sync / asynchronous async;
 static / dynamic; local / remote; front / rear; personal / business / corporate; fixed / variable; gross / net; wholesale / retail;
@@ -139,18 +141,16 @@ _NOT_FORMS: Final = frozenset(
 )
 
 
-def _table() -> tuple[dict[str, tuple[int, ...]], int, int]:
+def _table() -> tuple[dict[str, tuple[int, ...]], int]:
     table: dict[str, list[int]] = defaultdict(list)
     rows = 0
-    negated_rows = 0
     for block, inflected in ((NEGATED, False), (NEGATED_VERBS, True), (INFLECTED, True), (PLAIN, False)):
         for row in block.split(";"):
             for place, alternative in enumerate(row.split("/")):
                 for word in alternative.split():
                     _enter(table, word, rows * _ALTERNATIVES + place, inflected)
             rows += 1
-        negated_rows = negated_rows or rows
-    return {word: tuple(sides) for word, sides in table.items()}, negated_rows, rows
+    return {word: tuple(sides) for word, sides in table.items()}, rows
 
 
 def _enter(table: dict[str, list[int]], word: str, side: int, inflected: bool) -> None:
@@ -159,7 +159,8 @@ def _enter(table: dict[str, list[int]], word: str, side: int, inflected: bool) -
             table[form].append(side)
 
 
-SIDES, _NEGATED_ROWS, _ROWS = _table()
+SIDES, _ROWS = _table()
+_NEGATED_ROWS: Final = sum(block.count(";") + 1 for block in (NEGATED, NEGATED_VERBS))
 OPPOSING_WORDS: Final = frozenset(SIDES)
 _PARTICLE_WORDS: Final = frozenset(PARTICLES)
 _STEMS: Final = {
@@ -195,7 +196,7 @@ def _particle_sides(tokens: Sequence[str]) -> Iterator[int]:
 
 
 def clash(left: frozenset[int], right: frozenset[int], one_denies: bool) -> tuple[int, int] | None:
-    """Two alternatives of one row, each named on one side only. A row of a negative prefix does not count if one side denies."""
+    """Two alternatives of one row, each named on one side only. Where there is no third, and one side denies, they may be one."""
     for side in left - right:
         row = side // _ALTERNATIVES
         if one_denies and row < _NEGATED_ROWS:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.cache.near_misses.antonyms import clash, spelled
-from llmthrift_core.cache.near_misses.framed import apart, left_over, unsaid
-from llmthrift_core.cache.near_misses.measuring import same_dates
+from llmthrift_core.cache.near_misses.framed import apart, left_over, tense_of, unsaid
+from llmthrift_core.cache.near_misses.lexicon import lemma
+from llmthrift_core.cache.near_misses.measuring import CALENDAR_WORDS, same_dates
 from llmthrift_core.cache.near_misses.negation import prefixed, stem
 from llmthrift_core.cache.near_misses.roles import (
     QUESTION_WORDS,
     displaced,
     other_focus,
     swapped,
+    turned,
 )
 from llmthrift_core.cache.near_misses.words import (
     GENERIC_CAPITALS,
+    PRONOUNS,
     STARTERS,
     STOP_WORDS,
     TROUBLES,
@@ -38,6 +42,8 @@ _MODALS: Final = {
     **dict.fromkeys(word_list("may can could allowed permitted possible able optional ok okay"), "may"),
     **dict.fromkeys(word_list("recommended advisable suggested"), "advised"),
 }
+_BINDING: Final = frozenset({"must", "may", "can", "should", "shall"})
+_ONLY: Final = (("only",), ("just",))
 _MODAL_WORDS: Final = frozenset(_MODALS)
 _ASKING: Final = word_set(
     "time year date day month place location person come much many long far old often tall big fast high deep wide heavy thick strong "
@@ -75,6 +81,10 @@ def _exact(left: Facts, right: Facts) -> str | None:
         reason = _quotes(left, right)
         if reason:
             return reason
+    if left.ranked != right.ranked:
+        rank = next((rank for rank in left.ranked ^ right.ranked if _counted(left.tokens, rank) & _counted(right.tokens, rank)), None)
+        if rank is not None:
+            return f"one side counts, one ranks: {rank}"
     if left.codes != right.codes:
         reason = _missing("codes", left.codes, right, left) or _missing("codes", right.codes, left, right)
         if reason:
@@ -121,9 +131,9 @@ def _worded(left: Facts, right: Facts) -> str | None:
 
 
 def _arranged(left: Facts, right: Facts) -> str | None:
-    turned = (left.origins & right.goals) and (left.goals & right.origins)
-    if turned:
-        return f"the direction is turned round: {', '.join(sorted(turned)[:_SHOWN])}"
+    around = (left.origins & right.goals) and (left.goals & right.origins)
+    if around:
+        return f"the direction is turned round: {', '.join(sorted(around)[:_SHOWN])}"
     if (left.origins and right.goals) or (right.origins and left.goals):
         place = _departed(left, right) or _departed(right, left)
         if place:
@@ -142,17 +152,47 @@ def _arranged(left: Facts, right: Facts) -> str | None:
         exchanged = swapped(left.tokens, right.tokens)
         if exchanged:
             return f"words change places: {', '.join(exchanged)}"
+    verb = turned(left.tokens, right.tokens) if not left.language else ""
+    if verb:
+        return f"words change places: who or what is before {verb!r}"
+    if not left.language and (left.content == right.content or sorted(left.content) == sorted(right.content)):
+        return _told_otherwise(left, right)
+    return None
+
+
+def _told_otherwise(left: Facts, right: Facts) -> str | None:
+    """What makes two questions of texts with the same content: what is only so, whether it is past."""
+    for only in _ONLY:
+        if (left.tokens[:1] == only) != (right.tokens[:1] == only) and left.words.issuperset(only) and right.words.issuperset(only):
+            return f"words change places: {only[0]}"
+    mine, theirs = tense_of(left.tokens), tense_of(right.tokens)
+    if mine != theirs and mine and theirs and "then" in (mine, theirs) and "why" not in left.words:
+        return f"another time: {mine}, {theirs}"
     return None
 
 
 def _allowance(left: Facts, right: Facts) -> str | None:
     """Whether one text asks what must be, the other what may be or is advised."""
     mine, theirs = left.words & _MODAL_WORDS, right.words & _MODAL_WORDS
+    if left.denies and right.denies:
+        one, other = _forbidden_or_free(left.tokens), _forbidden_or_free(right.tokens)
+        if one and other and one != other:
+            return f"one side says what is {one}, the other what is {other}"
     if not mine or not theirs or not QUESTION_WORDS.isdisjoint(left.words) or not QUESTION_WORDS.isdisjoint(right.words):
         return None
     if {_MODALS[word] for word in mine}.isdisjoint(_MODALS[word] for word in theirs):
         return f"words differ: {min(mine)}, {min(theirs)}"
     return None
+
+
+def _forbidden_or_free(tokens: Sequence[str]) -> str:
+    """What a text says of what it denies: that it must not be, or that it need not be."""
+    for one, other in pairwise([token for token in tokens if token not in PRONOUNS]):
+        if (one == "not" and _MODALS.get(other) == "must") or (one == "need" and other == "not"):
+            return "free"
+        if one in _BINDING and other == "not":
+            return "forbidden"
+    return ""
 
 
 def _departed(left: Facts, right: Facts) -> str:
@@ -163,6 +203,12 @@ def _departed(left: Facts, right: Facts) -> str:
             if f"to {place}" in right.goals and f"to {place}" not in left.goals and origin not in right.origins:
                 return place
     return ""
+
+
+def _counted(tokens: Sequence[str], number: str) -> frozenset[str]:
+    """What a text has so many of, or what has this place in it."""
+    behind = (other for one, other in pairwise(tokens) if one == number)
+    return frozenset(lemma(word) for word in behind if word[0].isalpha() and word not in CALENDAR_WORDS and word not in STOP_WORDS)
 
 
 def _apart(kind: str, left: Iterable[str], right: Iterable[str]) -> str:

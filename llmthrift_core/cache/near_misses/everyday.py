@@ -80,7 +80,8 @@ COURTEOUS: Final = word_set(
     "stupid dumb quick question advance basically just quickly urgent urgently asap guys folks team dear really actually exactly "
     "currently now please kindly tell me know wondering help simply ever way best proper properly correctly possible possibly anyway "
     "there today file code page number name button website site app account thing things stuff lol btw ok okay right even again still "
-    "already own whole entire new exact actual specific usual normal normally usually typically generally good one ones "
+    "considered regarded deemed already own whole entire new exact actual specific usual normal normally usually typically generally "
+    "good one ones "
 )
 
 

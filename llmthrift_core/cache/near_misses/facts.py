@@ -36,6 +36,7 @@ from llmthrift_core.cache.near_misses.names import ABBREVIATED, NAME_WORDS, know
 from llmthrift_core.cache.near_misses.negation import denied
 from llmthrift_core.cache.near_misses.numbers import (
     NUMBER_WORDS,
+    ORDINALS,
     SCALE_WORDS,
     is_number,
     merged,
@@ -55,7 +56,7 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 # Words which are compared as something else than a name.
 _COVERED: Final = NAME_WORDS | MONEY_WORDS | CALENDAR_WORDS | UNIT_WORDS | NUMBER_WORDS | {"us", "may"}
 _DIGITS: Final = frozenset("0123456789")
-_MERGING: Final = NUMBER_WORDS | SCALE_WORDS
+_MERGING: Final = NUMBER_WORDS | SCALE_WORDS | {"times"}
 _OPERATIONS: Final = {"plus": "+", "minus": "-", "times": "*", "x": "*"}
 _SIGNS: Final = OPERATORS | frozenset(_OPERATIONS)
 _PUNCTUATION: Final = re.compile(r"[\W_]+")
@@ -92,6 +93,7 @@ class Facts:
         "opposing",
         "origins",
         "quotes",
+        "ranked",
         "scope",
         "signs",
         "spans",
@@ -124,6 +126,7 @@ class Facts:
     opposing: frozenset[int]
     origins: frozenset[str]
     quotes: tuple[str, ...]
+    ranked: frozenset[str]
     scope: frozenset[str] | None
     signs: frozenset[str]
     spans: frozenset[str]
@@ -167,6 +170,7 @@ class Facts:
                     tokens = in_one_word(tokens)
                 reading.names = set(with_calendar_spelt(reading.names)) if reading.names else reading.names
             if not _MERGING.isdisjoint(tokens):
+                reading.ranked.update(str(ORDINALS[token]) for token in tokens if token in ORDINALS)
                 tokens, self.loose = merged(tokens)
             if not AMOUNT_WORDS.isdisjoint(tokens):
                 tokens, is_loose = in_one_spelling(tokens)
@@ -175,7 +179,7 @@ class Facts:
         self.key, self.tokens, self.words = key, tuple(tokens), words
         self.foreign = self.language == OTHER
         self.caseless = not self.language and reading.capitals > 2 and reading.capitals > 2 * reading.lowered
-        self._count(tokens, words)
+        self._count(tokens, words, reading)
         self.quotes = reading.quotes
         self.cased = {} if self.caseless else reading.cased
         self.signs = frozenset(reading.signs - _SHOUTED if self.caseless else reading.signs) if reading.signs else _NOTHING
@@ -191,9 +195,10 @@ class Facts:
         self.focus = focus_of(tokens) if words & QUESTION_WORDS else ""
         self.content = () if self.foreign else content_of(tokens) if not self.language else foreign_content(tokens)
 
-    def _count(self, tokens: list[str], words: frozenset[str]) -> None:
+    def _count(self, tokens: list[str], words: frozenset[str], reading: Reading) -> None:
         self.numbers = frozenset(word for word in words if word[-1] in _DIGITS and is_number(word))
         places = [place for place, token in enumerate(tokens) if token in self.numbers] if self.numbers else []
+        self.ranked = frozenset(reading.ranked & self.numbers) if reading.ranked else _NOTHING
         self.bound = _bound(tokens, places) if len(self.numbers) > 1 else {}
         signs = [place for place, token in enumerate(tokens) if token in _SIGNS] if places and not words.isdisjoint(_SIGNS) else ()
         if any(_is_term(tokens, place - 1) and _is_term(tokens, place + 1) for place in signs):

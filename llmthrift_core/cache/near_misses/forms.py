@@ -105,7 +105,10 @@ def negates(one: str, other: str) -> bool:
 
 
 def contrasts(one: str, other: str) -> bool:
-    """Whether two words are one word behind prefixes that exclude each other ("macroeconomics", "microeconomics")."""
+    """Whether two words are one word with prefixes or suffixes that exclude each other ("macroeconomics", "microeconomics"; "lessor",
+    "lessee")."""
+    if _is_done_to(one, other) or _is_done_to(other, one):
+        return True
     for left, right in _CONTRASTED:
         if one.startswith(right) and other.startswith(left):
             one, other = other, one
@@ -114,6 +117,12 @@ def contrasts(one: str, other: str) -> bool:
             if len(rest) >= _SHORTEST_NEGATED and rest == other[len(right) :]:
                 return True
     return False
+
+
+def _is_done_to(one: str, other: str) -> bool:
+    """Whether to one is done what the other does: "trustee", "trustor"."""
+    one, other = one.removesuffix("s"), other.removesuffix("s")
+    return one.endswith("ee") and len(one) > _SHORTEST_ROOT and other in (one[:-2], one[:-2] + "er", one[:-2] + "or")
 
 
 def american(word: str) -> str:

@@ -73,8 +73,13 @@ _TENSES: Final[dict[str, str]] = {
     **dict.fromkeys(("was", "were", "did", "had", "used"), "then"),
     **dict.fromkeys(("will", "shall", "going"), "later"),
 }
+# "Had" and "used" may belong to something else; what can be is not past.
+_TIMES: Final = {**{word: time for word, time in _TENSES.items() if word not in ("had", "used", "going")}, "can": "now", "could": "now"}
+_HAD: Final = ({"has", "had"}, {"have", "had"})
 _TENSELESS: Final = frozenset({"be", "been", "to"})
 _DOING: Final = frozenset({_TELLING["can"], _TELLING["do"]})
+_ADVISED: Final = frozenset({"who", "where"})  # "where should I", "where do I"
+_SHOULD: Final = frozenset({"do", "does", "should"})
 _HOW: Final = _DOING | {_TELLING["should"]}  # "how should I", "how do you"
 # Of one row above, and still not the same.
 _APART: Final = (
@@ -184,11 +189,13 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
         return f"another time: {' '.join(one)}, {' '.join(other)}"
     names = parts_of(left.known)
     mine, theirs = ([word for word in _told(words) if word not in names] for words in (one, other))
-    how = left.tokens[0] == right.tokens[0] == "how"
+    how = left.tokens[0] == right.tokens[0] and (
+        left.tokens[0] == "how" or (left.tokens[0] in _ADVISED and _SHOULD.issuperset((*one, *other)))
+    )
     if not (one and other) and len(one or other) == 1 and (one or other)[0] in _WHY:
         return f"another question: {(one or other)[0]}"
     if not mine and not theirs:
-        return _functions(one, other, how=how)
+        return _only(left, right, one, other) or _functions(one, other, how=how)
     if not mine or not theirs:
         if one and other and _puts_in(one, other, mine or theirs) and not _is_said(mine or theirs, left, right):
             return f"words differ: {' '.join(one)}, {' '.join(other)}"
@@ -205,14 +212,32 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
     return f"words differ: {' '.join(mine)}, {' '.join(theirs)}"
 
 
+def _only(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
+    """What says that one text speaks of nobody or nothing else. "I only want to ..." says nothing."""
+    if (tuple(one), tuple(other)) not in ((("only",), ()), ((), ("only",))):
+        return None
+    tokens = left.tokens if one else right.tokens
+    place = tokens.index("only")
+    return None if place and tokens[place - 1] in PRONOUNS else "only one side says: only"
+
+
 def _other_tense(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether the words in one place say another time ("who is", "who was"; "won", "will win"). Why something is or was, is alike."""
     if not one or not other or "why" in left.words:
         return False
+    if len(one) == len(other) == 1 and {one[0], other[0]} in _HAD:
+        return True
     mine, theirs = _tense(one), _tense(other)
+    if left.tokens[0] == "when" and "then" not in (mine, theirs):  # "when do you open", "when will you open"
+        return False
     if all(word in _TENSES or word in _TENSELESS for word in (*one, *other)):
         return bool(mine and theirs) and mine != theirs
     return {mine, theirs} == {"then", "later"}
+
+
+def tense_of(tokens: Sequence[str]) -> str:
+    """The time of which the first auxiliary of a text speaks: "now", "then" or "later"; "" where there is none."""
+    return next((_TIMES[token] for token in tokens if token in _TIMES), "")
 
 
 def _tense(words: Sequence[str]) -> str:

@@ -123,7 +123,7 @@ def _rare_words() -> frozenset[str]:
     return frozenset(gzip.decompress(folder.joinpath("rare_words.txt.gz").read_bytes()).decode().split())
 
 
-def _is_known(word: str) -> bool:
+def is_known(word: str) -> bool:
     """Whether a word stands in a dictionary, in the lexicon or beside it."""
     return any(is_word(form) or form in _rare_words() for form in base_forms(word))
 
@@ -132,7 +132,7 @@ def _is_slip(one: str, other: str) -> bool:
     """Whether one of two words, of which one is in no dictionary, is the other with a slip of the keyboard ("nitrite" is not "nitrate")."""
     if min(len(one), len(other)) < _SHORTEST_SLIP:
         return False
-    known = not (one.startswith(other) or other.startswith(one)) and _is_known(one) and _is_known(other)
+    known = not (one.startswith(other) or other.startswith(one)) and is_known(one) and is_known(other)
     if is_misspelt(one, other) and not known:
         return True
     if min(len(one), len(other)) <= _SHORTEST_SLIP or (known and one[:_KIN] != other[:_KIN]):  # "maintain", "maintenance"

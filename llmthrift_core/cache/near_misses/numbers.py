@@ -109,6 +109,8 @@ def merged(tokens: Sequence[str]) -> tuple[list[str], bool]:
             else:
                 result.append(str(value))
             place += used - 1
+        elif word == "times" and before == "2" and not is_number(after) and after not in SMALL:
+            result[-1] = "twice"
         elif is_number(word) and after in SCALES:
             result.append(scaled(word, SCALES[after]))
             place += 1

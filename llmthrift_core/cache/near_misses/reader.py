@@ -84,6 +84,10 @@ NAMED: Final = re.compile(r"([^\W\d_]{3,})-?(\d+(?:\.\d+)*)")
 VERSION: Final = re.compile(r"v\.?(\d+(?:\.\d+)*)")
 WORDY: Final = re.compile(r"(\d+)((?:-[a-z]+)+)")
 FORMULA: Final = re.compile(r"(?:\d+(?:[.,]\d+)*|[-+*/^=<>!%()]+|[a-z](?![a-z]))+")
+# What stands before a word in programs and shells: "!x", "*args", "*.py", "~/x". Around one it is emphasis.
+SIGILS: Final = frozenset("!*~&")
+SIGIL: Final = re.compile(r"(?:!{1,2}|\*{1,2}|\*\.|~/|&)[A-Za-z][^*~]*$")
+LETTERS: Final = re.compile(r"[A-Za-z](?:[-+*^][A-Za-z])+")
 WORD: Final = re.compile(r"[^\W\d_]{2,}")
 PIECES: Final = re.compile(r"\d+(?:[.,]\d+)*|[-+*/^=<>!%]+|[^\W\d_]+")
 SIGNED: Final = re.compile(r"\w{2,}-[\w-]*")
@@ -96,7 +100,7 @@ ENDING: Final = word_set(
 class Reading:
     """The tokens of a text in order, with numbers in one spelling, and the facts which the tokens no longer show."""
 
-    __slots__ = ("capitals", "cased", "clock", "codes", "currencies", "lowered", "names", "openers", "quotes", "signs", "tokens")
+    __slots__ = ("capitals", "cased", "clock", "codes", "currencies", "lowered", "names", "openers", "quotes", "ranked", "signs", "tokens")
 
     def __init__(self, text: str) -> None:
         self.tokens: list[str] = []
@@ -106,6 +110,7 @@ class Reading:
         self.currencies: set[str] = set()
         self.clock: set[str] = set()
         self.cased: dict[str, str] = {}
+        self.ranked: set[str] = set()
         self.signs: set[str] = set()
         self.quotes: tuple[str, ...] = ()
         self.capitals = 0
@@ -129,6 +134,8 @@ class Reading:
                     tokens.append(chunk)
             elif core.isalpha():
                 word = core.lower()
+                if chunk[0] in SIGILS and SIGIL.match(chunk):
+                    self.codes.add(chunk.rstrip(EDGES).casefold())
                 if word is core or word == core:
                     self.lowered += 1
                 else:
@@ -227,6 +234,9 @@ class Reading:
 
     def _split(self, core: str, opening: bool) -> None:
         parts = PIECES.findall(core)
+        if LETTERS.fullmatch(core):
+            self.tokens.extend(part.lower() for part in parts)
+            return
         if "&" in core and core.replace("&", "").isalpha():
             self._capitalised(core.replace("&", ""), core.replace("&", "").lower(), opening)
             parts = [core.replace("&", "")]
@@ -259,6 +269,7 @@ class Reading:
             self._date(*match.groups())
         elif match := ORDINAL.fullmatch(word):
             self.tokens.append(match[1])
+            self.ranked.add(match[1])
         elif match := CLOCK.fullmatch(word):
             self._hour(int(match[1]), match[2], match[3])
         elif match := MERIDIEM.fullmatch(word):

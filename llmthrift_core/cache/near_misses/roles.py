@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from llmthrift_core.cache.near_misses.words import STOP_WORDS, word_list, word_set
+from llmthrift_core.cache.near_misses.lexicon import lemma
+from llmthrift_core.cache.near_misses.negation import stem
+from llmthrift_core.cache.near_misses.numbers import is_number
+from llmthrift_core.cache.near_misses.quantities import MONTHS
+from llmthrift_core.cache.near_misses.words import PRONOUNS, STOP_WORDS, word_list, word_set
 
+_MONTHS: Final = frozenset(MONTHS)
 # Each of these puts the thing before it on one side and the thing behind it on the other.
 _PIVOTS: Final = word_set("to into than over minus by in versus beat beats owe owes")
 PIVOTS: Final = _PIVOTS | {"from"}
@@ -31,6 +36,9 @@ _BEFORE_VERBS: Final = word_set(
     "need want like try trying tried able how have has had going used wish love hate plan start begin continue possible ready supposed "
     "about ought what where when way ways easy hard best time right order wanted wants needs needed hoping hope got get allowed free"
 )
+_ASKED_FOR: Final = word_set("who what which")
+_DID: Final = word_set("do does did")
+_CLAUSE: Final = 3
 _OPEN: Final = word_set("i we you to")
 QUESTION_WORDS: Final = _PLAIN | {"how", "what", "which"}
 # Questions which people put either way.
@@ -135,7 +143,20 @@ def displaced(left: Sequence[str], right: Sequence[str]) -> str:
 def _behind(tokens: Sequence[str], pivot: str) -> frozenset[str]:
     """The words from a pivot to the end of its clause."""
     rest = tokens[tokens.index(pivot) + 1 :]
-    return frozenset(rest[: rest.index(",")] if "," in rest else rest) - STOP_WORDS
+    return frozenset(map(lemma, frozenset(rest[: rest.index(",")] if "," in rest else rest) - STOP_WORDS))
+
+
+def turned(left: Sequence[str], right: Sequence[str]) -> str:
+    """The verb of two questions of which one asks who does it, the other to whom it is done ("who hired Ann", "who did Ann hire")."""
+    if len(left) < _CLAUSE or len(right) < _CLAUSE or left[0] != right[0] or left[0] not in _ASKED_FOR:
+        return ""
+    if right[1] in _DID:
+        left, right = right, left
+    # "What's included" is read as "what included".
+    if left[1] not in _DID or right[1] in STOP_WORDS or left[2] in PRONOUNS or (left[0] != "who" and right[1].endswith("ed")):
+        return ""
+    verb = stem(right[1])
+    return right[1] if any(stem(token) == verb for token in left[3:]) else ""
 
 
 def swapped(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None:
@@ -148,6 +169,8 @@ def swapped(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None
     first, second = apart
     if left[first] != right[second] or left[second] != right[first]:
         return None
+    if second == first + 1 and is_number(min(left[first], left[second])) and not _MONTHS.isdisjoint((left[first], left[second])):
+        return None  # "3 April", "April 3"
     if (
         left[first][0] == "-"
         or left[second][0] == "-"

@@ -67,6 +67,7 @@ CONTRACTIONS: Final[dict[str, tuple[str, ...]]] = {
     "wheres": ("where", "is"),
     "hows": ("how", "is"),
     "whos": ("who", "is"),
+    "whom": ("who",),
     "e-mail": ("email",),
     "e-mails": ("emails",),
     "login": ("log", "in"),
@@ -135,7 +136,7 @@ TROUBLES: Final = word_set(
     "incomplete outstanding expired disabled locked suspended refuted difficulty difficulties struggling struggle cannot hardly "
     "barely instead free unpaid unused off zero alone exempt optional avoided bug bugs glitch malfunctioning malfunction offline "
     "empty disallow disallowed forbidden prohibited banned illegal unlawful restrict restricted restriction restrictions limit "
-    "limited limits ineligible excluded exclude excludes"
+    "limited limits ineligible excluded exclude excludes closed shut"
 )
 _VERBS: Final = (
     "write wrote written; build built; make made; find found; invent invention; go went gone; win won; sell sold; buy bought; send "

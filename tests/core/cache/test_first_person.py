@@ -24,13 +24,16 @@ PERSONAL = [
     "내 소포 어디 있어?", "havent recieved anything, status?", "wheres my stuff at", "u owe me", "Kann die Rechnung nicht öffnen",
     "Wo ist my parcel?", "¿Cómo activo la tarjeta?", "¿Cuánto pagaba antes?", "dime el saldo", "¿Debería cambiar de plan?",
     "¿Qué dirección aparece en esta cuenta?", "jai oublié le mot de passe", "A qui dois-je m'adresser ?", "Quando vou receber o pedido?",
-    "Onde retiro o pacote?", "Quanto devo?", "Kdy mi přijde balíček?",
+    "Onde retiro o pacote?", "Quanto devo?", "Kdy mi přijde balíček?", "Hol a csomagom?",
+    "refund status", "status of the latest shipment", "where's the parcel", "Has the claim been paid?", "Still hasn't shipped",
+    "current balance pls", "any new messages?", "upcoming appointments", "how much is due",
 ]  # fmt: skip
 SHARED = [
     "Wann öffnet die Post am Samstag?", "Was kostet ein Zimmer im Hotel?", "¿Cuánto cuesta el billete al mes?",
     "Quelle est la capitale de la France ?", "Kann der Ausweis verlängert werden?",
     "When do you open?", "What is the capital of France?", "What's the late fee for rent?", "Does US law apply?", "Who wrote Hamlet?",
-    "Is weekend delivery available?", "How long does the delivery take?", "Convert 5 mW to W", "2 + 2", "Hello", "What is a café?", "",
+    "Is weekend delivery available?", "How long does the delivery take?",
+    "What is the status of the Antarctic treaty?", "What is a balance beam?", "Convert 5 mW to W", "2 + 2", "Hello", "What is a café?", "",
 ]  # fmt: skip
 
 

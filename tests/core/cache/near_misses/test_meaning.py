@@ -96,6 +96,26 @@ NEAR_MISSES = [
     ("How long is the bridge?", "How wide is the bridge?"),
     ("a fare with + 5 points", "a fare with - 5 points"),
     ("What does `\\s` match?", "What does `\\S` match?"),
+    # who does it to whom; what is counted and what ranked; what is only so; what must not be and what need not
+    ("What does a lessor sign?", "What does a lessee sign?"),
+    ("Who is the mortgagor?", "Who is the mortgagee?"),
+    ("Who beat Spain?", "Who did Spain beat?"),
+    ("What scares elephants?", "What do elephants scare?"),
+    ("Name the 3 tallest towers", "Name the third tallest tower"),
+    ("a flat on the 5th floor", "a flat on 5 floors"),
+    ("Is the ferry free for pupils?", "Is the ferry only free for pupils?"),
+    ("Only nurses may open the cabinet", "Nurses may only open the cabinet"),
+    ("Visitors must not feed the swans", "Visitors need not feed the swans"),
+    ("You shouldn't tip the driver", "You don't have to tip the driver"),
+    # another time, with the words in another order
+    ("What was the fare in June?", "What will the fare be in June?"),
+    ("Was I upgraded?", "Can I be upgraded?"),
+    ("Which abbey has a cloister?", "Which abbey had a cloister?"),
+    # what stands before a word in programs
+    ("What does !done print?", "What does done print?"),
+    ("What is *q in C?", "What is &q in C?"),
+    ("Remove *.bak here", "Remove *.old here"),
+    ("What is p-q?", "What is p+q?"),
 ]
 PARAPHRASES = [
     ("Can I return it within 2 weeks?", "May I send it back within 14 days?"),
@@ -139,6 +159,21 @@ PARAPHRASES = [
     ("How do I switch off the heating?", "How do I disable the heating?"),
     ("When it rains, is the fair open?", "Is the fair open when it rains?"),
     ("Why does the lamp not work?", "Why did the lamp stop working?"),
+    ("Is cycling prohibited in the park?", "Is cycling not allowed in the park?"),
+    ("The kiosk is not open", "The kiosk is closed"),
+    ("Towels are excluded", "Towels are not included"),
+    ("Is the pier shut on 4 June 2025?", "Is the pier shut on June 4th, 2025?"),
+    ("The 1st of June", "June 1st"),
+    ("I rang the bell twice", "I rang the bell two times"),
+    ("The tour takes 100 minutes", "The tour takes an hour and 40 minutes"),
+    ("He is 6 feet 2 inches", "He is 74 inches"),
+    ("When was the pier opened?", "When did they open the pier?"),
+    ("When do you close tomorrow?", "When will you close tomorrow?"),
+    ("Whom do I ask?", "Who should I ask?"),
+    ("Is rhubarb considered a fruit?", "Is rhubarb a fruit?"),
+    ("Can I not pay by cheque?", "Can't I pay by cheque?"),
+    ("I only want to know your address", "I want to know your address"),
+    ("**Where** is the *pier*?", "Where is the pier?"),
 ]
 
 
