@@ -139,12 +139,8 @@ for _name in ("response_id", "message_id"):
     _is_known = calls.c[_name].is_not(None)
     Index(f"ix_llmthrift_calls_{_name}", calls.c[_name], sqlite_where=_is_known, postgresql_where=_is_known)
 # What a backfill looks through; priced rows are not in it.
-Index(
-    "ix_llmthrift_calls_unpriced",
-    calls.c.id,
-    sqlite_where=calls.c.cost_nano_usd.is_(None),
-    postgresql_where=calls.c.cost_nano_usd.is_(None),
-)
+_is_unpriced = calls.c.cost_nano_usd.is_(None)
+Index("ix_llmthrift_calls_unpriced", calls.c.id, sqlite_where=_is_unpriced, postgresql_where=_is_unpriced)
 
 # Prompt and answer text, only with capture="text".
 captures = Table(
