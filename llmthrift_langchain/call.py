@@ -131,6 +131,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._policy = router.routing.in_force()
         tiers = allowed_tiers(self._policy, asks, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
         self._tiers = tiers
+        tools = next((sent for each in (arguments, *bound.values()) if (sent := each.get("tools"))), None)  # the same ones for each tier
         run_id = self._run_id or uuid7()
         self._run_id, self._first_run_id = run_id, run_id.int
         # `with_retry` and `with_fallbacks` call again under the same parent.
@@ -144,7 +145,7 @@ class RoutedCall(DoorCall[AIMessage]):
             parent_id=str(parent) if parent is not None else None,
             path=lineage.path_to(parent or lineage.surrounding()),
             stream=stream,
-            prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture),
+            prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture, tools),
             cache=self._cache_use(rules, required.keyed(_limits(router.max_tier, asked_tier)), attribution),
             route=RouteUse(
                 policy=self._policy,

@@ -295,8 +295,11 @@ class ThriftCallbackHandler(RunFollower):
         attribution = attribution_of_metadata(metadata).over(current_attribution()).over(self._defaults)
         features = None
         if thrift.capture != "off":
+            tools = (options.get("invocation_params") or {}).get("tools")
             features = (
-                features_of_text(prompt or "", thrift.capture) if messages is None else features_of_messages(messages, thrift.capture)
+                features_of_text(prompt or "", thrift.capture)
+                if messages is None
+                else features_of_messages(messages, thrift.capture, tools)
             )
         if attribution.call_site is None and (site := options.get("name") or _site_of(messages)):
             attribution = with_call_site(attribution, site)

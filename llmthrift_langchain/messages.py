@@ -157,13 +157,13 @@ def _block(block: Any, ids: dict[str, int]) -> Any:
     return kept
 
 
-def features_of_messages(messages: Sequence[BaseMessage], capture: str) -> PromptFeatures:
+def features_of_messages(messages: Sequence[BaseMessage], capture: str, tools: object = None) -> PromptFeatures:
     """Hash and counts of a conversation. Its question is the last human message, as for a routing policy."""
     pairs: list[tuple[str, str]] = []
     for message in messages:
         content = message.content
         pairs.append((message.type, content if isinstance(content, str) else text_of(content)))
-    return PromptFeatures.of(pairs, capture)
+    return PromptFeatures.of(pairs, capture, tools=tools)
 
 
 def features_of_text(prompt: str, capture: str) -> PromptFeatures:

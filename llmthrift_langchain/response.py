@@ -104,7 +104,13 @@ def whole_response(
         is_broken=is_broken,
         response_id=served.response_id,
         message_id=served.message_id,
+        called=lambda: [name for each in generations() for name in _called_by(each)],
     )
+
+
+def _called_by(generation: Generation) -> list[str]:
+    message = generation.message if isinstance(generation, ChatGeneration) else None
+    return [call.name for call in calls_of(message)] if isinstance(message, AIMessage) else []
 
 
 def estimate_usage(prompt: Sequence[Mapping[str, Any]] | str, answer: str, model: str, *parameters: Mapping[str, Any]) -> Usage:

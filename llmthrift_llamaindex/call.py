@@ -80,6 +80,7 @@ class DrivenCall(DoorCall[Answer]):
         use = arguments.get(TOOLS)
         # What the arguments say, for keys and counts: tools have no provider's format yet.
         self._said = arguments if use is None else {**arguments, TOOLS: None, "tools": use.described()}
+        tools = arguments.get("tools") if use is None else use.tools
         attribution = attribution_of_tags(active_tags()).over(current_attribution())
         if attribution.call_site is None and not isinstance(self._asked, str) and (system := system_of(self._asked)):
             attribution = with_call_site(attribution, call_site_of_prompt(system))
@@ -115,7 +116,7 @@ class DrivenCall(DoorCall[Answer]):
             parent_id=parent,
             path=path_to(parent),
             stream="stream" in method,
-            prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question),
+            prompt=features_of(self._asked, thrift.capture, self._question() if route is None else route.request.question, tools),
             cache=self._cache_use(rules, required.keyed(max_tier), attribution),
             route=route,
             # Nothing that leads back here: a stream that nobody reads ends when the last reference to this call goes.

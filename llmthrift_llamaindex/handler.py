@@ -256,7 +256,7 @@ class ThriftEventHandler(BaseEventHandler):
             trace_id=trace,
             parent_id=parent,
             path=path_to(parent),
-            prompt=features_of(asked, self.thrift.capture, asked_question(asked)),
+            prompt=features_of(asked, self.thrift.capture, asked_question(asked), arguments.get("tools")),
             metered=lambda tier: count_outgoing(asked, model, arguments),
             max_output_tokens=lambda tier: max_output_tokens(arguments) if llm is None else output_limit(llm, arguments),
         )

@@ -155,6 +155,7 @@ def response_of(
         text=lambda: answer_text(answer),
         is_broken=is_broken,
         response_id=pieces.response_id if pieces is not None and pieces.have_come else response_id_of(answer),
+        called=lambda: called_in(answer),
     )
     if storable:
         came = pieces if pieces is not None and pieces.have_come else None
@@ -189,6 +190,15 @@ def _flaw(answer: Answer, ends: Sequence[str], *, must_end: bool) -> str | None:
     has_more = any(not isinstance(block, TextBlock | ThinkingBlock) for block in message.blocks) or bool(others)
     says = has_more or bool("".join(texts).strip())
     return flaw_of(ends, says=says, calls_are_whole=all(map(are_arguments, calls)), must_end=must_end)
+
+
+def called_in(answer: Answer) -> list[str]:
+    """The names of the tools that the answer calls."""
+    if isinstance(answer, CompletionResponse):
+        return []
+    found = [block.tool_name for block in answer.message.blocks if isinstance(block, ToolCallBlock)]
+    told = answer.message.additional_kwargs.get("tool_calls") or ()
+    return found + [str(field_of(field_of(call, "function"), "name") or field_of(call, "name") or "") for call in told]
 
 
 def count_tool_calls(answer: Answer) -> int:

@@ -95,6 +95,6 @@ def asked_texts(asked: Asked, extract_question: QuestionExtractor | None = None)
     return texts
 
 
-def features_of(asked: Asked, capture: str, question: str) -> PromptFeatures | None:
+def features_of(asked: Asked, capture: str, question: str, tools: object = None) -> PromptFeatures | None:
     """Hash and counts of what was asked; None where nothing is to be kept."""
-    return None if capture == "off" else PromptFeatures.of(pairs_of(asked), capture, question=question)
+    return None if capture == "off" else PromptFeatures.of(pairs_of(asked), capture, question=question, tools=tools)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.calls.collected import note_row
@@ -14,6 +14,7 @@ from llmthrift_core.calls.request import AttemptReason, Request, Response
 from llmthrift_core.calls.reserving import note_metered
 from llmthrift_core.calls.rows import bill, compare_discounts, compare_routing, explain, taken, tell
 from llmthrift_core.ledger.record import CallRecord, LateRecord
+from llmthrift_core.ledger.tools import called_column
 from llmthrift_core.pricing.discounts import has_discounts
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.usage import Usage, tokens
@@ -169,12 +170,22 @@ class Attempt:
         """Hand the row to the ledger, the texts where they are captured, and what it took to the budgets that only warn."""
         if record.cache is None:  # a hit takes nothing
             note_metered(self._thrift, self.scope, self.request, record)
+        prompt = self.request.prompt
+        if prompt is not None and prompt.tools and response is not None and record.cache is None:
+            self._note_tools(record, prompt.tools, response)
         self._thrift.ledger.append(record)
         note_row(record)
-        prompt = self.request.prompt
         if prompt is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
+
+    def _note_tools(self, record: CallRecord, tools: Sequence[Any], response: Response) -> None:
+        record.tools = tools  # the ledger's writer counts them
+        try:
+            if response.called is not None and (called := called_column(response.called())) is not None:
+                record.tools_called = called
+        except Exception as error:
+            self._thrift.note_failure("call", error)
 
 
 class Listed(Protocol):

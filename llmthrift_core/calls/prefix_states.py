@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from sqlalchemy import bindparam, delete, func, select, update
 
-from llmthrift_core.storage.prefix_tables import prefix_states
+from llmthrift_core.storage.side_tables import prefix_states
 from llmthrift_core.storage.statements import Statement
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +36,7 @@ class PromptFeatures:
         messages: number of messages.
         question: what a routing policy would see as the question; the counts in lexical.py are kept of it. "": there is none.
         text: the prompt as text, built only when it is stored.
+        tools: those that are sent along, as `definitions_of` takes them; the row keeps their names and sizes.
     """
 
     hash: str
@@ -44,14 +45,16 @@ class PromptFeatures:
     messages: int
     question: str = ""
     text: Callable[[], str] | None = None
+    tools: Sequence[Any] = ()
 
     @classmethod
-    def of(cls, messages: Sequence[tuple[str, str]], capture: str, *, question: str | None = None) -> PromptFeatures:
+    def of(cls, messages: Sequence[tuple[str, str]], capture: str, *, question: str | None = None, tools: object = None) -> PromptFeatures:
         """The features of (role, text) pairs; a completion model's prompt is one pair of the role "prompt".
 
         Args:
             capture: as for `Thrift`.
             question: None is the last user message, or a completion model's prompt.
+            tools: the call's argument of that name; what is no list counts as none.
         """
         joined = "\x1e".join([text for _, text in messages])
         return cls(
@@ -61,6 +64,7 @@ class PromptFeatures:
             messages=len(messages),
             question=_asked(messages) if question is None else question,
             text=(lambda: _as_text(messages)) if capture == "text" else None,
+            tools=tools if isinstance(tools, list | tuple) else (),
         )
 
     def describe(self, record: CallRecord) -> None:
@@ -199,6 +203,7 @@ class Response:
         text: the answer as text, built only where capture="text" or to see whether there is an answer.
         is_broken: a stream that ended early: what its provider had reported by then are the first counts, not the last.
         reads_ledger: `estimate` asks the ledger how long such answers are.
+        called: the names of the tools that the answer calls.
         diagnosis: why its prompt cache was missed, as the provider says where it was asked.
         response_id: the provider's name of the response. message_id: the name of the message, or of its run, where it has one of its own.
     """
@@ -216,6 +221,7 @@ class Response:
     response_id: str | None = None
     message_id: str | None = None
     diagnosis: Mapping[str, Any] | None = None
+    called: Callable[[], Iterable[str]] | None = None
 
     @property
     def is_reported(self) -> bool:

@@ -9,6 +9,7 @@ import typer
 from llmthrift_core.cli.options import Since, Until, Url, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
 from llmthrift_core.quality.experiments import Experiment, names_of_experiments
+from llmthrift_core.quality.shadow_sums import kept_report
 
 quality = typer.Typer(no_args_is_help=True, help="How good the answers are, from what users and judges said.")
 experiments = typer.Typer(no_args_is_help=True, help="A/B experiments.")
@@ -32,6 +33,22 @@ def report(
     if not write_rows(found.to_dicts(), as_json=as_json, as_csv=as_csv):
         show(found.to_text())
     end(found.to_dicts())
+
+
+@quality.command()
+def shadow(
+    name: Annotated[str, typer.Argument(help="What ShadowEvaluation(kept_as=...) was given")],
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    url: Url = None,
+) -> None:
+    """What a shadow evaluation found by now, in all processes: what to switch on, and what that would save a month."""
+    with opened(url) as thrift:
+        found = kept_report(thrift.database, name)
+    rows = [] if found is None else found.to_dicts()
+    if not write_rows(rows, as_json=as_json, as_csv=as_csv):
+        show(f"No shadow evaluation is kept as {name!r}." if found is None else found.to_text())
+    end(rows)
 
 
 @experiments.command("list")

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from llmthrift_core.attribution import EMPTY, Attribution
+from llmthrift_core.ledger.tools import sent_column
 from llmthrift_core.lexical import Excerpt, to_bytes
 from llmthrift_core.pricing.discounts import Discounts
 from llmthrift_core.usage import Usage
@@ -93,9 +94,12 @@ class CallRecord:
     prefix_unread_nano_usd: int | None = None
     response_id: str | None = None
     message_id: str | None = None
+    tools_sent: str | None = None
+    tools_called: str | None = None
 
-    # Not a column: what `complete` makes the counts of.
+    # Not columns: what `complete` makes the counts of.
     question: Excerpt | None = None
+    tools: Sequence[Any] | None = None
 
     def __init__(
         self,
@@ -141,6 +145,12 @@ class CallRecord:
                 self.lexical_counts = to_bytes(question.counts())
             except Exception as error:
                 logger.error("a row is recorded without the counts of its question: %s", type(error).__name__)
+        if (tools := self.tools) is not None:
+            self.tools = None
+            try:
+                self.tools_sent = sent_column(tools)
+            except Exception as error:
+                logger.error("a row is recorded without its tools: %s", type(error).__name__)
 
 
 class LateRecord(CallRecord):
@@ -190,7 +200,7 @@ _IDENTITY: Final = (
 )
 _rare_parts = attrgetter(*_RARE_PARTS, "other")
 _FLAGS: Final = ("estimated", "stream")
-_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "question"))
+_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "question", "tools"))
 OPTIONAL: Final = frozenset((*_FLAGS, *_REST))
 """The columns of the table `calls` that have a default."""
 
@@ -198,12 +208,13 @@ OPTIONAL: Final = frozenset((*_FLAGS, *_REST))
 class Layout:
     """The columns of `calls` that a batch of rows needs, and how their values are read.
 
-    A row has 78 columns. Most calls of an application set the same twenty; the others, left to their defaults, would take most of the
+    A row has 80 columns. Most calls of an application set the same twenty; the others, left to their defaults, would take most of the
     time that a row takes.
 
     >>> record = CallRecord(request_id="r1", call_id="r1", at_us=0, model="gpt-4o")
     >>> record.latency_us = 800_000
-    >>> dict(zip(*(layout := Layout(frozenset({"latency_us"}))).columns, layout.values(record), strict=True)))["latency_us"]
+    >>> layout = Layout(frozenset({"latency_us"}))
+    >>> dict(zip(layout.columns, layout.values(record), strict=True))["latency_us"]
     800000
 
     Args:

@@ -19,6 +19,7 @@ class SentCall(NamedTuple):
     Attributes:
         prompt, answer: their texts; None where they are not stored.
         input_cost_nano_usd: of all input as it was billed; None: unpriced.
+        tools_sent, tools_called: as `ledger.tools` writes them.
     """
 
     request_id: str
@@ -35,6 +36,8 @@ class SentCall(NamedTuple):
     cache_write_tokens: int
     shortened_tokens: int
     input_cost_nano_usd: int | None
+    tools_sent: str | None = None
+    tools_called: str | None = None
 
     def messages(self) -> list[dict[str, Any]]:
         """The stored prompt in OpenAI's shape; tool calls are not stored."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.outgoing.definitions import definitions_of
 from llmthrift_core.prompts.counting import is_exact, tokens_of_reply, tokens_of_tool
-from llmthrift_core.prompts.messages import messages_of
+from llmthrift_core.prompts.messages import messages_of, plain_messages
 from llmthrift_core.prompts.parts import PARTS, read_messages
 from llmthrift_core.prompts.suggestions import Costs, Suggestion, suggestions_for
 from llmthrift_core.usage import Usage
@@ -102,9 +103,10 @@ def analyze(
     """The parts of a prompt.
 
     Args:
-        messages: a text, dicts in the shape of OpenAI's chat, or a whole chat request with its "messages" and "tools".
+        messages: a text, dicts in the shape of OpenAI's chat, a whole chat request with its "messages" and "tools", messages of LangChain
+            or LlamaIndex, or what a prompt template of LangChain makes.
         model: its tokenizer counts and its prices apply. Of a request it may say so itself.
-        tools: the definitions that are sent along.
+        tools: those that are sent along: their definitions in any provider's shape, or tools of LangChain or LlamaIndex.
         prices: the built-in price lists where none are given.
 
     >>> anatomy = analyze([{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": "Why is the sky blue?"}], "gpt-4o")
@@ -114,9 +116,9 @@ def analyze(
     if isinstance(messages, Mapping):
         model = model or (given if isinstance(given := messages.get("model"), str) else None)
         tools = tools if tools is not None else messages.get("tools")
-    listed = messages_of(messages)
-    defined = list(tools) if isinstance(tools, Sequence) and not isinstance(tools, str) else []
-    tool_tokens = [tokens_of_tool(tool, model) for tool in defined]
+    listed = plain_messages(messages_of(messages))
+    defined = definitions_of(tools) if isinstance(tools, Sequence) and not isinstance(tools, str) else []
+    tool_tokens = [tokens_of_tool(definition.text, model) for definition in defined]
     read = read_messages(listed, model)
     parts = dict.fromkeys(PARTS, 0)
     by_role: dict[str, int] = {}
@@ -139,7 +141,7 @@ def analyze(
         exact=is_exact(model) and not (parts["media"] or defined or parts["tool_results"]),
         parts=parts,
         by_role=by_role,
-        suggestions=suggestions_for(listed, read, defined, tool_tokens, parts, costs),
+        suggestions=suggestions_for(listed, read, [definition.name for definition in defined], tool_tokens, parts, costs),
     )
 
 

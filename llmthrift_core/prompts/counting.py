@@ -131,9 +131,9 @@ def tokens_of_messages(messages: Iterable[Any], model: str | None = None) -> int
     return tokens_of_reply(model) + sum(tokens_of_message(message, model) for message in messages)
 
 
-def tokens_of_tool(tool: Any, model: str | None = None) -> int:
-    """A tool's definition, as JSON."""
-    return _PER_SCHEMA + tokens_of_text(as_json(tool), model)
+def tokens_of_tool(definition: str, model: str | None = None) -> int:
+    """A tool's definition, which is JSON."""
+    return _PER_SCHEMA + tokens_of_text(definition, model)
 
 
 def as_json(value: Any) -> str:

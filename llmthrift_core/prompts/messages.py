@@ -15,6 +15,8 @@ ASSISTANT: Final = frozenset({"assistant", "ai", "model"})
 TOOL: Final = frozenset({"tool", "function"})
 _ROLES: Final = SYSTEM | USER | ASSISTANT | TOOL
 _TEXT_PARTS: Final = (None, "text", "input_text", "output_text")
+_LANGCHAIN_ROLES: Final = {"human": "user", "HumanMessageChunk": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+_LLAMA_INDEX_MEDIA: Final = ("image", "audio", "video", "data")
 
 
 def messages_of(given: Any) -> Messages:
@@ -30,9 +32,21 @@ def messages_of(given: Any) -> Messages:
         if isinstance(inner, Iterable) and not isinstance(inner, str | Mapping):
             return messages_of(inner)
         return [dict(given)]
-    if isinstance(given, Iterable) and not isinstance(given, bytes):
+    if callable(to_messages := getattr(given, "to_messages", None)):  # what LangChain's prompt templates make
+        return messages_of(to_messages())
+    if isinstance(given, Iterable) and not isinstance(given, bytes) and not hasattr(given, "content"):
         return [{"role": "user", "content": each} if isinstance(each, str) else each for each in given]
     return [] if given is None else [given]
+
+
+def plain_messages(messages: Iterable[Any]) -> Messages:
+    """The messages of LangChain and LlamaIndex in OpenAI's shape, with everything else as it is.
+
+    >>> from types import SimpleNamespace
+    >>> plain_messages([SimpleNamespace(type="human", content="Hello")])
+    [{'role': 'user', 'content': 'Hello'}]
+    """
+    return [_plain(message) for message in messages]
 
 
 def role_of(message: Any) -> str:
@@ -113,6 +127,61 @@ def tool_calls_of(message: Any) -> list[tuple[str, str]]:
     blocks = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list | tuple) else []
     called = [block for block in blocks if block.get("type") in ("tool_use", "tool_call", "function_call")]
     return found + [(str(block.get("name") or ""), str(block.get("id") or block.get("call_id") or "")) for block in called]
+
+
+def _plain(message: Any) -> Any:
+    if isinstance(message, Mapping):
+        return message
+    if isinstance(blocks := getattr(message, "blocks", None), list | tuple):
+        found = _of_llama_index(message, blocks)
+    elif isinstance(kind := getattr(message, "type", None), str) and isinstance(content := getattr(message, "content", None), str | list):
+        role = getattr(message, "role", kind) if kind == "chat" else _LANGCHAIN_ROLES.get(kind, kind)
+        found = {"role": role, "content": content}
+        if name := getattr(message, "name", None):
+            found["name"] = name
+        if calls := getattr(message, "tool_calls", None):
+            found["tool_calls"] = [_call(call.get("name"), call.get("args"), call.get("id")) for call in calls]
+    else:
+        return message
+    identity = getattr(message, "tool_call_id", None) or (getattr(message, "additional_kwargs", None) or {}).get("tool_call_id")
+    return found if identity is None else {**found, "tool_call_id": identity}
+
+
+def _of_llama_index(message: Any, blocks: Sequence[Any]) -> dict[str, Any]:
+    content: list[Any] = []
+    calls: list[Any] = []
+    for block in blocks:
+        kind = getattr(block, "block_type", "")
+        if kind == "text":
+            content.append({"type": "text", "text": block.text})
+        elif kind == "tool_call":
+            calls.append(_call(block.tool_name, block.tool_kwargs, block.tool_call_id))
+        elif callable(dumped := getattr(block, "model_dump", None)):
+            content.append(_of_block(kind, dumped(exclude_none=True)))
+    calls = calls or list((getattr(message, "additional_kwargs", None) or {}).get("tool_calls") or ())
+    role = getattr(message.role, "value", message.role)
+    texts = [part["text"] for part in content if part["type"] == "text"]
+    found = {"role": str(role), "content": "".join(texts) if len(texts) == len(content) < 2 else content}
+    return {**found, "tool_calls": calls} if calls else found
+
+
+def _of_block(kind: str, block: dict[str, Any]) -> dict[str, Any]:
+    """A block of media as LangChain's standard blocks have it; another one as it is."""
+    data = next((found for name in _LLAMA_INDEX_MEDIA if (found := block.get(name)) is not None), None)
+    if data is None and "url" not in block and "path" not in block:
+        return {**block, "type": kind}
+    mime = next((found for name in ("image_mimetype", "video_mimetype", "document_mimetype", "format") if (found := block.get(name))), None)
+    place = {"base64": data.decode("latin-1") if isinstance(data, bytes) else str(data)} if data is not None else {}
+    return {
+        "type": "file" if kind == "document" else kind,
+        **place,
+        "url": str(block.get("url") or block.get("path") or ""),
+        "mime_type": mime,
+    }
+
+
+def _call(name: Any, arguments: Any, identity: Any) -> dict[str, Any]:
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _texts(content: Any) -> Iterator[str]:

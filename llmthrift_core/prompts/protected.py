@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from llmthrift_core.prompts.terms import UNSPACED
+
 Span = tuple[int, int]
 
 _FENCE: Final = re.compile(r"(?:(?=```)|^[ \t]*(?=~~~))(```|~~~)[^\n`]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
@@ -29,7 +31,8 @@ _KEY_LINE: Final = re.compile(
 _TABLE_LINE: Final = re.compile(r"\s*\|.*\|\s*$|\s*[+|:-][-+|:= ]{3,}$|[^\t\n]*\t[^\t\n]*\t")
 _INDENTED: Final = re.compile(r"(?: {4}|\t)\s*\S")
 _BRACKET: Final = re.compile(r"[{\[]")
-_LONG_WORD: Final = re.compile(r"\S{400,}")
+# Such as base64; a text in a script without spaces, and its punctuation, is none.
+_LONG_WORD: Final = re.compile(rf"[^\s{UNSPACED}\u3001-\u303f\uff01-\uff65]{{400,}}")
 _WITHIN: Final = re.compile(
     r"`[^`\n]+`"
     r"|https?://\S+|www\.\S+|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}|(?:[A-Za-z]:)?(?:[\\/][\w.~-]+){2,}"

@@ -18,6 +18,7 @@ _KEPT_EXAMPLES: Final = 2
 _LONG_MESSAGE: Final = 4_000  # tokens
 _KEPT_TURNS: Final = 3
 _LEAST_STATIC: Final = 50  # tokens: less after a date is not worth moving it
+_NAMED: Final = 5  # tools
 _SAME_FROM: Final = 80  # characters: shorter paragraphs come twice by chance
 _WORDS: Final = re.compile(r"\w+")
 _VOLATILE: Final = re.compile(
@@ -69,7 +70,7 @@ class Costs:
 def suggestions_for(
     messages: Sequence[Any],
     read: Sequence[ReadMessage],
-    tools: Sequence[Any],
+    tools: Sequence[str],
     tool_tokens: Sequence[int],
     parts: Mapping[str, int],
     costs: Costs,
@@ -123,25 +124,18 @@ def _long_messages(read: Sequence[ReadMessage]) -> list[tuple[str, str, int]]:
     return found
 
 
-def _unused_tools(messages: Sequence[Any], tools: Sequence[Any], tokens: Sequence[int]) -> tuple[str, str, int] | None:
+def _unused_tools(messages: Sequence[Any], tools: Sequence[str], tokens: Sequence[int]) -> tuple[str, str, int] | None:
     called = called_tools(messages)
-    unused = [(name, size) for tool, size in zip(tools, tokens, strict=True) if (name := name_of_tool(tool)) and name not in called]
+    unused = [(name, size) for name, size in zip(tools, tokens, strict=True) if name and name not in called]
     if not unused:
         return None
-    names = ", ".join(name for name, _ in unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
-    return (
-        "unused_tools",
-        f"The tools {names} are never called in these messages; send fewer tool definitions",
-        sum(size for _, size in unused),
-    )
+    text = f"The tools {some_of([name for name, _ in unused])} are never called in these messages; send fewer tool definitions"
+    return "unused_tools", text, sum(size for _, size in unused)
 
 
-def name_of_tool(tool: Any) -> str:
-    """A tool's name by its definition, or ""."""
-    if not isinstance(tool, Mapping):
-        return str(getattr(tool, "name", "") or "")
-    inner = tool.get("function")
-    return str((inner.get("name") if isinstance(inner, Mapping) else tool.get("name")) or "")
+def some_of(names: Sequence[str]) -> str:
+    """The first five names, and how many there are besides."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _duplicates(read: Sequence[ReadMessage]) -> tuple[str, str, int] | None:

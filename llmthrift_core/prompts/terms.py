@@ -8,7 +8,8 @@ from functools import cache
 from typing import Final
 
 # Scripts without spaces between words: Han, Hiragana, Katakana, Thai, Lao, Khmer, Burmese.
-_UNSPACED: Final = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+")
+UNSPACED: Final = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_UNSPACED: Final = re.compile(f"[{UNSPACED}]+")
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _GRAM: Final = 4
 _ASKING: Final = """

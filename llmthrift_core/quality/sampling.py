@@ -42,6 +42,7 @@ def labels_worth(calls: int, usd_per_call: float, usd_per_label: float) -> int:
     Raises:
         ConfigurationError: a number below 0, or labels that cost nothing.
 
+    >>> from llmthrift_core.quality import labels_worth
     >>> labels_worth(50, 0.0015, 0.0001), labels_worth(1_000, 0.0015, 0.0001), labels_worth(1_000, 0.0001, 0.0001)
     (52, 383, 63)
     """

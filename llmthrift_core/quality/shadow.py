@@ -7,7 +7,6 @@ it reaches a caller.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.background.work_queue import Offers
-from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, place_of
+from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
 from llmthrift_core.model_calls.models import EVALUATION, answerer
 from llmthrift_core.moments import MICROSECONDS, from_us
 from llmthrift_core.money import to_usd
+from llmthrift_core.quality import shadow_sums
 from llmthrift_core.quality.judge import Preference
-from llmthrift_core.quality.shadow_results import Bar, Compared, ShadowReport, ShadowRow, monthly
+from llmthrift_core.quality.shadow_results import ShadowReport
+from llmthrift_core.quality.shadow_sums import Tally
 from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.settings import acting, is_disabled
 
@@ -62,8 +63,9 @@ class ShadowEvaluation:
     Limits are confidence sequences, so that the evaluation may be looked at at any time. A configuration whose verdict is clear is asked no
     more. Money fails closed: the amount of a UTC day is a budget that all processes share, and what cannot be priced is not asked again.
 
-    What was compared is kept in this process. A cache in a configuration sees the sample alone, so that what it saves is a lower limit, and
-    the provider's prompt cache likewise; `thrift.observed()` knows the hits of all the traffic.
+    What was compared is kept in this process or, under a name, in the database for all of them. A cache in a configuration sees the sample
+    alone, so that what it saves is a lower limit, and the provider's prompt cache likewise; `thrift.observed()` knows the hits of all the
+    traffic.
 
     Args:
         thrift: whose ledger meters the configurations and the judge.
@@ -75,6 +77,8 @@ class ShadowEvaluation:
         max_loss: so many more answers of all may be judged worse than better.
         confidence: of all limits of all configurations together.
         name: of the budget.
+        kept_as: a name under which what was compared is kept in the database: all processes add to it, and a restart goes on from it. Give
+            another name with other configurations. None: this process keeps it. `llmthrift quality shadow NAME` prints it.
         seed: of the sample and the order of the answers.
 
     Raises:
@@ -94,6 +98,7 @@ class ShadowEvaluation:
         max_loss: float = 0.05,
         confidence: float = 0.95,
         name: str = "shadow",
+        kept_as: str | None = None,
         seed: int | None = None,
     ) -> None:
         if not configurations:
@@ -113,23 +118,25 @@ class ShadowEvaluation:
         self.thrift = thrift
         self._ask = {str(each): answerer(model) for each, model in configurations.items()}
         self._judge, self._sample, self._confidence = judge, float(sample), float(confidence)
-        self._bar = Bar(float(min_saving), float(max_loss), (1 - confidence) / (2 * len(self._ask)))
+        if kept_as is not None and (not isinstance(kept_as, str) or not kept_as):
+            raise ConfigurationError(f"kept_as must be a name, such as 'smaller model', not {kept_as!r}")
+        self._bar = shadow_sums.bar_of(float(min_saving), float(max_loss), float(confidence), len(self._ask))
         self._amount = JudgingAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=None)
         self._random = random.Random(seed)  # noqa: S311 - a sample
         self._lock = ForkedLock()
-        self._compared = {each: Compared() for each in self._ask}
-        self._offered = self._sampled = 0
-        self._present_usd = 0.0
-        self._spent_usd = Decimal(0)
-        self._first_us = self._last_us = 0
-        self._skipped: Counter[str] = Counter()
+        self._kept_as = kept_as
+        self._known, self._fresh = Tally.of(self._ask), Tally.of(self._ask)  # of all processes, and what is not among that yet
+        self._notes: dict[str, str] = {}  # why a configuration is not asked any more, other than a clear verdict
+        self._failed_in_a_row = dict.fromkeys(self._ask, 0)
         self._stopped: str | None = None
         self._offers: Offers[_Live] = Offers(self._take, most_waiting=_MOST_WAITING)
+        self._open = tuple(self._ask)
+        self._keep()
 
     @property
     def is_finished(self) -> bool:
         """Whether no configuration is asked any more."""
-        return not self._open()
+        return not self._open
 
     def offer(self, question: str, answer: str, *, messages: Any, usd: float | Decimal | None) -> bool:
         """A call of the application. Never raises, never waits.
@@ -147,21 +154,21 @@ class ShadowEvaluation:
             if is_disabled() or current_attribution().request_type == EVALUATION or self.is_finished:
                 return False
             with self._lock:
-                now_us = self.thrift.now_us()
-                self._first_us, self._last_us = self._first_us or now_us, now_us
-                self._offered += 1
+                now_us, fresh = self.thrift.now_us(), self._fresh
+                fresh.first_us, fresh.last_us = fresh.first_us or now_us, now_us
+                fresh.offered += 1
                 if usd is None:
-                    self._skipped["their cost is not known"] += 1
+                    fresh.skipped["their cost is not known"] += 1
                     return False
-                self._present_usd += float(usd)
+                fresh.present_usd += float(usd)
                 chosen = self._random.random() < self._sample
             if not chosen:
                 return False
             taken = self._offers.put(_Live(question, answer, messages, float(usd)))
             with self._lock:
-                self._sampled += taken
+                self._fresh.sampled += taken
                 if not taken:
-                    self._skipped["too many were waiting"] += 1
+                    self._fresh.skipped["too many were waiting"] += 1
             return taken
         except Exception as error:
             self.thrift.note_failure("shadow evaluation", error)
@@ -170,7 +177,7 @@ class ShadowEvaluation:
     def skip(self, why: str) -> None:
         """Count a call that cannot be compared, such as one with tools."""
         with self._lock:
-            self._skipped[why] += 1
+            self._fresh.skipped[why] += 1
 
     def price(self, usage: Usage | None, model: str | None, provider: str | None = None) -> Decimal | None:
         """What an answer cost, for adapters; None: not known."""
@@ -180,37 +187,27 @@ class ShadowEvaluation:
         return None if priced is None else to_usd(priced.nano_usd)
 
     def report(self) -> ShadowReport:
-        """What is known by now."""
+        """What is known by now, in all processes where it is kept."""
+        self._keep()
         with self._lock:
-            seconds = (self._last_us - self._first_us) / MICROSECONDS
-            present = Decimal(f"{self._present_usd:.9f}")
-            rows = tuple(self._row(name, compared, present, seconds) for name, compared in self._compared.items())
-            return ShadowReport(
-                rows,
-                self._offered,
-                self._sampled,
-                present,
-                seconds,
-                self._spent_usd,
-                self._stopped,
-                self._confidence,
-                dict(self._skipped),
-            )
+            return self._tally().report(self._bar, self._confidence, notes=self._notes, stopped=self._stopped)
 
     def flush(self, timeout_seconds: float = _CLOSE_SECONDS) -> bool:
         """Wait until what was taken is compared. False if that took longer."""
         return self._offers.flush(timeout_seconds)
 
     def health(self) -> dict[str, Any]:
-        """What waits, what was compared, and how much failed, in this process."""
+        """What waits in this process, what was compared, and how much failed."""
         with self._lock:
-            failed = sum(each.failed for each in self._compared.values())
-            judged = {name: each.judged for name, each in self._compared.items()}
+            compared = self._tally().compared
+            failed = sum(each.failed for each in compared.values())
+            judged = {name: each.judged for name, each in compared.items()}
         return {"shadow": judged, "waiting": self._offers.waiting, "failed": failed, "stopped": self._stopped}
 
     def close(self) -> None:
         """Drop what waits, finish what is being compared. Call it before the Thrift is closed."""
         self._offers.close(_CLOSE_SECONDS)
+        self._keep()
 
     def __enter__(self) -> Self:
         return self
@@ -220,56 +217,60 @@ class ShadowEvaluation:
 
     # --- steps ---
 
-    def _open(self) -> list[str]:
-        return [
-            name for name, compared in self._compared.items() if compared.stopped is None and compared.verdict(self._bar) == "not clear yet"
-        ]
+    def _tally(self) -> Tally:
+        return self._known.plus(self._fresh)
 
-    def _row(self, name: str, compared: Compared, present: Decimal, seconds: float) -> ShadowRow:
-        saving = compared.saving(self._bar)
-        return ShadowRow(
-            name,
-            compared.verdict(self._bar),
-            compared.judged,
-            compared.better,
-            compared.same,
-            compared.worse,
-            compared.failed,
-            compared.quality_change(self._bar),
-            saving,
-            monthly(saving, present, seconds),
-            compared.stopped,
-        )
+    def _keep(self) -> None:
+        """Add what is fresh to what all processes know, and see who is still to be asked. What the database does not take stays here."""
+        if self._kept_as is not None:
+            with self._lock:
+                fresh, self._fresh = self._fresh, Tally.of(self._ask)
+            try:
+                if fresh.last_us or fresh.skipped:
+                    shadow_sums.add(self.thrift.database, self._kept_as, fresh, self._bar, self._confidence)
+                    fresh = Tally.of(self._ask)
+                known = shadow_sums.read(self.thrift.database, self._kept_as, self._ask)
+            except StorageError as error:
+                self.thrift.note_failure("shadow evaluation", error)
+                known = self._known
+            with self._lock:
+                self._known, self._fresh = Tally.of(self._ask).plus(known), self._fresh.plus(fresh)
+        with self._lock:
+            compared = self._tally().compared
+            is_open = {name: each.verdict(self._bar) == "not clear yet" for name, each in compared.items()}
+            self._open = tuple(name for name in self._ask if is_open[name] and name not in self._notes)
 
     def _take(self, live: _Live) -> None:
         for kind, name in enumerate(self._ask):
-            if name not in self._open():
+            if name not in self._open:
                 continue
             try:
                 paid = self._amount.pay_for(lambda name=name: self._tried(name, live), kind=kind)  # type: ignore[misc]
             except BudgetExceededError:
                 self._stopped = "the amount of the day is spent"
-                return
+                break
             except Exception as error:  # on a thread of our own: whatever it is, the next call may fare better
                 self.thrift.note_failure("shadow evaluation", error)
                 self._stopped = place_of(error)
-                return
+                break
             with self._lock:
                 self._stopped = None
-                self._spent_usd += paid.usd or 0
-                self._note(self._compared[name], live, paid.said, paid.failure)
+                self._fresh.spent_usd += float(paid.usd or 0)
+                self._note(name, live, paid.said, paid.failure)
+        self._keep()
 
-    @staticmethod
-    def _note(compared: Compared, live: _Live, said: _Tried | None, failure: JudgeError | None) -> None:
+    def _note(self, name: str, live: _Live, said: _Tried | None, failure: JudgeError | None) -> None:
+        compared = self._fresh.compared[name]
         if said is not None and said.usd is not None:
             compared.add(said.value, live.usd, said.usd)
+            self._failed_in_a_row[name] = 0
             return
         compared.failed += 1
-        compared.failed_in_a_row += 1
+        self._failed_in_a_row[name] += 1
         if said is not None:
-            compared.stopped = "what it costs is not known: wrap its model with thrifty, and set the price of the model"
-        elif compared.failed_in_a_row >= _MOST_FAILURES:
-            compared.stopped = f"{_MOST_FAILURES} comparisons failed in a row; the last: {failure}"
+            self._notes[name] = "what it costs is not known: wrap its model with thrifty, and set the price of the model"
+        elif self._failed_in_a_row[name] >= _MOST_FAILURES:
+            self._notes[name] = f"{_MOST_FAILURES} comparisons failed in a row; the last: {failure}"
 
     def _tried(self, name: str, live: _Live) -> _Tried:
         """Have a configuration answer, and compare. Raises JudgeError."""

@@ -42,17 +42,14 @@ class Compared:
         failed: answers or judgements that failed; in no figure.
         preference: for each judgement a unit of 1 (the candidate's answer is better), 0 or between.
         cost: present dollars and the candidate's.
-        stopped: why it is not asked any more, other than a clear verdict; None: it is.
     """
 
     better: int = 0
     same: int = 0
     worse: int = 0
     failed: int = 0
-    failed_in_a_row: int = 0
     preference: RatioSums = field(default_factory=RatioSums)
     cost: RatioSums = field(default_factory=RatioSums)
-    stopped: str | None = None
 
     @property
     def judged(self) -> int:
@@ -64,9 +61,19 @@ class Compared:
         self.better += value > 0
         self.worse += value < 0
         self.same += value == 0
-        self.failed_in_a_row = 0
         self.preference.add(1, (value + 1) / 2)
         self.cost.add(present_usd, candidate_usd)
+
+    def plus(self, other: Compared) -> Compared:
+        """The comparisons of both."""
+        return Compared(
+            self.better + other.better,
+            self.same + other.same,
+            self.worse + other.worse,
+            self.failed + other.failed,
+            self.preference.plus(other.preference),
+            self.cost.plus(other.cost),
+        )
 
     def quality_change(self, bar: Bar) -> Interval:
         """Answers judged better less those judged worse, as a share, within limits that hold at all looks together."""

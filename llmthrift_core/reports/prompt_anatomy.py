@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from llmthrift_core.display import Printed, percent, plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.sent import SentCall, read_sent
+from llmthrift_core.ledger.tools import OTHERS, read_called_column, read_sent_column
 from llmthrift_core.moments import DAY_US, to_us
 from llmthrift_core.prompts.anatomy import Anatomy, analyze
 from llmthrift_core.prompts.parts import PARTS
-from llmthrift_core.prompts.suggestions import Costs, suggestions_for
+from llmthrift_core.prompts.suggestions import Costs, some_of, suggestions_for
 
 if TYPE_CHECKING:
     from llmthrift_core.moments import Moment
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _MONTH_DAYS: Final = 30
 _PRESENT_DAYS: Final = 7
 _MOST_CALLS: Final = 20_000
+_ENOUGH_CALLS: Final = 20  # that offer a tool, before it is said that none calls it
 _READ_PER_SITE: Final = 20  # texts; more say the same, and take time
 _OTHER: Final = "other"
 
@@ -84,7 +87,8 @@ class PromptAnatomies(Printed):
             lines.append("What could be spared:")
             lines += [f"- {each.call_site or '(unknown)'}: {each.text} ({_saving(each)})" for each in self.suggestions]
         if not all(row["texts"] for row in self.rows):
-            lines.append('Where no text is stored, characters tell the system prompt from the rest; Thrift(capture="text") stores texts.')
+            told = "Where no text is stored, characters tell the system prompt and the tools from the rest"
+            lines.append(f'{told}; Thrift(capture="text") stores texts.')
         return "\n".join(lines).rstrip()
 
 
@@ -148,6 +152,8 @@ def _of_site(
     mean = round(tokens / len(calls))
     texts = [call for call in calls if call.prompt is not None][-_READ_PER_SITE:]
     parts, suggested = _of_texts(texts, prices) if texts else _of_counts(calls, mean)
+    if (unused := _unused_tools(calls, parts["tools"])) is not None:
+        suggested.append(unused)
     row = {
         "call_site": site,
         "calls": len(calls),
@@ -184,12 +190,41 @@ def _of_texts(texts: Sequence[SentCall], prices: PriceCatalog) -> tuple[dict[str
 
 def _of_counts(calls: Sequence[SentCall], mean: int) -> tuple[dict[str, float], list[tuple[str, str, int, Decimal]]]:
     """What characters tell."""
-    chars = sum(call.prompt_chars or 0 for call in calls)
-    share = sum(call.system_chars or 0 for call in calls) / chars if chars else 0.0
-    parts = {**dict.fromkeys((*PARTS, _OTHER), 0.0), "system": share * mean, _OTHER: (1 - share) * mean}
+    tools = sum(sum(read_sent_column(call.tools_sent).values()) for call in calls if call.prompt_chars is not None)
+    chars = tools + sum(call.prompt_chars or 0 for call in calls)
+    system, tool_share = (sum(call.system_chars or 0 for call in calls) / chars, tools / chars) if chars else (0.0, 0.0)
+    parts = {
+        **dict.fromkeys((*PARTS, _OTHER), 0.0),
+        "system": system * mean,
+        "tools": tool_share * mean,
+        _OTHER: (1 - system - tool_share) * mean,
+    }
     whole = {part: round(tokens) for part, tokens in parts.items()}
     found = suggestions_for([], [], [], [], whole, Costs(_unpriced)) if chars else ()
     return parts, [(each.kind, each.text, each.saved_tokens, Decimal(1)) for each in found]
+
+
+def _unused_tools(calls: Sequence[SentCall], tokens: float) -> tuple[str, str, int, Decimal] | None:
+    """Those that were sent and that no answer called, where enough calls sent them to say so.
+
+    Args:
+        tokens: of all definitions, a call on average.
+    """
+    times: Counter[str] = Counter()
+    chars: Counter[str] = Counter()
+    called: set[str] = set()
+    for call in calls:
+        called |= read_called_column(call.tools_called)
+        for name, size in read_sent_column(call.tools_sent).items():
+            times[name] += 1
+            chars[name] += size
+    unused = [name for name in chars if name != OTHERS and name not in called and times[name] >= _ENOUGH_CALLS]
+    saved = round(tokens * sum(chars[name] for name in unused) / chars.total()) if unused else 0
+    if not saved:
+        return None
+    most = max(times[name] for name in unused)
+    text = f"The tools {some_of(unused)} are never called in {most:,} calls that offer them; send fewer tool definitions"
+    return "unused_tools", text, saved, Decimal(1)
 
 
 def _scaled(parts: Mapping[str, float], mean: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, update
 from llmthrift_core.attribution import FIELDS
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import from_us
-from llmthrift_core.storage.key_tables import api_keys
+from llmthrift_core.storage.side_tables import api_keys
 
 if TYPE_CHECKING:
     from llmthrift_core.storage.database import Database

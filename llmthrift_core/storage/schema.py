@@ -12,8 +12,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 import llmthrift_core.storage.batch_tables
-import llmthrift_core.storage.key_tables
-import llmthrift_core.storage.prefix_tables  # noqa: F401 - their tables are of this schema
+import llmthrift_core.storage.side_tables  # noqa: F401 - their tables are of this schema
 from llmthrift_core.errors import SchemaVersionError, StorageError
 from llmthrift_core.storage.backend import Backend
 from llmthrift_core.storage.size_triggers import COUNTED, triggers_of
@@ -22,7 +21,7 @@ from llmthrift_core.storage.tables import calls, metadata, schema_version
 # Every revision that this release can migrate from, oldest first; the last is what tables.py describes.
 REVISIONS: tuple[str, ...] = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0011", "0012", "0013", "0014", "0015", "0016",
-    "0017", "0018", "0019", "0020", "0021",
+    "0017", "0018", "0019", "0020", "0021", "0022", "0023",
 )  # fmt: skip
 _ADVISORY_LOCK: Final = 0x6C6C6D74  # "llmt": any number that other applications are unlikely to use
 

@@ -118,6 +118,8 @@ calls = Table(
     Column("prefix_unread_nano_usd", BigInteger),  # writes of this call site that were found to have expired without a read
     Column("response_id", Text),  # the provider's name of its response; NULL: it gave none, as on a hit
     Column("message_id", Text),  # of the message, or of its run, where it is another one than response_id and request_id
+    Column("tools_sent", Text),  # JSON object of name to characters of the definition, "" for those beyond 64; not with capture="off"
+    Column("tools_called", Text),  # JSON list of names, in the answer; NULL: none, or nobody knows
     UniqueConstraint("request_id", name="uq_llmthrift_calls_request_id"),
     Index("ix_llmthrift_calls_at", "at_us"),
 )
@@ -137,12 +139,8 @@ for _name in ("response_id", "message_id"):
     _is_known = calls.c[_name].is_not(None)
     Index(f"ix_llmthrift_calls_{_name}", calls.c[_name], sqlite_where=_is_known, postgresql_where=_is_known)
 # What a backfill looks through; priced rows are not in it.
-Index(
-    "ix_llmthrift_calls_unpriced",
-    calls.c.id,
-    sqlite_where=calls.c.cost_nano_usd.is_(None),
-    postgresql_where=calls.c.cost_nano_usd.is_(None),
-)
+_is_unpriced = calls.c.cost_nano_usd.is_(None)
+Index("ix_llmthrift_calls_unpriced", calls.c.id, sqlite_where=_is_unpriced, postgresql_where=_is_unpriced)
 
 # Prompt and answer text, only with capture="text".
 captures = Table(

@@ -101,7 +101,9 @@ class DirectCall(DoorCall[Completion]):
         self._tiers = route.tiers
         features = None
         if thrift.capture != "off":
-            features = PromptFeatures.of(pairs_of(self._messages), thrift.capture, question=route.request.question)
+            features = PromptFeatures.of(
+                pairs_of(self._messages), thrift.capture, question=route.request.question, tools=arguments.get("tools")
+            )
         rules = rules_in_force(rules_of(None if asked.use_cache else "off"))
         self.request = Request(
             attribution=attribution,
@@ -219,6 +221,7 @@ class DirectCall(DoorCall[Completion]):
             text=lambda: answer.text,
             is_broken=is_broken,
             response_id=body.get("id") if isinstance(body.get("id"), str) else None,
+            called=lambda: [each.name for each in answer.tool_calls],
         )
         if storable:
             answer.tier = call.tier

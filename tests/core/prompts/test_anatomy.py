@@ -235,3 +235,81 @@ def test_odd_messages_add_up_too(messages: list[Any]) -> None:
 )
 def test_hostile_content_is_counted(given: Any) -> None:
     assert analyze(given, "gpt-4o").total_tokens >= 3
+
+
+def test_messages_and_tools_of_both_frameworks_are_read_as_openai_s() -> None:
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+    from langchain_core.prompts import ChatPromptTemplate
+    from langchain_core.tools import tool
+    from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock, ToolCallBlock
+    from llama_index.core.tools import FunctionTool
+
+    def look_up(order: int) -> str:
+        """Where an order is."""
+        return ""
+
+    def refund(order: int) -> str:
+        """Give money back."""
+        return ""
+
+    arguments = {"type": "object", "properties": {"order": {"type": "integer"}}, "required": ["order"]}
+    told = {"look_up": "Where an order is.", "refund": "Give money back."}
+    definitions = [
+        {"type": "function", "function": {"name": name, "description": text, "parameters": arguments}} for name, text in told.items()
+    ]
+    call = {"id": "1", "type": "function", "function": {"name": "look_up", "arguments": {"order": 7}}}
+    result = "Die Bestellung 7 liegt in Halle 3. " * 20
+    plain = [
+        {"role": "system", "content": "Antworte kurz."},
+        {"role": "user", "content": "Wo ist Bestellung 7?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": result, "tool_call_id": "1"},
+        {"role": "user", "content": [{"type": "text", "text": "Und das hier?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]},
+    ]
+    langchain = [
+        SystemMessage("Antworte kurz."),
+        HumanMessage("Wo ist Bestellung 7?"),
+        AIMessage("", tool_calls=[{"name": "look_up", "args": {"order": 7}, "id": "1"}]),
+        ToolMessage(result, tool_call_id="1"),
+        HumanMessage(plain[-1]["content"]),
+    ]
+    llama_index = [
+        ChatMessage("Antworte kurz.", role="system"),
+        ChatMessage("Wo ist Bestellung 7?", role="user"),
+        ChatMessage(role="assistant", blocks=[ToolCallBlock(tool_name="look_up", tool_kwargs={"order": 7}, tool_call_id="1")]),
+        ChatMessage(result, role="tool", additional_kwargs={"tool_call_id": "1"}),
+        ChatMessage(role="user", blocks=[TextBlock(text="Und das hier?"), ImageBlock(image=PIXEL.partition(",")[2].encode())]),
+    ]
+    expected = analyze(plain, "gpt-4o", definitions)
+    assert expected.parts["tool_results"] > 100
+    assert expected.parts["media"] > 50
+    assert [each.text for each in expected.suggestions if each.kind == "unused_tools"] == [
+        "The tools refund are never called in these messages; send fewer tool definitions"
+    ]
+    for found in (
+        analyze(langchain, "gpt-4o", [tool(look_up), tool(refund)]),
+        analyze(ChatPromptTemplate.from_messages(langchain).invoke({}), "gpt-4o", [tool(look_up), tool(refund)]),
+    ):
+        assert (found.parts, found.suggestions) == (expected.parts, expected.suggestions)
+    found = analyze(llama_index, "gpt-4o", [FunctionTool.from_defaults(look_up), FunctionTool.from_defaults(refund)])
+    assert {**found.parts, "tools": 0} == {**expected.parts, "tools": 0}
+    assert [each.kind for each in found.suggestions] == [each.kind for each in expected.suggestions]
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"function_declarations": [{"name": "look_up"}, {"name": "refund"}]},
+        {"functionDeclarations": [{"name": "look_up"}, {"name": "refund"}]},
+        {"toolSpec": {"name": "refund", "inputSchema": {"json": {}}}},
+        {"name": "refund", "input_schema": {}},
+    ],
+)
+def test_tools_of_every_provider_have_names(tool: dict[str, Any]) -> None:
+    messages = [
+        {"role": "user", "content": "Where is order 7?"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "look_up", "input": {}}]},
+    ]
+    assert [each.text for each in analyze(messages, "gpt-4o", [tool]).suggestions] == [
+        "The tools refund are never called in these messages; send fewer tool definitions"
+    ]

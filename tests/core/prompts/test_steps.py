@@ -11,6 +11,7 @@ import pytest
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.prompts import ResultStore, Shorten, steps
 from llmthrift_core.prompts.counting import tokens_of_messages
+from llmthrift_core.prompts.protected import protected_blocks
 from tests.core.prompts.test_anatomy import PARAGRAPH
 
 MODEL = "gpt-4o"
@@ -457,3 +458,31 @@ class TestLLMLingua:
             steps.LLMLingua()
         with pytest.raises(ConfigurationError, match="compress_prompt"):
             steps.LLMLingua(compressor=str)
+
+
+def test_a_long_text_in_a_script_without_spaces_is_prose_and_a_long_word_in_it_is_not() -> None:
+    sentences = [
+        "占旭刚1987年进入浙江省举重队，1994年入选中国国家举重队。",
+        "四年以后，由于70公斤级被取消，占旭刚改报参加77公斤级比赛。",
+        "在抓举比赛结束后，占旭刚一度落后第一名7.5公斤。",
+        "当放下杠铃的一刻，占旭刚振臂高呼的庆祝动作，成为该届奥运会的经典一幕。",
+        "悉尼奥运会后，占旭刚状态开始下滑。",
+        "不久，占旭刚复出参加2003年举重世锦赛，但仍然输给李宏利。",
+        "赛后，占旭刚正式结束运动生涯，着手行政工作。",
+    ] * 4
+    text, question = "".join(sentences), "\n\n问题：占旭刚什么时候入选中国国家举重队？"
+    shortened = str(Shorten([steps.Sentences(share=0.3, embedder=False)])(text + question, MODEL).messages)
+    assert shortened.endswith(question)
+    assert "1994年入选" in shortened
+    assert len(shortened) < 0.4 * len(text)
+    word = "QUJD" * 150
+    kept = str(Shorten([steps.Sentences(share=0.3, embedder=False)])(f"{sentences[2]}{word}{text}{question}", MODEL).messages)
+    assert word in kept
+    assert len(kept) < 0.6 * len(text) + len(word)
+
+
+@pytest.mark.parametrize(
+    "text", ["東京は日本の首都です。" * 60, "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย" * 20, "서울은 한국의 수도이다. " * 60]
+)
+def test_long_texts_of_other_scripts_are_not_protected(text: str) -> None:
+    assert protected_blocks(text) == []

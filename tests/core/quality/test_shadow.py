@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+from typer.testing import CliRunner
 
 from llmthrift_core import Thrift, Usage, attribute
-from llmthrift_core.errors import ConfigurationError, JudgeError
-from llmthrift_core.quality import PairwiseJudge, Preference, ShadowEvaluation
+from llmthrift_core.cli.app import app
+from llmthrift_core.errors import ConfigurationError, JudgeError, StorageError
+from llmthrift_core.quality import PairwiseJudge, Preference, ShadowEvaluation, shadow_sums
 from llmthrift_core.quality.shadow_results import Bar, Compared
+from llmthrift_core.quality.shadow_sums import kept_report
 from llmthrift_core.settings import acting, is_observing
 from tests.core.quality.conftest import ScriptedModel, part
 
@@ -195,3 +200,77 @@ def test_looked_at_after_every_answer_a_harmful_configuration_is_hardly_ever_swi
                 wrong += 1
                 break
     assert wrong <= 3
+
+
+# --- kept in the database ---
+
+
+def _kept(thrift: Thrift, **options: Any) -> ShadowEvaluation:
+    names = {"cheap": configuration(thrift, "present "), "dear": configuration(thrift, "present", "gpt-4o")}
+    return ShadowEvaluation(thrift, names, by_length, sample=1, max_usd_per_day=100, seed=0, kept_as="of today", **options)
+
+
+def test_processes_add_up_and_a_restart_goes_on(any_thrift: Thrift, any_url: str, clock: Any) -> None:
+    with ExitStack() as open_now:
+        other = any_thrift if any_url == ":memory:" else open_now.enter_context(Thrift(any_url, clock=clock))
+        here, there = open_now.enter_context(_kept(any_thrift)), open_now.enter_context(_kept(other))
+        offer(here, 12)
+        clock.now += 3_600
+        offer(there, 8)
+        there.skip("it calls tools")
+        for each in (there.report(), here.report()):
+            assert (each.offered, each.sampled, each.seconds) == (20, 20, 3_600)
+            assert [row.judged for row in each.rows] == [20, 20]
+            assert each.skipped == {"it calls tools": 1}
+            assert each.present_usd == Decimal("0.2")
+        before = here.report()
+    with _kept(any_thrift) as again:
+        assert again.report() == before
+        while not again.is_finished:
+            offer(again, 20)
+        kept = kept_report(any_thrift.database, "of today")
+        assert kept == again.report()
+        assert kept is not None
+        assert kept.switch_on == ("cheap",)
+    with _kept(any_thrift) as finished:  # what was clear is clear
+        assert finished.is_finished
+        assert not finished.offer("One more?", "present", messages="x", usd=0.01)
+    assert kept_report(any_thrift.database, "of tomorrow") is None
+
+
+def test_what_the_database_does_not_take_is_kept_until_it_does(thrift: Thrift) -> None:
+    with _kept(thrift) as shadow:
+        with mock.patch.object(shadow_sums, "add", side_effect=StorageError("the database is away")):
+            offer(shadow, 3)
+            assert [row.judged for row in shadow.report().rows] == [3, 3]
+        assert thrift.health()["failures"]["shadow evaluation"] >= 3
+        offer(shadow, 1)
+        found = kept_report(thrift.database, "of today")
+        assert found is not None
+        assert [(row.name, row.judged) for row in found.rows] == [("cheap", 4), ("dear", 4)]
+        assert found.offered == 4
+
+
+def test_other_configurations_under_the_same_name_begin_anew(thrift: Thrift) -> None:
+    with _kept(thrift) as shadow:
+        offer(shadow, 5)
+    names = {"cheap": configuration(thrift, "present "), "new": configuration(thrift, "present ")}
+    with ShadowEvaluation(thrift, names, by_length, sample=1, max_usd_per_day=9, kept_as="of today") as other:
+        assert {row.name: row.judged for row in other.report().rows} == {"cheap": 5, "new": 0}
+
+
+@pytest.mark.parametrize("name", ["", 3, True])
+def test_a_name_that_is_none_is_refused(thrift: Thrift, name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="kept_as"):
+        ShadowEvaluation(thrift, {"a": configuration(thrift, "b")}, by_length, kept_as=name)
+
+
+def test_the_command_line_tells_what_is_kept(tmp_path: Path) -> None:
+    with Thrift(tmp_path / "one.db") as thrift, _kept(thrift) as shadow:
+        offer(shadow, 5)
+    run = CliRunner().invoke(app, ["quality", "shadow", "of today", "--url", str(tmp_path / "one.db")])
+    assert run.exit_code == 0, run.output
+    assert "0/5/0" in run.output
+    assert "cheap" in run.output
+    unknown = CliRunner().invoke(app, ["quality", "shadow", "other", "--url", str(tmp_path / "one.db")])
+    assert (unknown.exit_code, unknown.output.strip()) == (1, "No shadow evaluation is kept as 'other'.")
