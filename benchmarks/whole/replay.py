@@ -67,7 +67,7 @@ class Clients:
         if model not in self._made:
             loopback = self.provider.loopback
             if model == AGENT:
-                self._made[model] = ChatAnthropic(model_name=model, base_url=loopback.anthropic_url, api_key="none", max_retries=0)
+                self._made[model] = ChatAnthropic(model=model, base_url=loopback.anthropic_url, api_key="none", max_retries=0)
             else:
                 self._made[model] = ChatOpenAI(model=model, base_url=loopback.openai_url, api_key="none", max_retries=0)
         return self._made[model]

@@ -213,7 +213,8 @@ class Layout:
 
     >>> record = CallRecord(request_id="r1", call_id="r1", at_us=0, model="gpt-4o")
     >>> record.latency_us = 800_000
-    >>> dict(zip(*(layout := Layout(frozenset({"latency_us"}))).columns, layout.values(record), strict=True)))["latency_us"]
+    >>> layout = Layout(frozenset({"latency_us"}))
+    >>> dict(zip(layout.columns, layout.values(record), strict=True))["latency_us"]
     800000
 
     Args:
