@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.cache.keys import digest
+from llmthrift_core.cache.near_misses.facts import Facts
 from llmthrift_core.cache.near_misses.reader import DIGITS
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
@@ -80,10 +81,15 @@ class QuestionForms:
         return text
 
     def tells(self, question: str, answer: str) -> bool:
-        """Whether an answer contains what does not matter in its question: then it matters, and the answer is this question's alone."""
-        found = {each.group().casefold() for _, mask in self._named for each in mask.finditer(question)}
-        said = answer.casefold()
-        return any(value and value in said for value in found)
+        """Whether an answer says what does not matter in its question, or a part of it: then it matters, and the answer is its alone.
+
+        Parts are numbers and dates in any spelling, and words with a capital: the customer 0042 is "number 42", Ada Byron "Ada".
+        """
+        found = [each.group() for _, mask in self._named for each in mask.finditer(question) if each.group().strip()]
+        if not found:
+            return False
+        said, parts = answer.casefold(), _telling_parts(answer)
+        return any(value.casefold() in said or not parts.isdisjoint(_telling_parts(value)) for value in found)
 
     def scope(self, given: str | bytes, question: str, who: Attribution, *, is_own: bool = False) -> bytes:
         """A digest of all that must be equal, and of the user where the question may be about its asker, or the answer is theirs alone.
@@ -122,6 +128,12 @@ class QuestionForms:
     def key_as_written(self, scope: bytes, text: str) -> bytes:
         """The key of a normalised question in a scope where `key` belongs to one that differs in its capitals."""
         return digest("semantic, as written", scope, self.masked(text).encode("utf-8", "surrogatepass"))
+
+
+def _telling_parts(text: str) -> frozenset[str]:
+    facts = Facts.of(text)
+    names = frozenset(word for word in _WORDS.findall(text) if len(word) > 1 and not word.islower())
+    return names | facts.dates | frozenset(number.lstrip("0") for number in facts.numbers)
 
 
 def hash_of_answer(answer: str) -> int:

@@ -36,6 +36,25 @@ def test_an_answer_that_tells_it_is_given_to_the_same_question_alone(thrift: Thr
     assert "17" in hit.answer
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "answer"),
+    [
+        ("How is order 17 sent back?", "How is order 4711 sent back?", "Yours, number 17, goes by post."),
+        ("How is order 0017 sent back?", "How is order 4711 sent back?", "No. 17 goes by post."),
+        ("How may Ada Byron return a parcel?", "How may Ben Franklin return a parcel?", "Dear Ada, by post."),
+        ("How may Ada Byron return a parcel?", "How may Ben Franklin return a parcel?", "By post, Ms Byron."),
+        ("What is open on 2026-03-01?", "What is open on 2027-04-02?", "On the first of March the zoo."),
+    ],
+)
+def test_an_answer_that_tells_a_part_of_it_is_not_shared_either(thrift: Thrift, first: str, second: str, answer: str) -> None:
+    cache = SemanticCache(thrift, policy=0.5, masks=MASKS)
+    cache.store(first, answer)
+    assert cache.lookup(second) is None
+    hit = cache.lookup(first)
+    assert hit is not None
+    assert hit.answer == answer
+
+
 def test_what_no_mask_covers_matters(thrift: Thrift) -> None:
     cache = SemanticCache(thrift, policy=ExactOnly(), masks=MASKS)
     cache.store("How is order 17 sent back within 5 days?", "By post.")
