@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from llmthrift_core.prompt_caching.plan import Plan
 
 _GEMINI: Final = "GenAI"
+_CLAUDE: Final = "Anthropic_LLM"
+_ANTHROPIC: Final = "//api.anthropic.com"
 _AN_HOUR: Final = 3_600
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content", "cache_idx")
 _SWITCHES: Final = ("system_prompt_caching", "tool_caching")
@@ -50,8 +52,11 @@ class Integration:
         return {"cache_control": usual, "cache_point": _SHORT_CACHE_POINT, "breakpoint": SWITCH}.get(usual.name)
 
     def compares(self, *, asked: bool | None) -> bool:
-        """None of them passes on what Anthropic says."""
-        return False
+        """Whether Anthropic is to be asked why its cache was missed."""
+        if self._llm.class_name() != _CLAUDE:
+            return False
+        llm: Any = self._llm
+        return asked if asked is not None else _ANTHROPIC in str(getattr(llm._client, "base_url", None))
 
     def keeper(self, rules: str) -> GeminiKeeper | None:
         """What makes caches of a system prompt."""
@@ -99,8 +104,10 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
         return list(asked[1 if advice.rules is None else 2 :]), {"generation_config": settings}
     if form is None or form.name == "switch":
         return asked, advice.openai_arguments(parameters)
+    body = advice.anthropic_body()
+    more = {"extra_body": {**body, **(said.get("extra_body") or {})}} if body else {}
     if plan is None:
-        return asked, {}
+        return asked, more
     changed, before = list(asked), 1 if said.get(TOOLS) or said.get("tools") else 0
     for mark in plan.marks:
         place = mark - 1 - before
@@ -108,7 +115,7 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
             place -= 1
         if place >= 0:
             changed[place] = _with_mark(changed[place], plan, form)
-    return changed, {}
+    return changed, more
 
 
 def _with_mark(message: ChatMessage, plan: Plan, form: Form) -> ChatMessage:

@@ -157,6 +157,8 @@ def response_of(
         response_id=pieces.response_id if pieces is not None and pieces.have_come else response_id_of(answer),
         called=lambda: called_in(answer),
     )
+    if isinstance(why := field_of(field_of(answer.raw, "diagnostics"), "cache_miss_reason"), Mapping):
+        response.diagnosis = why
     if storable:
         came = pieces if pieces is not None and pieces.have_come else None
 

@@ -7,7 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from llama_index.core.extractors import KeywordExtractor, SummaryExtractor, TitleExtractor
+from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import ChatMessage, MockLLM
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.schema import Document
 from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 
@@ -150,3 +154,36 @@ class TestOnePrompt:
         assert llm.chat(conversation).message.content == "said c"
         assert llm.chat([ChatMessage("d")], alone=True).message.content == "said d"
         assert "".join(piece.delta or "" for piece in llm.stream_complete("e")) == "said e"
+
+
+class TestExtractionPipelines:
+    @pytest.mark.parametrize("way", ["run", "arun"])
+    def test_extractors_share_jobs_at_half_price(self, thrift: Thrift, provider: LoopbackProvider, way: str) -> None:
+        """What a pipeline of extractors asks costs half, in one job of each kind of question and not in one of each node."""
+        offline = BatchLLM(llm_of("chat", provider), thrift, poll_seconds=0, gather_seconds=0.3)
+        extractors = [
+            TitleExtractor(llm=offline, nodes=2, num_workers=8),
+            SummaryExtractor(llm=offline, num_workers=8),
+            KeywordExtractor(llm=offline, num_workers=8),
+        ]
+        pipeline = IngestionPipeline(transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=0), *extractors], disable_cache=True)
+        documents = [Document(text=" ".join(f"Rule {chapter}.{number} of it." for number in range(30))) for chapter in range(4)]
+
+        def run() -> list[Any]:
+            return list(asyncio.run(pipeline.arun(documents=documents)) if way == "arun" else pipeline.run(documents=documents))
+
+        with attribute(feature="ingest"):
+            nodes = run()
+        assert len(nodes) >= 8
+        assert all({"document_title", "section_summary", "excerpt_keywords"} <= node.metadata.keys() for node in nodes)
+        thrift.flush()
+        rows = thrift.ledger.calls()
+        asked = [row for row in rows if row["cache"] is None]
+        assert {(row["service_tier"], row["feature"]) for row in asked} == {("batch", "ingest")}
+        assert len(asked) == len(provider.usage_log)
+        assert len(asked) >= 2 * len(nodes)
+        assert len([request for request in provider.requests if request.path.endswith("/batches")]) <= len(asked) / 3
+        assert thrift.savings().batch_saved_usd == sum(row["cost_usd"] for row in asked)
+        with attribute(feature="ingest"):
+            run()  # all of it is in the cache
+        assert len(provider.usage_log) == len(asked)
