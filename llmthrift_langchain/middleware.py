@@ -14,8 +14,7 @@ from llmthrift_core.background.off_loop import in_thread
 from llmthrift_core.calls.agent_limits import AgentLimits, OnExceeded
 from llmthrift_core.errors import BudgetExceededError, MissingExtraError
 from llmthrift_core.texts import require_thrift
-from llmthrift_langchain.agent_limits import scope_here, with_line
-from llmthrift_langchain.asking import ask_for_more
+from llmthrift_langchain.agent_limits import ask_for_more, scope_here, with_line
 from llmthrift_langchain.last_words import LastWords
 from llmthrift_langchain.metered_request import metered_request
 from llmthrift_langchain.refusals import polite_answer

@@ -1,4 +1,8 @@
-"""The identity of a LlamaIndex model: its name and provider for prices, and a digest of its parameters for cache keys."""
+"""The identity of a LlamaIndex model: its name and provider for prices, and a digest of its parameters for cache keys.
+
+The same may be said by a field, by `additional_kwargs` and by an argument of the call. What counts is what is sent. The integrations that
+say it are asked. Where a release of theirs says it otherwise, their fields and the call's arguments tell.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, relevant, relevant_headers
-from llmthrift_llamaindex.body import SHOWN, body_of
 
 _NAMES: Final = ("model", "model_name", "model_id", "deployment_name")
 _INTEGRATIONS: Final = ("llama_index.llms.", "llama_index.embeddings.")
@@ -23,6 +26,17 @@ _ELSEWHERE: Final = frozenset({
     "system_prompt", "query_wrapper_prompt", "output_parser", "pydantic_program_mode", "reuse_client", "callback_manager",
     "rate_limiter", "embed_batch_size", "num_workers", "embeddings_cache", "show_progress", "context_window",
 })  # fmt: skip
+# Fields and private attributes that go into the request and decide nothing beside it. A client that drops one does not send it.
+SHOWN: Final = frozenset({
+    "model", "temperature", "max_tokens", "max_output_tokens", "top_p", "logprobs", "top_logprobs", "additional_kwargs", "reasoning_effort",
+    "reasoning_options", "modalities", "audio_config", "include", "instructions", "call_metadata", "previous_response_id",
+    "_previous_response_id", "store", "truncation", "user", "built_in_tools", "thinking_dict", "tools", "mcp_servers", "random_seed",
+})  # fmt: skip
+_PACKAGES: Final = (
+    "llama_index.llms.openai.", "llama_index.llms.anthropic.", "llama_index.llms.mistralai.", "llama_index.llms.bedrock_converse.",
+    "llama_index.llms.litellm.",
+)  # fmt: skip
+_ASKED: Final = ("_get_model_kwargs", "_get_all_kwargs")
 
 
 def model_of(model: Any) -> str:
@@ -124,3 +138,25 @@ def _told(value: Any) -> Any:
             )
         return name
     return value
+
+
+def body_of(model: Any, kind: type[Any], arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a client would send with these arguments of a call; None where it does not say.
+
+    Args:
+        kind: the model's own class.
+    """
+    # A class of the application's that asks its model in a way of its own says nothing by what it inherits.
+    if not all(_is_known(getattr(kind, name, None)) for name in ("chat", "achat", "stream_chat", "astream_chat")):
+        return None
+    name = next((name for name in _ASKED if _is_known(getattr(kind, name, None))), None)
+    if name is None:
+        return None
+    try:
+        return dict(getattr(kind, name)(model, **arguments))
+    except Exception:  # the call itself will say what is wrong with its arguments
+        return None
+
+
+def _is_known(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).startswith(_PACKAGES)

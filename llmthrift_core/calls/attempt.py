@@ -9,10 +9,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from llmthrift_core.budgets.scopes import Scope
-from llmthrift_core.calls.collected import note_row
 from llmthrift_core.calls.request import AttemptReason, Request, Response
 from llmthrift_core.calls.reserving import note_metered
-from llmthrift_core.calls.rows import bill, compare_discounts, compare_routing, explain, taken, tell
+from llmthrift_core.calls.rows import bill, compare_discounts, compare_routing, explain, note_row, taken, tell
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.ledger.tools import called_column
 from llmthrift_core.pricing.discounts import has_discounts

@@ -1,9 +1,11 @@
-"""The row of an attempt: its usage and price, what it saved, and what a router decided."""
+"""The row of an attempt: its usage and price, what it saved, and what a router decided; and who collects rows at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.attribution import Attribution
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from llmthrift_core.pricing.cost import Priced
     from llmthrift_core.routing import RouteDecision
 
+
 _MOST_USD: Final = 1e6  # no call costs that
+_rows: ContextVar[list[CallRecord] | None] = ContextVar("llmthrift_rows", default=None)
 
 
 def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: RouteDecision | None, confidence: float | None) -> None:
@@ -166,3 +170,24 @@ def bill(record: CallRecord, priced: Priced) -> None:
     record.input_cost_nano_usd = priced.input_nano_usd
     record.output_cost_nano_usd = priced.output_nano_usd
     record.price_version = priced.price_version
+
+
+@contextmanager
+def collect_rows() -> Iterator[list[CallRecord]]:
+    """A list that fills with the rows of the calls made inside, also in threads and tasks that copy this context.
+
+    A row whose price is read from files later may not have it yet.
+    """
+    rows: list[CallRecord] = []
+    token = _rows.set(rows)
+    try:
+        yield rows
+    finally:
+        with suppress(ValueError):  # a generator that is closed by another task than it ran in
+            _rows.reset(token)
+
+
+def note_row(record: CallRecord) -> None:
+    """Add a row for who collects them."""
+    if (rows := _rows.get()) is not None:
+        rows.append(record)

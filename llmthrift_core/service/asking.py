@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmthrift_core.calls.collected import collect_rows
+from llmthrift_core.calls.rows import collect_rows
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.service.backend import Answered, Asked, Choice
 from llmthrift_core.service.envelope import envelope_of

@@ -15,7 +15,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from llmthrift_core.calls.collected import collect_rows
+from llmthrift_core.calls.rows import collect_rows
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.service.asking import AUTO, Service, polite_envelope, told_usage
 from llmthrift_core.service.attributed import attributed
