@@ -201,7 +201,8 @@ class RoutedCall(DoorCall[AIMessage]):
         self._reported = UsageOfChunks()
         if call.hit is not None:
             self._tell(tier_of_hit := self._tier_of(call.hit.model, call.hit.provider))
-            generation, *others = marked_answer(call, tier_of_hit)
+            route = self.request.route
+            generation, *others = marked_answer(call, tier_of_hit if route is not None and route.is_choice else None)
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
             name, provider = call.hit.model, call.hit.provider

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 def mark_of_call(call: Call) -> dict[str, Any]:
     """What is known of an answer, as plain data.
 
-    Always: "request_id" (of the row, which `thrift.feedback` takes), "source" ("model" or "cache"), "tier" (None without a router),
+    Always: "request_id" (of the row, which `thrift.feedback` takes), "source" ("model" or "cache"), "tier" (None where there is one model),
     "reason" (of the choice), and "cost_usd" as text, such as "0.000150"; None where there is no price, or where it is worked out later,
     off an event loop. Of a hit also "cache" ("exact" or "semantic"), the "model" that had answered, "age_seconds", and by meaning
     "matched", "similarity" and "hit_id".
     """
-    cost, decision = call.cost_nano_usd, call.decision
+    cost, decision, route = call.cost_nano_usd, call.decision, call.request.route
     about: dict[str, Any] = {
         "request_id": call.request_id,
         "source": "model" if call.hit is None else "cache",
-        "tier": call.tier,
+        "tier": call.tier if route is not None and route.is_choice else None,
         "reason": None if decision is None else decision.reason,
         "cost_usd": None if cost is None else f"{to_usd(cost):f}",
     }

@@ -135,6 +135,11 @@ class RouteUse:
     models: Mapping[str, tuple[str, str | None]]
     baseline: str
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether there is more than one model: that of `thrifty` alone has no tier that would say anything."""
+        return len(self.models) > 1
+
 
 @dataclass(slots=True)
 class Request:

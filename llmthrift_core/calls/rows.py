@@ -36,7 +36,7 @@ def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: Rou
         tier: of the attempt. Fallbacks, and the baseline in observe mode, are not what the decision expected anything of.
         confidence: of the policy in the attempt's answer, 0 to 1; None where it did not look.
     """
-    if len(route.models) < 2:
+    if not route.is_choice:
         return
     if tier is not None:
         record.tier = tier

@@ -6,7 +6,7 @@ OpenAI has no word for. So the shape is read from the names, and each count is l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -111,7 +111,8 @@ def field_of(value: Any, name: str) -> Any:
     try:
         if isinstance(value, Mapping):
             return value.get(name)
-        if (known := _names_of(type(value))) is None or name in known:
+        kind: Hashable = type(value)
+        if (known := _names_of(kind)) is None or name in known:
             return getattr(value, name, None)
         # Most places are tried in vain, and pydantic takes long to say that there is nothing.
         fields = vars(value)

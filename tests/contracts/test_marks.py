@@ -13,7 +13,9 @@ from llmthrift_core import Thrift
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_langchain import ChatRouter
+from llmthrift_langchain import thrifty as langchain_thrifty
 from llmthrift_llamaindex import RouterLLM
+from llmthrift_llamaindex import thrifty as llamaindex_thrifty
 
 pytestmark = pytest.mark.loopback
 FRAMEWORKS = ("langchain", "llamaindex")
@@ -69,6 +71,19 @@ def test_answers_and_hits_carry_the_same_mark(framework, stream, thrift, url):
     assert Decimal(miss["cost_usd"]) == rows[miss["request_id"]].cost_usd > 0
     assert Decimal(hit["cost_usd"]) == rows[hit["request_id"]].cost_usd == 0
     thrift.feedback(miss["request_id"], quality=1.0)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_model_alone_has_no_tier(framework, stream, thrift, url):
+    if framework == "langchain":
+        alone = langchain_thrifty(ChatOpenAI(model="gpt-4o-mini", base_url=url, api_key="k", stream_usage=True), thrift)
+    else:
+        alone = llamaindex_thrifty(OpenAI(model="gpt-4o-mini", api_base=url, api_key="k", max_retries=0), thrift)
+    miss, hit = (dict(ask(framework, alone, "Where is it?", stream=stream)) for _ in range(2))
+    assert (miss["source"], miss["tier"], hit["source"], hit["tier"]) == ("model", None, "cache", None)
+    thrift.flush()
+    assert {row.tier for row in thrift.ledger.calls()} == {None}
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

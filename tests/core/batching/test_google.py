@@ -14,19 +14,20 @@ import pytest
 from google import genai
 from google.genai import types
 
-from llmthrift_core import Thrift
+from llmthrift_core import Budget, Thrift
 
 pytestmark = pytest.mark.loopback
 
 
 class Gemini(HTTPServer):
-    """Takes batches with inline requests, and ends them at once. The last word of a request decides: "fail" has an error once."""
+    """Takes batches with inline requests, and ends them at once in `state`. A request that ends in "fail" has an error once."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.batches: list[dict[str, Any]] = []
         self.failed = 0
         self.loses = 0
+        self.state = "BATCH_STATE_SUCCEEDED"
 
     def submit(self, body: dict[str, Any]) -> dict[str, Any]:
         batch = body["batch"]
@@ -37,11 +38,12 @@ class Gemini(HTTPServer):
         metadata = {
             "displayName": batch["displayName"],
             "createTime": now,
-            "state": "BATCH_STATE_SUCCEEDED",
+            "state": self.state,
             "name": name,
-            "output": output,
         }
-        made = {"name": name, "metadata": metadata, "done": True, "response": output}
+        made = {"name": name, "metadata": metadata, "done": self.state != "BATCH_STATE_RUNNING"}
+        if self.state == "BATCH_STATE_SUCCEEDED":
+            metadata["output"] = made["response"] = output
         self.batches.append(made)
         return made
 
@@ -63,6 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on standard error."""
 
     def do_POST(self) -> None:
+        if self.path.endswith(":cancel"):
+            name = self.path.rpartition("/")[2].removesuffix(":cancel")
+            self.server.batches[int(name)]["metadata"]["state"] = "BATCH_STATE_CANCELLED"
+            self._reply(200, {})
+            return
         made = self.server.submit(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         if self.server.loses:
             self.server.loses -= 1
@@ -120,3 +127,32 @@ def test_a_lost_reply_is_no_second_batch(thrift: Thrift, gemini: Gemini, client:
     job = thrift.batches.submit(["one"], model="gemini-2.5-flash", client=client)
     assert [result.text for result in thrift.batches.results(job, poll_seconds=0)] == ["said one"]
     assert len(gemini.batches) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_job_under_way_is_cancelled_and_its_hold_let_go(thrift: Thrift, gemini: Gemini, client: genai.Client) -> None:
+    gemini.state = "BATCH_STATE_RUNNING"
+    thrift.budgets.add(Budget(limit_usd=1, window="total"))
+    job = thrift.batches.submit(["one", "two"], model="gemini-2.5-flash", client=client)
+    status = thrift.batches.status(job, client=client)
+    assert (status.state, status.open) == ("running", 2)
+    assert thrift.budgets.status()[0]["reserved"] > 0
+    thrift.batches.cancel(job, client=client)
+    assert gemini.batches[0]["metadata"]["state"] == "BATCH_STATE_CANCELLED"
+    results = list(thrift.batches.results(job, poll_seconds=0, client=client))
+    assert [(result.text, result.ending) for result in results] == [("", "cancelled")] * 2
+    assert [(row["spent"], row["reserved"]) for row in thrift.budgets.status()] == [(0, 0)]
+    assert thrift.batches.status(job, client=client).state == "ended"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("state", "ending"), [("BATCH_STATE_EXPIRED", "expired"), ("BATCH_STATE_FAILED", "failed")])
+def test_a_job_that_its_provider_gives_up_bills_nothing(
+    thrift: Thrift, gemini: Gemini, client: genai.Client, state: str, ending: str
+) -> None:
+    gemini.state = state
+    job = thrift.batches.submit(["one"], model="gemini-2.5-flash", client=client, max_attempts=1)
+    (result,) = thrift.batches.results(job, poll_seconds=0, client=client)
+    assert (result.text, result.ending) == ("", ending)
+    assert result.error
+    assert thrift.report().total["cost_usd"] == 0
