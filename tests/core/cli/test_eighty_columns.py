@@ -122,6 +122,7 @@ OTHERS = {
         "keys create",
         "keys rotate",
         "keys revoke",
+        "quality shadow",
     ),
     *("budgets set", "budgets remove", "budgets release", "batch submit", "batch status", "batch results", "batch cancel"),
     *("autopilot run", "autopilot approve", "autopilot stop", "autopilot start"),
@@ -130,7 +131,7 @@ OTHERS = {
 }
 # What prints no table.
 TABLELESS = {"config show", "prices backfill"}
-TABLES_OF_OTHERS = {"reconcile", "advise", "tier-mix", "prove", "route simulate", "route versions"}
+TABLES_OF_OTHERS = {"reconcile", "quality shadow", "advise", "tier-mix", "prove", "route simulate", "route versions"}
 URL_LESS = {"prices show", "prices diff", "estimate", "analyze", "budgets design", "roi"}
 EMPTY = (
     *("report", "calls", "savings", "top", "optimize", "observed", "forecast", "budgets list", "budgets status", "budgets holds"),

@@ -211,7 +211,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "costs.csv").write_text(OPENAI_COSTS)
     arguments = ["reconcile", str(tmp_path / "costs.csv"), "--url", str(tmp_path / "ledger.db"), "--provider"]
     assert "The ledger explains 100.0%" in CliRunner().invoke(app, [*arguments, "openai"]).output
-    assert json.loads(CliRunner().invoke(app, [*arguments, "openai", "--json"]).output)[0]["drift_usd"] == "0E-9"
+    assert json.loads(CliRunner().invoke(app, [*arguments, "openai", "--json"]).output)[0]["drift_usd"] == "0.000000000"
     assert CliRunner().invoke(app, [*arguments, "cohere"]).exit_code == 2
 
 
