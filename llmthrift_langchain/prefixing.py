@@ -24,7 +24,6 @@ _GEMINI: Final = "chat-google-generative-ai"
 _MARKS: Final = frozenset({"cache_control", "cachePoint", "prompt_cache_breakpoint"})
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content")
 _ANTHROPIC: Final = "//api.anthropic.com"
-_AN_HOUR: Final = 3_600
 # What cannot be marked: thinking anywhere, and with OpenAI what is not its own text, image or file.
 _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "tool_use", "function_call"})
 
@@ -128,8 +127,7 @@ def _in_blocks(message: BaseMessage) -> BaseMessage:
 
 
 def _control(plan: Plan) -> dict[str, Any]:
-    is_long = plan.terms is not None and plan.terms.ttl_seconds >= _AN_HOUR
-    return {"ttl": "1h"} if is_long else {}
+    return {"ttl": "1h"} if plan.terms is not None and plan.terms.lifetime == "1h" else {}
 
 
 def _point(control: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _GEMINI: Final = "GenAI"
 _CLAUDE: Final = "Anthropic_LLM"
 _ANTHROPIC: Final = "//api.anthropic.com"
-_AN_HOUR: Final = 3_600
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content", "cache_idx")
 _SWITCHES: Final = ("system_prompt_caching", "tool_caching")
 # Its integration asks for no life.
@@ -119,9 +118,9 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
 
 
 def _with_mark(message: ChatMessage, plan: Plan, form: Form) -> ChatMessage:
-    is_long = plan.terms is not None and plan.terms.ttl_seconds >= _AN_HOUR
+    lifetime = "5m" if plan.terms is None else plan.terms.lifetime
     kind = "default" if form.name == "cache_point" else "ephemeral"
-    point = CachePoint(cache_control=CacheControl(type=kind, ttl="1h" if is_long else "5m"))
+    point = CachePoint(cache_control=CacheControl(type=kind, ttl=lifetime))
     return message.model_copy(update={"blocks": [*message.blocks, point]})
 
 

@@ -1,4 +1,4 @@
-"""How a job stands, by what the database knows of it."""
+"""The status of a job, by what the database knows of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which providers have a batch API here."""
+"""The providers that have a batch API here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the answer to one request may be, and whether an answer that was paid and is empty is asked for again."""
+"""The limit of one answer's length, and the retry of an answer that was paid and is empty."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from llmthrift_core.usage import Usage
 
 _MOST_COUNTED: Final = 50_000
-_AN_HOUR: Final = 3_600
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
 
 
@@ -118,7 +117,7 @@ class Prefixing:
         plan = None if advice is None else advice.plan
         if plan is None or not plan.marks or plan.terms is None:
             return None
-        return "1h" if plan.terms.ttl_seconds >= _AN_HOUR else "5m"
+        return plan.terms.lifetime
 
     def kept_tokens(self, tier: str | None) -> int | None:
         """How much of the application's own prompt the provider of a tier's model should have; None where that is not known."""

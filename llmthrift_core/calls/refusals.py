@@ -1,4 +1,4 @@
-"""What an application may want instead of an exception when a budget refuses a call: a polite answer."""
+"""A polite answer instead of an exception, where a budget refuses a call."""
 
 from __future__ import annotations
 

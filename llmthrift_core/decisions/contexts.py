@@ -1,4 +1,4 @@
-"""What a context costs: sent with every request, or growing with a conversation."""
+"""The cost of a context that is sent with every request, or grows with a conversation."""
 
 from __future__ import annotations
 

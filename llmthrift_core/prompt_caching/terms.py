@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.pricing.names import readings, without_date
@@ -19,6 +19,7 @@ from llmthrift_core.usage.payloads import provider_id
 # Bedrock: `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, `amazon.nova-lite-v1:0`; other makers: `-latest`.
 _BEDROCK_BEFORE: Final = re.compile(r"^(?:[a-z]{2,8}(?:-gov)?\.)?(?:anthropic|amazon)\.")
 _BEHIND: Final = re.compile(r"(?:-latest|-v\d+(?::\d+)?)$")
+_AN_HOUR: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class CacheTerms:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ConfigurationError(f"CacheTerms({name}={value!r}): give a whole number of at least 0")
+
+    @property
+    def lifetime(self) -> Literal["5m", "1h"]:
+        """The life as requests ask for it."""
+        return "1h" if self.ttl_seconds >= _AN_HOUR else "5m"
 
     @property
     def premium(self) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
@@ -18,17 +18,20 @@ from llmthrift_core.storage.side_tables import shadow_sums
 from llmthrift_core.storage.statements import Statement
 
 _COLUMNS: Final = ("evaluation", "configuration", "measure", "value")
-_KEY: Final = _COLUMNS[:3]
-ADD_SUM: Final = Statement(
-    lambda insert: (given := insert(shadow_sums).values({name: bindparam(name) for name in _COLUMNS})).on_conflict_do_update(
-        index_elements=_KEY, set_={"value": shadow_sums.c.value + given.excluded.value}
+
+
+def _upsert(value: Callable[[Any], Any]) -> Statement:
+    """Writes a value; `value` makes the new one of what is given, where there is one already."""
+    return Statement(
+        lambda insert: (given := insert(shadow_sums).values({name: bindparam(name) for name in _COLUMNS})).on_conflict_do_update(
+            index_elements=_COLUMNS[:3], set_={"value": value(given.excluded.value)}
+        )
     )
-)
-SET_VALUE: Final = Statement(
-    lambda insert: (given := insert(shadow_sums).values({name: bindparam(name) for name in _COLUMNS})).on_conflict_do_update(
-        index_elements=_KEY, set_={"value": given.excluded.value}
-    )
-)
+
+
+ADD_SUM: Final = _upsert(lambda given: shadow_sums.c.value + given)
+SET_VALUE: Final = _upsert(lambda given: given)
+KEEP_VALUE: Final = _upsert(lambda _: shadow_sums.c.value)
 GET_SUMS: Final = Statement(
     select(shadow_sums.c.configuration, shadow_sums.c.measure, shadow_sums.c.value).where(shadow_sums.c.evaluation == bindparam("of_name"))
 )
@@ -106,22 +109,16 @@ def add(database: Database, evaluation: str, tally: Tally, bar: Bar, confidence:
     Raises:
         StorageError: the database cannot be written. Nothing was added.
     """
-    added = [each for each in _measures(tally) if each[2]]
-    fixed = [("min_saving", bar.min_saving), ("max_loss", bar.max_loss), ("confidence", confidence), ("last_us", tally.last_us)]
+    fixed = (("min_saving", bar.min_saving), ("max_loss", bar.max_loss), ("confidence", confidence), ("last_us", tally.last_us))
+    written = [
+        *((ADD_SUM, *each) for each in _measures(tally) if each[2] or each[1] == "better"),  # one that nothing was compared with is there
+        *((SET_VALUE, _EVALUATION, measure, value) for measure, value in fixed if value),
+        *([(KEEP_VALUE, _EVALUATION, "first_us", tally.first_us)] if tally.first_us else []),
+    ]
     with database.transaction() as transaction:
-        known = {(row[0], row[1]) for row in transaction.fetch_all(GET_SUMS, (evaluation,))}
-        for configuration, measure, value in added:
-            transaction.execute(ADD_SUM, ADD_SUM.in_order(evaluation=evaluation, configuration=configuration, measure=measure, value=value))
-        if (_EVALUATION, "first_us") not in known:
-            fixed.append(("first_us", tally.first_us))
-        for name in tally.compared:
-            if (name, "better") not in known:
-                given = {"evaluation": evaluation, "configuration": name, "measure": "better", "value": 0.0}
-                transaction.execute(ADD_SUM, ADD_SUM.in_order(**given))
-        for measure, value in fixed:
-            if value:
-                given = {"evaluation": evaluation, "configuration": _EVALUATION, "measure": measure, "value": float(value)}
-                transaction.execute(SET_VALUE, SET_VALUE.in_order(**given))
+        for statement, configuration, measure, value in written:
+            given = {"evaluation": evaluation, "configuration": configuration, "measure": measure, "value": float(value)}
+            transaction.execute(statement, statement.in_order(**given))
 
 
 def read(database: Database, evaluation: str, names: Iterable[str] = ()) -> Tally:
