@@ -443,8 +443,7 @@ class LearnedRouter:
         model = self.models[place]
         return RouteDecision(
             model,
-            f"{model}: expected quality {_quality(quality[place]):.2f} at {usd[place]:.2g} USD, learned from "
-            f"{counted(learned.prompts, 'prompt')}",
+            f"{model}: expected quality {_quality(quality[place]):.2f} at {usd[place]:.2g} USD, learned from {learned.prompts} prompts",
             score=float(quality[place] - weight * usd[place] / learned.spread_usd),
             rejected=tuple((name, why_not(other)) for other, name in enumerate(self.models) if other != place),
             model=model,
