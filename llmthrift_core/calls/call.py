@@ -344,7 +344,8 @@ class Call(Holding):
         """Whether `finish_later` may end the call: its row alone depends on the answer, and says nothing of the answer's text."""
         request, prompt = self.request, self.request.prompt
         is_plain = request.route is None and request.shortening is None and request.prefixing is None and request.limiting is None
-        return is_plain and self._is_only_recorded() and (prompt is None or not (prompt.text or prompt.tools)) and not are_collected()
+        is_plain = is_plain and (prompt is None or not (prompt.text or prompt.tools)) and not self._attempt.would_have_hit
+        return is_plain and self._is_only_recorded() and not are_collected()
 
     def finish_later(self, read: Callable[[], Response]) -> None:
         """As `finish`, where `is_told_later`: the ledger's writer reads the answer.
