@@ -222,7 +222,7 @@ class Call(Holding):
         self._hold = self._hold_for(now.tier, now.model, now.provider, None, waits=waits)
 
     def _hold_for(self, tier: str | None, model: str, provider: str | None, reason: AttemptReason | None, *, waits: Waits) -> Hold | None:
-        if self.request.outgoing is None or is_observing():
+        if self.request.outgoing is None or is_observing() or (self._turn is None and not self._thrift.budgets.are_kept):
             return None
         needed = needed_for(self._thrift, self.request, tier, model, provider)
         budgets, turn, self._turn = self._thrift.budgets, self._turn, None
