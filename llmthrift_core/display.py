@@ -90,6 +90,37 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.1%}"
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number of things, in the singular where it is one.
+
+    >>> counted(1, "request"), counted(2_000, "request"), counted(0, "call has", "calls have")
+    ('1 request', '2,000 requests', '0 calls have')
+    """
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def unpriced_note(count: int) -> str:
+    """That calls are in no amount, as a sentence.
+
+    >>> unpriced_note(1)
+    '1 call has no price and is in no amount.'
+    """
+    return f"{counted(count, 'call has', 'calls have')} no price and {'is' if count == 1 else 'are'} in no amount."
+
+
+def spent_on(spent_usd: Decimal, requests: int, unpriced: int) -> str:
+    """What requests cost, as a sentence.
+
+    >>> spent_on(Decimal("1.5"), 1, 0), spent_on(Decimal(0), 3, 3)
+    ('$1.50 was spent on 1 request.', 'What 3 requests cost is not known: their models have no price.')
+    """
+    if unpriced and not spent_usd:
+        return (
+            f"What {counted(requests, 'request')} cost is not known: {'its model has' if requests == 1 else 'their models have'} no price."
+        )
+    return f"{usd(spent_usd)} was spent on {counted(requests, 'request')}."
+
+
 def cell(value: Any) -> str:
     """A value of a table: dollars, a count, or text; None is "(none)"."""
     if value is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llmthrift_core.alerts.alert import Alert, Notice
 from llmthrift_core.alerts.cache_condition import cache_health
 from llmthrift_core.alerts.watched import Watched
-from llmthrift_core.display import cell, percent, usd
+from llmthrift_core.display import cell, counted, percent, usd
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.reports.escalations import rate_of
@@ -90,9 +90,8 @@ def unpriced(watched: Watched, alert: Alert) -> Iterator[Notice]:
     if count > most:
         largest = sorted(by_model, key=lambda model: -by_model[model])
         names = ", ".join(cell(model) for model in largest[:_MOST_NAMED]) + (", ..." if len(largest) > _MOST_NAMED else "")
-        text = (
-            f"{count:,} calls of the last 24 hours have no price and are in no cost: {names}. Set prices with thrift.prices.override(...)."
-        )
+        which = counted(count, "call of the last 24 hours has", "calls of the last 24 hours have")
+        text = f"{which} no price and {'is' if count == 1 else 'are'} in no cost: {names}. Set prices with thrift.prices.override(...)."
         yield Notice("unpriced", alert.name, text, watched.at, {}, count, most, watched.today)
 
 
@@ -102,7 +101,8 @@ def lost_rows(watched: Watched, alert: Alert) -> Iterator[Notice]:
     lost, most = health["lost"], alert.number(0)
     if lost > most:
         why = f" ({health['last_error']})" if health["last_error"] else ""
-        text = f"{lost:,} calls were not recorded{why}: costs and budgets miss them. See thrift.health(), and spool= of Thrift."
+        which, them = counted(lost, "call was", "calls were"), "it" if lost == 1 else "them"
+        text = f"{which} not recorded{why}: costs and budgets miss {them}. See thrift.health(), and spool= of Thrift."
         yield Notice("lost_rows", alert.name, text, watched.at, {}, lost, most, f"{watched.process} {watched.today}")
 
 

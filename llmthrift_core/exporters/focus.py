@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmthrift_core.attachments import AccountHost
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exporters.exported import Exported, Period, file_of_day, is_whole
 from llmthrift_core.exporters.focus_columns import EXPORTED_COLUMNS
@@ -65,8 +66,9 @@ class _Days:
         """What a reader should know."""
         notes = []
         if self.unpriced:
+            which, are = counted(self.unpriced, "call has", "calls have"), "is" if self.unpriced == 1 else "are"
             notes.append(
-                f"{self.unpriced:,} calls have no price and are left out, since FOCUS has no word for an unknown cost; set a price and run "
+                f"{which} no price and {are} left out, since FOCUS has no word for an unknown cost; set a price and run "
                 "`llmthrift prices backfill`, then export again"
             )
         if self.pruned:

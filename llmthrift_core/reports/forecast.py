@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Final, Literal, get_args
 
 from llmthrift_core.budgets.budgets import Budgets
-from llmthrift_core.display import Printed, html_table, plain_table, usd
+from llmthrift_core.display import Printed, html_table, plain_table, unpriced_note, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import DAY_US, Moment, from_us, to_us, zone_of
@@ -185,7 +185,7 @@ def _notes(total: Spend, today: date) -> tuple[str, ...]:
     notes = []
     spending = sorted(day for day, nano_usd in total.days.items() if nano_usd > 0)
     if total.unpriced:
-        notes.append(f"{total.unpriced:,} calls without a price are in no amount: set one with thrift.prices.override(...).")
+        notes.append(f"{unpriced_note(total.unpriced)} Set one with thrift.prices.override(...).")
     elif not spending:
         notes.append(f"Nothing was spent in the last {HISTORY_DAYS} days: there is nothing to project.")
     if not spending:

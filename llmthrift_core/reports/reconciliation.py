@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import case, func, literal_column, select
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, html_table, percent, plain_table, unpriced_note, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.money import to_usd
@@ -122,9 +122,11 @@ def reconcile(
         ConfigurationError: what is no export.
         StorageError: the database cannot be read.
     """
-    lines = read_bill(given, provider)
+    lines, has_more = read_bill(given, provider)
     foreign = [line for line in lines if line.amount is not None and line.currency != "USD"]
     notes = list(_about_currencies(foreign, provider))
+    if has_more:
+        notes.append("The last page says that more follow (has_more): fetch them with next_page, and give all pages together.")
     if not lines:
         return Reconciliation(provider, (), _summed([]), None, "usd", notes=tuple(notes))
     first, last = min(line.day for line in lines), max(line.day for line in lines)
@@ -256,7 +258,7 @@ def _missing(rows: Sequence[Mapping[str, Any]], lines: Sequence[BillLine], measu
     if len(found) > _MOST_SENTENCES:
         yield f"... and {len(found) - _MOST_SENTENCES} more; the rows have all of them."
     if unpriced := sum(row["unpriced"] for row in rows):
-        yield f"{unpriced:,} attempts have no price and are in no amount: set one, and run `llmthrift prices backfill`."
+        yield f"{unpriced_note(unpriced)} Set one, and run `llmthrift prices backfill`."
 
 
 def _shown(amount: Any, measure: str) -> str:
