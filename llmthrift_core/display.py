@@ -90,22 +90,14 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.1%}"
 
 
-def counted(count: int, one: str, several: str | None = None) -> str:
-    """A number of things, in the singular where it is one.
+def counted(number: float, one: str, several: str | None = None) -> str:
+    """A number with what it counts, in the singular for 1. `several` is the plural where it is not `one` with an "s".
 
-    >>> counted(1, "request"), counted(2_000, "request"), counted(0, "call has", "calls have")
-    ('1 request', '2,000 requests', '0 calls have')
+    >>> counted(1, "call"), counted(1200, "call"), counted(1, "entry was", "entries were"), counted(0.5, "day")
+    ('1 call', '1,200 calls', '1 entry was', '0.5 days')
     """
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
-
-
-def unpriced_note(count: int) -> str:
-    """That calls are in no amount, as a sentence.
-
-    >>> unpriced_note(1)
-    '1 call has no price and is in no amount.'
-    """
-    return f"{counted(count, 'call has', 'calls have')} no price and {'is' if count == 1 else 'are'} in no amount."
+    shown = f"{number:,.0f}" if number == int(number) else f"{number:,g}"
+    return f"{shown} {one if number == 1 else several or f'{one}s'}"
 
 
 def spent_on(spent_usd: Decimal, requests: int, unpriced: int) -> str:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from llmthrift_core.budgets.budget import Budget
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 
 _DAYS_A_MONTH: Final = 30
@@ -92,7 +93,8 @@ def design(
         if overcommitment is not None and overcommitment > 1:
             overcommitment = Decimal(f"{overcommitment:f}")
             problems.append(
-                f"the groups may use {wanted:,} tokens a month, {overcommitment:f} times the {tokens:,} that ${money:,} buy: lower "
+                f"the groups may use {counted(wanted, 'token')} a month, {overcommitment:f} times the {tokens:,} that ${money:,} "
+                "buy: lower "
                 f"their daily tokens by that factor, or count on most users staying far below them and keep a budget over all"
             )
         largest = max(allowed, key=lambda name: allowed[name])

@@ -11,7 +11,7 @@ from typing import Any, Final
 from llmthrift_core.attachments import AccountHost
 from llmthrift_core.decisions.numbers import DAYS_PER_MONTH, Number, Plan, exact, money
 from llmthrift_core.decisions.workloads import Expected, Workload, expectations
-from llmthrift_core.display import percent, usd
+from llmthrift_core.display import counted, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment
 from llmthrift_core.pricing import PriceCatalog
@@ -216,7 +216,7 @@ def _of_ledger(thrift: AccountHost, since: Moment | None, until: Moment | None) 
         for name, low, high, basis, why, code in _opportunities(found.opportunities)
         if name not in known and high > 0
     ]
-    return AdviceReport(spent, f"was spent on {seen.requests:,} requests", _ordered(advice), (*seen.notes, *unknown))
+    return AdviceReport(spent, f"was spent on {counted(seen.requests, 'request')}", _ordered(advice), (*seen.notes, *unknown))
 
 
 def _opportunities(found: Any) -> Iterator[tuple[str, Decimal, Decimal, str, str, str]]:

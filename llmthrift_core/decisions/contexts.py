@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.decisions.numbers import DAYS_PER_MONTH, Number, Plan, exact, money, positive
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 
 if TYPE_CHECKING:
@@ -68,7 +69,13 @@ class ConversationCost(Plan):
     def remarks(self) -> list[str]:
         """How much that is."""
         month = [] if self.usd_per_month is None else [f"A month: ${self.usd_per_month:,.2f}"]
-        return [f"{self.turns:,} turns send {self.growth:.1f} times as much as they contain.", *month]
+        return [
+            (
+                f"{counted(self.turns, 'turn sends', 'turns send')} {self.growth:.1f} times as much as "
+                f"{'it contains' if self.turns == 1 else 'they contain'}."
+            ),
+            *month,
+        ]
 
 
 def context_cost(

@@ -41,12 +41,12 @@ class Exported(Printed):
 
     def to_text(self) -> str:
         """All of it as text."""
-        named = str(self.files[0]) if len(self.files) == 1 else f"{len(self.files):,} files"
+        named = str(self.files[0]) if len(self.files) == 1 else counted(len(self.files), "file")
         written = f"{counted(self.rows, 'row')} in {named}" if self.files else "Nothing was written: there are no new rows in this period."
-        there = counted(len(self.skipped), "file of a whole day was", "files of whole days were")
-        them = "it" if len(self.skipped) == 1 else "them"
-        skipped = [f"{there} there already; overwrite writes {them} again"] if self.skipped else []
-        return "\n".join([written, *skipped, *self.notes])
+        there = (
+            [f"{counted(len(self.skipped), 'file')} of whole days were there already; overwrite writes them again"] if self.skipped else []
+        )
+        return "\n".join([written, *there, *self.notes])
 
 
 @dataclass(frozen=True, slots=True)

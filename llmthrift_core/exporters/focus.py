@@ -66,9 +66,9 @@ class _Days:
         """What a reader should know."""
         notes = []
         if self.unpriced:
-            which, are = counted(self.unpriced, "call has", "calls have"), "is" if self.unpriced == 1 else "are"
             notes.append(
-                f"{which} no price and {are} left out, since FOCUS has no word for an unknown cost; set a price and run "
+                f"{counted(self.unpriced, 'call has no price and is', 'calls have no price and are')} left out, since FOCUS has no "
+                "word for an unknown cost; set a price and run "
                 "`llmthrift prices backfill`, then export again"
             )
         if self.pruned:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, spent_on, unpriced_note, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, spent_on, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US, Moment, to_us
@@ -155,10 +155,12 @@ def observed(database: Database, *, since: Moment | None, until: Moment | None) 
     sites = report(database, by="call_site", since=since, until=until)
     notes = []
     if sums["unpriced"]:
-        notes.append(unpriced_note(sums["unpriced"]))
+        notes.append(f"{counted(sums['unpriced'], 'call has no price and is', 'calls have no price and are')} in no amount.")
     if sums["cache_hits"]:
-        which = counted(sums["cache_hits"], "request was", "requests were")
-        notes.append(f"{which} answered from a cache: not all of this traffic was only observed.")
+        notes.append(
+            f"{counted(sums['cache_hits'], 'request was', 'requests were')} answered from a cache: not all of this traffic was "
+            "only observed."
+        )
     levers = tuple(_levers(_Newest(rows), sums, risk))
     spent, costliest = to_usd(sums["cost_nano_usd"]), tuple(sites.rows[:_COSTLIEST])
     return ObservedReport(spent, sums["requests"], levers, costliest, tuple(notes), sums["unpriced"])

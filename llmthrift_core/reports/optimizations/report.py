@@ -9,7 +9,7 @@ from html import escape
 from itertools import chain
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, cell, spent_on, unpriced_note, usd
+from llmthrift_core.display import Printed, cell, counted, spent_on, usd
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
@@ -138,9 +138,9 @@ def _found(database: Database, figures: Figures) -> Iterator[Opportunity]:
 def _notes(figures: Figures) -> tuple[str, ...]:
     notes = []
     if unpriced := figures.total["unpriced"]:
-        notes.append(unpriced_note(unpriced))
+        notes.append(f"{counted(unpriced, 'call has no price and is', 'calls have no price and are')} in no amount.")
     if figures.attempts > MOST_CALLS:
-        notes.append(f"What only single calls tell comes from the newest {MOST_CALLS:,} of {figures.attempts:,} calls.")
+        notes.append(f"What only single calls tell comes from the newest {MOST_CALLS:,} of {counted(figures.attempts, 'call')}.")
     return tuple(notes)
 
 
