@@ -150,6 +150,16 @@ def percent(share: float | None) -> str:
     return "unknown" if share is None else f"{share:.1%}"
 
 
+def counted(number: float, one: str, several: str | None = None) -> str:
+    """A number with what it counts, in the singular for 1. `several` is the plural where it is not `one` with an "s".
+
+    >>> counted(1, "call"), counted(1200, "call"), counted(1, "entry was", "entries were"), counted(0.5, "day")
+    ('1 call', '1,200 calls', '1 entry was', '0.5 days')
+    """
+    shown = f"{number:,.0f}" if number == int(number) else f"{number:,g}"
+    return f"{shown} {one if number == 1 else several or f'{one}s'}"
+
+
 def cell(value: Any) -> str:
     """A value of a table: dollars, a count, or text; None is "(none)"."""
     if value is None:

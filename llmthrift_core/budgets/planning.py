@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from llmthrift_core.budgets.budget import Budget
-from llmthrift_core.display import Plan, drawn_bars
+from llmthrift_core.display import Plan, counted, drawn_bars
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.money import DAYS_PER_MONTH, Number, exact, money, positive
 from llmthrift_core.texts import as_pairs
@@ -120,7 +120,8 @@ def design(
         overcommitment = money(Fraction(round(Fraction(wanted, tokens) * 100), 100)) if tokens else None
         if overcommitment is not None and overcommitment > 1:
             problems.append(
-                f"the groups may use {wanted:,} tokens a month, {overcommitment:f} times the {tokens:,} that ${money(spend):,} buy: lower "
+                f"the groups may use {counted(wanted, 'token')} a month, {overcommitment:f} times the {tokens:,} that ${money(spend):,} "
+                "buy: lower "
                 f"their daily tokens by that factor, or count on most users staying far below them and keep a budget over all"
             )
         largest = max(allowed, key=lambda name: allowed[name])

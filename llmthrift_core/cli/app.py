@@ -34,7 +34,7 @@ from llmthrift_core.cli.reports import observed, optimize, prefix_misses, run, t
 from llmthrift_core.cli.routing import route
 from llmthrift_core.cli.service import dashboard, keys, serve
 from llmthrift_core.cli.shortening import shorten
-from llmthrift_core.display import printing_for
+from llmthrift_core.display import counted, printing_for
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def report(
     if not write_rows(shown.rows, as_json=as_json, as_csv=as_csv):
         show(shown.to_text(get_terminal_size().columns))
         if len(shown) < len(found):
-            show(f"{len(found) - len(shown):,} more rows are in the total; --limit shows more")
+            show(f"{counted(len(found) - len(shown), 'more row is', 'more rows are')} in the total; --limit shows more")
     end(found.rows)
 
 

@@ -12,7 +12,7 @@ from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.planning import Group, design
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened, pair
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.thrift import Thrift
 
 _NO_BUDGETS: Final = "There are no budgets; make one with `llmthrift budgets set`."
@@ -134,7 +134,7 @@ def release(
     """Give back what a hold has set aside."""
     with opened(url, valkey_url=valkey_url) as thrift:
         released = int(thrift.budgets.release(hold)) if hold is not None else thrift.budgets.release_expired()
-    show(f"released {released:,} holds")
+    show(f"released {counted(released, 'hold')}")
     end(released or hold is None)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from llmthrift_core.cli.options import Url, ValkeyUrl
 from llmthrift_core.cli.output import AsCsv, AsJson, show_table, write_rows
+from llmthrift_core.display import counted
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.exports import EXTRAS, is_installed
 from llmthrift_core.pricing import PriceCatalog
@@ -76,7 +77,7 @@ def _check_prices(rows: Rows) -> None:
     catalog = PriceCatalog()
     age = catalog.age_days()
     state = "ok" if age is None or age <= _OLD_PRICES_DAYS else "old"
-    newest = "" if age is None else f"; newest price change {age} days ago"
+    newest = "" if age is None else f"; newest price change {counted(age, 'day')} ago"
     rows.append(("prices", state, ", ".join(catalog.versions().values()) + newest))
 
 

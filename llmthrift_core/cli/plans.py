@@ -15,7 +15,7 @@ from llmthrift_core.decisions import advise as advice
 from llmthrift_core.decisions import roi as returns
 from llmthrift_core.decisions import tier_mix as mix
 from llmthrift_core.decisions import what_if as replay
-from llmthrift_core.display import Plan
+from llmthrift_core.display import Plan, counted
 from llmthrift_core.money import exact
 from llmthrift_core.pricing import PriceCatalog
 
@@ -59,7 +59,7 @@ def breakeven(
     if at is not None and not (as_json or as_csv):
         best = found.at(at)
         show(
-            f"At {at:,}: {best.nodes} nodes and {best.api_requests:,} requests at the API for ${best.usd:,.2f}; "
+            f"At {at:,}: {counted(best.nodes, 'node')} and {counted(best.api_requests, 'request')} at the API for ${best.usd:,.2f}; "
             f"the API alone ${best.api_usd:,.2f}, nodes alone ${best.self_hosted_usd:,.2f}"
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attachments import AccountHost
 from llmthrift_core.decisions.workloads import Expected, Workload, expectations
-from llmthrift_core.display import Plan, drawn_bars, percent, usd
+from llmthrift_core.display import Plan, counted, drawn_bars, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment
 from llmthrift_core.money import DAYS_PER_MONTH, Number, exact, money
@@ -224,7 +224,7 @@ def _of_ledger(thrift: AccountHost, since: Moment | None, until: Moment | None) 
         for name, low, high, basis, why, code in _opportunities(found.opportunities)
         if name not in known and high > 0
     ]
-    return AdviceReport(spent, f"was spent on {seen.requests:,} requests", _ordered(advice), (*seen.notes, *unknown))
+    return AdviceReport(spent, f"was spent on {counted(seen.requests, 'request')}", _ordered(advice), (*seen.notes, *unknown))
 
 
 def _opportunities(found: Any) -> Iterator[tuple[str, Decimal, Decimal, str, str, str]]:

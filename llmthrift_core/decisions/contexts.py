@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.display import Plan, drawn_bars
+from llmthrift_core.display import Plan, counted, drawn_bars
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.money import DAYS_PER_MONTH, Number, exact, money, positive
 
@@ -80,7 +80,13 @@ class ConversationCost(Plan):
     def remarks(self) -> list[str]:
         """How much that is."""
         month = [] if self.usd_per_month is None else [f"A month: ${self.usd_per_month:,.2f}"]
-        return [f"{self.turns:,} turns send {self.growth:.1f} times as much as they contain.", *month]
+        return [
+            (
+                f"{counted(self.turns, 'turn sends', 'turns send')} {self.growth:.1f} times as much as "
+                f"{'it contains' if self.turns == 1 else 'they contain'}."
+            ),
+            *month,
+        ]
 
     def _drawn(self, alt: Any) -> Drawn:
         """Tokens sent up to each turn, with and without sending the history again."""

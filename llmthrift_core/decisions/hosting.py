@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
-from llmthrift_core.display import Plan
+from llmthrift_core.display import Plan, counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment
 from llmthrift_core.money import Number, exact, money, positive
@@ -207,7 +207,7 @@ class BuildOrBuy(Plan):
         """Break-even and the hybrid."""
         found = [
             f"A request costs ${self.api_usd_per_request} at the API, and ${self.self_hosted_usd_per_request} on a node that is full.",
-            f"Naive break-even: {self.naive_break_even_requests:,} requests a month; a node serves {self.capacity_per_month:,}.",
+            f"Naive break-even: {counted(self.naive_break_even_requests, 'request')} a month; a node serves {self.capacity_per_month:,}.",
         ]
         if self.hybrid is not None:
             found.append(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from llmthrift_core.display import Plan, percent, usd
+from llmthrift_core.display import Plan, counted, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.shorten import Shorten
 from llmthrift_core.routing.examples import Example, Examples, checked
@@ -206,7 +206,7 @@ def prove(
         return prices.usd(reference, tokens_of(len(example.prompt)), usual if example.length is None else example.length)
 
     direct = [_Answered(paid(each), each.quality, paid(each), each.quality, each.latency_seconds) for each in asked]
-    ways = [_way("direct", direct, f"{reference} answers {len(asked):,} requests")]
+    ways = [_way("direct", direct, f"{reference} answers {counted(len(asked), 'request')}")]
     ways.append(_behind_cache(asked, paid, cache, same_answer or _same_words))
     pool = [name for name in prices.names if name != distilled]
     latencies = {(each.prompt, each.call_site, each.model): each.latency_seconds for each in given}
@@ -220,7 +220,7 @@ def prove(
     textless = sum(each.counts is not None for each in given)
     notes = ["Dollars are list prices at four characters a token; the provider's prompt cache is in none of the ways."]
     if textless:
-        notes.append(f"{textless:,} answers are left out, whose prompts' texts are not stored.")
+        notes.append(f"{counted(textless, 'answer is', 'answers are')} left out, whose prompts' texts are not stored.")
     return Proof(tuple(ways), reference, min_quality, tuple(notes))
 
 
@@ -302,7 +302,10 @@ class _Routing:
         shorter = f"; {spared / sent:.1%} of the prompts' tokens spared without loss" if spared else ""
         others = ", ".join(model for model in pool if model != self.reference)
         kept = f"at {self.min_quality:g} of {self.reference}'s quality"
-        how = f"{elsewhere / len(answered):.1%} of {len(answered):,} requests to {others}, {kept}, by routers that have not seen them"
+        how = (
+            f"{elsewhere / len(answered):.1%} of {counted(len(answered), 'request')} to {others}, {kept}, by routers that have "
+            "not seen them"
+        )
         return _way(name, answered, how + shorter)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row, and_, func, or_, select
 
 from llmthrift_core.attachments import AccountHost
 from llmthrift_core.attribution import FIELDS
-from llmthrift_core.display import Plan, cell, drawn_bars
+from llmthrift_core.display import Plan, cell, counted, drawn_bars
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.ledger.reading import USAGE_COLUMNS, usage_of_row
 from llmthrift_core.moments import MICROSECONDS, Moment, to_us
@@ -78,8 +78,12 @@ class WhatIf(Plan):
     def remarks(self) -> list[str]:
         """What was changed, and what is in no amount."""
         share = "" if self.change_share is None else f" ({self.change_share:+.1%})"
-        unpriced = [f"{self.unpriced:,} attempts have no price, and are in no amount."] if self.unpriced else []
-        return [f"{self.changed}: {self.attempts:,} attempts{share}.", *unpriced, *self.notes]
+        unpriced = (
+            [f"{counted(self.unpriced, 'attempt has no price and is', 'attempts have no price and are')} in no amount."]
+            if self.unpriced
+            else []
+        )
+        return [f"{self.changed}: {counted(self.attempts, 'attempt')}{share}.", *unpriced, *self.notes]
 
     def _drawn(self, alt: Any) -> Drawn:
         """Before and after, of the dearest twenty values."""

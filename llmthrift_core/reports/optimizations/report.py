@@ -9,7 +9,7 @@ from html import escape
 from itertools import chain
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, cell, usd
+from llmthrift_core.display import Printed, cell, counted, usd
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
@@ -82,8 +82,8 @@ class OptimizationReport(Printed):
 
     def _spent(self) -> str:
         if self.unpriced and not self.spent_usd:
-            return f"What {self.requests:,} requests cost is not known: their models have no price."
-        return f"{usd(self.spent_usd)} were spent on {self.requests:,} requests."
+            return f"What {counted(self.requests, 'request')} cost is not known: their models have no price."
+        return f"{usd(self.spent_usd)} were spent on {counted(self.requests, 'request')}."
 
     def _repr_html_(self) -> str:
         if not self.opportunities:
@@ -143,9 +143,9 @@ def _found(database: Database, figures: Figures) -> Iterator[Opportunity]:
 def _notes(figures: Figures) -> tuple[str, ...]:
     notes = []
     if unpriced := figures.total["unpriced"]:
-        notes.append(f"{unpriced:,} calls have no price and are in no amount.")
+        notes.append(f"{counted(unpriced, 'call has no price and is', 'calls have no price and are')} in no amount.")
     if figures.attempts > MOST_CALLS:
-        notes.append(f"What only single calls tell comes from the newest {MOST_CALLS:,} of {figures.attempts:,} calls.")
+        notes.append(f"What only single calls tell comes from the newest {MOST_CALLS:,} of {counted(figures.attempts, 'call')}.")
     return tuple(notes)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llmthrift_core.budgets import Group, design
 from llmthrift_core.decisions import ApiCost, SelfHosted, advise, build_or_buy, context_cost, conversation_cost, roi, what_if
-from llmthrift_core.display import percent, usd
+from llmthrift_core.display import counted, percent, usd
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
 from llmthrift_core.service.dashboard.period import Period, period_of
 from llmthrift_core.service.dashboard.view import Block, Card, Field, Figure, Figures, Form, Page, Table, Text
@@ -57,7 +57,7 @@ def _advice(thrift: Thrift, period: Period) -> list[Block]:
         Card(
             f"{place}. {each.lever}",
             f"{usd(each.low_usd)} to {usd(each.high_usd)}",
-            f"{each.why}. Takes about {each.hours:g} hours. Risk: {each.risk}.",
+            f"{each.why}. Takes about {counted(each.hours, 'hour')}. Risk: {each.risk}.",
             f"{percent(each.low_share)} to {percent(each.high_share)} of the cost; basis: {each.basis}.",
             each.code,
         )
@@ -97,7 +97,7 @@ def _what_if(thrift: Thrift, query: Query, period: Period) -> list[Block]:
     )
     share = found.change_share
     figures = [
-        Figure("It cost", usd(found.before_usd), f"{found.attempts:,} attempts that have a price before and after"),
+        Figure("It cost", usd(found.before_usd), f"{counted(found.attempts, 'attempt')} that have a price before and after"),
         Figure("It would have cost", usd(found.after_usd), found.changed),
         Figure(
             "The difference",

@@ -36,7 +36,7 @@ def test_roi_and_what_if(tmp_path: Path) -> None:
     with Thrift(tmp_path / "ledger.db") as thrift:
         thrift.ledger.record("gpt-4o", Usage(output_tokens=1_000_000))
     url = ["--url", str(tmp_path / "ledger.db")]
-    assert "Output times 1.2: 1 attempts (+20.0%)." in _run("what-if", "--output", "1.2", *url)
+    assert "Output times 1.2: 1 attempt (+20.0%)." in _run("what-if", "--output", "1.2", *url)
     assert "$0.6000" in _run("what-if", "--model", "gpt-4o=gpt-4o-mini", *url)
 
 
@@ -54,7 +54,7 @@ def test_advise(tmp_path: Path) -> None:
     assert json.loads(_run("advise", *answers, "--json"))["spent_usd"] == "300"
     with Thrift(tmp_path / "ledger.db") as thrift:
         thrift.ledger.record("gpt-4o", Usage(output_tokens=1_000_000))
-    assert "$10.00 was spent on 1 requests" in _run("advise", "--url", str(tmp_path / "ledger.db"))
+    assert "$10.00 was spent on 1 request" in _run("advise", "--url", str(tmp_path / "ledger.db"))
 
 
 def test_a_context_by_request_and_by_conversation() -> None:

@@ -86,7 +86,7 @@ def test_an_empty_ledger_and_unpriced_calls(thrift: Thrift) -> None:
     thrift.ledger.record("m", Usage(input_tokens=10), cache="exact")
     found = thrift.observed()
     assert found.notes == (
-        "1 calls have no price and are in no amount.",
-        "1 requests were answered from a cache: not all of this traffic was only observed.",
+        "1 call has no price and is in no amount.",
+        "1 request was answered from a cache: not all of this traffic was only observed.",
     )
     assert found.to_dicts()[0]["name"] == "exact caching"

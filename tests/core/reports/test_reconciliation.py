@@ -127,7 +127,7 @@ def test_what_is_missing_is_said(thrift: Thrift) -> None:
         "2026-02-02: $4.00 billed and nothing recorded: was the application metered, and this its ledger?",
         "gpt-5: $3.00 billed and nothing recorded on days when others were: some client is not metered.",
         "2026-02-01 gpt-4o: the ledger has $1.00 less than was billed: calls are missing.",
-        "1 attempts have no price and are in no amount: set one, and run `llmthrift prices backfill`.",
+        "1 attempt has no price and is in no amount: set one, and run `llmthrift prices backfill`.",
     )
     assert [(row["model"], row["drift_usd"]) for row in found.by("model")[:2]] == [("gpt-4o", Decimal("-5")), ("gpt-5", Decimal("-3"))]
     assert found.total["drift_usd"] == Decimal("2.5") - Decimal("10.51")
