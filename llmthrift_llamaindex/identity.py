@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -54,7 +55,12 @@ def model_of(model: Any) -> str:
 
 def provider_of(model: Any) -> str | None:
     """The provider, by the integration package that the model's class comes from; None where that reaches many providers."""
-    for kind in type(model).__mro__:
+    return _provider_of_class(type(model))
+
+
+@lru_cache(maxsize=512)
+def _provider_of_class(model: type) -> str | None:
+    for kind in model.__mro__:
         module = kind.__module__
         for prefix in _INTEGRATIONS:
             if module.startswith(prefix):

@@ -181,6 +181,8 @@ class DoorCall(ABC, Generic[Answer]):
             BudgetExceededError: a budget refuses the further attempt.
         """
         call = self.call
+        if self._asks_whole(error):
+            return not self._is_closed
         following = self._after(error) if call.hit is None else None
         if following is None:
             if self._rejected is not None and (self._asks_again or fallback_reason(error) is not None):
@@ -194,6 +196,17 @@ class DoorCall(ABC, Generic[Answer]):
         if self._is_closed:  # it was given up meanwhile
             call.abandon()
             return False
+        return True
+
+    def _asks_whole(self, error: BaseException) -> bool:
+        """Whether a provider refused what was asked of its cache, and the same model is asked again without: that attempt has begun."""
+        call, prefixing = self.call, self.request.prefixing
+        if prefixing is None or call.hit is not None or not prefixing.withdraw(call.tier, error):
+            return False
+        provider = self.request.provider if call.tier is None else self._model_of(call.tier)[1]
+        call.attempt(call.tier, call.model, provider, reason="retry", error=error)
+        if self._is_closed:  # it was given up meanwhile
+            call.abandon()
         return True
 
     # --- streams ---
