@@ -205,8 +205,7 @@ class RoutedCall(DoorCall[AIMessage]):
             generation, *others = marked_answer(call, tier_of_hit if route is not None and route.is_choice else None)
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
-            name, provider = call.hit.model, call.hit.provider
-            answer = CachedAnswer(generation=generation, others=others, model_name=name, provider=provider, cache=False)
+            answer = CachedAnswer.of(generation, call.hit.model, call.hit.provider, others)
             self._are_several = bool(others)
             return answer, config, {}
         if self._rejected is not None and self._is_kept:
@@ -215,7 +214,7 @@ class RoutedCall(DoorCall[AIMessage]):
             tier_name, name, message = self._rejected
             assert tier_name is not None  # noqa: S101 - a router always routes
             self._tell(tier_name)
-            return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
+            return CachedAnswer.of(ChatGeneration(message=message), name), config, {}
         assert call.tier is not None  # noqa: S101 - a router always routes
         self._tell(call.tier)
         self.messages = self._messages_to(call.tier)
@@ -475,8 +474,8 @@ class RoutedCall(DoorCall[AIMessage]):
                 temperature=self._arguments.get("temperature", own),
                 extract_question=answers.extract_question,
             )
-        wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
-        return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+        limit = partial(time_limit_of, *self._parameters_of(self._router.baseline_within(self._tiers)))
+        return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=limit)
 
 
 def _limits(own: str | None, asked: str | None) -> str | list[str] | None:
