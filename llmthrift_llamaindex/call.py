@@ -318,9 +318,9 @@ class DrivenCall(DoorCall[Answer]):
                 temperature=self._arguments.get("temperature", getattr(self._behind.model(None), "temperature", None)),
                 extract_question=answers.extract_question,
             )
-        wait_seconds = time_limit_of(self._said, vars(self._behind.model(None)))
+        limit = partial(time_limit_of, self._said, vars(self._behind.model(None)))
         decoded = partial(decode, is_chat=is_chat)
-        return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+        return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=limit)
 
 
 def _said_by(asked: Asked) -> bytes:

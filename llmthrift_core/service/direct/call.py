@@ -275,7 +275,9 @@ class DirectCall(DoorCall[Completion]):
                 models.semantic, self._messages, messages, digest("beside", identity, parameters), owner, self._arguments
             )
         timeout = {"timeout": models.upstream(None).timeout_seconds}
-        return CacheUse(key, policy, decode, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=time_limit_of(timeout))
+        return CacheUse(
+            key, policy, decode, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=partial(time_limit_of, timeout)
+        )
 
 
 def arguments_of(asked: Asked) -> dict[str, Any]:
