@@ -108,10 +108,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_model_call(self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]) -> ModelResponse | AIMessage:
         """Call the model through the router."""
-        if (refused := self._ended_by_tool(request)) is not None:
+        if (ended := self._ended_by_tool(request)) is not None:
             if self._summaries is None:
-                return self._last_message(refused)
-            return self._summaries.say(self._routed(request.model), request.messages, refused)
+                return self._last_message(ended)
+            return self._summaries.say(self._routed(request.model), request.messages, ended)
         while True:
             router = self._routed(request.model)
             try:
@@ -127,10 +127,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
     ) -> ModelResponse | AIMessage:
         """As `wrap_model_call`; the database is used off the event loop."""
-        if (refused := self._ended_by_tool(request)) is not None:
+        if (ended := self._ended_by_tool(request)) is not None:
             if self._summaries is None:
-                return self._last_message(refused)
-            return await self._summaries.asay(self._routed(request.model), request.messages, refused)
+                return self._last_message(ended)
+            return await self._summaries.asay(self._routed(request.model), request.messages, ended)
         while True:
             router = self._routed(request.model)
             try:

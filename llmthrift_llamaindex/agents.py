@@ -151,6 +151,7 @@ class _Ends:
         agent = cast("BaseWorkflowAgent", super())
         if not hasattr(ctx, "wait_for_event"):  # outside of a workflow
             return await agent.take_step(ctx, llm_input, tools, memory)
+        output: AgentOutput | None
         while True:
             told = await ctx.store.get(_REFUSED, default=None)
             with ended_by_tool(None if told is None else refusal_of(told)):

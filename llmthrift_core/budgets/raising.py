@@ -55,7 +55,7 @@ def raise_limits(budgets: Budgets, refused: BudgetExceededError, answer: Any) ->
 
 def refusal_of(told: Mapping[str, Any]) -> BudgetExceededError:
     """The refusal that a mark tells of, or a mark with its question: what a message or a checkpoint has kept of it."""
-    limits = {name: Decimal(told[name]) if name == "limit_usd" else told[name] for name in _LIMITS if name in told}
+    limits: dict[str, Any] = {name: Decimal(told[name]) if name == "limit_usd" else told[name] for name in _LIMITS if name in told}
     resets_at = None if told.get("resets_at") is None else datetime.fromisoformat(told["resets_at"])
     return BudgetExceededError(str(told.get("reason")), budget=told.get("budget"), scope=told.get("scope"), resets_at=resets_at, **limits)
 
