@@ -469,8 +469,8 @@ class Thrift(LedgerViews, OpenedAgain):
 
     def flush(self) -> bool:
         """Commit everything recorded so far, and settle what the store could not take before. False if that was not possible."""
-        settled = "budgets" not in self.__dict__ or self.budgets.flush()
-        return bool(self.ledger.flush()) and settled
+        recorded = bool(self.ledger.flush())  # first: rows that are priced by the writer tell the budgets then what they took
+        return ("budgets" not in self.__dict__ or self.budgets.flush()) and recorded
 
     def close(self) -> None:
         """Flush and close the database. Closing twice does nothing."""
@@ -483,6 +483,8 @@ class Thrift(LedgerViews, OpenedAgain):
         if "cache" in self.__dict__:
             self.cache.close()
         if "budgets" in self.__dict__:
+            if "ledger" in self.__dict__:
+                self.ledger.flush()
             self.budgets.close()
         if "ledger" in self.__dict__:
             self.ledger.close()

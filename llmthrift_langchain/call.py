@@ -397,7 +397,7 @@ class RoutedCall(DoorCall[AIMessage]):
             call_site=call_site,
             now=self._thrift.now,
             note=self._thrift.note_failure,
-            client=lambda tier: ClientOf(self._models[self._name_of(tier)].model),
+            client=lambda tier: ClientOf(self._models[self._name_of(tier)].model, self._parameters_of(tier)),
             given=lambda tier: self._prompt_of(self._name_of(tier), self._given),
         )
 

@@ -33,6 +33,10 @@ class CachedAnswer(BaseChatModel):
     def _llm_type(self) -> str:
         return "llmthrift-cached-answer"
 
+    def __repr_args__(self) -> Any:
+        # LangChain shows tracers of every run what its model looks like: the answer is no part of that, and takes longest to be written.
+        return [("model_name", self.model_name), ("provider", self.provider)]
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         return LangSmithParams(ls_provider=self.provider or "llmthrift", ls_model_name=self.model_name, ls_model_type="chat")
 

@@ -12,7 +12,7 @@ from llmthrift_core.auditing.clients import DEFAULT_RETRIES, WRAPPING
 from llmthrift_core.auditing.findings import Remark
 from llmthrift_core.auditing.model_uses import ModelUse, ModelUses
 from llmthrift_core.auditing.output_limits import output_limit
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.pricing.catalog import PriceCatalog
 
@@ -139,7 +139,8 @@ def _most_tries(decorator: ast.Call, uses: ModelUses) -> int:
 
 def _terms(worst: list[Worst]) -> str:
     return " + ".join(
-        f"{part.use.name}: {part.attempts} attempts" + (f" x {part.choices} choices" if part.choices > 1 else "") for part in worst
+        f"{part.use.name}: {counted(part.attempts, 'attempt')}" + (f" x {counted(part.choices, 'choice')}" if part.choices > 1 else "")
+        for part in worst
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.moments import DAY_US, MICROSECONDS
 from llmthrift_core.statistics import Interval, RatioSums, t_quantile
 from llmthrift_core.usage import Usage
@@ -58,7 +59,10 @@ def longer_life(rows: Sequence[Any], present_seconds: float, longer_seconds: flo
             evidence.append(row.request_id)
         elif was and not would_be:  # the longer one began its life at another moment
             spared[_day(row)] -= paid
-    why = f"{len(evidence):,} of {len(rows):,} calls would have found an answer that is older than {present_seconds:g} seconds."
+    why = (
+        f"{len(evidence):,} of {counted(len(rows), 'call')} would have found an answer that is older than "
+        f"{counted(present_seconds, 'second')}."
+    )
     return _monthly(rows, spared, why, evidence)
 
 
@@ -104,7 +108,10 @@ def capped(rows: Sequence[Any], present: int | None, rules: AutopilotRules) -> t
         if tokens > cap and row.output_cost:
             spared[_day(row)] += round(row.output_cost * (tokens - cap) / row.output_tokens)
             evidence.append(row.request_id)
-    why = f"{len(evidence):,} of {len(answers):,} answers are longer than {cap:,} tokens; the median is {median(lengths):,.0f}."
+    why = (
+        f"{len(evidence):,} of {counted(len(answers), 'answer is', 'answers are')} longer than {counted(cap, 'token')}; the median "
+        f"is {median(lengths):,.0f}."
+    )
     return _monthly(rows, spared, why, evidence), cap
 
 
@@ -141,7 +148,7 @@ def cheaper_tier(rows: Sequence[Any], prices: PriceCatalog, present: str | None)
         if would is not None:
             spared[_day(row)] += row.cost - would.nano_usd
             evidence.append(row.request_id)
-    why = f"{len(by_tier[dear]):,} calls of tier {dear} would have been answered by {model}, with as many tokens."
+    why = f"{counted(len(by_tier[dear]), 'call')} of tier {dear} would have been answered by {model}, with as many tokens."
     return lower, _monthly(rows, spared, why, evidence)
 
 
@@ -152,7 +159,7 @@ def shorter_prompts(rows: Sequence[Any]) -> Saving | None:
         spared: Counter[int] = Counter()
         for row in known:
             spared[_day(row)] += row.observed_shortening_nano_usd
-        return _monthly(rows, spared, f"Observed on {len(known):,} calls.", [row.request_id for row in known])
+        return _monthly(rows, spared, f"Observed on {counted(len(known), 'call')}.", [row.request_id for row in known])
     why = "Rule of thumb: white space and repeated documents are 2% of what is sent; analyze(messages) says more."
     return rule_of_thumb(rows, low=0.0, middle=0.02, high=0.1, why=why, of="input_cost")
 

@@ -252,3 +252,37 @@ def _turn(client: str, role: str, what: Any) -> Any:
     if role == "result":
         return ToolMessage(what, tool_call_id=f"t{json.loads(what)['order']}")
     return {"system": SystemMessage, "user": HumanMessage}[role](what)
+
+
+REFUSALS = {
+    "anthropic": "messages.0.content.0.cache_control: Extra inputs are not permitted",
+    "openai": "Unknown parameter: 'prompt_cache_key'.",
+    "responses": "Unknown parameter: 'prompt_cache_options'.",
+    "bedrock": "You invoked an unsupported model or your request did not allow prompt caching.",
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_provider_that_takes_no_marks_is_asked_again_without_and_not_for_an_hour(
+    thrift: Thrift, billing: LoopbackProvider, client: str, how: str
+) -> None:
+    door = _door(client, thrift, billing.openai_url.removesuffix("/v1"))
+    billing.fail_next(status=400, message=REFUSALS[client.removeprefix("llama ")])
+    for count in range(1, 4):
+        _ask(door, client, how, _turns(client, count))
+    rows = thrift.ledger.calls(order="oldest")
+    assert [row.error is None for row in rows] == [False, True, True, True]
+    assert rows[0].cost_nano_usd == 0
+    assert thrift.health()["failures"] == {"prompt_caching": 1}
+    asked = [json.dumps(request.body) for request in billing.requests]
+    assert any(mark in asked[0] for mark in ("cache_control", "cachePoint", "prompt_cache"))
+    assert not any(mark in body for body in asked[1:] for mark in ("cache_control", "cachePoint", "prompt_cache"))
+
+
+def test_a_wrong_request_is_not_sent_twice(thrift: Thrift, billing: LoopbackProvider) -> None:
+    door = _door("anthropic", thrift, billing.openai_url.removesuffix("/v1"))
+    billing.fail_next(status=400, message="messages: roles must alternate")
+    with pytest.raises(Exception, match="alternate"):
+        door.invoke(_turns("anthropic", 1))
+    assert len(billing.requests) == 1
