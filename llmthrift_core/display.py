@@ -160,6 +160,19 @@ def counted(number: float, one: str, several: str | None = None) -> str:
     return f"{shown} {one if number == 1 else several or f'{one}s'}"
 
 
+def spent_on(spent_usd: Decimal, requests: int, unpriced: int) -> str:
+    """What requests cost, as a sentence.
+
+    >>> spent_on(Decimal("1.5"), 1, 0), spent_on(Decimal(0), 3, 3)
+    ('$1.50 was spent on 1 request.', 'What 3 requests cost is not known: their models have no price.')
+    """
+    if unpriced and not spent_usd:
+        return (
+            f"What {counted(requests, 'request')} cost is not known: {'its model has' if requests == 1 else 'their models have'} no price."
+        )
+    return f"{usd(spent_usd)} was spent on {counted(requests, 'request')}."
+
+
 def cell(value: Any) -> str:
     """A value of a table: dollars, a count, or text; None is "(none)"."""
     if value is None:

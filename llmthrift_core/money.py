@@ -16,6 +16,8 @@ NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
 _NANO = Decimal(NANO_PER_USD)
 _ONE = Decimal(1)
+_ONE_NANO = Decimal("1e-9")
+_NOTHING = 0 * _ONE_NANO
 Number = Decimal | Fraction | int | float | str
 DAYS_PER_MONTH: Final = 30
 _DIGITS: Final = Decimal("1e-12")
@@ -41,7 +43,7 @@ def to_nano_usd(usd: Decimal | int | float | str) -> int:
 
 def to_usd(nano_usd: int) -> Decimal:
     """Integer nano-USD to exact Decimal dollars."""
-    return Decimal(nano_usd).scaleb(-9)
+    return Decimal(nano_usd) * _ONE_NANO if nano_usd else _NOTHING
 
 
 def pico_to_nano(pico_usd: int) -> int:

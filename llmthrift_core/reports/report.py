@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from heapq import nsmallest
 from html import escape
-from operator import add
+from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, func, select
@@ -62,6 +62,10 @@ SAVINGS: Final = (
     "prefix_saved_nano_usd",
     "batch_saved_nano_usd",
 )
+
+_NANO: Final = Decimal("1e-9")
+_counts_of: Final = itemgetter(*map(MEASURES.index, _COUNTS))
+_savings_of: Final = itemgetter(*map(MEASURES.index, SAVINGS))
 
 
 @dataclass(frozen=True, repr=False)
@@ -215,7 +219,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
     answers = max(0, attempts - sums["errors"] - sums["escalated"])
     return {
         by: value,
-        **{name: sums[name] for name in _COUNTS},
+        **dict(zip(_COUNTS, _counts_of(amounts), strict=True)),
         "cost_usd": cost,
         "input_cost_usd": to_usd(sums["input_cost_nano_usd"]),
         "output_cost_usd": to_usd(sums["output_cost_nano_usd"]),
@@ -229,7 +233,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
         "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
         "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
-        "saved_usd": to_usd(sum(sums[name] for name in SAVINGS)),
+        "saved_usd": to_usd(sum(_savings_of(amounts))),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
         "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
         "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
@@ -243,7 +247,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
 
 
 def _per(usd: Decimal, count: int) -> Decimal | None:
-    return (usd / count).quantize(Decimal("1e-9")) if count else None
+    return (usd / count).quantize(_NANO) if count else None
 
 
 def _asked(connection: Connection, by: str) -> tuple[str, str | None]:
