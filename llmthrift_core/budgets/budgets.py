@@ -32,6 +32,7 @@ _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
 _AT_ONCE: Final = 500  # holds that are renewed in one transaction
 _READ_EVERY_SECONDS: Final = 5.0  # by those who only meter
+_MARGIN_SECONDS: Final = 0.5
 _NO_HOLD: Final[tuple[Part, ...]] = ()
 
 
@@ -63,7 +64,7 @@ class Budgets(Holding):
         super().__init__(store, prices, clock=clock, new_id=new_id, recall=recall, spool=spool)
         self._past = past
         self._time_limits = TimeLimits(store)
-        self._read_at = float("-inf")
+        self._read_at, self._read_after = float("-inf"), -1
         self._known = self.all()
 
     def after_fork(self) -> None:
@@ -139,7 +140,12 @@ class Budgets(Holding):
     def are_known_to_be_none(self) -> bool:
         """Whether there is no budget, as far as is known without asking the store, and may be gone by. Never so on SQLite."""
         # A margin, so that it still holds when a call is begun.
-        return not self._known and time.monotonic() - self._read_at < self._store.coherence_seconds / 2
+        return not self._known and time.monotonic() - self._read_at < self._store.coherence_seconds - _MARGIN_SECONDS
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is any budget. Asks the store where what is known is too old; of one that cannot be reached the last list holds."""
+        return bool(self._current())
 
     @property
     def may_wait(self) -> bool:
@@ -451,11 +457,11 @@ class Budgets(Holding):
         return Asked(scope, applying, amounts, int(_TTL_SECONDS * 1e6), True, expected)
 
     def _current(self) -> tuple[Budget, ...]:
-        now = time.monotonic()
-        if now - self._read_at >= self._store.coherence_seconds:
+        now, changes = time.monotonic(), self._store.changes
+        if now - self._read_at >= self._store.coherence_seconds or changes != self._read_after:
             try:
                 self._known = self.all()
-                self._read_at = now
+                self._read_at, self._read_after = now, changes
             except StorageError:
                 if not self._known:  # no budget that could be overspent was ever seen
                     return ()
