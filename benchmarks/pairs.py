@@ -2,12 +2,13 @@
 
     python -m benchmarks.pairs
 
-Three kinds of sets. `data/adversarial.txt` was written by hand for this benchmark before the guard's rules and the verifier's weights were
-made. `data/questions_first.txt` and `questions_second.txt` were written later, over more kinds, without a look at the rules. What these
-three showed was mended afterwards, by kind: the second only after it was measured as it stands in its first lines. The pairs that others
-wrote (`../shared/data/question_pairs.csv.gz`, skipped where absent) are measured only. Each question of a pair is asked of a cache that
-holds the other. The verifier is a stand-in for a model: it takes 2% of the equal questions for different ones, and 1% of the near misses
-for equal.
+Several kinds of sets. `data/adversarial.txt` was written by hand for this benchmark before the guard's rules and the verifier's weights
+were made. `data/questions_first.txt` and `questions_second.txt` were written later, over more kinds, without a look at the rules. What
+these three showed was mended afterwards, by kind: the second only after it was measured as it stands in its first lines.
+`questions_third.txt` and `questions_languages.txt` (German, Spanish, French) came later still, and tell in their first lines what was
+measured when. The pairs that others wrote (`../shared/data/question_pairs.csv.gz`, skipped where absent) are measured only. Each question
+of a pair is asked of a cache that holds the other. The verifier is a stand-in for a model: it takes 2% of the equal questions for
+different ones, and 1% of the near misses for equal.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def adversarial() -> list[Pair]:
 
 
 def questions(which: str) -> list[Pair]:
-    """The near misses and equal questions of the "first" or the "second" set of `data/questions_*.txt`."""
+    """The near misses and equal questions of the "first", "second", "third" or "languages" set of `data/questions_*.txt`."""
     return list(read_pairs(_ADVERSARIAL.with_name(f"questions_{which}.txt")))
 
 
@@ -136,6 +137,8 @@ def main() -> None:
         ("written by an adversary", adversarial()),
         ("of the first set of questions", questions("first")),
         ("of the second set of questions", questions("second")),
+        ("of the third set of questions", questions("third")),
+        ("in German, Spanish and French", questions("languages")),
         ("written by others", outside()),
     )
     for name, pairs in sets:

@@ -113,7 +113,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._tuned = tuned  # None: as the door was built
         self._shortens = None if sends_as_is else router.shorten if tuned is None else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, router.output if tuned is None else tuned.limits(router.output))
-        planners = router.prefix_planners
+        planners = router.prefix_planners if tuned is None else tuned.planners(router.prefix_planners, self._thrift)
         prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
         parent = _parent_of(config)
         # `with_retry` and `with_fallbacks` call again under the same parent.
@@ -401,7 +401,7 @@ class RoutedCall(DoorCall[AIMessage]):
             call_site=call_site,
             now=self._thrift.now,
             note=self._thrift.note_failure,
-            client=lambda tier: ClientOf(self._models[self._name_of(tier)].model),
+            client=lambda tier: ClientOf(self._models[self._name_of(tier)].model, self._parameters_of(tier)),
             given=lambda tier: self._prompt_of(self._name_of(tier), self._given),
         )
 

@@ -101,7 +101,7 @@ class DrivenCall(DoorCall[Answer]):
         limiting = None
         if self._limits is not None:
             limiting = limiting_of(behind, self._asked, self._said, self._limits, partial(_name_of, behind, self._said))
-        prefixing = _prefixing(behind, self._asked, self._said, shortening, limiting, attribution.call_site)
+        prefixing = _prefixing(behind, self._asked, self._said, arguments, shortening, limiting, attribution.call_site)
         kept = None if prefixing is None else prefixing.kept_tokens
         route = behind.route(
             self._tiers, self._asked, arguments, attribution, max_tier=max_tier, required=required, pin=self._pin, kept_tokens=kept
@@ -350,6 +350,7 @@ def _prefixing(
     behind: Behind,
     asked: Asked,
     said: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     shortening: Shortening | None,
     limiting: Limiting | None,
     call_site: str | None,
@@ -367,7 +368,7 @@ def _prefixing(
         call_site=call_site,
         now=thrift.now,
         note=thrift.note_failure,
-        client=lambda tier: Integration(behind.model(tier)),
+        client=lambda tier: Integration(behind.model(tier), arguments),
         given=lambda tier: sent_prompt(asked, said, _parameters_of(behind, said, tier), _name_of(behind, said, tier)),
     )
 

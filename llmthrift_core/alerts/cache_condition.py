@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from llmthrift_core.alerts.alert import Alert, Notice
 from llmthrift_core.alerts.watched import Watched
+from llmthrift_core.display import counted
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.reports.sums import SumsReader
@@ -59,7 +60,10 @@ def _hit_rate(watched: Watched, alert: Alert, *, in_use: bool) -> Iterator[Notic
             advice = (
                 f"{repeated:.0%} of the prompts were asked before: look for calls that bypass the cache, or have a namespace of their own"
             )
-        text = f"{rate:.0%} of {requests:,} requests of the last 24 hours were answered from the cache, fewer than {least:.0%}: {advice}."
+        text = (
+            f"{rate:.0%} of {counted(requests, 'request')} of the last 24 hours were answered from the cache, fewer than "
+            f"{least:.0%}: {advice}."
+        )
         yield _notice(watched, alert, text, "hit rate", rate, least)
 
 

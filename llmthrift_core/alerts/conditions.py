@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llmthrift_core.alerts.alert import Alert, Notice
 from llmthrift_core.alerts.cache_condition import cache_health
 from llmthrift_core.alerts.watched import Watched
-from llmthrift_core.display import cell, percent, usd
+from llmthrift_core.display import cell, counted, percent, usd
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.reports.escalations import rate_of
@@ -78,7 +78,8 @@ def escalations(watched: Watched, alert: Alert) -> Iterator[Notice]:
             text = escalation_alert(f"{cell(model)}, last 24 hours", answers=sums["routed"], rate=rate)
             text = (
                 text
-                or f"{cell(model)}, last 24 hours: {rate:.0%} of {sums['routed']:,} first answers were escalated, more than {most:.0%}."
+                or f"{cell(model)}, last 24 hours: {rate:.0%} of {counted(sums['routed'], 'first answer was', 'first answers were')} "
+                f"escalated, more than {most:.0%}."
             )
             yield Notice("escalations", alert.name, text, watched.at, {"model": model}, rate, most, watched.today)
 
@@ -90,9 +91,8 @@ def unpriced(watched: Watched, alert: Alert) -> Iterator[Notice]:
     if count > most:
         largest = sorted(by_model, key=lambda model: -by_model[model])
         names = ", ".join(cell(model) for model in largest[:_MOST_NAMED]) + (", ..." if len(largest) > _MOST_NAMED else "")
-        text = (
-            f"{count:,} calls of the last 24 hours have no price and are in no cost: {names}. Set prices with thrift.prices.override(...)."
-        )
+        calls = counted(count, "call of the last 24 hours has no price and is", "calls of the last 24 hours have no price and are")
+        text = f"{calls} in no cost: {names}. Set prices with thrift.prices.override(...)."
         yield Notice("unpriced", alert.name, text, watched.at, {}, count, most, watched.today)
 
 
@@ -102,7 +102,10 @@ def lost_rows(watched: Watched, alert: Alert) -> Iterator[Notice]:
     lost, most = health["lost"], alert.number(0)
     if lost > most:
         why = f" ({health['last_error']})" if health["last_error"] else ""
-        text = f"{lost:,} calls were not recorded{why}: costs and budgets miss them. See thrift.health(), and spool= of Thrift."
+        text = (
+            f"{counted(lost, 'call was', 'calls were')} not recorded{why}: costs and budgets miss them. See thrift.health(), and "
+            "spool= of Thrift."
+        )
         yield Notice("lost_rows", alert.name, text, watched.at, {}, lost, most, f"{watched.process} {watched.today}")
 
 
@@ -128,7 +131,9 @@ def batch(watched: Watched, alert: Alert) -> Iterator[Notice]:
             yield Notice("batch", alert.name, text, watched.at, scope, None, None, "overdue")
         failed, all_of_it = job.failed + job.expired, job.job.requests
         if all_of_it and failed / all_of_it > alert.number(0):
-            text = f"{failed:,} of {all_of_it:,} requests of the batch job {name} failed or expired ({percent(failed / all_of_it)})."
+            text = (
+                f"{failed:,} of {counted(all_of_it, 'request')} of the batch job {name} failed or expired ({percent(failed / all_of_it)})."
+            )
             yield Notice("batch", alert.name, text, watched.at, scope, failed / all_of_it, alert.number(0), "failed")
 
 

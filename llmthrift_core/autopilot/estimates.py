@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.moments import DAY_US, MICROSECONDS
 from llmthrift_core.statistics import Interval, RatioSums, t_quantile
 from llmthrift_core.usage import Usage
@@ -23,6 +24,7 @@ _LEAST_SHARE: Final = 0.005  # of the cost: less is not worth a try
 _MOST_EVIDENCE: Final = 10
 _FEWEST_ANSWERS: Final = 30
 _LONG: Final = 2  # times the median
+_SHORTEST_PREFIX: Final = 1_024  # tokens that providers ask of a prefix, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ def longer_life(rows: Sequence[Any], present_seconds: float, longer_seconds: flo
             evidence.append(row.request_id)
         elif was and not would_be:  # the longer one began its life at another moment
             spared[_day(row)] -= paid
-    why = f"{len(evidence):,} of {len(rows):,} calls would have found an answer that is older than {present_seconds:g} seconds."
+    why = (
+        f"{len(evidence):,} of {counted(len(rows), 'call')} would have found an answer that is older than "
+        f"{counted(present_seconds, 'second')}."
+    )
     return _monthly(rows, spared, why, evidence)
 
 
@@ -104,7 +109,10 @@ def capped(rows: Sequence[Any], present: int | None, rules: AutopilotRules) -> t
         if tokens > cap and row.output_cost:
             spared[_day(row)] += round(row.output_cost * (tokens - cap) / row.output_tokens)
             evidence.append(row.request_id)
-    why = f"{len(evidence):,} of {len(answers):,} answers are longer than {cap:,} tokens; the median is {median(lengths):,.0f}."
+    why = (
+        f"{len(evidence):,} of {counted(len(answers), 'answer is', 'answers are')} longer than {counted(cap, 'token')}; the median "
+        f"is {median(lengths):,.0f}."
+    )
     return _monthly(rows, spared, why, evidence), cap
 
 
@@ -141,20 +149,45 @@ def cheaper_tier(rows: Sequence[Any], prices: PriceCatalog, present: str | None)
         if would is not None:
             spared[_day(row)] += row.cost - would.nano_usd
             evidence.append(row.request_id)
-    why = f"{len(by_tier[dear]):,} calls of tier {dear} would have been answered by {model}, with as many tokens."
+    why = f"{counted(len(by_tier[dear]), 'call')} of tier {dear} would have been answered by {model}, with as many tokens."
     return lower, _monthly(rows, spared, why, evidence)
 
 
 def shorter_prompts(rows: Sequence[Any]) -> Saving | None:
     """What shorter prompts would have saved: as observed, else by rule of thumb."""
-    known = [row for row in rows if row.observed_shortening_nano_usd is not None]
-    if len(known) >= _FEWEST_ANSWERS:
-        spared: Counter[int] = Counter()
-        for row in known:
-            spared[_day(row)] += row.observed_shortening_nano_usd
-        return _monthly(rows, spared, f"Observed on {len(known):,} calls.", [row.request_id for row in known])
+    if (found := _observed(rows, "observed_shortening_nano_usd")) is not None:
+        return found.saving
     why = "Rule of thumb: white space and repeated documents are 2% of what is sent; analyze(messages) says more."
     return rule_of_thumb(rows, low=0.0, middle=0.02, high=0.1, why=why, of="input_cost")
+
+
+def marked_prompts(rows: Sequence[Any]) -> Saving | None:
+    """What a plan of the provider's prompt cache would have saved: as observed, else by rule of thumb; None where there is one."""
+    if any(row.prefix_plan is not None for row in rows):
+        return None
+    if (found := _observed(rows, "observed_prefix_nano_usd")) is not None:
+        return found.saving
+    long = [row for row in rows if row.input_tokens >= _SHORTEST_PREFIX and not row.cache_read_tokens]
+    why = f"Rule of thumb: of prompts of {_SHORTEST_PREFIX:,} tokens and more, a third is read again from the provider's cache."
+    return rule_of_thumb(long, low=0.0, middle=0.3, high=0.8, why=why, of="input_cost")
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """What observe mode said, which may be too little to save anything."""
+
+    saving: Saving | None
+
+
+def _observed(rows: Sequence[Any], column: str) -> _Observed | None:
+    """What observe mode saw that a change would have saved; None where it saw too few calls."""
+    known = [row for row in rows if getattr(row, column) is not None]
+    if len(known) < _FEWEST_ANSWERS:
+        return None
+    spared: Counter[int] = Counter()
+    for row in known:
+        spared[_day(row)] += getattr(row, column)
+    return _Observed(_monthly(rows, spared, f"Observed on {counted(len(known), 'call')}.", [row.request_id for row in known]))
 
 
 def rule_of_thumb(rows: Sequence[Any], *, low: float, middle: float, high: float, why: str, of: str = "cost") -> Saving | None:

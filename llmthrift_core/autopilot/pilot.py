@@ -12,6 +12,7 @@ from llmthrift_core.autopilot.proposals import DEFAULT_TTL_SECONDS, Proposal, af
 from llmthrift_core.autopilot.reporting import Action, Step
 from llmthrift_core.autopilot.traffic import Traffic, disagreement, is_recorded, read_quality, read_rows, read_traffic
 from llmthrift_core.autopilot.verdicts import LEAST_MARGIN, margin_left, of_canary, of_version
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.quality.experiment_results import read_arms
@@ -170,7 +171,7 @@ class Pilot:
         with self._thrift.database.read() as connection:
             several, apart = disagreement(connection, name, since_us=began_us)
         if several >= _FEWEST_DOUBLE and apart > _DISAGREE:
-            why = f"judges disagree by {apart:.2f} on average about {several:,} answers that several of them judged"
+            why = f"judges disagree by {apart:.2f} on average about {counted(several, 'answer')} that several of them judged"
             return Step(name, "waits", why, active.version)
         change = verdict.quality_change
         lost = 0.0 if change is None else max(0.0, -change.estimate)
@@ -237,10 +238,10 @@ class Pilot:
             return None  # that is said elsewhere
         unseen = "what was kept could get worse unseen"
         if self._now_us - judged_us >= _BLIND_US and later.requests >= FEWEST_UNITS:
-            return f"none of {later.requests:,} answers since {from_us(judged_us):%Y-%m-%d %H:%M} was judged: {unseen}"
+            return f"none of {counted(later.requests, 'answer')} since {from_us(judged_us):%Y-%m-%d %H:%M} was judged: {unseen}"
         judged = reduce(RatioSums.plus, (each.quality for each in slices), RatioSums())
         if judged.units < FEWEST_UNITS:
-            return f"only {int(judged.x):,} of {week.requests:,} answers in 7 days were judged: {unseen}"
+            return f"only {int(judged.x):,} of {counted(week.requests, 'answer')} in 7 days were judged: {unseen}"
         return None
 
     # --- what is next ---
@@ -249,10 +250,10 @@ class Pilot:
         since_us = self._now_us - round(self._rules.window_days * DAY_US)
         with self._thrift.database.read() as connection:
             traffic = read_traffic(connection, name, since_us=since_us)
-        if (quiet := self._quiet(traffic, f"{self._rules.window_days:g} days ago")) is not None:
+        if (quiet := self._quiet(traffic, f"{counted(self._rules.window_days, 'day')} ago")) is not None:
             return Step(name, "waits", quiet, active.version)
         if traffic.requests < self._rules.min_calls:
-            why = f"{traffic.requests:,} of {self._rules.min_calls:,} calls in {self._rules.window_days:g} days"
+            why = f"{traffic.requests:,} of {counted(self._rules.min_calls, 'call')} in {counted(self._rules.window_days, 'day')}"
             return Step(name, "waits", why, active.version)
         tried = next((each for each in proposals if each.standing == "to be tried"), None)
         if tried is None:
@@ -265,7 +266,7 @@ class Pilot:
         for each in slices[-7:]:
             quality = quality.plus(each.quality)
         if quality.units < FEWEST_UNITS:
-            why = f"only {int(quality.x):,} answers were judged: without that no change can be shown to be harmless"
+            why = f"only {counted(int(quality.x), 'answer was', 'answers were')} judged: without that no change can be shown to be harmless"
             return Step(name, "waits", why, active.version)
         margin = margin_left(quality.ratio, memory.spent, self._rules.min_quality)
         if margin < LEAST_MARGIN:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from llmthrift_core.display import percent
+from llmthrift_core.display import counted, percent
 from llmthrift_core.statistics import Interval, RatioSums
 from llmthrift_core.statistics.sequential import (
     FEWEST_UNITS,
@@ -71,7 +71,7 @@ def of_canary(
     saving = replayed
     if saving is None:
         saving = sequential_saving(canary.cost, control.cost, alpha=rules.alpha, narrowest_at=(_EXPECTED_LOG_SAVING / wide) ** 2)
-    seen = f"cost {_share(saving)}, quality {_points(change)}, {canary.requests:,} requests against {control.requests:,}"
+    seen = f"cost {_share(saving)}, quality {_points(change)}, {counted(canary.requests, 'request')} against {control.requests:,}"
 
     def said(what: Literal["keep", "give up", "wait"], why: str) -> Verdict:
         return Verdict(what, f"{why}: {seen}", saving, change)
@@ -81,20 +81,21 @@ def of_canary(
     if saving.high < rules.min_saving:
         return said("give up", f"it does not save {percent(rules.min_saving)}")
     if days < rules.shortest_days:
-        return said("wait", f"{days:g} of {rules.shortest_days:g} days with calls")
+        return said("wait", f"{days:g} of {counted(rules.shortest_days, 'day')} with calls")
     even = expected_units(canary, control)
     if even >= FEWEST_UNITS and saving.low > rules.min_saving and change.low > -margin:
         return said("keep", f"it saves more than {percent(rules.min_saving)}, and loses less quality than the {margin:.3f} that it may")
     uneven = f"a few {unit}s make most calls: the canary's weigh as {even:.1f} equal ones, {FEWEST_UNITS} are needed"
     if days >= rules.longest_days:
-        return said("give up", f"still undecided after {days:g} days with calls{'' if even >= FEWEST_UNITS else f'; {uneven}'}")
+        return said("give up", f"still undecided after {counted(days, 'day')} with calls{'' if even >= FEWEST_UNITS else f'; {uneven}'}")
     judged = min(int(canary.quality.units), int(control.quality.units))
     if judged < FEWEST_UNITS:
         return said(
-            "wait", f"only {int(canary.quality.x):,} answers of the canary and {int(control.quality.x):,} of the others were judged"
+            "wait",
+            f"only {counted(int(canary.quality.x), 'answer')} of the canary and {int(control.quality.x):,} of the others were judged",
         )
     if unpriced := canary.unpriced + control.unpriced:
-        return said("wait", f"{unpriced:,} calls have no price")
+        return said("wait", f"{counted(unpriced, 'call has', 'calls have')} no price")
     if even < FEWEST_UNITS:
         return said("wait", uneven)
     return said("wait", "nothing is certain yet")
@@ -129,7 +130,16 @@ def of_version(slices: Sequence[Slice], *, promise: float) -> tuple[bool, str]:
             promise - smooth.ratio, smooth.variance, alpha=FALSE_ALARM, narrowest_at=(_EXPECTED_DROP / _EXPECTED_HALF_WIDTHS) ** 2
         )
         values.append(value)
-        worst = max(worst, (value, f"{int(since.x):,} judged answers have a quality of {since.ratio:.3f}, promised are {promise:.3f}"))
+        worst = max(
+            worst,
+            (
+                value,
+                (
+                    f"{counted(int(since.x), 'judged answer has', 'judged answers have')} a quality of {since.ratio:.3f}, promised are "
+                    f"{promise:.3f}"
+                ),
+            ),
+        )
     return evidence_of_change(values) > 1 / FALSE_ALARM, worst[1]
 
 

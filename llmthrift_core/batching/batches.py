@@ -24,6 +24,7 @@ from llmthrift_core.batching.store import FINAL, BatchStore, NewJob, attribution
 from llmthrift_core.cache.entry import usage_from_json, usage_to_json
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, relevant
 from llmthrift_core.cache.policy import CachePolicy
+from llmthrift_core.display import counted
 from llmthrift_core.errors import BatchError, BudgetExceededError, ConfigurationError
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.settings import is_disabled, is_observing
@@ -198,7 +199,8 @@ class Batches:
                     else f"has not ended after {waited:,.0f} s"
                 )
                 raise BatchError(
-                    f"job {job_id} {why}, and {status.open:,} of its {status.job.requests:,} requests are open. Nothing is lost: ask again "
+                    f"job {job_id} {why}, and {status.open:,} of its {counted(status.job.requests, 'request is', 'requests are')} "
+                    "open. Nothing is lost: ask again "
                     f"with thrift.batches.results({job_id!r}), or give up what is open with thrift.batches.cancel({job_id!r})",
                     job_id=job_id,
                 )

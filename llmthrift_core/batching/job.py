@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from llmthrift_core.batching.answers import text_of_body
-from llmthrift_core.display import Printed, usd
+from llmthrift_core.display import Printed, counted, usd
 from llmthrift_core.money import to_usd
 from llmthrift_core.usage import Usage
 
@@ -96,13 +96,15 @@ class JobStatus(Printed):
     def to_text(self) -> str:
         """A few lines."""
         job = self.job
-        lines = [f"job {job.id}{'' if job.name is None else f' ({job.name})'}: {self.state}, {job.requests:,} requests to {job.model}"]
+        lines = [
+            f"job {job.id}{'' if job.name is None else f' ({job.name})'}: {self.state}, {counted(job.requests, 'request')} to {job.model}"
+        ]
         counts = {"answered": self.answered, "failed": self.failed, "expired": self.expired, "cancelled": self.cancelled, "open": self.open}
         said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
         if self.cached:
             said += f" ({self.cached:,} of the answers by the cache)"
-        lines.append(f"  {said}; {self.batches:,} {'batch' if self.batches == 1 else 'batches'} at {job.provider}")
-        unpriced = f", and {self.unpriced:,} answers without a price" if self.unpriced else ""
+        lines.append(f"  {said}; {counted(self.batches, 'batch', 'batches')} at {job.provider}")
+        unpriced = f", and {counted(self.unpriced, 'answer')} without a price" if self.unpriced else ""
         lines.append(f"  cost so far {usd(self.cost_usd)}{unpriced}")
         if self.is_overdue and self.expires_at is not None:
             lines.append(

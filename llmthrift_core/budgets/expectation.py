@@ -11,6 +11,7 @@ from llmthrift_core.budgets.hold import Expected
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.sizes import ENOUGH, InputRatios, OutputSizes
 from llmthrift_core.budgets.store import Amounts
+from llmthrift_core.display import counted
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.usage import Usage
@@ -83,8 +84,11 @@ class Asked:
         if expected is None:
             return ""
         if not expected.output_tokens and expected.is_limited:  # texts to embed
-            return f"the request is for {self.input_tokens:,} input tokens; send fewer, or give the budget a larger limit"
-        size = f"the request is for {self.input_tokens:,} input tokens and an answer of up to {expected.output_tokens:,}{expected.remark}"
+            return f"the request is for {counted(self.input_tokens, 'input token')}; send fewer, or give the budget a larger limit"
+        size = (
+            f"the request is for {counted(self.input_tokens, 'input token')} and an answer of up to "
+            f"{expected.output_tokens:,}{expected.remark}"
+        )
         if expected.is_limited:
             return f"{size}, as its max_tokens allows; ask for fewer, or give the budget clamp_output=True or a larger limit"
         if expected.is_guess:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.budgets.store import Amounts
+from llmthrift_core.display import counted
 from llmthrift_core.errors import RowRejectedError, StorageError
 from llmthrift_core.storage.spool_file import SpoolFile
 
@@ -126,7 +127,7 @@ class Settlements:
         if self.catch_up():
             return True
         what_then = "what is set aside for them expires" if self._spool is None else "they wait in the spool for the next process"
-        logger.error("%d holds of budgets could not be settled before the end: %s", self.pending, what_then)
+        logger.error("%s of budgets could not be settled before the end: %s", counted(self.pending, "hold"), what_then)
         return False
 
     def after_fork(self) -> None:

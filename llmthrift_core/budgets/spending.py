@@ -14,6 +14,7 @@ from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.store import Amounts, BudgetStore, KeptWindow, Moved, Part, RefusedError
 from llmthrift_core.budgets.windows import window_at
+from llmthrift_core.display import counted
 from llmthrift_core.errors import StorageError
 
 logger = logging.getLogger("llmthrift")
@@ -81,7 +82,11 @@ class Noting:
                 try:
                     self._count(batch)
                 except StorageError as error:
-                    logger.error("budgets did not hear of %d calls that were only metered: %s", len(batch), error)
+                    logger.error(
+                        "budgets did not hear of %s: %s",
+                        counted(len(batch), "call that was only metered", "calls that were only metered"),
+                        error,
+                    )
 
     def warn_of(self, budget: Budget) -> None:
         """Say, once for each budget, that it holds nothing back here."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from llmthrift_core.budgets.scopes import scope_of
 from llmthrift_core.budgets.store import Amounts, BudgetStore, KeptWindow, Moved, Part
 from llmthrift_core.budgets.windows import window_at
+from llmthrift_core.display import counted
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_usd
@@ -66,11 +67,13 @@ def exceeded(budget: Budget, part: Part, wanted: Amounts, spent: Amounts, reserv
         text = f"spent ${to_usd(spent.nano_usd).normalize():f}, reserved ${to_usd(reserved.nano_usd).normalize():f}, "
         text += f"requested ${to_usd(wanted.nano_usd).normalize():f} of ${Decimal(budget.limit_usd).normalize():f}"
     elif budget.limit_tokens is not None:
-        text = f"spent {spent.tokens:,}, reserved {reserved.tokens:,}, requested {wanted.tokens:,} of {budget.limit_tokens:,} tokens"
+        text = (
+            f"spent {spent.tokens:,}, reserved {reserved.tokens:,}, requested {wanted.tokens:,} of {counted(budget.limit_tokens, 'token')}"
+        )
     elif budget.limit_tool_calls is not None:
-        text = f"made {spent.tokens:,}, asked for {wanted.tokens:,} more of {budget.limit_tool_calls:,} tool calls"
+        text = f"made {spent.tokens:,}, asked for {wanted.tokens:,} more of {counted(budget.limit_tool_calls, 'tool call')}"
     else:
-        text = f"made {spent.requests:,}, under way {reserved.requests:,} of {budget.limit_requests:,} requests"
+        text = f"made {spent.requests:,}, under way {reserved.requests:,} of {counted(budget.limit_requests or 0, 'request')}"
     has_usd, has_tokens, has_requests = (getattr(budget, f"limit_{unit}") is not None for unit in ("usd", "tokens", "requests"))
     return BudgetExceededError(
         f"budget {budget.name!r} refuses the call of {whose}: {text}{when}{f'; {why}' if why else ''}",

@@ -10,6 +10,7 @@ from typing import Final
 
 from llmthrift_core.background.failures import Failures
 from llmthrift_core.cache.keys import UncacheableError
+from llmthrift_core.display import counted
 
 _LEAST_HIT_RATE: Final = 0.2
 _ENOUGH_LOOKUPS: Final = 100
@@ -131,7 +132,8 @@ def alerts_of(
     found: list[str] = []
     if lookups >= _ENOUGH_LOOKUPS and hits / lookups < _LEAST_HIT_RATE:
         found.append(
-            f"{name}: {hits / lookups:.0%} of {lookups:,.0f} lookups were hits, fewer than {_LEAST_HIT_RATE:.0%}; "
+            f"{name}: {hits / lookups:.0%} of {counted(round(lookups), 'lookup was', 'lookups were')} hits, fewer than "
+            f"{_LEAST_HIT_RATE:.0%}; "
             "look for parts of the prompt that change with every call, such as times and ids"
         )
     for used, limit, what in ((entries, max_entries, "max_entries"), (size_bytes, max_bytes, "max_bytes")):
@@ -139,7 +141,8 @@ def alerts_of(
             found.append(f"{name}: {used / limit:.0%} of {what}={limit:,} is used; live entries are evicted when it is full")
     if removed >= _ENOUGH_REMOVED and removed_unused / removed > _MOST_UNUSED:
         found.append(
-            f"{name}: {removed_unused:,.0f} of {removed:,.0f} entries that expired or were evicted had never answered; "
+            f"{name}: {removed_unused:,.0f} of {counted(round(removed), 'entry', 'entries')} that expired or were evicted had never "
+            "answered; "
             "give them more time or room, or do not cache what is asked once"
         )
     return found

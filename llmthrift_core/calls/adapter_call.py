@@ -24,6 +24,7 @@ from llmthrift_core.settings import is_observing
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.limiting import Came
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.recorded_results import Shared
     from llmthrift_core.calls.request import Request, Response
     from llmthrift_core.prompts.early_stop import EarlyStop
@@ -39,6 +40,9 @@ class DoorHost(AccountHost, Protocol):
 
     @property
     def shared(self) -> Shared: ...
+
+    @property
+    def prefix_planners(self) -> PrefixPlanners: ...
 
     def begin(self, request: Request) -> Call: ...
 
@@ -177,6 +181,8 @@ class DoorCall(ABC, Generic[Answer]):
             BudgetExceededError: a budget refuses the further attempt.
         """
         call = self.call
+        if self._asks_whole(error):
+            return not self._is_closed
         following = self._after(error) if call.hit is None else None
         if following is None:
             if self._rejected is not None and (self._asks_again or fallback_reason(error) is not None):
@@ -190,6 +196,17 @@ class DoorCall(ABC, Generic[Answer]):
         if self._is_closed:  # it was given up meanwhile
             call.abandon()
             return False
+        return True
+
+    def _asks_whole(self, error: BaseException) -> bool:
+        """Whether a provider refused what was asked of its cache, and the same model is asked again without: that attempt has begun."""
+        call, prefixing = self.call, self.request.prefixing
+        if prefixing is None or call.hit is not None or not prefixing.withdraw(call.tier, error):
+            return False
+        provider = self.request.provider if call.tier is None else self._model_of(call.tier)[1]
+        call.attempt(call.tier, call.model, provider, reason="retry", error=error)
+        if self._is_closed:  # it was given up meanwhile
+            call.abandon()
         return True
 
     # --- streams ---

@@ -24,7 +24,7 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
-from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
+from llmthrift_core.cli.plans import advise, breakeven, context, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.proving import prove
@@ -34,7 +34,7 @@ from llmthrift_core.cli.reports import observed, optimize, prefix_misses, run, t
 from llmthrift_core.cli.routing import route
 from llmthrift_core.cli.service import dashboard, keys, serve
 from llmthrift_core.cli.shortening import shorten
-from llmthrift_core.display import printing_for
+from llmthrift_core.display import counted, printing_for
 from llmthrift_core.exports import DEMO_EXTRAS, require_extra
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ app.command()(advise)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
+app.command()(context)
 app.command("tier-mix")(tier_mix)
 app.command()(prove)
 app.command()(top)
@@ -159,7 +160,7 @@ def report(
     if not write_rows(shown.rows, as_json=as_json, as_csv=as_csv):
         show(shown.to_text(get_terminal_size().columns))
         if len(shown) < len(found):
-            show(f"{len(found) - len(shown):,} more rows are in the total; --limit shows more")
+            show(f"{counted(len(found) - len(shown), 'more row is', 'more rows are')} in the total; --limit shows more")
     end(found.rows)
 
 

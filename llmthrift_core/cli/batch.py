@@ -16,6 +16,7 @@ from llmthrift_core.attribution import attribute
 from llmthrift_core.batching.job import JobStatus
 from llmthrift_core.cli.options import Prices, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
+from llmthrift_core.display import counted
 from llmthrift_core.thrift import Thrift
 
 batch = typer.Typer(no_args_is_help=True, help="Requests at half price, through the providers' batch APIs.")
@@ -106,7 +107,7 @@ def results(
     if out is not None:
         console.print(f"wrote {count:,} results to {out}", markup=False)
     if left:
-        typer.echo(f"{left:,} requests are open", err=True)
+        typer.echo(f"{counted(left, 'request is', 'requests are')} open", err=True)
 
 
 @batch.command()

@@ -13,7 +13,7 @@ from llmthrift_core.cache.semantic.stored import activity, remove_everywhere, to
 from llmthrift_core.cache.store import Totals, criteria_of
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened, pair
 from llmthrift_core.cli.output import AsCsv, AsJson, show, show_table, warn, write_rows
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.money import to_usd
 
 cache = typer.Typer(no_args_is_help=True, help="Statistics, clearing and invalidation of cached answers.")
@@ -85,7 +85,7 @@ def clear(
     with opened(url, valkey_url=valkey_url) as thrift:
         by_meaning = remove_everywhere(thrift.database, thrift.valkey, criteria_of(namespace=namespace))
         removed = thrift.cache.clear(namespace) + by_meaning
-    show(f"removed {removed:,} entries")
+    show(f"removed {counted(removed, 'entry', 'entries')}")
 
 
 @cache.command()
@@ -109,4 +109,4 @@ def invalidate(
 
         where = fits if unused or until_us is not None else None
         removed = thrift.invalidate(tag=tag, source=source, scope=pairs or None, where=where, namespace=namespace)
-    show(f"removed {removed:,} entries")
+    show(f"removed {counted(removed, 'entry', 'entries')}")

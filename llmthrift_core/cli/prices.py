@@ -12,6 +12,7 @@ import typer
 
 from llmthrift_core.cli.options import Prices, Url, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
+from llmthrift_core.display import counted
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.tokens import count_tokens
@@ -74,7 +75,7 @@ def diff(
 def backfill(price_file: Prices = None, url: Url = None) -> None:
     """Price the recorded calls that had no price when they were made. Rows are not changed; adjustments are appended."""
     with opened(url, prices=price_file) as thrift:
-        show(f"priced {thrift.ledger.reprice_unpriced():,} calls")
+        show(f"priced {counted(thrift.ledger.reprice_unpriced(), 'call')}")
 
 
 def estimate(
@@ -90,8 +91,8 @@ def estimate(
     price_file: Prices = None,
 ) -> None:
     """What requests to a model would cost."""
-    counted = None if file is None else count_tokens(file.read_text(encoding="utf-8", errors="replace"), model)
-    input_tokens += counted.tokens if counted else 0
+    size = None if file is None else count_tokens(file.read_text(encoding="utf-8", errors="replace"), model)
+    input_tokens += size.tokens if size else 0
     usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cached)
     cost = PriceCatalog(overrides=price_file).cost(usage, model, provider=provider)
     parts = [(name.replace("_", " "), amount, amount * requests) for name, amount in [*cost.breakdown.items(), ("total", cost.usd)]]
@@ -99,7 +100,7 @@ def estimate(
     rows = [{**told, "part": part, "usd_a_request": one, "usd": all_of_them} for part, one, all_of_them in parts]
     if write_rows(rows, as_json=as_json, as_csv=as_csv):
         return
-    if file is not None and counted is not None:
-        show(f"{file.name}: {counted.tokens:,} tokens{'' if counted.exact else ', estimated'}")
-    header = ["", "a request", f"{requests:,} requests"]
+    if file is not None and size is not None:
+        show(f"{file.name}: {counted(size.tokens, 'token')}{'' if size.exact else ', estimated'}")
+    header = ["", "a request", counted(requests, "request")]
     show_table(header, parts[:-1], total=parts[-1], title=f"{cost.model} ({cost.price_version})")

@@ -11,6 +11,7 @@ import typer
 from llmthrift_core.cli.options import Prices, Url, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
 from llmthrift_core.cli.routing import Data, Default, Models, models_of, priced
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exports import require_extra
 from llmthrift_core.ledger.judged import read_questions
@@ -134,9 +135,9 @@ def _asked(
         max_usd=max_usd,
     )
     if not found.examples:
-        raise ConfigurationError(f"no prompt was asked: {found.stopped or f'{found.failed:,} answers failed'}")
+        raise ConfigurationError(f"no prompt was asked: {found.stopped or counted(found.failed, 'answer') + ' failed'}")
     asked = len({(each.prompt, each.call_site) for each in found.examples})
-    notes = [f"Asked now: {asked:,} of {len(chosen):,} prompts for ${found.spent_usd:.4f}; {found.failed:,} failed."]
+    notes = [f"Asked now: {asked:,} of {counted(len(chosen), 'prompt')} for ${found.spent_usd:.4f}; {found.failed:,} failed."]
     return found.examples, [*notes, *([f"Stopped: {found.stopped}."] if found.stopped else [])]
 
 

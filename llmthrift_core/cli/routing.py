@@ -12,6 +12,7 @@ from llmthrift_core.cli.options import Prices, Since, Url, opened, pair
 from llmthrift_core.cli.output import AsCsv, AsJson, show, write_rows
 from llmthrift_core.cli.policy_file import object_of_file
 from llmthrift_core.cli.versions import add_version_commands
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exports import require_extra
 from llmthrift_core.pricing import PriceCatalog
@@ -110,13 +111,15 @@ def fit(
         made = _makers(known, prices, default, min_quality, catalog)[kind](0)
         made.fit(examples)
         if not made.fitted:
-            raise ConfigurationError(f"nothing was learned, so nothing is saved: {len(examples):,} examples are too few, or all alike")
+            raise ConfigurationError(
+                f"nothing was learned, so nothing is saved: {counted(len(examples), 'example is', 'examples are')} too few, or all alike"
+            )
         saved = thrift.routers.save(made, name=name, note=note)
     textless = sum(example.counts is not None for example in examples)
     alone = (
         f" No text is stored of {textless:,}, so it was learned from counts and call sites alone." if textless and kind == "learned" else ""
     )
-    typer.echo(f"fitted on {len(examples):,} examples.{alone}{_left_out(examples.skipped)}")
+    typer.echo(f"fitted on {counted(len(examples), 'example')}.{alone}{_left_out(examples.skipped)}")
     typer.echo(f"saved version {saved.version} of {name!r}, {saved.size_bytes / 1e6:.1f} MB; it is the active one")
 
 

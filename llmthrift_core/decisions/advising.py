@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attachments import AccountHost
-from llmthrift_core.decisions.numbers import DAYS_PER_MONTH, Number, Plan, exact, money
 from llmthrift_core.decisions.workloads import Expected, Workload, expectations
-from llmthrift_core.display import percent, usd
+from llmthrift_core.display import Plan, counted, drawn_bars, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment
+from llmthrift_core.money import DAYS_PER_MONTH, Number, exact, money
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.texts import require_thrift
+
+if TYPE_CHECKING:
+    from llmthrift_core.display import Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,11 @@ class AdviceReport(Plan):
         """The levers as dicts."""
         return [each.to_dict() for each in self.advice]
 
+    def _drawn(self, alt: Any) -> Drawn:
+        """What each lever saves, from its least to its most."""
+        rows = [{"name": each.lever, "low": each.low_usd, "high": each.high_usd, "kind": each.basis} for each in self.advice]
+        return drawn_bars(alt, rows, title=f"US dollars saved, of {usd(self.spent_usd)} {self.period}")
+
 
 def advise(
     thrift: AccountHost | None = None,
@@ -216,7 +224,7 @@ def _of_ledger(thrift: AccountHost, since: Moment | None, until: Moment | None) 
         for name, low, high, basis, why, code in _opportunities(found.opportunities)
         if name not in known and high > 0
     ]
-    return AdviceReport(spent, f"was spent on {seen.requests:,} requests", _ordered(advice), (*seen.notes, *unknown))
+    return AdviceReport(spent, f"was spent on {counted(seen.requests, 'request')}", _ordered(advice), (*seen.notes, *unknown))
 
 
 def _opportunities(found: Any) -> Iterator[tuple[str, Decimal, Decimal, str, str, str]]:

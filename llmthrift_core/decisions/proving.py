@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from llmthrift_core.decisions.numbers import Plan
-from llmthrift_core.display import percent, usd
-from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.display import Plan, counted, percent, usd
+from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.shorten import Shorten
 from llmthrift_core.routing.examples import Example, Examples, checked
 from llmthrift_core.routing.learned.observations import ANSWER_TOKENS
@@ -21,9 +20,8 @@ from llmthrift_core.routing.simulation.traffic import Traffic
 from llmthrift_core.statistics import Interval, RatioSums, ratio_interval
 
 if TYPE_CHECKING:
-    import altair
-
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.display import Drawn
     from llmthrift_core.pricing import PriceCatalog
 
 WAYS: Final = ("direct", "cache + fallback", "shorten + route", "distilled")
@@ -125,24 +123,17 @@ class Proof(Plan):
         """The ways as flat dicts."""
         return [each.to_dict() for each in self.ways]
 
-    def chart(self) -> altair.LayerChart | altair.FacetChart:
-        """Dollars against the quality that is kept, with their limits, as a chart of Altair.
-
-        Raises:
-            MissingExtraError: altair is not installed.
-        """
-        try:
-            import altair
-        except ImportError:
-            raise MissingExtraError("notebook", "altair") from None
-        data = altair.Data(values=[row for row in self.to_dicts() if row["requests"]])  # type: ignore[no-untyped-call]
-        across = altair.X("usd_per_thousand:Q", title="US dollars a thousand requests")
-        up = altair.Y("quality_kept:Q", title=f"share of {self.default}'s quality").scale(zero=False)
-        base = altair.Chart(data).encode(color=altair.Color("way:N", sort=list(WAYS)))
+    def _drawn(self, alt: Any) -> Drawn:
+        """Dollars against the quality that is kept, with their limits."""
+        data = alt.Data(values=[row for row in self.to_dicts() if row["requests"]])
+        across = alt.X("usd_per_thousand:Q", title="US dollars a thousand requests")
+        up = alt.Y("quality_kept:Q", title=f"share of {self.default}'s quality").scale(zero=False)
+        base = alt.Chart(data).encode(color=alt.Color("way:N", sort=list(WAYS)))
         dots = base.mark_point(filled=True, size=120).encode(across, up)
-        wide = base.mark_rule().encode(altair.X("usd_per_thousand_low:Q"), altair.X2("usd_per_thousand_high:Q"), up)
-        high = base.mark_rule().encode(across, altair.Y("quality_kept_low:Q").scale(zero=False), altair.Y2("quality_kept_high:Q"))
-        return altair.layer(dots, wide, high).properties(width=560, height=360)
+        wide = base.mark_rule().encode(alt.X("usd_per_thousand_low:Q"), alt.X2("usd_per_thousand_high:Q"), up)
+        high = base.mark_rule().encode(across, alt.Y("quality_kept_low:Q").scale(zero=False), alt.Y2("quality_kept_high:Q"))
+        drawn: Drawn = alt.layer(dots, wide, high).properties(width=560, height=360)
+        return drawn
 
 
 class _Answered(NamedTuple):
@@ -215,7 +206,7 @@ def prove(
         return prices.usd(reference, tokens_of(len(example.prompt)), usual if example.length is None else example.length)
 
     direct = [_Answered(paid(each), each.quality, paid(each), each.quality, each.latency_seconds) for each in asked]
-    ways = [_way("direct", direct, f"{reference} answers {len(asked):,} requests")]
+    ways = [_way("direct", direct, f"{reference} answers {counted(len(asked), 'request')}")]
     ways.append(_behind_cache(asked, paid, cache, same_answer or _same_words))
     pool = [name for name in prices.names if name != distilled]
     latencies = {(each.prompt, each.call_site, each.model): each.latency_seconds for each in given}
@@ -229,7 +220,7 @@ def prove(
     textless = sum(each.counts is not None for each in given)
     notes = ["Dollars are list prices at four characters a token; the provider's prompt cache is in none of the ways."]
     if textless:
-        notes.append(f"{textless:,} answers are left out, whose prompts' texts are not stored.")
+        notes.append(f"{counted(textless, 'answer is', 'answers are')} left out, whose prompts' texts are not stored.")
     return Proof(tuple(ways), reference, min_quality, tuple(notes))
 
 
@@ -311,7 +302,10 @@ class _Routing:
         shorter = f"; {spared / sent:.1%} of the prompts' tokens spared without loss" if spared else ""
         others = ", ".join(model for model in pool if model != self.reference)
         kept = f"at {self.min_quality:g} of {self.reference}'s quality"
-        how = f"{elsewhere / len(answered):.1%} of {len(answered):,} requests to {others}, {kept}, by routers that have not seen them"
+        how = (
+            f"{elsewhere / len(answered):.1%} of {counted(len(answered), 'request')} to {others}, {kept}, by routers that have "
+            "not seen them"
+        )
         return _way(name, answered, how + shorter)
 
 

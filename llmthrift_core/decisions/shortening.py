@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.decisions.kept_values import values_left
 from llmthrift_core.decisions.prefix_bills import PrefixBills
-from llmthrift_core.display import Printed, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, percent, plain_table, usd
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
 from llmthrift_core.money import to_usd
 from llmthrift_core.prompt_caching.terms import CacheTerms, terms_of
@@ -118,7 +118,7 @@ class ShorteningSimulation(Printed):
             found = self.quality_difference
             verdict = "not inferior" if self.is_non_inferior else "may be inferior"
             between = f"{found.low:+.3f} to {found.high:+.3f}"
-            lines.append(f"Judged, {self.judged:,} answers: {found.estimate:+.3f} ({between}), {verdict} within {self.margin:g}.")
+            lines.append(f"Judged, {counted(self.judged, 'answer')}: {found.estimate:+.3f} ({between}), {verdict} within {self.margin:g}.")
         if self.failures:
             lines.append("Passed over: " + ", ".join(f"{name} {times:,} times" for name, times in sorted(self.failures.items())) + ".")
         return "\n".join(lines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, UsageError
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.usage import Usage
@@ -113,7 +114,7 @@ def _prefix(workload: Workload, prices: PriceCatalog, tokens: int, paid_in: Frac
     if read[0] is None or read[1] is None:
         return
     low, high = (max(Fraction(0), (paid_in - each) / paid) for each in (read[0], read[1]))
-    why = f"{_SHORTEST_PREFIX:,} to {longest:,} tokens that every prompt begins with, read from the provider's cache"
+    why = f"{_SHORTEST_PREFIX:,} to {counted(longest, 'token')} that every prompt begins with, read from the provider's cache"
     yield Expected("prefix caching", low, high, why)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from llmthrift_core.attribution import call_site_of_prompt
 from llmthrift_core.demo.outcome import CHEAP, STRONG, Outcome
 from llmthrift_core.demo.workload import Workload, load_workload
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.routing import Example, LearnedRouter, RouteRequest
 from llmthrift_core.thrift import Thrift
 
@@ -34,13 +34,15 @@ def show_learned_routing(console: Console, routed: Routed, folder: str) -> None:
     items = load_workload(repeated_share=0.0).items
     sample, rest = Workload(items[::2]), Workload(items[1::2])
     policies: dict[str, Any] = {f"always {STRONG}": always("complex"), "complexity, as above": None, "learned": None}
-    table = Table("", "cost", "cheaper by", "answers judged wrong", title=f"{len(rest)} requests, none repeated, by three policies")
+    table = Table(
+        "", "cost", "cheaper by", "answers judged wrong", title=f"{counted(len(rest), 'request')}, none repeated, by three policies"
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     with progress(console, 2 * len(sample) + len(policies) * len(rest)) as advance:
         with Thrift(f"{folder}/sample.db") as thrift:
             policies["learned"] = learned(thrift, routed, sample, advance)
-            name = thrift.routers.save(policies["learned"], name="shop", note=f"both models on {len(sample)} requests").name
+            name = thrift.routers.save(policies["learned"], name="shop", note=f"both models on {counted(len(sample), 'request')}").name
             policies["learned"] = thrift.routers.load(name)
         outcomes = {}
         for place, (name, policy) in enumerate(policies.items()):
@@ -50,7 +52,7 @@ def show_learned_routing(console: Console, routed: Routed, folder: str) -> None:
     for name, outcome in outcomes.items():
         table.add_row(name, usd(outcome.cost_usd), f"{1 - outcome.cost_usd / highest:.0%}" if highest else "", str(len(outcome.wrong)))
     console.print(table)
-    console.print(f"Learned from {len(sample)} other requests that both models had answered, for 98% of {STRONG}'s quality.")
+    console.print(f"Learned from {counted(len(sample), 'other request')} that both models had answered, for 98% of {STRONG}'s quality.")
 
 
 def learned(thrift: Thrift, routed: Routed, sample: Workload, advance: Callable[[], None] = lambda: None) -> LearnedRouter:

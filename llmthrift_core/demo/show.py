@@ -15,7 +15,7 @@ from llmthrift_core.demo.learning import Routed, progress, show_learned_routing
 from llmthrift_core.demo.outcome import PAGES, REPEAT, SIMILARITY, STRONG, Outcome
 from llmthrift_core.demo.prefixes import Ask, show_prompt_caching
 from llmthrift_core.demo.workload import Workload, load_workload
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.testing import LoopbackProvider
 from llmthrift_core.thrift import Thrift
 
@@ -61,7 +61,8 @@ def demonstrate(
         workload = workload.first(requests)
     where = "the real provider" if provider is None else "an OpenAI-compatible server on loopback (no key, no cost)"
     console.print(
-        f"[bold]{len(workload)} requests[/bold] of an online shop's assistant, {workload.repeated_share:.0%} of them word-for-word "
+        f"[bold]{counted(len(workload), 'request')}[/bold] of an online shop's assistant, {workload.repeated_share:.0%} of them "
+        "word-for-word "
         f"repeats, through {through} against {where}."
     )
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from llmthrift_core.display import Printed
+from llmthrift_core.display import Printed, counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exporters.table_files import Format
 from llmthrift_core.moments import DAY_US, MICROSECONDS, Moment, from_us, to_us
@@ -41,9 +41,11 @@ class Exported(Printed):
 
     def to_text(self) -> str:
         """All of it as text."""
-        named = str(self.files[0]) if len(self.files) == 1 else f"{len(self.files):,} files"
-        written = f"{self.rows:,} rows in {named}" if self.files else "Nothing was written: there are no new rows in this period."
-        there = [f"{len(self.skipped):,} files of whole days were there already; overwrite writes them again"] if self.skipped else []
+        named = str(self.files[0]) if len(self.files) == 1 else counted(len(self.files), "file")
+        written = f"{counted(self.rows, 'row')} in {named}" if self.files else "Nothing was written: there are no new rows in this period."
+        there = (
+            [f"{counted(len(self.skipped), 'file')} of whole days were there already; overwrite writes them again"] if self.skipped else []
+        )
         return "\n".join([written, *there, *self.notes])
 
 

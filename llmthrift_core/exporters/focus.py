@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmthrift_core.attachments import AccountHost
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exporters.exported import Exported, Period, file_of_day, is_whole
 from llmthrift_core.exporters.focus_columns import EXPORTED_COLUMNS
@@ -66,7 +67,8 @@ class _Days:
         notes = []
         if self.unpriced:
             notes.append(
-                f"{self.unpriced:,} calls have no price and are left out, since FOCUS has no word for an unknown cost; set a price and run "
+                f"{counted(self.unpriced, 'call has no price and is', 'calls have no price and are')} left out, since FOCUS has no "
+                "word for an unknown cost; set a price and run "
                 "`llmthrift prices backfill`, then export again"
             )
         if self.pruned:

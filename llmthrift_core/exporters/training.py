@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypedDict
 
 from llmthrift_core.attachments import AccountHost
-from llmthrift_core.display import Printed
+from llmthrift_core.display import Printed, counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exporters.exported import Period
 from llmthrift_core.ledger.judged import LabelledCall, read_labelled
@@ -73,7 +73,9 @@ class TrainingExport(Printed):
 
     def to_text(self) -> str:
         """All of it as text."""
-        lines = [f"{count:,} examples in {file}" for count, file in zip((self.training, self.validation), self.files, strict=False)]
+        lines = [
+            f"{counted(count, 'example')} in {file}" for count, file in zip((self.training, self.validation), self.files, strict=False)
+        ]
         lines += [f"left out: {count:,} ({reason})" for reason, count in sorted(self.skipped.items(), key=lambda item: (-item[1], item[0]))]
         return "\n".join([*lines, *self.notes])
 
@@ -148,7 +150,8 @@ def export_training(
             best[example.key] = example
     if judged and not stored:
         raise ConfigurationError(
-            f'{judged:,} answers were judged, but no text is stored of them; Thrift(capture="text") stores prompts and answers from now on'
+            f'{counted(judged, "answer was", "answers were")} judged, but no text is stored of them; Thrift(capture="text") stores '
+            "prompts and answers from now on"
         )
     return _write(file, [best[key] for key in sorted(best)], validation, skipped, consent)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
+from llmthrift_core.display import counted
 from llmthrift_core.prompt_caching.terms import CacheTerms
 
 if TYPE_CHECKING:
@@ -173,5 +174,9 @@ def _miss(reason: MissReason, lost: int, usage: Usage, terms: CacheTerms, price:
     written = min(lost, usage.cache_write_tokens)
     extra = Decimal(str(terms.write - terms.read)) * written + Decimal(str(1 - terms.read)) * (lost - written)
     dollars = None if price is None else (extra * price / 1_000_000).quantize(Decimal("1e-9"))
-    said = f"{reason}: {lost:,} tokens that were sent before were not read; {REMEDIES[reason]}" if lost else f"{reason}: {REMEDIES[reason]}"
+    said = (
+        f"{reason}: {counted(lost, 'token')} that were sent before were not read; {REMEDIES[reason]}"
+        if lost
+        else f"{reason}: {REMEDIES[reason]}"
+    )
     return Miss(reason, lost, dollars, said)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.prompt_caching.prefix_tree import Node
 from llmthrift_core.prompt_caching.terms import CacheTerms
 
@@ -53,9 +53,11 @@ class Plan:
         """Why, in a sentence or two, with tokens and dollars."""
         parts = []
         if self.read_tokens:
-            parts.append(f"{self.read_tokens:,} tokens are kept and will be read")
+            parts.append(f"{counted(self.read_tokens, 'token is', 'tokens are')} kept and will be read")
         if self.written_tokens and self.terms is not None:
-            parts.append(f"writing {self.written_tokens:,} tokens for {_life(self.terms.ttl_seconds)} at {self.terms.write:g}x should pay")
+            parts.append(
+                f"writing {counted(self.written_tokens, 'token')} for {_life(self.terms.ttl_seconds)} at {self.terms.write:g}x should pay"
+            )
         if self.kept_back:
             parts.append(self.kept_back)
         if self.trust < 0.9:

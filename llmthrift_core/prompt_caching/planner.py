@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompt_caching.candidates import Candidate, candidates_of
 from llmthrift_core.prompt_caching.plan import Plan
@@ -241,7 +242,7 @@ class PrefixPlanner:
         self._sent += total
         if short:
             gain = 0.0
-            kept_back = f"below {terms.min_tokens:,} tokens the provider keeps nothing"
+            kept_back = f"below {counted(terms.min_tokens, 'token')} the provider keeps nothing"
         else:
             self._balance += (1 - terms.read) * read - terms.premium * written
             gain += (1 - terms.read) * read * self.trust.share

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from llmthrift_core.display import counted
+
 if TYPE_CHECKING:
     from llmthrift_core.prompt_caching.plan import Plan
 
@@ -63,12 +65,21 @@ class Trust:
         found = []
         if self.share < 0.9:
             found.append(
-                f"Of {self.expected:,.0f} tokens that should have been read, {self.read:,.0f} were: plans count on {self.share:.0%}."
+                f"Of {counted(round(self.expected), 'token')} that should have been read, {self.read:,.0f} were: plans count on "
+                f"{self.share:.0%}."
             )
         if self.planned > _DOUBT_TOKENS and self.written < self.planned / 2:
-            found.append(f"Of {self.planned:,.0f} tokens that were marked for writing, {self.written:,.0f} were billed as written.")
+            found.append(
+                f"Of {counted(round(self.planned), 'token')} that were marked for writing, {self.written:,.0f} were billed as written."
+            )
         if self.unasked > _DOUBT_TOKENS:
-            found.append(f"{self.unasked:,.0f} tokens were written that no plan had marked: the provider caches by itself.")
+            found.append(
+                f"{counted(round(self.unasked), 'token was', 'tokens were')} written that no plan had marked: the provider caches "
+                "by itself."
+            )
         if self.unexpected > _DOUBT_TOKENS:
-            found.append(f"{self.unexpected:,.0f} tokens were read that should have expired: the provider keeps prefixes longer.")
+            found.append(
+                f"{counted(round(self.unexpected), 'token was', 'tokens were')} read that should have expired: the provider keeps "
+                "prefixes longer."
+            )
         return found

@@ -9,7 +9,7 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, usd
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.outgoing.definitions import definitions_of
 from llmthrift_core.prompts.counting import is_exact, tokens_of_reply, tokens_of_tool
@@ -167,4 +167,4 @@ def _built_in() -> PriceCatalog:
 
 def _saving(suggestion: Suggestion) -> str:
     dollars = "" if suggestion.saved_usd is None else f", {usd(suggestion.saved_usd)}"
-    return f" (saves {suggestion.saved_tokens:,} tokens{dollars} a call)"
+    return f" (saves {counted(suggestion.saved_tokens, 'token')}{dollars} a call)"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.messages import messages_of, question_index, text_of
 
@@ -196,8 +197,12 @@ class OutputLimits:
         most = plan.max_tokens if lower is not None else plan.max_tokens * _RAISED
         if affordable_tokens is not None and most > affordable_tokens:
             return None
-        how = f"effort {lower}" if lower is not None else f"{most:,} tokens"
-        return Retry(most, lower, f"{(answered.output_tokens or 0):,} tokens were paid for no answer ({shape}): once more with {how}")
+        how = f"effort {lower}" if lower is not None else counted(most, "token")
+        return Retry(
+            most,
+            lower,
+            f"{counted(answered.output_tokens or 0, 'token was', 'tokens were')} paid for no answer ({shape}): once more with {how}",
+        )
 
 
 def task_of(messages: Any) -> str:

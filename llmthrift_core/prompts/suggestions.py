@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.prompts.counting import tokens_of_text
 from llmthrift_core.prompts.messages import SYSTEM, USER, called_tools, role_of, text_of
 from llmthrift_core.prompts.parts import ReadMessage
@@ -117,7 +118,7 @@ def _long_messages(read: Sequence[ReadMessage]) -> list[tuple[str, str, int]]:
         if message.tokens > _LONG_MESSAGE:
             largest = max(message.by_part, key=message.by_part.__getitem__)
             text = (
-                f"Message {message.index + 1} ({message.role or 'no role'}) has {message.tokens:,} tokens, most of them of the "
+                f"Message {message.index + 1} ({message.role or 'no role'}) has {counted(message.tokens, 'token')}, most of them of the "
                 f"{names.get(largest, largest)}; shorten it to {_LONG_MESSAGE:,}"
             )
             found.append(("long_message", text, message.tokens - _LONG_MESSAGE))
@@ -152,7 +153,11 @@ def _duplicates(read: Sequence[ReadMessage]) -> tuple[str, str, int] | None:
             seen.add(key)
     if not times:
         return None
-    return "duplicate_documents", f"{times:,} documents come more than once; send each once (steps.Duplicates)", saved
+    return (
+        "duplicate_documents",
+        f"{counted(times, 'document comes', 'documents come')} more than once; send each once (steps.Duplicates)",
+        saved,
+    )
 
 
 def _history(messages: Sequence[Any], read: Sequence[ReadMessage], parts: Mapping[str, int]) -> tuple[str, str, int] | None:
@@ -168,7 +173,8 @@ def _history(messages: Sequence[Any], read: Sequence[ReadMessage], parts: Mappin
         if part in ("history", "tool_results", "documents", "media") and role_of(messages[message.index]) not in SYSTEM
     )
     text = (
-        f"The history of {len(turns) - 1} turns is resent with every call, its first turn {len(turns) - 1} times by now; "
+        f"The history of {counted(len(turns) - 1, 'turn')} is resent with every call, its first turn "
+        f"{counted(len(turns) - 1, 'time')} by now; "
         f"keep the last {_KEPT_TURNS} (steps.History)"
     )
     return ("history_resent", text, old) if old > 0.1 * sum(parts.values()) else None
@@ -188,7 +194,7 @@ def _volatile(messages: Sequence[Any]) -> tuple[str, int] | None:
             return None
         shown = " ".join(match.group().split())[:40]
         text = (
-            f'The system prompt has "{shown}" before {static:,} tokens that may be the same in every call; put it last, '
+            f'The system prompt has "{shown}" before {counted(static, "token")} that may be the same in every call; put it last, '
             "so that the provider's cache holds what comes before"
         )
         return text, static

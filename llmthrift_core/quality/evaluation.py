@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from llmthrift_core.attribution import current_attribution
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.background.work_queue import Offers
-from llmthrift_core.display import Printed, plain_table, usd
+from llmthrift_core.display import Printed, counted, plain_table, usd
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, JudgeError, StorageError, place_of
 from llmthrift_core.ledger.judged import SOURCE_PREFIX, read_unjudged, texts_of
 from llmthrift_core.model_calls.models import EVALUATION
@@ -138,7 +138,7 @@ class Evaluation:
         try:
             for offer in self._chosen(report, since_us, until_us):
                 if limit is not None and report.judged >= limit:
-                    raise _StopError(f"the limit of {limit:,} judgements is reached")
+                    raise _StopError(f"the limit of {counted(limit, 'judgement')} is reached")
                 texts = texts_of(self.thrift.database, offer)
                 if texts is None:
                     report.not_judged["gone"] += 1

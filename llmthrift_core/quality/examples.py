@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import LabelledCall, read_labelled
 from llmthrift_core.lexical import question_of_text
@@ -56,7 +57,8 @@ def examples_of_ledger(
                 last[name] = max(last.get(name, (0, "")), (call["at_us"], call["model"]))
     if not found and (unknown := skipped[_NOTHING_STORED]):
         raise ConfigurationError(
-            f'{unknown:,} answers were judged, but nothing is stored of their prompts. From now on Thrift(capture="features"), the '
+            f"{counted(unknown, 'answer was', 'answers were')} judged, but nothing is stored of their prompts. From now on "
+            'Thrift(capture="features"), the '
             'default, stores counts that a router learns from, and Thrift(capture="text") prompts and answers, after the function given as '
             "redact; calls that the application records itself with ledger.record have no prompt"
         )

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, usd
 from llmthrift_core.ledger.judged import read_judged, tags_of, within
 from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.money import to_usd
@@ -228,7 +228,9 @@ class _Rules:
             needed = max(_FEWEST_UNITS, units_needed(sums.quality, base.quality, self.margin, self.confidence) if judged > 1 else 0)
             missing.append(f"Too few judged {self.unit}s: {judged:,} of about {needed:,} in each arm.")
         if unpriced := sums.unpriced + base.unpriced:
-            missing.append(f"What it saves is not known: {unpriced:,} calls have no price. `llmthrift prices backfill` adds it.")
+            missing.append(
+                f"What it saves is not known: {counted(unpriced, 'call has', 'calls have')} no price. `llmthrift prices backfill` adds it."
+            )
         elif units and not base.cost_nano_usd:
             missing.append("The control costs nothing: there is nothing to save.")
         return missing

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from llmthrift_core.background.refreshing import Refreshing
-from llmthrift_core.display import plain_table, usd
+from llmthrift_core.display import counted, plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import BY_APPLICATION, SOURCE_PREFIX, read_judged, tags_of, within
 from llmthrift_core.model_calls.models import EVALUATION, OWN_REQUEST_TYPES
@@ -330,13 +330,13 @@ class QualityGuard(PolicyWrapper):
         quality = figures.quality
         if figures.judged >= self._fewest_judged and quality.high < self._min_quality:
             return (
-                f"{figures.judged:,} judged answers have a quality of {quality.estimate:.2f} "
+                f"{counted(figures.judged, 'judged answer has', 'judged answers have')} a quality of {quality.estimate:.2f} "
                 f"({quality.low:.2f} to {quality.high:.2f}), below {self._min_quality:g}"
             )
         if figures.routed >= self._fewest_routed and figures.net_saving_usd < 0:
             return (
                 f"it saved {usd(figures.routing_saved_usd)}, and checks and judging cost {usd(figures.checks_usd + figures.judging_usd)}, "
-                f"over {figures.routed:,} attempts"
+                f"over {counted(figures.routed, 'attempt')}"
             )
         return ""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.display import Printed, html_table, plain_table
+from llmthrift_core.display import Printed, counted, html_table, plain_table
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import JudgedCall, count_unknown, read_judged
 from llmthrift_core.moments import DAY_US, Moment, from_us, to_us
@@ -215,7 +215,7 @@ def _notes(rows: list[QualityScore], unknown: int, recent_days: float, by: str) 
     for row in rows if by != "day" else ():
         if row.drift is not None and row.change is not None:
             change = f"{row.change.estimate:+.3f} ({row.change.low:+.3f} to {row.change.high:+.3f})"
-            notes.append(f"{row.value or '(none)'} got {row.drift} in the last {recent_days:g} days: {change}.")
+            notes.append(f"{row.value or '(none)'} got {row.drift} in the last {counted(recent_days, 'day')}: {change}.")
     if unknown:
-        notes.append(f"{unknown:,} judgements are of calls that the ledger does not hold.")
+        notes.append(f"{counted(unknown, 'judgement is', 'judgements are')} of calls that the ledger does not hold.")
     return tuple(notes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, usd
 from llmthrift_core.statistics import Interval, RatioSums
 from llmthrift_core.statistics.sequential import FEWEST_UNITS, sequential_interval
 
@@ -189,12 +189,12 @@ class ShadowReport(Printed):
 
     def _remarks(self) -> list[str]:
         hours = self.seconds / 3600
-        seen = f"{self.sampled:,} of {self.offered:,} calls in {hours:,.1f} hours, which cost {usd(self.present_usd)}"
+        seen = f"{self.sampled:,} of {counted(self.offered, 'call')} in {hours:,.1f} hours, which cost {usd(self.present_usd)}"
         lines = [
             f"{seen}; {usd(self.spent_usd)} were spent on this evaluation.",
             f"Limits hold together at {percent(self.confidence)}, however often they are looked at.",
         ]
-        lines += [f"{count:,} calls were left out: {why}." for why, count in self.skipped.items()]
+        lines += [f"{counted(count, 'call was', 'calls were')} left out: {why}." for why, count in self.skipped.items()]
         lines += [f"{each.name}: {each.note}." for each in self.rows if each.note]
         return [*lines, *([f"Stopped: {self.stopped}."] if self.stopped else [])]
 

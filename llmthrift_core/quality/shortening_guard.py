@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.background.refreshing import Refreshing
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.money import to_usd
 from llmthrift_core.prompts.shorten import Shorten, Shortened
@@ -172,7 +173,7 @@ class ShorteningGuard:
 
     def _against(self, found: ShorteningFigures) -> str:
         if found.calls >= self._fewest_calls and found.saved_nano_usd < 0:
-            lost = f"{found.calls:,} shorter prompts lost ${to_usd(-found.saved_nano_usd):f}"
+            lost = f"{counted(found.calls, 'shorter prompt')} lost ${to_usd(-found.saved_nano_usd):f}"
             return f"{lost}, since they broke prefixes in the provider's cache: {steps_of(found.tokens)}"
         if min(found.quality.units, found.plain.units) >= self._fewest_judged:
             limits = found.quality_difference(self._confidence)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from statistics import median
 from typing import Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.money import to_usd
 
 Row = Mapping[str, Any]
@@ -108,13 +109,13 @@ def reasons(row: Row, usual: Usual) -> Iterator[str]:
         others = "; the run also uses cheaper ones" if usual.has_cheaper_models else ""
         yield f"premium model: {row['model']}{others}"
     if row["reasoning_tokens"] >= _SHARE_OF_REASONING * made > 0:
-        yield f"reasoning: {row['reasoning_tokens']:,} of {made:,} output tokens"
+        yield f"reasoning: {row['reasoning_tokens']:,} of {counted(made, 'output token')}"
     if row["cache_write_tokens"] >= _SHARE_OF_WRITES * sent > 0:
-        yield f"cache write: {row['cache_write_tokens']:,} of {sent:,} input tokens, at more than the price of input"
+        yield f"cache write: {row['cache_write_tokens']:,} of {counted(sent, 'input token')}, at more than the price of input"
     if sent >= _LEAST_TOKENS and usual.calls > 1 and sent >= _LONG * usual.input_tokens:
-        yield f"long input: {sent:,} tokens{_times(sent, usual.input_tokens, usual.name)}"
+        yield f"long input: {counted(sent, 'token')}{_times(sent, usual.input_tokens, usual.name)}"
     if made >= _LEAST_TOKENS and usual.calls > 1 and made >= _LONG * usual.output_tokens:
-        yield f"long output: {made:,} tokens{_times(made, usual.output_tokens, usual.name)}"
+        yield f"long output: {counted(made, 'token')}{_times(made, usual.output_tokens, usual.name)}"
     if row["web_searches"]:
         yield f"searches: {row['web_searches']:,} by the provider"
     yield _larger_part(row)
@@ -127,5 +128,5 @@ def _times(tokens: int, usual: float, name: str) -> str:
 def _larger_part(row: Row) -> str:
     sent, made, cost = row["input_cost_nano_usd"] or 0, row["output_cost_nano_usd"] or 0, row["cost_nano_usd"]
     if sent >= made:
-        return f"input: {sent / cost:.0%} of its cost are {row['input_tokens']:,} input tokens"
-    return f"output: {made / cost:.0%} of its cost are {row['output_tokens']:,} output tokens"
+        return f"input: {sent / cost:.0%} of its cost are {counted(row['input_tokens'], 'input token')}"
+    return f"output: {made / cost:.0%} of its cost are {counted(row['output_tokens'], 'output token')}"

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any, Final, Literal, get_args
 
 from llmthrift_core.budgets.budgets import Budgets
-from llmthrift_core.display import Printed, html_table, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import DAY_US, Moment, from_us, to_us, zone_of
@@ -185,7 +185,10 @@ def _notes(total: Spend, today: date) -> tuple[str, ...]:
     notes = []
     spending = sorted(day for day, nano_usd in total.days.items() if nano_usd > 0)
     if total.unpriced:
-        notes.append(f"{total.unpriced:,} calls without a price are in no amount: set one with thrift.prices.override(...).")
+        notes.append(
+            f"{counted(total.unpriced, 'call without a price is', 'calls without a price are')} in no amount: set one with "
+            "thrift.prices.override(...)."
+        )
     elif not spending:
         notes.append(f"Nothing was spent in the last {HISTORY_DAYS} days: there is nothing to project.")
     if not spending:
@@ -193,6 +196,6 @@ def _notes(total: Spend, today: date) -> tuple[str, ...]:
     if (today - spending[-1]).days >= _QUIET_DAYS:
         notes.append(f"Nothing was spent since {spending[-1]}.")
     elif (known := (today - spending[0]).days) < _LITTLE_DAYS:
-        what = "Today is the first day with spend" if known == 0 else f"Spend is known of {known} whole day{'s' if known > 1 else ''}"
+        what = "Today is the first day with spend" if known == 0 else f"Spend is known of {counted(known, 'whole day')}"
         notes.append(f"{what}: the interval is wide, and no weekly rhythm is known before {_LITTLE_DAYS} days.")
     return tuple(notes)

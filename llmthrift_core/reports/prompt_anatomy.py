@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.display import Printed, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, percent, plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.sent import SentCall, read_sent
 from llmthrift_core.ledger.tools import OTHERS, read_called_column, read_sent_column
@@ -223,7 +223,7 @@ def _unused_tools(calls: Sequence[SentCall], tokens: float) -> tuple[str, str, i
     if not saved:
         return None
     most = max(times[name] for name in unused)
-    text = f"The tools {some_of(unused)} are never called in {most:,} calls that offer them; send fewer tool definitions"
+    text = f"The tools {some_of(unused)} are never called in {counted(most, 'call')} that offer them; send fewer tool definitions"
     return "unused_tools", text, saved, Decimal(1)
 
 
@@ -239,7 +239,7 @@ def _scaled(parts: Mapping[str, float], mean: int) -> dict[str, int]:
 
 
 def _saving(suggestion: SiteSuggestion) -> str:
-    tokens = f"saves {suggestion.saved_tokens:,} tokens a call"
+    tokens = f"saves {counted(suggestion.saved_tokens, 'token')} a call"
     return tokens if suggestion.saved_usd_a_month is None else f"{tokens}, {usd(suggestion.saved_usd_a_month)} a month"
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import case, func, literal_column, select
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.moments import DAY_US, from_us, to_us
 from llmthrift_core.money import to_usd
@@ -122,9 +122,11 @@ def reconcile(
         ConfigurationError: what is no export.
         StorageError: the database cannot be read.
     """
-    lines = read_bill(given, provider)
+    lines, has_more = read_bill(given, provider)
     foreign = [line for line in lines if line.amount is not None and line.currency != "USD"]
     notes = list(_about_currencies(foreign, provider))
+    if has_more:
+        notes.append("The last page says that more follow (has_more): fetch them with next_page, and give all pages together.")
     if not lines:
         return Reconciliation(provider, (), _summed([]), None, "usd", notes=tuple(notes))
     first, last = min(line.day for line in lines), max(line.day for line in lines)
@@ -256,11 +258,14 @@ def _missing(rows: Sequence[Mapping[str, Any]], lines: Sequence[BillLine], measu
     if len(found) > _MOST_SENTENCES:
         yield f"... and {len(found) - _MOST_SENTENCES} more; the rows have all of them."
     if unpriced := sum(row["unpriced"] for row in rows):
-        yield f"{unpriced:,} attempts have no price and are in no amount: set one, and run `llmthrift prices backfill`."
+        yield (
+            f"{counted(unpriced, 'attempt has no price and is', 'attempts have no price and are')} in no amount: set one, and run "
+            "`llmthrift prices backfill`."
+        )
 
 
 def _shown(amount: Any, measure: str) -> str:
-    return usd(amount) if measure == "usd" else f"{amount:,} tokens"
+    return usd(amount) if measure == "usd" else counted(amount, "token")
 
 
 def _matters(amount: Any, measure: str) -> bool:
@@ -306,7 +311,7 @@ def _apart(rows: Sequence[Mapping[str, Any]], measure: str) -> Iterator[str]:
         side = "less than was billed: calls are missing" if drift < 0 else "more than was billed: a discount, or prices that are too high"
         why = []
         if row["unpriced"]:
-            why.append(f"{row['unpriced']:,} of {row['attempts']:,} attempts have no price")
+            why.append(f"{row['unpriced']:,} of {counted(row['attempts'], 'attempt has', 'attempts have')} no price")
         if row["estimated"]:
             why.append(f"{row['estimated']:,} have estimated tokens")
         tokens = row["billed_tokens"]
@@ -328,7 +333,10 @@ def _unmetered_keys(rows: Sequence[Mapping[str, Any]], lines: Sequence[BillLine]
         return
     for key, tokens in sorted(by_key.items()):
         if abs(tokens - lacking) <= _TOLERATED_SHARE * lacking:
-            yield f"API key {key}: it used {tokens:,} tokens, which is what the ledger lacks: what calls with it is probably not metered."
+            yield (
+                f"API key {key}: it used {counted(tokens, 'token')}, which is what the ledger lacks: what calls with it is "
+                "probably not metered."
+            )
 
 
 def _about_currencies(foreign: Sequence[BillLine], provider: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy import func, select
 
-from llmthrift_core.display import Printed, cell, percent, plain_table, usd
+from llmthrift_core.display import Printed, cell, counted, percent, plain_table, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.repair import clean_name
 from llmthrift_core.ledger.retention import pruned_until_us
@@ -147,7 +147,7 @@ class RunCosts(Printed):
                     "" if is_cost else node.output_tokens,
                     "" if is_cost else cost,
                     node.other_cost_usd if node.other_cost_usd else "",
-                    percent(float(node.total_usd / whole)) if whole else "",
+                    "" if not whole or (cost == "unpriced" and not node.total_usd) else percent(float(node.total_usd / whole)),
                 ]
             )
         return found
@@ -170,7 +170,10 @@ def run_costs(database: Database, prices: PriceCatalog, run: str, *, costliest: 
     rows, costs = _rows(database, name)
     notes = []
     if unpriced := sum(row["cost_nano_usd"] is None for row in rows):
-        notes.append(f"{unpriced:,} calls have no price and are in no amount; `llmthrift prices backfill` prices them once a price is set.")
+        notes.append(
+            f"{counted(unpriced, 'call has no price and is', 'calls have no price and are')} in no amount; `llmthrift prices "
+            "backfill` prices them once a price is set."
+        )
     if pruned_until_us(database) is not None:
         notes.append("Calls that were pruned are missing here.")
     costly = costly_calls(rows, most=costliest, tier_of=cache(prices.tier))  # a run has few models and many calls

@@ -9,7 +9,7 @@ from html import escape
 from time import time
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, cell, cost_shown, percent, plain_table
+from llmthrift_core.display import Printed, cell, cost_shown, counted, percent, plain_table
 from llmthrift_core.errors import UnknownModelError
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
@@ -158,7 +158,7 @@ class SavingsReport(Printed):
         if self.fallbacks:
             lines.append((f"spent on {self.fallbacks:,} fallbacks", self.fallback_cost_usd))
         if self.escalated:
-            lines.append((f"spent on {self.escalated:,} answers that cascades rejected", self.escalated_cost_usd))
+            lines.append((f"spent on {counted(self.escalated, 'answer')} that cascades rejected", self.escalated_cost_usd))
         if self.other_cost_usd:
             lines.append(("other costs", self.other_cost_usd))
         if self.observed_usd:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, select
 
+from llmthrift_core.display import counted
 from llmthrift_core.ledger.judged import BY_APPLICATION, read_judged, within
 from llmthrift_core.statistics import Interval, RatioSums
 from llmthrift_core.statistics.ratios import quality_difference
@@ -107,7 +108,7 @@ def read_shortening(
 def steps_of(tokens: Mapping[str, int]) -> str:
     """The steps by what they took off, such as "History (9,000 tokens), Whitespace (20)"."""
     largest = sorted(tokens.items(), key=lambda each: -each[1])
-    return ", ".join(f"{name} ({taken:,} tokens)" for name, taken in largest) or "no step"
+    return ", ".join(f"{name} ({counted(taken, 'token')})" for name, taken in largest) or "no step"
 
 
 def _add(figures: ShorteningFigures, row: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, cell, cost_shown, plain_table, usd
+from llmthrift_core.display import Printed, cell, cost_shown, counted, plain_table, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US
@@ -74,8 +74,8 @@ class SpendRate(Printed):
         )
         month = f", which is {usd(self.usd_per_month)} in 30 days" if self.last_week_usd or not self.unpriced[2] else ""
         return [
-            ("last hour", f"{hour} an hour, {self.requests_last_hour:,} requests"),
-            ("last 24 hours", f"{day} a day, {self.requests_last_day:,} requests"),
+            ("last hour", f"{hour}{'' if hour == 'unpriced' else ' an hour'}, {counted(self.requests_last_hour, 'request')}"),
+            ("last 24 hours", f"{day}{'' if day == 'unpriced' else ' a day'}, {counted(self.requests_last_day, 'request')}"),
             ("last 7 days", f"{week}{month}"),
         ]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.datastructures import Headers, QueryParams
 
+from llmthrift_core.display import counted
 from llmthrift_core.service.dashboard.session import is_page
 from llmthrift_core.service.failures import RequestError, respond
 
@@ -57,7 +58,7 @@ class Guard:
             key = await self._key_of(scope)
             self._check_size(Headers(scope=scope))
             if calls and self._running >= self._limits.max_concurrency:
-                message = f"{self._running} requests are running, which is the limit; try again"
+                message = f"{counted(self._running, 'request is', 'requests are')} running, which is the limit; try again"
                 raise RequestError(429, message, code="too_many_requests", headers={"Retry-After": "1"})
             scope.setdefault("state", {})["key"] = key
             bounded = self._bounded(receive)
@@ -113,7 +114,7 @@ class Guard:
         at, count = self._minutes.get(key.id, (minute, 0))
         count = count if at == minute else 0
         if count >= key.requests_per_minute:
-            message = f"this key may send {key.requests_per_minute} requests a minute"
+            message = f"this key may send {counted(key.requests_per_minute, 'request')} a minute"
             raise RequestError(429, message, code="rate_limit_exceeded", headers={"Retry-After": str(60 - int(time.time() % 60))})
         self._minutes[key.id] = (minute, count + 1)
 

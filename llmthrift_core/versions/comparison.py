@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import ColumnElement, or_
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.ledger.judged import read_judged
 from llmthrift_core.ledger.statements import COUNT_FEEDBACK
@@ -92,7 +93,10 @@ class VersionComparison:
     def __str__(self) -> str:
         if self.active is None or self.before is None:
             return f"{self.name!r} has no active version with another one before it: there is nothing to compare."
-        counts = f"{self.judged:,} judged answers under version {self.active.version}, {self.judged_before:,} under {self.before.version}"
+        counts = (
+            f"{counted(self.judged, 'judged answer')} under version {self.active.version}, {self.judged_before:,} under "
+            f"{self.before.version}"
+        )
         if self.difference is None:
             return f"{self.name!r}: too few answers to compare: {counts}."
         said = {"lower": "is lower", "not lower": "is not lower for certain"}[self.verdict]
@@ -142,7 +146,7 @@ def roll_back_if_lower(thrift: Host, store: VersionStore, name: str, rule: RollB
         return found
     why = (
         f"rolled back to {found.before.version}: quality changed by {_shown(found.difference)}, "
-        f"{found.judged} judged answers against {found.judged_before}"
+        f"{counted(found.judged, 'judged answer')} against {found.judged_before}"
     )
     if not store.withdraw(name, found.active.version, to=found.before.version, why=why):
         return found  # somebody else was quicker

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, StorageError
 from llmthrift_core.host import Host
 from llmthrift_core.moments import DAY_US, from_us, to_us
@@ -87,14 +88,19 @@ def refit_once(thrift: RefitHost, name: str, refit: Refit, router: LearnedRouter
     before, untried = divided(examples, versions[0] if versions else None)
     missing = refit.needed(len(before)) - len(untried)
     if missing > 0:
-        return RefitOutcome(None, f"{len(untried):,} answers were judged since the last try; {missing:,} more are needed", missing)
+        return RefitOutcome(
+            None,
+            f"{counted(len(untried), 'answer was', 'answers were')} judged since the last try; "
+            f"{counted(missing, 'more is', 'more are')} needed",
+            missing,
+        )
     older, fresh = divided(examples, in_use)
     held_out = held_out_of(fresh, older, refit.held_out_share, refit.seed)
     learned_from = [each for each in examples if each.known not in held_out]
     router.fit(learned_from)
     active = None if in_use is None else _readable(thrift, name, in_use.version)
     verdict = judged(router, active, [each for each in fresh if each.known in held_out])
-    note = f"refit on {len(learned_from):,} examples: {verdict.why}"
+    note = f"refit on {counted(len(learned_from), 'example')}: {verdict.why}"
     latest = versions[0].version if versions else 0
     saved = thrift.routers.store.add(name, router.to_bytes(), note=note, activate=verdict.activate, latest=latest)
     if saved is None:
@@ -183,7 +189,7 @@ def judged(new: LearnedRouter, active: LearnedRouter | None, examples: Sequence[
     predicted, choice = _decided(new, seen)
     other = np.full(len(rows), reference) if active is None else _chosen(active, new, seen)
     differs = choice != other
-    on = f"{len(rows)} held-out prompts"
+    on = counted(len(rows), "held-out prompt")
     name = "the default model" if active is None else "the active version"
     if differs.sum() < FEWEST_LABELS:
         return Verdict(False, f"it decides as {name} on all but {int(differs.sum())} of {on}")

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import func, select
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.judged import BY_APPLICATION
 from llmthrift_core.moments import DAY_US, from_us
@@ -98,7 +99,7 @@ def refit_all(thrift: RefitHost, refits: Mapping[str, Refit], min_quality: float
     versions = {name: thrift.routers.versions(name) for name in refits}
     missing = _missing(refits, found, versions)
     if missing > 0:
-        why = f"{missing:,} more judged answers are needed, of any of these routers"
+        why = f"{counted(missing, 'more judged answer is', 'more judged answers are')} needed, of any of these routers"
         return {name: RefitOutcome(None, why, missing) for name in refits}
     for name, refit in refits.items():
         fit = _fitted(thrift, refit, found[name], versions[name]) if found[name] else None
@@ -114,7 +115,9 @@ def refit_all(thrift: RefitHost, refits: Mapping[str, Refit], min_quality: float
     allowed = (1 - min_quality) * (sum(kept.values()) + unjudged * usual)
     taken = most_saved(pools, allowed)
     for name, fit in fits.items():
-        outcomes[name] = _saved(thrift, name, fit, taken[name], pools[name], f"{min_quality:g} kept of all {routed + unjudged:,} calls")
+        outcomes[name] = _saved(
+            thrift, name, fit, taken[name], pools[name], f"{min_quality:g} kept of all {counted(routed + unjudged, 'call')}"
+        )
     return {name: outcomes[name] for name in refits}
 
 
@@ -160,7 +163,7 @@ def _usd(refit: Refit, examples: list[Example], thrift: RefitHost) -> list[float
 
 def _saved(thrift: RefitHost, name: str, fit: _Fit, taken: TradeOff | None, pool: Pool, promise: str) -> RefitOutcome:
     fit.settle(taken)
-    learned = f"refit on {fit.examples:,} examples: {promise}"
+    learned = f"refit on {counted(fit.examples, 'example')}: {promise}"
     if taken is None:
         if fit.active is None:
             return RefitOutcome(None, f"{learned}; no setting of this router has room in that")

@@ -134,7 +134,7 @@ def test_what_rejected_answers_cost_is_said(thrift, models):
     savings = thrift.savings()
     assert (savings.escalated, savings.escalated_cost_usd) == (1, rejected.cost_usd)
     assert rejected.cost_usd > 0
-    assert "spent on 1 answers that cascades rejected" in str(savings)
+    assert "spent on 1 answer that cascades rejected" in str(savings)
     # What the rejected answer cost is no saving: the kept ones are compared with the strong model, and it is taken off.
     kept = [row for row in thrift.ledger.calls() if not row.escalated]
     assert savings.routing_saved_usd == sum(row.routing_saved_usd for row in kept) - rejected.cost_usd

@@ -138,7 +138,7 @@ def _arranged(left: Facts, right: Facts) -> str | None:
         place = _departed(left, right) or _departed(right, left)
         if place:
             return f"the direction is turned round: from {place}, to {place}"
-    if not left.language and not left.focus and not right.focus:
+    if not left.focus and not right.focus:
         reason = _allowance(left, right)
         if reason:
             return reason
@@ -148,8 +148,8 @@ def _arranged(left: Facts, right: Facts) -> str | None:
         pivot = displaced(left.tokens, right.tokens)
         if pivot:
             return f"words change places: what stands behind {pivot!r}"
-    if len(left.tokens) == len(right.tokens) and not left.language:
-        exchanged = swapped(left.tokens, right.tokens)
+    if len(left.tokens) == len(right.tokens):
+        exchanged = swapped(left.said, right.said, may_touch=False) if left.language else swapped(left.tokens, right.tokens)
         if exchanged:
             return f"words change places: {', '.join(exchanged)}"
     verb = turned(left.tokens, right.tokens) if not left.language else ""

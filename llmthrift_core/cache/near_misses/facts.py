@@ -13,6 +13,7 @@ from llmthrift_core.cache.near_misses.antonyms import sides_of
 from llmthrift_core.cache.near_misses.language import (
     FOREIGN,
     OTHER,
+    in_order,
     is_beyond_latin,
     is_foreign,
     language_of,
@@ -94,6 +95,7 @@ class Facts:
         "origins",
         "quotes",
         "ranked",
+        "said",
         "scope",
         "signs",
         "spans",
@@ -127,6 +129,7 @@ class Facts:
     origins: frozenset[str]
     quotes: tuple[str, ...]
     ranked: frozenset[str]
+    said: tuple[str, ...]
     scope: frozenset[str] | None
     signs: frozenset[str]
     spans: frozenset[str]
@@ -151,13 +154,14 @@ class Facts:
         if "" in tokens:
             tokens = [token for token in tokens if token]
         words = frozenset(tokens)
-        self.language = ""
+        self.language, self.said = "", ()
         if not text or ((not text.isascii() or not words.isdisjoint(FOREIGN)) and is_foreign(text, words)):
             self.language = OTHER
             if text and not is_beyond_latin(text):
                 plain = [without_accents(token) for token in Reading(split_elisions(text)).tokens if token]
-                self.language = language_of(plain)
+                self.language = language_of(plain, text)
                 tokens = plain if self.language == OTHER else translated(plain, self.language)
+                self.said = () if self.language == OTHER else tuple(in_order(plain, self.language))
         if self.language != OTHER:
             if not text.isascii():
                 tokens = [without_accents(token) for token in tokens]

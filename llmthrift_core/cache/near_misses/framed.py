@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from llmthrift_core.cache.near_misses.alignment import Leftover, leftover, slot
 from llmthrift_core.cache.near_misses.amounts import AMOUNT_WORDS
 from llmthrift_core.cache.near_misses.everyday import COURTEOUS, LIGHT
-from llmthrift_core.cache.near_misses.forms import are_akin
-from llmthrift_core.cache.near_misses.language import DETACHED
+from llmthrift_core.cache.near_misses.forms import are_akin, base_forms
+from llmthrift_core.cache.near_misses.language import DETACHED, TRANSLATIONS
 from llmthrift_core.cache.near_misses.lexicon import lemma, relation
 from llmthrift_core.cache.near_misses.measuring import CALENDAR_WORDS, MONEY_WORDS, UNIT_WORDS
 from llmthrift_core.cache.near_misses.names import NAME_WORDS, parts_of
-from llmthrift_core.cache.near_misses.numbers import NUMBER_WORDS
+from llmthrift_core.cache.near_misses.numbers import NUMBER_WORDS, is_number
 from llmthrift_core.cache.near_misses.reader import OPERATORS
 from llmthrift_core.cache.near_misses.roles import QUESTION_WORDS
 from llmthrift_core.cache.near_misses.words import IRREGULAR, PRONOUNS, STOP_WORDS, word_set
@@ -30,6 +30,9 @@ _TELLING: Final[dict[str, int]] = {
     for row, words in enumerate(
         (
             "all every each everyone everybody both always entire whole",
+            "one single",
+            "still",
+            "already",
             "some certain several few many sometimes occasionally half most",
             "any either anyone anybody",
             "no none neither nobody never nothing without not",
@@ -81,6 +84,23 @@ _DOING: Final = frozenset({_TELLING["can"], _TELLING["do"]})
 _ADVISED: Final = frozenset({"who", "where"})  # "where should I", "where do I"
 _SHOULD: Final = frozenset({"do", "does", "should"})
 _HOW: Final = _DOING | {_TELLING["should"]}  # "how should I", "how do you"
+# How a preposition relates to the time behind it.
+_MOMENTS: Final[dict[str, int]] = {
+    word: row
+    for row, words in enumerate(
+        ("at on in", "by", "until till through", "before", "after past", "from since", "around about near", "within")
+    )
+    for word in words.split()
+}
+_SURENESS: Final[dict[str, int]] = {
+    word: row for row, words in enumerate(("can could may might", "will shall", "must", "did do does", "should")) for word in words.split()
+}
+_ASKED: Final = frozenset({"you"})
+_HOW_MANY: Final = frozenset(
+    word for word, row in _TELLING.items() if row in [_TELLING[each] for each in ("all", "some", "any", "no", "one")]
+) - {"not", "never", "nothing", "without"}
+_NOT: Final = frozenset({"not", "never"})
+_DENIED: Final = _NOT | {"do", "does", "did"}
 # Of one row above, and still not the same.
 _APART: Final = (
     frozenset({"until", "before"}), frozenset({"most", "few"}), frozenset({"many", "few"}), frozenset({"half", "most"}),
@@ -97,7 +117,9 @@ _COMPARED: Final = (
     | NAME_WORDS
     | {"plus", "minus", "times", "x", "+", "-", "*", "/"}
 )
-_QUIET: Final = word_set("on and or if with only just any by from over can could may might must should ought shall do does did")
+_QUIET: Final = word_set(
+    "one single still already on and or if with only just any by from over can could may might must should ought shall do does did"
+)
 _AROUND: Final = word_set("hello hi hey hiya there greetings thanks thank please kindly cheers mate dear folks guys team then , . - ?")
 _WHY: Final = frozenset({"why", "who", "when", "where"})
 _EITHER: Final = frozenset({"what", "which"})
@@ -106,10 +128,10 @@ _MARKERS: Final = word_set("self non ex pre post anti semi sub multi co half par
 
 def apart(left: Facts, right: Facts) -> str | None:
     """What stands in the one place where two texts differ, if that makes them different questions."""
-    if left.denies != right.denies:
-        return None
     mine, theirs = _without_courtesies(left.tokens), _without_courtesies(right.tokens)
     one, other = slot(mine, theirs)
+    if left.denies != right.denies:  # "none of them" denies, and is one of how many
+        return _functions(one, other, how=False) if len(one) == len(other) == 1 and _HOW_MANY.issuperset((*one, *other)) else None
     if len(one) <= _WIDEST and len(other) <= _WIDEST and len(mine) - len(one) >= 2:
         return _one_place(left, right, one, other)
     return None
@@ -127,13 +149,9 @@ def _without_courtesies(tokens: Sequence[str]) -> Sequence[str]:
 
 def unsaid(left: Facts, right: Facts) -> str | None:
     """What only one of two texts in German, Spanish or French says."""
-    functions = [word for word in left.tokens if word in _TELLING], [word for word in right.tokens if word in _TELLING]
-    if (
-        functions[0] != functions[1]
-        and functions[0]
-        and functions[1]
-        and {*map(_TELLING.get, functions[0])} != {*map(_TELLING.get, functions[1])}
-    ):
+    functions = [[word for word in facts.tokens if word in _TELLING and word not in _SURENESS] for facts in (left, right)]
+    rows = [{_TELLING[word] for word in words} for words in functions]
+    if rows[0] != rows[1] and (all(rows) or not _QUIET.issuperset((*functions[0], *functions[1]))):
         return f"words differ: {' '.join(functions[0])}, {' '.join(functions[1])}"
     ours, others = _rejoined(left.content, right.content), _rejoined(right.content, left.content)
     mine, theirs = _unlike(ours, others), _unlike(others, ours)
@@ -150,7 +168,11 @@ def _unlike(words: Sequence[str], others: Sequence[str]) -> list[str]:
         beginning.setdefault(other[0], []).append(other)
     found: list[str] = []
     for word in dict.fromkeys(words):
-        if word not in known and not any(are_akin(word, other) for other in beginning.get(word[0], ())):
+        if (
+            word not in known
+            and not any(are_akin(word, other) for other in beginning.get(word[0], ()))
+            and not (word in TRANSLATIONS and any(other in TRANSLATIONS and relation(word, other).kind == "same" for other in known))
+        ):
             found.append(word)
             if len(found) == _SHOWN:
                 break
@@ -195,6 +217,9 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
     if not (one and other) and len(one or other) == 1 and (one or other)[0] in _WHY:
         return f"another question: {(one or other)[0]}"
     if not mine and not theirs:
+        reason = _moments(left, right, one, other) or _modality(left, one, other)
+        if reason:
+            return reason
         return _only(left, right, one, other) or _functions(one, other, how=how)
     if not mine or not theirs:
         if one and other and _puts_in(one, other, mine or theirs) and not _is_said(mine or theirs, left, right):
@@ -206,10 +231,50 @@ def _one_place(left: Facts, right: Facts, one: Sequence[str], other: Sequence[st
     lemmas, others = [lemma(word) for word in mine], [lemma(word) for word in theirs]
     for word, another in ((word, another) for word in lemmas for another in others):
         if relation(word, another).kind == "same":
-            return None
+            rest = [[each for each in words if each not in told] for words, told in ((one, mine), (other, theirs))]
+            return _functions(*rest, how=how) if len(mine) == len(theirs) == 1 and all(map(_says_how_many, rest)) else None
+    if any(not _bases(word).isdisjoint(_bases(another)) for word in mine for another in theirs):  # "setting up", "set up"
+        return None
     if all(word in LIGHT for word in (*mine, *theirs)) or "".join(mine) == "".join(theirs):
         return None
     return f"words differ: {' '.join(mine)}, {' '.join(theirs)}"
+
+
+def _says_how_many(words: Sequence[str]) -> bool:
+    return not _HOW_MANY.isdisjoint(words)
+
+
+def _bases(word: str) -> frozenset[str]:
+    return frozenset(base_forms(word))
+
+
+def _moments(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
+    """Prepositions before one time that relate to it in different ways: "by six", "at six"."""
+    mine, theirs = ([word for word in words if word in _MOMENTS] for words in (one, other))
+    if len(mine) != 1 or len(theirs) != 1 or _MOMENTS[mine[0]] == _MOMENTS[theirs[0]]:
+        return None
+    behind = [_behind(facts.tokens, words[0]) for facts, words in ((left, mine), (right, theirs))]
+    return f"words differ: {mine[0]}, {theirs[0]}" if behind[0] & behind[1] & left.words & right.words else None
+
+
+def _behind(tokens: Sequence[str], preposition: str) -> frozenset[str]:
+    """The times that stand right behind a preposition."""
+    following = (tokens[place + 1 : place + 3] for place, token in enumerate(tokens) if token == preposition)
+    return frozenset(word for words in following for word in words if word in CALENDAR_WORDS or is_number(word))
+
+
+def _modality(left: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
+    """Verbs in the place of one that say how sure something is: what might be, what will be. To ask somebody for it is one in all."""
+    if len(one) != 1 or len(other) != 1 or one[0] not in _SURENESS or other[0] not in _SURENESS or _SURENESS[one[0]] == _SURENESS[other[0]]:
+        return None
+    place = left.tokens.index(one[0])
+    before, after = left.tokens[:place], left.tokens[place + 1 : place + 2]
+    if not QUESTION_WORDS.isdisjoint(before) or "why" in left.words or _ASKED.issuperset(after):
+        return None
+    is_asked = all(word in STOP_WORDS for word in before) and PRONOUNS.isdisjoint(before)
+    if is_asked and "might" not in (one[0], other[0]) and "must" not in (one[0], other[0]):
+        return None
+    return f"words differ: {one[0]}, {other[0]}"
 
 
 def _only(left: Facts, right: Facts, one: Sequence[str], other: Sequence[str]) -> str | None:
@@ -255,7 +320,7 @@ def _puts_in(one: Sequence[str], other: Sequence[str], told: Sequence[str]) -> b
 
 def _told(words: Sequence[str]) -> list[str]:
     """The words that are not compared as something else."""
-    return [word for word in words if word not in _COMPARED and word[0].isalpha()]
+    return [word for word in words if word not in _COMPARED and word not in _HOW_MANY and word[0].isalpha()]
 
 
 def _is_said(added: Sequence[str], left: Facts, right: Facts) -> bool:
@@ -269,8 +334,15 @@ def _functions(one: Sequence[str], other: Sequence[str], *, how: bool) -> str | 
     """Words in the same place that say how many, how often, when or both ("all", "until", "or")."""
     if len(one) > _FEW or len(other) > _FEW:
         return None
-    mine = [word for word in one if word in _TELLING]
-    theirs = [word for word in other if word in _TELLING]
+    mine, theirs = ([word for word in words if word in _TELLING] for words in (one, other))
+    if "not" in mine and "not" in theirs:  # "not yet", "still not"
+        mine, theirs = ([word for word in words if word not in ("still", "already")] for words in (mine, theirs))
+    if _HOW_MANY.isdisjoint(theirs):  # "how can one apply"
+        mine = [word for word in mine if word != "one"]
+    elif _HOW_MANY.isdisjoint(mine):
+        theirs = [word for word in theirs if word != "one"]
+    if _DENIED.issuperset(mine) and _DENIED.issuperset(theirs) and not _NOT.isdisjoint(mine) and not _NOT.isdisjoint(theirs):
+        return None  # "never received", "did not receive"
     if mine and theirs:
         rows, others = {_TELLING[word] for word in mine}, {_TELLING[word] for word in theirs}
         if (rows != others and not rows | others <= (_HOW if how else _DOING)) or frozenset((mine[0], theirs[0])) in _APART:

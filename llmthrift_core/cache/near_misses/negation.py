@@ -11,6 +11,7 @@ from llmthrift_core.cache.near_misses.words import (
     HARMLESS_BEFORE,
     IRREGULAR,
     NEGATORS,
+    QUESTIONS,
     STOP_WORDS,
     STRICT_NEGATORS,
     TROUBLES,
@@ -18,6 +19,8 @@ from llmthrift_core.cache.near_misses.words import (
 
 # "Isn't it ...?" asks for the same as "is it ...?".
 _ASKED: Final = frozenset({"is", "are", "was", "does", "did"})
+_INVERTING: Final = frozenset({"do", "does", "did", "is", "are", "was", "were", "has", "have", "had", "can", "could", "will", "would"})
+_LASTING: Final = frozenset({"yet", "still", "already"})  # "not yet paid" denies "paid"
 _IMPERSONAL: Final = frozenset({"it", "there", "this", "that", "they"})
 _PREFIXES: Final = ("un", "in", "im", "ir", "il", "dis", "non")
 
@@ -39,11 +42,14 @@ def denied(tokens: Sequence[str], language: str = "") -> tuple[bool, str, frozen
         if (before in _ASKED and place == 1 and after in _IMPERSONAL) or (after in _IMPERSONAL and place + 2 == len(tokens)):
             continue
         denies = True
-        following = [next_word for next_word in tokens[place + 1 : place + 5] if next_word not in FILLERS]
+        following = [each for each in tokens[place + 1 : place + 5] if each not in FILLERS and each not in _LASTING]
         if following and following[0] in TROUBLES:
             return True, following[0], frozenset()
         if word in STRICT_NEGATORS:
             return True, "", None
+        if not language and before in _INVERTING and (place == 1 or tokens[place - 2] in QUESTIONS):
+            # "Why didn't my payment go through": what is denied stands behind whom it is said of.
+            following = [each for each in tokens[place + 1 :] if each not in STOP_WORDS][-1:]
         scope.update(stem(next_word) for next_word in following[:2] if next_word not in STOP_WORDS)
     return denies, "", frozenset(scope)
 

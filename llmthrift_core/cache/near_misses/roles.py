@@ -39,6 +39,7 @@ _BEFORE_VERBS: Final = word_set(
 _ASKED_FOR: Final = word_set("who what which")
 _DID: Final = word_set("do does did")
 _CLAUSE: Final = 3
+_ARTICLES: Final = frozenset({"a", "an", "the"})
 _OPEN: Final = word_set("i we you to")
 QUESTION_WORDS: Final = _PLAIN | {"how", "what", "which"}
 # Questions which people put either way.
@@ -159,15 +160,20 @@ def turned(left: Sequence[str], right: Sequence[str]) -> str:
     return right[1] if any(stem(token) == verb for token in left[3:]) else ""
 
 
-def swapped(left: Sequence[str], right: Sequence[str]) -> tuple[str, str] | None:
-    """The two words by whose exchange alone two texts differ."""
+def swapped(left: Sequence[str], right: Sequence[str], *, may_touch: bool = True) -> tuple[str, str] | None:
+    """The two words by whose exchange alone two texts differ, articles aside.
+
+    Args:
+        may_touch: they count even where nothing stands between them, as it does where adjectives may stand on either side.
+    """
+    left, right = ([token for token in each if token not in _ARTICLES] for each in (left, right))
     if len(left) != len(right):
         return None
     apart = [place for place, (one, other) in enumerate(zip(left, right, strict=True)) if one != other]
     if len(apart) != 2:
         return None
     first, second = apart
-    if left[first] != right[second] or left[second] != right[first]:
+    if (second == first + 1 and not may_touch) or left[first] != right[second] or left[second] != right[first]:
         return None
     if second == first + 1 and is_number(min(left[first], left[second])) and not _MONTHS.isdisjoint((left[first], left[second])):
         return None  # "3 April", "April 3"

@@ -11,7 +11,7 @@ import unicodedata
 from typing import Final
 
 from llmthrift_core.cache.near_misses.names import NAME_WORDS
-from llmthrift_core.cache.near_misses.words import word_set
+from llmthrift_core.cache.near_misses.words import STOP_WORDS, word_set
 
 _WORD: Final = re.compile(r"\w+")
 _SENTENCE: Final = re.compile(r"(?:^|[.!?:]\s)[^\w-]*$")
@@ -61,6 +61,8 @@ def cases_differ(one: str, other: str) -> str | None:
         if len(a) <= _LONGEST_UNIT and _AMOUNT.search(one[: left.start()]):
             return f"capitals differ: {a}, {b}"
         begins = len(a) > 1 and a[1:] == b[1:] and _begins(one, left.start()) and _begins(other, right.start())
+        if begins and a.lower() not in STOP_WORDS and (_is_contrasted(a, mine) or _is_contrasted(b, theirs)):
+            return f"capitals differ: {a}, {b}"
         if not begins and a.lower() not in _PLAIN:
             apart.append((a, b))
     if not apart:
@@ -77,6 +79,11 @@ def _begins(text: str, place: int) -> bool:
     return (
         _SENTENCE.search(text[max(place - _BEFORE, 0) : place]) is not None if place > _BEFORE else not text[:place].strip(" \t\n\"'([¿¡")
     )
+
+
+def _is_contrasted(word: str, words: list[re.Match[str]]) -> bool:
+    """Whether a text has a word in another spelling as well: "Foo vs foo"."""
+    return any(each[0] != word and each[0].casefold() == word.casefold() for each in words)
 
 
 def _is_option(text: str, place: int) -> bool:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.prompts.compact_json import as_columns, by_its_ends, minified
 from llmthrift_core.prompts.compact_lines import compact_log, compact_table, lines_by_their_ends
@@ -108,7 +109,10 @@ class Compact(Step):
         return "".join(parts)
 
     def _by_its_ends(self, text: str, short: str, most: int, handle: str, run: Run) -> str:
-        note = f'[{MARK} {run.count(text):,} tokens in all; parts {_NOTE.format(tool=self.store.tool_name)} handle "{handle}" returns them]'
+        note = (
+            f"[{MARK} {counted(run.count(text), 'token')} in all; parts {_NOTE.format(tool=self.store.tool_name)} handle "
+            f'"{handle}" returns them]'
+        )
         room = most - run.count(note) - 8
         plain = short if self.columns else minified(text) if text.lstrip()[:1] in ("{", "[") else text
         found = by_its_ends(plain, lambda shorter: run.count(shorter) <= room)

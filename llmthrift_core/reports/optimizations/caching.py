@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import case, func, select
 
-from llmthrift_core.display import percent
+from llmthrift_core.display import counted, percent
 from llmthrift_core.prompt_caching.misses import REMEDIES
 from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
@@ -35,7 +35,10 @@ def low_hit_rate(figures: Figures) -> Iterator[Opportunity]:
     requests, hits = figures.total["requests"], figures.total["cache_hits"]
     if requests < _ENOUGH_REQUESTS or hits >= _LOW * requests or not figures.cost:
         return
-    rate = f"{percent(hits / requests)} of {requests:,} requests were answered from a cache{'' if hits else ', which nothing seems to use'}"
+    rate = (
+        f"{percent(hits / requests)} of {counted(requests, 'request was', 'requests were')} answered from a "
+        f"cache{'' if hits else ', which nothing seems to use'}"
+    )
     observed = [(row, row.observed_cache_nano_usd) for row in figures.newest if row.observed_cache_nano_usd]
     if observed:
         values = [float(saved or 0) for _, saved in observed]
@@ -103,7 +106,7 @@ def broken_prefix_caches(figures: Figures) -> Iterator[Opportunity]:
                 values.append(float(max(0, row.cost_nano_usd - plain.nano_usd)))
         yield opportunity(
             "broken_prefix_cache",
-            f"{site} wrote {writes:,} tokens to the provider's prompt cache and read {reads:,}: something early in its prompts "
+            f"{site} wrote {counted(writes, 'token')} to the provider's prompt cache and read {reads:,}: something early in its prompts "
             "differs each time, or the calls lie further apart than the cache lives.",
             sum_of_sample(values, sampled=len(figures.newest), of=figures.attempts),
             evidence=[row.request_id for row in sorted(written, key=lambda row: -row.cache_write_tokens)],
@@ -129,7 +132,8 @@ def missed_prefixes(figures: Figures) -> Iterator[Opportunity]:
                 continue
             yield opportunity(
                 "missed_prefixes",
-                f"{len(found):,} prompts of {site} could have been read from the provider's prompt cache and were not: {reason}.",
+                f"{counted(len(found), 'prompt')} of {site} could have been read from the provider's prompt cache and "
+                f"{'was' if len(found) == 1 else 'were'} not: {reason}.",
                 sum_of_sample([float(row.prefix_lost_nano_usd or 0) for row in found], sampled=len(figures.newest), of=figures.attempts),
                 evidence=[row.request_id for row in sorted(found, key=lambda row: -(row.prefix_lost_nano_usd or 0))],
                 how=f"# {REMEDIES.get(reason, reason)}",  # type: ignore[call-overload]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from llmthrift_core.display import percent
+from llmthrift_core.display import counted, percent
 from llmthrift_core.reports.escalations import rate_of
 from llmthrift_core.reports.optimizations.figures import Figures, Sums
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity
@@ -26,7 +26,7 @@ def escalations(figures: Figures) -> Iterator[Opportunity]:
         lost = sums["escalated_cost_nano_usd"]
         yield opportunity(
             "escalations",
-            f"{percent(rate)} of {sums['routed']:,} first answers of {model} were rejected and asked for again: above "
+            f"{percent(rate)} of {counted(sums['routed'], 'first answer')} of {model} were rejected and asked for again: above "
             f"{_MOST_ESCALATED:.0%} a cascade hardly pays.",
             Estimate(float(lost), lost * (1 - _MOST_ESCALATED / rate), float(lost)),
             evidence=[row.request_id for row in figures.newest if row.escalated and row.model == model],
@@ -77,7 +77,7 @@ def _spikes(figures: Figures, reason: str, count: str, cost: str, how: str) -> I
         paid = figures.total[cost]
     else:
         share, day, _ = max(worst, key=lambda item: item[:2])
-        more = f" and {len(worst) - 1:,} other days" if len(worst) > 1 else ""
+        more = f" and {counted(len(worst) - 1, 'other day')}" if len(worst) > 1 else ""
         text = f"{percent(share)} of the attempts of {day}{more} were {count}, far above the other days."
         paid = sum(sums[cost] for _, _, sums in worst)
     yield opportunity(

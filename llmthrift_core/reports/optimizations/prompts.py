@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import correlation, linear_regression, median
 from typing import Final
 
-from llmthrift_core.display import percent
+from llmthrift_core.display import counted, percent
 from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 from llmthrift_core.usage import Usage
@@ -35,7 +35,7 @@ def system_prompts(figures: Figures) -> Iterator[Opportunity]:
             continue
         tokens = [round(row.input_tokens * (row.system_chars or 0) / (row.prompt_chars or 1)) for row in known]
         cached = [_saved_by_reading(figures, row, size) for row, size in zip(known, tokens, strict=True)]
-        text = f"The system prompt is {percent(share)} of what {site} sends, about {round(median(tokens)):,} tokens a call."
+        text = f"The system prompt is {percent(share)} of what {site} sends, about {counted(round(median(tokens)), 'token')} a call."
         evidence = [row.request_id for row in sorted(known, key=lambda row: -(row.system_chars or 0))]
         if any(cached):
             yield opportunity(
@@ -79,7 +79,8 @@ def tool_schemas(figures: Figures) -> Iterator[Opportunity]:
         whole = sum_of_sample(costs, sampled=len(figures.newest), of=figures.attempts)
         yield opportunity(
             "tool_schemas",
-            f"About {round(fixed):,} tokens of each call of {site} are not its prompt's text, but tool schemas or a format sent along: "
+            f"About {counted(round(fixed), 'token')} of each call of {site} are not its prompt's text, but tool schemas or a format "
+            "sent along: "
             f"{percent(fixed * len(tokens) / sum(tokens))} of its input.",
             Estimate(whole.nano_usd / 2, 0.0, whole.nano_usd),
             evidence=[row.request_id for row in sorted(known, key=lambda row: -row.input_tokens)],
@@ -103,12 +104,13 @@ def unbounded_output(figures: Figures) -> Iterator[Opportunity]:
             continue
         yield opportunity(
             "unbounded_output",
-            f"{len(long):,} of {len(answers):,} answers of {site} are longer than {cap:,} tokens, {_LONG_ANSWER} times its median.",
+            f"{len(long):,} of {counted(len(answers), 'answer')} of {site} are longer than {counted(cap, 'token')}, {_LONG_ANSWER} "
+            "times its median.",
             sum_of_sample(spared, sampled=len(figures.newest), of=figures.attempts),
             evidence=[row.request_id for row in sorted(long, key=lambda row: -row.output_tokens)],
             how=f"ChatOpenAI(..., max_tokens={cap})  # LangChain\nOpenAI(..., max_tokens={cap})  # LlamaIndex",
             basis="ledger",
-            assumed=f"what comes after {cap:,} tokens is not needed; look at the calls first",
+            assumed=f"what comes after {counted(cap, 'token')} is not needed; look at the calls first",
         )
 
 
@@ -124,7 +126,7 @@ def reasoning_without_answers(figures: Figures) -> Iterator[Opportunity]:
     models = ", ".join(sorted({row.model for row in empty})[:3])
     yield opportunity(
         "reasoning_without_answers",
-        f"{len(empty):,} of the newest {len(figures.newest):,} calls reasoned and gave no visible answer: {models}.",
+        f"{len(empty):,} of the newest {counted(len(figures.newest), 'call')} reasoned and gave no visible answer: {models}.",
         sum_of_sample([float(row.cost_nano_usd or 0) for row in empty], sampled=len(figures.newest), of=figures.attempts),
         evidence=[row.request_id for row in sorted(empty, key=lambda row: -(row.cost_nano_usd or 0))],
         how='ChatOpenAI(..., reasoning_effort="low", max_completion_tokens=...)  # room for the reasoning and the answer',

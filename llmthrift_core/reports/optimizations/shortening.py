@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from llmthrift_core.display import usd
+from llmthrift_core.display import counted, usd
 from llmthrift_core.money import to_usd
 from llmthrift_core.reports.optimizations.figures import Figures
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity
@@ -23,7 +23,7 @@ _HOW: Final = (
 
 def shortening_losses(database: Database, figures: Figures) -> Iterator[Opportunity]:
     """Policies that cost more in broken prefixes than they saved, or whose answers are worse, by call site, with their steps."""
-    if not figures.newest:
+    if not figures.newest or not figures.total["shortened_tokens"]:
         return
     since_us = min(row.at_us for row in figures.newest)
     until_us = max(row.at_us for row in figures.newest) + 1
@@ -49,7 +49,7 @@ def _is_worse(found: ShorteningFigures) -> bool:
 
 def _said(found: ShorteningFigures) -> str:
     where = found.call_site or "calls without a call site"
-    text = f"Shorter prompts of {where}: {steps_of(found.tokens)} in {found.calls:,} calls"
+    text = f"Shorter prompts of {where}: {steps_of(found.tokens)} in {counted(found.calls, 'call')}"
     if found.saved_nano_usd < 0:
         text += f" lost {usd(to_usd(-found.saved_nano_usd))}: they broke prefixes in the provider's cache"
     if _is_worse(found):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.money import NANO_PER_USD
 from llmthrift_core.routing.adaptive.evidence import ModelScore
@@ -172,7 +173,7 @@ class Adaptive(RoutingPolicy):
         reason = (
             f"explored: could be worth {hopes[chosen]:.2f}, {best} is worth {worth[best]:.2f}"
             if explored
-            else f"worth {worth[best]:.2f}: quality {known[best].quality:.2f} of {known[best].judged:.0f} judged answers"
+            else f"worth {worth[best]:.2f}: quality {known[best].quality:.2f} of {counted(round(known[best].judged), 'judged answer')}"
             if known[best].is_enough
             else "the strongest; too few judged answers"
         )
@@ -181,7 +182,7 @@ class Adaptive(RoutingPolicy):
             reason,
             score=worth.get(chosen),
             rejected=tuple(
-                (name, f"worth {worth[name]:.2f}" if name in worth else f"only {known[name].judged:.0f} judged answers")
+                (name, f"worth {worth[name]:.2f}" if name in worth else f"only {counted(round(known[name].judged), 'judged answer')}")
                 for name in tiers.names
                 if name != chosen
             ),

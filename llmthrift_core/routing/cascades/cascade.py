@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from llmthrift_core.background.forks import ForkedLock
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import LEXICAL, lexical
 from llmthrift_core.routing.cascades.confidence import Confidence, is_learnable
@@ -425,7 +426,9 @@ def _thresholds_of(given: float | Sequence[float] | None, models: int) -> tuple[
         return None
     each = (given,) * models if isinstance(given, int | float) else tuple(given)
     if len(each) != models or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in each):
-        raise ConfigurationError(f"threshold must lie within 0..1, one for all or one for each of {models} models, not {given!r}")
+        raise ConfigurationError(
+            f"threshold must lie within 0..1, one for all or one for each of {counted(models, 'model')}, not {given!r}"
+        )
     return tuple(map(float, each))
 
 

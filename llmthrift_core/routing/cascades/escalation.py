@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from llmthrift_core.display import counted
+
 _ALARMING: Final = 0.3
 """Above this share of escalations, two calls for one answer eat up what the cheap model saves."""
 _ENOUGH: Final = 100
@@ -24,7 +26,8 @@ def escalation_alert(whose: str, *, answers: int, rate: float | None) -> str | N
     if rate is None or answers < _ENOUGH or rate <= _ALARMING:
         return None
     return (
-        f"{whose}: {rate:.0%} of {answers:,} first answers were escalated, more than {_ALARMING:.0%}: a cascade that asks "
+        f"{whose}: {rate:.0%} of {counted(answers, 'first answer was', 'first answers were')} escalated, more than {_ALARMING:.0%}: "
+        "a cascade that asks "
         "twice so often may cost more than it saves; begin with another model, route hard questions past it with "
         "CascadePolicy(first=...), or fit it"
     )

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from llmthrift_core.attribution import current_attribution
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
 from llmthrift_core.routing.checks.check import Finding
@@ -85,7 +86,10 @@ class ConsistencyCheck:
             return None
         self._asking.succeeded()
         mean = math.fsum(self._agreement(answer, each) for each in said) / len(said)
-        return Finding(mean, f"{len(said)} further answers agree with it by {mean:.2f}, below {self.accepts_from:g}")
+        return Finding(
+            mean,
+            f"{counted(len(said), 'further answer agrees', 'further answers agree')} with it by {mean:.2f}, below {self.accepts_from:g}",
+        )
 
 
 def agreement_of(one: str, other: str) -> float:

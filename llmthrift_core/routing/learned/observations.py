@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.lexical import chars_of
 from llmthrift_core.routing.examples import Example
@@ -55,7 +56,8 @@ class Observations:
             others = sorted({example.model for example in examples} - set(column))
             if not kept:
                 raise ConfigurationError(f"no example is of one of the models {', '.join(models)}; found {', '.join(others[:10])}")
-            logger.warning("%d examples of other models are left out: %s", len(examples) - len(kept), ", ".join(others[:10]))
+            left_out = counted(len(examples) - len(kept), "example of another model is", "examples of other models are")
+            logger.warning("%s left out: %s", left_out, ", ".join(others[:10]))
         rows: dict[_Key, int] = {}
         places = np.array([rows.setdefault(key, len(rows)) for key in _keys(kept)], dtype=np.intp)
         columns = np.array([column[each.model] for each in kept], dtype=np.intp)

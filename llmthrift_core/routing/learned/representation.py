@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
 from llmthrift_core.lexical import LEXICAL, Excerpt, lexical, stored_counts
 
@@ -140,7 +141,7 @@ class Representation:
         vectors = np.asarray(self._embedder(list(texts)), dtype=np.float64)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise ConfigurationError(
-                f"the embedder must give one finite vector for each of {len(texts)} texts, not an array {vectors.shape}"
+                f"the embedder must give one finite vector for each of {counted(len(texts), 'text')}, not an array {vectors.shape}"
             )
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return [vectors / np.where(lengths > 0, lengths, 1.0)]

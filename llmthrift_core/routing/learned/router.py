@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, place_of
 from llmthrift_core.lexical import chars_of, stored_counts
 from llmthrift_core.routing.examples import Example, checked
@@ -171,9 +172,8 @@ class LearnedRouter:
         others = [count for place, count in enumerate(labels) if place != reference]
         if max(others, default=0) < FEWEST_LABELS:
             self._learned = self.evidence = None
-            self._why_not = (
-                f"too few examples: {len(seen.prompts)} prompts, at least {FEWEST_LABELS} are needed of a model beside the default"
-            )
+            seen_prompts = counted(len(seen.prompts), "prompt")
+            self._why_not = f"too few examples: {seen_prompts}, at least {FEWEST_LABELS} are needed of a model beside the default"
             return self
         with one_thread():
             representation, vectors, held_out = self._represented(seen)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
 from llmthrift_core.routing.models import ModelPrices, tokens_of
 from llmthrift_core.routing.policies.rules import PolicyWrapper
@@ -44,7 +45,7 @@ class Capabilities:
                 return f"has no {what}"
         needs = input_tokens_of(request) + answer_tokens
         if self.context_tokens is not None and needs > self.context_tokens:
-            return f"a context of {self.context_tokens:,} tokens, about {needs:,.0f} are needed"
+            return f"a context of {counted(self.context_tokens, 'token')}, about {needs:,.0f} are needed"
         return None
 
 

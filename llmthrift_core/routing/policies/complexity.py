@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
@@ -215,7 +216,9 @@ class Complexity(RoutingPolicy):
         if self.thresholds is not None:
             given = tuple(self.thresholds)
             if len(given) < tiers - 1:
-                raise ConfigurationError(f"{tiers} tiers need {tiers - 1} thresholds, not {len(given)}")
+                raise ConfigurationError(
+                    f"{counted(tiers, 'tier needs', 'tiers need')} {counted(tiers - 1, 'threshold')}, not {len(given)}"
+                )
             return given[: tiers - 1]
         return tuple((index + 1) / tiers for index in range(tiers - 1))
 

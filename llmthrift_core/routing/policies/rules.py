@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmthrift_core.background.failures import described
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError, NoModelQualifiesError
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint, private_texts
 from llmthrift_core.routing.types import Review, RouteDecision, RouteRequest, Tiers
@@ -153,7 +154,7 @@ def feature_is(*features: str) -> Predicate:
 
 def user_in(*users: str) -> Predicate:
     """The call is made for one of these users."""
-    return Predicate(lambda request: request.attribution.user in users, f"user in {len(users)} users")
+    return Predicate(lambda request: request.attribution.user in users, f"user in {counted(len(users), 'user')}")
 
 
 def request_type_is(*types: str) -> Predicate:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from llmthrift_core.display import Printed, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, usd
 from llmthrift_core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -108,10 +108,14 @@ class SimulationReport(Printed):
         policy, *others = self.rows
         found = []
         if self.unfitted:
-            found.append(f"In {self.unfitted} of {self.splits} splits there was too little to learn from: the policy was not fitted there.")
+            found.append(
+                f"In {self.unfitted} of {counted(self.splits, 'split')} there was too little to learn from: the policy was not "
+                "fitted there."
+            )
         if self.min_quality is not None:
             found.append(
-                f"{self.min_quality:g} of {self.reference}'s quality was promised and kept in {self.target_met} of {self.splits} splits."
+                f"{self.min_quality:g} of {self.reference}'s quality was promised and kept in {self.target_met} of "
+                f"{counted(self.splits, 'split')}."
             )
         alone = next(row for row in others if row.name == f"always {self.reference}")
         if alone.usd_per_thousand:
@@ -176,7 +180,7 @@ class SimulationReport(Printed):
         return altair.layer(curves, decided).properties(width=560, height=360, title=self._title())
 
     def _title(self) -> str:
-        return f"{self.policy}: {self.splits} splits, {self.judged:,} judged calls in each"
+        return f"{self.policy}: {counted(self.splits, 'split')}, {counted(self.judged, 'judged call')} in each"
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         header = ["routed by", "quality", f"of {self.reference}'s", "a thousand calls", *self.models, "escalated", "APGR", "policy's gain"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from llmthrift_core.display import counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.routing.examples import Example, checked
 from llmthrift_core.routing.learned.observations import Observations
@@ -69,11 +70,14 @@ class Traffic:
         complete = np.flatnonzero(~np.isnan(seen.quality).any(axis=1))
         if len(complete) < FEWEST_PROMPTS:
             left_out = (
-                f'. {textless:,} examples are left out, whose text is not stored: that needs Thrift(capture="text")' if textless else ""
+                f'. {counted(textless, "example is", "examples are")} left out, whose text is not stored: that needs Thrift(capture="text")'
+                if textless
+                else ""
             )
             labels = ", ".join(f"{model} {count:,}" for model, count in zip(models, (~np.isnan(seen.quality)).sum(axis=0), strict=True))
             raise ConfigurationError(
-                f"only {len(complete):,} of {len(seen.prompts):,} prompts have a judged answer of every model ({labels}), and at least "
+                f"only {len(complete):,} of {counted(len(seen.prompts), 'prompt has', 'prompts have')} a judged answer of every "
+                f"model ({labels}), and at least "
                 f"{FEWEST_PROMPTS} are needed: what a policy's choice would have given is known only there. Let the other models answer a "
                 f"sample of the prompts and judge it, or name fewer models{left_out}"
             )

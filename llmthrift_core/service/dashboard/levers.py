@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from llmthrift_core.cache.semantic.stored import activity
-from llmthrift_core.display import cell, percent, usd
+from llmthrift_core.display import cell, counted, percent, usd
 from llmthrift_core.quality.experiment_results import ExperimentResults
 from llmthrift_core.quality.experiments import Experiment, names_of_experiments
 from llmthrift_core.reports.page.charts import stacked_columns
@@ -47,9 +47,11 @@ def cache(thrift: Thrift, query: Query) -> Page:
     read, sent = total["cache_read_tokens"], total["input_tokens"]
     figures = [
         Figure("Saved by answers kept", usd(total["cache_saved_usd"]), "what the hits would have cost", "good"),
-        Figure("Hit rate", percent(savings.hit_rate), f"{savings.cache_hits:,} of {savings.requests:,} requests, exact and by meaning"),
+        Figure(
+            "Hit rate", percent(savings.hit_rate), f"{savings.cache_hits:,} of {counted(savings.requests, 'request')}, exact and by meaning"
+        ),
         Figure("Saved by providers' caches", usd(total["prefix_saved_usd"]), "reads at less than the price of input; writes taken off"),
-        Figure("Prefixes read", percent(read / sent) if sent else "unknown", f"{read:,} of {sent:,} input tokens"),
+        Figure("Prefixes read", percent(read / sent) if sent else "unknown", f"{read:,} of {counted(sent, 'input token')}"),
         Figure("Lost to missed prefixes", usd(total["prefix_lost_usd"]), "what could have been read and was paid in full"),
     ]
     blocks: list[Block] = [Figures(figures)]
@@ -57,7 +59,7 @@ def cache(thrift: Thrift, query: Query) -> Page:
         blocks.append(Text("No answer came from a cache", "Requests that come again word for word need no model:", _CACHE))
     lookups = did["exact_hits"] + did["semantic_hits"] + did["misses"]
     rows: list[list[Any]] = [
-        ["exact, entries now", stored["entries"], f"{stored['stored_hits'] or 0:,} hits of these entries, in all processes"],
+        ["exact, entries now", stored["entries"], f"{counted(stored['stored_hits'] or 0, 'hit')} of these entries, in all processes"],
         ["exact, bytes", stored["size_bytes"] if "size_bytes" in stored else stored.get("bytes"), "of prompts' hashes and answers"],
         ["by meaning, looked up", int(lookups), "questions that were compared with earlier ones"],
         ["by meaning, answered", int(did["semantic_hits"]), "a similar question's answer served"],
@@ -105,7 +107,7 @@ def routing(thrift: Thrift, query: Query) -> Page:
     total = found.total
     figures = [
         Figure("Saved by routing", usd(total["routing_saved_usd"]), "against the router's default model; escalations taken off", "good"),
-        Figure("Routed", f"{total['routed']:,}", f"of {total['requests']:,} requests"),
+        Figure("Routed", f"{total['routed']:,}", f"of {counted(total['requests'], 'request')}"),
         Figure("Rejected first answers", percent(total["escalation_rate"]), f"{total['escalated']:,}, paid for and not kept"),
         Figure("Paid for rejected answers", usd(total["escalated_cost_usd"]), "is in the cost, too"),
     ]
@@ -163,7 +165,7 @@ def budgets(thrift: Thrift, query: Query) -> Page:
     figures = [
         Figure("Budgets", f"{len({row['name'] for row in status}):,}", f"{len(status):,} counted apart"),
         Figure("Near or over", f"{near:,}", f"at {_NEAR:.0%} of their limit or more", "bad" if near else ""),
-        Figure("Set aside now", usd(sum((row["usd"] for row in held), Decimal(0))), f"for {len(held):,} calls under way"),
+        Figure("Set aside now", usd(sum((row["usd"] for row in held), Decimal(0))), f"for {counted(len(held), 'call')} under way"),
     ]
     header = ["budget", "whose", "window", "in", "limit", "spent", "set aside", "left", "used", "resets (UTC)", "when full"]
     meaning = "The fullest first. Money is set aside before a call and settled after it, so that many calls at once cannot overspend."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from llmthrift_core.display import percent, usd
+from llmthrift_core.display import counted, percent, usd
 from llmthrift_core.prompts.parts import PARTS
 from llmthrift_core.service.dashboard.period import period_of
 from llmthrift_core.service.dashboard.view import Block, Figure, Figures, Link, Page, Table, Text, href
@@ -32,7 +32,7 @@ def prompts(thrift: Thrift, query: Mapping[str, str]) -> Page:
         spent = sum((row["usd_a_month"] or Decimal(0) for row in found.rows), start=Decimal(0))
         texts = sum(row["texts"] for row in found.rows)
         figures = [
-            Figure("Input a month", usd(spent), f"at the rate of {found.days:,.0f} days, at what it cost on average"),
+            Figure("Input a month", usd(spent), f"at the rate of {counted(round(found.days), 'day')}, at what it cost on average"),
             Figure("Could be spared", usd(spared), "what the suggestions below add up to, where none overlap", "good" if spared else ""),
             Figure("Prompts read", f"{texts:,}", "whose texts are stored" if texts else f"none: {_CAPTURE} stores texts"),
         ]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from llmthrift_core.display import cell, cost_shown, percent, usd
+from llmthrift_core.display import cell, cost_shown, counted, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger.reading import RecordedCall
 from llmthrift_core.moments import from_us, to_us
@@ -69,9 +69,14 @@ def spend(thrift: Thrift, query: Query) -> Page:
             f"{total['requests']:,}",
             f"{for_1000} for 1,000; hits included",
         ),
-        Figure("From the cache", percent(savings.hit_rate), f"{savings.cache_hits:,} requests that no model answered"),
-        Figure("Errors", percent(total["error_rate"]), f"{total['errors']:,} of {total['attempts']:,} attempts", _bad(total["error_rate"])),
-        Figure("Last hour", hour, f"{rate.requests_last_hour:,} requests; {day} in 24 hours"),
+        Figure("From the cache", percent(savings.hit_rate), f"{counted(savings.cache_hits, 'request')} that no model answered"),
+        Figure(
+            "Errors",
+            percent(total["error_rate"]),
+            f"{total['errors']:,} of {counted(total['attempts'], 'attempt')}",
+            _bad(total["error_rate"]),
+        ),
+        Figure("Last hour", hour, f"{counted(rate.requests_last_hour, 'request')}; {day} in 24 hours"),
     ]
     blocks: list[Block] = [Figures(figures), *_charts(thrift, days, forecast, period)]
     for by, name in (("feature", "By feature"), ("model", "By model"), ("user", "By user")):
@@ -262,10 +267,10 @@ def _charts(thrift: Thrift, days: Report, forecast: Forecast, period: Period) ->
 
 def _of_what(total: Mapping[str, Any]) -> str:
     if total["unpriced"]:
-        return f"{total['unpriced']:,} calls have no price and are not in it"
+        return f"{counted(total['unpriced'], 'call has', 'calls have')} no price and are not in it"
     other = f", {usd(total['other_cost_usd'])} other" if total["other_cost_usd"] else ""
     if total["unpriced"] and not total["cost_usd"]:
-        return f"{total['unpriced']:,} calls have no price{other}"
+        return f"{counted(total['unpriced'], 'call has', 'calls have')} no price{other}"
     return f"{usd(total['input_cost_usd'])} input, {usd(total['output_cost_usd'])} output{other}"
 
 

@@ -166,7 +166,7 @@ def test_escalations_unpriced_calls_and_lost_rows(thrift: Thrift) -> None:
     thrift.alerts.check()
     (escalated,), (unpriced,), (lost,) = found.values()
     assert "31% of 120 first answers were escalated" in escalated.text
-    assert "1 calls of the last 24 hours have no price" in unpriced.text
+    assert "1 call of the last 24 hours has no price" in unpriced.text
     assert "new model" in unpriced.text
     assert "3 calls were not recorded" in lost.text
     watched(thrift, "escalations", 0.5)

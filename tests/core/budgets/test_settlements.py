@@ -100,7 +100,7 @@ def test_a_settlement_that_nobody_could_take_is_told_at_the_end(kept, faulty, ca
     faulty.is_away = True
     hold.settle(cost_usd=3)
     assert not kept.close()
-    assert "1 holds of budgets could not be settled" in caplog.text
+    assert "1 hold of budgets could not be settled" in caplog.text
 
 
 def test_the_thread_ends_when_nothing_waits_and_begins_again(kept, faulty):

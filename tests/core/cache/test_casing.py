@@ -16,7 +16,7 @@ APART = [
     ("What is AIDS?", "What is aids?"), ("Explain Map in Java", "Explain map in Java"), ("const X = 1", "const x = 1"),
     ("What does ß mean?", "What does ss mean?"), ("Is 1 kb enough?", "Is 1 Kb enough?"), ("What is 5 mg?", "What is 5 Mg?"),
     ("a delay of 5ms", "a delay of 5Ms"), ("what is $HOME", "what is $home"), ("What does the WHO say?", "What does the who say?"),
-    ("Works in IT", "Works in it"), ("tar -c x", "tar -C x"),
+    ("Works in IT", "Works in it"), ("tar -c x", "tar -C x"), ("Foo vs foo", "foo vs foo"), ("Sponge or sponge?", "sponge or sponge?"),
 ]  # fmt: skip
 ALIKE = [
     ("What is it?", "what is it?"), ("what is the capital of france", "what is the capital of France"), ("Is NASA real?", "is nasa real?"),

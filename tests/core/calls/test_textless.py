@@ -133,7 +133,7 @@ def test_with_capture_off_nothing_is_kept_and_the_error_says_what_to_do(tmp_path
         request_id = answer(thrift, "gpt-4o", [("human", "q")], 1.0)
         (row,) = thrift.ledger.calls(request_id=request_id)
         assert (row.lexical_counts, row.prompt_hash) == (None, None)
-        with pytest.raises(ConfigurationError, match=r'1 answers were judged, but nothing is stored.*Thrift\(capture="features"\)'):
+        with pytest.raises(ConfigurationError, match=r'1 answer was judged, but nothing is stored.*Thrift\(capture="features"\)'):
             thrift.examples()
     with Thrift(tmp_path / "a.db") as thrift:
         answer(thrift, "gpt-4o", [("human", "q")], 0.5)

@@ -111,7 +111,7 @@ def test_a_ledger_that_does_not_exist_is_not_created(tmp_path):
 def test_unpriced_calls_are_priced_later(url, tmp_path):
     prices = tmp_path / "prices.toml"
     prices.write_text("[house-model]\ninput_usd_per_million = 3\noutput_usd_per_million = 9\n")
-    assert "priced 1 calls" in run("prices", "backfill", "--prices", str(prices), "--url", url)
+    assert "priced 1 call" in run("prices", "backfill", "--prices", str(prices), "--url", url)
     assert "priced 0 calls" in run("prices", "backfill", "--prices", str(prices), "--url", url)
     assert json.loads(run("savings", "--json", "--url", url))["spent_usd"] == "5.650000000"
 
@@ -146,7 +146,7 @@ def test_the_cache(url):
     text = run("cache", "stats", "--entries", "5", "--url", url)
     assert re.search(r"entries\W+3\b", text)
     assert "gpt-4o" in text
-    assert "removed 1 entries" in run("cache", "invalidate", "--scope", "user=ben", "--url", url)
+    assert "removed 1 entry" in run("cache", "invalidate", "--scope", "user=ben", "--url", url)
     assert "removed 0 entries" in run("cache", "invalidate", "--tag", "none", "--url", url)
     assert "removed 2 entries" in run("cache", "clear", "--url", url, input="y\n")
     assert "NAME=VALUE" in run("cache", "invalidate", "--scope", "ben", "--url", url, code=2)
@@ -164,7 +164,20 @@ def test_the_doctor(url, tmp_path):
     assert "none yet" in run("doctor", "--url", str(tmp_path / "new.db"))
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 1000)
-    assert "failed" in run("doctor", "--url", str(broken), code=1)
+    found = run("doctor", "--url", str(broken), code=1)
+    assert found.startswith("1 thing needs attention:\n- database: failed; ")
+    assert found.count("database:") == 1
+
+
+def test_the_doctor_is_short_and_names_what_is_missing(url, monkeypatch):
+    monkeypatch.setattr("llmthrift_core.cli.doctor.is_installed", lambda module: module not in ("fastapi", "polars", "pyarrow"))
+    monkeypatch.setenv("LLMTHRIFT_DISABLED", "1")
+    lines = run("doctor", "--url", url).splitlines()
+    assert lines[:2] == ["1 thing needs attention:", "- LLMTHRIFT_DISABLED: on; llmthrift does nothing"]
+    assert len(lines) < 24
+    text = " ".join(lines)
+    assert "service (without fastapi)" in text
+    assert "extras: absent, pip install 'llmthrift[NAME]' brings one; export, polars" in text
 
 
 def test_errors_are_one_line_without_a_traceback(tmp_path):
@@ -201,7 +214,7 @@ def test_budgets_are_kept_shown_and_removed(tmp_path):
     rows = json.loads(run("budgets", "status", "--scope", "user=ben", "--json", "--url", url))
     assert [row["name"] for row in rows] == ["it's [odd]"]
     assert str(hold.id) in run("budgets", "holds", "--url", url)
-    assert "released 1 holds" in run("budgets", "release", str(hold.id), "--url", url)
+    assert "released 1 hold" in run("budgets", "release", str(hold.id), "--url", url)
     assert "released 0 holds" in run("budgets", "release", "--url", url)
     assert "[odd]" in run("budgets", "list", "--url", url)
     assert "removed budget" in run("budgets", "remove", "it's [odd]", "--url", url)

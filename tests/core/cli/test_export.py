@@ -26,11 +26,11 @@ def _run(*arguments: str, exit_code: int = 0) -> str:
 
 
 def test_calls_and_costs_become_files(ledger: Path) -> None:
-    assert _run("export", "calls", "--out", "calls.csv", "--since", "2026-01-02") == "1 rows in calls.csv\n"
+    assert _run("export", "calls", "--out", "calls.csv", "--since", "2026-01-02") == "1 row in calls.csv\n"
     output = _run("export", "calls", "--out", "days", "--per-day", "--format", "csv", "--json")
     assert json.loads(output)["files"] == ["days/calls-2026-01-01.csv", "days/calls-2026-01-02.csv"]
     output = _run("export", "focus", "--out", "focus.parquet", "--check", "--tag", "team")
-    assert output.startswith("1 rows in focus.parquet\n1 calls have no price")
+    assert output.startswith("1 row in focus.parquet\n1 call has no price")
     assert output.endswith("FOCUS 1.3: nothing is wrong\n")
 
 

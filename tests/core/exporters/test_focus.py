@@ -99,7 +99,7 @@ def test_an_unknown_price_is_left_out_and_told(thrift: Thrift, tmp_path: Path) -
     fill(thrift)
     found = export_focus(thrift, tmp_path / "focus.csv")
     assert "nobody-knows" not in (tmp_path / "focus.csv").read_text(encoding="utf-8")
-    assert found.notes[0].startswith("1 calls have no price and are left out")
+    assert found.notes[0].startswith("1 call has no price and is left out")
 
 
 def test_rows_are_told_apart_by_the_tags_that_are_asked_for(thrift: Thrift, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_split_is_the_same_every_time_and_keeps_conversations_together(full:
 def test_what_cannot_be_exported(full: Thrift, thrift: Thrift, tmp_path: Path) -> None:
     assert export_training(thrift, tmp_path / "t.jsonl").training == 0
     _judge(thrift, "", None, 1)
-    with pytest.raises(ConfigurationError, match=r'1 answers were judged, but no text.*Thrift\(capture="text"\)'):
+    with pytest.raises(ConfigurationError, match=r'1 answer was judged, but no text.*Thrift\(capture="text"\)'):
         export_training(thrift, tmp_path / "t.jsonl")
     for arguments, sentence in (
         ({"min_quality": 80}, "min_quality must lie within"),

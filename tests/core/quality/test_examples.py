@@ -73,7 +73,7 @@ def test_where_nothing_is_stored_the_error_says_what_to_do(tmp_path: Path):
     with Thrift(tmp_path / "a.db") as thrift:
         assert thrift.examples() == []
         thrift.feedback(thrift.ledger.record("gpt-4o", USAGE), quality=1)
-        with pytest.raises(ConfigurationError, match=r'1 answers were judged.*Thrift\(capture="text"\)'):
+        with pytest.raises(ConfigurationError, match=r'1 answer was judged.*Thrift\(capture="text"\)'):
             thrift.examples()
 
 

@@ -288,7 +288,7 @@ def test_calls_without_a_price_leave_it_open(any_thrift: Thrift) -> None:
         any_thrift.ledger.record("unheard-of", Usage(input_tokens=1))
     arm = traffic.candidate()
     assert arm.verdict == "undecided"
-    assert "1 calls have no price" in arm.reasons[0]
+    assert "1 call has no price" in arm.reasons[0]
     any_thrift.prices.override("unheard-of", input_usd_per_million=1, output_usd_per_million=1)
     assert any_thrift.ledger.reprice_unpriced() == 1
     assert "no price" not in str(traffic.experiment.results())

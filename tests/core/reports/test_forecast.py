@@ -175,7 +175,7 @@ def test_nothing_and_nothing_priced_are_said(thrift: Thrift) -> None:
     spend(thrift, "2026-03-11T12:00", None, model="unknown-1", feature="chat")
     found = thrift.forecast(by="feature")
     assert found.projected_usd == 0
-    assert "1 calls without a price" in str(found)
+    assert "1 call without a price" in str(found)
     assert "nan" not in str(found).lower()
 
 

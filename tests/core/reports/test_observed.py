@@ -48,7 +48,7 @@ def test_each_lever_has_its_own_line(thrift: Thrift) -> None:
     assert routing.low_usd < Decimal("0.19") < routing.high_usd
     assert len(found.costliest_call_sites) == 10
     text = found.to_text()
-    assert "$1.00 were spent on 100 requests." in text
+    assert "$1.00 was spent on 100 requests." in text
     assert "10.0%" in text
     assert "routing: the router's policy chose" in text
     with pytest.raises(KeyError):
@@ -79,6 +79,17 @@ def test_a_router_that_would_have_cost_more_says_so(thrift: Thrift) -> None:
     assert routing.saved_usd == Decimal("-0.02")
 
 
+def test_what_unpriced_calls_cost_is_not_said_to_be_nothing(thrift: Thrift) -> None:
+    for _ in range(3):
+        thrift.ledger.record("unheard-of", Usage(input_tokens=100))
+    found = thrift.observed()
+    for shown in (str(found), found._repr_html_()):
+        assert "What 3 requests cost is not known: their models have no price." in shown
+        assert "$0 " not in shown
+    assert "\n|---|\n" not in thrift.review().to_markdown()  # no table without columns
+    assert "no request has a price" in thrift.review().to_markdown()
+
+
 def test_an_empty_ledger_and_unpriced_calls(thrift: Thrift) -> None:
     assert str(thrift.observed()).strip() == "No calls are recorded in this period."
     assert "<p>" in thrift.observed()._repr_html_()
@@ -86,7 +97,7 @@ def test_an_empty_ledger_and_unpriced_calls(thrift: Thrift) -> None:
     thrift.ledger.record("m", Usage(input_tokens=10), cache="exact")
     found = thrift.observed()
     assert found.notes == (
-        "1 calls have no price and are in no amount.",
-        "1 requests were answered from a cache: not all of this traffic was only observed.",
+        "1 call has no price and is in no amount.",
+        "1 request was answered from a cache: not all of this traffic was only observed.",
     )
     assert found.to_dicts()[0]["name"] == "exact caching"

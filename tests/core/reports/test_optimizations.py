@@ -251,7 +251,7 @@ def test_few_calls_none_and_unpriced_ones_are_said_without_inventing(thrift: Thr
     assert str(thrift.optimizations()).strip() == "No calls are recorded in this period."
     thrift.ledger.record("unheard-of", Usage(input_tokens=10), at="2026-03-11")
     found = thrift.optimizations()
-    assert (len(found), found.spent_usd, found.notes) == (0, 0, ("1 calls have no price and are in no amount.",))
+    assert (len(found), found.spent_usd, found.notes) == (0, 0, ("1 call has no price and is in no amount.",))
     for _ in range(30):
         thrift.ledger.record("unheard-of", Usage(input_tokens=10), at="2026-03-11")
     assert len(thrift.optimizations()) == 0

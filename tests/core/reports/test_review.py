@@ -119,7 +119,7 @@ def test_an_empty_ledger_one_call_and_unpriced_calls(thrift: Thrift, name: str) 
     assert "NaN" not in made
     thrift.ledger.record("unheard-of", Usage(input_tokens=5))
     made = getattr(thrift.review(), name)()
-    assert "1 calls have no price" in made.replace("\\", "")
+    assert "1 call has no price" in made.replace("\\", "")
     assert "nan" not in made.lower().replace("finance", "")
     thrift.record_cost("gpu", 1)
     assert "$1.00" in getattr(thrift.review(), name)()

@@ -119,7 +119,10 @@ def test_what_is_unknown_is_said(thrift: Thrift) -> None:
     found = thrift.run_costs("trace-000000000001")
     assert found.costliest == ()
     assert "unpriced" in str(found)
-    assert "1 calls have no price" in found.notes[0]
+    assert "1 call has no price" in found.notes[0]
+    _call(thrift, 2)
+    (line,) = (line for line in str(thrift.run_costs("trace-000000000001")).splitlines() if "unheard-of" in line)
+    assert line.rstrip().endswith("unpriced")  # a share of what is not known is not 0%
     for wrong in ("", None, 7):
         with pytest.raises(ConfigurationError, match="report\\(by='run'\\) lists them"):
             thrift.run_costs(wrong)  # type: ignore[arg-type]

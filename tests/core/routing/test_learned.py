@@ -106,7 +106,7 @@ def test_too_few_examples_are_no_reason_to_guess(count: int) -> None:
 
 def test_examples_of_other_models_are_left_out(router: LearnedRouter, caplog: pytest.LogCaptureFixture) -> None:
     other = LearnedRouter(PRICES, "strong", 0.95).fit([*labelled(400), Example("x", "retired", 1.0)])
-    assert "1 examples of other models are left out: retired" in caplog.text
+    assert "1 example of another model is left out: retired" in caplog.text
     assert other.version == router.version
     with pytest.raises(ConfigurationError, match="no example is of one of the models weak, strong; found retired"):
         other.fit([Example("x", "retired", 1.0)])

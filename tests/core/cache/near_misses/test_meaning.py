@@ -116,6 +116,26 @@ NEAR_MISSES = [
     ("What is *q in C?", "What is &q in C?"),
     ("Remove *.bak here", "Remove *.old here"),
     ("What is p-q?", "What is p+q?"),
+    # how sure it is, and how a preposition relates to a time
+    ("The bridge may close, they say", "The bridge will close, they say"),
+    ("Might the ferry be late?", "Will the ferry be late?"),
+    ("The valve could leak in winter", "The valve did leak in winter"),
+    ("Is the draft due by ten?", "Is the draft due at ten?"),
+    ("Do we leave around noon?", "Do we leave by noon?"),
+    ("Is he already insured?", "Is he still insured?"),
+    # how many, where one side denies or the noun has another number
+    ("None of the lamps lit, why?", "All of the lamps lit, why?"),
+    ("Every tenant signed the lease", "Only some tenants signed the lease"),
+    ("Is a signature of either parent valid?", "Is a signature of both parents valid?"),
+    ("Which swimmers have arrived?", "Which swimmers have not yet arrived?"),
+    ("Can a nurse overrule an intern?", "Can an intern overrule a nurse?"),
+    # the same in German, Spanish, French: what must be and may be, who to whom, from where, in both spellings of a sign
+    ("Muss ich eine Haube tragen?", "Darf ich eine Haube tragen?"),
+    ("¿Debo firmar el acta?", "¿Puedo firmar el acta?"),
+    ("Dois-je signer le bail ?", "Puis-je signer le bail ?"),
+    ("Wie tausche ich Kronen in Franken um?", "Wie tausche ich Franken in Kronen um?"),
+    ("¿El tren a Bilbao es puntual?", "¿El tren desde Bilbao es puntual?"),
+    ("Est-ce ouvert hors saison ?", "Est-ce ouvert en saison ?"),
 ]
 PARAPHRASES = [
     ("Can I return it within 2 weeks?", "May I send it back within 14 days?"),
@@ -174,6 +194,19 @@ PARAPHRASES = [
     ("Can I not pay by cheque?", "Can't I pay by cheque?"),
     ("I only want to know your address", "I want to know your address"),
     ("**Where** is the *pier*?", "Where is the pier?"),
+    ("Why didn't my last upload go through?", "Why did my last upload fail?"),
+    ("The badge still hasn't come", "The badge hasn't come yet"),
+    ("I never got a badge", "I didn't get a badge"),
+    ("How can one apply for a visa?", "How do I apply for a visa?"),
+    ("Setting up the scanner", "How do I set up the scanner?"),
+    ("Will you repair the lamp?", "Can you repair the lamp?"),
+    ("Ist der Eintritt gratis?", "Ist der Eintritt kostenlos?"),
+    ("Wie hoch ist die Miete?", "Was beträgt die Miete?"),
+    ("Was ist ein Wechselrichter?", "Erkläre bitte, was ein Wechselrichter ist"),
+    ("¿Es posible aplazar la cita?", "¿Puedo aplazar la cita?"),
+    ("¿Qué métodos de pago hay?", "¿Qué formas de pago hay?"),
+    ("Quels moyens de transport proposez-vous ?", "Quels modes de transport proposez-vous ?"),
+    ("Est-il possible de reporter la visite ?", "Puis-je reporter la visite ?"),
 ]
 
 
@@ -246,14 +279,25 @@ def test_a_score_is_a_share_and_the_same_both_ways(one: str, other: str, cosine:
 # --- on whole sets of pairs ---
 
 
-@pytest.mark.parametrize("pairs", [adversarial(), questions("first"), questions("second")], ids=["adversarial", "first", "second"])
+@pytest.mark.parametrize(
+    "pairs", [adversarial(), *map(questions, ("first", "second", "third"))], ids=["adversarial", "first", "second", "third"]
+)
 def test_few_near_misses_written_by_hand_pass_and_few_equal_questions_are_refused(pairs: list[Pair]) -> None:
     passed = [near_miss(pair.one, pair.other) is None for pair in pairs if not pair.is_equal]
     refused = [near_miss(pair.one, pair.other) is not None for pair in pairs if pair.is_equal]
-    assert len(passed) > 200
+    assert len(passed) >= 120
     assert len(refused) > 80
     assert sum(passed) / len(passed) <= 0.03
     assert sum(refused) / len(refused) < 0.065
+
+
+def test_few_near_misses_in_other_languages_pass_and_most_equal_questions_do() -> None:
+    pairs = questions("languages")
+    passed = [near_miss(pair.one, pair.other) is None for pair in pairs if not pair.is_equal]
+    refused = [near_miss(pair.one, pair.other) is not None for pair in pairs if pair.is_equal]
+    assert len(passed) == len(refused) == 120
+    assert sum(passed) / len(passed) <= 0.02
+    assert sum(refused) / len(refused) <= 0.36
 
 
 def test_few_equal_questions_of_others_are_refused() -> None:
