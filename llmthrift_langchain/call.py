@@ -113,7 +113,7 @@ class RoutedCall(DoorCall[AIMessage]):
         self._tuned = tuned  # None: as the door was built
         self._shortens = None if sends_as_is else router.shorten if tuned is None else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, router.output if tuned is None else tuned.limits(router.output))
-        planners = router.prefix_planners
+        planners = router.prefix_planners if tuned is None else tuned.planners(router.prefix_planners, self._thrift)
         prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
         parent = _parent_of(config)
         # `with_retry` and `with_fallbacks` call again under the same parent.
@@ -135,14 +135,13 @@ class RoutedCall(DoorCall[AIMessage]):
         self._tiers = tiers = allowed_tiers(self._policy, asks, tiers if tuned is None else tuned.tiers(tiers))
         tools = next((sent for each in (arguments, *bound.values()) if (sent := each.get("tools"))), None)  # the same ones for each tier
         run_id = self._run_id or uuid7()
-        self._run_id, self._first_run_id = run_id, run_id.int
-        self._asks = ", ".join(tier.name for tier in models.values())
+        self._run_id, self._first_run_id, identity = run_id, run_id.int, str(run_id)
         self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
-            request_id=str(run_id),
-            run_id=str(run_id),
-            trace_id=str(run_id if parent is None else root or parent),
+            request_id=identity,
+            run_id=identity,
+            trace_id=identity if parent is None else str(root or parent),
             parent_id=str(parent) if parent is not None else None,
             path=path,
             stream=stream,
@@ -171,6 +170,10 @@ class RoutedCall(DoorCall[AIMessage]):
         self._advised: Mapping[str, Any] = {}  # the arguments of the call under way, marks for the provider's cache among them
 
     # --- life ---
+
+    @property
+    def _asks(self) -> str:
+        return ", ".join(tier.name for tier in self._models.values())
 
     def begin(self) -> None:
         """As `DoorCall.begin`; what repeats a call that has failed is its next attempt."""
@@ -216,19 +219,20 @@ class RoutedCall(DoorCall[AIMessage]):
             assert tier_name is not None  # noqa: S101 - a router always routes
             self._tell(tier_name)
             return CachedAnswer.of(ChatGeneration(message=message), name), config, {}
-        assert call.tier is not None  # noqa: S101 - a router always routes
-        self._tell(call.tier)
-        self.messages = self._messages_to(call.tier)
+        asked = call.tier
+        assert asked is not None  # noqa: S101 - a router always routes
+        self._tell(asked)
+        self.messages = self._messages_to(asked)
         if self.messages is not self._given:
             self._sent = [fields_of(message) for message in self.messages]
-        tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
-        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
-            self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(call.tier))
+        tier, arguments = self._models[asked], self._arguments_of(asked)
+        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(asked)) is not None:
+            self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(asked))
         self._advised = arguments
-        if call.max_output_tokens is not None:
-            limit_output(arguments, call.max_output_tokens, vars(tier.model))
-        if call.effort is not None:
-            arguments["reasoning_effort"] = call.effort
+        if (limit := call.max_output_tokens) is not None:
+            limit_output(arguments, limit, vars(tier.model))
+        if (effort := call.effort) is not None:
+            arguments["reasoning_effort"] = effort
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
             config = with_handler(config, ChunkListener(self._reported))
         self._are_several = type(number := arguments.get("n") or getattr(tier.model, "n", None)) is int and number > 1
