@@ -52,11 +52,14 @@ class Call(Holding):
 
     Attributes:
         call_id: groups the attempts of this call in the ledger.
+        hit: the cached entry that answers, or None. answer: what the adapter decoded of it: its own objects, made for this call alone.
+        semantic_hit: how the hit was found by meaning; None for an exact one.
         waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
     """
 
     __slots__ = (
-        "_attempt", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "cost_nano_usd", "is_open", "request", "waiting",
+        "_attempt", "_inquiry", "_is_by_another", "_thrift", "_turn", "answer", "call_id", "cost_nano_usd", "hit", "is_open", "request",
+        "semantic_hit", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: AccountHost, request: Request) -> None:
@@ -68,24 +71,12 @@ class Call(Holding):
         self.waiting: Waiting | Elsewhere | Turn | None = None
         self._attempt = Attempt(thrift, request, self.call_id)
         self._inquiry: Inquiry | None = None
+        self.hit: Entry | None = None
+        self.answer: Any = None
+        self.semantic_hit: SemanticHit | None = None
         self._is_by_another = False
         self._hold: Hold | None = None
         self._turn: Turn | None = None
-
-    @property
-    def hit(self) -> Entry | None:
-        """The cached entry that answers, or None."""
-        return None if self._inquiry is None else self._inquiry.hit
-
-    @property
-    def answer(self) -> Any:
-        """What the adapter decoded of the hit: its own objects, made for this call alone."""
-        return None if self._inquiry is None else self._inquiry.answer
-
-    @property
-    def semantic_hit(self) -> SemanticHit | None:
-        """How the hit was found by meaning; None for an exact one."""
-        return None if self._inquiry is None else self._inquiry.semantic_hit
 
     @property
     def hit_kind(self) -> Literal["exact", "semantic"]:
@@ -184,11 +175,11 @@ class Call(Holding):
     def ask_cache(self, use: CacheUse) -> Entry | None:
         """The live entry for this request. None: a model is to be called, unless `waiting` says that somebody makes the same call already:
         wait for that, and ask again."""
-        if self._inquiry is None:
-            self._inquiry = Inquiry(self._thrift.cache)
-        found = self._inquiry.ask(use, self.request.attribution)
-        self.waiting = self._inquiry.waiting
-        self._attempt.would_have_hit |= self._inquiry.was_observed
+        if (inquiry := self._inquiry) is None:
+            inquiry = self._inquiry = Inquiry(self._thrift.cache)
+        found = inquiry.ask(use, self.request.attribution)
+        self.hit, self.answer, self.semantic_hit, self.waiting = inquiry.hit, inquiry.answer, inquiry.semantic_hit, inquiry.waiting
+        self._attempt.would_have_hit |= inquiry.was_observed
         return found
 
     def _route(self) -> None:
@@ -222,7 +213,7 @@ class Call(Holding):
         self._hold = self._hold_for(now.tier, now.model, now.provider, None, waits=waits)
 
     def _hold_for(self, tier: str | None, model: str, provider: str | None, reason: AttemptReason | None, *, waits: Waits) -> Hold | None:
-        if self.request.outgoing is None or is_observing():
+        if self.request.outgoing is None or is_observing() or (self._turn is None and not self._thrift.budgets.are_kept):
             return None
         needed = needed_for(self._thrift, self.request, tier, model, provider)
         budgets, turn, self._turn = self._thrift.budgets, self._turn, None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.attribution import Attribution
@@ -47,7 +47,7 @@ def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: Rou
         return
     record.route_reason = decision.reason
     if decision.rejected:
-        record.rejected = _pairs(decision.rejected)
+        record.passed_over = decision.rejected
     if decision.tier == tier:
         record.expected_quality = _share(decision.expected_quality)
         record.expected_cost_nano_usd = _nano_usd(decision.expected_cost_usd)
@@ -57,14 +57,12 @@ def with_configuration(attribution: Attribution, route: RouteUse) -> Attribution
     """The attribution of a routed call: its configuration is the policy's version, where the user named none."""
     if attribution.config_version is not None:
         return attribution
-    return attribution.over(Attribution(config_version=version_of(route.policy)))
+    return _with_version(attribution, version_of(route.policy))
 
 
-def _pairs(rejected: Iterable[tuple[str, str]]) -> str | None:
-    try:
-        return json.dumps([(str(tier), str(why)) for tier, why in rejected])
-    except (TypeError, ValueError):
-        return None
+@lru_cache(maxsize=4096)
+def _with_version(attribution: Attribution, version: str | None) -> Attribution:
+    return attribution.over(Attribution(config_version=version))
 
 
 def _share(given: float | None) -> float | None:

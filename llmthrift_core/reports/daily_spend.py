@@ -100,7 +100,7 @@ class SpendReader:
         query = select(rollups.c.value, rollups.c.bucket, _SPENT).where(rollups.c.dimension == dimension, rollups.c.span == span)
         for begin in range(0, len(buckets), _BUCKETS_AT_ONCE):
             some = rollups.c.bucket.in_(list(buckets[begin : begin + _BUCKETS_AT_ONCE]))
-            yield from self.connection.execute(query.where(some, rollups.c.value.in_(values)))
+            yield from self.connection.execute(query.where(some, rollups.c.value.in_(values))).all()
 
     def _day(self, at_us: int) -> date:
         return from_us(at_us).astimezone(self.zone).date()

@@ -26,6 +26,7 @@ _FIRST_ANSWER: Final = (
     or_(calls.c.attempt_reason.is_(None), calls.c.attempt_reason != "escalation"),
 )
 MICROSECONDS: Final = 1_000_000
+_RUNS_AT_ONCE: Final = 500
 
 
 class SumsReader:
@@ -81,14 +82,20 @@ class SumsReader:
             _add_to(groups, None, rest)
         return groups
 
-    def by_run(self) -> Groups:
-        """Sums by run, of which there are too many for stored sums: every row of the period is read.
+    def by_run(self, runs: Collection[str | None] | None = None) -> Groups:
+        """Sums by run, of which there are too many for stored sums: the rows of the period are read.
 
         Where no run is named, nested calls of one trace are one, as budgets have it.
+
+        Args:
+            runs: only the rows of these, which an index finds; None: every row.
         """
         groups: Groups = {}
-        for run, amounts in self._rows(self._since_us, self._until_us, "run", run_of_calls, run_of_costs):
-            _add_to(groups, run, amounts)
+        named = None if runs is None else [run for run in runs if run is not None]
+        for place in range(0, 1 if named is None else len(named), _RUNS_AT_ONCE):
+            some = None if named is None else named[place : place + _RUNS_AT_ONCE]
+            for run, amounts in self._rows(self._since_us, self._until_us, "run", run_of_calls, run_of_costs, some):
+                _add_to(groups, run, amounts)
         return groups
 
     def by_time(self, width: int, zone: tzinfo) -> dict[datetime, Amounts]:
@@ -158,14 +165,17 @@ class SumsReader:
         column: str | None,
         of_calls: ColumnElement[Any] | None = None,
         of_costs: ColumnElement[Any] | None = None,
+        values: Sequence[str] | None = None,
     ) -> Iterator[tuple[Any, Sequence[Any]]]:
-        """Sums by a column, where `of_calls` and `of_costs` may stand for it in calls and other costs."""
+        """Sums by a column, where `of_calls` and `of_costs` may stand for it in calls and other costs; of some of its values, or of all."""
         joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
         key = null() if column is None else calls.c[column] if of_calls is None else of_calls
         query = select(key, *_measures_of_rows(self._measures)).select_from(joined).where(*_within(calls.c.at_us, start_us, end_us))
         if column is not None:
             query = query.group_by(key)
-        for value, *amounts in self._connection.execute(query):
+        if values is not None:  # the index has no rows without a value, which the second term tells
+            query = query.where(key.in_(values), key.is_not(None))
+        for value, *amounts in self._connection.execute(query).all():
             if any(amounts):
                 yield value, amounts
         if "other_cost_nano_usd" not in self._measures:
@@ -174,6 +184,8 @@ class SumsReader:
         spent = select(key, func.sum(other_costs.c.cost_nano_usd)).where(*_within(other_costs.c.at_us, start_us, end_us))
         if column is not None and column in other_costs.c:
             spent = spent.group_by(key)
+            if values is not None:
+                spent = spent.where(key.in_(values), key.is_not(None))
         for value, nano_usd in self._connection.execute(spent):
             if nano_usd:
                 yield value, [nano_usd if name == "other_cost_nano_usd" else 0 for name in self._measures]

@@ -106,7 +106,7 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "batch list": ("", []),
     "autopilot status": ("", ["support"]),
     "autopilot history": ("", ["support"]),
-    "doctor": ("", ["extra langchain", "genai-prices"]),
+    "doctor": ("", ["Nothing is wrong.", "extras: installed", "langchain", "genai-prices"]),
     "prices backfill": ("", []),
 }
 # What changes something, sends, writes files or serves: their own tests drive them.
