@@ -113,7 +113,7 @@ class RoutedCall(DoorCall[AIMessage]):
             self._tuned = tuned
         self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
         self._limits = limits_of(limits, tuned.limits(router.output))
-        planners = router.prefix_planners
+        planners = tuned.planners(router.prefix_planners, self._thrift)
         prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
         parent = _parent_of(config)
         self.described = asks = described(

@@ -20,6 +20,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from llmthrift_core.ledger import paths
 from llmthrift_core.ledger.paths import Kind, Step, Surroundings
 from llmthrift_langchain.callers import manager_that_starts_a_completion
+from llmthrift_langchain.run_metadata import attribution_of_metadata
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.request import AttemptReason
@@ -125,7 +126,10 @@ def path_to(parent_run_id: UUID | None) -> str | None:
 def around_here() -> Surroundings | None:
     """The open runs around this code."""
     scope = _scope_of(surrounding())
-    return None if scope is None else Surroundings(str(scope.root), scope.path())
+    if scope is None:
+        return None
+    config = var_child_runnable_config.get() or {}
+    return Surroundings(str(scope.root), scope.path(), attribution_of_metadata(config.get("metadata")))
 
 
 def surrounding() -> UUID | None:

@@ -24,6 +24,7 @@ from llmthrift_core.settings import is_observing
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.limiting import Came
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.recorded_results import Shared
     from llmthrift_core.calls.request import Request, Response
     from llmthrift_core.prompts.early_stop import EarlyStop
@@ -39,6 +40,9 @@ class DoorHost(AccountHost, Protocol):
 
     @property
     def shared(self) -> Shared: ...
+
+    @property
+    def prefix_planners(self) -> PrefixPlanners: ...
 
     def begin(self, request: Request) -> Call: ...
 

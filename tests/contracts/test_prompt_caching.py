@@ -51,10 +51,10 @@ CLIENTS: dict[str, tuple[Callable[[str, str], Any], str]] = {
 HOWS = ("whole", "stream", "awhole", "astream")
 
 
-def _door(client: str, thrift: Thrift, url: str, *, routed: bool = False) -> Any:
+def _door(client: str, thrift: Thrift, url: str, *, routed: bool = False, **more: Any) -> Any:
     make, name = CLIENTS[client]
     model = make(url, name)
-    options: dict[str, Any] = {"cache": False, "prompt_caching": True}
+    options: dict[str, Any] = {"cache": False, "prompt_caching": True, **more}
     if client.startswith("llama"):
         if routed:
             return RouterLLM(thrift, models={"simple": model, "complex": model}, policy=lambda _: "simple", **options)
@@ -151,6 +151,26 @@ def test_a_conversation_is_read_from_the_cache_whichever_way_it_is_asked(
     assert rows[0].cache_write_tokens > 1_024
     assert all("tokens" in row.prefix_plan for row in rows)
     assert thrift.savings().prefix_saved_usd > 0
+    assert thrift.health()["failures"] == {}
+
+
+@pytest.mark.parametrize("client", ["anthropic", "openai", "llama anthropic", "llama openai"])
+@pytest.mark.parametrize("routed", [False, True], ids=["thrifty", "router"])
+@pytest.mark.parametrize("is_built_with", [False, True], ids=["built without", "built with"])
+def test_a_version_of_a_configuration_switches_it_on_and_off(
+    client: str, routed: bool, is_built_with: bool, thrift: Thrift, billing: LoopbackProvider
+) -> None:
+    door = _door(client, thrift, billing.openai_url.removesuffix("/v1"), routed=routed, prompt_caching=is_built_with, tuning="support")
+    tuning = thrift.configurations.follow("support")
+    for number, value in enumerate(({}, {"prompt_caching": True}, {"prompt_caching": False})):
+        thrift.configurations.save("support", value)
+        assert tuning.look()
+        for count, how in enumerate(HOWS):
+            _ask(door, client, how, _turns(client, count))
+        thrift.flush()
+        rows = sorted(thrift.ledger.calls(), key=lambda row: row.at_us)[-4:]
+        is_on = value.get("prompt_caching", is_built_with)
+        assert [row.prefix_plan is not None for row in rows] == [is_on] * 4, number
     assert thrift.health()["failures"] == {}
 
 
