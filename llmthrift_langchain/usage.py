@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.errors import place_of
-from llmthrift_core.ledger.message_ids import run_of_message
+from llmthrift_core.ledger.ids import run_of_message
 from llmthrift_core.outgoing.terms import Loss
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage, tells_lifetimes
