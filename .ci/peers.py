@@ -20,7 +20,11 @@ PEERS = {
     "langchain": ["tests/unit_tests/agents"],
 }
 # Tests that time themselves, whose marker is strict, and those of the release's own lock file say nothing about metering.
-LEFT_OUT = ("-o", "addopts=", "-p", "no:benchmark", "-p", "no:codspeed", "--deselect", "tests/unit_tests/test_dependencies.py")
+LEFT_OUT = (
+    *("-o", "addopts=", "-p", "no:benchmark", "-p", "no:codspeed"),
+    *("--deselect", "tests/unit_tests/test_dependencies.py"),
+    *("--deselect", "tests/unit_tests/language_models/chat_models/test_benchmark.py"),
+)
 # What must differ, and why.
 EXPECTED = {
     "tests.unit_tests.runnables.test_config::test_merge_config_callbacks": "counts the handlers of a group; metering is one more",

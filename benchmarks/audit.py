@@ -58,7 +58,7 @@ def main() -> None:
     seconds, lines, findings = seconds_for(files)
     print(f"{files:,} files, {lines:,} lines: {seconds:.1f} s, {findings:,} findings")
     precision, recall, labels = precision_and_recall()
-    print(f"{labels} labels in 40 programs: precision {precision:.3f}, recall {recall:.3f}")
+    print(f"{labels} labels in {len(list(PROGRAMS.iterdir()))} programs: precision {precision:.3f}, recall {recall:.3f}")
 
 
 if __name__ == "__main__":

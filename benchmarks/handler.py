@@ -66,7 +66,7 @@ def main() -> None:
             "UsageMetadataCallbackHandler": calling([UsageMetadataCallbackHandler()]),
             "ThriftCallbackHandler": calling([ThriftCallbackHandler(thrift)]),
         }
-        langfuse = _langfuse()
+        langfuse = langfuse_handler()
         if langfuse is not None:
             subjects["langfuse CallbackHandler"] = calling([langfuse])
         timings = compare(subjects, calls=400, rounds=7)
@@ -75,8 +75,8 @@ def main() -> None:
     print(table("A model call that answers at once, with a handler", ("", "p50", "added", "p99"), rows))
 
 
-def _langfuse() -> BaseCallbackHandler | None:
-    """langfuse's handler, sending nothing anywhere."""
+def langfuse_handler() -> BaseCallbackHandler | None:
+    """langfuse's handler, sending nothing anywhere; None where it is not installed."""
     os.environ.update(LANGFUSE_PUBLIC_KEY="pk", LANGFUSE_SECRET_KEY="sk", LANGFUSE_HOST="http://127.0.0.1:9", LANGFUSE_SAMPLE_RATE="1")
     try:
         from langfuse import Langfuse

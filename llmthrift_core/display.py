@@ -11,7 +11,14 @@ from decimal import Decimal
 from html import escape
 from itertools import zip_longest
 from textwrap import wrap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from llmthrift_core.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import altair
+
+    Drawn = altair.Chart | altair.LayerChart | altair.FacetChart
 
 _NARROWEST: Final = 40
 _width: ContextVar[int | None] = ContextVar("width of what is printed", default=None)
@@ -53,6 +60,59 @@ class PrintedRows(Printed):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+class Plan(Printed):
+    """What prints as a table with notes, as text and in a notebook, and can be drawn."""
+
+    __slots__ = ()
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """The head and the rows."""
+        raise NotImplementedError
+
+    def remarks(self) -> list[str]:
+        """What stands below."""
+        return []
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """The rows, by the names of their columns."""
+        header, rows = self.table()
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+    def to_text(self) -> str:
+        """All of it as text."""
+        return "\n".join([plain_table(*self.table()), *self.remarks()])
+
+    def chart(self) -> Drawn:
+        """The figures as a chart of Altair.
+
+        Raises:
+            MissingExtraError: altair is not installed.
+        """
+        try:
+            import altair
+        except ImportError:
+            raise MissingExtraError("notebook", "altair") from None
+        return self._drawn(altair)
+
+    def _drawn(self, alt: Any) -> Drawn:
+        """The chart, made with Altair's module."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return html_table(*self.table()) + "".join(f"<p>{escape(remark)}</p>" for remark in self.remarks())
+
+
+def drawn_bars(alt: Any, rows: Sequence[Mapping[str, Any]], *, title: str, high: str = "high") -> Drawn:
+    """Horizontal bars in the order of the rows, which have "name", "low" (or 0 is taken), `high`, and "kind" for their colour."""
+    shown = [{"low": 0.0, "kind": "", **row} for row in rows]
+    data = alt.Data(values=[{name: float(value) if isinstance(value, Decimal) else value for name, value in row.items()} for row in shown])
+    kinds = list(dict.fromkeys(row["kind"] for row in shown))
+    across, up = alt.X("low:Q", title=title), alt.Y("name:N", title=None, sort=None)
+    colour = alt.Color("kind:N", title=None, legend=None if len(kinds) < 2 else alt.Legend(), sort=kinds)
+    drawn: Drawn = alt.Chart(data).mark_bar().encode(across, alt.X2(f"{high}:Q"), up, colour).properties(width=560)
+    return drawn
 
 
 def usd(amount: Decimal | None) -> str:
@@ -98,6 +158,19 @@ def counted(number: float, one: str, several: str | None = None) -> str:
     """
     shown = f"{number:,.0f}" if number == int(number) else f"{number:,g}"
     return f"{shown} {one if number == 1 else several or f'{one}s'}"
+
+
+def spent_on(spent_usd: Decimal, requests: int, unpriced: int) -> str:
+    """What requests cost, as a sentence.
+
+    >>> spent_on(Decimal("1.5"), 1, 0), spent_on(Decimal(0), 3, 3)
+    ('$1.50 was spent on 1 request.', 'What 3 requests cost is not known: their models have no price.')
+    """
+    if unpriced and not spent_usd:
+        return (
+            f"What {counted(requests, 'request')} cost is not known: {'its model has' if requests == 1 else 'their models have'} no price."
+        )
+    return f"{usd(spent_usd)} was spent on {counted(requests, 'request')}."
 
 
 def cell(value: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
@@ -17,8 +17,9 @@ from llmthrift_core.background.failures import Failures
 from llmthrift_core.background.forks import OpenedAgain
 from llmthrift_core.calls.call import Call
 from llmthrift_core.calls.recorded_results import Shared, shared_by
+from llmthrift_core.calls.refusals import OnBudget
 from llmthrift_core.calls.request import Request
-from llmthrift_core.calls.tool_costs import Function, costing
+from llmthrift_core.calls.tool_costs import Charge, record_cost
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import to_us
 from llmthrift_core.reports.views import LedgerViews
@@ -195,7 +196,7 @@ class Thrift(LedgerViews, OpenedAgain):
     def budgets(self) -> Budgets:
         """What may be spent."""
         from llmthrift_core.budgets.opening import open_budgets
-        from llmthrift_core.ledger.request_ids import new_request_id
+        from llmthrift_core.ledger.ids import new_request_id
 
         return open_budgets(
             lambda: self.database,
@@ -358,24 +359,26 @@ class Thrift(LedgerViews, OpenedAgain):
 
     def record_cost(self, kind: str, usd: Decimal | float | str, *, at: Moment | None = None, **attribution: Any) -> str:
         """Record a cost that is not a model call: a tool, a vector store, a GPU. Budgets count it as spent. Returns its request id."""
-        request_id: str = self.ledger.record_cost(kind, usd, at=at, **attribution)
-        if not is_disabled() and not is_observing():
-            try:
-                from llmthrift_core.ledger.paths import surroundings
+        return record_cost(self, kind, usd, at=at, **attribution)
 
-                around = surroundings()
-                self.budgets.spend_cost(request_id, usd, at, attribution, trace_id=None if around is None else around.trace_id)
-            except Exception as error:  # it is recorded
-                self.note_failure("budgets", error)
-        return request_id
-
-    def costs(self, usd: Any, *, kind: str | None = None, on_error: bool = False, **attribution: Any) -> Callable[[Function], Function]:
-        """A decorator: each call of the function, such as a tool, records what it costs, in the surrounding run. Budgets count it.
+    def costs(
+        self,
+        usd: Any,
+        *,
+        up_to_usd: Any = None,
+        kind: str | None = None,
+        on_error: bool = False,
+        on_budget: OnBudget = "raise",
+        **attribution: Any,
+    ) -> Charge:
+        """A decorator: each call of the function, such as a tool, has its cost set aside before, and recorded in the surrounding run.
 
         Args:
-            usd: US dollars a call, or a function of the result. kind: default: the function's name. on_error: also where it raised.
+            usd: US dollars a call, or a function of the result. up_to_usd: what such a call may cost at most, to be set aside.
+            kind: default: the function's name. on_error: also where it raised.
+            on_budget: what a refusal does, before the function is called: "raise" it, or "answer" with a line in its place.
         """
-        return costing(partial(self.record_cost, **attribution), usd, kind, on_error=on_error)
+        return Charge(self, usd, up_to_usd, kind, on_error, on_budget, attribution)
 
     def feedback(self, request_id: object, *, quality: float, source: str | None = None, comment: str | None = None) -> None:
         """Judge an answer: quality from 0 (useless) to 1 (right). Reads the database; on an event loop, call it in a thread.
@@ -466,8 +469,8 @@ class Thrift(LedgerViews, OpenedAgain):
 
     def flush(self) -> bool:
         """Commit everything recorded so far, and settle what the store could not take before. False if that was not possible."""
-        settled = "budgets" not in self.__dict__ or self.budgets.flush()
-        return bool(self.ledger.flush()) and settled
+        recorded = bool(self.ledger.flush())  # first: rows that are priced by the writer tell the budgets then what they took
+        return ("budgets" not in self.__dict__ or self.budgets.flush()) and recorded
 
     def close(self) -> None:
         """Flush and close the database. Closing twice does nothing."""
@@ -480,6 +483,8 @@ class Thrift(LedgerViews, OpenedAgain):
         if "cache" in self.__dict__:
             self.cache.close()
         if "budgets" in self.__dict__:
+            if "ledger" in self.__dict__:
+                self.ledger.flush()
             self.budgets.close()
         if "ledger" in self.__dict__:
             self.ledger.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmthrift_langchain.embeddings import ThriftEmbeddings as ThriftEmbeddings
     from llmthrift_langchain.middleware import ThriftMiddleware as ThriftMiddleware
     from llmthrift_langchain.shadow import ShadowHandler as ShadowHandler
+    from llmthrift_langchain.shortening import PromptShortener as PromptShortener
     from llmthrift_langchain.tool_results import ShortResults as ShortResults
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "ChatRouter",
     "ContextCompressor",
     "DecisionPolicy",
+    "PromptShortener",
     "RoutingDecisionModel",
     "ShadowHandler",
     "ShortResults",
@@ -54,6 +56,7 @@ __getattr__ = lazy_exports(
         "llmthrift_langchain.embeddings": ("ThriftEmbeddings",),
         "llmthrift_langchain.middleware": ("ThriftMiddleware",),
         "llmthrift_langchain.shadow": ("ShadowHandler",),
+        "llmthrift_langchain.shortening": ("PromptShortener",),
         "llmthrift_langchain.tool_results": ("ShortResults",),
     },
     names=__all__,

@@ -29,7 +29,7 @@ from llmthrift_langchain.either_way import Steps, either_way, take
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.enforcement import count_tool_calls, text_of_blocks, text_of_event, warn_of_unserved_stream, will_ask_cache
 from llmthrift_langchain.messages import features_of_messages, features_of_text, fields_of, text_of
-from llmthrift_langchain.open_runs import OpenRun, RunsOfRequest, announce, forget, response_of_result, withdraw
+from llmthrift_langchain.open_runs import OpenRun, RunsOfRequest, announce, forget, read_later, response_of_result, withdraw
 from llmthrift_langchain.outgoing import count_outgoing
 from llmthrift_langchain.run_metadata import attribution_of_metadata, cache_rules_of_metadata
 from llmthrift_langchain.runs import RunFollower, follow_runs
@@ -414,7 +414,10 @@ class ThriftCallbackHandler(RunFollower):
             if not run.is_chat and generations:
                 self.thrift.shared.recorded.add(generations[0])  # a completion model's `update` follows and must not record again
             if run.together is None:
-                call.finish(response_of_result(run, generations, response.llm_output))
+                if call.is_told_later and (read := read_later(run, generations, response.llm_output)) is not None:
+                    call.finish_later(read)
+                else:
+                    call.finish(response_of_result(run, generations, response.llm_output))
                 return
             with self._lock:
                 self._requests.pop(id(run.together.parameters), None)

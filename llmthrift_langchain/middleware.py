@@ -8,16 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 
 from llmthrift_core.background.off_loop import in_thread
+from llmthrift_core.budgets.raising import concerns
 from llmthrift_core.calls.agent_limits import AgentLimits, OnExceeded
 from llmthrift_core.errors import BudgetExceededError, MissingExtraError
 from llmthrift_core.texts import require_thrift
 from llmthrift_langchain.agent_limits import ask_for_more, scope_here, with_line
 from llmthrift_langchain.last_words import LastWords
 from llmthrift_langchain.metered_request import metered_request
-from llmthrift_langchain.refusals import polite_answer
+from llmthrift_langchain.refusals import answer_of_tool, polite_answer, refused_tool
 from llmthrift_langchain.router import ChatRouter
 from llmthrift_langchain.runs import follow_runs
 
@@ -27,6 +28,8 @@ except ImportError:
     raise MissingExtraError("models", "langchain") from None
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware.types import ToolCallRequest
+
     from llmthrift_core.calls.shortening import ShorteningPolicy
     from llmthrift_core.thrift import Thrift
     from llmthrift_langchain.cache import ThriftCache
@@ -49,7 +52,8 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
             leave it. Where tools and agents in them took a part of it, the summary is shorter; where nothing is left, or the time is up,
             it ends politely. "ask" interrupts the graph (LangGraph's `interrupt`, which needs a checkpointer): resumed with a mapping of
             higher limits, such as {"limit_usd": 0.1}, the budget is kept anew with them, for all of its spenders, and the agent goes on;
-            resumed with False, it ends politely.
+            resumed with False, it ends politely. What a tool costs (`thrift.costs`), or an agent inside of it, is refused alike: the
+            tool is not called or does not end, and the agent ends in place of its next call; with "ask" the tool is called once more.
         soft: share of a budget's limit from which on the agent is to spare; None: it is never told.
         tells_model: past `soft`, each prompt ends with a line that says what is left. It is part of the prompt, and billed so.
         soft_tier: past `soft`, no tier of the router above this one; None leaves the routing as it is.
@@ -104,6 +108,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_model_call(self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]) -> ModelResponse | AIMessage:
         """Call the model through the router."""
+        if (ended := self._ended_by_tool(request)) is not None:
+            if self._summaries is None:
+                return self._last_message(ended)
+            return self._summaries.say(self._routed(request.model), request.messages, ended)
         while True:
             router = self._routed(request.model)
             try:
@@ -119,6 +127,10 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
     ) -> ModelResponse | AIMessage:
         """As `wrap_model_call`; the database is used off the event loop."""
+        if (ended := self._ended_by_tool(request)) is not None:
+            if self._summaries is None:
+                return self._last_message(ended)
+            return await self._summaries.asay(self._routed(request.model), request.messages, ended)
         while True:
             router = self._routed(request.model)
             try:
@@ -129,8 +141,38 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
             except BudgetExceededError as refused:
                 if self._summaries is not None:
                     return await self._summaries.asay(router, request.messages, refused)
-                if not self._goes_on(refused):
+                if not await in_thread(partial(self._goes_on, refused)):
                     return self._last_message(refused)
+
+    def _ended_by_tool(self, request: ModelRequest) -> BudgetExceededError | None:
+        return None if self._limits.on_exceeded == "raise" else refused_tool(request.messages)
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
+        """Call the tool. One that a budget refuses is answered for, and the agent's next call ends it as it is told."""
+        while True:
+            try:
+                return handler(request)
+            except BudgetExceededError as refused:
+                if (answer := self._answer_of_tool(request, refused)) is not None:
+                    return answer
+
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]) -> Any:
+        """As `wrap_tool_call`."""
+        while True:
+            try:
+                return await handler(request)
+            except BudgetExceededError as refused:
+                if (answer := await in_thread(partial(self._answer_of_tool, request, refused))) is not None:
+                    return answer
+
+    def _answer_of_tool(self, request: ToolCallRequest, refused: BudgetExceededError) -> ToolMessage | None:
+        """What is said in place of a tool; None where it is to be called again. An agent whose own budgets have room goes on."""
+        if self._limits.on_exceeded == "raise":
+            raise refused
+        ends = concerns(self._thrift.budgets, refused, scope_here())
+        if ends and self._goes_on(refused):
+            return None
+        return answer_of_tool(request.tool_call, refused, ends=ends)
 
     def _prepared(self, request: ModelRequest, router: ChatRouter) -> ModelRequest:
         """The request as it is sent: past the soft limit with a line that says what is left, and within the soft tier."""

@@ -29,8 +29,8 @@ from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_core.usage.shares import split_usage
 from llmthrift_langchain.endings import Loss, Watch
 from llmthrift_langchain.messages import fields_of, text_of
-from llmthrift_langchain.response import whole_response
-from llmthrift_langchain.usage import answer_text, served_by_generations, take_report
+from llmthrift_langchain.response import response_of_told, whole_response
+from llmthrift_langchain.usage import answer_text, served_by_generations, take_report, told_of
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.request import CacheUse
@@ -266,6 +266,14 @@ def response_of_result(
     served = served_by_generations(generations, llm_output, run.chunks)
     model, sent = served.model or run.call.model, run.messages
     return whole_response(served, lambda: generations, lambda: prompt_of(run), model, (run.parameters,), sent=sent, is_broken=is_broken)
+
+
+def read_later(run: OpenRun, generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Callable[[], Response] | None:
+    """What reads the response of a run in another thread, later; None where the messages or the answer's text are needed for that."""
+    told = None if run.chunks is not None else told_of(generations, llm_output)
+    if told is None or (told.may_lose and any(each.additional_kwargs or type(each.content) is not str for each in run.messages or ())):
+        return None
+    return partial(response_of_told, told, run.call.model, run.parameters)
 
 
 def prompt_of(run: OpenRun) -> Sequence[Mapping[str, Any]] | str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from llmthrift_core.cache.keys import canonical_json
 from llmthrift_core.calls.explicit_caches import GeminiKeeper
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from llmthrift_core.prompt_caching.plan import Plan
 
 _GEMINI: Final = "chat-google-generative-ai"
+# What Gemini wants in a cache, and not beside it.
+_TOOLS: Final = ("tools", "functions", "tool_choice", "tool_config")
 _MARKS: Final = frozenset({"cache_control", "cachePoint", "prompt_cache_breakpoint"})
 _SAID: Final = ("cache_control", "prompt_cache_options", "cached_content")
 _ANTHROPIC: Final = "//api.anthropic.com"
@@ -29,12 +31,16 @@ _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "r
 
 
 class ClientOf:
-    """What the client of a model can do for its provider's cache."""
+    """What the client of a model can do for its provider's cache.
 
-    __slots__ = ("_model",)
+    Args:
+        parameters: of the call, by precedence.
+    """
 
-    def __init__(self, model: BaseChatModel) -> None:
-        self._model = model
+    __slots__ = ("_model", "_parameters")
+
+    def __init__(self, model: BaseChatModel, parameters: Sequence[Mapping[str, Any]]) -> None:
+        self._model, self._parameters = model, parameters
 
     def form(self, usual: Form) -> Form | None:
         """The form in which it takes marks."""
@@ -51,9 +57,14 @@ class ClientOf:
         return asked if asked is not None else _ANTHROPIC in str(getattr(self._model, "anthropic_api_url", None))
 
     def keeper(self, rules: str) -> GeminiKeeper | None:
-        """What makes caches of a system prompt."""
+        """What makes caches of a system prompt and the tools of the call."""
         model: Any = self._model
-        return GeminiKeeper(model.client, model.model, rules) if model._llm_type == _GEMINI else None
+        if model._llm_type != _GEMINI:
+            return None
+        said = {name: value for name in _TOOLS if (value := next((each[name] for each in self._parameters if each.get(name)), None))}
+        held = model._prepare_request([HumanMessage("-")], **said)["config"] if said else None
+        tools, tool_config = (held.tools, held.tool_config) if held is not None else (None, None)
+        return GeminiKeeper(model.client, model.model, rules, tools=tools, tool_config=tool_config)
 
 
 def sent_prompt(messages: Sequence[BaseMessage], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
@@ -86,6 +97,7 @@ def advised(
     if advice.rules is not None:
         changed[:1] = [changed[0].model_copy(update={"content": text}) for text in advice.rules]
     if advice.cached_content is not None:
+        given = {name: value for name, value in given.items() if name not in _TOOLS}
         return changed[1 if advice.rules is None else 2 :], {**given, "cached_content": advice.cached_content}
     if plan is not None and form is not None and plan.marks:
         changed, given = _marked(changed, given, plan, form)

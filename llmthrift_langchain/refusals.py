@@ -1,15 +1,16 @@
-"""Methods of a router that answer politely, where they are told to, when a budget refuses a call."""
+"""Polite answers where a budget refuses: of the methods of a router that are told so, and in place of a tool's result."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration
 
-from llmthrift_core.calls.refusals import POLITE, mark_of_refusal
+from llmthrift_core.budgets.raising import refusal_of
+from llmthrift_core.calls.refusals import NOT_DONE, POLITE, mark_of_refusal
 from llmthrift_core.errors import BudgetExceededError
 from llmthrift_langchain.codec import mark_message
 
@@ -22,6 +23,26 @@ def polite_answer(refused: BudgetExceededError, text: str = POLITE) -> AIMessage
     message = AIMessage(text)
     mark_message(message, mark_of_refusal(refused))
     return message
+
+
+def answer_of_tool(call: Mapping[str, Any], refused: BudgetExceededError, *, ends: bool) -> ToolMessage:
+    """What stands in place of the result of a tool that a budget refused.
+
+    Args:
+        ends: its agent is to end, and is told so by a mark, which a checkpoint keeps.
+    """
+    signs = {"llmthrift": mark_of_refusal(refused)} if ends else {}
+    return ToolMessage(NOT_DONE, tool_call_id=call["id"], name=call["name"], status="error", response_metadata=signs)
+
+
+def refused_tool(messages: Sequence[AnyMessage]) -> BudgetExceededError | None:
+    """Why a tool that was called last was refused, where that ends its agent."""
+    for message in reversed(messages):
+        if not isinstance(message, ToolMessage):
+            break
+        if (mark := message.response_metadata.get("llmthrift")) is not None:
+            return refusal_of(mark)
+    return None
 
 
 def politely(method: Callable[..., Answers]) -> Callable[..., Answers]:

@@ -18,7 +18,7 @@ from llmthrift_core.usage.chunks import UsageOfChunks
 from llmthrift_langchain.codec import encode
 from llmthrift_langchain.messages import text_of
 from llmthrift_langchain.outgoing import count_outgoing
-from llmthrift_langchain.usage import Served, answer_text, served_by_generations, served_by_message
+from llmthrift_langchain.usage import Served, Told, answer_text, served_by_generations, served_by_message, served_by_told
 
 _REASONING: Final = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content"})
 
@@ -105,6 +105,26 @@ def whole_response(
         response_id=served.response_id,
         message_id=served.message_id,
         called=lambda: [name for each in generations() for name in _called_by(each)],
+    )
+
+
+def response_of_told(told: Told, model: str, parameters: Mapping[str, Any]) -> Response:
+    """The response of an answer whose usage the provider told, read without the answer.
+
+    Args:
+        model: the model that was asked. parameters: of the call.
+    """
+    served = served_by_told(told)
+    usage = served.usage
+    if usage is not None and served.lost:
+        usage = as_asked(usage, served.lost, tuple, served.model or model, parameters)
+    return Response(
+        usage=usage,
+        model=served.model,
+        provider=served.provider,
+        provider_cost_usd=served.provider_cost_usd,
+        response_id=served.response_id,
+        message_id=served.message_id,
     )
 
 

@@ -20,7 +20,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import ensure_config
-from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
 from llmthrift_core.cache.keys import digest
 from llmthrift_core.cache.policy import CachePolicy
@@ -56,6 +56,17 @@ if TYPE_CHECKING:
 
 
 _OF_EVERY_MODEL: Final = {"lc_versions"}  # of metadata: LangChain gives it to each model, so that the chosen one has its own
+
+
+class _Wiring:
+    """What a router made of its fields. A plain object: pydantic's private attributes are slow to look up, and each call asks for all."""
+
+    __slots__ = ("names", "planners", "routing", "tiers")
+
+    tiers: dict[str, Tier]
+    names: Tiers
+    routing: RoutingPolicy
+    planners: PrefixPlanners | None
 
 
 class ChatRouter(BaseChatModel):
@@ -120,11 +131,6 @@ class ChatRouter(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", ignored_types=(cached_property,))
 
-    _tiers: dict[str, Tier] = PrivateAttr()
-    _tier_names: Tiers = PrivateAttr()
-    _routing: Any = PrivateAttr()
-    _prefix_planners: PrefixPlanners | None = PrivateAttr(default=None)
-
     def __init__(self, thrift: Thrift | None = None, **fields: Any) -> None:
         if thrift is not None:
             fields["thrift"] = thrift
@@ -150,47 +156,52 @@ class ChatRouter(BaseChatModel):
             self.thrift.prices,
             missing=self.missing,
         )
-        self._tiers = in_order(
+        wiring = self._wiring
+        wiring.tiers = in_order(
             tiers, {name: (tier.name, tier.provider) for name, tier in tiers.items()}, self.thrift.prices, order=self.order
         )
-        self._tier_names = Tiers(tuple(self._tiers), price_tier=self._price_tier)
-        chain_of(self.fallbacks, self._tier_names.names)  # which says what is wrong with it
-        self._routing = as_policy(self.policy)
+        wiring.names = Tiers(tuple(wiring.tiers), price_tier=self._price_tier)
+        chain_of(self.fallbacks, wiring.names.names)  # which says what is wrong with it
+        wiring.routing = as_policy(self.policy)
         self.output = limiting.checked(self.output)
-        self._prefix_planners = planners_of(self.prompt_caching, self.thrift)
+        wiring.planners = planners_of(self.prompt_caching, self.thrift)
         if self.tuning is not None:
             self.tuning = tuning_of(self.tuning, self.thrift.configurations.follow)
         for name, tier in (("max_tier", self.max_tier), ("baseline", self.baseline)):
             if tier is not None:
-                self._tier_names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
+                wiring.names.at_most(tier) if name == "max_tier" else self._require_tier(name, tier)
         if self.profile is None:
-            self.profile = common_profile(self._tiers)
+            self.profile = common_profile(wiring.tiers)
+
+    @cached_property
+    def _wiring(self) -> _Wiring:
+        return _Wiring()
 
     # --- what a routed call asks of its router ---
 
     @property
     def tiers(self) -> Mapping[str, Tier]:
         """The prepared models by tier, cheapest first, with their fields as they are now."""
-        known = self._tiers
+        known = self._wiring.tiers
         current = {name: tier.current() for name, tier in known.items()}
         if any(current[name] is not tier for name, tier in known.items()):
-            self._tiers = known = current
+            self._wiring.tiers = known = current
         return known
 
     @property
     def tier_names(self) -> Tiers:
         """The order of the tiers."""
-        return self._tier_names
+        return self._wiring.names
 
     @property
     def routing(self) -> RoutingPolicy:
         """The policy in force."""
-        return cast("RoutingPolicy", self._routing)
+        return self._wiring.routing
 
     @property
     def prefix_planners(self) -> PrefixPlanners | None:
         """What plans the provider's prompt cache, or None."""
-        return self._prefix_planners
+        return self._wiring.planners
 
     def identity(self, policy: RoutingPolicy, tiers: Mapping[str, Tier], options: Callable[[str], Mapping[str, Any]]) -> bytes:
         """Hash of tiers, models, their arguments and policy: the model part of a cache key.
@@ -228,10 +239,10 @@ class ChatRouter(BaseChatModel):
 
     def model_after(self, error: BaseException, tier: str | None, tiers: Tiers, tried: Sequence[str], input_chars: int) -> str | None:
         """The tier to try after `tier` failed with `error`, or None."""
-        chain = chain_of(self.fallbacks, self._tier_names.names)
+        chain = chain_of(self.fallbacks, self._wiring.names.names)
         if chain is None:
             return None
-        named = {name: (each.name, each.provider) for name, each in self._tiers.items()}
+        named = {name: (each.name, each.provider) for name, each in self._wiring.tiers.items()}
         return chain.next(error, tier, tiers, tried=tried, input_chars=input_chars, named=named, prices=self.thrift.prices)
 
     # --- calling ---
@@ -372,10 +383,10 @@ class ChatRouter(BaseChatModel):
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        return {"models": {name: tier.name for name, tier in self.tiers.items()}, "policy": self._routing.version}
+        return {"models": {name: tier.name for name, tier in self.tiers.items()}, "policy": self._wiring.routing.version}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        tier = self.tiers[self.baseline_within(self._tier_names)]
+        tier = self.tiers[self.baseline_within(self._wiring.names)]
         params = tier.model._get_ls_params(stop=stop, **{**tier.parameters, **kwargs})
         if "model" in kwargs:
             params["ls_model_name"] = kwargs["model"]
@@ -402,7 +413,7 @@ class ChatRouter(BaseChatModel):
                     if not routed.failed(error):
                         raise
                 else:
-                    if routed.asked_again(message) or routed.escalated(message):
+                    if routed.asks_on(message):
                         continue
                     routed.finished(message)
                     return message, routed.others
@@ -455,10 +466,10 @@ class ChatRouter(BaseChatModel):
         return self._convert_input(given).to_messages()
 
     def _plain(self, kwargs: dict[str, Any]) -> BaseChatModel:
-        return self.tiers[self.baseline_within(self._tier_names)].model
+        return self.tiers[self.baseline_within(self._wiring.names)].model
 
     def _plain_arguments(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        tier = self.tiers[baseline := self.baseline_within(self._tier_names)]
+        tier = self.tiers[baseline := self.baseline_within(self._wiring.names)]
         arguments = dict(kwargs)
         bound = arguments.pop("llmthrift_bound", None) or {}
         if (asked := arguments.pop("llmthrift_asked", None)) is not None:
@@ -470,9 +481,9 @@ class ChatRouter(BaseChatModel):
         return {**tier.parameters, **bound.get(baseline, {}), **arguments}
 
     def _price_tier(self, name: str) -> str | None:
-        tier = self._tiers.get(name)
+        tier = self._wiring.tiers.get(name)
         return None if tier is None else self.thrift.prices.tier(tier.name, provider=tier.provider)
 
     def _require_tier(self, option: str, name: str) -> None:
-        if name not in self._tiers:
-            raise ConfigurationError(f"{option}={name!r} is not a tier of this router: {', '.join(self._tiers)}")
+        if name not in self._wiring.tiers:
+            raise ConfigurationError(f"{option}={name!r} is not a tier of this router: {', '.join(self._wiring.tiers)}")

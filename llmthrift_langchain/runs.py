@@ -20,6 +20,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from llmthrift_core.ledger import paths
 from llmthrift_core.ledger.paths import Kind, Step, Surroundings
 from llmthrift_langchain.callers import manager_that_starts_a_completion
+from llmthrift_langchain.run_metadata import attribution_of_metadata
 
 if TYPE_CHECKING:
     from llmthrift_core.calls.request import AttemptReason
@@ -116,6 +117,17 @@ def root_of(parent_run_id: UUID | None) -> UUID | None:
     return None if scope is None else scope.root
 
 
+def around(parent_run_id: UUID | None) -> tuple[UUID | None, UUID | None, str | None]:
+    """The run around a call, the outermost one and the path to the first; None where they are unknown.
+
+    Args:
+        parent_run_id: as the call is told. A call with callbacks of its own, as `with_fallbacks` makes it, is told of none.
+    """
+    run_id = surrounding() if parent_run_id is None else parent_run_id
+    scope = _scope_of(run_id)
+    return (run_id, None, None) if scope is None else (run_id, scope.root, scope.path())
+
+
 def path_to(parent_run_id: UUID | None) -> str | None:
     """The runs from the outermost one to this parent, as rows keep them; None where they are unknown."""
     scope = _scope_of(parent_run_id)
@@ -125,7 +137,10 @@ def path_to(parent_run_id: UUID | None) -> str | None:
 def around_here() -> Surroundings | None:
     """The open runs around this code."""
     scope = _scope_of(surrounding())
-    return None if scope is None else Surroundings(str(scope.root), scope.path())
+    if scope is None:
+        return None
+    config = var_child_runnable_config.get() or {}
+    return Surroundings(str(scope.root), scope.path(), attribution_of_metadata(config.get("metadata")))
 
 
 def surrounding() -> UUID | None:
@@ -213,13 +228,7 @@ class RunFollower(BaseCallbackHandler):
 class _Roots(RunFollower):
     """Follows runs for routers, where no handler of ours does."""
 
-    @property
-    def ignore_llm(self) -> bool:
-        return True
-
-    @property
-    def ignore_chat_model(self) -> bool:
-        return True
+    ignore_llm = ignore_chat_model = True  # every run of the process asks
 
 
 _following: Final[ContextVar[RunFollower | None]] = ContextVar("llmthrift_follower", default=_Roots())  # noqa: B039 - the same for everybody

@@ -6,14 +6,14 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.errors import place_of
-from llmthrift_core.ledger.message_ids import run_of_message
+from llmthrift_core.ledger.ids import run_of_message
 from llmthrift_core.outgoing.terms import Loss
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage, tells_lifetimes
@@ -28,6 +28,7 @@ _LESS_OF_STREAMS = frozenset({"mistralai"})
 _WRITES_A_CACHE = re.compile(r"(^|[./])claude")
 # Nor for what the cache read in the words of these: `prompt_cache_hit_tokens`, `num_cached_tokens`.
 _READS_IN_OTHER_WORDS = re.compile(r"(^|[./])(deepseek|mistral|ministral|magistral|codestral|devstral|pixtral)")
+_LOSE: Final = frozenset({"anthropic", "google_genai"})
 _NOTHING: frozenset[Loss] = frozenset()
 _LIFETIMES: frozenset[Loss] = frozenset({"lifetimes"})
 _SPEED: frozenset[Loss] = frozenset({"speed"})
@@ -57,7 +58,57 @@ class Served:
     lost: frozenset[Loss] = frozenset()
 
 
-def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) -> Served:
+class Told(NamedTuple):
+    """What a whole chat message tells of its usage: copies, and none of its text. Its fields are named as those of a message.
+
+    Attributes:
+        model_name: of the result beside the message, or None.
+    """
+
+    usage_metadata: dict[str, Any]
+    response_metadata: dict[str, Any]
+    id: str | None
+    model_name: object
+    additional_kwargs: Mapping[str, Any] = {}
+    content: str = ""
+
+    @property
+    def may_lose(self) -> bool:
+        """Whether what decides its price may follow from what was asked."""
+        return self.response_metadata.get("model_provider") in _LOSE or "cache_creation" in (
+            self.usage_metadata.get("input_token_details") or ()
+        )
+
+
+def told_of(generations: Sequence[Generation], llm_output: Mapping[str, Any] | None) -> Told | None:
+    """What the answers to one prompt tell of their usage. None where that is not all: their text counts, or blocks of theirs are billed."""
+    first = generations[0] if generations else None
+    if not isinstance(first, ChatGeneration) or not isinstance(message := first.message, AIMessage):
+        return None
+    usage: Any = message.usage_metadata
+    if type(usage) is not dict or type(message.content) is not str or "tool_outputs" in message.additional_kwargs:
+        return None
+    sent, made = usage.get("input_tokens"), usage.get("output_tokens")
+    if type(sent) is not int or type(made) is not int or sent <= 0 or made <= 0:
+        return None
+    named = None if not llm_output else llm_output.get("model_name") or llm_output.get("model")
+    return Told({**usage}, {**message.response_metadata}, message.id, named)
+
+
+def served_by_told(told: Told) -> Served:
+    """As `served_by_message`. The counts that are there hold where the rest cannot be read."""
+    try:
+        served = _served_by_message(told)
+    except Exception as error:
+        served = _unread(error)
+    if served.usage is None or not (served.usage.input_tokens and served.usage.output_tokens):
+        served.usage = Usage(told.usage_metadata["input_tokens"], told.usage_metadata["output_tokens"], estimated=True)
+    if served.model is None and isinstance(told.model_name, str):
+        served.model = told.model_name
+    return served
+
+
+def _served_by_message(message: AIMessage | Told, chunks: UsageOfChunks | None = None) -> Served:
     """Read a chat message: LangChain's usage, completed by whatever of the provider's own answer the client has kept beside it.
 
     Args:
@@ -78,7 +129,7 @@ def _served_by_message(message: AIMessage, chunks: UsageOfChunks | None = None) 
     return Served(usage, model, provider, _provider_cost_usd(metadata, reported), *_ids(message), _lost(usage, message, provider, reported))
 
 
-def _lost(usage: Usage | None, message: AIMessage, provider: str | None, reported: Mapping[str, Any] | None) -> frozenset[Loss]:
+def _lost(usage: Usage | None, message: AIMessage | Told, provider: str | None, reported: Mapping[str, Any] | None) -> frozenset[Loss]:
     lost = _SPEED if provider == "anthropic" and not reported else _AUDIO if provider == "google_genai" else _NOTHING
     if usage is not None and usage.cache_write_tokens and not usage.cache_write_1h_tokens:
         is_told = tells_lifetimes(reported or {}) or any(name.startswith("ephemeral_") for name in _input_details(message))
@@ -86,12 +137,12 @@ def _lost(usage: Usage | None, message: AIMessage, provider: str | None, reporte
     return lost
 
 
-def _input_details(message: AIMessage) -> Mapping[str, Any]:
+def _input_details(message: AIMessage | Told) -> Mapping[str, Any]:
     told: Mapping[str, Any] = message.usage_metadata or {}
     return told.get("input_token_details") or {}
 
 
-def _ids(message: AIMessage) -> tuple[str | None, str | None]:
+def _ids(message: AIMessage | Told) -> tuple[str | None, str | None]:
     identity, told = message.id, message.response_metadata.get("id")
     if not isinstance(told, str):
         sent = message.response_metadata.get("ResponseMetadata")  # Bedrock's
@@ -99,7 +150,7 @@ def _ids(message: AIMessage) -> tuple[str | None, str | None]:
     return told if isinstance(told, str) else None, run_of_message(identity) or identity
 
 
-def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage, message: AIMessage) -> bool:
+def _keeps_less_of_streams(provider: str | None, model: str | None, usage: Usage, message: AIMessage | Told) -> bool:
     if provider in _LESS_OF_STREAMS:
         return True
     if provider != "openai":
@@ -168,7 +219,7 @@ def answer_text(generations: Sequence[Generation]) -> str:
     return "\n".join(parts)
 
 
-def _counted(message: AIMessage, chunks: UsageOfChunks | None) -> Usage | None:
+def _counted(message: AIMessage | Told, chunks: UsageOfChunks | None) -> Usage | None:
     told: object = message.usage_metadata
     counted = told if isinstance(told, Mapping) else None
     # Only if these are the very chunks that LangChain added up: a client may keep some of them from its callbacks.
@@ -181,14 +232,14 @@ def _counted(message: AIMessage, chunks: UsageOfChunks | None) -> Usage | None:
     return Usage.from_langchain(counted) if counted and counted.get("input_tokens") is not None else None
 
 
-def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
+def _with_fees(usage: Usage, message: AIMessage | Told, model: str | None) -> Usage:
     """With the tier that bills the tokens, and the searches that are billed beside them."""
     metadata = message.response_metadata
     tier = usage.service_tier or billed_tier(metadata)
     searches, file_searches = usage.web_searches, 0
     outputs = message.additional_kwargs.get("tool_outputs") or ()
     for blocks in (message.content, outputs):
-        if not file_searches and not isinstance(blocks, str):
+        if blocks and not file_searches and not isinstance(blocks, str):
             file_searches = file_searches_in(blocks)
     if not searches:
         if (grounding := metadata.get("grounding_metadata")) is not None:
@@ -197,7 +248,7 @@ def _with_fees(usage: Usage, message: AIMessage, model: str | None) -> Usage:
             searches = searches_in(message.content)
         if not searches and type(queries := metadata.get("num_search_queries")) is int:  # Perplexity
             searches = queries
-        if not searches:
+        if not searches and outputs:
             searches = searches_in(outputs)
     return with_fees(usage, tier, searches, file_searches)
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from llmthrift_llamaindex.batch_llm import BatchLLM as BatchLLM
     from llmthrift_llamaindex.batching_llm import BatchingLLM as BatchingLLM
     from llmthrift_llamaindex.batching_llm import batched as batched
-    from llmthrift_llamaindex.context_postprocessor import ContextPostprocessor as ContextPostprocessor
     from llmthrift_llamaindex.embeddings import ThriftEmbedding as ThriftEmbedding
     from llmthrift_llamaindex.handler import ThriftEventHandler as ThriftEventHandler
-    from llmthrift_llamaindex.postprocessor import TokenBudgetPostprocessor as TokenBudgetPostprocessor
+    from llmthrift_llamaindex.postprocessors import ContextPostprocessor as ContextPostprocessor
+    from llmthrift_llamaindex.postprocessors import ShorteningPostprocessor as ShorteningPostprocessor
+    from llmthrift_llamaindex.postprocessors import TokenBudgetPostprocessor as TokenBudgetPostprocessor
     from llmthrift_llamaindex.router import RouterLLM as RouterLLM
     from llmthrift_llamaindex.shadow import ShadowEventHandler as ShadowEventHandler
     from llmthrift_llamaindex.thrifty_model import thrifty as thrifty
@@ -26,6 +27,7 @@ __all__ = [
     "ContextPostprocessor",
     "RouterLLM",
     "ShadowEventHandler",
+    "ShorteningPostprocessor",
     "ThriftEmbedding",
     "ThriftEventHandler",
     "TokenBudgetPostprocessor",
@@ -43,10 +45,9 @@ __getattr__ = lazy_exports(
         "llmthrift_llamaindex.agents": ("budgeted",),
         "llmthrift_llamaindex.batch_llm": ("BatchLLM",),
         "llmthrift_llamaindex.batching_llm": ("BatchingLLM", "batched"),
-        "llmthrift_llamaindex.context_postprocessor": ("ContextPostprocessor",),
         "llmthrift_llamaindex.embeddings": ("ThriftEmbedding",),
         "llmthrift_llamaindex.handler": ("ThriftEventHandler",),
-        "llmthrift_llamaindex.postprocessor": ("TokenBudgetPostprocessor",),
+        "llmthrift_llamaindex.postprocessors": ("ContextPostprocessor", "ShorteningPostprocessor", "TokenBudgetPostprocessor"),
         "llmthrift_llamaindex.router": ("RouterLLM",),
         "llmthrift_llamaindex.shadow": ("ShadowEventHandler",),
         "llmthrift_llamaindex.tool_results": ("short_results",),

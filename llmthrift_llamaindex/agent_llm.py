@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, closing, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, ChatResponseAsyncGen, ChatResponseGen, TextBlock
 from pydantic import PrivateAttr
@@ -31,6 +32,9 @@ from llmthrift_llamaindex.tiers import ManyModels
 if TYPE_CHECKING:
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.thrift import Thrift
+
+
+_ended_by: Final[ContextVar[BudgetExceededError | None]] = ContextVar("llmthrift_ended_by", default=None)
 
 
 class AgentLLM(RouterLLM):
@@ -130,12 +134,14 @@ class AgentLLM(RouterLLM):
 
     def _hold(self) -> Hold:
         cheapest = self.models[self._behind.tiers.names[0]]
-        return hold_room(self.thrift.budgets, _scope_here(model_of(cheapest)), provider_of(cheapest), tokens=self._limits.summary_tokens)
+        return hold_room(self.thrift.budgets, scope_here(model_of(cheapest)), provider_of(cheapest), tokens=self._limits.summary_tokens)
 
     def _spared(self, method: str, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> tuple[ManyModels, str, Any, dict[str, Any]]:
         """What is driven: past the soft limit with a line that says what is left, shorter, and within the soft tier."""
+        if (refused := _ended_by.get()) is not None:
+            raise refused
         limits, behind, options = self._limits, self._behind, dict(kwargs)
-        rows = limits.past_soft(self.thrift.budgets, _scope_here()) if limits.soft is not None else []
+        rows = limits.past_soft(self.thrift.budgets, scope_here()) if limits.soft is not None else []
         if not rows:
             return behind, method, messages, options
         if limits.soft_tier is not None and len(behind.tiers.names) > 1:
@@ -201,6 +207,16 @@ class AgentLLM(RouterLLM):
         return _remade, (thrift, fields, self._limits)
 
 
+@contextmanager
+def ended_by_tool(refused: BudgetExceededError | None) -> Iterator[None]:
+    """While the block runs, an `AgentLLM` ends its agent as it is told, in place of a call: a budget refused a tool of it."""
+    token = _ended_by.set(refused)
+    try:
+        yield
+    finally:
+        _ended_by.reset(token)
+
+
 def polite_response(refused: BudgetExceededError, method: str = "achat") -> ChatResponse:
     """The answer of no model."""
     return _response(POLITE, mark_of_refusal(refused), method, "")
@@ -219,7 +235,7 @@ def with_line(messages: Sequence[ChatMessage], line: str) -> list[ChatMessage]:
     return [*messages[:-1], last.model_copy(update={"blocks": blocks})]
 
 
-def _scope_here(model: str | None = None) -> Scope:
+def scope_here(model: str | None = None) -> Scope:
     """Who is about to spend, as a model called from here would."""
     return Scope(attribution_of_tags(active_tags()).over(current_attribution()), model, current_run()[0])
 

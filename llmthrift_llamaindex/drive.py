@@ -42,7 +42,7 @@ def answer(behind: Behind, method: str, asked: Asked, arguments: dict[str, Any])
                 if not driven.failed(error):
                     raise
             else:
-                if driven.asked_again(response) or driven.escalated(response):
+                if driven.asks_on(response):
                     continue
                 driven.finished(driven.whole(response))
                 return response

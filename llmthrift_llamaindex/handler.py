@@ -43,6 +43,7 @@ from llmthrift_llamaindex.response import (
     Answer,
     Pieces,
     embedding_usage,
+    read_later,
     response_of,
 )
 from llmthrift_llamaindex.runs import active_tags, around, attribution_of_tags, follow_runs, listeners, owning_call, path_to, run_of
@@ -72,6 +73,16 @@ class _Open:
     pieces: Pieces = field(default_factory=Pieces)
     started: float = field(default_factory=time.monotonic)
 
+    def finish(self, answer: Answer) -> None:
+        """The model has answered."""
+        call, read = self.call, None
+        if call.is_told_later and not self.pieces.have_come:
+            read = read_later(answer, self.asked, call.model, self.provider, self.parameters)
+        if read is None:
+            call.finish(self.response_of(answer))
+        else:
+            call.finish_later(read)
+
     def response_of(self, answer: Answer, *, is_broken: bool = False) -> Response:
         """The response of this call; nothing of it is stored in a cache."""
         said, pieces = self.parameters, self.pieces
@@ -80,110 +91,57 @@ class _Open:
         )
 
 
-class ThriftEventHandler(BaseEventHandler):
-    """Record every LLM and embedding call of the process while it is installed.
-
-    One call is one row: an LLM that calls itself or another LLM counts once, by its innermost call, and what `thrifty`, a RouterLLM or a
-    ThriftEmbedding of the same Thrift records is not recorded again. Failed and abandoned calls are rows with an error. Streams whose
-    provider reports no usage are counted offline and marked as estimated.
-
-    It never raises into a call and never waits for the database. Budgets need `thrifty` or a RouterLLM: LlamaIndex lets no handler stop
-    a call.
+class _Meter:
+    """What a handler knows of the calls under way. No pydantic model: those are slow to look up what is their own.
 
     Args:
-        thrift: where to record.
-        user, feature, session, request_type, prompt_version, config_version, call_site, tags: attribution for calls whose
-            `instrument_tags` and surrounding `attribute(...)` do not give it.
-
-    >>> from llama_index.core.llms import MockLLM
-    >>> from llmthrift_core import Thrift
-    >>> from llmthrift_llamaindex import ThriftEventHandler
-    >>> thrift = Thrift(":memory:")
-    >>> with ThriftEventHandler(thrift, feature="chat"):
-    ...     _ = MockLLM(max_tokens=2).complete("Hi")
-    >>> thrift.report(by="feature").to_dicts()[0]["requests"]
-    1
+        defaults: attribution for calls that have none of their own.
+        handler: whose meter it is, which LlamaIndex is given.
     """
 
-    thrift: Any = Field(exclude=True)
+    __slots__ = ("_defaults", "_direct", "_embedding", "_handler", "_is_installed", "_lock", "_open", "_starts", "thrift")
 
-    _defaults: Attribution = PrivateAttr()
-    _open: dict[str, _Open] = PrivateAttr(default_factory=dict)
-    _embedding: dict[str, list[tuple[Call, str]]] = PrivateAttr(default_factory=dict)
-    _is_installed: bool = PrivateAttr(default=False)
-    _starts: int = PrivateAttr(default=0)
-    _direct: DirectPredictions = PrivateAttr()
-    _lock: Any = PrivateAttr(default_factory=threading.Lock)
-
-    def __init__(
-        self,
-        thrift: Thrift,
-        *,
-        user: str | None = None,
-        feature: str | None = None,
-        session: str | None = None,
-        request_type: str | None = None,
-        prompt_version: str | None = None,
-        config_version: str | None = None,
-        call_site: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        require_thrift(thrift, type(self).__name__)
-        super().__init__(thrift=thrift)
-        self._defaults = attribution_of(
-            tags,
-            user=user,
-            feature=feature,
-            session=session,
-            request_type=request_type,
-            prompt_version=prompt_version,
-            config_version=config_version,
-            call_site=call_site,
-        )
+    def __init__(self, thrift: Thrift, defaults: Attribution, handler: ThriftEventHandler) -> None:
+        self.thrift, self._defaults, self._handler = thrift, defaults, handler
+        self._open: dict[str, _Open] = {}
+        self._embedding: dict[str, list[tuple[Call, str]]] = {}
+        self._is_installed = False
+        self._starts = 0
         self._direct = DirectPredictions(self._begin_direct)
-
-    @classmethod
-    def class_name(cls) -> str:
-        """The class's name."""
-        return "ThriftEventHandler"
+        self._lock = threading.Lock()
 
     # --- life ---
 
-    def install(self) -> Self:
-        """Begin to record. Installing twice does nothing."""
+    def install(self) -> None:
+        """Begin to record."""
         follow_runs()
         with self._lock:
             self._is_installed = True
             handlers = get_dispatcher().event_handlers
-            if not any(handler is self for handler in handlers):
-                handlers.append(self)
+            if not any(handler is self._handler for handler in handlers):
+                handlers.append(self._handler)
             if self._direct not in listeners:
                 listeners.append(self._direct)
-        return self
 
     def uninstall(self) -> None:
-        """Record no further call. Calls under way are still recorded when they end."""
+        """Record no further call."""
         self._is_installed = False
         if self._direct in listeners:
             listeners.remove(self._direct)
         self._leave()
 
-    def __enter__(self) -> Self:
-        return self.install()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.uninstall()
-
     def _leave(self) -> None:
+        if self._is_installed:
+            return
         with self._lock:
             if not self._is_installed and not self._open and not self._embedding:
                 handlers = get_dispatcher().event_handlers
-                handlers[:] = [handler for handler in handlers if handler is not self]
+                handlers[:] = [handler for handler in handlers if handler is not self._handler]
 
     # --- events ---
 
-    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
-        """Take an event of LlamaIndex. Never raises."""
+    def take(self, event: BaseEvent) -> None:
+        """As `ThriftEventHandler.handle`."""
         try:
             kind = type(event)
             if kind is LLMChatInProgressEvent or kind is LLMCompletionInProgressEvent:
@@ -271,7 +229,7 @@ class ThriftEventHandler(BaseEventHandler):
         elif "cache" in mark_of(answer):
             entry.call.abandon()  # a cached answer: the door that gave it has recorded it
         else:
-            entry.call.finish(entry.response_of(answer))
+            entry.finish(answer)
         self._leave()
 
     def _fail(self, span: str | None, error: BaseException | None, *, was_sent: bool | None = None) -> None:
@@ -344,6 +302,87 @@ class ThriftEventHandler(BaseEventHandler):
     def _fail_embedding(self, span: str | None, error: BaseException | None) -> None:
         for call, _ in self._embedding.pop(span or "", ()):
             call.fail(error if error is not None else RuntimeError("the call was dropped"))
+
+
+class ThriftEventHandler(BaseEventHandler):
+    """Record every LLM and embedding call of the process while it is installed.
+
+    One call is one row: an LLM that calls itself or another LLM counts once, by its innermost call, and what `thrifty`, a RouterLLM or a
+    ThriftEmbedding of the same Thrift records is not recorded again. Failed and abandoned calls are rows with an error. Streams whose
+    provider reports no usage are counted offline and marked as estimated.
+
+    It never raises into a call and never waits for the database. Budgets need `thrifty` or a RouterLLM: LlamaIndex lets no handler stop
+    a call.
+
+    Args:
+        thrift: where to record.
+        user, feature, session, request_type, prompt_version, config_version, call_site, tags: attribution for calls whose
+            `instrument_tags` and surrounding `attribute(...)` do not give it.
+
+    >>> from llama_index.core.llms import MockLLM
+    >>> from llmthrift_core import Thrift
+    >>> from llmthrift_llamaindex import ThriftEventHandler
+    >>> thrift = Thrift(":memory:")
+    >>> with ThriftEventHandler(thrift, feature="chat"):
+    ...     _ = MockLLM(max_tokens=2).complete("Hi")
+    >>> thrift.report(by="feature").to_dicts()[0]["requests"]
+    1
+    """
+
+    thrift: Any = Field(exclude=True)
+
+    _meter: _Meter = PrivateAttr()
+
+    def __init__(
+        self,
+        thrift: Thrift,
+        *,
+        user: str | None = None,
+        feature: str | None = None,
+        session: str | None = None,
+        request_type: str | None = None,
+        prompt_version: str | None = None,
+        config_version: str | None = None,
+        call_site: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        require_thrift(thrift, type(self).__name__)
+        super().__init__(thrift=thrift)
+        defaults = attribution_of(
+            tags,
+            user=user,
+            feature=feature,
+            session=session,
+            request_type=request_type,
+            prompt_version=prompt_version,
+            config_version=config_version,
+            call_site=call_site,
+        )
+        self._meter = _Meter(thrift, defaults, self)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The class's name."""
+        return "ThriftEventHandler"
+
+    def install(self) -> Self:
+        """Begin to record. Installing twice does nothing."""
+        self._meter.install()
+        return self
+
+    def uninstall(self) -> None:
+        """Record no further call. Calls under way are still recorded when they end."""
+        self._meter.uninstall()
+
+    def __enter__(self) -> Self:
+        return self.install()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.uninstall()
+
+    def handle(self, event: BaseEvent, **kwargs: Any) -> None:
+        """Take an event of LlamaIndex. Never raises."""
+        self._meter.take(event)
 
 
 def _name(model: Any, told: Mapping[str, Any]) -> str:

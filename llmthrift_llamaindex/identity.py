@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -54,7 +55,12 @@ def model_of(model: Any) -> str:
 
 def provider_of(model: Any) -> str | None:
     """The provider, by the integration package that the model's class comes from; None where that reaches many providers."""
-    for kind in type(model).__mro__:
+    return _provider_of_class(type(model))
+
+
+@lru_cache(maxsize=512)
+def _provider_of_class(model: type) -> str | None:
+    for kind in model.__mro__:
         module = kind.__module__
         for prefix in _INTEGRATIONS:
             if module.startswith(prefix):
@@ -73,17 +79,15 @@ def identity_of(model: Any, arguments: Mapping[str, Any] | None = None) -> bytes
         UncacheableError: something that cannot be told from another, such as a local function.
     """
     kind = getattr(type(model), "llmthrift_base", type(model))  # a wrapped model is keyed as itself
-    values: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        if name in _ELSEWHERE or _SECRET.search(name) or (field.exclude and name not in _SENT):
-            continue
-        values[name] = _told(getattr(model, name, None))
+    values = {name: _told(getattr(model, name, None)) for name in _fields_told(kind)}
     # What an integration keeps beside its fields: the conversation that is continued, the provider behind a gateway, another model.
     hidden = _hidden(getattr(model, "__pydantic_private__", None) or {})
     given: dict[str, Any] = {}
     if arguments is not None:
-        known = kind.model_fields.keys() | (getattr(model, "additional_kwargs", None) or {}).keys()
-        unset = sorted(name for name, value in arguments.items() if value is None and name in known)
+        unset = [name for name, value in arguments.items() if value is None]
+        if unset:
+            known = kind.model_fields.keys() | (getattr(model, "additional_kwargs", None) or {}).keys()
+            unset = sorted(name for name in unset if name in known)
         given = {**relevant(arguments), "@unset": unset}  # in the place of what a field says
         if (body := body_of(model, kind, arguments)) is not None:
             values = {name: value for name, value in values.items() if name not in SHOWN}
@@ -95,6 +99,16 @@ def identity_of(model: Any, arguments: Mapping[str, Any] | None = None) -> bytes
         values["@client"] = differing
     parts = canonical_json([relevant(values), hidden]), canonical_json(given)
     return digest("llamaindex", f"{kind.__module__}.{kind.__qualname__}".encode(), *parts)
+
+
+@lru_cache(maxsize=512)
+def _fields_told(kind: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a class that are part of what is sent."""
+    return tuple(
+        name
+        for name, field in kind.model_fields.items()
+        if name not in _ELSEWHERE and not _SECRET.search(name) and (not field.exclude or name in _SENT)
+    )
 
 
 def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from llmthrift_core.calls.prefixing import block_of
 from llmthrift_core.prompt_caching.advice import SWITCH, Advice, Form, asks_for
 from llmthrift_core.prompt_caching.misses import SentPrompt
 from llmthrift_llamaindex.messages import Asked, canonical_messages
-from llmthrift_llamaindex.tools import TOOLS
+from llmthrift_llamaindex.tools import TOOLS, ToolUse
 
 if TYPE_CHECKING:
     from llama_index.core.llms import LLM
@@ -37,12 +37,16 @@ _ROLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Integration:
-    """What the integration of a model can do for its provider's cache."""
+    """What the integration of a model can do for its provider's cache.
 
-    __slots__ = ("_llm",)
+    Args:
+        arguments: of the call.
+    """
 
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
+    __slots__ = ("_arguments", "_llm")
+
+    def __init__(self, llm: LLM, arguments: Mapping[str, Any]) -> None:
+        self._llm, self._arguments = llm, arguments
 
     def form(self, usual: Form) -> Form | None:
         """The form in which it takes marks; None where it takes none."""
@@ -58,9 +62,13 @@ class Integration:
         return asked if asked is not None else _ANTHROPIC in str(getattr(llm._client, "base_url", None))
 
     def keeper(self, rules: str) -> GeminiKeeper | None:
-        """What makes caches of a system prompt."""
+        """What makes caches of a system prompt and the tools of the call."""
         llm: Any = self._llm
-        return GeminiKeeper(llm._client, llm.model, rules) if llm.class_name() == _GEMINI else None
+        if llm.class_name() != _GEMINI:
+            return None
+        use: ToolUse | None = self._arguments.get(TOOLS)
+        held = self._arguments if use is None else use.prepared(llm, ())[1]
+        return GeminiKeeper(llm._client, llm.model, rules, tools=held.get("tools"), tool_config=held.get("tool_config"))
 
 
 def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapping[str, Any]], model: str) -> SentPrompt:
@@ -73,7 +81,7 @@ def sent_prompt(asked: Asked, said: Mapping[str, Any], parameters: Sequence[Mapp
     """
     if isinstance(asked, str):
         return SentPrompt()
-    tools = said.get(TOOLS) or said.get("tools")
+    tools = said.get("tools")
     is_marked = (
         any(asks_for(parameters, name) for name in _SAID)
         or any(each.get(name) for each in parameters for name in _SWITCHES)
@@ -100,14 +108,15 @@ def advised(asked: Asked, said: Mapping[str, Any], advice: Advice, parameters: S
         asked = [*(asked[0].model_copy(update={"blocks": [TextBlock(text=text)]}) for text in advice.rules), *asked[1:]]
     if advice.cached_content is not None:
         settings = {**(said.get("generation_config") or {}), "cached_content": advice.cached_content}
-        return list(asked[1 if advice.rules is None else 2 :]), {"generation_config": settings}
+        without = dict.fromkeys(("tools", "tool_config")) if said.get("tools") else {}  # they are in the cache
+        return list(asked[1 if advice.rules is None else 2 :]), {"generation_config": settings, **without}
     if form is None or form.name == "switch":
         return asked, advice.openai_arguments(parameters)
     body = advice.anthropic_body()
     more = {"extra_body": {**body, **(said.get("extra_body") or {})}} if body else {}
     if plan is None:
         return asked, more
-    changed, before = list(asked), 1 if said.get(TOOLS) or said.get("tools") else 0
+    changed, before = list(asked), 1 if said.get("tools") else 0
     for mark in plan.marks:
         place = mark - 1 - before
         while place >= 0 and not _takes_mark(changed[place], form):

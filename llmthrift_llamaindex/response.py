@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, TextBlock, ThinkingBlock, ToolCallBlock
@@ -23,7 +24,7 @@ from llmthrift_llamaindex.codec import encode
 from llmthrift_llamaindex.messages import Asked, text_of
 from llmthrift_llamaindex.outgoing import count_outgoing
 from llmthrift_llamaindex.tools import TOOLS, ToolUse
-from llmthrift_llamaindex.usage import grounding_of, response_id_of, served_by, tier_of, usage_block
+from llmthrift_llamaindex.usage import Told, grounding_of, response_id_of, served_by, served_by_told, tier_of, told_by, usage_block
 
 logger = logging.getLogger("llmthrift")
 Answer = ChatResponse | CompletionResponse
@@ -170,6 +171,26 @@ def response_of(
 
         response.payload, response.flaw = lambda: encode(answer), flaw
     return response
+
+
+def read_later(
+    answer: Answer, asked: Asked, model: str, provider: str | None, parameters: Sequence[Mapping[str, Any]]
+) -> Callable[[], Response] | None:
+    """What reads the response of a whole answer in another thread, later. None where that needs the messages or the answer's text."""
+    if not isinstance(asked, str) and any(
+        message.additional_kwargs or any(type(block) is not TextBlock for block in message.blocks) for message in asked
+    ):
+        return None  # marks for the provider's cache may decide the price
+    told = told_by(answer)
+    return None if told is None else partial(_response_of_told, told, model, provider, parameters)
+
+
+def _response_of_told(told: Told, model: str, provider: str | None, parameters: Sequence[Mapping[str, Any]]) -> Response:
+    served = served_by_told(told, provider, model)
+    usage = served.usage
+    if usage is not None and served.lost:
+        usage = as_asked(usage, served.lost, tuple, served.model or model, *parameters)
+    return Response(usage=usage, model=served.model, provider_cost_usd=served.provider_cost_usd, response_id=told.response_id)
 
 
 def _is_full(usage: Usage | None, parameters: Sequence[Mapping[str, Any]]) -> bool:

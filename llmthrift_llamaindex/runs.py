@@ -131,7 +131,7 @@ def path_to(span: str | None) -> str | None:
 def around_here() -> Surroundings | None:
     """The open spans around this code."""
     trace, parent = current_run()
-    return None if trace is None else Surroundings(trace, path_to(parent))
+    return None if trace is None else Surroundings(trace, path_to(parent), attribution_of_tags(active_tags()))
 
 
 def _step(span: str, instance: Any) -> Step:

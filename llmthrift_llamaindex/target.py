@@ -61,7 +61,7 @@ class Answers:
     output: OutputLimits | None = None
     tuning: SettingsSource | None = None
 
-    def tuned(self, settings: DoorSettings) -> Answers:
+    def tuned(self, settings: DoorSettings, thrift: Thrift) -> Answers:
         """As the settings of one call say."""
         return replace(
             self,
@@ -69,6 +69,7 @@ class Answers:
             semantic=None if settings.semantic is False else self.semantic,
             shorten=settings.shortening(self.shorten),
             output=settings.limits(self.output),
+            planners=settings.planners(self.planners, thrift),
         )
 
 

@@ -291,7 +291,7 @@ class OneModel:
 
     def tuned(self, settings: DoorSettings) -> Self:
         other = copy(self)
-        other.answers = self.answers.tuned(settings)
+        other.answers = self.answers.tuned(settings, self.thrift)
         return other
 
     def identity(self, arguments: Mapping[str, Any]) -> bytes:

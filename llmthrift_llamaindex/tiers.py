@@ -116,7 +116,7 @@ class ManyModels:
 
     def tuned(self, settings: DoorSettings) -> Self:
         """As the settings of one call say."""
-        return replace(self, answers=self.answers.tuned(settings), settings=settings)
+        return replace(self, answers=self.answers.tuned(settings, self.thrift), settings=settings)
 
     def identity(self, arguments: Mapping[str, Any]) -> bytes:
         """Stands in a cache key for tiers, models, policy and the arguments of a call. Raises UncacheableError: one looks like another."""

@@ -18,6 +18,7 @@ from llmthrift_core.pricing.catalog import PriceCatalog
 
 ANSWERS: Final = 10
 """So many paid answers to one question are worth a finding. A client by itself makes three to seven attempts."""
+_TRYING: Final = frozenset(["tenacity.retry", "backoff.on_exception", "backoff.on_predicate"])
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def worst_case(node: ast.expr, uses: ModelUses, depth: int = 0) -> list[Worst]:
     if not isinstance(node, ast.Call):
         return []
     if (use := uses.of(node)) is not None:
-        return [Worst(use, 1 + _retries(use, uses), _number(use.arguments.named, ("n", "candidate_count"), 1, uses))]
+        attempts = (1 + _retries(use, uses)) * (1 if use.is_model else _tries_around(node, uses))
+        return [Worst(use, attempts, _number(use.arguments.named, ("n", "candidate_count"), 1, uses))]
     if not isinstance(node.func, ast.Attribute) or node.func.attr not in WRAPPING:
         return []
     inner = worst_case(node.func.value, uses, depth + 1)
@@ -111,6 +113,28 @@ def _retries(use: ModelUse, uses: ModelUses) -> int:
     if made is not None:
         default = _number(uses.module.arguments(made).named, ("max_retries",), default, uses)
     return max(0, _number(use.arguments.named, ("max_retries", "num_retries", "retries"), default, uses))
+
+
+def _tries_around(call: ast.Call, uses: ModelUses) -> int:
+    """How often the functions around a call are tried at most, by decorators of tenacity and backoff."""
+    tries = 1
+    for above in uses.module.ancestors(call):
+        if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
+            for decorator in above.decorator_list:
+                if isinstance(decorator, ast.Call) and (uses.module.qualified(decorator.func) or "") in _TRYING:
+                    tries *= _most_tries(decorator, uses)
+    return tries
+
+
+def _most_tries(decorator: ast.Call, uses: ModelUses) -> int:
+    """The tries that a decorator allows; one where it tells no number, such as a time."""
+    for node in ast.walk(decorator):
+        if isinstance(node, ast.Call) and (uses.module.qualified(node.func) or "").endswith("stop_after_attempt"):
+            given = uses.module.arguments(node)
+            most = given.named.get("max_attempt_number") or next(iter(given.positional), None)
+            value = uses.module.constant(most) if most is not None else None
+            return max(1, value) if isinstance(value, int) else 1
+    return max(1, _number(uses.module.arguments(decorator).named, ("max_tries",), 1, uses))
 
 
 def _terms(worst: list[Worst]) -> str:

@@ -116,7 +116,8 @@ class ModelUses:
         return self._uses[call]
 
     def _find(self, call: ast.Call) -> ModelUse | None:
-        full = self.module.qualified(call.func)
+        called = self.module.callee(call)
+        full = self.module.qualified(called)
         if full is not None:
             last = full.rpartition(".")[2]
             if (family := model_class(full)) is not None:
@@ -125,7 +126,7 @@ class ModelUses:
                 return ModelUse(call, "litellm", full, full, False, self.module.arguments(call))
             if full in ("google.generativeai.GenerativeModel", "vertexai.generative_models.GenerativeModel"):
                 return ModelUse(call, "google", last, full, True, self.module.arguments(call))
-        func = self.module.origin(call.func)
+        func = self.module.origin(called)
         if not isinstance(func, ast.Attribute):
             return None
         chain = dotted(func)

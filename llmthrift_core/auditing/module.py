@@ -164,6 +164,20 @@ class Module:
             return self.origin(values[0], depth + 1)
         return node
 
+    def callee(self, call: ast.Call) -> ast.expr:
+        """What a call calls; of a `functools.partial`, its function."""
+        func = call.func
+        for _ in range(_DEPTH):
+            if (made := self._partial(func)) is None:
+                break
+            func = made.args[0]
+        return func
+
+    def _partial(self, func: ast.expr) -> ast.Call | None:
+        made = self.origin(func)
+        is_partial = isinstance(made, ast.Call) and made.args and self.qualified(made.func) == "functools.partial"
+        return made if is_partial and isinstance(made, ast.Call) else None
+
     def is_changed(self, node: ast.expr) -> bool:
         """Is the thing of this name changed in place somewhere: an item set, `update` called?"""
         if not isinstance(node, ast.Name):
@@ -190,10 +204,12 @@ class Module:
             return "".join(map(str, parts)) if all(part is not UNKNOWN for part in parts) else UNKNOWN
         return UNKNOWN
 
-    def arguments(self, call: ast.Call) -> Arguments:
-        """The arguments of a call, `**` of known dictionaries resolved."""
-        named: dict[str, ast.expr] = {}
-        is_open = any(isinstance(argument, ast.Starred) for argument in call.args)
+    def arguments(self, call: ast.Call, depth: int = 0) -> Arguments:
+        """The arguments of a call, `**` of known dictionaries resolved, and those of a `functools.partial` before its own."""
+        made = None if depth > _DEPTH else self._partial(call.func)
+        before = Arguments({}, [], False) if made is None else self.arguments(made, depth + 1)
+        named = before.named
+        is_open = before.is_open or any(isinstance(argument, ast.Starred) for argument in call.args)
         for keyword in call.keywords:
             if keyword.arg is not None:
                 named[keyword.arg] = keyword.value
@@ -201,7 +217,8 @@ class Module:
                 entries = self.entries(keyword.value)
                 is_open = is_open or entries is None
                 named.update(entries or {})
-        return Arguments(named, [argument for argument in call.args if not isinstance(argument, ast.Starred)], is_open)
+        positional = [argument for argument in call.args if not isinstance(argument, ast.Starred)]
+        return Arguments(named, [*before.positional[1:], *positional], is_open)
 
     def entries(self, node: ast.expr, depth: int = 0) -> dict[str, ast.expr] | None:
         """The entries of a dictionary, or the named arguments of a call that makes one. None where not all are told."""

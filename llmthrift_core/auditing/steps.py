@@ -179,16 +179,24 @@ def _add_edges(call: ast.Call, method: str, edges: dict[str, set[str]], module: 
             targets = {name for part in parts if isinstance(name := module.constant(part), str)}
         elif len(call.args) > 1 and (module.qualified(call.args[1]) or "").endswith("tools_condition"):
             targets = {"tools"}
-        elif len(call.args) > 1 and isinstance(call.args[1], ast.Name):
-            for function in module.functions.get(call.args[1].id, []):
-                returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value is not None]
-                targets |= {
-                    part.value
-                    for value in returned
-                    for part in ast.walk(value)
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                }
+        elif len(call.args) > 1:
+            targets = {
+                part.value
+                for value in _returned(call.args[1], module)
+                for part in ast.walk(value)
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            }
         edges.setdefault(names[0], set()).update(targets)
+
+
+def _returned(path: ast.expr, module: Module) -> list[ast.expr]:
+    """What a function returns that says where a graph goes on: a lambda, a function or a method of this file."""
+    path = module.origin(path)
+    if isinstance(path, ast.Lambda):
+        return [path.body]
+    name = path.id if isinstance(path, ast.Name) else path.attr if isinstance(path, ast.Attribute) else ""
+    functions = module.functions.get(name, [])
+    return [node.value for each in functions for node in ast.walk(each) if isinstance(node, ast.Return) and node.value is not None]
 
 
 def _has_circle(edges: dict[str, set[str]]) -> bool:

@@ -82,11 +82,17 @@ def parts_of(node: ast.expr, module: Module, depth: int = 0) -> list[Part]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
         values = node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]
         return _filled(re.split(r"%\w", str(_text(node.left, module))), list(values), node, module, depth)
-    if isinstance(node, ast.Call):
-        return _parts_of_call(node, module, depth)
-    if isinstance(node, ast.Name | ast.Attribute) and _is_constant_name(node):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):  # a text so many times
+        text = node.left if isinstance(_text(node.left, module), str) else node.right
+        return parts_of(text, module, depth + 1)
+    parts = _parts_of_call(node, module, depth) if isinstance(node, ast.Call) else []
+    if any(kind != "unknown" for kind, _, _ in parts):
+        return parts
+    if is_volatile(node, module):
+        return [("volatile", 0, given)]
+    if any(_is_constant_name(each) for each in (given, node)):  # read from a file, or made once
         return [("static", STATIC_BEHIND, given)]
-    return [("volatile", 0, given)] if is_volatile(node, module) else [("unknown", 0, given)]
+    return parts or [("unknown", 0, given)]
 
 
 def _parts_of_piece(value: ast.expr, module: Module, depth: int) -> list[Part]:

@@ -24,6 +24,7 @@ _LEAST_SHARE: Final = 0.005  # of the cost: less is not worth a try
 _MOST_EVIDENCE: Final = 10
 _FEWEST_ANSWERS: Final = 30
 _LONG: Final = 2  # times the median
+_SHORTEST_PREFIX: Final = 1_024  # tokens that providers ask of a prefix, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +155,39 @@ def cheaper_tier(rows: Sequence[Any], prices: PriceCatalog, present: str | None)
 
 def shorter_prompts(rows: Sequence[Any]) -> Saving | None:
     """What shorter prompts would have saved: as observed, else by rule of thumb."""
-    known = [row for row in rows if row.observed_shortening_nano_usd is not None]
-    if len(known) >= _FEWEST_ANSWERS:
-        spared: Counter[int] = Counter()
-        for row in known:
-            spared[_day(row)] += row.observed_shortening_nano_usd
-        return _monthly(rows, spared, f"Observed on {counted(len(known), 'call')}.", [row.request_id for row in known])
+    if (found := _observed(rows, "observed_shortening_nano_usd")) is not None:
+        return found.saving
     why = "Rule of thumb: white space and repeated documents are 2% of what is sent; analyze(messages) says more."
     return rule_of_thumb(rows, low=0.0, middle=0.02, high=0.1, why=why, of="input_cost")
+
+
+def marked_prompts(rows: Sequence[Any]) -> Saving | None:
+    """What a plan of the provider's prompt cache would have saved: as observed, else by rule of thumb; None where there is one."""
+    if any(row.prefix_plan is not None for row in rows):
+        return None
+    if (found := _observed(rows, "observed_prefix_nano_usd")) is not None:
+        return found.saving
+    long = [row for row in rows if row.input_tokens >= _SHORTEST_PREFIX and not row.cache_read_tokens]
+    why = f"Rule of thumb: of prompts of {_SHORTEST_PREFIX:,} tokens and more, a third is read again from the provider's cache."
+    return rule_of_thumb(long, low=0.0, middle=0.3, high=0.8, why=why, of="input_cost")
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """What observe mode said, which may be too little to save anything."""
+
+    saving: Saving | None
+
+
+def _observed(rows: Sequence[Any], column: str) -> _Observed | None:
+    """What observe mode saw that a change would have saved; None where it saw too few calls."""
+    known = [row for row in rows if getattr(row, column) is not None]
+    if len(known) < _FEWEST_ANSWERS:
+        return None
+    spared: Counter[int] = Counter()
+    for row in known:
+        spared[_day(row)] += getattr(row, column)
+    return _Observed(_monthly(rows, spared, f"Observed on {counted(len(known), 'call')}.", [row.request_id for row in known]))
 
 
 def rule_of_thumb(rows: Sequence[Any], *, low: float, middle: float, high: float, why: str, of: str = "cost") -> Saving | None:

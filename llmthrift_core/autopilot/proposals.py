@@ -14,6 +14,7 @@ from llmthrift_core.autopilot.estimates import (
     cheaper_tier,
     equal_questions,
     longer_life,
+    marked_prompts,
     paid_monthly,
     rule_of_thumb,
     shorter_prompts,
@@ -36,10 +37,11 @@ _RISKS: Final[Mapping[str, tuple[Risk, str]]] = {
     "cache_ttl_seconds": ("low", "an answer may be older than it may be"),
     "semantic": ("medium", "a question may get the answer to another one"),
     "shorten": ("low", "a model may read a prompt with less white space otherwise"),
+    "prompt_caching": ("low", "writes to the provider's cache may cost more than reading saves"),
     "output_cap_tokens": ("medium", "an answer that needs more may be cut"),
     "max_tier": ("high", "the weaker model may answer worse"),
 }
-_BY_RISK: Final = ("max_tier", "semantic", "output_cap_tokens", "shorten", "cache_ttl_seconds")
+_BY_RISK: Final = ("max_tier", "semantic", "output_cap_tokens", "shorten", "prompt_caching", "cache_ttl_seconds")
 # What the report of opportunities finds and this changes itself, so that it is not said twice.
 _COVERED: Final = frozenset({"unbounded_output"})
 
@@ -228,6 +230,8 @@ def _changes(
         yield "max_tier", settings.get("max_tier"), lower, saving
     if settings.get("shorten") is None:
         yield "shorten", None, "lossless", shorter_prompts(rows)
+    if settings.get("prompt_caching") is not True:
+        yield "prompt_caching", settings.get("prompt_caching"), True, marked_prompts(rows)
     if settings.get("semantic") is False:
         why = "Rule of thumb: a tenth of the questions mean the same as an earlier one."
         yield "semantic", False, True, rule_of_thumb(rows, low=0.0, middle=0.1, high=0.2, why=why)

@@ -20,8 +20,8 @@ class AutopilotRules:
     """The limits of an autopilot. It cannot move them, and it never touches a budget.
 
     Attributes:
-        allow: settings that it may change by itself: "cache_ttl_seconds", "semantic", "max_tier", "output_cap_tokens", "shorten". Others
-            are proposed, and tried once they are approved.
+        allow: settings that it may change by itself: "cache_ttl_seconds", "semantic", "max_tier", "output_cap_tokens", "shorten",
+            "prompt_caching". Others are proposed, and tried once they are approved.
         max_change: a number changes at most by this factor in one step; a tier by one.
         bounds: between which values a number may be moved; what is not named has `BOUNDS`.
         canary: the share of users that a change is tried on, above 0 and up to 0.5.

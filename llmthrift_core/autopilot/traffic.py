@@ -23,6 +23,7 @@ _INPUT_COST: Final = func.coalesce(calls.c.input_cost_nano_usd, adjustments.c.in
 _COLUMNS: Final = (
     "id", "request_id", "at_us", "model", "provider", "tier", "cache", "cache_saved_nano_usd", "prompt_hash", "error", "escalated",
     "input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens", "observed_shortening_nano_usd",
+    "observed_prefix_nano_usd", "prefix_plan",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from llmthrift_core.errors import BatchError
+from llmthrift_core.model_calls.provider_errors import status_of
 
 Ending = Literal["answered", "failed", "expired", "cancelled", "unreadable"]
 MARK: Final = re.compile(r"(?P<job>[0-9a-f]{24})-(?P<number>\d+)")
@@ -128,8 +129,7 @@ def number_in(job_id: str, identity: str | None) -> int | None:
 
 def is_refusal(error: BaseException) -> bool:
     """Whether a provider has said that it took nothing, and will not."""
-    status = getattr(error, "status_code", None) or getattr(error, "code", None)
-    return isinstance(status, int) and status in _REFUSALS
+    return status_of(error) in _REFUSALS
 
 
 def lines_of(texts: Iterator[str]) -> Iterator[Mapping[str, Any] | None]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from llmthrift_core.attribution import attribution_of, current_attribution
+from llmthrift_core.attribution import current_attribution
 from llmthrift_core.budgets.budget import Budget, checked_amount, kept_of
 from llmthrift_core.budgets.expectation import LEAST_OUTPUT, USUAL_OUTPUT, Asked, Prices
 from llmthrift_core.budgets.hold import Hold
@@ -23,7 +23,7 @@ from llmthrift_core.budgets.time_limits import TimeLimits
 from llmthrift_core.budgets.waiting import Turn
 from llmthrift_core.budgets.windows import parts_of
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError, StorageError
-from llmthrift_core.moments import Moment, from_us, to_us
+from llmthrift_core.moments import from_us
 from llmthrift_core.money import to_nano_usd, to_usd
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.usage import Usage
@@ -32,6 +32,7 @@ _TTL_SECONDS: Final = 600.0
 _LONGEST_TTL_SECONDS: Final = LONGEST_TTL_US / 1e6
 _AT_ONCE: Final = 500  # holds that are renewed in one transaction
 _READ_EVERY_SECONDS: Final = 5.0  # by those who only meter
+_MARGIN_SECONDS: Final = 0.5
 _NO_HOLD: Final[tuple[Part, ...]] = ()
 
 
@@ -63,7 +64,7 @@ class Budgets(Holding):
         super().__init__(store, prices, clock=clock, new_id=new_id, recall=recall, spool=spool)
         self._past = past
         self._time_limits = TimeLimits(store)
-        self._read_at = float("-inf")
+        self._read_at, self._read_after = float("-inf"), -1
         self._known = self.all()
 
     def after_fork(self) -> None:
@@ -139,7 +140,12 @@ class Budgets(Holding):
     def are_known_to_be_none(self) -> bool:
         """Whether there is no budget, as far as is known without asking the store, and may be gone by. Never so on SQLite."""
         # A margin, so that it still holds when a call is begun.
-        return not self._known and time.monotonic() - self._read_at < self._store.coherence_seconds / 2
+        return not self._known and time.monotonic() - self._read_at < self._store.coherence_seconds - _MARGIN_SECONDS
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there is any budget. Asks the store where what is known is too old; of one that cannot be reached the last list holds."""
+        return bool(self._current())
 
     @property
     def may_wait(self) -> bool:
@@ -290,25 +296,15 @@ class Budgets(Holding):
         for moved in spend(self._store, parts, spending_id, Amounts(nano_usd), now_us):
             self._alert(moved)
 
-    def spend_cost(
-        self,
-        cost_id: str,
-        usd: Decimal | float | str,
-        at: Moment | None,
-        attribution: Mapping[str, Any],
-        *,
-        trace_id: str | None = None,
-    ) -> None:
-        """Count a cost that was recorded beside the calls: as `spend`, for whom it was recorded and the surrounding attribution.
+    def hold_cost(self, scope: Scope, usd: Decimal | float | str) -> Hold:
+        """Set aside what something is about to cost beside the calls, such as a tool.
 
-        Args:
-            trace_id: the outermost run around the code that recorded it, which stands for a run that is not named.
+        Raises:
+            BudgetExceededError: a budget of money has no room, or the time is up. Budgets of a single request are of calls alone.
+            StorageError: as `reserve`.
         """
-        if (nano_usd := to_nano_usd(usd)) > 0:
-            given = {name: value for name, value in attribution.items() if name not in ("request_id", "tags")}
-            who = attribution_of(attribution.get("tags"), **given).over(current_attribution())
-            at_us = None if at is None else to_us(at)
-            self.spend(Scope(who, None, trace_id), nano_usd=nano_usd, spending_id=f"cost:{cost_id}", at_us=at_us)
+        applying = [budget for budget in self._in_time(scope) if budget.limit_usd is not None and budget.window != "request"]
+        return self._hold(Asked(scope, applying, Amounts(checked_amount("usd", to_nano_usd(usd))), int(_TTL_SECONDS * 1e6), True))
 
     def note(self, scope: Scope, *, nano_usd: int, tokens: int, at_us: int) -> None:
         """A call through a door that only meters took so much: budgets that only warn count it, soon. Touches no database."""
@@ -451,11 +447,11 @@ class Budgets(Holding):
         return Asked(scope, applying, amounts, int(_TTL_SECONDS * 1e6), True, expected)
 
     def _current(self) -> tuple[Budget, ...]:
-        now = time.monotonic()
-        if now - self._read_at >= self._store.coherence_seconds:
+        now, changes = time.monotonic(), self._store.changes
+        if now - self._read_at >= self._store.coherence_seconds or changes != self._read_after:
             try:
                 self._known = self.all()
-                self._read_at = now
+                self._read_at, self._read_after = now, changes
             except StorageError:
                 if not self._known:  # no budget that could be overspent was ever seen
                     return ()

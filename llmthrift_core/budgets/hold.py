@@ -206,7 +206,8 @@ class Hold:
         """
         if self.id is not None:
             nano = -1 if cost_usd is None else checked_amount("cost_usd", to_nano_usd(cost_usd))
-            self._keeper.settle_hold(self.id, Amounts(nano, checked_amount("tokens", tokens), 1), later=self.settles_later)
+            spent = Amounts(nano, checked_amount("tokens", tokens), self._held.requests)
+            self._keeper.settle_hold(self.id, spent, later=self.settles_later)
 
     def release(self) -> None:
         """Nothing was used."""

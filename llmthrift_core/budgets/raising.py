@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
+    from llmthrift_core.budgets.scopes import Scope
 
 _LIMITS: Final = ("limit_usd", "limit_tokens", "limit_requests", "limit_tool_calls", "limit_seconds")
 
@@ -47,6 +51,19 @@ def raise_limits(budgets: Budgets, refused: BudgetExceededError, answer: Any) ->
     if higher:
         budgets.add(replace(kept, **higher))
     return True
+
+
+def refusal_of(told: Mapping[str, Any]) -> BudgetExceededError:
+    """The refusal that a mark tells of, or a mark with its question: what a message or a checkpoint has kept of it."""
+    limits: dict[str, Any] = {name: Decimal(told[name]) if name == "limit_usd" else told[name] for name in _LIMITS if name in told}
+    resets_at = None if told.get("resets_at") is None else datetime.fromisoformat(told["resets_at"])
+    return BudgetExceededError(str(told.get("reason")), budget=told.get("budget"), scope=told.get("scope"), resets_at=resets_at, **limits)
+
+
+def concerns(budgets: Budgets, refused: BudgetExceededError, scope: Scope) -> bool:
+    """Whether the budget that refused counts what this spender spends, too: an agent in a tool may have one of its own."""
+    kept = next((budget for budget in budgets.all() if budget.name == refused.budget), None)
+    return kept is not None and scope.fits(kept) and json.loads(scope.key(kept)) == refused.scope
 
 
 def _limits_of(refused: BudgetExceededError) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Windows are taken in a fixed order, so that two processes cannot wait for each o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Final
 
@@ -33,6 +34,8 @@ _BATCH: Final = 500
 _ENDED: Final = ("settled", "released", "expired")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
+_changes: Final[defaultdict[Hashable, int]] = defaultdict(int)  # of the lists of budgets, by database
+
 
 class SqlBudgets:
     """A `BudgetStore` in SQLite or PostgreSQL."""
@@ -40,7 +43,12 @@ class SqlBudgets:
     def __init__(self, database: Database) -> None:
         self._database = database
         # On PostgreSQL each look is a round trip.
-        self.coherence_seconds = 0.0 if database.dialect == "sqlite" else 1.0
+        self.coherence_seconds = 0.05 if database.dialect == "sqlite" else 1.0
+
+    @property
+    def changes(self) -> int:
+        """As `BudgetStore.changes`."""
+        return _changes[self._database.place]
 
     # --- keeping ---
 
@@ -48,6 +56,7 @@ class SqlBudgets:
         """Keep a budget, or replace the one of the same name."""
         with self._database.transaction() as transaction:
             transaction.execute(sql.PUT_BUDGET, budget)
+        _changes[self._database.place] += 1
 
     def begin_windows(self, budget: str, start_us: int, resets_us: int | None, windows: Sequence[KeptWindow], *, now_us: int) -> None:
         """Keep windows that begin with what was spent before. Those that are open already stay."""
@@ -60,6 +69,7 @@ class SqlBudgets:
         with self._database.transaction() as transaction:
             removed = transaction.execute(sql.REMOVE_BUDGET, (name,))
             transaction.execute(sql.REMOVE_WINDOWS, (name,))
+        _changes[self._database.place] += 1
         return removed > 0
 
     def budgets(self) -> list[KeptBudget]:

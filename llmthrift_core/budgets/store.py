@@ -86,9 +86,13 @@ class BudgetStore(Protocol):
     Attributes:
         coherence_seconds: for how long a process may go by the list of budgets that it has read. Limits are always read by the
             reservation itself.
+        changes: how often this process has changed that list, as far as the store counts it: what was read before is out of date.
     """
 
     coherence_seconds: float
+
+    @property
+    def changes(self) -> int: ...
 
     def put(self, budget: KeptBudget) -> None:
         """Keep a budget, or replace the one of the same name.

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import prod
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from llmthrift_core.budgets.connecting import is_before_sending
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.model_calls.provider_errors import causes_of, names_of, status_of
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.hold import Hold
 
-_DEEPEST: Final = 16  # links of a chain of causes
+
 _WAITED_TOO_LONG: Final = frozenset({408, 499, 504, 524, 598, 599})
 
 _FREE: Final = (LLMThriftError, ConnectionRefusedError, BrokenPipeError, socket.gaierror)
@@ -85,18 +85,18 @@ def may_be_billed(error: BaseException) -> bool:
     if was_never_sent(error):
         return False
     broke = False
-    for each in _causes(error):
+    for each in causes_of(error):
         found = _told_by(each)
         if found is not None:
             return found
         # A plain ConnectionError is how some clients say that there is no server.
-        broke = broke or (bool(_WRAPPING_NAMES & _names(each)) and type(each) is not ConnectionError)
+        broke = broke or (bool(_WRAPPING_NAMES & names_of(each)) and type(each) is not ConnectionError)
     return broke
 
 
 def was_never_sent(error: BaseException) -> bool:
     """Whether a call was given up by its caller before its request left this machine, as far as that can be told."""
-    return isinstance(error, _GIVEN_UP) and is_before_sending(_causes(error))
+    return isinstance(error, _GIVEN_UP) and is_before_sending(causes_of(error))
 
 
 def name_of_end(error: BaseException | None) -> str:
@@ -117,7 +117,7 @@ def times_sent(error: BaseException | None) -> int:
 
 
 def _retries_in_header(error: BaseException) -> int:
-    for each in _causes(error):
+    for each in causes_of(error):
         try:
             headers = getattr(getattr(each, "request", None), "headers", None)
         except RuntimeError:  # httpx's, which have none
@@ -130,7 +130,7 @@ def _retries_in_header(error: BaseException) -> int:
 
 def _tries_of_tenacity(error: BaseException) -> int:
     states: dict[int, int] = {}  # its functions hand the same one around
-    for each in _causes(error):
+    for each in causes_of(error):
         for frame, _ in walk_tb(each.__traceback__):
             if str(frame.f_globals.get("__name__")).startswith("tenacity"):
                 state = frame.f_locals.get("retry_state")
@@ -164,7 +164,7 @@ def _told_by(error: BaseException) -> bool | None:
     """What one exception of a chain says; None if nothing."""
     if isinstance(error, _FREE):
         return False
-    names = _names(error)
+    names = names_of(error)
     if names & _UNSENT_NAMES:
         return False
     if isinstance(error, _SENT) or names & _SENT_NAMES:
@@ -173,42 +173,42 @@ def _told_by(error: BaseException) -> bool | None:
         return any(may_be_billed(each) for each in error.exceptions)
     if names & _WRAPPING_NAMES:
         return None
-    status = _status_of(error)
+    status = status_of(error)
     if isinstance(status, str):
         return status in _RPC_SENT
     return None if status is None else status in _WAITED_TOO_LONG or 200 <= status < 300
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what led to it, as far as it is told."""
-    seen: set[int] = set()
-    following: Any = error
-    while isinstance(following, BaseException) and id(following) not in seen and len(seen) < _DEEPEST:
-        seen.add(id(following))
-        yield following
-        cause = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
-        reason = getattr(following, "reason", None)  # urllib's
-        following = reason if cause is None and isinstance(reason, BaseException) else cause
+# By package: where no byte of a request has been sent yet. A cancellation does not say where it met its call, but its traceback does. The
+# names are of httpcore 1.0, anyio 4, aiohttp 3, langchain-core 1 and the clients of OpenAI and Anthropic. Where a release calls them
+# otherwise, a call counts as sent, and may be billed.
+_BEFORE: Final[dict[str, frozenset[str]]] = {
+    "httpcore": frozenset({"connect_tcp", "connect_unix_socket", "start_tls", "wait_for_connection", "_connect"}),
+    "anyio": frozenset({"connect_tcp", "connect_unix", "getaddrinfo"}),
+    "aiohttp": frozenset({"connect", "_create_connection", "_create_direct_connection", "_resolve_host"}),
+    "asyncio": frozenset({"create_connection", "sock_connect", "getaddrinfo"}),
+    "langchain_core": frozenset({"aacquire", "acquire", "on_chat_model_start", "on_llm_start"}),  # rate limiters; handlers
+    "openai": frozenset({"to_thread"}),  # it asks for its platform
+    "anthropic": frozenset({"to_thread"}),
+}
+# What a client remembers of the tries before this one, by the names of its variables.
+_TRIES: Final = (("retries_taken", 1), ("retry_state", 2))
 
 
-def _status_of(error: BaseException) -> int | str | None:
-    """An HTTP status, or the name of a gRPC one."""
-    response = getattr(error, "response", None)
-    if isinstance(response, Mapping):  # botocore's
-        response = response.get("ResponseMetadata")
-        status = response.get("HTTPStatusCode") if isinstance(response, Mapping) else None
-        return status if _is_status(status) else None
-    for holder, name in ((error, "status_code"), (response, "status_code"), (error, "code"), (error, "status"), (response, "status")):
-        status = getattr(holder, name, None)
-        if _is_status(status):
-            return status
-    code = getattr(error, "code", None)
-    return str(getattr(code(), "name", "")) if callable(code) else None
+def is_before_sending(errors: Iterable[BaseException]) -> bool:
+    """Whether the traceback of an exception, or of one that led to it, ends where nothing was sent, and no earlier try was.
 
-
-def _is_status(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600
-
-
-def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}
+    Args:
+        errors: the exception and its causes.
+    """
+    waits = False
+    for error in errors:
+        for frame, _ in walk_tb(error.__traceback__):
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            waits = waits or frame.f_code.co_name in _BEFORE.get(package, ())
+            for name, least in _TRIES:
+                told = frame.f_locals.get(name)
+                told = getattr(told, "attempt_number", told)
+                if isinstance(told, int) and told >= least:
+                    return False
+    return waits

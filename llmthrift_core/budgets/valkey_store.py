@@ -43,6 +43,7 @@ class ValkeyBudgets:
     """
 
     coherence_seconds = 1.0  # each look at the list of budgets is a round trip
+    changes = 0  # other objects of this process learn of them as other processes do
 
     def __init__(self, server: ValkeyServer) -> None:
         self._server = server

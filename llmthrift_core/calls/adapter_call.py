@@ -24,6 +24,7 @@ from llmthrift_core.settings import is_observing
 if TYPE_CHECKING:
     from llmthrift_core.calls.call import Call
     from llmthrift_core.calls.limiting import Came
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.calls.recorded_results import Shared
     from llmthrift_core.calls.request import Request, Response
     from llmthrift_core.prompts.early_stop import EarlyStop
@@ -40,6 +41,9 @@ class DoorHost(AccountHost, Protocol):
     @property
     def shared(self) -> Shared: ...
 
+    @property
+    def prefix_planners(self) -> PrefixPlanners: ...
+
     def begin(self, request: Request) -> Call: ...
 
     def own(self, call: Call) -> None: ...
@@ -52,9 +56,11 @@ class DoorCall(ABC, Generic[Answer]):
 
     Attributes:
         request: what the ledger, the cache, the router and the budgets need to know; made by the adapter.
+        call: once begun.
     """
 
     request: Request
+    call: Call
 
     def __init__(self, thrift: DoorHost) -> None:
         self._thrift = thrift
@@ -135,19 +141,13 @@ class DoorCall(ABC, Generic[Answer]):
             BudgetExceededError: a budget refuses the call.
         """
         if self._call is None:
-            self._call = self._thrift.begin(self.request)
+            self.call = self._call = self._thrift.begin(self.request)
             self._thrift.own(self._call)
         else:
             self._call.resume()
         if self._is_closed:  # the caller was cancelled while this went on, off the event loop
             self.close(asyncio.CancelledError())
             self._call.abandon()  # which had ended before this, if it had begun before
-
-    @property
-    def call(self) -> Call:
-        """The call, once begun."""
-        assert self._call is not None  # noqa: S101 - begin() comes first
-        return self._call
 
     @property
     def is_quick(self) -> bool:
@@ -181,6 +181,8 @@ class DoorCall(ABC, Generic[Answer]):
             BudgetExceededError: a budget refuses the further attempt.
         """
         call = self.call
+        if self._asks_whole(error):
+            return not self._is_closed
         following = self._after(error) if call.hit is None else None
         if following is None:
             if self._rejected is not None and (self._asks_again or fallback_reason(error) is not None):
@@ -194,6 +196,17 @@ class DoorCall(ABC, Generic[Answer]):
         if self._is_closed:  # it was given up meanwhile
             call.abandon()
             return False
+        return True
+
+    def _asks_whole(self, error: BaseException) -> bool:
+        """Whether a provider refused what was asked of its cache, and the same model is asked again without: that attempt has begun."""
+        call, prefixing = self.call, self.request.prefixing
+        if prefixing is None or call.hit is not None or not prefixing.withdraw(call.tier, error):
+            return False
+        provider = self.request.provider if call.tier is None else self._model_of(call.tier)[1]
+        call.attempt(call.tier, call.model, provider, reason="retry", error=error)
+        if self._is_closed:  # it was given up meanwhile
+            call.abandon()
         return True
 
     # --- streams ---
@@ -261,6 +274,10 @@ class DoorCall(ABC, Generic[Answer]):
         """Whether a stream is read to its end before it is given on, because the policy looks at whole answers."""
         route = self.request.route
         return route is not None and route.policy.holds_streams and self.call.hit is None and not is_observing()
+
+    def asks_on(self, answer: Answer | None) -> bool:
+        """Whether a model is to be asked once more: the attempt has begun, by `asked_again` or by `escalated`."""
+        return self.asked_again(answer) or self.escalated(answer)
 
     def is_paid_for_nothing(self, answer: Answer | None) -> bool:
         """Whether an answer was paid, is empty, and may be asked for again."""

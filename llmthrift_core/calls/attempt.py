@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.calls.request import AttemptReason, Request, Response
 from llmthrift_core.calls.reserving import note_metered
-from llmthrift_core.calls.rows import bill, compare_discounts, compare_routing, explain, note_row, taken, tell
+from llmthrift_core.calls.rows import compare_discounts, compare_routing, explain, fill_answered, fill_told, note_row, taken
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.ledger.tools import called_column
 from llmthrift_core.pricing.discounts import has_discounts
@@ -131,15 +131,10 @@ class Attempt:
 
     def _fill(self, record: CallRecord | None, usage: Usage, response: Response) -> CallRecord:
         thrift, asked = self._thrift, (self.model, self.provider)
-        model, provider = who_answered(thrift.prices, response.model, response.provider, asked)
-        priced = price_of_answer(thrift.prices, usage, (model, provider), asked, self.started_us)
-        record = record or self.explained_row(model, provider)
-        record.provider = provider  # a row that waited was begun before the price lists were read
-        tell(record, usage, response)
-        if priced is None:
-            thrift.ledger.note_unpriced(model, provider, thrift.prices.missing(usage, model, provider, self.started_us))
+        served = who_answered(thrift.prices, response.model, response.provider, asked)
+        record = record or self.explained_row(*served)
+        if (priced := fill_answered(record, thrift, asked, usage, response, served)) is None:
             return record
-        bill(record, priced)
         if self.would_have_hit:
             record.observed_cache_nano_usd = priced.nano_usd
         if (route := self.request.route) is not None:
@@ -149,7 +144,7 @@ class Attempt:
             self.request.prefixing.describe(record, self.tier, usage, response.diagnosis)
         shortening = self.request.shortening
         if shortening is not None or has_discounts(usage):
-            price = self._price_without_routing(record, (model, provider))
+            price = self._price_without_routing(record, served)
             if shortening is not None:
                 usage = shortening.describe(record, self.tier, usage, price)
             compare_discounts(record, usage, price)
@@ -177,6 +172,13 @@ class Attempt:
         if prompt is not None and prompt.text is not None:
             answer = response.text() if response is not None and response.text is not None else None
             self._thrift.ledger.capture(record.request_id, record.at_us, self.request.attribution.user, prompt.text(), answer)
+
+    def append_told(self, read: Callable[[], Response]) -> None:
+        """Hand a row to the ledger whose answer the ledger's writer reads. It waits without the call and the texts."""
+        record = self.row(self.model, self.provider, LateRecord)
+        record.fill = partial(fill_told, self._thrift, (self.model, self.provider), read)
+        note_metered(self._thrift, self.scope, self.request, record)
+        self._thrift.ledger.append(record)
 
     def _note_tools(self, record: CallRecord, tools: Sequence[Any], response: Response) -> None:
         record.tools = tools  # the ledger's writer counts them

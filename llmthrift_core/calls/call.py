@@ -24,10 +24,10 @@ from llmthrift_core.calls.request import (
     Request,
     Response,
 )
-from llmthrift_core.calls.reserving import hold_for_cheaper, needed_for
-from llmthrift_core.calls.rows import count_as_lost, fill_hit, with_configuration
+from llmthrift_core.calls.reserving import Holding, hold_for_cheaper, needed_for
+from llmthrift_core.calls.rows import are_collected, count_as_lost, fill_hit, with_configuration
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.routing.failsafe import decided
@@ -35,10 +35,11 @@ from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmthrift_core.attachments import AccountHost
     from llmthrift_core.budgets.hold import Hold
     from llmthrift_core.budgets.holding import Waits
-    from llmthrift_core.budgets.sizes import StreamedText
     from llmthrift_core.cache.entry import Entry
     from llmthrift_core.cache.leases import Elsewhere
     from llmthrift_core.cache.semantic.hit import SemanticHit
@@ -46,45 +47,36 @@ if TYPE_CHECKING:
     from llmthrift_core.routing import RouteDecision
 
 
-class Call:
+class Call(Holding):
     """A call under way. Made by `Thrift.begin`; ended once by `finish` or `fail`.
 
     Attributes:
         call_id: groups the attempts of this call in the ledger.
+        hit: the cached entry that answers, or None. answer: what the adapter decoded of it: its own objects, made for this call alone.
+        semantic_hit: how the hit was found by meaning; None for an exact one.
         waiting: an identical request is under way, or a budget has no room now; wait for its end, then `resume`.
     """
 
     __slots__ = (
-        "_attempt", "_hold", "_inquiry", "_is_by_another", "_thrift", "_turn", "call_id", "cost_nano_usd", "is_open", "request", "waiting",
+        "_attempt", "_inquiry", "_is_by_another", "_thrift", "_turn", "answer", "call_id", "cost_nano_usd", "hit", "is_open", "request",
+        "semantic_hit", "waiting",
     )  # fmt: skip
 
     def __init__(self, thrift: AccountHost, request: Request) -> None:
         self._thrift = thrift
         self.request = request
-        self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
+        self.call_id = request.call_id or request.request_id or ids.new_request_id()
         self.is_open = True
         self.cost_nano_usd: int | None = None  # once it has ended; None where there is no price, or it is worked out later
         self.waiting: Waiting | Elsewhere | Turn | None = None
         self._attempt = Attempt(thrift, request, self.call_id)
         self._inquiry: Inquiry | None = None
+        self.hit: Entry | None = None
+        self.answer: Any = None
+        self.semantic_hit: SemanticHit | None = None
         self._is_by_another = False
         self._hold: Hold | None = None
         self._turn: Turn | None = None
-
-    @property
-    def hit(self) -> Entry | None:
-        """The cached entry that answers, or None."""
-        return None if self._inquiry is None else self._inquiry.hit
-
-    @property
-    def answer(self) -> Any:
-        """What the adapter decoded of the hit: its own objects, made for this call alone."""
-        return None if self._inquiry is None else self._inquiry.answer
-
-    @property
-    def semantic_hit(self) -> SemanticHit | None:
-        """How the hit was found by meaning; None for an exact one."""
-        return None if self._inquiry is None else self._inquiry.semantic_hit
 
     @property
     def hit_kind(self) -> Literal["exact", "semantic"]:
@@ -183,11 +175,11 @@ class Call:
     def ask_cache(self, use: CacheUse) -> Entry | None:
         """The live entry for this request. None: a model is to be called, unless `waiting` says that somebody makes the same call already:
         wait for that, and ask again."""
-        if self._inquiry is None:
-            self._inquiry = Inquiry(self._thrift.cache)
-        found = self._inquiry.ask(use, self.request.attribution)
-        self.waiting = self._inquiry.waiting
-        self._attempt.would_have_hit |= self._inquiry.was_observed
+        if (inquiry := self._inquiry) is None:
+            inquiry = self._inquiry = Inquiry(self._thrift.cache)
+        found = inquiry.ask(use, self.request.attribution)
+        self.hit, self.answer, self.semantic_hit, self.waiting = inquiry.hit, inquiry.answer, inquiry.semantic_hit, inquiry.waiting
+        self._attempt.would_have_hit |= inquiry.was_observed
         return found
 
     def _route(self) -> None:
@@ -221,7 +213,7 @@ class Call:
         self._hold = self._hold_for(now.tier, now.model, now.provider, None, waits=waits)
 
     def _hold_for(self, tier: str | None, model: str, provider: str | None, reason: AttemptReason | None, *, waits: Waits) -> Hold | None:
-        if self.request.outgoing is None or is_observing():
+        if self.request.outgoing is None or is_observing() or (self._turn is None and not self._thrift.budgets.are_kept):
             return None
         needed = needed_for(self._thrift, self.request, tier, model, provider)
         budgets, turn, self._turn = self._thrift.budgets, self._turn, None
@@ -308,42 +300,6 @@ class Call:
     def _clamp(self) -> int | None:
         return None if self._hold is None else self._hold.max_output_tokens
 
-    @property
-    def holds_money(self) -> bool:
-        """Whether ending this call will write to the budgets."""
-        return self._hold is not None
-
-    def is_outgrown(self, output_tokens: int) -> bool:
-        """Whether `extend` will write to the budgets."""
-        return self._hold is not None and not self._hold.covers(output_tokens)
-
-    def extend(self, output_tokens: int) -> None:
-        """A stream has given so many tokens in all: grow its hold if they are more than was set aside for them.
-
-        Raises:
-            BudgetExceededError: the budget has no room for more.
-        """
-        if self._hold is not None:
-            self._hold.cover(output_tokens)
-
-    @property
-    def covered_tokens(self) -> int:
-        """A stream of so many tokens needs no more than was set aside."""
-        return 0 if self._hold is None else self._hold.covered_tokens
-
-    def may_outgrow(self, streamed: StreamedText) -> bool:
-        """Whether `grew` has to look closer."""
-        return self._hold is not None and streamed.at_most > self._hold.covered_tokens
-
-    def grew(self, streamed: StreamedText) -> None:
-        """A stream goes on: grow its hold if more has come than was set aside for it.
-
-        Raises:
-            BudgetExceededError: the budget has no room for more.
-        """
-        if self.may_outgrow(streamed):
-            self.extend(streamed.tokens())
-
     def contribute(self, attribution: Attribution, *, trace_id: str | None = None, path: str | None = None) -> None:
         """Add what an inner door knows: attribution that this call lacks, the trace, and the path where this call knows none."""
         self.request.attribution = self.request.attribution.over(attribution)
@@ -371,6 +327,31 @@ class Call:
                 self.store(use, response, usage, is_clamped=is_clamped)
         except Exception as error:  # the answer is there and paid for: nothing of ours may take it away
             self._give_up(error, is_recorded=record is not None)
+        finally:
+            self._leave_flight(is_answered=True)
+
+    @property
+    def is_told_later(self) -> bool:
+        """Whether `finish_later` may end the call: its row alone depends on the answer, and says nothing of the answer's text."""
+        request, prompt = self.request, self.request.prompt
+        is_plain = request.route is None and request.shortening is None and request.prefixing is None and request.limiting is None
+        is_plain = is_plain and (prompt is None or not (prompt.text or prompt.tools)) and not self._attempt.would_have_hit
+        return is_plain and self._is_only_recorded() and not are_collected()
+
+    def finish_later(self, read: Callable[[], Response]) -> None:
+        """As `finish`, where `is_told_later`: the ledger's writer reads the answer.
+
+        Args:
+            read: tells the usage that the provider reported. It keeps what it needs of the answer, which the application may change
+                meanwhile, and neither the answer's text nor the prompt.
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        try:
+            self._attempt.append_told(read)
+        except Exception as error:
+            self._thrift.note_failure("call", error)
         finally:
             self._leave_flight(is_answered=True)
 
@@ -413,11 +394,6 @@ class Call:
             self._record_ended(error, response, was_sent=was_sent)
         except Exception as failure:
             self._give_up(failure)
-
-    def settle_later(self) -> None:
-        """The call ends where nothing may wait for the database: a thread tells the budgets what it took."""
-        if self._hold is not None:
-            self._hold.settles_later = True
 
     def abandon(self) -> None:
         """End the call without a row: somebody else has recorded it, or it never began."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -28,7 +28,7 @@ class Keeper(Protocol):
 
     @property
     def owner(self) -> Hashable:
-        """Whose caches they are."""
+        """Whose caches they are: what else than the prefix tells two apart."""
         ...
 
     def create(self, ttl_seconds: float) -> tuple[str, int]:
@@ -45,25 +45,30 @@ class Keeper(Protocol):
 
 
 class GeminiKeeper:
-    """Gemini's caches of a system prompt.
+    """Gemini's caches of a system prompt, with the tools that stand before it: a request that names a cache may bring none of its own.
 
     Args:
         client: the `google.genai.Client` of the framework's model.
         model: its name.
         rules: the system prompt.
+        tools: `google.genai` tools.
+        tool_config: how they are to be used.
     """
 
-    def __init__(self, client: Any, model: str, rules: str) -> None:
-        self._client, self._model, self._rules = client, model, rules
+    def __init__(self, client: Any, model: str, rules: str, *, tools: Sequence[Any] | None = None, tool_config: Any = None) -> None:
+        self._client, self._model = client, model
+        self._held: dict[str, Any] = {"system_instruction": rules}
+        if tools:
+            self._held |= {"tools": list(tools)} | ({} if tool_config is None else {"tool_config": tool_config})
 
     @property
     def owner(self) -> Hashable:
-        """Whose caches they are: another client may have another key."""
-        return id(self._client)
+        """Whose caches they are, and how tools are to be used in them: another client may have another key."""
+        return id(self._client), repr(self._held.get("tool_config"))
 
     def create(self, ttl_seconds: float) -> tuple[str, int]:
         """Make one. Returns its name and its tokens."""
-        made = self._client.caches.create(model=self._model, config={"system_instruction": self._rules, "ttl": f"{ttl_seconds:g}s"})
+        made = self._client.caches.create(model=self._model, config={**self._held, "ttl": f"{ttl_seconds:g}s"})
         found = self._client.caches.get(name=made.name).usage_metadata
         return made.name, int(found.total_token_count or 0) if found is not None else 0
 
@@ -130,15 +135,25 @@ class ExplicitCaches:
                     self._bill(STORAGE, terms.storage_per_hour * kept.tokens * longer / 3600, usd_per_million)
             except Exception as error:
                 self._note(error)
-                self._kept.pop(prefix, None)
-                self._refused[prefix] = now
-                while len(self._refused) > _MOST:
-                    self._refused.popitem(last=False)
+                self._refuse(prefix, now)
                 return None
             self._kept.move_to_end(prefix)
             while len(self._kept) > _MOST:
                 self._kept.popitem(last=False)
             return kept.name
+
+    def forget(self, name: str, now: float) -> None:
+        """The provider does not have a cache any more. Its prefix is sent whole for a while."""
+        with self._lock:
+            for prefix, kept in list(self._kept.items()):
+                if kept.name == name:
+                    self._refuse(prefix, now)
+
+    def _refuse(self, prefix: Hashable, now: float) -> None:
+        self._kept.pop(prefix, None)
+        self._refused[prefix] = now
+        while len(self._refused) > _MOST:
+            self._refused.popitem(last=False)
 
     def delete_all(self, now: float) -> None:
         """End those that live: nobody pays for their storage any longer. What was billed ahead stays billed."""

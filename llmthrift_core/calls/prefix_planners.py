@@ -34,6 +34,7 @@ logger = logging.getLogger("llmthrift")
 _MOST_MODELS: Final = 64
 _MOST_TOLD: Final = 19
 _SAVE_EVERY_SECONDS: Final = 30.0
+_REFUSED_SECONDS: Final = 3_600.0
 _Key = tuple[str, str | None, Form]
 
 
@@ -68,6 +69,7 @@ class PrefixPlanners:
         self.reorders, self.explicit, self.diagnostics = reorders, explicit, diagnostics
         self.explicit_caches = ExplicitCaches(self._cost, self._failed)
         self._told: list[str] = []
+        self._refused: dict[tuple[str, str | None], float] = {}
         self._host: PlannersHost | None = None
         self._states: PrefixStates | None = None
         self._errors = 0
@@ -105,6 +107,16 @@ class PrefixPlanners:
                     self._try(lambda states: states.read(state_name_of(key, planner), planner))
                 self._planners[key] = planner
         return self._planners.get(key)
+
+    def refuse(self, model: str, provider: str | None, now: float) -> None:
+        """What was asked of a provider's cache made it refuse a request: nothing is asked of it for an hour."""
+        if len(self._refused) < _MOST_MODELS or (model, provider) in self._refused:
+            self._refused[model, provider] = now
+
+    def is_refused(self, model: str, provider: str | None, now: float) -> bool:
+        """Whether nothing is asked of a provider's cache for now."""
+        at = self._refused.get((model, provider))
+        return at is not None and at <= now < at + _REFUSED_SECONDS
 
     def save(self) -> None:
         """Save what was learned since the last time. Failures are counted: the planners go on."""

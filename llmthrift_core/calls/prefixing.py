@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from llmthrift_core.calls.prefix_planners import PrefixPlanners, input_rate, markable
+from llmthrift_core.model_calls.provider_errors import causes_of, status_of
 from llmthrift_core.prompt_caching.advice import A_DAY, CACHED_CONTENT, Advice, Form, form_of
 from llmthrift_core.prompt_caching.misses import DIAGNOSES, SentPrompt
 from llmthrift_core.prompt_caching.terms import CacheTerms, choices_of, terms_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from llmthrift_core.usage import Usage
 
 _MOST_COUNTED: Final = 50_000
+_REFUSALS: Final = (400, 403, 404, 422)
 _counted: dict[tuple[bytes, str | None], int] = {}  # a conversation is sent again with each turn
 
 
@@ -43,7 +45,7 @@ class PrefixClient(Protocol):
         ...
 
     def keeper(self, rules: str) -> Keeper | None:
-        """What makes caches of a system prompt; None where it cannot."""
+        """What makes caches of a system prompt and the tools of the call; None where it cannot."""
         ...
 
 
@@ -111,6 +113,24 @@ class Prefixing:
         self.prepare(tier)
         return None if is_observing() else self._advice[tier]
 
+    def withdraw(self, tier: str | None, error: BaseException) -> bool:
+        """Whether a tier's provider refused what was asked of its cache. The request is to be sent without, and so are those that follow.
+
+        Args:
+            error: what the client raised.
+        """
+        advice = self._advice.get(tier)
+        if advice is None or is_observing() or not _is_refusal(error):
+            return False
+        now = self._now()
+        self._note("prompt_caching", error)
+        self._advice[tier] = None
+        if advice.cached_content is not None:
+            self._planners.explicit_caches.forget(advice.cached_content, now)
+        else:
+            self._planners.refuse(*self._model_of(tier), now)
+        return True
+
     def keeps(self, tier: str | None) -> Lifetime | None:
         """How long the provider is asked to keep what the plan for a tier's model marks, which it may bill as written; None: nothing."""
         advice = self.advice(tier)
@@ -174,6 +194,8 @@ class Prefixing:
         if not known:
             return None
         now = self._now()
+        if self._planners.is_refused(model, provider, now):
+            return None
         prompt, rules = self._in_order(self._prompt(tier), model)
         self._prompts[tier] = prompt = replace(prompt, model=model, at_seconds=now)
         blocks = prompt.blocks
@@ -194,17 +216,16 @@ class Prefixing:
         return advice
 
     def _named(self, tier: str | None, prompt: SentPrompt, now: float) -> Advice | None:
-        """The system prompt in a cache of its own, where that should pay. Tools would have to be in it as well, and a choice of tools may
-        not stand beside it: prompts with tools are left to the provider."""
+        """The system prompt in a cache of its own, with the tools of the call, where that should pay."""
         model, provider = self._model_of(tier)
         planner = self._planners.of(model, provider, CACHED_CONTENT, self._prices)
-        keeper = None if prompt.rules is None or prompt.tools else self._client(tier).keeper(prompt.rules)
+        keeper = None if prompt.rules is None else self._client(tier).keeper(prompt.rules)
         if keeper is None or planner is None or not prompt.history:
             return None
-        plan = planner.plan(prompt.system, at=now, call_site=self._call_site)
+        plan = planner.plan(before := [*prompt.tools, *prompt.system], at=now, call_site=self._call_site)
         if is_observing() or plan.terms is None:
             return Advice(plan, CACHED_CONTENT)
-        prefix = model, keeper.owner, prompt.system[0][0]
+        prefix = model, keeper.owner, tuple(block for block, _ in before[: len(prompt.tools) + 1])
         rate = input_rate(model, provider, self._prices)
         name = self._planners.explicit_caches.name(prefix, plan.terms, keeper, now=now, usd_per_million=rate)
         return None if name is None else Advice(plan, CACHED_CONTENT, cached_content=name)
@@ -259,6 +280,12 @@ class Prefixing:
             missed = diagnosis.get("cache_missed_input_tokens") if diagnosis else None
             if rate is not None and type(missed) is int and missed > 0:
                 record.prefix_lost_nano_usd = round(Decimal(str(1 - terms.read)) * missed * rate * 1_000)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether a provider says of a request that it takes no such marks, or that there is no such cache."""
+    status = next((status for each in causes_of(error) if (status := status_of(each)) is not None), None)
+    return status in _REFUSALS and any(word in str(error).lower() for word in ("cach", "diagnostics"))
 
 
 def block_of(text: str, model: str | None = None) -> tuple[Hashable, int]:

@@ -11,6 +11,10 @@ POLITE: Final = "I cannot go on with this now: the budget for it is used up."
 """The answer where the application gives no text of its own. It tells no figures, which are not for everybody who reads answers."""
 
 
+NOT_DONE: Final = "This was not done: the budget for it is used up."
+"""As `POLITE`, in place of the result of a tool."""
+
+
 def check_on_budget(value: object) -> None:
     """Raise ConfigurationError for what `on_budget` cannot be."""
     if value not in get_args(OnBudget):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.hold import Hold
+    from llmthrift_core.budgets.sizes import StreamedText
     from llmthrift_core.budgets.unanswered import HasBudgets
     from llmthrift_core.calls.request import Request
     from llmthrift_core.outgoing import Outgoing
@@ -55,6 +56,54 @@ def hold_for_cheaper(thrift: AccountHost, request: Request, tier: str | None) ->
         except BudgetExceededError:
             continue
     return None
+
+
+class Holding:
+    """A call for which something may be set aside, which grows with its stream."""
+
+    __slots__ = ("_hold",)
+    _hold: Hold | None
+
+    @property
+    def holds_money(self) -> bool:
+        """Whether ending this call will write to the budgets."""
+        return self._hold is not None
+
+    def is_outgrown(self, output_tokens: int) -> bool:
+        """Whether `extend` will write to the budgets."""
+        return self._hold is not None and not self._hold.covers(output_tokens)
+
+    def extend(self, output_tokens: int) -> None:
+        """A stream has given so many tokens in all: grow its hold if they are more than was set aside for them.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self._hold is not None:
+            self._hold.cover(output_tokens)
+
+    @property
+    def covered_tokens(self) -> int:
+        """A stream of so many tokens needs no more than was set aside."""
+        return 0 if self._hold is None else self._hold.covered_tokens
+
+    def may_outgrow(self, streamed: StreamedText) -> bool:
+        """Whether `grew` has to look closer."""
+        return self._hold is not None and streamed.at_most > self._hold.covered_tokens
+
+    def grew(self, streamed: StreamedText) -> None:
+        """A stream goes on: grow its hold if more has come than was set aside for it.
+
+        Raises:
+            BudgetExceededError: the budget has no room for more.
+        """
+        if self.may_outgrow(streamed):
+            self.extend(streamed.tokens())
+
+    def settle_later(self) -> None:
+        """The call ends where nothing may wait for the database: a thread tells the budgets what it took."""
+        if self._hold is not None:
+            self._hold.settles_later = True
 
 
 def note_metered(host: HasBudgets, scope: Scope, request: Request, record: CallRecord) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.pricing.discounts import discounts_of
-from llmthrift_core.pricing.served import who_answered
+from llmthrift_core.pricing.discounts import discounts_of, has_discounts
+from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.routing.failsafe import version_of
 from llmthrift_core.settings import is_observing
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
+    from llmthrift_core.attachments import AccountHost
     from llmthrift_core.calls.request import Response, RouteUse
     from llmthrift_core.pricing import PriceCatalog
     from llmthrift_core.pricing.cost import Priced
@@ -46,7 +47,7 @@ def explain(record: CallRecord, route: RouteUse, tier: str | None, decision: Rou
         return
     record.route_reason = decision.reason
     if decision.rejected:
-        record.rejected = _pairs(decision.rejected)
+        record.passed_over = decision.rejected
     if decision.tier == tier:
         record.expected_quality = _share(decision.expected_quality)
         record.expected_cost_nano_usd = _nano_usd(decision.expected_cost_usd)
@@ -56,14 +57,12 @@ def with_configuration(attribution: Attribution, route: RouteUse) -> Attribution
     """The attribution of a routed call: its configuration is the policy's version, where the user named none."""
     if attribution.config_version is not None:
         return attribution
-    return attribution.over(Attribution(config_version=version_of(route.policy)))
+    return _with_version(attribution, version_of(route.policy))
 
 
-def _pairs(rejected: Iterable[tuple[str, str]]) -> str | None:
-    try:
-        return json.dumps([(str(tier), str(why)) for tier, why in rejected])
-    except (TypeError, ValueError):
-        return None
+@lru_cache(maxsize=4096)
+def _with_version(attribution: Attribution, version: str | None) -> Attribution:
+    return attribution.over(Attribution(config_version=version))
 
 
 def _share(given: float | None) -> float | None:
@@ -152,6 +151,35 @@ def taken(response: Response, prices: PriceCatalog, asked: tuple[str, str | None
     return response.taken(is_free)
 
 
+def fill_answered(
+    record: CallRecord, host: AccountHost, asked: tuple[str, str | None], usage: Usage, response: Response, served: tuple[str, str | None]
+) -> Priced | None:
+    """Let a row say what its answer took, and what that costs. None: the model has no price, which is warned of.
+
+    Args:
+        asked, served: name and provider of the model that was called, and of the one that answered.
+    """
+    prices = host.prices
+    priced = price_of_answer(prices, usage, served, asked, record.at_us)
+    record.provider = served[1]  # a row that waited was begun before the price lists were read
+    tell(record, usage, response)
+    if priced is None:
+        host.ledger.note_unpriced(*served, prices.missing(usage, *served, record.at_us))
+    else:
+        bill(record, priced)
+    return priced
+
+
+def fill_told(host: AccountHost, asked: tuple[str, str | None], read: Callable[[], Response], record: CallRecord) -> None:
+    """As `fill_answered`, of an answer that is read here: by the ledger's writer, for a row that nothing else depends on."""
+    response = read()
+    usage = taken(response, host.prices, asked, record.at_us)
+    served = who_answered(host.prices, response.model, response.provider, asked)
+    record.model = served[0] or "unknown"
+    if fill_answered(record, host, asked, usage, response, served) is not None and has_discounts(usage):
+        compare_discounts(record, usage, lambda other: price_of_answer(host.prices, other, served, asked, record.at_us))
+
+
 def tell(record: CallRecord, usage: Usage, response: Response) -> None:
     """Let the row say what the call took, what its provider says that it costs, and by which names the answer is known."""
     record.set_usage(usage)
@@ -185,6 +213,11 @@ def collect_rows() -> Iterator[list[CallRecord]]:
     finally:
         with suppress(ValueError):  # a generator that is closed by another task than it ran in
             _rows.reset(token)
+
+
+def are_collected() -> bool:
+    """Whether somebody collects the rows of the calls made here."""
+    return _rows.get() is not None
 
 
 def note_row(record: CallRecord) -> None:

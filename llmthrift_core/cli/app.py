@@ -24,7 +24,7 @@ from llmthrift_core.cli.export import export
 from llmthrift_core.cli.forecast import forecast
 from llmthrift_core.cli.options import Prices, Since, Until, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
-from llmthrift_core.cli.plans import advise, breakeven, roi, tier_mix, what_if
+from llmthrift_core.cli.plans import advise, breakeven, context, roi, tier_mix, what_if
 from llmthrift_core.cli.prices import estimate, prices
 from llmthrift_core.cli.prompts import analyze
 from llmthrift_core.cli.proving import prove
@@ -85,6 +85,7 @@ app.command()(advise)
 app.command()(breakeven)
 app.command()(roi)
 app.command("what-if")(what_if)
+app.command()(context)
 app.command("tier-mix")(tier_mix)
 app.command()(prove)
 app.command()(top)

@@ -16,7 +16,9 @@ autopilot = typer.Typer(
 )
 Allow = Annotated[
     list[str] | None,
-    typer.Option(help="A setting that it may change: cache_ttl_seconds, semantic, max_tier, output_cap_tokens or shorten; once for each"),
+    typer.Option(
+        help="A setting it may change: cache_ttl_seconds, semantic, max_tier, output_cap_tokens, shorten, prompt_caching; once for each"
+    ),
 ]
 MaxChange = Annotated[float, typer.Option(help="A number changes at most by this factor in one step")]
 Canary = Annotated[float, typer.Option(help="The share of users that a change is tried on")]

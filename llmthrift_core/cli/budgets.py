@@ -11,7 +11,7 @@ import typer
 from llmthrift_core.budgets.budget import Budget
 from llmthrift_core.budgets.planning import Group, design
 from llmthrift_core.cli.options import Url, ValkeyUrl, opened, pair
-from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, warn, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_rows
 from llmthrift_core.display import counted, usd
 from llmthrift_core.thrift import Thrift
 
@@ -154,18 +154,13 @@ def design_budgets(
     plan = design(
         usd_a_month=usd_a_month,
         usd_per_thousand_tokens=price,
-        features={name: float(_number(value, Decimal)) for name, value in (pair(text, option="--feature") for text in feature or [])},
+        features={name: _number(value, Decimal) for name, value in (pair(text, option="--feature") for text in feature or [])},
         groups=dict(_group(text) for text in group or []),
     )
-    rows: list[list[Any]] = [["all", plan.tokens_a_month, Decimal(usd_a_month)]]
-    rows += [[f"feature {name}", tokens, plan.feature_usd_a_month[name]] for name, tokens in plan.feature_tokens_a_month.items()]
-    rows += [[f"group {name}, at most", tokens, None] for name, tokens in plan.group_tokens_a_month.items()]
-    figures = [dict(zip(("design", "tokens_a_month", "usd_a_month"), row, strict=True)) for row in rows]
-    quiet = write_rows(figures, as_json=as_json, as_csv=as_csv, whole={"rows": figures, "problems": plan.problems})
+    rows = plan.to_dicts()
+    quiet = write_rows(rows, as_json=as_json, as_csv=as_csv, whole={"rows": rows, "problems": plan.problems})
     if not quiet:
-        show_table(["design", "tokens a month", "dollars a month"], [["" if cell is None else cell for cell in row] for row in rows])
-        for problem in plan.problems:
-            warn(problem)
+        show(plan.to_text())
     if apply:
         with Thrift(url, valkey_url=valkey_url) as thrift:
             for budget in plan.budgets():

@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from llmthrift_core.cli.options import Url, ValkeyUrl
-from llmthrift_core.cli.output import AsCsv, AsJson, show_table, write_rows
+from llmthrift_core.cli.output import AsCsv, AsJson, show, write_rows
 from llmthrift_core.display import counted
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.exports import EXTRAS, is_installed
@@ -21,22 +21,51 @@ from llmthrift_core.usage.tokens import tokenizer_status
 Rows = list[tuple[str, str, str]]
 
 _OLD_PRICES_DAYS: Final = 120
+_TROUBLE: Final = ("failed", "damaged", "may evict", "old")
+_SWITCHED_OFF: Final = ("LLMTHRIFT_DISABLED", "on", "llmthrift does nothing")
+_PLURAL: Final = {"tokenizer": "tokenizers", "extra": "extras"}
+_REMEDIES: Final = {
+    ("tokenizers", "ok"): ", tokens are counted exactly",
+    ("tokenizers", "absent"): ", tokens are estimated until pip install 'llmthrift[tokens]'",
+    ("extras", "in part"): ", pip install 'llmthrift[NAME]' completes one",
+    ("extras", "absent"): ", pip install 'llmthrift[NAME]' brings one",
+}
 
 
 def doctor(url: Url = None, valkey_url: ValkeyUrl = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
-    """Check the database, the Valkey server, the age of the prices, the tokenizer files and the extras. Fails if a store is not well."""
+    """Check the database, the Valkey server, the age of the prices, the tokenizer files and the extras. Fails if a store is not well.
+
+    What needs attention comes first. `--json` and `--csv` have a row for each tokenizer file and extra.
+    """
     rows: Rows = []
     healthy = _check_database(rows, url) and _check_valkey(rows, valkey_url or default_valkey_url())
     _check_prices(rows)
     _check_tokenizers(rows)
     _check_extras(rows)
-    for name, active in (("LLMTHRIFT_DISABLED", is_disabled()), ("LLMTHRIFT_OBSERVE", is_observing())):
-        rows.append((name, "on" if active else "off", ""))
+    rows.append(_SWITCHED_OFF if is_disabled() else ("LLMTHRIFT_DISABLED", "off", ""))
+    rows.append(("LLMTHRIFT_OBSERVE", "on", "nothing is cached, routed or refused") if is_observing() else ("LLMTHRIFT_OBSERVE", "off", ""))
     header = ("what", "state", "detail")
     if not write_rows([dict(zip(header, row, strict=True)) for row in rows], as_json=as_json, as_csv=as_csv):
-        show_table(header, rows)
+        _show(rows)
     if not healthy:
         raise typer.Exit(1)
+
+
+def _show(rows: Rows) -> None:
+    """A line for each group: what needs attention, stores and prices, then what is installed."""
+    urgent = [row for row in rows if row[1] in _TROUBLE or row == _SWITCHED_OFF]
+    head = counted(len(urgent), "thing needs attention:", "things need attention:") if urgent else "Nothing is wrong."
+    show("\n".join([head, *(f"- {what}: {state}; {detail}" for what, state, detail in urgent), ""]))
+    groups: dict[tuple[str, str], list[str]] = {}
+    for what, state, detail in rows:
+        kind, _, name = what.partition(" ")
+        if name:
+            groups.setdefault((_PLURAL[kind], state), []).append(name if state != "in part" else f"{name} ({detail.partition(';')[0]})")
+        elif (what, state, detail) not in urgent:
+            groups[what, state] = [detail] if detail else []
+    for (what, state), names in groups.items():
+        joint = "; " if what in _PLURAL.values() else ", " if names else ""
+        show(f"{what}: {state}{_REMEDIES.get((what, state), '')}{joint}{', '.join(names)}")
 
 
 def _check_database(rows: Rows, url: str | None) -> bool:

@@ -10,13 +10,13 @@ import typer
 
 from llmthrift_core.cli.options import Prices, Since, Until, Url, opened, pair
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, write_rows
-from llmthrift_core.decisions import ApiCost, SelfHosted, build_or_buy
+from llmthrift_core.decisions import ApiCost, ContextCost, ConversationCost, SelfHosted, build_or_buy, context_cost, conversation_cost
 from llmthrift_core.decisions import advise as advice
 from llmthrift_core.decisions import roi as returns
 from llmthrift_core.decisions import tier_mix as mix
 from llmthrift_core.decisions import what_if as replay
-from llmthrift_core.decisions.numbers import Plan, exact
-from llmthrift_core.display import counted
+from llmthrift_core.display import Plan, counted
+from llmthrift_core.money import exact
 from llmthrift_core.pricing import PriceCatalog
 
 
@@ -114,6 +114,35 @@ def what_if(
     else:
         show("No calls are recorded in this period.")
     end(rows)
+
+
+def context(
+    tokens: Annotated[str, typer.Option(help="That every request sends, or of the fixed part of a conversation")],
+    requests: Annotated[str, typer.Option(help="A day; of a conversation: conversations a day")],
+    price: Annotated[str | None, typer.Option(help="US dollars a million input tokens")] = None,
+    model: Annotated[str | None, typer.Option(help="Whose price of input it is")] = None,
+    turns: Annotated[str | None, typer.Option(help="Of a conversation that sends its history with every turn")] = None,
+    turn_tokens: Annotated[str, typer.Option(help="That a turn adds, its question and its answer")] = "500",
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    price_file: Prices = None,
+) -> None:
+    """What a context costs that every request sends, or a conversation that sends its history again."""
+    prices = None if price_file is None else PriceCatalog(overrides=price_file)
+    found: ContextCost | ConversationCost
+    if turns is None:
+        found = context_cost(tokens, requests_per_day=requests, usd_per_million=price, model=model, prices=prices)
+    else:
+        found = conversation_cost(
+            turns=turns,
+            tokens_per_turn=turn_tokens,
+            fixed_tokens=tokens,
+            conversations_per_day=requests,
+            usd_per_million=price,
+            model=model,
+            prices=prices,
+        )
+    _show(found, found.to_dicts(), as_json=as_json, as_csv=as_csv)
 
 
 def tier_mix(

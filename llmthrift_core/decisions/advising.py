@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.attachments import AccountHost
-from llmthrift_core.decisions.numbers import DAYS_PER_MONTH, Number, Plan, exact, money
 from llmthrift_core.decisions.workloads import Expected, Workload, expectations
-from llmthrift_core.display import counted, percent, usd
+from llmthrift_core.display import Plan, counted, drawn_bars, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment
+from llmthrift_core.money import DAYS_PER_MONTH, Number, exact, money
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.texts import require_thrift
+
+if TYPE_CHECKING:
+    from llmthrift_core.display import Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,11 @@ class AdviceReport(Plan):
     def to_dicts(self) -> list[dict[str, Any]]:
         """The levers as dicts."""
         return [each.to_dict() for each in self.advice]
+
+    def _drawn(self, alt: Any) -> Drawn:
+        """What each lever saves, from its least to its most."""
+        rows = [{"name": each.lever, "low": each.low_usd, "high": each.high_usd, "kind": each.basis} for each in self.advice]
+        return drawn_bars(alt, rows, title=f"US dollars saved, of {usd(self.spent_usd)} {self.period}")
 
 
 def advise(

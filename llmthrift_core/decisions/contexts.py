@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from llmthrift_core.decisions.numbers import DAYS_PER_MONTH, Number, Plan, exact, money, positive
-from llmthrift_core.display import counted
+from llmthrift_core.display import Plan, counted, drawn_bars
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.money import DAYS_PER_MONTH, Number, exact, money, positive
 
 if TYPE_CHECKING:
+    from llmthrift_core.display import Drawn
     from llmthrift_core.pricing import PriceCatalog
+
+_MOST_DRAWN: Final = 200  # turns of a chart
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +40,12 @@ class ContextCost(Plan):
         header = ["tokens", "requests a day", "tokens a day", "usd a day", "usd a month"]
         return header, [[self.tokens, self.requests_per_day, self.tokens_per_day, self.usd_per_day, self.usd_per_month]]
 
+    def _drawn(self, alt: Any) -> Drawn:
+        """A month, with contexts of half, the same and twice as many tokens."""
+        sizes = [(round(self.tokens * share), self.usd_per_month * Decimal(str(share)), share) for share in (0.5, 1, 2)]
+        rows = [{"name": f"{size:,} tokens", "high": usd, "kind": "asked" if share == 1 else "otherwise"} for size, usd, share in sizes]
+        return drawn_bars(alt, rows, title=f"US dollars a month, {self.requests_per_day:,} requests a day")
+
 
 @dataclass(frozen=True, repr=False)
 class ConversationCost(Plan):
@@ -48,6 +57,7 @@ class ConversationCost(Plan):
         growth: tokens / tokens_once.
         usd, usd_once: what these cost.
         usd_per_month: of `conversations_per_day`; None where that is not given.
+        tokens_by_turn: sent up to each turn, the first first; of at most 200 turns that are evenly apart.
     """
 
     turns: int
@@ -56,6 +66,7 @@ class ConversationCost(Plan):
     usd: Decimal
     usd_once: Decimal
     usd_per_month: Decimal | None
+    tokens_by_turn: tuple[tuple[int, int], ...] = field(default=(), repr=False)
 
     @property
     def growth(self) -> float:
@@ -77,11 +88,21 @@ class ConversationCost(Plan):
             *month,
         ]
 
+    def _drawn(self, alt: Any) -> Drawn:
+        """Tokens sent up to each turn, with and without sending the history again."""
+        rows: list[dict[str, Any]] = []
+        for turn, tokens in self.tokens_by_turn:
+            rows.append({"turn": turn, "tokens": tokens, "history": "sent again"})
+        rows += [{"turn": turn, "tokens": self.tokens_once * turn / self.turns, "history": "sent once"} for turn in (1, self.turns)]
+        up = alt.Y("tokens:Q", title="input tokens so far")
+        drawn: Drawn = alt.Chart(alt.Data(values=rows)).mark_line().encode(alt.X("turn:Q"), up, alt.Color("history:N"))
+        return drawn.properties(width=560)
+
 
 def context_cost(
-    tokens: int,
+    tokens: Number,
     *,
-    requests_per_day: int,
+    requests_per_day: Number,
     usd_per_million: Number | None = None,
     model: str | None = None,
     prices: PriceCatalog | None = None,
@@ -105,17 +126,18 @@ def context_cost(
     rate = _rate(usd_per_million, model, prices)
     size, requests = exact("tokens", tokens), exact("requests_per_day", requests_per_day)
     per_day = size * requests * rate / 1_000_000
-    return ContextCost(tokens, requests_per_day, money(rate), int(size * requests), money(per_day), money(per_day * DAYS_PER_MONTH))
+    month = money(per_day * DAYS_PER_MONTH)
+    return ContextCost(round(size), round(requests), money(rate), int(size * requests), money(per_day), month)
 
 
 def conversation_cost(
     *,
-    turns: int,
-    tokens_per_turn: int,
-    fixed_tokens: int = 0,
+    turns: Number,
+    tokens_per_turn: Number,
+    fixed_tokens: Number = 0,
     usd_per_million: Number | None = None,
     model: str | None = None,
-    conversations_per_day: int | None = None,
+    conversations_per_day: Number | None = None,
     prices: PriceCatalog | None = None,
 ) -> ConversationCost:
     """What the input of a conversation costs that sends its history with every turn: it grows with the square of the turns.
@@ -128,13 +150,17 @@ def conversation_cost(
     """
     rate = _rate(usd_per_million, model, prices)
     count, added, fixed = positive("turns", turns), positive("tokens_per_turn", tokens_per_turn), exact("fixed_tokens", fixed_tokens)
+    if count.denominator != 1:
+        raise ConfigurationError(f"turns must be a whole number, not {turns}")
     sent = count * fixed + added * count * (count + 1) / 2
     once = fixed + added * count
     usd = sent * rate / 1_000_000
     month = None
     if conversations_per_day is not None:
         month = money(usd * exact("conversations_per_day", conversations_per_day) * DAYS_PER_MONTH)
-    return ConversationCost(turns, int(sent), int(once), money(usd), money(once * rate / 1_000_000), month)
+    steps = sorted({max(1, int(count) * step // _MOST_DRAWN) for step in range(1, _MOST_DRAWN + 1)})
+    by_turn = tuple((turn, int(turn * fixed + added * turn * (turn + 1) / 2)) for turn in steps)
+    return ConversationCost(int(count), int(sent), int(once), money(usd), money(once * rate / 1_000_000), month, by_turn)
 
 
 def _rate(usd_per_million: Number | None, model: str | None, prices: PriceCatalog | None) -> Fraction:

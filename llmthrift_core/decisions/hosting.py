@@ -9,16 +9,19 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
-from llmthrift_core.decisions.numbers import Number, Plan, exact, money, positive
-from llmthrift_core.display import counted
+from llmthrift_core.display import Plan, counted
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.moments import Moment
+from llmthrift_core.money import Number, exact, money, positive
 from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
+    from llmthrift_core.display import Drawn
 
 _MOST_BANDS: Final = 200
+_POINTS: Final = 120  # of a line that is drawn, beside the bounds of the bands
+_LONGEST_MONTH: Final = 744  # hours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +216,20 @@ class BuildOrBuy(Plan):
             )
         return [*found, *self.notes]
 
+    def _drawn(self, alt: Any) -> Drawn:
+        """What a month costs at each volume: the API, nodes of one's own, and the hybrid."""
+        last = max(self.always_from_requests or 0, self.naive_break_even_requests, self.capacity_per_month) * 5 // 4
+        bounds = [end for band in self.bands for end in (band.from_requests, band.to_requests) if end is not None]
+        rows = []
+        for requests in sorted({*bounds, *(last * step // _POINTS for step in range(_POINTS + 1))}):
+            found = self.at(requests)
+            for side, usd in (("API", found.api_usd), ("nodes", found.self_hosted_usd), ("hybrid", found.usd)):
+                rows.append({"requests": requests, "usd": float(usd), "side": side})
+        across, up = alt.X("requests:Q", title="requests a month"), alt.Y("usd:Q", title="US dollars a month")
+        colour = alt.Color("side:N", title=None, sort=["API", "nodes", "hybrid"])
+        drawn: Drawn = alt.Chart(alt.Data(values=rows)).mark_line().encode(across, up, colour, alt.StrokeDash("side:N", legend=None))
+        return drawn.properties(width=560, height=360)
+
     def _usd(self, band: Band, requests: int) -> Decimal:
         return money(self._costs.api(requests) if band.choice == "api" else self._costs.nodes(band.nodes))
 
@@ -302,6 +319,8 @@ def build_or_buy(api: ApiCost, hosted: SelfHosted, *, hours_per_month: Number = 
         ConfigurationError: a number that makes no sense.
     """
     hours = positive("hours_per_month", hours_per_month)
+    if hours > _LONGEST_MONTH:
+        raise ConfigurationError(f"hours_per_month is of a month, at most {_LONGEST_MONTH}, not {float(hours):g}; a year has 8,760")
     node = exact("gpus", hosted.gpus) * exact("usd_per_gpu_hour", hosted.usd_per_gpu_hour)
     served = exact("requests_per_hour", hosted.requests_per_hour)
     capacity = floor(served * hours)

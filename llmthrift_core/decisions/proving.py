@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from llmthrift_core.decisions.numbers import Plan
-from llmthrift_core.display import counted, percent, usd
-from llmthrift_core.errors import ConfigurationError, MissingExtraError
+from llmthrift_core.display import Plan, counted, percent, usd
+from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.shorten import Shorten
 from llmthrift_core.routing.examples import Example, Examples, checked
+from llmthrift_core.routing.learned.calibration import checked_min_quality
 from llmthrift_core.routing.learned.observations import ANSWER_TOKENS
 from llmthrift_core.routing.learned.router import LearnedRouter
 from llmthrift_core.routing.models import ModelPrices, tokens_of
@@ -21,9 +21,8 @@ from llmthrift_core.routing.simulation.traffic import Traffic
 from llmthrift_core.statistics import Interval, RatioSums, ratio_interval
 
 if TYPE_CHECKING:
-    import altair
-
     from llmthrift_core.cache.semantic.cache import SemanticCache
+    from llmthrift_core.display import Drawn
     from llmthrift_core.pricing import PriceCatalog
 
 WAYS: Final = ("direct", "cache + fallback", "shorten + route", "distilled")
@@ -125,24 +124,17 @@ class Proof(Plan):
         """The ways as flat dicts."""
         return [each.to_dict() for each in self.ways]
 
-    def chart(self) -> altair.LayerChart | altair.FacetChart:
-        """Dollars against the quality that is kept, with their limits, as a chart of Altair.
-
-        Raises:
-            MissingExtraError: altair is not installed.
-        """
-        try:
-            import altair
-        except ImportError:
-            raise MissingExtraError("notebook", "altair") from None
-        data = altair.Data(values=[row for row in self.to_dicts() if row["requests"]])  # type: ignore[no-untyped-call]
-        across = altair.X("usd_per_thousand:Q", title="US dollars a thousand requests")
-        up = altair.Y("quality_kept:Q", title=f"share of {self.default}'s quality").scale(zero=False)
-        base = altair.Chart(data).encode(color=altair.Color("way:N", sort=list(WAYS)))
+    def _drawn(self, alt: Any) -> Drawn:
+        """Dollars against the quality that is kept, with their limits."""
+        data = alt.Data(values=[row for row in self.to_dicts() if row["requests"]])
+        across = alt.X("usd_per_thousand:Q", title="US dollars a thousand requests")
+        up = alt.Y("quality_kept:Q", title=f"share of {self.default}'s quality").scale(zero=False)
+        base = alt.Chart(data).encode(color=alt.Color("way:N", sort=list(WAYS)))
         dots = base.mark_point(filled=True, size=120).encode(across, up)
-        wide = base.mark_rule().encode(altair.X("usd_per_thousand_low:Q"), altair.X2("usd_per_thousand_high:Q"), up)
-        high = base.mark_rule().encode(across, altair.Y("quality_kept_low:Q").scale(zero=False), altair.Y2("quality_kept_high:Q"))
-        return altair.layer(dots, wide, high).properties(width=560, height=360)
+        wide = base.mark_rule().encode(alt.X("usd_per_thousand_low:Q"), alt.X2("usd_per_thousand_high:Q"), up)
+        high = base.mark_rule().encode(across, alt.Y("quality_kept_low:Q").scale(zero=False), alt.Y2("quality_kept_high:Q"))
+        drawn: Drawn = alt.layer(dots, wide, high).properties(width=560, height=360)
+        return drawn
 
 
 class _Answered(NamedTuple):
@@ -197,6 +189,7 @@ def prove(
         order = sorted(range(len(given)), key=lambda place: examples.times_us[place])
         given = [given[place] for place in order]
     prices = ModelPrices.of(models, catalog)
+    min_quality = checked_min_quality(min_quality, "default model")  # also where too few prompts are known for a router
     reference = default or max(prices.names, key=prices.blended)
     for name, role in ((reference, "default"), (distilled, "distilled")):
         if name is not None and name not in prices.names:

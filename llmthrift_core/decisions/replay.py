@@ -7,24 +7,27 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Row, and_, func, or_, select
 
 from llmthrift_core.attachments import AccountHost
 from llmthrift_core.attribution import FIELDS
-from llmthrift_core.decisions.numbers import Number, Plan, exact
-from llmthrift_core.display import counted
+from llmthrift_core.display import Plan, cell, counted, drawn_bars
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
 from llmthrift_core.ledger.reading import USAGE_COLUMNS, usage_of_row
 from llmthrift_core.moments import MICROSECONDS, Moment, to_us
-from llmthrift_core.money import to_usd
+from llmthrift_core.money import Number, exact, to_usd
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import adjustments, calls
 from llmthrift_core.texts import as_pairs, require_thrift
 
+if TYPE_CHECKING:
+    from llmthrift_core.display import Drawn
+
 _ROWS_AT_ONCE: Final = 10_000
+_MOST_DRAWN: Final = 20  # values of `by`, the dearest
 _BY: Final = ("model", "provider", *FIELDS)
 Repriced = Callable[[Row[Any], int | None], int | None]
 """What a row would have cost in nano-USD, from the row and what it did cost; None is unknown."""
@@ -81,6 +84,15 @@ class WhatIf(Plan):
             else []
         )
         return [f"{self.changed}: {counted(self.attempts, 'attempt')}{share}.", *unpriced, *self.notes]
+
+    def _drawn(self, alt: Any) -> Drawn:
+        """Before and after, of the dearest twenty values."""
+        rows = [
+            {"name": f"{cell(row[self.by])}, {when}", "high": row[f"{when}_usd"], "kind": when}
+            for row in self.rows[:_MOST_DRAWN]
+            for when in ("before", "after")
+        ]
+        return drawn_bars(alt, rows, title="US dollars")
 
 
 def what_if(

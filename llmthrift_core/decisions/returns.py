@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llmthrift_core.decisions.numbers import Number, Plan, exact, money
+from llmthrift_core.display import Plan, drawn_bars
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.money import Number, exact, money
 from llmthrift_core.texts import as_pairs
+
+if TYPE_CHECKING:
+    from llmthrift_core.display import Drawn
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +54,12 @@ class Roi(Plan):
             f"Return: {_shown(self.percent)}; paid back {paid}.",
             *(f"{name}: {_shown(percent)}" for name, percent in self.sensitivity.items()),
         ]
+
+    def _drawn(self, alt: Any) -> Drawn:
+        """Value to the right, cost to the left, and the net."""
+        rows = [{"name": name, "high": amount, "kind": "value"} for name, amount in self.value.items()]
+        rows += [{"name": name, "high": -amount, "kind": "cost"} for name, amount in self.cost.items()]
+        return drawn_bars(alt, [*rows, {"name": "net", "high": self.net_usd, "kind": "net"}], title="US dollars a month")
 
 
 def roi(*, value: Mapping[str, Number], cost: Mapping[str, Number], setup_usd: Number = 0, setup_months: Number = 0) -> Roi:

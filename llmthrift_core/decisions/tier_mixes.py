@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llmthrift_core.decisions.numbers import Number, Plan, exact, money, positive
+from llmthrift_core.display import Plan, drawn_bars
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.money import Number, exact, money, positive
 from llmthrift_core.texts import as_pairs
+
+if TYPE_CHECKING:
+    from llmthrift_core.display import Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,17 @@ class TierMix(Plan):
             says = "follows" if self.is_claim_right else "does not follow"
             lines.append(f"The claimed ${self.claimed_usd:,.2f} {says} from these shares and prices: they make ${self.usd:,.2f}.")
         return lines
+
+    def _drawn(self, alt: Any) -> Drawn:
+        """All on one, and the tiers of the mix one behind the other."""
+        rows: list[dict[str, Any]] = [{"name": "all on one", "high": self.spent_usd, "kind": "one model"}]
+        low = Decimal(0)
+        for tier in self.tiers:
+            rows.append({"name": "mix", "low": low, "high": low + tier.usd, "kind": tier.name})
+            low += tier.usd
+        if self.claimed_usd is not None:
+            rows.append({"name": "claimed", "high": self.claimed_usd, "kind": "claimed"})
+        return drawn_bars(alt, rows, title="US dollars")
 
 
 def tier_mix(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, literal, or_, select
+from sqlalchemy import bindparam, false, func, literal_column, or_, select
 
 from llmthrift_core.attachments import AccountHost
 from llmthrift_core.errors import ConfigurationError
@@ -16,8 +17,9 @@ from llmthrift_core.exporters.exported import Exported, Period, file_of_day, is_
 from llmthrift_core.exporters.table_files import Format, TableFile, format_of, open_table
 from llmthrift_core.ledger.reading import select_calls
 from llmthrift_core.ledger.retention import pruned_until_us
-from llmthrift_core.moments import MICROSECONDS, Moment, from_us
+from llmthrift_core.moments import FIRST_US, LAST_US, MICROSECONDS, Moment, from_us
 from llmthrift_core.storage.database import Database
+from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import calls
 from llmthrift_core.texts import require_thrift
 
@@ -111,17 +113,26 @@ def export_calls(
 def read_columns(database: Database, period: Period) -> Iterator[Sequence[Values]]:
     """The calls of a period in their order, ten thousand at once, as one sequence of values for each of CALL_COLUMNS.
 
-    Each group is read by itself: no long transaction keeps the database from tidying up.
+    Each group is read by itself: no long transaction keeps the database from tidying up. Most of the sixty columns are empty in most
+    ledgers, and to hand over an empty value takes as long as a full one: those that were empty in the group before are not read where the
+    database says that they still are.
     """
-    after: tuple[int, int] | None = None
-    idle: frozenset[int] = frozenset()
+    after_us = FIRST_US if period.since_us is None else period.since_us
+    until_us = LAST_US + 1 if period.until_us is None else period.until_us
+    after_id, idle = -1, frozenset[int]()
     while True:
-        with database.read() as connection:
-            columns, ids = _read_group(connection, period, after, idle)
-        if not ids:
+        place = {"after_us": after_us, "until_us": until_us, "after_id": after_id}
+        rows = _read(database, idle, place)
+        if idle and any(row[-1] for row in rows):
+            idle = frozenset()
+            rows = _read(database, idle, place)
+        if not rows:
             return
+        *found, ids, _ = zip(*rows, strict=True)
+        values = iter(found)
+        columns: list[Values] = [[_EMPTY[index]] * len(ids) if index in idle else next(values) for index in range(len(_NAMES))]
         idle = frozenset(index for index in _EMPTY if not any(columns[index]))
-        after = (columns[_AT][-1], ids[-1])
+        after_us, after_id = columns[_AT][-1], ids[-1]
         for index in _TO_SECONDS:
             columns[index] = [None if value is None else value / MICROSECONDS for value in columns[index]]
         yield columns
@@ -129,40 +140,21 @@ def read_columns(database: Database, period: Period) -> Iterator[Sequence[Values
             return
 
 
-def _read_group(
-    connection: Connection, period: Period, after: tuple[int, int] | None, idle: frozenset[int]
-) -> tuple[list[Values], Sequence[int]]:
-    """The next group, as columns, and the numbers of its rows.
+def _read(database: Database, idle: frozenset[int], place: Mapping[str, int]) -> Sequence[Sequence[Any]]:
+    statement = _group(idle)
+    return database.fetch_all(statement, statement.in_order(**place))
 
-    Most of the sixty columns are empty in most ledgers, and to hand over an empty value takes as long as a full one. So those that were
-    empty in the group before are not read where the database says that they still are, which halves the time.
-    """
-    group = _group(period, after)
-    if idle:
-        sub = group.subquery().c
-        is_used = [
-            sub[name].is_not(None) if empty is None else sub[name] != empty for name, empty in ((_NAMES[i], _EMPTY[i]) for i in idle)
-        ]
-        if connection.execute(select(literal(1)).where(or_(*is_used)).limit(1)).first() is not None:
-            idle = frozenset()
+
+@lru_cache(maxsize=64)
+def _group(idle: frozenset[int]) -> Statement:
+    """Reads the next group without the idle columns; after the others each row has its number, and whether an idle column is used in it."""
     shown = [column for index, column in enumerate(_SELECTED) if index not in idle]
-    rows = connection.execute(group.with_only_columns(*shown, calls.c.id, maintain_column_froms=True)).all()
-    if not rows:
-        return [], []
-    *values, ids = zip(*rows, strict=True)
-    found = iter(values)
-    return [[_EMPTY[index]] * len(ids) if index in idle else next(found) for index in range(len(_NAMES))], ids
-
-
-def _group(period: Period, after: tuple[int, int] | None) -> Select[Any]:
-    query = select_calls().with_only_columns(*_SELECTED, calls.c.id, maintain_column_froms=True)
-    query = query.order_by(calls.c.at_us, calls.c.id).limit(_ROWS_AT_ONCE)
-    if period.until_us is not None:
-        query = query.where(calls.c.at_us < period.until_us)
-    if after is not None:
-        at_us, number = after
-        return query.where(and_(calls.c.at_us >= at_us, or_(calls.c.at_us > at_us, calls.c.id > number)))
-    return query if period.since_us is None else query.where(calls.c.at_us >= period.since_us)
+    unlike = [(_SELECTED[index], _EMPTY[index]) for index in idle]
+    is_used = or_(false(), *(column.is_not(None) if empty is None else column != literal_column(str(empty)) for column, empty in unlike))
+    is_in_order = or_(calls.c.at_us > bindparam("after_us"), calls.c.id > bindparam("after_id"))
+    query = select_calls().with_only_columns(*shown, calls.c.id, is_used, maintain_column_froms=True)
+    within = calls.c.at_us >= bindparam("after_us"), calls.c.at_us < bindparam("until_us"), is_in_order
+    return Statement(query.where(*within).order_by(calls.c.at_us, calls.c.id).limit(_ROWS_AT_ONCE))
 
 
 def _write(table: TableFile, database: Database, period: Period) -> int:

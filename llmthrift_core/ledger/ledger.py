@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from llmthrift_core.attribution import FIELDS, Attribution, attribution_of, current_attribution
+from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.ledger import backfill, erasure, paths, request_ids, retention
+from llmthrift_core.ledger import backfill, erasure, ids, paths, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
 from llmthrift_core.ledger.listeners import Listener, Listeners
@@ -150,7 +150,7 @@ class Ledger:
         if cache is not None and cache not in ("exact", "semantic"):
             raise ConfigurationError(f'cache must be None, "exact" or "semantic", not {cache!r}')
         if request_id is None:
-            request_id = request_ids.new_request_id()
+            request_id = ids.new_request_id()
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
         who = current_attribution() if given == _NOTHING and not tags else _attribution(given, tags)
         at_us = int(self._clock() * 1e6) if at is None else to_us(at)
@@ -242,13 +242,13 @@ class Ledger:
         if not isinstance(kind, str) or not kind:
             raise TypeError(f"kind must be a non-empty string, not {kind!r}")
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
-        who = _attribution(given, tags)
-        request_id = request_id or request_ids.new_request_id()
+        request_id = request_id or ids.new_request_id()
         nano_usd = to_nano_usd(usd)
         if abs(nano_usd) > MOST:
             raise ConfigurationError(f"{usd} US dollars are more than one entry can hold, {to_usd(MOST):,.0f}; record it in parts")
         around = paths.surroundings()
-        trace_id, path = (None, None) if around is None else around
+        trace_id, path, surrounding = (None, None, EMPTY) if around is None else around
+        who = _attribution(given, tags, surrounding)
         self._writer.put(OtherCost(request_id, self._at_us(at), kind, nano_usd, who, trace_id, path))
         return request_id
 
@@ -448,12 +448,12 @@ def _commit_and_prune(database: Database, kept: retention.Retention, entries: Se
     return outcome
 
 
-def _attribution(given: tuple[str | None, ...], tags: Mapping[str, str] | None) -> Attribution:
-    """What is given, in the order of FIELDS, on top of the surrounding attribution."""
+def _attribution(given: tuple[str | None, ...], tags: Mapping[str, str] | None, around: Attribution = EMPTY) -> Attribution:
+    """What is given, in the order of FIELDS, on top of what the surrounding run says, and of the surrounding attribution."""
     if not tags and _TEXT_OR_NONE.issuperset(map(type, given)):
         user, feature, session, run, request_type, prompt_version, config_version, call_site = given
         # Nothing needs to become text: half the time of attribution_of.
         own = Attribution(user, feature, session, run, request_type, prompt_version, config_version, call_site)
     else:
         own = attribution_of(tags, **dict(zip(FIELDS, given, strict=True)))
-    return own.over(current_attribution())
+    return own.over(around).over(current_attribution())

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, NamedTuple, get_args
 
+from llmthrift_core.attribution import EMPTY, Attribution
+
 Kind = Literal["chain", "agent", "tool", "retriever"]
 
 _KINDS: Final = frozenset(get_args(Kind))
@@ -29,10 +31,11 @@ class Step(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """Where code runs: the outermost run, and the path down to the innermost."""
+    """Where code runs: the outermost run, the path down to the innermost, and for whom, as the framework's own run metadata says."""
 
     trace_id: str
     path: str | None
+    attribution: Attribution = EMPTY
 
 
 def step(run_id: object, name: object, kind: Kind = "chain") -> Step:

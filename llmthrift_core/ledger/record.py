@@ -100,6 +100,7 @@ class CallRecord:
     # Not columns: what `complete` makes the counts of.
     question: Excerpt | None = None
     tools: Sequence[Any] | None = None
+    passed_over: Sequence[tuple[str, str]] | None = None
 
     def __init__(
         self,
@@ -145,6 +146,11 @@ class CallRecord:
                 self.lexical_counts = to_bytes(question.counts())
             except Exception as error:
                 logger.error("a row is recorded without the counts of its question: %s", type(error).__name__)
+        if (rejected := self.__dict__.pop("passed_over", None)) is not None:
+            try:
+                self.rejected = json.dumps([(str(tier), str(why)) for tier, why in rejected])
+            except Exception as error:  # a policy of the user's may say anything
+                logger.error("a row is recorded without the tiers that were passed over: %s", type(error).__name__)
         if (tools := self.tools) is not None:
             self.tools = None
             try:
@@ -200,7 +206,7 @@ _IDENTITY: Final = (
 )
 _rare_parts = attrgetter(*_RARE_PARTS, "other")
 _FLAGS: Final = ("estimated", "stream")
-_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "question", "tools"))
+_REST: Final = tuple(name for name in CallRecord.__annotations__ if name not in (*_FLAGS, "question", "tools", "passed_over"))
 OPTIONAL: Final = frozenset((*_FLAGS, *_REST))
 """The columns of the table `calls` that have a default."""
 

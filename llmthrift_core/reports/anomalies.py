@@ -19,7 +19,7 @@ from llmthrift_core.reports.daily_spend import SPENT, SpendReader, midnight_us, 
 from llmthrift_core.reports.movers import Mover, movers
 from llmthrift_core.reports.projection import in_usd
 from llmthrift_core.reports.sums import SumsReader
-from llmthrift_core.reports.unusual import LEAST_DAYS, REFERENCE_DAYS, Quiet, Unusual, unusual_day, unusual_hour
+from llmthrift_core.reports.unusual import LEAST_DAYS, LEAST_USD, REFERENCE_DAYS, Quiet, Unusual, unusual_day, unusual_hour
 from llmthrift_core.reports.unusual_requests import unusual_requests
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import rollups
@@ -151,6 +151,8 @@ class _Looker:
         begin = next((index for index, amount in enumerate(series) if amount), len(series))
         quiet = Quiet(_QUIET_DAYS)
         for index in range(begin, len(days)):
+            if series[index] < LEAST_USD:
+                continue
             before = series[max(begin, index - REFERENCE_DAYS) : index]
             usual_day = None
             if usual is not None and len(before) < LEAST_DAYS <= index:  # a new feature or user: as much as everything took
@@ -174,7 +176,7 @@ class _Looker:
         place = {day: index for index, day in enumerate(days)}
         for begin, amount in sorted(hours.items()):
             index = place.get(begin.date())
-            if index is None or index < LEAST_DAYS:
+            if amount < LEAST_USD or index is None or index < LEAST_DAYS:
                 continue
             before = days[max(0, index - REFERENCE_DAYS // 2) : index]
             same_hours = [by_day.get(day, {}).get(begin.hour, 0.0) for day in before]

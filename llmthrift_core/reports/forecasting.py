@@ -100,8 +100,12 @@ def look_ahead(history: Sequence[float], weekday: int, days: int) -> Outlook:
         return _occasional(history, factors, days)
     actual = _actual_sums(history)
     candidates = [_states(history, factors, alpha, beta) for alpha, beta in _SMOOTHINGS]
-    weights_of_sums = {steps: _weights(rhythm, steps) for steps in actual}
-    forecasts = [_back_test(states, weekday, weights_of_sums, len(history)) for states in candidates]
+    first = min(_WARM_UP, len(history))
+    weights_of_sums = {}
+    for steps, sums in actual.items():
+        by_weekday = _weights(rhythm, steps)
+        weights_of_sums[steps] = [by_weekday[(weekday + last) % 7] for last in range(first, first + len(sums))]
+    forecasts = [_back_test(states[first - 1 :], weights_of_sums) for states in candidates]
     weights = _weights_of(forecasts, actual)
     noise, drift = _errors(history, actual, forecasts, weights)
     continued = [_continued(states[-1], factors[len(history) :]) for states in candidates]
@@ -214,18 +218,15 @@ def _actual_sums(history: Sequence[float]) -> dict[int, list[float]]:
     }
 
 
-def _back_test(states: Sequence[State], weekday: int, weights: Mapping[int, Sequence[State]], days: int) -> dict[int, list[float]]:
-    """What was to be expected of those sums."""
-    first = min(_WARM_UP, days)
-    found = {}
-    for steps, by_weekday in weights.items():
-        sums = []
-        for last in range(first, days - steps + 1):
-            level, trend = states[last - 1]
-            of_level, of_trend = by_weekday[(weekday + last) % 7]
-            sums.append(max(0.0, level * of_level + trend * of_trend))
-        found[steps] = sums
-    return found
+def _back_test(states: Sequence[State], weights: Mapping[int, Sequence[State]]) -> dict[int, list[float]]:
+    """What was to be expected of those sums, from the states of the days before and how often these are in each sum."""
+    return {
+        steps: [
+            expected if (expected := level * of_level + trend * of_trend) > 0 else 0.0
+            for (level, trend), (of_level, of_trend) in zip(states, of_sums, strict=False)
+        ]
+        for steps, of_sums in weights.items()
+    }
 
 
 def _weights_of(forecasts: Sequence[Mapping[int, list[float]]], actual: Mapping[int, list[float]]) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, usd
+from llmthrift_core.display import Printed, counted, html_table, percent, plain_table, spent_on, usd
 from llmthrift_core.ledger.retention import pruned_until_us
 from llmthrift_core.ledger.statements import MEASURES
 from llmthrift_core.moments import DAY_US, Moment, to_us
@@ -78,6 +78,7 @@ class ObservedReport(Printed):
         levers: exact caching, semantic caching, routing, prefix caching, shortening.
         costliest_call_sites: at most ten rows of `report(by="call_site")`.
         notes: what a reader should know about the numbers.
+        unpriced: calls without a price, which no amount includes.
     """
 
     spent_usd: Decimal
@@ -85,6 +86,7 @@ class ObservedReport(Printed):
     levers: tuple[Lever, ...]
     costliest_call_sites: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
+    unpriced: int = 0
 
     def lever(self, name: str) -> Lever:
         """The lever of a name.
@@ -105,7 +107,7 @@ class ObservedReport(Printed):
         """The levers, what each assumes, and the call sites."""
         if not self.requests:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
-        lines = [f"{usd(self.spent_usd)} were spent on {counted(self.requests, 'request')}.", "", plain_table(_HEADER, self._cells()), ""]
+        lines = [self._spent(), "", plain_table(_HEADER, self._cells()), ""]
         lines += [f"{each.name}: {each.assumed}" for each in self.levers]
         rows = [[row["call_site"], row["requests"], row["cost_usd"]] for row in self.costliest_call_sites]
         lines += ["", plain_table(["costliest call sites", "requests", "cost"], rows), *self.notes]
@@ -118,7 +120,10 @@ class ObservedReport(Printed):
         assumed = "".join(f"<li>{escape(each.name)}: {escape(each.assumed)}</li>" for each in self.levers)
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         sites = html_table(["costliest call sites", "requests", "cost"], rows)
-        return f"{html_table(_HEADER, self._cells())}<ul>{assumed}</ul>{sites}{notes}"
+        return f"<p>{escape(self._spent())}</p>{html_table(_HEADER, self._cells())}<ul>{assumed}</ul>{sites}{notes}"
+
+    def _spent(self) -> str:
+        return spent_on(self.spent_usd, self.requests, self.unpriced)
 
     def _cells(self) -> list[list[Any]]:
         return [
@@ -157,7 +162,8 @@ def observed(database: Database, *, since: Moment | None, until: Moment | None) 
             "only observed."
         )
     levers = tuple(_levers(_Newest(rows), sums, risk))
-    return ObservedReport(to_usd(sums["cost_nano_usd"]), sums["requests"], levers, tuple(sites.rows[:_COSTLIEST]), tuple(notes))
+    spent, costliest = to_usd(sums["cost_nano_usd"]), tuple(sites.rows[:_COSTLIEST])
+    return ObservedReport(spent, sums["requests"], levers, costliest, tuple(notes), sums["unpriced"])
 
 
 class _Newest:

@@ -40,6 +40,7 @@ _INPUT_PARTS: Final = (
     ("ephemeral_5m_input_tokens", "usage_input_tokens_cache_write_5m"),
     ("ephemeral_1h_input_tokens", "usage_input_tokens_cache_write_1h"),
 )
+_OF_PAGES: Final = ("has_more", "next_page")
 _WHERE: Final = "give the file as it was downloaded, or the rows of the API's answer"
 
 
@@ -65,8 +66,12 @@ class BillLine:
     key: str | None = None
 
 
-def read_bill(given: str | os.PathLike[str] | Mapping[str, Any] | Iterable[Mapping[str, Any]], provider: str) -> list[BillLine]:
-    """The lines of an export: a CSV, TSV, JSON or JSON Lines file, or rows or buckets as the API answers.
+def read_bill(
+    given: str | os.PathLike[str] | Mapping[str, Any] | Iterable[Mapping[str, Any]], provider: str
+) -> tuple[list[BillLine], bool]:
+    """The lines of an export, and whether its last page says that more follow.
+
+    An export is a CSV, TSV, JSON or JSON Lines file, or rows, buckets or pages as the API answers.
 
     Raises:
         ConfigurationError: a provider whose exports are not known, a file that cannot be read, or rows that are no export.
@@ -91,7 +96,7 @@ def read_bill(given: str | os.PathLike[str] | Mapping[str, Any] | Iterable[Mappi
             lines.append(line)
     if rows and not lines and not _is_empty_answer(rows):
         raise ConfigurationError(f"{what}no row has an amount or tokens; {_WHERE}")
-    return lines
+    return lines, bool(rows) and rows[-1].get("has_more") is True
 
 
 def _file(path: Path) -> list[Mapping[str, Any]]:
@@ -123,7 +128,7 @@ def _flat(rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
             raise ConfigurationError(f"a row must be an object of names and values, not {type(row).__name__}; {_WHERE}")
         inner = row.get("data", row.get("results"))
         if isinstance(inner, Sequence) and not isinstance(inner, str):
-            around = {name: value for name, value in row.items() if name not in ("data", "results", "object", "has_more", "next_page")}
+            around = {name: value for name, value in row.items() if name not in (*_OF_PAGES, "data", "results", "object")}
             yield from ({**around, **each} for each in _flat(inner))
             continue
         flat: dict[str, Any] = {}

@@ -122,9 +122,11 @@ def reconcile(
         ConfigurationError: what is no export.
         StorageError: the database cannot be read.
     """
-    lines = read_bill(given, provider)
+    lines, has_more = read_bill(given, provider)
     foreign = [line for line in lines if line.amount is not None and line.currency != "USD"]
     notes = list(_about_currencies(foreign, provider))
+    if has_more:
+        notes.append("The last page says that more follow (has_more): fetch them with next_page, and give all pages together.")
     if not lines:
         return Reconciliation(provider, (), _summed([]), None, "usd", notes=tuple(notes))
     first, last = min(line.day for line in lines), max(line.day for line in lines)

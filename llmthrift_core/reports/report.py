@@ -8,10 +8,10 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from heapq import nsmallest
 from html import escape
-from operator import add
+from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from llmthrift_core.display import PrintedRows, html_table, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
@@ -25,7 +25,7 @@ from llmthrift_core.reports.escalations import rate_of
 from llmthrift_core.reports.sums import Amounts, SumsReader
 from llmthrift_core.routing.cascades.escalation import escalation_alert
 from llmthrift_core.storage.database import Database
-from llmthrift_core.storage.tables import rollups
+from llmthrift_core.storage.tables import COSTLY_NANO_USD, calls, rollups, run_of_calls
 
 if TYPE_CHECKING:
     import pandas
@@ -62,6 +62,17 @@ SAVINGS: Final = (
     "prefix_saved_nano_usd",
     "batch_saved_nano_usd",
 )
+
+_NANO: Final = Decimal("1e-9")
+# Runs have no stored sums: in a long period only the runs of some calls are read.
+_NEWEST_CALLS: Final = 10_000
+_COSTLY_CALLS: Final = 1_000
+_OTHER_RUNS: Final = (
+    f"Runs have no stored sums: these are the runs of the newest {_NEWEST_CALLS:,} calls of the period, and of the {_COSTLY_CALLS:,} calls "
+    "that cost most and at least a cent. The total is of all; give since and until for others."
+)
+_counts_of: Final = itemgetter(*map(MEASURES.index, _COUNTS))
+_savings_of: Final = itemgetter(*map(MEASURES.index, SAVINGS))
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,7 +156,7 @@ def report(
     tz: str | None = None,
     most: int | None = None,
 ) -> Report:
-    """Sum up what is committed. The time does not grow with the number of calls, except for `by="run"`.
+    """Sum up what is committed. The time does not grow with the number of calls.
 
     Args:
         by: one of CHOICES, or the name of a tag ("tag:NAME" where the name is one of CHOICES).
@@ -164,8 +175,12 @@ def report(
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us)
         name, dimension = _asked(connection, by)
+        runs = _some_runs(connection, since_us, until_us) if by == "run" else None
         if most is not None and dimension is not None:
             count, shown, sums = _first(reader, dimension, most)
+        elif runs is not None:
+            some = list(reader.by_run(runs).items())
+            count, shown, sums = len(some), some if most is None else nsmallest(most, some, key=_by_cost), reader.total()
         else:
             groups = _groups(reader, by, zone, dimension)
             count, shown = len(groups), list(groups) if most is None else nsmallest(most, groups, key=_by_cost)
@@ -181,8 +196,9 @@ def report(
         for row in (rows if by == "model" else [total])
         if (alert := escalation_alert(row[name], answers=row["routed"], rate=row["escalation_rate"])) is not None
     ]
+    left_out = [] if runs is None else [_OTHER_RUNS]
     cut = [f"The first {len(rows):,} of {count:,}; the others are in the total."] if len(rows) < count else []
-    return Report(name, tuple(rows), total, (*cut, *_notes(since_us, until_us, pruned_us, by), *escalated))
+    return Report(name, tuple(rows), total, (*cut, *left_out, *_notes(since_us, until_us, pruned_us, by), *escalated))
 
 
 def costs_of(database: Database, *, by: str, values: Collection[Any], since_us: int, until_us: int) -> tuple[dict[Any, Decimal], Decimal]:
@@ -196,7 +212,7 @@ def costs_of(database: Database, *, by: str, values: Collection[Any], since_us: 
     with database.read() as connection:
         reader = SumsReader(connection, since_us=since_us, until_us=until_us, whole_before_us=pruned_us, measures=("cost_nano_usd",))
         _, dimension = _asked(connection, by)
-        groups = reader.by_run() if dimension is None else reader.by_dimension(dimension, values)
+        groups = reader.by_run(values) if dimension is None else reader.by_dimension(dimension, values)
         (whole,) = reader.total()
     return {value: to_usd(nano_usd) for value, (nano_usd,) in groups.items()}, to_usd(whole)
 
@@ -215,7 +231,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
     answers = max(0, attempts - sums["errors"] - sums["escalated"])
     return {
         by: value,
-        **{name: sums[name] for name in _COUNTS},
+        **dict(zip(_COUNTS, _counts_of(amounts), strict=True)),
         "cost_usd": cost,
         "input_cost_usd": to_usd(sums["input_cost_nano_usd"]),
         "output_cost_usd": to_usd(sums["output_cost_nano_usd"]),
@@ -229,7 +245,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
         "retry_cost_usd": to_usd(sums["retry_cost_nano_usd"]),
         "fallback_cost_usd": to_usd(sums["fallback_cost_nano_usd"]),
         "escalated_cost_usd": to_usd(sums["escalated_cost_nano_usd"]),
-        "saved_usd": to_usd(sum(sums[name] for name in SAVINGS)),
+        "saved_usd": to_usd(sum(_savings_of(amounts))),
         "cache_saved_usd": to_usd(sums["cache_saved_nano_usd"]),
         "routing_saved_usd": to_usd(sums["routing_saved_nano_usd"]),
         "shortening_saved_usd": to_usd(sums["shortening_saved_nano_usd"]),
@@ -243,7 +259,7 @@ def row_of(by: str, value: Any, amounts: Amounts) -> dict[str, Any]:
 
 
 def _per(usd: Decimal, count: int) -> Decimal | None:
-    return (usd / count).quantize(Decimal("1e-9")) if count else None
+    return (usd / count).quantize(_NANO) if count else None
 
 
 def _asked(connection: Connection, by: str) -> tuple[str, str | None]:
@@ -271,9 +287,28 @@ def _groups(reader: SumsReader, by: str, zone: tzinfo, dimension: str | None) ->
 
 def _first(reader: SumsReader, dimension: str, most: int) -> tuple[int, list[tuple[Any, Amounts]], Amounts]:
     """How many values there are, the sums of the first by cost, and those of all: of the others only the cost is read."""
+    found = reader.largest(dimension, most)
+    if found is not None:
+        count, values = found
+        groups = reader.by_dimension(dimension, [*values, None])
+        return count + (None in groups), nsmallest(most, groups.items(), key=_by_cost), reader.total()
     spent = reader.only(("cost_nano_usd", "other_cost_nano_usd", "attempts")).by_dimension(dimension)
     first = nsmallest(most, spent, key=lambda value: (-sum(spent[value][:2]), -spent[value][2], str(value)))
     return len(spent), list(reader.by_dimension(dimension, first).items()), reader.total()
+
+
+def _some_runs(connection: Connection, since_us: int | None, until_us: int | None) -> set[str] | None:
+    """The runs of the newest calls of a period and of those that cost most; None where the period has no more calls than are looked at."""
+    within = [*([] if since_us is None else [calls.c.at_us >= since_us]), *([] if until_us is None else [calls.c.at_us < until_us])]
+    newest = select(calls.c.at_us).where(*within).order_by(calls.c.at_us.desc()).offset(_NEWEST_CALLS).limit(1)
+    edge_us = connection.execute(newest).scalar()
+    if edge_us is None:
+        return None
+    named = select(run_of_calls).where(*within, run_of_calls.is_not(None))
+    # The index has only those that cost a cent, which the term as it stands there tells.
+    costly = named.where(calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD))).order_by(calls.c.cost_nano_usd.desc()).limit(_COSTLY_CALLS)
+    newest_runs = named.where(calls.c.at_us > edge_us)
+    return {*connection.execute(newest_runs).scalars().all(), *connection.execute(costly).scalars().all()}
 
 
 def _by_cost(group: tuple[Any, Amounts]) -> tuple[int, int, str]:

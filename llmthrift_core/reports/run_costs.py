@@ -147,7 +147,7 @@ class RunCosts(Printed):
                     "" if is_cost else node.output_tokens,
                     "" if is_cost else cost,
                     node.other_cost_usd if node.other_cost_usd else "",
-                    percent(float(node.total_usd / whole)) if whole else "",
+                    "" if not whole or (cost == "unpriced" and not node.total_usd) else percent(float(node.total_usd / whole)),
                 ]
             )
         return found

@@ -74,8 +74,8 @@ class SpendRate(Printed):
         )
         month = f", which is {usd(self.usd_per_month)} in 30 days" if self.last_week_usd or not self.unpriced[2] else ""
         return [
-            ("last hour", f"{hour} an hour, {counted(self.requests_last_hour, 'request')}"),
-            ("last 24 hours", f"{day} a day, {counted(self.requests_last_day, 'request')}"),
+            ("last hour", f"{hour}{'' if hour == 'unpriced' else ' an hour'}, {counted(self.requests_last_hour, 'request')}"),
+            ("last 24 hours", f"{day}{'' if day == 'unpriced' else ' a day'}, {counted(self.requests_last_day, 'request')}"),
             ("last 7 days", f"{week}{month}"),
         ]
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from operator import add, sub
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Null, and_, case, func, literal, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, Connection, Null, Select, and_, case, func, literal, literal_column, null, or_, select, union_all
 
 from llmthrift_core.ledger.rollups import ALL, DAY, QUARTER, spans_of
 from llmthrift_core.ledger.statements import MEASURES
@@ -26,6 +26,8 @@ _FIRST_ANSWER: Final = (
     or_(calls.c.attempt_reason.is_(None), calls.c.attempt_reason != "escalation"),
 )
 MICROSECONDS: Final = 1_000_000
+_RUNS_AT_ONCE: Final = 500
+_SPENT: Final = (rollups.c.cost_nano_usd + rollups.c.other_cost_nano_usd).label("spent")
 
 
 class SumsReader:
@@ -81,14 +83,35 @@ class SumsReader:
             _add_to(groups, None, rest)
         return groups
 
-    def by_run(self) -> Groups:
-        """Sums by run, of which there are too many for stored sums: every row of the period is read.
+    def largest(self, dimension: str, most: int) -> tuple[int, dict[str, int]] | None:
+        """How many values of a dimension there are, and the nano-USD of those on which most was spent: added up in the database.
+
+        None where the period begins or ends within a bucket, whose rows would have to be read.
+        """
+        buckets, edges = self._divide(spans_of(dimension))
+        if edges or not buckets:
+            return None
+        pieces = [_of_piece(select(rollups.c.value, _SPENT, rollups.c.attempts), piece, dimension) for piece in buckets]
+        stored = union_all(*pieces).subquery()
+        spent, attempts = func.sum(stored.c.spent).label("of_value"), func.sum(stored.c.attempts).label("attempts_of_value")
+        query = select(stored.c.value, spent, attempts, func.count().over()).group_by(stored.c.value)
+        rows = self._connection.execute(query.order_by(spent.desc(), attempts.desc(), stored.c.value).limit(most)).all()
+        return int(rows[0][3]) if rows else 0, {row[0]: int(row[1]) for row in rows}
+
+    def by_run(self, runs: Collection[str | None] | None = None) -> Groups:
+        """Sums by run, of which there are too many for stored sums: the rows of the period are read.
 
         Where no run is named, nested calls of one trace are one, as budgets have it.
+
+        Args:
+            runs: only the rows of these, which an index finds; None: every row.
         """
         groups: Groups = {}
-        for run, amounts in self._rows(self._since_us, self._until_us, "run", run_of_calls, run_of_costs):
-            _add_to(groups, run, amounts)
+        named = None if runs is None else [run for run in runs if run is not None]
+        for place in range(0, 1 if named is None else len(named), _RUNS_AT_ONCE):
+            some = None if named is None else named[place : place + _RUNS_AT_ONCE]
+            for run, amounts in self._rows(self._since_us, self._until_us, "run", run_of_calls, run_of_costs, some):
+                _add_to(groups, run, amounts)
         return groups
 
     def by_time(self, width: int, zone: tzinfo) -> dict[datetime, Amounts]:
@@ -140,15 +163,11 @@ class SumsReader:
         return total
 
     def _stored(self, piece: Buckets, dimension: str, key: ColumnElement[Any], values: Sequence[str] | None = None) -> Sequence[Any]:
-        query = select(key, *self._sums).where(rollups.c.dimension == dimension, rollups.c.span == piece.span)
+        query = _of_piece(select(key, *self._sums), piece, dimension)
         if not isinstance(key, Null):
             query = query.group_by(key)
         if values is not None:
             query = query.where(rollups.c.value.in_(values))
-        if piece.start is not None:
-            query = query.where(rollups.c.bucket >= piece.start)
-        if piece.end is not None:
-            query = query.where(rollups.c.bucket < piece.end)
         return self._connection.execute(query).all()
 
     def _rows(
@@ -158,14 +177,17 @@ class SumsReader:
         column: str | None,
         of_calls: ColumnElement[Any] | None = None,
         of_costs: ColumnElement[Any] | None = None,
+        values: Sequence[str] | None = None,
     ) -> Iterator[tuple[Any, Sequence[Any]]]:
-        """Sums by a column, where `of_calls` and `of_costs` may stand for it in calls and other costs."""
+        """Sums by a column, where `of_calls` and `of_costs` may stand for it in calls and other costs; of some of its values, or of all."""
         joined = calls.outerjoin(adjustments, adjustments.c.request_id == calls.c.request_id)
         key = null() if column is None else calls.c[column] if of_calls is None else of_calls
         query = select(key, *_measures_of_rows(self._measures)).select_from(joined).where(*_within(calls.c.at_us, start_us, end_us))
         if column is not None:
             query = query.group_by(key)
-        for value, *amounts in self._connection.execute(query):
+        if values is not None:  # the index has no rows without a value, which the second term tells
+            query = query.where(key.in_(values), key.is_not(None))
+        for value, *amounts in self._connection.execute(query).all():
             if any(amounts):
                 yield value, amounts
         if "other_cost_nano_usd" not in self._measures:
@@ -174,6 +196,8 @@ class SumsReader:
         spent = select(key, func.sum(other_costs.c.cost_nano_usd)).where(*_within(other_costs.c.at_us, start_us, end_us))
         if column is not None and column in other_costs.c:
             spent = spent.group_by(key)
+            if values is not None:
+                spent = spent.where(key.in_(values), key.is_not(None))
         for value, nano_usd in self._connection.execute(spent):
             if nano_usd:
                 yield value, [nano_usd if name == "other_cost_nano_usd" else 0 for name in self._measures]
@@ -190,6 +214,13 @@ class SumsReader:
                 change = _next_change(zone, start, end, offset)
                 yield start, change, offset
                 start = change
+
+
+def _of_piece(query: Select[Any], piece: Buckets, dimension: str) -> Select[Any]:
+    query = query.where(rollups.c.dimension == dimension, rollups.c.span == piece.span)
+    if piece.start is not None:
+        query = query.where(rollups.c.bucket >= piece.start)
+    return query if piece.end is None else query.where(rollups.c.bucket < piece.end)
 
 
 def _stretches(days: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ _TIMES_THE_MEAN: Final = 10
 REFERENCE_DAYS: Final = 28
 _HOURS_DAYS: Final = 14
 LEAST_DAYS: Final = 7
-_LEAST_USD: Final = 20.0
+LEAST_USD: Final = 20.0
 _TIMES_THE_DAY: Final = 2.0
 _LEAST_SCORE: Final = 5.0
 _NORMAL: Final = 1.4826  # a normal distribution's standard deviation per median absolute deviation
@@ -69,7 +69,7 @@ def unusual_hour(value: float, same_hours: Sequence[float], days: Sequence[float
     Args:
         same_hours: amounts at this hour of the days before. days: amounts of whole days before.
     """
-    if len(days) < LEAST_DAYS or value < max(_LEAST_USD, _TIMES_THE_DAY * median(days[-_HOURS_DAYS:])):
+    if len(days) < LEAST_DAYS or value < max(LEAST_USD, _TIMES_THE_DAY * median(days[-_HOURS_DAYS:])):
         return None
     return _beyond(value, same_hours[-_HOURS_DAYS:], [])
 
@@ -86,10 +86,10 @@ def unusual_day(
     """
     reference = list(days[-REFERENCE_DAYS:])
     if len(reference) < LEAST_DAYS:
-        if usual_day is None or value < max(_LEAST_USD, _TIMES_THE_DAY * usual_day):
+        if usual_day is None or value < max(LEAST_USD, _TIMES_THE_DAY * usual_day):
             return None
         return _beyond(value, [*reference, 0.0], [])
-    if value < max(_LEAST_USD, _TIMES_THE_DAY * median(reference)):
+    if value < max(LEAST_USD, _TIMES_THE_DAY * median(reference)):
         return None
     spending = [amount for amount in reference if amount]
     if len(spending) >= _LEAST_SPENDING and not median(reference):  # batch jobs now and then: they are compared among themselves
@@ -138,7 +138,7 @@ def unusual_days(days: Sequence[float], *, usual_days: Sequence[float] | None = 
     quiet = Quiet(_QUIET_DAYS)
     found = []
     for index, value in enumerate(days):
-        if value < _LEAST_USD:
+        if value < LEAST_USD:
             continue
         usual = None if usual_days is None else usual_days[index]
         unusual = unusual_day(value, days[max(0, index - REFERENCE_DAYS) : index], usual_day=usual)
@@ -153,7 +153,7 @@ def unusual_hours(hours: Sequence[float]) -> list[tuple[int, Unusual]]:
     days = [sum(hours[begin : begin + 24]) for begin in range(0, len(hours), 24)]
     found = []
     for index, value in enumerate(hours):
-        if value < _LEAST_USD:
+        if value < LEAST_USD:
             continue
         before = index // 24
         first = max(0, before - _HOURS_DAYS)

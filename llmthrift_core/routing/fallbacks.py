@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from llmthrift_core.errors import LLMThriftError
+from llmthrift_core.model_calls.provider_errors import status_of
 from llmthrift_core.routing.types import Tiers
 
 FallbackReason = Literal["rate limit", "outage", "timeout", "context length"]
 
+_RATE_LIMITS = ("ratelimit", "resourceexhausted", "throttling", "toomanyrequests")
 _TIMEOUTS = ("timeout", "timedout")
 _OUTAGES = (
     "connection",
@@ -33,14 +35,12 @@ def fallback_reason(error: BaseException) -> FallbackReason | None:
     if not isinstance(error, Exception) or isinstance(error, LLMThriftError):
         return None
     name = type(error).__name__.lower()
-    status = getattr(error, "status_code", None)
-    if status is None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 429 or "ratelimit" in name or "resourceexhausted" in name:
+    status = status_of(error)
+    if status in (429, "RESOURCE_EXHAUSTED") or any(word in name for word in _RATE_LIMITS):
         return "rate limit"
-    if status == 408 or isinstance(error, TimeoutError) or any(word in name for word in _TIMEOUTS):
+    if status in (408, "DEADLINE_EXCEEDED") or isinstance(error, TimeoutError) or any(word in name for word in _TIMEOUTS):
         return "timeout"
-    if isinstance(status, int) and status >= 500:
+    if status == "UNAVAILABLE" or (isinstance(status, int) and status >= 500):
         return "outage"
     if isinstance(error, ConnectionError) or any(word in name for word in _OUTAGES):
         return "outage"

@@ -103,7 +103,9 @@ class GoogleCaches:
         if terms is not None and tokens < terms.min_tokens:
             raise ValueError(f"Cached content is too small. total_token_count={tokens}, min_total_token_count={terms.min_tokens}")
         now, name = self._clock(), f"cachedContents/loopback{next(self._numbers)}"
-        kept = KeptContent(name, {key: body[key] for key in ("systemInstruction", "contents", "tools") if key in body}, tokens, now, 0.0)
+        kept = KeptContent(
+            name, {key: body[key] for key in ("systemInstruction", "contents", "tools", "toolConfig") if key in body}, tokens, now, 0.0
+        )
         kept.until = now + _seconds(body)
         self._kept[name] = kept
         self.log.append(kept)

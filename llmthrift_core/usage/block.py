@@ -111,7 +111,7 @@ def field_of(value: Any, name: str) -> Any:
     try:
         if isinstance(value, Mapping):
             return value.get(name)
-        known = _names_of(type(value))  # type: ignore[arg-type] # mypy takes a class of Any for one that cannot be hashed
+        known = names_of(type(value))  # type: ignore[arg-type] # mypy takes a class of Any for one that cannot be hashed
         if known is None or name in known:
             return getattr(value, name, None)
         # Most places are tried in vain, and pydantic takes long to say that there is nothing.
@@ -122,7 +122,7 @@ def field_of(value: Any, name: str) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _names_of(kind: type) -> frozenset[str] | None:
+def names_of(kind: type) -> frozenset[str] | None:
     """What a pydantic class gives its objects beside their own fields; None for other classes, and where it says so in a way of its own."""
     saying = next((each for each in kind.__mro__ if "__getattr__" in vars(each)), None)
     if saying is None or saying.__module__ != "pydantic.main":

@@ -12,6 +12,8 @@ from llmthrift_core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from llmthrift_core.attribution import Attribution
+    from llmthrift_core.calls.adapter_call import DoorHost
+    from llmthrift_core.calls.prefix_planners import PrefixPlanners
     from llmthrift_core.prompts.output_limits import OutputLimits
     from llmthrift_core.prompts.shorten import Shorten
     from llmthrift_core.routing import Tiers
@@ -33,6 +35,7 @@ class DoorSettings:
         max_tier: the strongest tier that is used; nothing where the door has no such tier.
         output_cap_tokens: no answer is to be longer; nothing where the application sets a limit itself.
         shorten: "lossless", or "off".
+        prompt_caching: whether the provider's prompt cache is planned, marks and keys, whatever the door was built with.
 
     Raises:
         ConfigurationError: a value that cannot be used.
@@ -44,12 +47,14 @@ class DoorSettings:
     max_tier: str | None = None
     output_cap_tokens: int | None = None
     shorten: str | None = None
+    prompt_caching: bool | None = None
     _policies: dict[int, tuple[CachePolicy, CachePolicy]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         CachePolicy(ttl_seconds=self.cache_ttl_seconds)  # checks it
-        if self.semantic is not None and not isinstance(self.semantic, bool):
-            raise ConfigurationError(f"semantic must be true or false, not {self.semantic!r}")
+        for name in ("semantic", "prompt_caching"):
+            if (value := getattr(self, name)) is not None and not isinstance(value, bool):
+                raise ConfigurationError(f"{name} must be true or false, not {value!r}")
         if self.max_tier is not None and (not isinstance(self.max_tier, str) or not self.max_tier):
             raise ConfigurationError(f"max_tier must be the name of a tier, not {self.max_tier!r}")
         cap = self.output_cap_tokens
@@ -109,6 +114,12 @@ class DoorSettings:
         if self.shorten is None:
             return given
         return None if self.shorten == "off" else _lossless()
+
+    def planners(self, given: PrefixPlanners | None, host: DoorHost) -> PrefixPlanners | None:
+        """What plans the provider's prompt cache, or None."""
+        if self.prompt_caching is None:
+            return given
+        return (given or host.prefix_planners) if self.prompt_caching else None
 
     @property
     def key(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import operator
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,17 +14,28 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_google_genai import ChatGoogleGenerativeAI, create_context_cache
 from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
 from llama_index.llms.google_genai import GoogleGenAI
 
 import llmthrift_langchain
 import llmthrift_llamaindex
 from llmthrift_core import Thrift
 from llmthrift_core.calls.prefix_planners import PrefixPlanners
-from llmthrift_core.testing import LoopbackProvider
+from llmthrift_core.testing import Answer, LoopbackProvider, ToolCall
 from tests.core.clock import Clock
 
 pytestmark = [pytest.mark.loopback, pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")]
 LONG = "Answer from the manual, and say on which page it stands. " * 300
+
+
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"rain in {city}"
+
+
+def stock(item: str) -> str:
+    """How many of an item there are."""
+    return f"none of {item}"
 
 
 class LangChain:
@@ -35,6 +48,21 @@ class LangChain:
     @staticmethod
     def thrifty(model: Any, thrift: Thrift, **options: Any) -> Any:
         return llmthrift_langchain.thrifty(model, thrift, cache=False, **options)
+
+    @staticmethod
+    def routed(models: dict[str, Any], thrift: Thrift, **options: Any) -> Any:
+        return llmthrift_langchain.ChatRouter(models=models, thrift=thrift, cache=False, **options)
+
+    @staticmethod
+    def ask_with_tools(model: Any, number: int, choice: str | None = None) -> list[str]:
+        bound = model.bind_tools([weather, stock], tool_choice=choice)
+        prompt = [SystemMessage(LONG), HumanMessage(f"Question {number}?")]
+        answer = (
+            lambda: bound.invoke(prompt),
+            lambda: functools.reduce(operator.add, bound.stream(prompt)),
+            lambda: asyncio.run(bound.ainvoke(prompt)),
+        )[number % 3]()
+        return [call["name"] for call in answer.tool_calls]
 
     @staticmethod
     def ask(model: Any, number: int) -> None:
@@ -58,6 +86,26 @@ class LlamaIndex:
     @staticmethod
     def thrifty(model: Any, thrift: Thrift, **options: Any) -> Any:
         return llmthrift_llamaindex.thrifty(model, thrift, cache=False, **options)
+
+    @staticmethod
+    def routed(models: dict[str, Any], thrift: Thrift, **options: Any) -> Any:
+        return llmthrift_llamaindex.RouterLLM(models=models, thrift=thrift, cache=False, **options)
+
+    @staticmethod
+    def ask_with_tools(model: Any, number: int, choice: str | None = None) -> list[str]:
+        tools: Any = [FunctionTool.from_defaults(weather), FunctionTool.from_defaults(stock)]
+        prompt = [ChatMessage(role="system", content=LONG), ChatMessage(role="user", content=f"Question {number}?")]
+        said: dict[str, Any] = {"chat_history": prompt, "tool_required": choice is not None}
+
+        async def ask() -> Any:
+            return await model.achat_with_tools(tools, **said)
+
+        answer: Any = (
+            lambda: model.chat_with_tools(tools, **said),
+            lambda: list(model.stream_chat_with_tools(tools, **said))[-1],
+            lambda: asyncio.run(ask()),
+        )[number % 3]()
+        return [call.tool_name for call in model.get_tool_calls_from_response(answer, error_on_no_tool_call=False)]
 
     @staticmethod
     def ask(model: Any, number: int) -> None:
@@ -156,3 +204,44 @@ def test_a_cache_of_the_application_stands(thrift: Thrift, door: Any, billing: L
         model.chat([ChatMessage(role="user", content="Question?")])
     assert len(billing.google_caches.log) == 1
     assert thrift.ledger.calls()[0].cache_read_tokens > 1_024
+
+
+@pytest.mark.parametrize("is_routed", [False, True], ids=["thrifty", "router"])
+def test_tools_are_kept_with_the_system_prompt(
+    tmp_path: Path, door: Any, billing: LoopbackProvider, clock: Clock, *, is_routed: bool
+) -> None:
+    with Thrift(tmp_path / "one.db", clock=clock) as thrift:
+        caching = PrefixPlanners(explicit=True)
+        plain = door.plain(billing)
+        model = (
+            door.routed({"only": plain}, thrift, prompt_caching=caching)
+            if is_routed
+            else door.thrifty(plain, thrift, prompt_caching=caching)
+        )
+        billing.answerer = lambda question: Answer(tool_calls=(ToolCall("weather", {"city": "Oslo"}),))
+        assert [door.ask_with_tools(model, number) for number in range(6)] == [["weather"]] * 6
+        (kept,) = billing.google_caches.log
+        names = [each["name"] for tool in kept.body["tools"] for each in tool["functionDeclarations"]]
+        assert names == ["weather", "stock"]
+        assert [row.cache_read_tokens for row in thrift.ledger.calls()] == [kept.tokens] * 6
+        asked = [request.body for request in billing.requests if "contents" in request.body]
+        assert all(not {"systemInstruction", "tools", "toolConfig"} & body.keys() for body in asked)
+        assert [door.ask_with_tools(model, number, "any") for number in range(3)] == [["weather"]] * 3
+        ways = [kept.body.get("toolConfig", {}).get("functionCallingConfig", {}).get("mode") for kept in billing.google_caches.log]
+        assert len(ways) == 2
+        assert ways[1] == "ANY"  # what must be called is another cache
+        door.ask(model, 0)
+        assert len(billing.google_caches.log) == 3  # nor is one without tools the same
+        assert thrift.health()["failures"] == {}
+
+
+def test_a_cache_that_is_gone_breaks_no_call(tmp_path: Path, door: Any, billing: LoopbackProvider, clock: Clock) -> None:
+    with Thrift(tmp_path / "one.db", clock=clock) as thrift:
+        model = door.thrifty(door.plain(billing), thrift, prompt_caching=PrefixPlanners(explicit=True))
+        door.ask(model, 0)
+        billing.google_caches.clear()  # somebody deleted it
+        for number in range(4):
+            door.ask(model, number)
+        rows = thrift.ledger.calls(order="oldest")
+        assert len(billing.google_caches.log) <= 1
+        assert [row.error is None for row in rows] == [True, False, True, True, True, True]

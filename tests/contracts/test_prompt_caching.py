@@ -51,10 +51,10 @@ CLIENTS: dict[str, tuple[Callable[[str, str], Any], str]] = {
 HOWS = ("whole", "stream", "awhole", "astream")
 
 
-def _door(client: str, thrift: Thrift, url: str, *, routed: bool = False) -> Any:
+def _door(client: str, thrift: Thrift, url: str, *, routed: bool = False, **more: Any) -> Any:
     make, name = CLIENTS[client]
     model = make(url, name)
-    options: dict[str, Any] = {"cache": False, "prompt_caching": True}
+    options: dict[str, Any] = {"cache": False, "prompt_caching": True, **more}
     if client.startswith("llama"):
         if routed:
             return RouterLLM(thrift, models={"simple": model, "complex": model}, policy=lambda _: "simple", **options)
@@ -151,6 +151,26 @@ def test_a_conversation_is_read_from_the_cache_whichever_way_it_is_asked(
     assert rows[0].cache_write_tokens > 1_024
     assert all("tokens" in row.prefix_plan for row in rows)
     assert thrift.savings().prefix_saved_usd > 0
+    assert thrift.health()["failures"] == {}
+
+
+@pytest.mark.parametrize("client", ["anthropic", "openai", "llama anthropic", "llama openai"])
+@pytest.mark.parametrize("routed", [False, True], ids=["thrifty", "router"])
+@pytest.mark.parametrize("is_built_with", [False, True], ids=["built without", "built with"])
+def test_a_version_of_a_configuration_switches_it_on_and_off(
+    client: str, routed: bool, is_built_with: bool, thrift: Thrift, billing: LoopbackProvider
+) -> None:
+    door = _door(client, thrift, billing.openai_url.removesuffix("/v1"), routed=routed, prompt_caching=is_built_with, tuning="support")
+    tuning = thrift.configurations.follow("support")
+    for number, value in enumerate(({}, {"prompt_caching": True}, {"prompt_caching": False})):
+        thrift.configurations.save("support", value)
+        assert tuning.look()
+        for count, how in enumerate(HOWS):
+            _ask(door, client, how, _turns(client, count))
+        thrift.flush()
+        rows = sorted(thrift.ledger.calls(), key=lambda row: row.at_us)[-4:]
+        is_on = value.get("prompt_caching", is_built_with)
+        assert [row.prefix_plan is not None for row in rows] == [is_on] * 4, number
     assert thrift.health()["failures"] == {}
 
 
@@ -252,3 +272,37 @@ def _turn(client: str, role: str, what: Any) -> Any:
     if role == "result":
         return ToolMessage(what, tool_call_id=f"t{json.loads(what)['order']}")
     return {"system": SystemMessage, "user": HumanMessage}[role](what)
+
+
+REFUSALS = {
+    "anthropic": "messages.0.content.0.cache_control: Extra inputs are not permitted",
+    "openai": "Unknown parameter: 'prompt_cache_key'.",
+    "responses": "Unknown parameter: 'prompt_cache_options'.",
+    "bedrock": "You invoked an unsupported model or your request did not allow prompt caching.",
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_provider_that_takes_no_marks_is_asked_again_without_and_not_for_an_hour(
+    thrift: Thrift, billing: LoopbackProvider, client: str, how: str
+) -> None:
+    door = _door(client, thrift, billing.openai_url.removesuffix("/v1"))
+    billing.fail_next(status=400, message=REFUSALS[client.removeprefix("llama ")])
+    for count in range(1, 4):
+        _ask(door, client, how, _turns(client, count))
+    rows = thrift.ledger.calls(order="oldest")
+    assert [row.error is None for row in rows] == [False, True, True, True]
+    assert rows[0].cost_nano_usd == 0
+    assert thrift.health()["failures"] == {"prompt_caching": 1}
+    asked = [json.dumps(request.body) for request in billing.requests]
+    assert any(mark in asked[0] for mark in ("cache_control", "cachePoint", "prompt_cache"))
+    assert not any(mark in body for body in asked[1:] for mark in ("cache_control", "cachePoint", "prompt_cache"))
+
+
+def test_a_wrong_request_is_not_sent_twice(thrift: Thrift, billing: LoopbackProvider) -> None:
+    door = _door("anthropic", thrift, billing.openai_url.removesuffix("/v1"))
+    billing.fail_next(status=400, message="messages: roles must alternate")
+    with pytest.raises(Exception, match="alternate"):
+        door.invoke(_turns("anthropic", 1))
+    assert len(billing.requests) == 1

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 
-from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.prompts import steps
+from llmthrift_core.errors import ConfigurationError, PromptTooLongError
+from llmthrift_core.prompts import Shorten, steps
 from llmthrift_core.testing.answers import Answer, ToolCall
-from llmthrift_langchain import ContextCompressor, ShortResults, ThriftMiddleware
+from llmthrift_langchain import ContextCompressor, PromptShortener, ShortResults, ThriftMiddleware
 
 ROWS = [{"flight": f"HAT{number}", "seats": {"economy": number}, "status": "available"} for number in range(200)]
 
@@ -71,3 +73,36 @@ def test_documents_for_a_question() -> None:
     assert given[1].page_content == text
     with pytest.raises(ConfigurationError, match="share"):
         ContextCompressor(share=2.0).compress_documents(given, "When?")
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream"])
+async def test_a_chain_makes_its_prompt_shorter_without_a_door(client: Any, provider: Any, how: str) -> None:
+    page = "The parcel   left on Monday.\n\n\n\n"
+    prompt = ChatPromptTemplate([("system", "You help.   "), ("human", "{page}"), ("placeholder", "{before}"), ("human", "When?")])
+    chain = prompt | PromptShortener(Shorten.lossless()) | client()
+    call = AIMessage("", tool_calls=[{"name": "page", "args": {"number": 1}, "id": "c1"}])
+    given = {"page": page * 20, "before": [call, ToolMessage(page * 20, tool_call_id="c1")]}
+    if how == "invoke":
+        chain.invoke(given)
+    elif how == "ainvoke":
+        await chain.ainvoke(given)
+    else:
+        list(chain.stream(given))
+    sent = provider.requests[-1].body["messages"]
+    assert [each["role"] for each in sent] == ["system", "user", "assistant", "tool", "user"]
+    assert (sent[2]["tool_calls"][0]["id"], sent[3]["tool_call_id"]) == ("c1", "c1")
+    assert json.dumps(sent).count("   ") <= 1  # what is asked stays as it is
+    assert call.tool_calls[0]["args"] == {"number": 1}  # what was given stays
+
+
+def test_what_a_prompt_shortener_takes() -> None:
+    shortener = PromptShortener(Shorten.lossless(max_input_tokens=200))
+    assert shortener.invoke("Two   spaces.") == "Two spaces."
+    assert shortener.batch([[("human", "Two   spaces.")], "a   b"])[1] == "a b"
+    first, second = shortener.invoke([SystemMessage("Be brief.", id="s"), {"role": "user", "content": "Two   spaces."}])
+    assert (first.id, first.content, second.content) == ("s", "Be brief.", "Two spaces.")
+    with pytest.raises(PromptTooLongError, match="200"):
+        shortener.invoke([SystemMessage("Never cut this. " * 200), HumanMessage("When?")])
+    with pytest.raises(ConfigurationError, match=r"Shorten\.lossless\(\)"):
+        PromptShortener(0.5)  # type: ignore[arg-type]

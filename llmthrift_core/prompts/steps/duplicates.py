@@ -19,7 +19,7 @@ _LABEL: Final = re.compile(
     r"(?:[ \t]*\([^()\n]{0,60}\))?[:.)]?\s+)",
     re.IGNORECASE,
 )
-_AS_ABOVE: Final = "[as above]"
+AS_ABOVE: Final = "[as above]"
 _THE_REST: Final = "[rest]"
 _MUCH: Final = 0.7  # of an object: a longer rest is said whole
 _LONGEST: Final = 100_000  # characters: a longer object is not read
@@ -73,7 +73,7 @@ def _once(paragraph: str, seen: set[str]) -> str:
     if len(key) < _LEAST:
         return paragraph
     if key in seen:
-        return paragraph[:start] + _AS_ABOVE
+        return paragraph[:start] + AS_ABOVE
     seen.add(key)
     return paragraph
 

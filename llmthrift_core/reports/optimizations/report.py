@@ -9,7 +9,7 @@ from html import escape
 from itertools import chain
 from typing import Any, Final
 
-from llmthrift_core.display import Printed, cell, counted, usd
+from llmthrift_core.display import Printed, cell, counted, spent_on, usd
 from llmthrift_core.moments import Moment, to_us
 from llmthrift_core.money import to_usd
 from llmthrift_core.pricing import PriceCatalog
@@ -69,7 +69,7 @@ class OptimizationReport(Printed):
         """Each opportunity with its range, what was assumed, how to take it, and calls that show it."""
         if not self.requests:
             return "\n".join(["No calls are recorded in this period.", *self.notes])
-        lines = [self._spent()]
+        lines = [spent_on(self.spent_usd, self.requests, self.unpriced)]
         if not self.opportunities:
             lines.append("Nothing stands out that could be saved.")
         for number, each in enumerate(self.opportunities, 1):
@@ -79,11 +79,6 @@ class OptimizationReport(Printed):
             if each.evidence:
                 lines.append(f"   Shown by {', '.join(map(cell, each.evidence[:3]))}{', ...' if len(each.evidence) > 3 else ''}")
         return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
-
-    def _spent(self) -> str:
-        if self.unpriced and not self.spent_usd:
-            return f"What {counted(self.requests, 'request')} cost is not known: their models have no price."
-        return f"{usd(self.spent_usd)} were spent on {counted(self.requests, 'request')}."
 
     def _repr_html_(self) -> str:
         if not self.opportunities:

@@ -23,7 +23,7 @@ _HOW: Final = (
 
 def shortening_losses(database: Database, figures: Figures) -> Iterator[Opportunity]:
     """Policies that cost more in broken prefixes than they saved, or whose answers are worse, by call site, with their steps."""
-    if not figures.newest:
+    if not figures.newest or not figures.total["shortened_tokens"]:
         return
     since_us = min(row.at_us for row in figures.newest)
     until_us = max(row.at_us for row in figures.newest) + 1

@@ -75,9 +75,9 @@ def key_figures(review: Contents) -> list[tuple[str, str, str]]:
     total, savings, rate = review.total, review.savings, review.rate
     figures = [
         ("spent on model calls", cell(cost_shown(total["cost_usd"], total["unpriced"])), _unpriced(total)),
-        ("requests", f"{total['requests']:,}", f"{cell(cost_shown(total['cost_per_1000_requests_usd'], total['unpriced']))} for 1,000"),
+        ("requests", f"{total['requests']:,}", _per_thousand(total)),
         ("per answer", cell(cost_shown(total["cost_per_answer_usd"], total["unpriced"])), "failed and rejected attempts included"),
-        ("saved", usd(savings.saved_usd), f"{percent(savings.saved_share)} of {cell(cost_shown(savings.without_usd, savings.unpriced))}"),
+        ("saved", usd(savings.saved_usd), _saved(savings)),
         ("from the cache", percent(savings.hit_rate), counted(savings.cache_hits, "request")),
         ("errors", percent(total["error_rate"]), f"{total['errors']:,} of {counted(total['attempts'], 'attempt')}"),
         ("at today's rate", cell(cost_shown(rate.usd_per_month, rate.unpriced[2])), "in 30 days like the last 7"),
@@ -88,6 +88,17 @@ def key_figures(review: Contents) -> list[tuple[str, str, str]]:
     if again:
         figures.append(("asked again", usd(again), "retries, fallbacks, rejected answers"))
     return figures
+
+
+def _per_thousand(total: Mapping[str, Any]) -> str:
+    shown = cost_shown(total["cost_per_1000_requests_usd"], total["unpriced"])
+    return "no request has a price" if shown == "unpriced" else f"{cell(shown)} for 1,000"
+
+
+def _saved(savings: SavingsReport) -> str:
+    if savings.saved_share is None:
+        return "nothing is known of what it would have cost" if savings.requests else "nothing was asked"
+    return f"{percent(savings.saved_share)} of {usd(savings.without_usd)}"
 
 
 def _unpriced(total: Mapping[str, Any]) -> str:

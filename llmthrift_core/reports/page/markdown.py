@@ -24,11 +24,11 @@ def _lines(review: Contents) -> Iterator[str]:
         return
     yield ""
     yield from _table(["", "", ""], [list(figure) for figure in key_figures(review)])
-    yield f"\n## {review.chart.title}\n"
     names = list(review.chart.series)
-    yield from _table(
-        ["", *names], [[label, *(review.chart.series[name][place] for name in names)] for place, label in enumerate(review.chart.labels)]
-    )
+    if review.chart.labels:
+        yield f"\n## {review.chart.title}\n"
+        rows = [[label, *(review.chart.series[name][place] for name in names)] for place, label in enumerate(review.chart.labels)]
+        yield from _table(["", *names], rows)
     if review.opportunities.opportunities:
         yield "\n## What could be saved\n\nThe amounts overlap and must not be added."
     for each in review.opportunities:

@@ -1,7 +1,7 @@
-"""The page on what to decide: what to switch on first, what would have been if, build or buy, and the return on investment.
+"""The page on what to decide: what to switch on first, to change, to build, to send, to set aside, and the return on it.
 
-Its figures are those of `llmthrift advise`, `what-if`, `breakeven` and `roi`. What nobody but the reader knows is asked for by forms, which
-only change the page's address.
+Its figures are those of `llmthrift advise`, `what-if`, `breakeven`, `context`, `budgets design` and `roi`. What nobody but the reader
+knows is asked for by forms, which only change the page's address.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from llmthrift_core.decisions import ApiCost, SelfHosted, advise, build_or_buy, roi, what_if
+from llmthrift_core.budgets import Group, design
+from llmthrift_core.decisions import ApiCost, SelfHosted, advise, build_or_buy, context_cost, conversation_cost, roi, what_if
 from llmthrift_core.display import counted, percent, usd
-from llmthrift_core.errors import LLMThriftError
-from llmthrift_core.service.dashboard.period import Period, period_of
-from llmthrift_core.service.dashboard.view import Block, Card, Field, Figure, Figures, Form, Page, Table, Text
+from llmthrift_core.errors import ConfigurationError, LLMThriftError
+from llmthrift_core.service.dashboard.view import Block, Card, Field, Figure, Figures, Form, Page, Period, Table, Text, period_of
 from llmthrift_core.thrift import Thrift
 
 Query = Mapping[str, str]
@@ -32,6 +32,8 @@ def plans(thrift: Thrift, query: Query) -> Page:
     if models:
         blocks += [_what_if_form(query, period, models), *_tried("What would have been", lambda: _what_if(thrift, query, period))]
         blocks += [_hosting_form(query, period, models), *_tried("Build or buy", lambda: _hosting(thrift, query, period, models))]
+        blocks += [_context_form(thrift, query, period, models), *_tried("What a context costs", lambda: _context(thrift, query))]
+        blocks += [_design_form(thrift, query, period), *_tried("Budgets by design", lambda: _design(query))]
     else:
         text = "What-if and build or buy begin with what calls cost, and none with a price is recorded in this period."
         blocks.append(Text("No call to plan with", text, "llmthrift advise --kind support --requests 1000 --input-tokens 2000 ..."))
@@ -146,6 +148,104 @@ def _hosting(thrift: Thrift, query: Query, period: Period, models: list[str]) ->
     header, rows = found.table()
     meaning = "What costs less at which volume, with as many nodes as it needs. " + " ".join(found.remarks()[2:])
     return [Figures(figures), Table("Build or buy", header, rows, meaning, words=frozenset({2}))]
+
+
+def _context_form(thrift: Thrift, query: Query, period: Period, models: list[str]) -> Form:
+    days = len(thrift.report("day", period.since).rows)
+    usual = str(round(thrift.report("model", period.since).total["requests"] / max(days, 1)))
+    return Form(
+        "Reckon the context",
+        _PATH,
+        "context",
+        [
+            Field("context_model", "At the price of", choices=models, value=query.get("context_model", "")),
+            Field("tokens", "Tokens that every request sends", "such as a system prompt", value=query.get("tokens", "")),
+            Field(
+                "requests",
+                "Requests a day",
+                "as recorded, until you say",
+                value=query.get("requests") or usual,
+            ),
+            Field("turns", "Turns of a conversation", "that sends its history again", is_needed=False, value=query.get("turns", "")),
+            Field("turn_tokens", "Tokens that a turn adds", is_needed=False, value=query.get("turn_tokens", "")),
+        ],
+        "What a context costs a day and a month: each request pays for it again. With turns, requests are conversations.",
+        asks={"days": period.days},
+    )
+
+
+def _context(thrift: Thrift, query: Query) -> list[Block]:
+    if not (tokens := query.get("tokens", "").strip()):
+        return []
+    model, requests = query.get("context_model", ""), query.get("requests", "").strip()
+    if not (turns := query.get("turns", "").strip()):
+        found = context_cost(tokens, requests_per_day=requests, model=model, prices=thrift.prices)
+        figures = [
+            Figure("A day", usd(found.usd_per_day), f"{found.tokens_per_day:,} tokens at {usd(found.usd_per_million)} a million"),
+            Figure("A month", usd(found.usd_per_month), "of 30 days; a provider's prompt cache makes what is repeated cheaper"),
+        ]
+        return [Figures(figures)]
+    added = query.get("turn_tokens", "").strip() or "500"
+    talk = conversation_cost(
+        turns=turns, tokens_per_turn=added, fixed_tokens=tokens, model=model, conversations_per_day=requests, prices=thrift.prices
+    )
+    header, rows = talk.table()
+    return [Table("What a conversation costs", header, rows, " ".join(talk.remarks()))]
+
+
+def _design_form(thrift: Thrift, query: Query, period: Period) -> Form:
+    month = period_of({"days": str(_MONTH_DAYS)}, thrift.now_us())
+    rows = thrift.report("feature", month.since)
+    spent, tokens = rows.total["cost_usd"], rows.total["input_tokens"] + rows.total["output_tokens"]
+    shares = {str(row["feature"]): round(float(row["cost_usd"] / spent) * 100) for row in rows.rows if row["feature"]} if spent else {}
+    told = {
+        "budget": query.get("budget") or f"{spent:.2f}",
+        "price": query.get("price") or (f"{spent / tokens * 1000:.6f}" if tokens else ""),
+        "features": query.get("features") or ", ".join(f"{name}={share}" for name, share in shares.items() if share),
+    }
+    return Form(
+        "Divide the budget",
+        _PATH,
+        "design",
+        [
+            Field("budget", "Dollars a month", "as the last 30 days cost, until you say", value=told["budget"]),
+            Field("price", "Dollars a thousand tokens", "as the last 30 days cost", value=told["price"]),
+            Field("features", "Features", "their shares in percent: chat=50, search=30", is_needed=False, value=told["features"]),
+            Field("groups", "Users", "free=400x2000000: users by tokens a day", is_needed=False, value=query.get("groups", "")),
+        ],
+        "A month's money over features and groups of users, and what does not add up.",
+        asks={"days": period.days, "design": "yes"},
+    )
+
+
+def _design(query: Query) -> list[Block]:
+    if not query.get("design"):
+        return []
+    groups = {}
+    for name, given in _pairs(query.get("groups", "")).items():
+        users, _, tokens = given.partition("x")
+        if not (users.strip().isdecimal() and tokens.strip().isdecimal()):
+            raise ConfigurationError(f"a group is NAME=USERSxTOKENS, such as free=400x2000000, not {name}={given}")
+        groups[name] = Group(int(users), int(tokens))
+    found = design(
+        usd_a_month=query.get("budget", "").strip(),
+        usd_per_thousand_tokens=query.get("price", "").strip(),
+        features=_pairs(query.get("features", "")),
+        groups=groups,
+    )
+    header, rows = found.table()
+    return [Table("Budgets by design", header, rows, " ".join(found.remarks()) or "It adds up.")]
+
+
+def _pairs(given: str) -> dict[str, str]:
+    """Of "name=value, name=value"."""
+    found = {}
+    for each in filter(None, (part.strip() for part in given.split(","))):
+        name, sign, value = each.partition("=")
+        if not sign or not name.strip():
+            raise ConfigurationError(f"write NAME=VALUE, with commas between, not {each!r}")
+        found[name.strip()] = value.strip()
+    return found
 
 
 def _roi_form(query: Query, period: Period) -> Form:

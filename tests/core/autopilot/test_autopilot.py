@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +25,7 @@ from llmthrift_core.versions.store import VersionStore
 from tests.core.autopilot.world import DAY, World, weak_when_small
 from tests.core.clock import Clock
 
-EVERY = ("cache_ttl_seconds", "output_cap_tokens", "max_tier", "shorten", "semantic")
+EVERY = ("cache_ttl_seconds", "output_cap_tokens", "max_tier", "shorten", "semantic", "prompt_caching")
 
 
 @pytest.fixture
@@ -389,6 +392,71 @@ def test_of_two_on_one_database_one_acts(world: World) -> None:
     assert not report.acted
     assert "another autopilot is at work" in str(report)
     assert "canary" not in _value(world)
+
+
+def test_plans_of_the_prompt_cache_are_tried_and_kept_where_prompts_are_long(world: World) -> None:
+    world.input_tokens = 2_000
+    autopilot = _autopilot(world, "prompt_caching")
+    world.pass_days(3)
+    action, why = _only(autopilot.run())
+    assert (action, "a third is read again" in why) == ("tries", True)
+    for _ in range(8):
+        world.pass_days(1, 400)
+        if _only(autopilot.run())[0] == "keeps":
+            break
+    assert _settings(world) == {"prompt_caching": True}
+    world.pass_days(1)
+    assert all(each.kind != "prompt_caching" for each in autopilot.status().proposals)
+
+
+def test_short_prompts_have_no_prefix_to_plan(world: World) -> None:
+    world.pass_days(3)
+    assert all(each.kind != "prompt_caching" for each in _autopilot(world).status().proposals)
+
+
+_KILLED = """
+import os, signal, sys
+from llmthrift_core import Thrift
+from llmthrift_core.autopilot import Autopilot
+from llmthrift_core.versions.store import VersionStore
+
+url, now, when = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+add = VersionStore.add
+
+def dies(store, name, *arguments, **options):
+    if name == "support" and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    found = add(store, name, *arguments, **options)
+    if name == "support":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+VersionStore.add = dies
+with Thrift(url, clock=lambda: now) as thrift:
+    Autopilot(thrift, allow={"max_tier"}, min_quality=0.95, canary=0.2).run()
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_that_is_killed_while_it_promotes_leaves_one_version_or_the_other(tmp_path: Path, clock: Clock, when: str) -> None:
+    url = str(tmp_path / "ledger.db")
+    with Thrift(url, clock=clock) as thrift:
+        thrift.configurations.save("support", {}, note="as built")
+        world = World(thrift, clock)
+        autopilot = _autopilot(world, "max_tier")
+        world.pass_days(3)
+        assert _only(autopilot.run())[0] == "tries"
+        world.pass_days(4, 400)
+        assert _only(autopilot.status())[0] == "keeps"
+        died = subprocess.run([sys.executable, "-c", _KILLED, url, str(clock.now), when], check=False, timeout=120)
+        assert died.returncode == -signal.SIGKILL
+        assert world.tuning.look() is (when == "after")
+        assert [each.version for each in thrift.configurations.versions("support") if each.active] == [3 if when == "after" else 2]
+        assert not autopilot.run().acted  # the one that died may still be at work, as far as anybody knows
+        clock.now += 901
+        action, _ = _only(autopilot.run())
+        assert (action, _settings(world)) == ("watches" if when == "after" else "keeps", {"max_tier": "small"})
+        assert [each.version for each in thrift.configurations.versions("support")] == [3, 2, 1]
 
 
 def test_two_at_once_make_one_version(tmp_path: Path, clock: Clock) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from llmthrift_core import Thrift
 from llmthrift_core.autopilot import Autopilot, AutopilotRules
-from llmthrift_core.autopilot.estimates import capped, cheaper_tier, longer_life, shorter_prompts
+from llmthrift_core.autopilot.estimates import capped, cheaper_tier, longer_life, marked_prompts, shorter_prompts
 from llmthrift_core.autopilot.proposals import proposals_for
 from llmthrift_core.pricing import PriceCatalog
 from llmthrift_core.routing import LearnedRouter
@@ -29,7 +29,8 @@ def _row(day: int, hour: float = 0, **fields: Any) -> Any:
         "request_id": f"{day} {hour}", "at_us": 20_000 * DAY_US + day * DAY_US + round(hour * HOUR_US), "model": "dear", "provider": None,
         "tier": "large", "cache": None, "cache_saved_nano_usd": None, "prompt_hash": None, "error": None, "escalated": 0,
         "input_tokens": 1_000, "output_tokens": 100, "reasoning_tokens": 0, "cache_read_tokens": 0, "cache_write_tokens": 0,
-        "observed_shortening_nano_usd": None, "cost": 3_000_000, "input_cost": 2_000_000, "output_cost": 1_000_000,
+        "observed_shortening_nano_usd": None, "observed_prefix_nano_usd": None, "prefix_plan": None,
+        "cost": 3_000_000, "input_cost": 2_000_000, "output_cost": 1_000_000,
     }  # fmt: skip
     return SimpleNamespace(**{**usual, **fields})
 
@@ -84,6 +85,21 @@ def test_shorter_prompts_are_estimated_as_observed() -> None:
     found = shorter_prompts(rows)
     assert found is not None
     assert (found.basis, found.middle) == ("ledger", 30 * 10 * 100_000)
+
+
+def test_plans_of_the_prompt_cache_are_estimated_as_observed_and_only_where_there_are_none() -> None:
+    assert marked_prompts([_row(0, input_tokens=1_000)]) is None  # too short for any provider
+    guessed = marked_prompts([_row(0, input_tokens=2_000)])
+    assert guessed is not None
+    assert guessed.basis == "rule of thumb"
+    assert guessed.middle == pytest.approx(30 * 0.3 * 2_000_000)
+    seen = [_row(day, hour, input_tokens=2_000, observed_prefix_nano_usd=100_000) for day in range(4) for hour in range(10)]
+    found = marked_prompts(seen)
+    assert found is not None
+    assert (found.basis, found.middle) == ("ledger", 30 * 10 * 100_000)
+    dear = [_row(day, hour, input_tokens=2_000, observed_prefix_nano_usd=-100_000) for day in range(4) for hour in range(10)]
+    assert marked_prompts(dear) is None  # observed to cost more, which no rule of thumb overrules
+    assert marked_prompts([*seen, _row(5, input_tokens=2_000, prefix_plan="1,800 tokens")]) is None
 
 
 def test_proposals_are_in_dollars_and_within_what_the_rules_allow() -> None:

@@ -26,7 +26,7 @@ def _as_new(insert: Any) -> Any:
 
 _WRITTEN = {
     "request_id", "call_id", "at_us", "model", "provider", "tier", "user", "tags", "input_tokens", "output_tokens", "cost_nano_usd",
-    "input_cost_nano_usd", "output_cost_nano_usd", "prompt_hash", "prompt_chars",
+    "input_cost_nano_usd", "output_cost_nano_usd", "prompt_hash", "prompt_chars", "prefix_plan",
 }  # fmt: skip
 _CALLS = RowsInsert(calls, [column.name for column in calls.c if column.name in _WRITTEN], _as_new)
 _FEEDBACK = RowsInsert(feedback, ("request_id", "at_us", "quality", "source"), _as_new)
@@ -48,6 +48,7 @@ class World:
     """An application whose door is called again and again.
 
     Attributes:
+        input_tokens: of a call.
         judges: what is said of an answer's quality, by source.
     """
 
@@ -57,6 +58,7 @@ class World:
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     users: int = 300
     questions: int = 60
+    input_tokens: int = 500
     judges: dict[str | None, Callable[[float], float]] = field(default_factory=lambda: {"judge:a": lambda quality: quality})
 
     def __post_init__(self) -> None:
@@ -91,9 +93,10 @@ class World:
     def _row(self, request_id: str, at_us: int, user: str, tags: dict[str, str], settings: DoorSettings, question: str) -> dict[str, Any]:
         tier = settings.max_tier or ("small" if self.rng.random() < 0.3 else "large")
         model, input_price, output_price = MODELS[tier]
-        sent, made = 500, round(self.rng.lognormvariate(5, 0.6))
+        sent, made = self.input_tokens, round(self.rng.lognormvariate(5, 0.6))
         if settings.output_cap_tokens is not None:
             made = min(made, settings.output_cap_tokens)
+        read = 0.4 if settings.prompt_caching else 1.0  # most of it at a tenth
         return {
             "request_id": request_id,
             "call_id": request_id,
@@ -105,8 +108,9 @@ class World:
             "tags": json.dumps(tags, sort_keys=True, separators=(",", ":")) if tags else "",
             "input_tokens": sent,
             "output_tokens": made,
-            "cost_nano_usd": sent * input_price + made * output_price,
-            "input_cost_nano_usd": sent * input_price,
+            "cost_nano_usd": round(sent * input_price * read) + made * output_price,
+            "input_cost_nano_usd": round(sent * input_price * read),
+            "prefix_plan": "1,800 tokens" if settings.prompt_caching else None,
             "output_cost_nano_usd": made * output_price,
             "prompt_hash": question,
             "prompt_chars": 2_000,

@@ -47,6 +47,8 @@ class Recorder:
     def or_none(self) -> Recorder:
         return self
 
+    are_kept = True
+
     def __init__(self, refuse: bool = False) -> None:
         self.steps: list[tuple[Any, ...]] = []
         self._refuse = refuse

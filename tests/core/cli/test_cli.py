@@ -164,7 +164,20 @@ def test_the_doctor(url, tmp_path):
     assert "none yet" in run("doctor", "--url", str(tmp_path / "new.db"))
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 1000)
-    assert "failed" in run("doctor", "--url", str(broken), code=1)
+    found = run("doctor", "--url", str(broken), code=1)
+    assert found.startswith("1 thing needs attention:\n- database: failed; ")
+    assert found.count("database:") == 1
+
+
+def test_the_doctor_is_short_and_names_what_is_missing(url, monkeypatch):
+    monkeypatch.setattr("llmthrift_core.cli.doctor.is_installed", lambda module: module not in ("fastapi", "polars", "pyarrow"))
+    monkeypatch.setenv("LLMTHRIFT_DISABLED", "1")
+    lines = run("doctor", "--url", url).splitlines()
+    assert lines[:2] == ["1 thing needs attention:", "- LLMTHRIFT_DISABLED: on; llmthrift does nothing"]
+    assert len(lines) < 24
+    text = " ".join(lines)
+    assert "service (without fastapi)" in text
+    assert "extras: absent, pip install 'llmthrift[NAME]' brings one; export, polars" in text
 
 
 def test_errors_are_one_line_without_a_traceback(tmp_path):

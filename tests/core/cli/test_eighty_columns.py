@@ -101,11 +101,12 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "keys list": ("", ["{key}"]),
     "what-if": (f"--model gpt-4o-mini={MODEL}", []),
     "breakeven": ("--model gpt-4o-mini --gpu-hour 3.50 --requests-per-hour 800 --at 2000000", []),
+    "context": ("--tokens 50000 --requests 10000 --model gpt-4o", ["500,000,000"]),
     "roi": ("--value tickets=108000 --cost api=8500", []),
     "batch list": ("", []),
     "autopilot status": ("", ["support"]),
     "autopilot history": ("", ["support"]),
-    "doctor": ("", ["extra langchain", "genai-prices"]),
+    "doctor": ("", ["Nothing is wrong.", "extras: installed", "langchain", "genai-prices"]),
     "prices backfill": ("", []),
 }
 # What changes something, sends, writes files or serves: their own tests drive them.
@@ -132,7 +133,7 @@ OTHERS = {
 # What prints no table.
 TABLELESS = {"config show", "prices backfill"}
 TABLES_OF_OTHERS = {"reconcile", "quality shadow", "advise", "tier-mix", "prove", "route simulate", "route versions"}
-URL_LESS = {"prices show", "prices diff", "estimate", "analyze", "budgets design", "roi"}
+URL_LESS = {"prices show", "prices diff", "estimate", "analyze", "budgets design", "context", "roi"}
 EMPTY = (
     *("report", "calls", "savings", "top", "optimize", "observed", "forecast", "budgets list", "budgets status", "budgets holds"),
     *("quality report", "experiments list", "batch list", "keys list", "alerts list", "autopilot history", "prefix-misses", "anomalies"),

@@ -55,3 +55,12 @@ def test_advise(tmp_path: Path) -> None:
     with Thrift(tmp_path / "ledger.db") as thrift:
         thrift.ledger.record("gpt-4o", Usage(output_tokens=1_000_000))
     assert "$10.00 was spent on 1 request" in _run("advise", "--url", str(tmp_path / "ledger.db"))
+
+
+def test_a_context_by_request_and_by_conversation() -> None:
+    found = json.loads(_run("context", "--tokens", "2000", "--requests", "100000", "--model", "gpt-4o", "--json"))
+    assert (found[0]["tokens a day"], float(found[0]["usd a day"])) == (200_000_000, 500)
+    assert "$2,500.00" in _run("context", "--tokens", "50000", "--requests", "10000", "--price", "5")
+    talk = ["--tokens", "2000", "--requests", "1000", "--model", "gpt-4o", "--turns", "20", "--turn-tokens", "500"]
+    assert "145,000" in _run("context", *talk)
+    _run("context", *talk[:-4], "--turns", "2.5", exit_code=1)

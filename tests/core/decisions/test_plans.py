@@ -36,7 +36,7 @@ def test_a_conversation_sends_each_turn_what_was_before(turns: int, added: int, 
     assert found.usd == Decimal(by_hand) / 1_000_000
     assert found.usd_per_month == Decimal(by_hand) * 60 / 1_000_000
     assert found.growth >= 1
-    assert "times as much as they contain" in str(found)
+    assert f"times as much as {'it contains' if turns == 1 else 'they contain'}" in str(found)
 
 
 def test_returns_as_published() -> None:

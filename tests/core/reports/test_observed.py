@@ -48,7 +48,7 @@ def test_each_lever_has_its_own_line(thrift: Thrift) -> None:
     assert routing.low_usd < Decimal("0.19") < routing.high_usd
     assert len(found.costliest_call_sites) == 10
     text = found.to_text()
-    assert "$1.00 were spent on 100 requests." in text
+    assert "$1.00 was spent on 100 requests." in text
     assert "10.0%" in text
     assert "routing: the router's policy chose" in text
     with pytest.raises(KeyError):
@@ -77,6 +77,17 @@ def test_a_router_that_would_have_cost_more_says_so(thrift: Thrift) -> None:
         _call(thrift, number, observed_routing_nano_usd=-1_000_000)
     routing = thrift.observed().lever("routing")
     assert routing.saved_usd == Decimal("-0.02")
+
+
+def test_what_unpriced_calls_cost_is_not_said_to_be_nothing(thrift: Thrift) -> None:
+    for _ in range(3):
+        thrift.ledger.record("unheard-of", Usage(input_tokens=100))
+    found = thrift.observed()
+    for shown in (str(found), found._repr_html_()):
+        assert "What 3 requests cost is not known: their models have no price." in shown
+        assert "$0 " not in shown
+    assert "\n|---|\n" not in thrift.review().to_markdown()  # no table without columns
+    assert "no request has a price" in thrift.review().to_markdown()
 
 
 def test_an_empty_ledger_and_unpriced_calls(thrift: Thrift) -> None:

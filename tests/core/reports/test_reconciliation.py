@@ -65,21 +65,24 @@ FIRST = date(2026, 2, 1)
 
 def test_exports_are_read_as_the_providers_write_them(tmp_path: Path) -> None:
     (tmp_path / "costs.csv").write_text("\ufeff" + OPENAI_COSTS, encoding="utf-8")
-    assert read_bill(tmp_path / "costs.csv", "openai") == [
+    assert read_bill(tmp_path / "costs.csv", "openai")[0] == [
         BillLine(FIRST, "gpt-4o-2024-08-06", Decimal("0.25"), "USD"),
         BillLine(FIRST, "gpt-4o-2024-08-06", Decimal("1.0"), "USD"),
     ]
     (tmp_path / "usage.tsv").write_text(OPENAI_USAGE, encoding="utf-8")
-    assert [(line.input_tokens, line.output_tokens, line.requests, line.key) for line in read_bill(tmp_path / "usage.tsv", "openai")] == [
+    assert [
+        (line.input_tokens, line.output_tokens, line.requests, line.key) for line in read_bill(tmp_path / "usage.tsv", "openai")[0]
+    ] == [
         (59_200, 10_646, 10, "key_a"),
         (5_000, 300, 1, "key_b"),
     ]
     # Cents, as text; of two pages in JSON Lines.
     (tmp_path / "costs.jsonl").write_text(json.dumps(ANTHROPIC_COSTS) + "\n" + json.dumps(ANTHROPIC_COSTS) + "\n")
-    lines = read_bill(tmp_path / "costs.jsonl", "anthropic")
+    lines, has_more = read_bill(tmp_path / "costs.jsonl", "anthropic")
+    assert not has_more
     assert [(line.model, line.amount) for line in lines[:2]] == [("claude-sonnet-4-5-20250929", Decimal("1.2345")), (None, Decimal("0.2"))]
     assert lines[2:] == lines[:2]
-    (line,) = read_bill(ANTHROPIC_USAGE, "anthropic")
+    (line,) = read_bill(ANTHROPIC_USAGE, "anthropic")[0]
     assert (line.input_tokens, line.output_tokens, line.key) == (3_200, 500, "apikey_1")  # 1,500 + 200 + 1,000 + 500
 
 
@@ -162,6 +165,13 @@ def test_bills_without_models_in_other_currencies_and_of_pruned_days(thrift: Thr
     assert "nan" not in str(found).lower()
     thrift.prune(older_than="2026-02-02")
     assert "were pruned and are not compared" in thrift.reconcile(_rows(("2026-02-01", "gpt-4o", "1")), provider="openai").notes[0]
+
+
+def test_a_page_without_those_that_follow_is_said(thrift: Thrift) -> None:
+    first = {**ANTHROPIC_COSTS, "has_more": True, "next_page": "page_2"}
+    found = thrift.reconcile(first, provider="anthropic")
+    assert found.notes == ("The last page says that more follow (has_more): fetch them with next_page, and give all pages together.",)
+    assert thrift.reconcile([first, ANTHROPIC_COSTS], provider="anthropic").notes == ()
 
 
 def test_an_empty_ledger_and_a_bill_of_nothing(thrift: Thrift) -> None:

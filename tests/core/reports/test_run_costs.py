@@ -120,6 +120,9 @@ def test_what_is_unknown_is_said(thrift: Thrift) -> None:
     assert found.costliest == ()
     assert "unpriced" in str(found)
     assert "1 call has no price" in found.notes[0]
+    _call(thrift, 2)
+    (line,) = (line for line in str(thrift.run_costs("trace-000000000001")).splitlines() if "unheard-of" in line)
+    assert line.rstrip().endswith("unpriced")  # a share of what is not known is not 0%
     for wrong in ("", None, 7):
         with pytest.raises(ConfigurationError, match="report\\(by='run'\\) lists them"):
             thrift.run_costs(wrong)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from llmthrift_core.attribution import Attribution
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import CallRecord
 from llmthrift_core.moments import to_us
+from llmthrift_core.reports import report as report_module
 from llmthrift_core.reports import top as top_module
 
 NOW = "2026-03-11T12:00"
@@ -201,3 +202,58 @@ def test_an_unknown_cost_is_never_shown_as_zero(thrift: Thrift) -> None:
     assert {shown[name] for name in ("spent", "on input", "on output", "without llmthrift")} == {"unpriced"}
     assert "What 3 requests cost is not known" in str(thrift.optimizations())
     assert "$0 " not in str(thrift.optimizations())
+
+
+def test_of_a_long_period_the_runs_of_the_newest_and_of_the_most_expensive_calls_are_read(
+    thrift: Thrift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_module, "_NEWEST_CALLS", 4)
+    monkeypatch.setattr(report_module, "_COSTLY_CALLS", 1)
+    for number in range(12):  # a run has a call on two days
+        _append(
+            thrift,
+            number,
+            at=f"2026-03-0{1 + number // 6}T0{number % 6}:00",
+            attribution=Attribution(run=f"run {number % 6}"),
+            cost=10**9 if number == 1 else 1_000_000,
+        )
+    thrift.record_cost("tool", "0.5", run="run 5", at="2026-03-01")
+    found = thrift.report(by="run")
+    assert {row["run"]: (row["requests"], row["cost_usd"], row["other_cost_usd"]) for row in found} == {
+        "run 1": (2, Decimal("1.001"), 0),  # the most expensive call
+        "run 2": (2, Decimal("0.002"), 0),  # the newest four, with what they cost the day before
+        "run 3": (2, Decimal("0.002"), 0),
+        "run 4": (2, Decimal("0.002"), 0),
+        "run 5": (2, Decimal("0.002"), Decimal("0.5")),
+    }
+    assert (found.total["requests"], found.total["cost_usd"]) == (12, Decimal("1.011"))
+    assert found.notes[0].startswith("Runs have no stored sums: these are the runs of the newest")
+    assert [row["run"] for row in thrift.top(2, by="run")] == ["run 1", "run 5"]
+    (row,) = thrift.top(1, by="run", since="2026-03-02T05:00")
+    assert (row["run"], row["requests"], row["previous_cost_usd"]) == ("run 5", 1, Decimal("0.001"))
+    assert (
+        len(thrift.report(by="run", until="2026-03-01T04:00")) == 5
+    )  # four, and one that only a tool was paid for: few enough: all, and nothing is to be said
+    assert thrift.report(by="run", until="2026-03-01T04:00").notes == ()
+
+
+def test_the_first_are_those_that_all_rows_say_at_any_edge_of_the_period(thrift: Thrift) -> None:
+    for number in range(60):
+        _append(
+            thrift,
+            number,
+            at=f"2026-0{1 + number % 3}-{1 + number % 27:02}T{number % 24:02}:{number:02}",
+            cost=(number * 7919 % 31) * 10**6,
+            attribution=Attribution(user=f"u{number % 9}" if number % 5 else None),
+        )
+    for since, until in (
+        (None, None),
+        ("2026-01-15", None),
+        ("2026-01-15T03:00", "2026-03-02T10:00"),
+        ("2026-01-15T03:17", "2026-03-02T10:31"),
+    ):
+        every = [dict(row) for row in thrift.report(by="user", since=since, until=until)]
+        first = thrift.top(4, by="user", since=since, until=until)
+        assert [row["user"] for row in first] == [row["user"] for row in every[:4]]
+        assert [row["cost_usd"] for row in first] == [row["cost_usd"] for row in every[:4]]
+        assert first.notes[0] == f"The first 4 of {len(every)}; the others are in the total."  # type: ignore[union-attr]

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ClientError
 
 from llmthrift_core.errors import BudgetExceededError, ConfigurationError
 from llmthrift_core.routing import Tiers, fallback_order, fallback_reason
@@ -56,6 +57,10 @@ def error(name: str, text: str = "", **attributes: object) -> Exception:
     return made
 
 
+def of_bedrock(code: str, status: int, message: str = "said so"):
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Converse")
+
+
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
@@ -71,6 +76,12 @@ def error(name: str, text: str = "", **attributes: object) -> Exception:
         (error("BadRequestError", "This model's maximum context length is 8192 tokens", status_code=400), "context length"),
         (error("RequestTooLarge", status_code=413), "context length"),
         (error("BadRequestError", "unknown parameter", status_code=400), None),
+        (of_bedrock("ThrottlingException", 429), "rate limit"),
+        (of_bedrock("ServiceUnavailableException", 503), "outage"),
+        (of_bedrock("ModelTimeoutException", 408), "timeout"),
+        (of_bedrock("ValidationException", 400, "Input is too long for requested model."), "context length"),
+        (of_bedrock("AccessDeniedException", 403), None),
+        (error("AioRpcError", code=lambda: SimpleNamespace(name="UNAVAILABLE")), "outage"),
         (error("AuthenticationError", status_code=401), None),
         (error("PermissionDenied", status_code=403), None),
         (ValueError("the reader's own"), None),

@@ -232,7 +232,18 @@ def test_plans_say_what_the_command_line_says(client, thrift):
     # $100 a month against $1,000: 900%; $1,350 is paid back by $900 a month 1.5 months after the set-up's one.
     assert "900%" in back.text
     assert "2.5 months" in back.text
-    for wrong in ({"gpu_hour": EVIL}, {"value": EVIL}, {"output": EVIL}, {"api_model": EVIL}, {"gpus": "0"}):
+    # 2,000 tokens x 100,000 requests at gpt-4o's $2.50 a million; 20 turns of 500 and 2,000 fixed send 145,000 tokens.
+    context = client.get("/dashboard/plans", params={"context_model": "gpt-4o", "tokens": "2000", "requests": "100000"})
+    check(context)
+    assert all(text in context.text for text in ("200,000,000", "$500.00", "$15,000.00"))
+    asked = {"context_model": "gpt-4o", "tokens": "2000", "requests": "1000", "turns": "20", "turn_tokens": "500"}
+    assert all(text in client.get("/dashboard/plans", params=asked).text for text in ("145,000", "$10,875.00"))
+    asked = {"design": "yes", "budget": "30000", "price": "0.01", "features": "chat=50, search=30, other=20"}
+    designed = client.get("/dashboard/plans", params={**asked, "groups": "free=400x2000000, pro=80x10000000, team=20x20000000"})
+    check(designed)
+    assert all(text in designed.text for text in ("3,000,000,000", "$15,000.00", "20 times the 3,000,000,000"))
+    mistaken = ({"design": "yes", "budget": EVIL}, {"design": "yes", "budget": "1", "price": "1", "groups": EVIL}, {"tokens": EVIL})
+    for wrong in ({"gpu_hour": EVIL}, {"value": EVIL}, {"output": EVIL}, {"api_model": EVIL}, {"gpus": "0"}, *mistaken):
         refused = client.get("/dashboard/plans", params=wrong)
         check(refused)
         assert "This cannot be told" in refused.text

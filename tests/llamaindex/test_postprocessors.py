@@ -12,8 +12,9 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.prompts import Shorten, steps
 from llmthrift_core.usage.tokens import count_tokens
-from llmthrift_llamaindex import TokenBudgetPostprocessor
+from llmthrift_llamaindex import ShorteningPostprocessor, TokenBudgetPostprocessor
 from tests.llamaindex.conftest import run
 
 
@@ -85,3 +86,38 @@ def test_it_works_in_an_engine():
     engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=6, node_postprocessors=[budget])
     assert tokens(engine.query("Which?").source_nodes) <= 150
     assert tokens(run(engine.aquery("Which?")).source_nodes) <= 150
+
+
+LONG = "The bridge was built in 1911. " + "Bakers sell bread in the old street on weekdays. " * 9
+
+
+def test_texts_of_nodes_are_made_shorter_for_a_question() -> None:
+    nodes = [node(LONG, 0.9, page="3"), node("Two   spaces.", 0.8), node(LONG, 0.7)]
+    before = copy.deepcopy(nodes)
+    shorten = Shorten([steps.Whitespace(), steps.Duplicates(), steps.Sentences(share=0.3, embedder=False)])
+    kept = ShorteningPostprocessor(shorten, model="gpt-4o").postprocess_nodes(nodes, query_str="When was the bridge built?")
+    assert [each.score for each in kept] == [0.9, 0.8]  # the third says what the first says
+    assert kept[0].text.startswith("The bridge was built in 1911.")
+    assert len(kept[0].text) < 0.5 * len(LONG)
+    assert kept[0].metadata == {"page": "3"}
+    assert kept[1].text == "Two spaces."
+    assert nodes == before
+
+
+def test_a_query_engine_sends_shorter_nodes() -> None:
+    index = VectorStoreIndex.from_documents([Document(text=LONG)], embed_model=MockEmbedding(embed_dim=8))
+    shortener = ShorteningPostprocessor(Shorten([steps.Sentences(share=0.3, embedder=False)]))
+    engine = index.as_query_engine(llm=MockLLM(), node_postprocessors=[shortener])
+    answers = [engine.query("When was the bridge built?"), run(engine.aquery("When was the bridge built?"))]
+    for answer in answers:
+        assert "1911" in str(answer)
+        assert str(answer).count("Bakers") < 5
+
+
+def test_a_limit_drops_nodes_and_a_wrong_argument_is_told() -> None:
+    nodes = [node(LONG, 0.9), node(LONG.replace("bridge", "harbour"), 0.8)]
+    kept = ShorteningPostprocessor(Shorten([], max_input_tokens=100)).postprocess_nodes(nodes, query_str="When was the harbour built?")
+    assert tokens(kept) <= 100
+    assert ShorteningPostprocessor(Shorten.lossless()).postprocess_nodes([]) == []
+    with pytest.raises(ConfigurationError, match=r"Shorten\.lossless\(\), not float"):
+        ShorteningPostprocessor(0.5)  # type: ignore[arg-type]
