@@ -1,11 +1,12 @@
 """Proof of the whole: dollars and quality of a mixed workload, naively and with llmthrift.
 
-    python -m benchmarks.whole --data DIR [--requests 5000] [--seed 0] [--no-ablations]
+    python -m benchmarks.whole --data DIR [--requests 5000] [--seed 0] [--judged 0.1] [--no-ablations]
 
 DIR has the public recordings. Every request is replayed in time order through LangChain's own clients against a provider on loopback,
 which answers as recorded and bills prompt caches as the providers do. Only promises are set: 1% wrong cache hits, 98% of the strongest
 models' quality over all answers of models, budgets, answers that hold for a day. Nothing is fitted beforehand: the cold start counts, and
-so do the judge and the answers that are asked for to learn.
+so do the judge and the answers that are asked for to learn. `--judged` states the share of routed requests whose answers are judged, drawn
+beforehand; without it as many are judged as `labels_worth` says that they are worth. Either way the share is printed.
 """
 
 from __future__ import annotations
@@ -34,18 +35,28 @@ def main() -> None:
     options.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared" / "data")
     options.add_argument("--requests", type=int, default=5_000)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument(
+        "--judged", type=float, help="share of the routed requests whose answers are judged; default: as labels_worth says"
+    )
     options.add_argument("--no-ablations", action="store_true")
     given = options.parse_args()
+    if given.judged is not None and not 0 < given.judged <= 1:
+        options.error(f"--judged is a share above 0 and up to 1, not {given.judged:g}")
     if missing := [name for name in _FILES if not (given.data / name).exists()]:
         print(f"Nothing is measured: {given.data} has no {', '.join(missing)}")
         return
     workload = read_workload(given.data, given.requests, given.seed)
-    run = partial(_run, workload, given.seed)
+    run = partial(_run, workload, given.seed, given.judged)
     naive = replay(enumerate(workload.requests), workload.nine_usd_per_million, Naive)
     whole = run(off=())
     print(_parts(naive, whole))
     print(_totals(naive, {"llmthrift": whole.outcomes}))
     print(_levers(naive, whole))
+    stated = "as labels_worth said" if given.judged is None else f"{given.judged:.0%} were stated beforehand"
+    share = whole.judged / max(whole.routed, 1)
+    print(
+        f"\nJudged: the answers to {whole.judged:,} of {whole.routed:,} routed requests ({share:.1%}; {stated}), {whole.labels:,} answers."
+    )
     print("\nWhat routers learned, lastly:")
     print("\n".join({note.partition(":")[0]: note for note in whole.notes}.values()))
     if not given.no_ablations:
@@ -57,9 +68,9 @@ def main() -> None:
         print(_totals(naive, {"llmthrift": whole.outcomes, **rows}))
 
 
-def _run(workload: Workload, seed: int, *, off: Collection[str], parts: Collection[str] | None = None) -> Replayed:
+def _run(workload: Workload, seed: int, judged: float | None, *, off: Collection[str], parts: Collection[str] | None = None) -> Replayed:
     requests = ((place, asked) for place, asked in enumerate(workload.requests) if parts is None or asked.part in parts)
-    make = partial(Thrifty, off=off, nine=workload.nine_usd_per_million, seed=seed)
+    make = partial(Thrifty, off=off, nine=workload.nine_usd_per_million, judged=judged, seed=seed)
     return replay(requests, workload.nine_usd_per_million, make)
 
 

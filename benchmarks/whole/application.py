@@ -45,11 +45,22 @@ class Thrifty:
     Args:
         off: levers that are switched off.
         nine: the names of the nine models with their prices.
+        judged: the share of the routed requests whose answers are judged, drawn by the seed; None: as many as `labels_worth` says.
     """
 
-    def __init__(self, thrift: Thrift, clients: Clients, *, off: Collection[str], nine: Mapping[str, float], seed: int = 0) -> None:
+    def __init__(
+        self,
+        thrift: Thrift,
+        clients: Clients,
+        *,
+        off: Collection[str],
+        nine: Mapping[str, float],
+        judged: float | None = None,
+        seed: int = 0,
+    ) -> None:
         self._thrift, self._clients = thrift, clients
         self._random = random.Random(seed)
+        self._share, self._draws = judged, random.Random(f"{seed} judged")
         self.labels = 0
         self.notes: list[str] = []
         thrift.budgets.add_limits(daily_usd=100, per_request_usd=2)
@@ -85,7 +96,7 @@ class Thrifty:
             tiers = {name: clients[name] for name in models}
             self._doors[part] = ChatRouter(thrift, models=tiers, policy=self._policies[part], cache=cache)
         self._judge = PointwiseJudge(thrifty(clients[JUDGE], thrift, cache=False), name=JUDGE)
-        self._judged = 0
+        self.judged = self.routed = 0  # requests
         self._calls, self._labels_of, self._look_at = Counter[str](), Counter[str](), Counter[str]()
         self._usd: dict[str, tuple[float, float]] = {}
 
@@ -98,7 +109,7 @@ class Thrifty:
         return answer
 
     def after(self, asked: Asked, messages: list[BaseMessage], run_id: str, answer: AIMessage, provider: RecordedProvider) -> None:
-        """As long as labels are worth it, have other tiers answer a routed request as well, judge all of it, and now and then learn."""
+        """Where a request is to be judged, have other tiers answer it as well, judge all of it, and now and then learn."""
         part = asked.part
         if part not in self._policies or not provider.loopback.requests or not self._is_worth(part):
             return
@@ -109,12 +120,15 @@ class Thrifty:
                 other_id = uuid4()
                 thrifty(self._clients[name], self._thrift, cache=False).invoke(messages, {"run_id": other_id})
                 self._label(asked, str(other_id), name, provider)
-        self._judged += 1
-        if self._judged % _REFIT_EVERY == 0:
+        self.judged += 1
+        if self.judged % _REFIT_EVERY == 0:
             self._learn()
 
     def _is_worth(self, part: str) -> bool:
-        """Whether another label is worth its dollars, by what calls and labels cost so far."""
+        """Whether a request is judged: as was stated beforehand, or where another label is worth its dollars by those so far."""
+        self.routed += 1
+        if self._share is not None:
+            return self._draws.random() < self._share
         self._calls[part] += 1
         if self._calls[part] >= self._look_at[part]:
             self._look_at[part] = round(1.1 * self._calls[part]) + 5

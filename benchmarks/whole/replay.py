@@ -89,6 +89,7 @@ class Replayed:
 
     Attributes:
         outcomes: by the request's place in the workload; `usd` includes the labels that it was used for.
+        judged, routed: requests whose answers were judged, of those that a router sent to a model.
         savings: of `thrift.savings()`.
         notes: what the application did beside answering.
         cpu_seconds: processor time of the process, client and provider included.
@@ -98,6 +99,8 @@ class Replayed:
     savings: SavingsReport
     labels_usd: float = 0.0
     labels: int = 0
+    judged: int = 0
+    routed: int = 0
     notes: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
 
@@ -153,7 +156,8 @@ def replay(requests: Iterable[tuple[int, Asked]], nine_prices: Mapping[str, floa
         savings = thrift.savings()
         if abs(sum(each.usd for each in found.values()) - float(savings.spent_usd)) > 1e-6:
             raise AssertionError("the requests' dollars do not add up to what the ledger spent")
-        return Replayed(found, savings, labels_usd, app.labels, list(app.notes), time.process_time() - started)
+        cpu_seconds = time.process_time() - started
+        return Replayed(found, savings, labels_usd, app.labels, app.judged, app.routed, list(app.notes), cpu_seconds)
 
 
 def score(asked: Asked, answer: AIMessage, received: str) -> float:
@@ -180,7 +184,7 @@ def _text_of(block: Any) -> str:
 class Naive:
     """The application as it was: one model for each part, metered and nothing else."""
 
-    labels = 0
+    labels = judged = routed = 0
     notes: tuple[str, ...] = ()
 
     def __init__(self, thrift: Thrift, clients: Clients) -> None:

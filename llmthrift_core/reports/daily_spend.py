@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
-from heapq import nsmallest
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
@@ -67,10 +66,12 @@ class SpendReader:
         return found
 
     def largest(self, dimension: str, most: int) -> list[str]:
-        """The values of a dimension on which most was spent, the largest first."""
-        spent = {value: spent_of(amounts) for value, amounts in self._sums(self.since_us).by_dimension(dimension).items()}
-        found = (value for value, nano_usd in spent.items() if value is not None and nano_usd > 0)
-        return nsmallest(most, found, key=lambda value: (-spent[value], value))
+        """The values of a dimension on which most was spent, the largest first. The hours at both ends of the period count whole."""
+        hour_us = HOUR * MICROSECONDS
+        since_us, until_us = self.since_us - self.since_us % hour_us, self.until_us + -self.until_us % hour_us
+        hours = SumsReader(self.connection, since_us=since_us, until_us=until_us, whole_before_us=self.whole_before_us, measures=SPENT)
+        found = hours.largest(dimension, most)
+        return [] if found is None else [value for value, nano_usd in found[1].items() if nano_usd > 0]
 
     def of_values(self, dimension: str, values: Sequence[str]) -> dict[str, Days]:
         """Of values of a dimension. In zones that are no whole hours from UTC, an hour is of the day in which it begins."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from operator import add, sub
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Null, and_, case, func, literal, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, Connection, Null, Select, and_, case, func, literal, literal_column, null, or_, select, union_all
 
 from llmthrift_core.ledger.rollups import ALL, DAY, QUARTER, spans_of
 from llmthrift_core.ledger.statements import MEASURES
@@ -27,6 +27,7 @@ _FIRST_ANSWER: Final = (
 )
 MICROSECONDS: Final = 1_000_000
 _RUNS_AT_ONCE: Final = 500
+_SPENT: Final = (rollups.c.cost_nano_usd + rollups.c.other_cost_nano_usd).label("spent")
 
 
 class SumsReader:
@@ -81,6 +82,21 @@ class SumsReader:
         if any(rest):
             _add_to(groups, None, rest)
         return groups
+
+    def largest(self, dimension: str, most: int) -> tuple[int, dict[str, int]] | None:
+        """How many values of a dimension there are, and the nano-USD of those on which most was spent: added up in the database.
+
+        None where the period begins or ends within a bucket, whose rows would have to be read.
+        """
+        buckets, edges = self._divide(spans_of(dimension))
+        if edges or not buckets:
+            return None
+        pieces = [_of_piece(select(rollups.c.value, _SPENT, rollups.c.attempts), piece, dimension) for piece in buckets]
+        stored = union_all(*pieces).subquery()
+        spent, attempts = func.sum(stored.c.spent).label("of_value"), func.sum(stored.c.attempts).label("attempts_of_value")
+        query = select(stored.c.value, spent, attempts, func.count().over()).group_by(stored.c.value)
+        rows = self._connection.execute(query.order_by(spent.desc(), attempts.desc(), stored.c.value).limit(most)).all()
+        return int(rows[0][3]) if rows else 0, {row[0]: int(row[1]) for row in rows}
 
     def by_run(self, runs: Collection[str | None] | None = None) -> Groups:
         """Sums by run, of which there are too many for stored sums: the rows of the period are read.
@@ -147,15 +163,11 @@ class SumsReader:
         return total
 
     def _stored(self, piece: Buckets, dimension: str, key: ColumnElement[Any], values: Sequence[str] | None = None) -> Sequence[Any]:
-        query = select(key, *self._sums).where(rollups.c.dimension == dimension, rollups.c.span == piece.span)
+        query = _of_piece(select(key, *self._sums), piece, dimension)
         if not isinstance(key, Null):
             query = query.group_by(key)
         if values is not None:
             query = query.where(rollups.c.value.in_(values))
-        if piece.start is not None:
-            query = query.where(rollups.c.bucket >= piece.start)
-        if piece.end is not None:
-            query = query.where(rollups.c.bucket < piece.end)
         return self._connection.execute(query).all()
 
     def _rows(
@@ -202,6 +214,13 @@ class SumsReader:
                 change = _next_change(zone, start, end, offset)
                 yield start, change, offset
                 start = change
+
+
+def _of_piece(query: Select[Any], piece: Buckets, dimension: str) -> Select[Any]:
+    query = query.where(rollups.c.dimension == dimension, rollups.c.span == piece.span)
+    if piece.start is not None:
+        query = query.where(rollups.c.bucket >= piece.start)
+    return query if piece.end is None else query.where(rollups.c.bucket < piece.end)
 
 
 def _stretches(days: Sequence[int]) -> Iterator[tuple[int, int]]:

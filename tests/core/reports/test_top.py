@@ -235,3 +235,25 @@ def test_of_a_long_period_the_runs_of_the_newest_and_of_the_most_expensive_calls
         len(thrift.report(by="run", until="2026-03-01T04:00")) == 5
     )  # four, and one that only a tool was paid for: few enough: all, and nothing is to be said
     assert thrift.report(by="run", until="2026-03-01T04:00").notes == ()
+
+
+def test_the_first_are_those_that_all_rows_say_at_any_edge_of_the_period(thrift: Thrift) -> None:
+    for number in range(60):
+        _append(
+            thrift,
+            number,
+            at=f"2026-0{1 + number % 3}-{1 + number % 27:02}T{number % 24:02}:{number:02}",
+            cost=(number * 7919 % 31) * 10**6,
+            attribution=Attribution(user=f"u{number % 9}" if number % 5 else None),
+        )
+    for since, until in (
+        (None, None),
+        ("2026-01-15", None),
+        ("2026-01-15T03:00", "2026-03-02T10:00"),
+        ("2026-01-15T03:17", "2026-03-02T10:31"),
+    ):
+        every = [dict(row) for row in thrift.report(by="user", since=since, until=until)]
+        first = thrift.top(4, by="user", since=since, until=until)
+        assert [row["user"] for row in first] == [row["user"] for row in every[:4]]
+        assert [row["cost_usd"] for row in first] == [row["cost_usd"] for row in every[:4]]
+        assert first.notes[0] == f"The first 4 of {len(every)}; the others are in the total."  # type: ignore[union-attr]
