@@ -15,9 +15,9 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
-from langchain_core.runnables import Runnable
 from llama_index.core.base.llms.types import ChatMessage
 
 from benchmarks.handler import InstantModel, langfuse_handler
@@ -101,17 +101,17 @@ def _cached_router(thrift: Thrift, models: Mapping[str, InstantModel]) -> ChatRo
     return ChatRouter(thrift, models=models, cache=ThriftCache(thrift))
 
 
-def _invoke(model: Runnable[object, object], *handlers: object, repeats: bool = False) -> Callable[[int], object]:
+def _invoke(model: Any, *handlers: object, repeats: bool = False) -> Callable[[int], object]:
     def call(number: int) -> object:
         messages = [SystemMessage(_RULES), HumanMessage(_TEXT if repeats else f"{_TEXT}{number}")]
-        return model.invoke(messages, {"callbacks": list(handlers), "metadata": _METADATA})  # type: ignore[typeddict-item]
+        return model.invoke(messages, {"callbacks": list(handlers), "metadata": _METADATA})
 
     return call
 
 
-def _chat(llm: object, *, repeats: bool = False) -> Callable[[int], object]:
+def _chat(llm: Any, *, repeats: bool = False) -> Callable[[int], object]:
     def call(number: int) -> object:
-        return llm.chat([ChatMessage(_RULES, role="system"), ChatMessage(_TEXT if repeats else f"{_TEXT}{number}")])  # type: ignore[attr-defined]
+        return llm.chat([ChatMessage(_RULES, role="system"), ChatMessage(_TEXT if repeats else f"{_TEXT}{number}")])
 
     return call
 

@@ -12,6 +12,7 @@ import sys
 BENCHMARKS = (
     "pricing",
     "handler",
+    "doors",
     "cache",
     "ledger",
     "exports",

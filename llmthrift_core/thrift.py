@@ -196,7 +196,7 @@ class Thrift(LedgerViews, OpenedAgain):
     def budgets(self) -> Budgets:
         """What may be spent."""
         from llmthrift_core.budgets.opening import open_budgets
-        from llmthrift_core.ledger.request_ids import new_request_id
+        from llmthrift_core.ledger.ids import new_request_id
 
         return open_budgets(
             lambda: self.database,

@@ -358,7 +358,7 @@ class ThriftCache(BaseCache):
         decode = decode_text if isinstance(question.fields, str) else decode_chat
         mode, rules = question.rules.mode or "on", question.rules
         return rules.ruled(
-            CacheUse(question.key, self.policy, decode, mode, semantic=question.semantic, wait_seconds=question.wait_seconds)
+            CacheUse(question.key, self.policy, decode, mode, semantic=question.semantic, wait_seconds=lambda: question.wait_seconds)
         )
 
 

@@ -38,7 +38,6 @@ from llmthrift_core.routing.failsafe import allowed_tiers
 from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.routing.types import Once
 from llmthrift_core.usage.chunks import UsageOfChunks
-from llmthrift_core.versions.door_settings import AS_BUILT
 from llmthrift_langchain import runs as lineage
 from llmthrift_langchain.cache import marked_answer
 from llmthrift_langchain.codec import decode_chat, mark_message
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from llmthrift_core.outgoing import Outgoing
     from llmthrift_core.prompt_caching.misses import SentPrompt
     from llmthrift_core.prompts.output_limits import OutputLimits
+    from llmthrift_core.versions.door_settings import DoorSettings
     from llmthrift_langchain.structured import Asked
     from llmthrift_langchain.tiers import Router
 
@@ -107,15 +107,17 @@ class RoutedCall(DoorCall[AIMessage]):
         if attribution.call_site is None and (site := config.get("run_name") or (call_site_of_prompt(system) if system else None)):
             attribution = with_call_site(attribution, site)
         required = take_requirements(arguments, metadata, attribution)
-        self._tuned = tuned = AS_BUILT
+        tuned: DoorSettings | None = None
         if router.tuning is not None:
             tuned, attribution = router.tuning.for_call(attribution, lambda: canonical_json(canonical_messages(self._fields)).hex())
-            self._tuned = tuned
-        self._shortens = None if sends_as_is else tuned.shortening(router.shorten)
-        self._limits = limits_of(limits, tuned.limits(router.output))
-        planners = tuned.planners(router.prefix_planners, self._thrift)
+        self._tuned = tuned  # None: as the door was built
+        self._shortens = None if sends_as_is else router.shorten if tuned is None else tuned.shortening(router.shorten)
+        self._limits = limits_of(limits, router.output if tuned is None else tuned.limits(router.output))
+        planners = router.prefix_planners if tuned is None else tuned.planners(router.prefix_planners, self._thrift)
         prefixing = None if planners is None else self._prefixing(planners, attribution.call_site)
         parent = _parent_of(config)
+        # `with_retry` and `with_fallbacks` call again under the same parent.
+        self._beside, root, path = lineage.around(parent)
         self.described = asks = described(
             self._fields,
             system,
@@ -125,25 +127,23 @@ class RoutedCall(DoorCall[AIMessage]):
             required=required,
             max_tier=router.max_tier if asked_tier is None else asked_tier,
             metadata=metadata,
-            run=None if (root := lineage.root_of(parent or lineage.surrounding())) is None else str(root),
+            run=None if root is None else str(root),
             kept_tokens=None if prefixing is None else prefixing.kept_tokens,
         )
         self._policy = router.routing.in_force()
-        tiers = allowed_tiers(self._policy, asks, tuned.tiers(router.tier_names.within(router.max_tier, asked_tier)))
-        self._tiers = tiers
+        tiers = router.tier_names.within(router.max_tier, asked_tier)
+        self._tiers = tiers = allowed_tiers(self._policy, asks, tiers if tuned is None else tuned.tiers(tiers))
         tools = next((sent for each in (arguments, *bound.values()) if (sent := each.get("tools"))), None)  # the same ones for each tier
         run_id = self._run_id or uuid7()
-        self._run_id, self._first_run_id = run_id, run_id.int
-        # `with_retry` and `with_fallbacks` call again under the same parent.
-        self._beside, self._asks = parent or lineage.surrounding(), ", ".join(tier.name for tier in models.values())
+        self._run_id, self._first_run_id, identity = run_id, run_id.int, str(run_id)
         self._earlier: lineage.Attempt | None = None
         self.request = Request(
             attribution=attribution,
-            request_id=str(run_id),
-            run_id=str(run_id),
-            trace_id=str(lineage.root_of(parent) or parent or run_id),
+            request_id=identity,
+            run_id=identity,
+            trace_id=identity if parent is None else str(root or parent),
             parent_id=str(parent) if parent is not None else None,
-            path=lineage.path_to(parent or lineage.surrounding()),
+            path=path,
             stream=stream,
             prompt=None if self._thrift.capture == "off" else features_of_messages(messages, self._thrift.capture, tools),
             cache=self._cache_use(rules, required.keyed(_limits(router.max_tier, asked_tier)), attribution),
@@ -166,10 +166,14 @@ class RoutedCall(DoorCall[AIMessage]):
         self.chunks: Sequence[AIMessageChunk] = ()  # of the stream under way
         self.others: list[ChatGeneration] = []  # beside the first answer, where several were asked for
         self._are_several = False
-        self._reported = UsageOfChunks()
+        self._reported: UsageOfChunks  # by the attempt under way
         self._advised: Mapping[str, Any] = {}  # the arguments of the call under way, marks for the provider's cache among them
 
     # --- life ---
+
+    @property
+    def _asks(self) -> str:
+        return ", ".join(tier.name for tier in self._models.values())
 
     def begin(self) -> None:
         """As `DoorCall.begin`; what repeats a call that has failed is its next attempt."""
@@ -205,8 +209,7 @@ class RoutedCall(DoorCall[AIMessage]):
             generation, *others = marked_answer(call, tier_of_hit if route is not None and route.is_choice else None)
             from llmthrift_langchain.replay import CachedAnswer  # a pydantic model: 2 ms that a program without hits never spends
 
-            name, provider = call.hit.model, call.hit.provider
-            answer = CachedAnswer(generation=generation, others=others, model_name=name, provider=provider, cache=False)
+            answer = CachedAnswer.of(generation, call.hit.model, call.hit.provider, others)
             self._are_several = bool(others)
             return answer, config, {}
         if self._rejected is not None and self._is_kept:
@@ -215,20 +218,21 @@ class RoutedCall(DoorCall[AIMessage]):
             tier_name, name, message = self._rejected
             assert tier_name is not None  # noqa: S101 - a router always routes
             self._tell(tier_name)
-            return CachedAnswer(generation=ChatGeneration(message=message), model_name=name, cache=False), config, {}
-        assert call.tier is not None  # noqa: S101 - a router always routes
-        self._tell(call.tier)
-        self.messages = self._messages_to(call.tier)
+            return CachedAnswer.of(ChatGeneration(message=message), name), config, {}
+        asked = call.tier
+        assert asked is not None  # noqa: S101 - a router always routes
+        self._tell(asked)
+        self.messages = self._messages_to(asked)
         if self.messages is not self._given:
             self._sent = [fields_of(message) for message in self.messages]
-        tier, arguments = self._models[call.tier], self._arguments_of(call.tier)
-        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(call.tier)) is not None:
-            self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(call.tier))
+        tier, arguments = self._models[asked], self._arguments_of(asked)
+        if (prefixing := self.request.prefixing) is not None and (advice := prefixing.advice(asked)) is not None:
+            self.messages, arguments = advised(self.messages, arguments, advice, self._parameters_of(asked))
         self._advised = arguments
-        if call.max_output_tokens is not None:
-            limit_output(arguments, call.max_output_tokens, vars(tier.model))
-        if call.effort is not None:
-            arguments["reasoning_effort"] = call.effort
+        if (limit := call.max_output_tokens) is not None:
+            limit_output(arguments, limit, vars(tier.model))
+        if (effort := call.effort) is not None:
+            arguments["reasoning_effort"] = effort
         if not self.request.stream and self._may_stream_inside(tier.model, arguments):
             config = with_handler(config, ChunkListener(self._reported))
         self._are_several = type(number := arguments.get("n") or getattr(tier.model, "n", None)) is int and number > 1
@@ -434,7 +438,9 @@ class RoutedCall(DoorCall[AIMessage]):
         return self._arguments, self._bound.get(tier, {}), chosen.parameters, vars(chosen.model)
 
     def _cache_use(self, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse | None:
-        policy = self._tuned.policy(self._router.cache_policy())
+        policy, tuned = self._router.cache_policy(), self._tuned
+        if tuned is not None:
+            policy = tuned.policy(policy)
         if policy is None or rules.mode == "off":
             return None
         try:
@@ -451,7 +457,8 @@ class RoutedCall(DoorCall[AIMessage]):
         return None
 
     def _keyed(self, policy: CachePolicy, identity: bytes, rules: CacheRules, max_tier: Any, attribution: Attribution) -> CacheUse:
-        limits = canonical_json({"max_tier": max_tier, **self._tuned.key})
+        tuned = self._tuned
+        limits = canonical_json({"max_tier": max_tier} if tuned is None else {"max_tier": max_tier, **tuned.key})
         canonical = canonical_messages(self._fields)
         answers = self._router.answers
         asked = partial(asked_texts, self._fields, None if answers is None else answers.extract_question)
@@ -463,7 +470,7 @@ class RoutedCall(DoorCall[AIMessage]):
             asked=asked,
         )
         semantic = None
-        if answers is not None and answers.semantic is not None and self._tuned.semantic is not False:
+        if answers is not None and answers.semantic is not None and (tuned is None or tuned.semantic is not False):
             tier = self._models[self._router.baseline_within(self._tiers)]
             own = tier.parameters.get("temperature", getattr(tier.model, "temperature", None))
             semantic = semantic_use(
@@ -475,8 +482,8 @@ class RoutedCall(DoorCall[AIMessage]):
                 temperature=self._arguments.get("temperature", own),
                 extract_question=answers.extract_question,
             )
-        wait_seconds = time_limit_of(*self._parameters_of(self._router.baseline_within(self._tiers)))
-        return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+        limit = partial(time_limit_of, *self._parameters_of(self._router.baseline_within(self._tiers)))
+        return CacheUse(key, policy, decode_chat, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=limit)
 
 
 def _limits(own: str | None, asked: str | None) -> str | list[str] | None:

@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_
 from langchain_core.outputs import ChatGeneration, Generation
 from pydantic import BaseModel
 
-from llmthrift_core.ledger import request_ids
-from llmthrift_core.ledger.message_ids import message_id_of_hit
+from llmthrift_core.ledger import ids
+from llmthrift_core.ledger.ids import message_id_of_hit
 
 Model = TypeVar("Model", bound=BaseModel)
 _VERSION = b"lc1:"
@@ -212,7 +212,7 @@ def _decode_item(item: Mapping[str, Any]) -> Generation:
         "response_metadata": metadata,
         "type": "ai",
         "name": name,
-        "id": "llmthrift-" + request_ids.new_request_id(),
+        "id": "llmthrift-" + ids.new_request_id(),
         "tool_calls": tool_calls,
         "invalid_tool_calls": broken,
         "usage_metadata": _NOTHING_BILLED.copy(),

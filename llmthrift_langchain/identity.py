@@ -161,16 +161,25 @@ def _of_client(model: BaseLanguageModel[Any]) -> dict[str, Any]:
 
     OpenAI's and Anthropic's clients keep them under these names; of any other, and should these change, the model's fields tell.
     """
-    for name in ("root_client", "_client", "client"):
-        held = vars(model).get(name)
-        if held is None and isinstance(getattr(type(model), name, None), cached_property):
+    values = vars(model)
+    for name, is_made in _places_of_client(type(model)):
+        held = values.get(name)
+        if held is None and is_made:
             with suppress(Exception):  # made at the first call else, whose key would not be that of the second
                 held = getattr(model, name)
+        if held is None:
+            continue
         for client in (held, getattr(held, "_client", None)):  # what a field holds may be one of the client's resources
             headers = getattr(client, "_custom_headers", None)
             if isinstance(headers, Mapping):
                 return {"url": str(getattr(client, "base_url", "")), "headers": relevant_headers(headers)}
     return {}
+
+
+@lru_cache(maxsize=256)
+def _places_of_client(kind: type[BaseLanguageModel[Any]]) -> list[tuple[str, bool]]:
+    """The names under which models of a class may keep a client, and whether it is made when it is first asked for."""
+    return [(name, isinstance(getattr(kind, name, None), cached_property)) for name in ("root_client", "_client", "client")]
 
 
 @lru_cache(maxsize=256)

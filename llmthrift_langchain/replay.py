@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -24,10 +25,15 @@ class CachedAnswer(BaseChatModel):
         model_name, provider: of the model that gave it.
     """
 
-    generation: Any
+    generation: Any = None
     others: Sequence[Any] = ()
     model_name: str
     provider: str | None = None
+
+    @classmethod
+    def of(cls, generation: Any, model_name: str, provider: str | None = None, others: Sequence[Any] = ()) -> CachedAnswer:
+        """One answer of a model. A copy takes pydantic a quarter of the time of a new object."""
+        return _answering_for(model_name, provider).model_copy(update={"generation": generation, "others": others})
 
     @property
     def _llm_type(self) -> str:
@@ -82,3 +88,8 @@ class CachedAnswer(BaseChatModel):
     def _answer(self) -> ChatGeneration:
         generation: ChatGeneration = self.generation
         return generation
+
+
+@lru_cache(maxsize=256)
+def _answering_for(model_name: str, provider: str | None) -> CachedAnswer:
+    return CachedAnswer(model_name=model_name, provider=provider, cache=False)

@@ -52,6 +52,8 @@ def attribution_of_metadata(metadata: Mapping[str, Any] | None) -> Attribution:
 def cache_rules_of_metadata(metadata: Mapping[str, Any] | None) -> CacheRules:
     """The metadata's `cache`: "on", "off", "refresh", True, False, or a mapping of `CacheRules`. None where it says nothing of the kind."""
     given = metadata.get("cache") if metadata else None
+    if given is None:
+        return NO_RULES
     try:
         return rules_of(given)
     except ConfigurationError as error:

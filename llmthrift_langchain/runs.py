@@ -117,6 +117,17 @@ def root_of(parent_run_id: UUID | None) -> UUID | None:
     return None if scope is None else scope.root
 
 
+def around(parent_run_id: UUID | None) -> tuple[UUID | None, UUID | None, str | None]:
+    """The run around a call, the outermost one and the path to the first; None where they are unknown.
+
+    Args:
+        parent_run_id: as the call is told. A call with callbacks of its own, as `with_fallbacks` makes it, is told of none.
+    """
+    run_id = surrounding() if parent_run_id is None else parent_run_id
+    scope = _scope_of(run_id)
+    return (run_id, None, None) if scope is None else (run_id, scope.root, scope.path())
+
+
 def path_to(parent_run_id: UUID | None) -> str | None:
     """The runs from the outermost one to this parent, as rows keep them; None where they are unknown."""
     scope = _scope_of(parent_run_id)
@@ -217,13 +228,7 @@ class RunFollower(BaseCallbackHandler):
 class _Roots(RunFollower):
     """Follows runs for routers, where no handler of ours does."""
 
-    @property
-    def ignore_llm(self) -> bool:
-        return True
-
-    @property
-    def ignore_chat_model(self) -> bool:
-        return True
+    ignore_llm = ignore_chat_model = True  # every run of the process asks
 
 
 _following: Final[ContextVar[RunFollower | None]] = ContextVar("llmthrift_follower", default=_Roots())  # noqa: B039 - the same for everybody

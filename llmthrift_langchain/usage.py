@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, Generation
 
 from llmthrift_core.errors import place_of
-from llmthrift_core.ledger.message_ids import run_of_message
+from llmthrift_core.ledger.ids import run_of_message
 from llmthrift_core.outgoing.terms import Loss
 from llmthrift_core.usage import Usage
 from llmthrift_core.usage.block import billed_tier, body_of, completed, read_usage, tells_lifetimes
@@ -239,7 +239,7 @@ def _with_fees(usage: Usage, message: AIMessage | Told, model: str | None) -> Us
     searches, file_searches = usage.web_searches, 0
     outputs = message.additional_kwargs.get("tool_outputs") or ()
     for blocks in (message.content, outputs):
-        if not file_searches and not isinstance(blocks, str):
+        if blocks and not file_searches and not isinstance(blocks, str):
             file_searches = file_searches_in(blocks)
     if not searches:
         if (grounding := metadata.get("grounding_metadata")) is not None:
@@ -248,7 +248,7 @@ def _with_fees(usage: Usage, message: AIMessage | Told, model: str | None) -> Us
             searches = searches_in(message.content)
         if not searches and type(queries := metadata.get("num_search_queries")) is int:  # Perplexity
             searches = queries
-        if not searches:
+        if not searches and outputs:
             searches = searches_in(outputs)
     return with_fees(usage, tier, searches, file_searches)
 

@@ -19,7 +19,7 @@ from llmthrift_core.calls.marks import mark_of_call
 from llmthrift_core.calls.prefixing import Prefixing
 from llmthrift_core.calls.request import CacheUse, Request, Response
 from llmthrift_core.calls.shortening import Shortening, ShorteningPolicy
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.routing import AnswerContext
 from llmthrift_core.routing.requirements import take_requirements
 from llmthrift_core.routing.types import Once
@@ -94,7 +94,7 @@ class DrivenCall(DoorCall[Answer]):
         self._limits = limits_of(limits, behind.answers.output)
         self._pin = behind.pin_of(self._asked, arguments)
         self._tiers = behind.tiers_at_most(max_tier)
-        identity = request_ids.new_request_id()
+        identity = ids.new_request_id()
         trace, parent = current_run()
         only = behind.model(None) if self._tiers is None else None
         shortening = None if self._shortens is None else _shortening(behind, self._asked, self._said, self._shortens)
@@ -318,9 +318,9 @@ class DrivenCall(DoorCall[Answer]):
                 temperature=self._arguments.get("temperature", getattr(self._behind.model(None), "temperature", None)),
                 extract_question=answers.extract_question,
             )
-        wait_seconds = time_limit_of(self._said, vars(self._behind.model(None)))
+        limit = partial(time_limit_of, self._said, vars(self._behind.model(None)))
         decoded = partial(decode, is_chat=is_chat)
-        return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=wait_seconds)
+        return CacheUse(key, policy, decoded, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=limit)
 
 
 def _said_by(asked: Asked) -> bytes:

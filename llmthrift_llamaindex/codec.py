@@ -92,7 +92,7 @@ def decode(payload: bytes, *, is_chat: bool) -> ChatResponse | CompletionRespons
     if type(payload) is not bytes or not payload.startswith(_VERSION):
         raise CodecError("not written by this codec version")
     try:
-        fields = json.loads(payload[len(_VERSION) :], parse_constant=_refuse)
+        fields = _decode_json(payload[len(_VERSION) :].decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         raise CodecError("not JSON") from None
     try:
@@ -103,6 +103,9 @@ def decode(payload: bytes, *, is_chat: bool) -> ChatResponse | CompletionRespons
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode_json: Final = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 class Mark(dict[str, Any]):

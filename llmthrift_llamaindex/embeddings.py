@@ -17,7 +17,7 @@ from llmthrift_core.cache.vectors import Vector, Vectors
 from llmthrift_core.calls.beginning import begin_off_loop
 from llmthrift_core.calls.request import Request, Response
 from llmthrift_core.errors import BudgetError, ConfigurationError, StorageError
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.model_calls.models import EMBEDDING
 from llmthrift_core.outgoing import Outgoing
 from llmthrift_core.settings import is_disabled, is_observing
@@ -195,7 +195,7 @@ class ThriftEmbedding(BaseEmbedding):
         Raises:
             BudgetExceededError: a budget refuses it.
         """
-        identity = request_ids.new_request_id()
+        identity = ids.new_request_id()
         trace, parent = current_run()
         request = Request(
             model=self.model_name,

@@ -74,7 +74,7 @@ def fields_of_raw(raw: Any) -> Mapping[str, Any]:
     if raw is None:
         return {}
     try:
-        if (known := names_of(type(raw))) is None:
+        if (known := names_of(type(raw))) is None:  # type: ignore[arg-type] # as in `field_of`
             return {name: value for name in _FIELDS if (value := field_of(raw, name)) is not None}
         fields = {**vars(raw), **(raw.model_extra or {})}
     except Exception:  # an object of somebody's class

@@ -83,6 +83,17 @@ def test_a_page_prints_what_it_says(program, provider, tmp_path, monkeypatch, ca
             leave()
 
 
+GUIDES = [page for page in PAGES if page.parent.name != "reference" and page.name not in ("changelog.md", "contributing.md")]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_a_page_says_in_its_first_lines_what_it_is_for(page):
+    title, first, *_ = re.split(r"\n\n+", page.read_text(encoding="utf-8"))
+    assert title.startswith("# ")
+    assert re.match(r"[A-Z`]|\!\[|llmthrift ", first), first
+    assert not first.startswith("```")
+
+
 def test_most_blocks_say_what_they_print():
     shown = [bool(expected) for program in PROGRAMS for _, expected in program.blocks]
     assert len(shown) >= 50

@@ -13,8 +13,7 @@ from uuid import uuid4
 from llmthrift_core.alerts.alert import Alert, Notice
 from llmthrift_core.alerts.channels import Channel, Target, key_of
 from llmthrift_core.alerts.conditions import CONDITIONS
-from llmthrift_core.alerts.outbox import PAUSES, Outbox
-from llmthrift_core.alerts.told import claim
+from llmthrift_core.alerts.outbox import PAUSES, Outbox, claim
 from llmthrift_core.alerts.watched import AlertHost, Watched
 from llmthrift_core.attachments import Parts
 from llmthrift_core.background.waking import Waking

@@ -20,8 +20,8 @@ from llmthrift_core.batching.joint_calls import ARM, Asked, JointAnswer, JointCa
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import ConfigurationError
+from llmthrift_core.ledger.ids import new_request_id
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.ledger.request_ids import new_request_id
 from llmthrift_core.money import to_usd
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.usage import Usage

@@ -15,12 +15,11 @@ from llmthrift_core.batching.answers import replace_tier
 from llmthrift_core.batching.collecting import Collector, policy_in
 from llmthrift_core.batching.holds import BatchHolds
 from llmthrift_core.batching.job import BatchResult, Job, JobStatus, result_of
-from llmthrift_core.batching.progress import status_of
 from llmthrift_core.batching.remote import Remote, wire_id
 from llmthrift_core.batching.requests import BatchRequest, digest_of, read_requests, texts_of_user
 from llmthrift_core.batching.sellers import remote_of
 from llmthrift_core.batching.sending import Sender
-from llmthrift_core.batching.store import FINAL, BatchStore, NewJob, attribution_in, job_of
+from llmthrift_core.batching.store import FINAL, BatchStore, NewJob, attribution_in, job_of, status_of
 from llmthrift_core.cache.entry import usage_from_json, usage_to_json
 from llmthrift_core.cache.keys import UncacheableError, canonical_json, digest, relevant
 from llmthrift_core.cache.policy import CachePolicy

@@ -16,8 +16,8 @@ from llmthrift_core.budgets.scopes import Scope
 from llmthrift_core.budgets.unanswered import may_be_billed, name_of_end
 from llmthrift_core.cache.policy import CachePolicy
 from llmthrift_core.errors import BudgetExceededError
+from llmthrift_core.ledger.ids import new_request_id
 from llmthrift_core.ledger.record import CallRecord
-from llmthrift_core.ledger.request_ids import new_request_id
 from llmthrift_core.money import to_usd
 from llmthrift_core.outgoing import Outgoing, outgoing_of
 from llmthrift_core.pricing.served import price_of_answer, who_answered

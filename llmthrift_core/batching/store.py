@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 
 from llmthrift_core.attribution import FIELDS, Attribution
-from llmthrift_core.batching.job import Job
+from llmthrift_core.batching.job import Job, JobStatus, State
 from llmthrift_core.moments import from_us
+from llmthrift_core.money import to_usd
 from llmthrift_core.storage.batch_tables import batch_jobs, batch_parts, batch_requests
 
 if TYPE_CHECKING:
     from llmthrift_core.batching.requests import BatchRequest
     from llmthrift_core.storage.database import Database
+
 
 FINAL: Final = ("answered", "failed", "expired", "cancelled")
 _AT_ONCE: Final = 500
@@ -274,3 +276,50 @@ def _groups(waiting: Sequence[Any], most_requests: int, most_bytes: int) -> Iter
         last, count, size = number, count + 1, size + weight
     if first is not None:
         yield first, last, count
+
+
+# How long after its last moment a batch may still be on its way to its end.
+_GRACE_SECONDS: Final = 3_600.0
+
+
+def status_of(row: Mapping[str, Any], parts: Sequence[Mapping[str, Any]], counts: Sequence[Mapping[str, Any]], *, now: float) -> JobStatus:
+    """The status of a job.
+
+    Args:
+        row: of the job. parts: its batches. counts: of its requests, by state and whether the cache answered.
+        now: seconds since the epoch.
+    """
+    by_state: dict[str, int] = {}
+    cached = unpriced = cost = 0
+    for each in counts:
+        by_state[each["state"]] = by_state.get(each["state"], 0) + each["count"]
+        cost += int(each["cost"])
+        if each["state"] == "answered":
+            cached += each["count"] if each["cached"] else 0
+            unpriced += each["count"] - each["priced"]
+    running = [part for part in parts if part["state"] == "sent"]
+    expires = [part["expires_us"] for part in running if part["expires_us"] is not None]
+    return JobStatus(
+        job=job_of(row),
+        state=_state(row, parts),
+        answered=by_state.get("answered", 0),
+        failed=by_state.get("failed", 0),
+        expired=by_state.get("expired", 0),
+        cancelled=by_state.get("cancelled", 0),
+        cached=cached,
+        done_at_provider=sum(part["done"] for part in running),
+        batches=sum(part["remote_id"] is not None for part in parts),
+        cost_usd=to_usd(cost),
+        unpriced=unpriced,
+        expires_at=from_us(min(expires)) if expires else None,
+        is_overdue=bool(expires) and now > min(expires) / 1e6 + _GRACE_SECONDS,
+    )
+
+
+def _state(row: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> State:
+    if row["ended_us"] is not None:
+        return "ended"
+    if row["cancelled_us"] is not None:
+        return "cancelling"
+    is_sent = bool(parts) and all(part["state"] in ("sent", "collected") for part in parts)
+    return "running" if is_sent else "preparing"

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import prod
 from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from llmthrift_core.budgets.connecting import is_before_sending
 from llmthrift_core.errors import LLMThriftError
 from llmthrift_core.model_calls.provider_errors import causes_of, names_of, status_of
 from llmthrift_core.usage import Usage
@@ -27,6 +26,7 @@ from llmthrift_core.usage import Usage
 if TYPE_CHECKING:
     from llmthrift_core.budgets.budgets import Budgets
     from llmthrift_core.budgets.hold import Hold
+
 
 _WAITED_TOO_LONG: Final = frozenset({408, 499, 504, 524, 598, 599})
 
@@ -177,3 +177,38 @@ def _told_by(error: BaseException) -> bool | None:
     if isinstance(status, str):
         return status in _RPC_SENT
     return None if status is None else status in _WAITED_TOO_LONG or 200 <= status < 300
+
+
+# By package: where no byte of a request has been sent yet. A cancellation does not say where it met its call, but its traceback does. The
+# names are of httpcore 1.0, anyio 4, aiohttp 3, langchain-core 1 and the clients of OpenAI and Anthropic. Where a release calls them
+# otherwise, a call counts as sent, and may be billed.
+_BEFORE: Final[dict[str, frozenset[str]]] = {
+    "httpcore": frozenset({"connect_tcp", "connect_unix_socket", "start_tls", "wait_for_connection", "_connect"}),
+    "anyio": frozenset({"connect_tcp", "connect_unix", "getaddrinfo"}),
+    "aiohttp": frozenset({"connect", "_create_connection", "_create_direct_connection", "_resolve_host"}),
+    "asyncio": frozenset({"create_connection", "sock_connect", "getaddrinfo"}),
+    "langchain_core": frozenset({"aacquire", "acquire", "on_chat_model_start", "on_llm_start"}),  # rate limiters; handlers
+    "openai": frozenset({"to_thread"}),  # it asks for its platform
+    "anthropic": frozenset({"to_thread"}),
+}
+# What a client remembers of the tries before this one, by the names of its variables.
+_TRIES: Final = (("retries_taken", 1), ("retry_state", 2))
+
+
+def is_before_sending(errors: Iterable[BaseException]) -> bool:
+    """Whether the traceback of an exception, or of one that led to it, ends where nothing was sent, and no earlier try was.
+
+    Args:
+        errors: the exception and its causes.
+    """
+    waits = False
+    for error in errors:
+        for frame, _ in walk_tb(error.__traceback__):
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            waits = waits or frame.f_code.co_name in _BEFORE.get(package, ())
+            for name, least in _TRIES:
+                told = frame.f_locals.get(name)
+                told = getattr(told, "attempt_number", told)
+                if isinstance(told, int) and told >= least:
+                    return False
+    return waits

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 from llmthrift_core.usage.block import field_of
@@ -101,21 +102,22 @@ def are_arguments(given: Any) -> bool:
 def _ends(body: Any, depth: int) -> Iterator[str]:
     if body is None or isinstance(body, str | int | float):
         return
+    look: Callable[[str], Any] = body.get if isinstance(body, dict) else partial(field_of, body)
     for name in _NAMES:
-        if (word := _word(field_of(body, name))) is not None:
+        if (word := _word(look(name))) is not None:
             yield word
-    if isinstance(status := field_of(body, "status"), str) and status in _STATES:
-        yield _word(field_of(field_of(body, "incomplete_details"), "reason")) or status
-    if isinstance(refusal := field_of(body, "refusal"), str) and refusal:
+    if isinstance(status := look("status"), str) and status in _STATES:
+        yield _word(field_of(look("incomplete_details"), "reason")) or status
+    if isinstance(refusal := look("refusal"), str) and refusal:
         yield "refusal"
     if not depth:
         return
     for name in _LISTS:
-        if isinstance(parts := field_of(body, name), list | tuple):
+        if isinstance(parts := look(name), list | tuple):
             for part in parts:
                 yield from _ends(part, depth - 1)
     for name in _INSIDE:
-        yield from _ends(field_of(body, name), depth - 1)
+        yield from _ends(look(name), depth - 1)
 
 
 def _word(value: Any) -> str | None:

@@ -27,7 +27,7 @@ from llmthrift_core.calls.request import (
 from llmthrift_core.calls.reserving import Holding, hold_for_cheaper, needed_for
 from llmthrift_core.calls.rows import are_collected, count_as_lost, fill_hit, with_configuration
 from llmthrift_core.errors import BudgetExceededError
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.ledger.record import CallRecord, LateRecord
 from llmthrift_core.pricing.served import who_answered
 from llmthrift_core.routing.failsafe import decided
@@ -65,7 +65,7 @@ class Call(Holding):
     def __init__(self, thrift: AccountHost, request: Request) -> None:
         self._thrift = thrift
         self.request = request
-        self.call_id = request.call_id or request.request_id or request_ids.new_request_id()
+        self.call_id = request.call_id or request.request_id or ids.new_request_id()
         self.is_open = True
         self.cost_nano_usd: int | None = None  # once it has ended; None where there is no price, or it is worked out later
         self.waiting: Waiting | Elsewhere | Turn | None = None

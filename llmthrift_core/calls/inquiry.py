@@ -63,7 +63,7 @@ class Inquiry:
             return None
         if self._flight is None:
             key = use.policy.variant(use.key)
-            joined = self._cache.flights.join(key, use.caller, timeout_seconds=use.wait_seconds, is_under_way=use.is_under_way)
+            joined = self._cache.flights.join(key, use.caller, timeout_seconds=use.limit_seconds, is_under_way=use.is_under_way)
             if isinstance(joined, Waiting):
                 self.waiting = joined
                 return None
@@ -91,7 +91,7 @@ class Inquiry:
                 self.leave()
             return self.hit
         if earlier is None:
-            taken.begin(use.wait_seconds)
+            taken.begin(use.limit_seconds)
             self._went_elsewhere = earlier = taken
         self.waiting = earlier
         return None

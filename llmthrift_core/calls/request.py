@@ -103,7 +103,7 @@ class CacheUse:
         decode: turns a stored payload into the adapter's objects; a ValueError makes the entry a miss.
         caller: who asks, from `cache.flight.whoami`: identical concurrent requests then wait for the first. None: they do not.
         semantic: what is asked after the exact cache has missed; None: nothing is.
-        wait_seconds: the caller's own time limit, beyond which he does not wait for others. None: he has none.
+        wait_seconds: tells the caller's own time limit, beyond which he does not wait for others; None where he has none. Asked on a miss.
         is_under_way: whether the caller is still at it, for a door that is not told of every end. Called in any thread.
     """
 
@@ -113,8 +113,13 @@ class CacheUse:
     mode: CacheMode = "on"
     caller: Caller | None = None
     semantic: SemanticUse | None = None
-    wait_seconds: float | None = None
+    wait_seconds: Callable[[], float | None] | None = None
     is_under_way: Callable[[], bool] | None = None
+
+    @property
+    def limit_seconds(self) -> float | None:
+        """The caller's own time limit."""
+        return None if self.wait_seconds is None else self.wait_seconds()
 
 
 @dataclass(slots=True)

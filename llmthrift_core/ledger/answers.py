@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, bindparam, select
 
 from llmthrift_core.errors import UnknownCallError
-from llmthrift_core.ledger.message_ids import ids_in
+from llmthrift_core.ledger.ids import ids_in
 from llmthrift_core.ledger.repair import clean_name
 from llmthrift_core.storage.tables import calls, other_costs
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from llmthrift_core.attribution import EMPTY, FIELDS, Attribution, attribution_of, current_attribution
 from llmthrift_core.errors import ConfigurationError, StorageError
-from llmthrift_core.ledger import backfill, erasure, paths, request_ids, retention
+from llmthrift_core.ledger import backfill, erasure, ids, paths, retention
 from llmthrift_core.ledger.batch import Outcome, commit
 from llmthrift_core.ledger.belonging import Names, names_only_of
 from llmthrift_core.ledger.listeners import Listener, Listeners
@@ -150,7 +150,7 @@ class Ledger:
         if cache is not None and cache not in ("exact", "semantic"):
             raise ConfigurationError(f'cache must be None, "exact" or "semantic", not {cache!r}')
         if request_id is None:
-            request_id = request_ids.new_request_id()
+            request_id = ids.new_request_id()
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
         who = current_attribution() if given == _NOTHING and not tags else _attribution(given, tags)
         at_us = int(self._clock() * 1e6) if at is None else to_us(at)
@@ -242,7 +242,7 @@ class Ledger:
         if not isinstance(kind, str) or not kind:
             raise TypeError(f"kind must be a non-empty string, not {kind!r}")
         given = (user, feature, session, run, request_type, prompt_version, config_version, call_site)
-        request_id = request_id or request_ids.new_request_id()
+        request_id = request_id or ids.new_request_id()
         nano_usd = to_nano_usd(usd)
         if abs(nano_usd) > MOST:
             raise ConfigurationError(f"{usd} US dollars are more than one entry can hold, {to_usd(MOST):,.0f}; record it in parts")

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select
 
 from llmthrift_core.attribution import attribute, current_attribution
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.moments import Moment, from_us, to_us
 from llmthrift_core.quality.experiment_results import ExperimentResults, compare, read_arms
 from llmthrift_core.quality.sampling import position
@@ -184,7 +184,7 @@ class Experiment:
         """
         if unit is None:
             who = current_attribution()
-            unit = {"user": who.user, "session": who.session, "request": request_ids.new_request_id(), "question": None}[self.unit]
+            unit = {"user": who.user, "session": who.session, "request": ids.new_request_id(), "question": None}[self.unit]
         if unit is None and not self._said_that_units_are_missing:
             self._said_that_units_are_missing = True
             logger.warning(

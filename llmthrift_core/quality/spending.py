@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 from llmthrift_core.attribution import attribute
 from llmthrift_core.budgets.daily_amount import DailyAmount
 from llmthrift_core.errors import ConfigurationError, JudgeError
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.model_calls.models import EVALUATION
 from llmthrift_core.moments import MICROSECONDS, from_us
 from llmthrift_core.money import to_nano_usd, to_usd
@@ -69,7 +69,7 @@ class JudgingAmount:
             StorageError: the budget or the ledger cannot be reached. A judgement whose cost cannot be read counts as expected.
         """
         expected = max(1, min(self._expected_nano.get(kind, self._given_nano or 0), self._amount.limit_nano_usd))
-        run, began_us = request_ids.new_request_id(), self._thrift.now_us()
+        run, began_us = ids.new_request_id(), self._thrift.now_us()
         hold = self._amount.set_aside(expected)
         said, failure, nano = None, None, None
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llmthrift_core.attribution import Attribution
 from llmthrift_core.background.following import Following
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.quality.experiments import Experiment, Unit
 from llmthrift_core.settings import is_observing
 from llmthrift_core.versions.door_settings import AS_BUILT, DoorSettings
@@ -163,7 +163,7 @@ class Tuning(Following):
             if unit == "question":
                 who = None if question is None else self._named(question)
             else:
-                who = request_ids.new_request_id() if unit == "request" else getattr(attribution, unit)
+                who = ids.new_request_id() if unit == "request" else getattr(attribution, unit)
             if who is not None:
                 arm = now.experiment.arm_of(who)
         return now.arms[arm], _tagged(attribution, now.tags[arm])

@@ -13,8 +13,7 @@ from llmthrift_core.quality.experiment_results import ExperimentResults
 from llmthrift_core.quality.experiments import Experiment, names_of_experiments
 from llmthrift_core.reports.page.charts import stacked_columns
 from llmthrift_core.reports.page.review import chart_of
-from llmthrift_core.service.dashboard.period import period_of
-from llmthrift_core.service.dashboard.view import Block, Chart, Code, Figure, Figures, Page, Table, Text
+from llmthrift_core.service.dashboard.view import Block, Chart, Code, Figure, Figures, Page, Table, Text, period_of
 from llmthrift_core.statistics import Interval
 from llmthrift_core.thrift import Thrift
 

@@ -14,8 +14,7 @@ from llmthrift_core.budgets import Group, design
 from llmthrift_core.decisions import ApiCost, SelfHosted, advise, build_or_buy, context_cost, conversation_cost, roi, what_if
 from llmthrift_core.display import counted, percent, usd
 from llmthrift_core.errors import ConfigurationError, LLMThriftError
-from llmthrift_core.service.dashboard.period import Period, period_of
-from llmthrift_core.service.dashboard.view import Block, Card, Field, Figure, Figures, Form, Page, Table, Text
+from llmthrift_core.service.dashboard.view import Block, Card, Field, Figure, Figures, Form, Page, Period, Table, Text, period_of
 from llmthrift_core.thrift import Thrift
 
 Query = Mapping[str, str]

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from llmthrift_core.display import counted, percent, usd
 from llmthrift_core.prompts.parts import PARTS
-from llmthrift_core.service.dashboard.period import period_of
-from llmthrift_core.service.dashboard.view import Block, Figure, Figures, Link, Page, Table, Text, href
+from llmthrift_core.service.dashboard.view import Block, Figure, Figures, Link, Page, Table, Text, href, period_of
 from llmthrift_core.thrift import Thrift
 
 _MOST: Final = 50

@@ -21,8 +21,7 @@ from llmthrift_core.reports.page.review import chart_of
 from llmthrift_core.reports.projection import DailyAmount
 from llmthrift_core.reports.report import CHOICES, Report, known_tags
 from llmthrift_core.service.dashboard.charts import Line, daily_chart, sum_chart
-from llmthrift_core.service.dashboard.period import Period, period_of
-from llmthrift_core.service.dashboard.view import Block, Chart, Choice, Figure, Figures, Link, Page, Table, Text, href
+from llmthrift_core.service.dashboard.view import Block, Chart, Choice, Figure, Figures, Link, Page, Period, Table, Text, href, period_of
 from llmthrift_core.storage.tables import calls as calls_table
 from llmthrift_core.thrift import Thrift
 

@@ -9,8 +9,7 @@ from typing import Any, Final
 from llmthrift_core.alerts.alert import ON, Alert, shown
 from llmthrift_core.display import cell, percent, usd
 from llmthrift_core.moments import from_us
-from llmthrift_core.service.dashboard.period import period_of
-from llmthrift_core.service.dashboard.view import Block, Card, Figure, Figures, Link, Page, Table, Text, href
+from llmthrift_core.service.dashboard.view import Block, Card, Figure, Figures, Link, Page, Table, Text, href, period_of
 from llmthrift_core.thrift import Thrift
 
 Query = Mapping[str, str]

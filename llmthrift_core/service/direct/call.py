@@ -21,7 +21,7 @@ from llmthrift_core.calls.adapter_call import DoorCall
 from llmthrift_core.calls.limiting import Came, Limiting
 from llmthrift_core.calls.request import CacheUse, PromptFeatures, Request, Response, RouteUse, SemanticUse
 from llmthrift_core.calls.shortening import Shortening
-from llmthrift_core.ledger import request_ids
+from llmthrift_core.ledger import ids
 from llmthrift_core.outgoing import Outgoing, outgoing_of
 from llmthrift_core.routing import AnswerContext, RouteRequest
 from llmthrift_core.routing.failsafe import allowed_tiers, policy_identity
@@ -96,7 +96,7 @@ class DirectCall(DoorCall[Completion]):
                 note=thrift.note_failure,
             )
         self._limiting = limiting = None if models.output is None else _limiting(models.output, models, self._messages, arguments)
-        identity = request_ids.new_request_id()
+        identity = ids.new_request_id()
         route = _route(models, allowed, self._messages, arguments, attribution, max_tier, required)
         self._tiers = route.tiers
         features = None
@@ -275,7 +275,9 @@ class DirectCall(DoorCall[Completion]):
                 models.semantic, self._messages, messages, digest("beside", identity, parameters), owner, self._arguments
             )
         timeout = {"timeout": models.upstream(None).timeout_seconds}
-        return CacheUse(key, policy, decode, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=time_limit_of(timeout))
+        return CacheUse(
+            key, policy, decode, rules.mode or "on", caller=whoami(), semantic=semantic, wait_seconds=partial(time_limit_of, timeout)
+        )
 
 
 def arguments_of(asked: Asked) -> dict[str, Any]:

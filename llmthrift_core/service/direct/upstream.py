@@ -114,7 +114,7 @@ class Upstream:
         """
         data, headers = json.dumps(body).encode(), self.headers()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self.timeout_seconds)
-        retries_taken = 0  # a name that `budgets.connecting` looks for
+        retries_taken = 0  # a name that `budgets.unanswered` looks for
         while True:
             pause: float | None = None
             try:

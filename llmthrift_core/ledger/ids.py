@@ -1,10 +1,37 @@
-"""The ids of messages: those that LangChain makes of its runs, and those of cached messages."""
+"""Ids of requests, which sort by age (a random one would touch another page of the unique index with every row), and of messages: those
+that LangChain makes of its runs, and those of cached messages."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
+
+new_request_id: Callable[[], str]
+"""A new id, 32 hexadecimal digits: when the process began in milliseconds (12), random (10), a count (10).
+
+Unique among threads, processes and machines. Takes 0.2 us.
+"""
+
+
+def _numbered(prefix: str, numbers: itertools.count[int]) -> str:
+    return f"{prefix}{next(numbers):010x}"
+
+
+def _begin() -> None:
+    global new_request_id  # a forked child must not repeat its parent's ids
+    prefix = f"{time.time_ns() // 1_000_000:012x}{os.urandom(5).hex()}"
+    new_request_id = partial(_numbered, prefix, itertools.count())
+
+
+_begin()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin)
+
 
 _OF_MESSAGE: Final = "llmthrift-"  # ids of cached messages
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
