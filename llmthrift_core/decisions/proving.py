@@ -12,6 +12,7 @@ from llmthrift_core.display import Plan, counted, percent, usd
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.prompts.shorten import Shorten
 from llmthrift_core.routing.examples import Example, Examples, checked
+from llmthrift_core.routing.learned.calibration import checked_min_quality
 from llmthrift_core.routing.learned.observations import ANSWER_TOKENS
 from llmthrift_core.routing.learned.router import LearnedRouter
 from llmthrift_core.routing.models import ModelPrices, tokens_of
@@ -188,6 +189,7 @@ def prove(
         order = sorted(range(len(given)), key=lambda place: examples.times_us[place])
         given = [given[place] for place in order]
     prices = ModelPrices.of(models, catalog)
+    min_quality = checked_min_quality(min_quality, "default model")  # also where too few prompts are known for a router
     reference = default or max(prices.names, key=prices.blended)
     for name, role in ((reference, "default"), (distilled, "distilled")):
         if name is not None and name not in prices.names:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.money import MOST
 from llmthrift_core.texts import as_texts
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _price(name: str, given: object, catalog: PriceCatalog | None) -> tuple[floa
         usd = float(given)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         usd = math.nan
-    if not 0 <= usd < math.inf or isinstance(given, bool):
+    if not 0 <= usd <= MOST or isinstance(given, bool):
         raise ConfigurationError(
             f"the price of {name!r} must be US dollars per million tokens, or a model's name that the price lists know, not {given!r}"
         )

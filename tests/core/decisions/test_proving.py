@@ -77,6 +77,9 @@ def test_the_table_the_chart_and_what_is_not_known() -> None:
         ({"default": "other"}, "default='other' is not one of the models weak, strong"),
         ({"distilled": "other"}, "distilled='other' is not one of the models"),
         ({"distilled": "strong"}, "is the default model itself"),
+        ({"min_quality": 98}, "above 0 and up to 1, not 98"),
+        ({"min_quality": float("nan")}, "above 0 and up to 1, not nan"),
+        ({"models": {"strong": 1e300}}, "must be US dollars per million tokens"),
         ({"models": {"another": 1.0}}, "there is no judged answer of 'another'"),
     ],
 )
