@@ -459,6 +459,7 @@ class Thrift(LedgerViews, OpenedAgain):
         )
         if "alerts" in self.__dict__:
             found["alerting"] = self.alerts.health()
+            found["alerts"] += self.alerts.trouble()
         return {**found, "observing": is_observing(), "valkey": None if self.valkey is None else self.valkey.url}
 
     # --- life ---
