@@ -28,6 +28,7 @@ from llmthrift_core.storage.tables import told_alerts
 
 logger = logging.getLogger("llmthrift.alerts")
 
+Ended = Callable[[Sequence[Notice], bool, bool], None]
 PAUSES: Final = (1.0, 4.0, 15.0, 60.0)
 """Seconds between the attempts of one message."""
 _MOST_WAITING: Final = 100
@@ -54,7 +55,7 @@ class Outbox:
         last_error: the kind of the last failure; without addresses.
     """
 
-    def __init__(self, channel: Channel, ended: Callable[[Sequence[Notice], bool, bool], None], *, pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(self, channel: Channel, ended: Ended, *, pauses: Sequence[float] = PAUSES) -> None:
         self.channel = channel
         self._ended = ended
         self._pauses = pauses
