@@ -289,9 +289,11 @@ def _first(reader: SumsReader, dimension: str, most: int) -> tuple[int, list[tup
     """How many values there are, the sums of the first by cost, and those of all: of the others only the cost is read."""
     found = reader.largest(dimension, most)
     if found is not None:
-        count, values = found
-        groups = reader.by_dimension(dimension, [*values, None])
-        return count + (None in groups), nsmallest(most, groups.items(), key=_by_cost), reader.total()
+        count, spent_on = found
+        rest = reader.only(("cost_nano_usd", "other_cost_nano_usd", "attempts")).by_dimension(dimension, [None]).get(None)
+        is_shown = rest is not None and (len(spent_on) < most or sum(rest[:2]) >= min(spent_on.values()))
+        groups = reader.by_dimension(dimension, [*spent_on, None] if is_shown else spent_on)
+        return count + (rest is not None), nsmallest(most, groups.items(), key=_by_cost), reader.total()
     spent = reader.only(("cost_nano_usd", "other_cost_nano_usd", "attempts")).by_dimension(dimension)
     first = nsmallest(most, spent, key=lambda value: (-sum(spent[value][:2]), -spent[value][2], str(value)))
     return len(spent), list(reader.by_dimension(dimension, first).items()), reader.total()
