@@ -188,8 +188,8 @@ def _fill(thrift: Thrift, cache: SemanticCache, entries: Entries) -> None:
             ]
             connection.execute(insert(semantic_entries), rows)
         if is_server:
-            stored = select(func.count(), func.sum(semantic_entries.c.size_bytes)).select_from(semantic_entries)
-            entries_stored, size_bytes = connection.execute(stored).one()
+            totals = select(func.count(), func.sum(semantic_entries.c.size_bytes)).select_from(semantic_entries)
+            entries_stored, size_bytes = connection.execute(totals).one()
             connection.execute(update(cache_sizes).values(entries=entries_stored, size_bytes=int(size_bytes)))
     if is_server:
         with thrift.database.read() as connection:
