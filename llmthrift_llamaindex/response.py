@@ -155,7 +155,7 @@ def response_of(
         provider_cost_usd=served.provider_cost_usd,
         text=lambda: answer_text(answer),
         is_broken=is_broken,
-        response_id=pieces.response_id if pieces is not None and pieces.have_come else response_id_of(answer),
+        response_id=pieces.response_id if pieces is not None and pieces.have_come else served.response_id or response_id_of(answer),
         called=lambda: called_in(answer),
     )
     if isinstance(why := field_of(field_of(answer.raw, "diagnostics"), "cache_miss_reason"), Mapping):

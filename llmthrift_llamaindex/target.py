@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from llmthrift_core.budgets.sizes import max_output_tokens
@@ -228,5 +229,9 @@ def takes_effort(model: Any, arguments: Mapping[str, Any]) -> bool:
 
 def can_be_limited(model: Any) -> bool:
     """Whether a copy of this model can be told how long its answer may be."""
-    fields = type(model).model_fields
-    return any(name in fields for name in _LIMITS)
+    return _has_limit(type(model))  # type: ignore[arg-type] # mypy takes a class of Any for one that cannot be hashed
+
+
+@lru_cache(maxsize=512)
+def _has_limit(kind: type[Any]) -> bool:
+    return any(name in kind.model_fields for name in _LIMITS)

@@ -59,12 +59,14 @@ class Served:
         model: the model that answered.
         provider_cost_usd: the provider's own bill, in US dollars.
         lost: what decides the price and is not told: integrations keep less of a stream than of a whole answer.
+        response_id: the provider's name of the response.
     """
 
     usage: Usage | None = None
     model: str | None = None
     provider_cost_usd: float | None = None
     lost: frozenset[Loss] = frozenset()
+    response_id: str | None = None
 
 
 def fields_of_raw(raw: Any) -> Mapping[str, Any]:
@@ -107,7 +109,9 @@ def served_by(
         block: Mapping[str, Any] | None = None if chunks is None else chunks.together()
         if block is None:
             block = _usage_block(raw, response)
-        return _served_by(raw, block, provider, model, grounding, tier)
+        served = _served_by(raw, block, provider, model, grounding, tier)
+        served.response_id = _response_id(raw)
+        return served
     except Exception as error:
         return _unread(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from tools.upstream_matrix import AGENTS, FRAMEWORKS, ROOT, Row, allowed_of, newest_of_minors, rows_for, versions_in
 
@@ -41,3 +42,11 @@ def test_the_row_of_agents_has_the_newest_of_several_packages():
     assert rows_for([AGENTS], 3) == [Row(AGENTS)]
     assert Row(AGENTS).requirements[:2] == ("deepagents", "langgraph-supervisor")
     assert Row(AGENTS).environment.name == "agents-newest"
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("1.0.10", ("langgraph==1.0.10", "langgraph-prebuilt<1.0.9")), ("1.1.10", ("langgraph==1.1.10",))],
+)
+def test_an_old_langgraph_has_the_prebuilt_that_belongs_to_it(version, expected):
+    assert Row("langgraph", Version(version)).requirements == expected

@@ -35,6 +35,8 @@ FRAMEWORKS: Final = {
 AGENTS: Final = "agents"
 """The row of packages that make agents of LangChain's, each in its newest release."""
 _OF_AGENTS: Final = ("deepagents", "langgraph-supervisor", "langgraph-swarm", "langchain-mcp-adapters", "mcp<2")
+_BESIDE: Final = {"langgraph": (SpecifierSet("<1.1"), "langgraph-prebuilt<1.0.9")}
+"""What an old release needs beside it that its own bounds do not say: prebuilt 1.0.9 imports names of langgraph 1.1 (langgraph #7404)."""
 _TESTS: Final = {**FRAMEWORKS, AGENTS: ("tests/langchain/test_agent_packages.py",)}
 
 
@@ -51,7 +53,10 @@ class Row:
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        return (f"{self.package}=={self.version}",) if self.version is not None else _OF_AGENTS
+        if self.version is None:
+            return _OF_AGENTS
+        old, beside = _BESIDE.get(self.package, (SpecifierSet("<0"), ""))
+        return (f"{self.package}=={self.version}", *((beside,) if self.version in old else ()))
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}" if self.version is not None else f"packages of agents ({', '.join(_OF_AGENTS)})"

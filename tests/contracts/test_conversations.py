@@ -95,6 +95,52 @@ def _one_point(texts: Sequence[str]) -> Any:
     return np.ones((len(texts), 2)) / np.sqrt(2)
 
 
+# What was said, what else may have been said, and a last turn that refers to it, in two spellings.
+ABROAD = {
+    "de": (
+        ("Ich nehme zwei Karten für Samstag.", "Zwei Karten für Samstag sind reserviert."),
+        (
+            ("Ich nehme drei Karten für Samstag.", "Drei Karten für Samstag sind reserviert."),
+            ("Ich nehme zwei Karten für Sonntag.", "Zwei Karten für Sonntag sind reserviert."),
+            ("Ich nehme keine zwei Karten für Samstag.", "Zwei Karten für Samstag sind nicht reserviert."),
+            ("Ich nehme zwei Karten für Samstag.", "Zwei Karten für Samstag sind nicht reserviert."),
+            ("Ich muss zwei Karten für Samstag haben?", "Zwei Karten für Samstag sind reserviert."),
+        ),
+        ("Bitte storniere das.", "storniere das bitte"),
+    ),
+    "es": (
+        ("Quiero enviar un paquete de Madrid a Lima.", "El paquete sale el lunes."),
+        (
+            ("Quiero enviar un paquete de Lima a Madrid.", "El paquete sale el lunes."),
+            ("Quiero enviar un paquete de Madrid a Quito.", "El paquete sale el lunes."),
+            ("Quiero enviar un paquete de Madrid a Lima.", "El paquete sale el martes."),
+            ("No quiero enviar un paquete de Madrid a Lima.", "El paquete sale el lunes."),
+        ),
+        ("¿Cuánto cuesta?", "cuánto cuesta"),
+    ),
+    "fr": (
+        ("Je voudrais une chambre avec balcon.", "La chambre est libre jusqu'à jeudi."),
+        (
+            ("Je voudrais une chambre sans balcon.", "La chambre est libre jusqu'à jeudi."),
+            ("Je voudrais une chambre avec balcon.", "La chambre est libre depuis jeudi."),
+            ("Je voudrais une suite avec balcon.", "La chambre est libre jusqu'à jeudi."),
+            ("Je voudrais une chambre avec balcon.", "La chambre n'est pas libre jusqu'à jeudi."),
+        ),
+        ("Réservez-la.", "réservez-la"),
+    ),
+    "zh": (
+        ("我想订两张去北京的票。", "已预订两张去北京的票。"),
+        (
+            ("我想订三张去北京的票。", "已预订三张去北京的票。"),
+            ("我想订两张去上海的票。", "已预订两张去上海的票。"),
+            ("我不想订两张去北京的票。", "已预订两张去北京的票。"),
+            ("我想退两张去北京的票。", "已预订两张去北京的票。"),
+        ),
+        ("请取消。", "请取消"),
+    ),
+}
+
+
 def _globally(thrift: Thrift, provider: Any, semantic: SemanticCache) -> Any:
     set_llm_cache(lc.ThriftCache(thrift, semantic=semantic))
     return client(provider)
@@ -111,6 +157,21 @@ MODELS: dict[str, Callable[[Thrift, Any, SemanticCache], Any]] = {
     "llamaindex thrifty": lambda thrift, provider, semantic: li.thrifty(llm(provider), thrift, semantic=semantic),
     "llamaindex router": lambda thrift, provider, semantic: li.RouterLLM(thrift, models={"only": llm(provider)}, semantic=semantic),
 }
+
+
+@pytest.mark.parametrize("language", ABROAD)
+@pytest.mark.parametrize("door", ["langchain thrifty", "langchain router", "llamaindex thrifty", "llamaindex router"])
+@pytest.mark.parametrize("history", ["exact", "meaning"])
+def test_conversations_in_other_languages_are_kept_apart(thrift, provider, door, history, language):
+    model = MODELS[door](thrift, provider, SemanticCache(thrift, _one_point, FixedThreshold(0.1), history=history))
+    said, others, (last, again) = ABROAD[language]
+    ask(model, [*_said(*said), {"role": "user", "content": last}])
+    before = len(provider.requests)
+    for place, other in enumerate(others, 1):
+        ask(model, [*_said(*other), {"role": "user", "content": again}])
+        assert len(provider.requests) == before + place, other
+    ask(model, [*_said(*said), {"role": "user", "content": last}])
+    assert len(provider.requests) == before + len(others)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent")

@@ -6,6 +6,8 @@ That nothing blocks is what the fixture of this folder asserts; here are the sit
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -224,3 +226,33 @@ def test_embeddings(thrift: Thrift, embed: Callable[[Thrift], Any]) -> None:
         assert len(_LOOP.run(embed(thrift)(["one", "two"]))) == 2
     assert thrift.budgets.holds() == []
     assert {row.cache for row in thrift.ledger.calls()} == {None, "exact"}
+
+
+FIRST_CALL = """
+import asyncio, sys
+from blockbuster import blockbuster_ctx
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from llama_index.core.llms import MockLLM
+from llmthrift_core import Thrift, attribute
+import llmthrift_langchain as lc, llmthrift_llamaindex as li
+
+thrift = Thrift(sys.argv[1])
+doors = [lc.thrifty(FakeListChatModel(responses=["Yes."]), thrift).ainvoke, li.thrifty(MockLLM(), thrift).acomplete]
+
+async def main():
+    for ask in doors:
+        with attribute(user="ada"):
+            await ask("When do you open?")
+
+with blockbuster_ctx("llmthrift_core"):
+    asyncio.run(main())
+print(thrift.health()["failures"])
+thrift.close()
+"""
+
+
+def test_the_first_call_of_a_process_reads_no_file_on_the_loop(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_CALL, str(tmp_path / "one.db")], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("{}\n", 0), done.stderr

@@ -96,6 +96,7 @@ _SURENESS: Final[dict[str, int]] = {
     word: row for row, words in enumerate(("can could may might", "will shall", "must", "did do does", "should")) for word in words.split()
 }
 _ASKED: Final = frozenset({"you"})
+_REFUSED: Final = frozenset({"do", "does", "will", "not"})  # "does not open", "won't open"
 _HOW_MANY: Final = frozenset(
     word for word, row in _TELLING.items() if row in [_TELLING[each] for each in ("all", "some", "any", "no", "one")]
 ) - {"not", "never", "nothing", "without"}
@@ -269,7 +270,12 @@ def _modality(left: Facts, one: Sequence[str], other: Sequence[str]) -> str | No
         return None
     place = left.tokens.index(one[0])
     before, after = left.tokens[:place], left.tokens[place + 1 : place + 2]
-    if not QUESTION_WORDS.isdisjoint(before) or "why" in left.words or _ASKED.issuperset(after):
+    if (
+        not QUESTION_WORDS.isdisjoint(before)
+        or "why" in left.words
+        or _ASKED.issuperset(after)
+        or _REFUSED.issuperset((*one, *other, *after))
+    ):
         return None
     is_asked = all(word in STOP_WORDS for word in before) and PRONOUNS.isdisjoint(before)
     if is_asked and "might" not in (one[0], other[0]) and "must" not in (one[0], other[0]):
@@ -293,6 +299,8 @@ def _other_tense(left: Facts, right: Facts, one: Sequence[str], other: Sequence[
     if len(one) == len(other) == 1 and {one[0], other[0]} in _HAD:
         return True
     mine, theirs = _tense(one), _tense(other)
+    if left.denies and right.denies and {mine, theirs} == {"now", "later"}:  # "does not load", "won't load"
+        return False
     if left.tokens[0] == "when" and "then" not in (mine, theirs):  # "when do you open", "when will you open"
         return False
     if all(word in _TENSES or word in _TENSELESS for word in (*one, *other)):

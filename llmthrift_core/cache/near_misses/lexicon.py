@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gzip
 from functools import cache, lru_cache
-from importlib.resources import files
 from operator import mul
+from pkgutil import get_data
 from typing import Final, Literal, NamedTuple
 
 from llmthrift_core.cache.near_misses.everyday import ALIKE
@@ -50,15 +50,21 @@ class _Entry(NamedTuple):
     opposites: frozenset[str]
 
 
+def _data(name: str) -> bytes:
+    """A file of the package, read by its loader as its modules are: the first question may come on an event loop."""
+    content = get_data(__package__, f"data/{name}")
+    assert content is not None  # noqa: S101 - the package's loader has data
+    return content
+
+
 @cache
 def _table() -> tuple[dict[str, tuple[int, str]], memoryview]:
-    folder = files(__package__).joinpath("data")
-    lines = gzip.decompress(folder.joinpath("lexicon.tsv.gz").read_bytes()).decode().splitlines()
+    lines = gzip.decompress(_data("lexicon.tsv.gz")).decode().splitlines()
     table = {}
     for place, line in enumerate(lines):
         word, _, rest = line.partition("\t")
         table[word] = (place, rest)
-    return table, memoryview(folder.joinpath("vectors.bin").read_bytes()).cast("b")
+    return table, memoryview(_data("vectors.bin")).cast("b")
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -119,8 +125,7 @@ def _is_one_spelling(one: str, other: str) -> bool:
 
 @cache
 def _rare_words() -> frozenset[str]:
-    folder = files(__package__).joinpath("data")
-    return frozenset(gzip.decompress(folder.joinpath("rare_words.txt.gz").read_bytes()).decode().split())
+    return frozenset(gzip.decompress(_data("rare_words.txt.gz")).decode().split())
 
 
 def is_known(word: str) -> bool:

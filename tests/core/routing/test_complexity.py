@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -180,3 +181,42 @@ def test_a_pasted_book_is_judged_by_its_beginning_and_end():
     book = "word " * 200_000
     assert Complexity().explain(RouteRequest("Compare these: " + book))["complex task"] > 0
     assert Complexity().explain(RouteRequest(book + " Now compare them."))["complex task"] > 0
+
+
+def test_the_beginnings_of_words_change_no_score(monkeypatch):
+    """A signal none of whose words begins as a word of the text does is not searched for, and would not have been found."""
+    random = Random(7)
+    pieces = [
+        piece
+        for name in ("SIMPLE", "COMPLEX", "CALCULATION", "OPEN", "TECHNICAL", "CONSTRAINTS")
+        for piece in re.findall(r"[a-z]+(?: [a-z]+)*", getattr(complexity, name))
+    ]
+    pieces += [
+        "Zug",
+        "42",
+        "3.5",
+        "\u00e9t\u00e9",
+        "x-",
+        "_",
+        "?",
+        "HOW DOES",
+        "hi",
+        "if the train is late then",
+        "no more than",
+        "trade-offs",
+        "analyses",
+    ]
+    texts = [
+        "".join(random.choice(pieces) + random.choice(["", " ", " ", "-", ". "]) for _ in range(random.randint(1, 9))) for _ in range(4_000)
+    ]
+    policy = Complexity()
+    quick = [policy.explain(RouteRequest(text)) for text in texts]
+    monkeypatch.setattr(complexity, "_HEADS", {})
+    assert quick == [policy.explain(RouteRequest(text)) for text in texts]
+    assert len({name for found in quick for name in found}) >= 8
+
+
+@pytest.mark.parametrize("pattern", [r"\w+ing", r"re(?:port|ply)", r"do ?you", r"hi?", r"no\w*"])
+def test_alternatives_whose_beginning_is_open_have_none(pattern):
+    with pytest.raises(ValueError, match="begins with fewer"):
+        complexity.heads_of(pattern)

@@ -199,6 +199,7 @@ PARAPHRASES = [
     ("I never got a badge", "I didn't get a badge"),
     ("How can one apply for a visa?", "How do I apply for a visa?"),
     ("Setting up the scanner", "How do I set up the scanner?"),
+    ("The hatch does not open", "The hatch won't open"),
     ("Will you repair the lamp?", "Can you repair the lamp?"),
     ("Ist der Eintritt gratis?", "Ist der Eintritt kostenlos?"),
     ("Wie hoch ist die Miete?", "Was beträgt die Miete?"),
