@@ -31,6 +31,7 @@ _MOST_REQUESTS: Final = 100
 _MOST_EXPLAINED: Final = 30
 _QUIET_DAYS: Final = 7
 _QUIET_HOURS: Final = 24
+_FIRST_US: Final = to_us("0002-01-01")  # what is older has no weeks before it that a date could name
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ def anomalies(database: Database, *, now_us: int, since: Moment | None = None, t
         if newest_us is None:
             return []
         since_us = newest_us - _PERIOD_DAYS * DAY_US if since is None else to_us(since)
-        looker = _Looker(connection, zone, since_us, min(now_us + 1, LAST_US), newest_us, pruned_us)
+        until_us = min(now_us + 1, LAST_US - 2 * DAY_US)
+        looker = _Looker(connection, zone, max(since_us, _FIRST_US), until_us, max(newest_us, _FIRST_US), pruned_us)
         found = list(looker.days_and_hours())
     found += _requests(database, None if since is None else since_us, looker.until_us)
     return sorted(found, key=lambda each: (each.at, each.value_usd), reverse=True)

@@ -154,3 +154,17 @@ def test_the_command_prints_them(tmp_path) -> None:
     assert "1 older ones" in text
     told = json.loads(runner.invoke(app, ["anomalies", "--json", "--url", str(path)]).output)
     assert [row["kind"] for row in told] == ["hour", "day"]
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+@pytest.mark.parametrize("at", ["0001-01-01", "0001-01-01T12:00", "9999-12-31T23:59:59"])
+def test_rows_at_the_ends_of_time_are_no_trouble(thrift: Thrift, at: str, tz: str) -> None:
+    spend(thrift, at, "10", feature="chat", user="ada")
+    assert thrift.anomalies(tz=tz) == thrift.anomalies(since=at, tz=tz) == []
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_clock_at_the_end_of_time_is_no_trouble(tz: str) -> None:
+    with Thrift(":memory:", clock=Clock(datetime(9999, 12, 31, 23, tzinfo=UTC).timestamp())) as thrift:
+        spend(thrift, "9999-12-31T20:00", "10", feature="chat", user="ada")
+        assert thrift.anomalies(tz=tz) == []
