@@ -9,7 +9,8 @@ from llmthrift_core.exports import lazy_exports, require_extra
 require_extra("langchain")
 
 from llmthrift_langchain.cache import ThriftCache  # noqa: E402 - not before it is known to be possible
-from llmthrift_langchain.handler import ThriftCallbackHandler, thrift_callbacks  # noqa: E402
+from llmthrift_langchain.handler import ThriftCallbackHandler  # noqa: E402
+from llmthrift_langchain.process_metering import thrift_callbacks  # noqa: E402
 from llmthrift_langchain.router import ChatRouter  # noqa: E402
 from llmthrift_langchain.thrifty_model import thrifty  # noqa: E402
 

@@ -152,7 +152,10 @@ def logprobs_of(message: AIMessage) -> tuple[float, ...]:
 
 def calls_of(message: AIMessage) -> tuple[ToolCall, ...]:
     """The called tools, those whose arguments cannot be parsed among them."""
-    whole = [ToolCall(call["name"], call["args"]) for call in message.tool_calls]
+    # Of a stream, LangChain reads as much of the arguments as can be read of them.
+    chunks = getattr(message, "tool_call_chunks", None) or ()
+    cut = {chunk.get("id"): chunk.get("args") for chunk in chunks if not are_arguments(chunk.get("args"))}
+    whole = [ToolCall(call["name"], cut.get(call.get("id"), call["args"])) for call in message.tool_calls]
     return (*whole, *(ToolCall(call.get("name") or "", call.get("args")) for call in message.invalid_tool_calls))
 
 

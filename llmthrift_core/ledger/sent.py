@@ -93,4 +93,4 @@ def read_sent(
         query = query.where(run_of_calls == run)
     if with_text:
         query = query.where(captures.c.prompt.is_not(None))
-    return [SentCall(*row) for row in connection.execute(query)][::-1]
+    return [SentCall._make(row) for row in connection.execute(query).all()][::-1]

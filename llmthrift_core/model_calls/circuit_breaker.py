@@ -33,25 +33,35 @@ class Replies(NamedTuple, Generic[Said]):
 class LimitedAsking:
     """Asks models within a time limit. After three failures in a row, nothing is asked for a minute.
 
-    What is asked is attributed to whom the call is made for, with request type "routing". A budget that refuses is no failure of the model:
-    it may have room for the next user.
+    What is asked is attributed to whom the call is made for, with a request type of its own. A budget that refuses is no failure of the
+    model: it may have room for the next user.
 
     Args:
         what: who is asked, for reasons and logs, such as "the judge".
         timeout_seconds: how long a call may wait.
         most_at_once: questions under way. Those that hang hold a thread each, and no more than so many.
+        request_type: what the questions are recorded as.
         clock: seconds; for tests.
 
     Raises:
         ConfigurationError: an option that cannot be used.
     """
 
-    def __init__(self, what: str, *, timeout_seconds: float, most_at_once: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        timeout_seconds: float,
+        most_at_once: int = 8,
+        request_type: str = ROUTING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not 0 < timeout_seconds < float("inf") or most_at_once < 1:
             raise ConfigurationError(f"timeout_seconds={timeout_seconds!r} must be positive, most_at_once={most_at_once!r} at least 1")
         self._what = what
         self._timeout_seconds = timeout_seconds
         self._most_at_once = most_at_once
+        self._request_type = request_type
         self._clock = clock
         self._failures = 0
         self._ask_again_at = float("-inf")
@@ -71,7 +81,9 @@ class LimitedAsking:
             # context: a framework would stream what is said to whoever listens to the answer, and budgets would take it for the same call.
             work = _Asked(question)
             try:
-                threading.Thread(target=_work, args=(work, who, self._room), daemon=True, name="llmthrift-asking").start()
+                threading.Thread(
+                    target=_work, args=(work, who, self._request_type, self._room), daemon=True, name="llmthrift-asking"
+                ).start()
             except RuntimeError:  # no more threads, or the interpreter is shutting down
                 self._room.release()
                 break
@@ -125,10 +137,10 @@ class _Asked(Generic[Said]):
         self.done = threading.Event()
 
 
-def _work(asked: _Asked[Said], who: Attribution, room: threading.BoundedSemaphore) -> None:
+def _work(asked: _Asked[Said], who: Attribution, request_type: str, room: threading.BoundedSemaphore) -> None:
     given = {name: getattr(who, name) for name in FIELDS}
     try:
-        with attribute(**{**given, "request_type": ROUTING}, tags=dict(who.tags)):
+        with attribute(**{**given, "request_type": request_type}, tags=dict(who.tags)):
             asked.reply.append(asked.question())
     except Exception as error:
         asked.failure = place_of(error)

@@ -11,7 +11,9 @@ EVALUATION: Final = "evaluation"
 """The request type of what judges are asked, so that reports tell it apart and nobody judges it."""
 ROUTING: Final = "routing"
 """The request type of what models are asked for a routing decision."""
-OWN_REQUEST_TYPES: Final = (EVALUATION, ROUTING)
+SHORTENING: Final = "shortening"
+"""The request type of what models are asked to make a prompt shorter."""
+OWN_REQUEST_TYPES: Final = (EVALUATION, ROUTING, SHORTENING)
 """Of calls that the application did not ask for: nobody judges them or learns from them."""
 EMBEDDING: Final = "embedding"
 """The request type of what embedding models are asked, where the caller names none."""

@@ -101,12 +101,16 @@ def _table(rows: list[Any]) -> dict[str, Any] | None:
 
 
 def _flat(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The cells by column; of objects within, which have the same keys in all rows, the columns are called "outer.inner"."""
+    """The cells by column; of objects within, which have the same keys in all rows, the columns are called "outer.inner".
+
+    Where a key has a dot itself, objects stay as they are: "a.b" would be the name of two columns.
+    """
     columns: dict[str, list[Any]] = {}
     for key in rows[0]:
         cells = [row[key] for row in rows]
         inner = cells[0]
-        if isinstance(inner, dict) and inner and all(isinstance(cell, dict) and cell.keys() == inner.keys() for cell in cells):
+        is_like = isinstance(inner, dict) and inner and all(isinstance(cell, dict) and cell.keys() == inner.keys() for cell in cells)
+        if is_like and not any("." in name for name in (*rows[0], *inner)):
             columns |= {f"{key}.{name}": within for name, within in _flat(cells).items()}
         else:
             columns[key] = cells

@@ -28,13 +28,19 @@ _TAGGED: Final = re.compile(
 )
 _EXAMPLE: Final = re.compile(
     r"^[ \t#*_]*(?:(?:example|beispiel|ejemplo|exemple|例)[ \t]*#?\d+|"
-    r"(?:input|q|question|frage|pregunta|user|text|review|sentence)[ \t]*\d*)[ \t*_]*[:：.)]",
+    r"(?:input|q|question|frage|pregunta|user|text|review|sentence|tweet|comment|message|ticket|e-?mail|eingabe|satz|texto|entrada|rese[ñn]a|"
+    r"texte|entrée|phrase|avis|testo|recensione|frase|tekst|zin|вопрос|текст|отзыв|文本|输入|评论|问题|句子|入力|質問|文|입력|문장|النص|السؤال)"
+    r"[ \t]*\d*)[ \t*_]*[:：.)]",
     re.IGNORECASE | re.MULTILINE,
 )
 _EXAMPLE_ANSWER: Final = re.compile(
-    r"^[ \t#*_]*(?:output|a|answer|antwort|respuesta|assistant|label|sentiment|category|response|result|class)[ \t]*\d*[ \t*_]*[:：]",
+    r"^[ \t#*_]*(?:output|a|answer|antwort|respuesta|assistant|label|sentiment|category|response|result|class|mood|rating|topic|intent|"
+    r"ausgabe|kategorie|klasse|etiqueta|salida|saída|categoría|categoria|resposta|réponse|sortie|étiquette|catégorie|risposta|voto|"
+    r"etichetta|antwoord|ответ|оценка|метка|категория|标签|答案|回答|输出|类别|出力|答え|ラベル|출력|답|الإجابة|الجواب|التصنيف)"
+    r"[ \t]*\d*[ \t*_]*[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
+_EXAMPLE_TAG: Final = re.compile(r"<example\b[^<>]{0,100}>.+?</example>", re.IGNORECASE | re.DOTALL)
 _EMPTY_LINE: Final = re.compile(r"\n[ \t\r]*\n\s*")
 # A paragraph that tells the model what to do: how it begins, or a word of obligation together with one of form.
 _INSTRUCTION: Final = re.compile(
@@ -47,7 +53,10 @@ _INSTRUCTION: Final = re.compile(
     r"antworte|beantworte|verwende|nutze|lies|du bist|sie sind|bitte|gib|fasse|übersetze|wenn die antwort|hier (?:ist|sind)|im folgenden|"
     r"responde|contesta|usa|utiliza|lee|eres|por favor|resume|traduce|extrae|si la respuesta|a continuación|"
     r"réponds|répondez|utilise|lis|tu es|vous êtes|s'il vous plaît|résume|traduis|voici|"
-    r"请|請|根据|根據|你是|您是|以下|回答|使用|不要|必须|必須|只|如果)",
+    r"rispond(?:i|ete)\b|usa(?:te|ndo)\b|sei un|respond(?:a|am)\b|você (?:é|deve)\b|antwoord|gebruik|je bent|beantwoord|"
+    r"отвеча|ответь|используй|ты |відповідай|використовуй|odpowiad|odpowiedz|użyj|jesteś|svara|använd|du är|"
+    r"yalnızca|sadece|cevapla|hãy |chỉ trả|أجب|أجيبي|استخدم|أنت |پاسخ|ענה|ענו|השתמש|אתה |केवल|कृपया|"
+    r"请|請|根据|根據|你是|您是|以下|回答|使用|不要|必须|必須|只|仅|僅|如果|ตอบ|ห้าม|กรุณา|โปรด|당신은)",
     re.IGNORECASE,
 )
 _MODAL: Final = re.compile(
@@ -60,6 +69,10 @@ _FORM: Final = re.compile(
     r"antwort\w*|ausgabe|wörter\w*|sätze\w*|respuesta|responde|salida|palabras|réponse|sortie|mots|you|your|user|customer|assistant|agent|tool)\b|回答|输出|格式",
     re.IGNORECASE,
 )
+# Requests in languages whose verbs come last.
+_REQUEST: Final = re.compile(
+    r"(?:ください|下さい|なさい|すること|하세요|마세요|십시오|시오|करें|दें|न गढ़ें|cevap ver(?:in)?)[\s.。!！।]*(?:\s|\Z)"
+)
 _ADDRESSED: Final = re.compile(
     r"\s*(?:you (?:are|will|must|should)|your task|instructions?\b[:\n]|rules?\b[:\n]|du bist|sie sind|eres|tu es|你是)", re.I
 )
@@ -69,6 +82,9 @@ _REMEMBERED: Final = 1_024  # texts: a conversation is read again with every tur
 _LONGEST_INSTRUCTION: Final = 600  # characters
 _SHORT: Final = 400  # characters: a longer paragraph without a question mark is no question
 _LONG: Final = 240  # characters: a shorter text has nothing to spare
+_REMARK: Final = 300  # characters: an instruction of two or three sentences
+_NUMBERED: Final = re.compile(r"\s*\W{0,4}(?:[^\W\d_]{1,12}\W{0,3})?\d{1,3}(?=\W|$)")  # "[3]", "Document 3:", "3."
+_ENDS: Final = re.compile(r"[.!:。！：।؟?][ \t\r]*\n")
 _PLAIN: Final = 600  # characters: of a longer paragraph that asks nothing, the middle is a document
 
 
@@ -104,8 +120,8 @@ def regions_of_asked(text: str, *, alone: bool = False) -> Regions:
         head, tail = text[: first[0]], text[last[1] :]
         asks_first = len(head) <= _SHORT and bool(_ASKS.search(head) or _LABEL.search(head) or _INSTRUCTION.match(head))
         if asks_first and not _ASKS.search(tail) and (len(tail) > _LONG or len(tail) > 2 * len(head)) and not is_instruction(tail):
-            return Regions(_spans((first[1], len(text))))
-        return Regions(_spans((0, last[0])))
+            return Regions(_without_remarks(text, (first[1], len(text))))
+        return Regions(_without_remarks(text, (0, last[0])))
     return Regions(_within_paragraph(text, alone=alone))
 
 
@@ -122,6 +138,8 @@ def regions_of_system(text: str) -> Regions:
 def examples_in(text: str, *, before: int | None = None) -> tuple[Span, ...]:
     """Worked examples, each a question with its answer: (start, end). Fewer than two are none."""
     end = len(text) if before is None else before
+    if "</example>" in text and len(tagged := [match.span() for match in _EXAMPLE_TAG.finditer(text, 0, end)]) > 1:
+        return tuple(tagged)
     starts = [match.start() for match in _EXAMPLE.finditer(text, 0, end)]
     spans: list[Span] = []
     for start, after in zip(starts, [*starts[1:], end], strict=False):  # of none, nothing
@@ -141,7 +159,7 @@ def is_instruction(paragraph: str) -> bool:
     """Whether a paragraph tells the model what to do, rather than what it may read."""
     if len(paragraph) > _LONGEST_INSTRUCTION:
         return len(paragraph) < 4 * _LONGEST_INSTRUCTION and _ADDRESSED.match(paragraph) is not None
-    if _INSTRUCTION.match(paragraph):
+    if _INSTRUCTION.match(paragraph) or (len(paragraph) < _SHORT and _REQUEST.search(paragraph) is not None):
         return True
     return len(paragraph) < _SHORT and _MODAL.search(paragraph) is not None and _FORM.search(paragraph) is not None
 
@@ -175,8 +193,31 @@ def _around_marks(text: str, marks: list[re.Match[str]]) -> Regions:
     head = text[:first]
     tail = (border.end(), len(text)) if border is not None else (len(text), len(text))
     if tail[1] - tail[0] > max(_LONG, 2 * len(head)) and not is_instruction(text[slice(*tail)]):
-        return Regions(_spans(tail), examples)  # the question comes before what it is about
-    return Regions(_spans((0, first)) if head.strip() else (), examples)
+        return Regions(_without_remarks(text, tail), examples)  # the question comes before what it is about
+    return Regions(_without_remarks(text, (0, first)) if head.strip() else (), examples)
+
+
+def _without_remarks(text: str, span: Span) -> tuple[Span, ...]:
+    """The span without what stands by itself at its two ends: short paragraphs, beside far longer ones, and a short first line.
+
+    It is what tells the model, in whatever language, what to do with the documents between; at worst it is a heading.
+    """
+    start, end = span
+    paragraphs = paragraphs_of(text, span)
+    if end - start < _LONG or not paragraphs:
+        return _spans(span)
+    sizes = [last - first for first, last in paragraphs]
+    longest = min(_REMARK, sorted(sizes)[len(sizes) // 2] // 2) if len(sizes) > 1 else 0
+    if sizes[-1] <= longest and not _NUMBERED.match(text, paragraphs[-1][0]):
+        end = paragraphs[-2][1]
+    if _NUMBERED.match(text, paragraphs[0][0]):
+        return _spans((start, end))
+    if sizes[0] <= longest:
+        return _spans((paragraphs[1][0], end))
+    line = text.find("\n", *paragraphs[0])
+    if 0 < line - start <= min(_REMARK, sizes[0] // 3) and _ENDS.search(text, start, line + 1):
+        start = line + 1
+    return _spans((start, end))
 
 
 def _within_paragraph(text: str, *, alone: bool) -> tuple[Span, ...]:

@@ -21,7 +21,7 @@ from llmthrift_core.prompts.steps.whitespace import Whitespace
 
 logger = logging.getLogger("llmthrift")
 
-_VERSION: Final = "shorten/2"  # raised when a step gives other texts than before
+_VERSION: Final = "shorten/3"  # raised when a step gives other texts than before
 _ROUNDS: Final = 4  # until the steps find nothing more: then a result gives itself
 _CUTS: Final = 8  # each cuts what is too much, counted before the steps
 _NAMES: Final = {"system": "system prompt", "question": "last question", "tool_results": "tool results"}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any, Final
 
 from llmthrift_core.display import counted
@@ -24,9 +25,14 @@ _SAME_FROM: Final = 80  # characters: shorter paragraphs come twice by chance
 _WORDS: Final = re.compile(r"\w+")
 _VOLATILE: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2})?)?|\b\d{1,2}:\d{2}(?::\d{2})?\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b"
+    r"|\b20\d\d[/.]\d{1,2}[/.]\d{1,2}\b|20\d\d ?[年년] ?\d{1,2} ?[月월] ?\d{1,2} ?[日일]"
+    # "3. März 2026", "1 de diciembre de 2026", "1er décembre 2026", "Dec 1st, 2026": a day, a word, a year, whatever the language
+    r"|\b\d{1,2}(?:\.|st|nd|rd|th|er|º)?,? (?:de |of )?[^\W\d_]{3,12}\.?,? (?:de |of )?20\d\d\b"
+    r"|\b[^\W\d_]{3,12}\.? \d{1,2}(?:st|nd|rd|th)?, 20\d\d\b"
     r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b|\b(?:January|February|March|April|June|July|August|September|October|November|December)\s+\d{1,2}\b"
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{16,64}\b|\b1[67]\d{8}(?:\d{3})?\b"
-    r"|\b(?:session|request|trace|conversation|run|user)[ _-]?id\b\W{1,3}[\w-]{4,}",
+    r"|\b(?:session|request|trace|conversation|run|user)[ _-]?id\b\W{1,3}[\w-]{4,}"
+    r"|\b(?:req|sess|run|trace|thread|conv|msg)_(?=\w*\d)\w{8,}",
     re.IGNORECASE,
 )
 
@@ -182,14 +188,12 @@ def _history(messages: Sequence[Any], read: Sequence[ReadMessage], parts: Mappin
 
 def _volatile(messages: Sequence[Any]) -> tuple[str, int] | None:
     """A date or an id in the system prompt with static text after it, which no provider then finds in its cache."""
-    for message in messages:
-        if role_of(message) not in SYSTEM:
-            return None
-        text = text_of(message)
+    rules = [text_of(message) for message in takewhile(lambda message: role_of(message) in SYSTEM, messages)]
+    for place, text in enumerate(rules):
         match = _VOLATILE.search(text)
         if match is None:
             continue
-        static = tokens_of_text(text[match.end() :])
+        static = sum(map(tokens_of_text, [text[match.end() :], *rules[place + 1 :]]))
         if static < _LEAST_STATIC:
             return None
         shown = " ".join(match.group().split())[:40]

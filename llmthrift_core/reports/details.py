@@ -31,12 +31,14 @@ def detailed_report(
     tz: str | None,
     now_us: int,
     most: int | None = None,
+    with_slow: bool = True,
 ) -> Report:
     """A report with its details.
 
     Args:
         now_us: where the period ends without `until`.
         most: as for `report`.
+        with_slow: False leaves p95_latency_seconds unknown, for which the newest rows are read.
 
     Raises:
         ConfigurationError: as `report`.
@@ -44,7 +46,7 @@ def detailed_report(
     """
     found = report(database, by=by, since=since, until=until, tz=tz, most=most)
     is_time = by in TIMES
-    slow = {} if is_time else _slow_latencies(database, found.by, since, until)
+    slow = {} if is_time or not with_slow else _slow_latencies(database, found.by, since, until)
     before, whole = (None, None) if is_time or since is None else _costs_before(database, found, since, until, now_us)
     rows: list[Mapping[str, Any]] = []
     for place, row in enumerate(found.rows):

@@ -190,7 +190,8 @@ def _of_texts(texts: Sequence[SentCall], prices: PriceCatalog) -> tuple[dict[str
 
 def _of_counts(calls: Sequence[SentCall], mean: int) -> tuple[dict[str, float], list[tuple[str, str, int, Decimal]]]:
     """What characters tell."""
-    tools = sum(sum(read_sent_column(call.tools_sent).values()) for call in calls if call.prompt_chars is not None)
+    sent = Counter(call.tools_sent for call in calls if call.prompt_chars is not None and call.tools_sent)
+    tools = sum(sum(read_sent_column(column).values()) * times for column, times in sent.items())
     chars = tools + sum(call.prompt_chars or 0 for call in calls)
     system, tool_share = (sum(call.system_chars or 0 for call in calls) / chars, tools / chars) if chars else (0.0, 0.0)
     parts = {

@@ -11,7 +11,7 @@ from html import escape
 from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, literal_column, select, text
 
 from llmthrift_core.display import PrintedRows, html_table, plain_table
 from llmthrift_core.errors import ConfigurationError, MissingExtraError
@@ -67,6 +67,7 @@ _NANO: Final = Decimal("1e-9")
 # Runs have no stored sums: in a long period only the runs of some calls are read.
 _NEWEST_CALLS: Final = 10_000
 _COSTLY_CALLS: Final = 1_000
+_COSTLY_BY_TIME: Final = 50_000
 _OTHER_RUNS: Final = (
     f"Runs have no stored sums: these are the runs of the newest {_NEWEST_CALLS:,} calls of the period, and of the {_COSTLY_CALLS:,} calls "
     "that cost most and at least a cent. The total is of all; give since and until for others."
@@ -308,7 +309,11 @@ def _some_runs(connection: Connection, since_us: int | None, until_us: int | Non
         return None
     named = select(run_of_calls).where(*within, run_of_calls.is_not(None))
     # The index has only those that cost a cent, which the term as it stands there tells.
-    costly = named.where(calls.c.cost_nano_usd >= text(str(COSTLY_NANO_USD))).order_by(calls.c.cost_nano_usd.desc()).limit(_COSTLY_CALLS)
+    cost: Any = calls.c.cost_nano_usd
+    many = connection.execute(newest.offset(_COSTLY_BY_TIME)).scalar() is not None
+    if not many:
+        cost = cost + literal_column("0")  # a short period is found by its time: the index would lead through all the others
+    costly = named.where(cost >= text(str(COSTLY_NANO_USD))).order_by(cost.desc()).limit(_COSTLY_CALLS)
     newest_runs = named.where(calls.c.at_us > edge_us)
     return {*connection.execute(newest_runs).scalars().all(), *connection.execute(costly).scalars().all()}
 

@@ -86,14 +86,19 @@ def top(
     return first_rows(database, by, n, since=since, until=until, now_us=now_us)
 
 
-def first_rows(database: Database, by: str, n: int, *, since: Moment | None, until: Moment | None, now_us: int) -> Report:
+def first_rows(
+    database: Database, by: str, n: int, *, since: Moment | None, until: Moment | None, now_us: int, with_slow: bool = True
+) -> Report:
     """The first `n` rows of a report with details, by cost, and the total of all.
+
+    Args:
+        with_slow: False leaves p95_latency_seconds unknown, for which the newest rows are read.
 
     Raises:
         ConfigurationError: an unknown `by`, or a time that is none.
         StorageError: the database cannot be read.
     """
-    return detailed_report(database, by=by, since=since, until=until, tz=None, now_us=now_us, most=n)
+    return detailed_report(database, by=by, since=since, until=until, tz=None, now_us=now_us, most=n, with_slow=with_slow)
 
 
 def costliest_calls(database: Database, prices: PriceCatalog, n: int, *, since: Moment | None, until: Moment | None) -> CostliestCalls:

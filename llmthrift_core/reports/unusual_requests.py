@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from heapq import nlargest
-from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, func, or_, select, text
@@ -166,7 +165,7 @@ def _why(found: _Found, detail: Any, value: Decimal, expected: Decimal) -> str:
     text = f"{whose}{usd(value)} for one request, where the {len(before)} before it took {usd(expected)} on average ({found.score:,.1f}x)"
     reasons = [f"model {cell(row.model)}" + ("" if any(row.model == each.model for each in before) else ", which is new here")]
     for name in ("input", "output"):
-        count, usual = getattr(row, f"{name}_tokens"), fmean(getattr(each, f"{name}_tokens") for each in before)
+        count, usual = getattr(row, f"{name}_tokens"), sum(getattr(each, f"{name}_tokens") for each in before) / len(before)
         if count > _NOTABLE * usual:
             reasons.append(f"{count:,} {name} tokens instead of {usual:,.0f}")
     reasons += [f"{name} {cell(text)}" for name, text in (("user", detail.user), ("prompt version", detail.prompt_version)) if text]

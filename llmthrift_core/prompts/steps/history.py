@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from llmthrift_core.errors import ConfigurationError
-from llmthrift_core.model_calls.models import asker
+from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
 from llmthrift_core.prompts.counting import tokens_of_message
 from llmthrift_core.prompts.messages import ASSISTANT, SYSTEM, USER, Messages, holds_result, question_index, role_of, text_of, tool_calls_of
 from llmthrift_core.prompts.parts import example_messages
 from llmthrift_core.prompts.step import Remembered, Run, Step
+from llmthrift_core.prompts.steps.summarize import asked_in_time, summarizing
 
 
 class Turn(NamedTuple):
@@ -81,9 +82,10 @@ class History(Step):
     Args:
         max_turns: so many turns, the last one among them.
         max_tokens: of all messages but the system's.
-        pinned: says of a message that it stays.
+        pinned: says of a message that it stays, with the results of its tool calls, or the call that it is a result of.
         summarize: a model, or a function from a prompt to a text: what was cut is summed up in one message. Wrap the model with `thrifty`,
-            and it is metered as a call of its own.
+            and it is metered as a call of its own. One that fails or hangs is counted, and the call goes on without a summary.
+        timeout_seconds: how long the call waits for the summary.
 
     Raises:
         ConfigurationError: neither limit, or one that is not positive.
@@ -93,6 +95,8 @@ class History(Step):
     max_tokens: int | None = None
     pinned: Callable[[Any], bool] = _never
     summarize: Any = None
+    timeout_seconds: float = field(default=30.0, compare=False)
+    _asking: LimitedAsking = field(init=False, compare=False, repr=False)
     _summaries: Remembered = field(default_factory=Remembered, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,13 +105,15 @@ class History(Step):
         for name, value in (("max_turns", self.max_turns), ("max_tokens", self.max_tokens)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be positive, not {value!r}")
+        object.__setattr__(self, "_asking", summarizing(self.timeout_seconds))
 
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages without old turns."""
-        fixed = example_messages(messages, question_index(messages)) | {
-            place for place, message in enumerate(messages) if _is_summary(message) or self.pinned(message)
-        }
-        turns = turns_of(messages, frozenset(fixed))
+        pinned = {place for place, message in enumerate(messages) if _is_summary(message) or self.pinned(message)}
+        if pinned:  # a call and its results stay together: providers refuse either alone
+            groups = [group for turn in turns_of(messages) for group in turn.groups]
+            pinned.update(place for group in groups if pinned.intersection(group) for place in group)
+        turns = turns_of(messages, example_messages(messages, question_index(messages)) | pinned)
         cut = set(self._places_to_cut(messages, turns, run))
         if not cut:
             return messages
@@ -136,16 +142,13 @@ class History(Step):
 
     @staticmethod
     def _is_question(messages: Messages, group: tuple[int, ...]) -> bool:
-        return any(role_of(messages[place]) in ("user", "human") for place in group)
+        return any(role_of(messages[place]) in USER and not holds_result(messages[place]) for place in group)
 
     def _summary(self, cut: Messages, run: Run) -> str:
         text = "\n".join(f"{role_of(message) or 'message'}: {text_of(message)}" for message in cut if text_of(message).strip())
 
         def ask() -> str | None:
-            try:
-                return asker(self.summarize)(_ASK.format(words=_WORDS, text=text)).strip() or None
-            except Exception:  # a model of the application's: whatever it raises, the call goes on without a summary
-                return None
+            return asked_in_time(self._asking, self.summarize, _ASK.format(words=_WORDS, text=text)) or None
 
         found = self._summaries.get((text,), ask) if text else None
         if found is None and text:

@@ -18,7 +18,7 @@ from llmthrift_core.errors import ConfigurationError, LLMThriftError
 from llmthrift_core.service.dashboard import levers, plans, prompts, spending, watching
 from llmthrift_core.service.dashboard.drawing import HEADERS, STATIC, draw, static
 from llmthrift_core.service.dashboard.editing import edit, forms, is_own_form, may_edit
-from llmthrift_core.service.dashboard.events import events
+from llmthrift_core.service.dashboard.events import KeptPages, events
 from llmthrift_core.service.dashboard.session import forget, keep, may_read, reader
 from llmthrift_core.service.dashboard.view import Page
 from llmthrift_core.service.guard import Guard, Limits
@@ -87,6 +87,7 @@ def dashboard_routes(thrift: Thrift, keys: ApiKeys, *, edits: bool = False) -> A
         edits: budgets may be set, with the scope "admin".
     """
     routes = APIRouter(include_in_schema=False)
+    kept = KeptPages(thrift)
 
     @routes.get("/")
     async def start(request: Request) -> Response:
@@ -137,7 +138,7 @@ def dashboard_routes(thrift: Thrift, keys: ApiKeys, *, edits: bool = False) -> A
         if name not in PAGES:
             return _html(draw("message.html", title="Not found", text="There is no such page."), 404)
         try:
-            found = await asyncio.to_thread(PAGES[name], thrift, dict(request.query_params))
+            found = await asyncio.to_thread(kept.page, name, PAGES[name], dict(request.query_params))
         except LLMThriftError as error:
             logger.warning("the page %s cannot be drawn: %s", name, type(error).__name__)
             return _html(draw("message.html", place=name, title="This page cannot be drawn", text=str(error)), 503)

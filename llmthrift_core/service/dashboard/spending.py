@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final
-
-from sqlalchemy import select
+from typing import Any, Final, Literal
 
 from llmthrift_core.display import cell, cost_shown, counted, percent, usd
 from llmthrift_core.errors import ConfigurationError
@@ -16,20 +14,20 @@ from llmthrift_core.ledger.reading import RecordedCall
 from llmthrift_core.moments import from_us, to_us
 from llmthrift_core.reports import columns
 from llmthrift_core.reports.forecast import Forecast
+from llmthrift_core.reports.found_calls import COSTLY_LOOKED_AT, LOOKED_AT, find_calls
 from llmthrift_core.reports.page.charts import stacked_columns
 from llmthrift_core.reports.page.review import chart_of
 from llmthrift_core.reports.projection import DailyAmount
 from llmthrift_core.reports.report import CHOICES, Report, known_tags
+from llmthrift_core.reports.top import first_rows
 from llmthrift_core.service.dashboard.charts import Line, daily_chart, sum_chart
 from llmthrift_core.service.dashboard.view import Block, Chart, Choice, Figure, Figures, Link, Page, Period, Table, Text, href, period_of
-from llmthrift_core.storage.tables import calls as calls_table
 from llmthrift_core.thrift import Thrift
 
 Query = Mapping[str, str]
 _ROWS: Final = 50
 _SHORT: Final = 5
 _LOOKED_AT: Final = 5_000
-_MOST_CALLS: Final = 20_000
 _MOST_COLUMNS: Final = 92
 START: Final = """from llmthrift_core import Thrift
 from llmthrift_langchain import thrifty
@@ -38,7 +36,6 @@ thrift = Thrift("calls.db")
 model = thrifty(ChatOpenAI(model="gpt-4o-mini"), thrift)
 model.invoke("Hello")"""
 _GROUPS: Final = ("model", "feature", "user", "session", "run", "call_site", "provider", "request_type", "prompt_version", "config_version")
-_OF_A_CALL: Final = frozenset({"model", "user", "feature", "session", "run"})
 
 
 def spend(thrift: Thrift, query: Query) -> Page:
@@ -79,8 +76,7 @@ def spend(thrift: Thrift, query: Query) -> Page:
     ]
     blocks: list[Block] = [Figures(figures), *_charts(thrift, days, forecast, period)]
     for by, name in (("feature", "By feature"), ("model", "By model"), ("user", "By user")):
-        found = thrift.top(_SHORT, by, period.since)
-        assert isinstance(found, Report)  # noqa: S101 - only "call" is none
+        found = first_rows(thrift.database, by, _SHORT, since=period.since, until=None, now_us=thrift.now_us(), with_slow=False)
         if any(row[by] is not None for row in found.rows):
             blocks.append(_grouped(found, period, title=name, narrow=True))
     return Page(title, lead, blocks, choices)
@@ -118,7 +114,7 @@ def explorer(thrift: Thrift, query: Query) -> Page:
 def calls(thrift: Thrift, query: Query) -> Page:
     """The calls of one group."""
     period, by, value = period_of(query, thrift.now_us()), query.get("by", ""), query.get("value")
-    order = "newest" if query.get("order") == "newest" else "cost"
+    order: Literal["newest", "cost"] = "newest" if query.get("order") == "newest" else "cost"
     whose = f"{by.replace('_', ' ')} {cell(value)}" if by else "everything"
     same = {"by": by or None, "value": value, "days": period.days}
     orders = Choice(
@@ -129,16 +125,14 @@ def calls(thrift: Thrift, query: Query) -> Page:
         ],
     )
     choices = [period.choice("/dashboard/calls", by=by or None, value=value, order=order), orders]
-    equal = {by: value} if by in _OF_A_CALL and value is not None else {}
-    is_sieved = bool(by) and not equal
-    limit = _LOOKED_AT if is_sieved else _ROWS
-    found: Iterator[RecordedCall] = iter(thrift.ledger.calls(period.since, limit=limit, order=order, **equal))  # type: ignore[arg-type]
-    if is_sieved:
-        found = filter(_has(by, value), found)
-    rows = [_call_row(row) for row in islice(found, _ROWS)]
+    thrift.ledger.catch_up()
+    since_us = None if period.since is None else to_us(period.since)
+    found, is_whole = find_calls(thrift.database, by=by, value=value, since_us=since_us, order=order, limit=_ROWS)
+    rows = [_call_row(row) for row in found]
     meaning = f"The first {_ROWS}. A hit costs nothing; an attempt without a price is “unpriced” and in no amount."
-    if is_sieved:
-        meaning += f" The {_LOOKED_AT:,} {'newest' if order == 'newest' else 'most expensive'} calls of the period were looked through."
+    if not is_whole:
+        most = "" if order == "newest" else f", and the {COSTLY_LOOKED_AT:,} that cost most and at least a cent,"
+        meaning += f" The newest {LOOKED_AT:,} calls until the last of these{most} were looked through."
     header = ["at (UTC)", "call", "model", "feature", "user", "input", "output", "cost", "answered by"]
     table = Table("Calls", header, rows, meaning, words=frozenset({1, 2, 3, 4, 8}), empty="No such call is recorded in this period.")
     return Page(f"Calls of {whose}", f"Single attempts and hits, {period.words}.", [table], choices)
@@ -173,25 +167,11 @@ def runs(thrift: Thrift, query: Query) -> Page:
     if run := query.get("run"):
         return _run(thrift, run)
     period = period_of(query, thrift.now_us())
-    # Runs have no stored sums: every call of the period is read.
-    begin = _begin_of_newest(thrift, period)
-    found = thrift.top(_ROWS, "run", period.since if begin is None else begin)
+    found = thrift.top(_ROWS, "run", period.since)
     assert isinstance(found, Report)  # noqa: S101 - only "call" is none
-    words = period.words if begin is None else f"of the newest {_MOST_CALLS:,} calls (since {begin:%Y-%m-%d %H:%M}, UTC)"
-    lead = f"Agents and chains, each run as a whole, {words}. A name leads to its cost tree."
+    lead = f"Agents and chains, each run as a whole, {period.words}. A name leads to its cost tree."
     table = _grouped(found, period, title="Runs that cost most", leave_out_none=True)
     return Page("Runs", lead, [table], [period.choice("/dashboard/runs")])
-
-
-def _begin_of_newest(thrift: Thrift, period: Period) -> datetime | None:
-    """When the newest 20,000 calls of a period begin; None where it has no more."""
-    query = select(calls_table.c.at_us).order_by(calls_table.c.at_us.desc()).offset(_MOST_CALLS).limit(1)
-    if period.since is not None:
-        query = query.where(calls_table.c.at_us >= to_us(period.since))
-    thrift.ledger.catch_up()
-    with thrift.database.read() as connection:
-        found = connection.execute(query).scalar()
-    return None if found is None else from_us(int(found))
 
 
 def _run(thrift: Thrift, run: str) -> Page:
@@ -307,15 +287,6 @@ def _leads_to(by: str, value: Any, period: Period) -> Any:
     if by == "run" and value is not None:
         return Link(cell(value), href("/dashboard/runs", run=value))
     return Link(cell(value), href("/dashboard/calls", by=by, value=value, days=period.days))
-
-
-def _has(by: str, value: str | None) -> Callable[[RecordedCall], bool]:
-    def fits(row: RecordedCall) -> bool:
-        if by == "run":
-            return bool((row["run"] or row["trace_id"]) == value)
-        return bool((row[by] if by in row else row["tags"].get(by.removeprefix("tag:"))) == value)
-
-    return fits
 
 
 def _call_row(row: RecordedCall) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmthrift_core.pricing import PriceCatalog
-from llmthrift_core.prompts import Anatomy, analyze
+from llmthrift_core.prompts import Anatomy, Shorten, analyze, steps
 from llmthrift_core.prompts.counting import tokens_of_messages
 from llmthrift_core.prompts.messages import messages_of
 from llmthrift_core.usage.tokens import count_message_tokens
@@ -166,6 +166,61 @@ def test_volatile_text_before_static_is_named(volatile: str) -> None:
     last = [{"role": "system", "content": f"{PARAGRAPH.replace('1874', 'spring') * 5} Now: {volatile}."}, QUESTION]
     assert suggestion(analyze(first, "gpt-4o"), "volatile_prefix").saved_usd > 0
     assert "volatile_prefix" not in kinds(analyze(last, "gpt-4o"))
+
+
+@pytest.mark.parametrize(
+    "volatile",
+    [
+        *(
+            "Today is 1 December 2026.",
+            "Heute ist Dienstag, der 3. März 2026.",
+            "Hoy es martes, 1 de diciembre de 2026.",
+            "今天是2026年12月1日。",
+        ),
+        *("Nous sommes le 1er décembre 2026.", "اليوم 1 ديسمبر 2026", "Dec 1st, 2026", "2026/12/01", "req_8fj39dk20dkf93"),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_dates_of_other_languages_and_in_a_message_of_their_own_are_volatile(volatile: str, apart: bool) -> None:
+    rules = "You are the assistant of the ferries. Be kind and brief, and never promise a refund. " * 5
+    texts = [volatile, rules] if apart else [f"{volatile}\n{rules}"]
+    messages = [*({"role": "system", "content": text} for text in texts), QUESTION]
+    assert suggestion(analyze(messages, "gpt-4o"), "volatile_prefix").saved_tokens > 50
+    assert "volatile_prefix" not in kinds(analyze([*reversed(messages[:-1]), QUESTION], "gpt-4o")) or not apart
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        ("Texto", "Etiqueta"),
+        ("Texte", "Réponse"),
+        ("文本", "标签"),
+        ("Отзыв", "Оценка"),
+        ("入力", "出力"),
+        ("النص", "التصنيف"),
+        ("Tweet", "Mood"),
+    ],
+)
+def test_examples_of_other_languages_are_named(asked: str, answered: str) -> None:
+    shown = "\n\n".join(f"{asked}: {PARAGRAPH} {each}\n{answered}: {each}" for each in range(4))
+    anatomy = analyze([{"role": "system", "content": f"Classify.\n\n{shown}"}, QUESTION], "gpt-4o")
+    assert "4 examples" in suggestion(anatomy, "examples").text
+
+
+def test_tagged_examples_are_named_and_the_nearest_kept() -> None:
+    shown = "\n".join(
+        f"<example>\n<input>the {each} was fine</input>\n<output>good</output>\n</example>" for each in ("food", "room", "view", "host")
+    )
+    messages = [
+        {"role": "system", "content": f"Classify.\n\n{shown}\n\nAnswer with one word."},
+        {"role": "user", "content": "the view was grey"},
+    ]
+    assert "4 examples" in suggestion(analyze(messages, "gpt-4o"), "examples").text
+    found = Shorten([steps.Examples(k=2, embedder=False)])(messages).messages[0]["content"]
+    assert found.count("<example>") == found.count("</example>") == 2
+    assert "the view was fine" in found
+    assert found.startswith("Classify.")
+    assert found.endswith("Answer with one word.")
 
 
 def test_it_shows_as_text_and_in_a_notebook() -> None:

@@ -83,3 +83,49 @@ def test_limits_that_make_no_sense_are_refused() -> None:
     for options in ({"k": 0}, {"max_tokens": 0}):
         with pytest.raises(ConfigurationError, match="must be positive, not 0"):
             steps.Documents(**options)
+
+
+INSTRUCTIONS = {
+    "Arabic": "أجب باللغة العربية فقط ولا تخترع أي حقائق.",
+    "Chinese": "仅用中文回答，不得编造事实。",
+    "Dutch": "Antwoord alleen in het Nederlands en verzin niets.",
+    "Greek": "Απάντησε μόνο στα ελληνικά. Μην επινοείς γεγονότα.",
+    "Hebrew": "ענה בעברית בלבד. אל תמציא עובדות.",
+    "Hindi": "केवल हिंदी में उत्तर दें। तथ्य न गढ़ें।",
+    "Italian": "Rispondi solo in italiano usando i documenti. Non inventare nulla.",
+    "Japanese": "日本語だけで答えてください。事実を作らないでください。",
+    "Korean": "한국어로만 대답하세요. 사실을 지어내지 마세요.",
+    "Persian": "فقط به فارسی پاسخ بده و چیزی از خودت نساز.",
+    "Polish": "Odpowiadaj tylko po polsku i nie wymyślaj faktów.",
+    "Russian": "Отвечай только на русском языке. Не выдумывай факты, которых нет в тексте.",
+    "Swahili": "Jibu kwa Kiswahili tu, na usibuni chochote.",
+    "Thai": "ตอบเป็นภาษาไทยเท่านั้น ห้ามแต่งข้อเท็จจริง",
+    "Turkish": "Yalnızca Türkçe cevap ver. Uydurma.",
+}
+LONG = [f"{text} Its stores keep grain and salt. The masters meet there in spring. A guide shows it to visitors." * 2 for text in TEXTS]
+PLACES = {
+    "above": lambda rule, texts: f"{rule}\n\n{texts}",
+    "on a line above": lambda rule, texts: f"{rule}\n{texts}",
+    "below": lambda rule, texts: f"{texts}\n\n{rule}",
+}
+
+
+# A line of Thai has no mark at its end, which tells it from a heading.
+@pytest.mark.parametrize(
+    ("language", "place"),
+    [(language, place) for language in INSTRUCTIONS for place in PLACES if (language, place) != ("Thai", "on a line above")],
+)
+def test_instructions_stay_whatever_their_language(language: str, place: str) -> None:
+    rule = INSTRUCTIONS[language]
+    prompt = PLACES[place](rule, "\n\n".join(LONG)) + "\n\nWhen was the tower built?"
+    for step in (
+        steps.Documents(k=1, embedder=False),
+        steps.Sentences(share=0.3, embedder=False),
+        steps.Truncate(150),
+        steps.StopWords(),
+        steps.Summarize(lambda given: "A summary."),
+    ):
+        found = kept(prompt, step)
+        assert rule in found
+        assert len(found) < len(prompt)
+        assert kept(found, step) == found

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmthrift_core.attribution import attribute, current_attribution
 from llmthrift_core.errors import ConfigurationError, PromptTooLongError
 from llmthrift_core.prompts import Shorten, steps
 from tests.core.prompts.test_anatomy import ODD, PARAGRAPH
@@ -246,3 +249,58 @@ def test_ten_thousand_messages() -> None:
     messages = [{"role": ("user", "assistant")[each % 2], "content": f"in order to {each}"} for each in range(10_000)]
     found = Shorten([*LOSSY[:3], steps.History(max_turns=3)])(messages)
     assert [message["content"] for message in found.messages] == [f"to {each}" for each in range(9_994, 10_000)]
+
+
+def test_a_key_with_a_dot_is_not_taken_for_a_column_of_an_object_within() -> None:
+    rows = [{"a": {"b": each}, "a.b": 100 + each} for each in range(5)]
+    found = steps.Compact(max_tokens=None).compact_text(json.dumps(rows))
+    assert found == '{"columns":["a","a.b"],"rows":[[{"b":0},100],[{"b":1},101],[{"b":2},102],[{"b":3},103],[{"b":4},104]]}'
+
+
+@pytest.mark.parametrize("wait", ["forever", "failing"])
+def test_a_call_goes_on_without_a_model_that_hangs_or_fails(wait: str) -> None:
+    never = threading.Event()
+    asked: list[str] = []
+
+    def model(given: str) -> str:
+        asked.append(given)
+        if wait == "failing":
+            raise RuntimeError("no such model")
+        never.wait(20)
+        return "Late."
+
+    try:
+        documents = prompt("\n\n".join([PARAGRAPH * 6, PARAGRAPH.replace("harbour", "station") * 6]))
+        messages = [*documents, {"role": "assistant", "content": "In 1874."}, *documents[1:]]
+        for step, calls in (
+            (steps.Summarize(model, timeout_seconds=0.2), 1),
+            (steps.History(max_turns=1, summarize=model, timeout_seconds=0.2), 1),
+        ):
+            asked.clear()
+            started = time.monotonic()
+            found = Shorten([step])(messages, MODEL)
+            assert time.monotonic() - started < 10
+            assert found.failures["summary"] >= 1
+            assert len(asked) == calls  # nor is it waited for with the next document
+            assert found.messages[-1] == messages[-1]
+    finally:
+        never.set()
+
+
+def test_a_summary_is_a_call_of_its_own() -> None:
+    seen: list[tuple[str | None, str | None]] = []
+
+    def model(given: str) -> str:
+        who = current_attribution()
+        seen.append((who.user, who.request_type))
+        return "A harbour of 1874."
+
+    with attribute(user="ada", request_type="chat"):
+        Shorten([steps.Summarize(model)])(prompt(PARAGRAPH * 6), MODEL)
+    assert seen == [("ada", "shortening")]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf")])
+def test_the_time_for_a_summary_is_positive(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match="timeout_seconds"):
+        steps.Summarize(str, timeout_seconds=seconds)

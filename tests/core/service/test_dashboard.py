@@ -12,12 +12,15 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 
-from llmthrift_core import Budget, Usage
+from llmthrift_core import Budget, Thrift, Usage
 from llmthrift_core.attribution import attribution_of
 from llmthrift_core.ledger import CallRecord
+from llmthrift_core.reports import found_calls
+from llmthrift_core.reports.found_calls import find_calls
 from llmthrift_core.service import create_dashboard
-from llmthrift_core.service.dashboard.events import events
+from llmthrift_core.service.dashboard.events import KEPT_SECONDS, KeptPages, events
 from llmthrift_core.service.dashboard.routes import PAGES
+from llmthrift_core.service.dashboard.view import Page
 from tests.core.service.browser import axe_source, browsed
 from tests.core.service.conftest import app_of
 
@@ -247,3 +250,50 @@ def test_plans_say_what_the_command_line_says(client, thrift):
         refused = client.get("/dashboard/plans", params=wrong)
         check(refused)
         assert "This cannot be told" in refused.text
+
+
+def test_a_page_is_kept_until_a_call_is_recorded_or_ten_seconds_pass(tmp_path):
+    made, now = [], [time.time()]
+    thrift = Thrift(tmp_path / "calls.db", clock=lambda: now[0])
+
+    def make(thrift, query):
+        made.append(dict(query))
+        return Page(str(len(made)), "")
+
+    kept = KeptPages(thrift)
+    assert [kept.page("spend", make, {"days": days}).title for days in ("7", "7", "30", "7")] == ["1", "1", "2", "1"]
+    thrift.ledger.record("gpt-4o", Usage(input_tokens=1, output_tokens=1))
+    assert kept.page("spend", make, {"days": "7"}).title == "3"
+    assert [kept.page("budgets", make, {}).title for _ in range(2)] == ["4", "5"]  # holds change without a row
+    now[0] += KEPT_SECONDS
+    assert kept.page("spend", make, {"days": "7"}).title == "6"
+    thrift.close()
+
+
+@pytest.mark.parametrize("by", ["user", "team", "call_site", "run"])
+def test_calls_of_a_value_are_found_among_many(thrift, monkeypatch, by):
+    monkeypatch.setattr(found_calls, "LOOKED_AT", 20)
+    monkeypatch.setattr(found_calls, "COSTLY_LOOKED_AT", 3)
+    now = datetime.fromtimestamp(thrift.now(), UTC)
+
+    def record(value, hours, tokens):
+        who = {"tags": {"team": value}} if by == "team" else {by: value}
+        at = now - timedelta(hours=hours)
+        return thrift.ledger.record("gpt-4o", Usage(input_tokens=tokens, output_tokens=1), at=at, **who)
+
+    dear = record("rare", 90 * 24, 40_000)  # ten cents, and by far the oldest
+    old = [record("rare", 80 * 24 + number, 100) for number in range(3)]
+    for number in range(60):
+        record("common", number / 10, 1_000)
+    thrift.flush()
+
+    def found(order, value="rare"):
+        rows, is_whole = find_calls(thrift.database, by=by, value=value, since_us=None, order=order, limit=50)
+        return [row["request_id"] for row in rows], is_whole
+
+    assert found("newest")[0] == [*old, dear]
+    assert found("cost")[0] == [dear, *sorted(old, key=lambda each: found("newest")[0].index(each), reverse=True)]
+    common, is_whole = found("cost", "common")
+    assert (len(common), is_whole) == (20, False)
+    rows, _ = find_calls(thrift.database, by="", value=None, since_us=None, order="cost", limit=1)
+    assert rows[0]["request_id"] == dear

@@ -1,9 +1,10 @@
-"""The demonstration runs, adds up, and answers mostly rightly."""
+"""The demonstration of each framework runs, adds up, and answers mostly rightly."""
 
 from __future__ import annotations
 
 import io
 from decimal import Decimal
+from types import ModuleType
 
 import pytest
 from rich.console import Console
@@ -11,12 +12,19 @@ from rich.console import Console
 from llmthrift_core import Thrift
 from llmthrift_core.demo import Workload, learning, load_workload, show
 from llmthrift_core.demo.learning import learned
-from llmthrift_langchain import demo
+from llmthrift_langchain import demo as langchain
+from llmthrift_llamaindex import demo as llamaindex
 
 pytestmark = pytest.mark.loopback
 
 
-def test_both_runs_over_part_of_the_workload(tmp_path):
+@pytest.fixture(params=[langchain, llamaindex], ids=["langchain", "llamaindex"])
+def demo(request: pytest.FixtureRequest) -> ModuleType:
+    found: ModuleType = request.param
+    return found
+
+
+def test_both_runs_over_part_of_the_workload(tmp_path, demo):
     workload = load_workload().first(80)
     with demo._provider(live=False) as (client, provider):
         assert provider is not None
@@ -36,7 +44,7 @@ def test_both_runs_over_part_of_the_workload(tmp_path):
     assert {item.feature for item in workload.items} == {"support", "analytics"}
 
 
-def test_the_whole_workload_with_answers_by_meaning_and_shorter_prompts(tmp_path):
+def test_the_whole_workload_with_answers_by_meaning_and_shorter_prompts(tmp_path, demo):
     workload = load_workload()
     with demo._provider(live=False) as (client, provider), Thrift(tmp_path / "shorter.db") as thrift:
         assert provider is not None
@@ -55,7 +63,7 @@ def test_the_whole_workload_with_answers_by_meaning_and_shorter_prompts(tmp_path
     assert outcome.saved_by_shortening_usd > 0
 
 
-def test_learned_routing_makes_no_more_errors_than_the_heuristic(tmp_path):
+def test_learned_routing_makes_no_more_errors_than_the_heuristic(tmp_path, demo):
     items = load_workload(repeated_share=0.0).items
     sample, rest = Workload(items[::2]), Workload(items[1::2])
     with demo._provider(live=False) as (client, provider):
@@ -77,7 +85,7 @@ def test_learned_routing_makes_no_more_errors_than_the_heuristic(tmp_path):
     assert not any("has no examples" in reason for reason in reasons)  # the routed requests come from the call sites of the sample
 
 
-def test_its_tables(monkeypatch):
+def test_its_tables(monkeypatch, demo):
     monkeypatch.setattr(demo, "LATENCY_SECONDS", dict.fromkeys(demo.MODELS.values(), 0.0))
     for tables in (show, learning):  # a part of each workload: the tests above run the whole ones
         monkeypatch.setattr(tables, "load_workload", lambda **options: load_workload(**options).first(60))
