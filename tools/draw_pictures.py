@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import tempfile
 import threading
 import time
 from base64 import b64decode
-from contextlib import chdir
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -43,7 +45,7 @@ _FEATURES = {
 def fill(thrift: Thrift) -> None:
     """Record six weeks: weekends are quiet, traffic grows, and one day an agent runs away."""
     chance = random.Random(7)
-    calls = 0
+    count = 0
     thrift.alerts.add(Alert(on="budget", to=["https://hooks.example.com/llm"]))
     experiment = Experiment(thrift, "shorter-prompt", arms={"now": 0.5, "shorter": 0.5})
     thrift.budgets.add(Budget(limit_usd=40, window="month", name="all of November"))
@@ -58,7 +60,7 @@ def fill(thrift: Thrift) -> None:
                 usage = Usage(
                     input_tokens=round(sent * chance.lognormvariate(0, 0.3)), output_tokens=round(made * chance.lognormvariate(0, 0.4))
                 )
-                is_hit, user, calls = chance.random() < repeated, f"customer {chance.randrange(60)}", calls + 1
+                is_hit, user, count = chance.random() < repeated, f"customer {chance.randrange(60)}", count + 1
                 arm = experiment.arm_of(user) if feature == "support chat" and day > 20 else None
                 if arm == "shorter":
                     usage = Usage(input_tokens=round(usage.input_tokens * 0.7), output_tokens=usage.output_tokens)
@@ -68,7 +70,7 @@ def fill(thrift: Thrift) -> None:
                     at=at,
                     feature=feature,
                     user=user,
-                    request_id=f"call-{calls:05}",
+                    request_id=f"call-{count:05}",
                     call_site=f"{feature.replace(' ', '_')}.py:{12 + len(feature)}",
                     tags={"team": "shop" if "search" in feature else "care", **({} if arm is None else {experiment.tag: arm})},
                     run=f"{feature} {day}-{number // 4}",
@@ -77,6 +79,17 @@ def fill(thrift: Thrift) -> None:
                     error="RateLimitError" if chance.random() < 0.004 else None,
                 )
     thrift.flush()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Of one name, which the page on health shows."""
+    folder = Path(tempfile.gettempdir(), "llmthrift-pictures")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def photograph(tab: Tab, address: str, path: Path, *, width: int, dark: bool = False, most: int = 900, least: int = 400) -> None:
@@ -111,7 +124,7 @@ def main() -> None:
     options.add_argument("--into", type=Path, default=_ASSETS)
     options.add_argument("--only", default="", help="pages whose name has this")
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder, chdir(folder), Thrift("shop.db", clock=_NOW.timestamp) as thrift, browsed() as tab:
+    with _folder() as folder, Thrift(folder / "shop.db", clock=_NOW.timestamp) as thrift, browsed() as tab:
         fill(thrift)
         server = uvicorn.Server(uvicorn.Config(create_dashboard(thrift), port=0, log_level="warning", timeout_graceful_shutdown=1))
         serving = threading.Thread(target=server.run)
@@ -126,9 +139,9 @@ def main() -> None:
                         picture = given.into / "dashboard" / f"{name}-{'dark' if dark else 'light'}-{width}.png"
                         photograph(tab, address + path, picture, width=width, dark=dark, most=1600)
             if not given.only:
-                report = Path("report.html")
+                report = folder / "report.html"
                 report.write_text(thrift.review().to_html(), encoding="utf-8")
-                photograph(tab, report.absolute().as_uri(), given.into / "report.png", width=1000, least=900)
+                photograph(tab, report.as_uri(), given.into / "report.png", width=1000, least=900)
                 photograph(tab, address, given.into / "dashboard.png", width=1200, least=900)
         finally:
             server.should_exit = True
