@@ -146,12 +146,9 @@ def lazy_exports(
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         extra, *needed = needs.get(homes[name], ("",))
-        try:
+        missing = next((module for module in needed if not is_installed(module)), None)
+        if missing is None:
             return getattr(import_module(homes[name]), name)
-        except ImportError:
-            missing = next((module for module in needed if not is_installed(module)), None)
-            if missing is None:
-                raise
         from llmthrift_core.errors import MissingNameError
 
         found = EXTRAS[extra].get(missing, f"a newer release, with {missing},")

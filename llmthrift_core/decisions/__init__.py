@@ -73,4 +73,6 @@ __getattr__ = lazy_exports(
         "llmthrift_core.decisions.shortening": ("SentPrompt", "ShorteningSimulation", "simulate_shortening"),
         "llmthrift_core.decisions.tier_mixes": ("TierMix", "tier_mix"),
     },
+    names=__all__,
+    needs={"llmthrift_core.decisions.proving": ("routing", "numpy")},
 )

@@ -5,6 +5,7 @@ One interpreter imports what llmthrift needs in any case, and is forked for each
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -56,7 +57,7 @@ from llmthrift_core.cli import main
 from llmthrift_core.errors import MissingExtraError
 
 def tried(statement):
-    scope = {"main": main, "sys": sys}
+    scope = {"main": main, "sys": sys, "MissingExtraError": MissingExtraError}
     before = set(scope) | {"__builtins__"}
     try:
         said = StringIO()
@@ -80,6 +81,35 @@ PUBLIC = {
     "llmthrift_langchain": ("ChatRouter", "ThriftCache", "ThriftMiddleware", "ThriftEmbeddings", "thrifty"),
     "llmthrift_llamaindex": ("RouterLLM", "ThriftEventHandler", "thrifty"),
 }
+
+
+def _exported() -> dict[str, list[str]]:
+    """By package, the names of its `__all__` as it is written, before what is missing is taken out."""
+    found = {}
+    for path in sorted(
+        each
+        for package in ("llmthrift_core", "llmthrift_langchain", "llmthrift_llamaindex")
+        for each in ROOT.glob(f"{package}/**/__init__.py")
+    ):
+        for each in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "__all__":
+                found[".".join(path.parent.relative_to(ROOT).parts)] = ast.literal_eval(each.value)
+    return found
+
+
+# Every name of every package: it is in `__all__` where it can be read, and what cannot be read says which extra brings it.
+AGREES = """
+import {package} as found
+there = [name for name in {names} if hasattr(found, name)]
+assert sorted(there) == sorted(found.__all__), ("{package}", set(there) ^ set(found.__all__))
+for name in set({names}) - set(there):
+    try:
+        exec("from {package} import " + name)
+    except MissingExtraError:
+        continue
+    raise AssertionError(name)
+"""
+AGREEING = [AGREES.format(package=package, names=names) for package, names in _exported().items()]
 STATEMENTS = [
     *(f"from {package} import *" for package in PUBLIC),
     *(f"from {package} import {name}" for package, names in PUBLIC.items() for name in names),
@@ -192,7 +222,7 @@ def _tried_with(extra: str) -> dict[str, Any]:
     complete = [enough for enough in PARTS if {_normal(name) for name in EXTRAS[enough].values()} <= brought_by(extra)]
     statements = [*STATEMENTS, *ALONE, *(PARTS[each] for each in complete)]
     statements += [command for command, enough in DEMONSTRATIONS.items() if enough not in complete]
-    statements += COMMANDS
+    statements += COMMANDS + AGREEING
     return _PROBE.ask(hidden_with(extra), statements)
 
 
@@ -262,6 +292,14 @@ def test_what_needs_no_extra_needs_none(extra):
     for command in COMMANDS:
         ended = alone(extra)[command]["exit"]
         assert ended == "0" if "rich" in brought_by(extra) and "typer" in brought_by(extra) else ended.endswith("'llmthrift[cli]'")
+
+
+@pytest.mark.parametrize("extra", ["", *FOR_USERS])
+def test_every_package_lists_what_can_be_read_of_it(extra):
+    found = {statement: alone(extra)[statement] for statement in AGREEING}
+    assert len(found) > 20
+    # An adapter as a whole may be what is missing.
+    assert {each["extra"] for each in found.values() if "extra" in each} <= {"langchain", "llamaindex", "semantic"}
 
 
 @pytest.mark.parametrize("extra", FOR_USERS)
