@@ -1,10 +1,11 @@
 """Agents within budgets: recorded runs at half of their mean cost, dollars of sessions, and what the middleware takes.
 
-    python -m benchmarks.agents [runs|sessions|overhead] [--conversations 88] [--data FOLDER]
+    python -m benchmarks.agents [runs|sessions|overhead] [--conversations 88] [--seller openai|anthropic] [--data FOLDER]
 
 Replays the tool conversations of `agent_conversations.jsonl.gz` with their recorded answers, through real clients against the loopback
-provider, at list prices of gpt-4o and gpt-4o-mini. A recorded run does not react to what it is told, and answers of a cheaper model are not
-judged: this counts what is paid for, not what is solved. Data: `--data`, or `../shared/data` (skipped where absent).
+provider, at list prices of gpt-4o and gpt-4o-mini; sessions also of claude-sonnet-4-5 and claude-haiku-4-5. A recorded run does not react
+to what it is told, and answers of a cheaper model are not judged: this counts what is paid for, not what is solved. Data: `--data`, or
+`../shared/data` (skipped where absent).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from statistics import median
 from typing import Any
 
 from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, AnyMessage, convert_to_messages
 from langchain_core.tools import StructuredTool
@@ -39,6 +41,7 @@ from llmthrift_langchain import ChatRouter, ThriftMiddleware
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NAMES = {"small": "gpt-4o-mini", "large": "gpt-4o"}
+SELLERS = {"openai": NAMES, "anthropic": {"small": "claude-haiku-4-5", "large": "claude-sonnet-4-5"}}
 MOST_TOKENS = 400
 PARTS = ("runs", "sessions", "overhead")
 
@@ -93,10 +96,14 @@ def conversations(folder: Path, most: int) -> list[Recorded]:
 
 
 @contextmanager
-def playing(*, prompt_caches: bool) -> Iterator[tuple[Player, LoopbackProvider, dict[str, ChatOpenAI]]]:
+def playing(*, prompt_caches: bool, seller: str = "openai") -> Iterator[tuple[Player, LoopbackProvider, dict[str, Any]]]:
     """A provider that plays recordings, and clients of it."""
     player = Player()
     with LoopbackProvider(player, prompt_caches=prompt_caches) as provider:
+        if seller == "anthropic":
+            given: dict[str, Any] = {"base_url": provider.anthropic_url, "api_key": "none", "max_retries": 0, "max_tokens": MOST_TOKENS}
+            yield player, provider, {tier: ChatAnthropic(model=name, **given) for tier, name in SELLERS[seller].items()}
+            return
         options = {"base_url": provider.openai_url, "api_key": "none", "max_retries": 0, "max_tokens": MOST_TOKENS}
         yield player, provider, {tier: ChatOpenAI(model=name, **options) for tier, name in NAMES.items()}
 
@@ -184,15 +191,17 @@ def runs(recorded: Sequence[Recorded]) -> str:
     return table(title, ["", "every turn is paid", "turns paid", "ends with an error", "USD a run"], rows)
 
 
-def sessions(recorded: Sequence[Recorded]) -> str:
+def sessions(recorded: Sequence[Recorded], seller: str) -> str:
     """Dollars of whole sessions under a provider's prompt cache."""
-    rows, strongest = [], Decimal(0)
-    for name in ("always gpt-4o", "by turn", "by turn, priced", "by turn, priced, upgraded"):
-        with playing(prompt_caches=True) as (player, _, models), Thrift(":memory:", capture="off") as thrift:
-            priced = Sticky(Complexity(), NAMES, catalog=thrift.prices)
+    rows, strongest, names = [], Decimal(0), SELLERS[seller]
+    for name in ("always the strong one", "by turn", "by turn, priced", "by turn, priced, upgraded"):
+        with playing(prompt_caches=True, seller=seller) as (player, _, models), Thrift(":memory:", capture="off") as thrift:
+            priced = Sticky(Complexity(), names, catalog=thrift.prices)
             policies = [Rules([], default="large"), Complexity(), priced, Upgrading(priced)]
-            policy = dict(zip(("always gpt-4o", "by turn", "by turn, priced", "by turn, priced, upgraded"), policies, strict=True))[name]
-            router = ChatRouter(thrift, models=models, policy=policy, cache=False)
+            policy = dict(zip(("always the strong one", "by turn", "by turn, priced", "by turn, priced, upgraded"), policies, strict=True))[
+                name
+            ]
+            router = ChatRouter(thrift, models=models, policy=policy, cache=False, prompt_caching=seller == "anthropic")
             changes = 0
             for each in recorded:
                 each.rewind()
@@ -209,11 +218,14 @@ def sessions(recorded: Sequence[Recorded]) -> str:
             usd = total["cost_usd"]
             strongest = strongest or usd
             rows_of = thrift.report(by="model").to_dicts()
-            large = sum(row["requests"] for row in rows_of if "mini" not in row["model"]) / total["requests"]
+            large = (
+                sum(row["requests"] for row in rows_of if names["large"] in row["model"] and names["small"] not in row["model"])
+                / total["requests"]
+            )
             read = total["cache_read_tokens"] / total["input_tokens"]
             rows.append([name, f"{usd:.2f}", f"{1 - usd / strongest:.0%}", f"{large:.0%}", str(changes), f"{read:.0%}"])
-    title = f"{len(recorded)} sessions under a simulated prompt cache (OpenAI's terms):"
-    return table(title, ["", "USD", "saved", "calls of gpt-4o", "changes of model", "input from the cache"], rows)
+    title = f"{len(recorded)} sessions under a simulated prompt cache ({seller}'s terms):"
+    return table(title, ["", "USD", "saved", f"calls of {names['large']}", "changes of model", "input from the cache"], rows)
 
 
 def _cleaned(message: dict[str, Any]) -> dict[str, Any]:
@@ -258,6 +270,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("what", nargs="?", choices=(*PARTS, "all"), default="all")
     options.add_argument("--conversations", type=int, default=88)
+    options.add_argument("--seller", choices=tuple(SELLERS), default="openai")
     options.add_argument("--data", type=Path, default=DATA)
     given = options.parse_args()
     recorded = conversations(given.data, given.conversations) if (given.data / "agent_conversations.jsonl.gz").exists() else []
@@ -266,7 +279,7 @@ def main() -> None:
     if recorded and given.what in ("runs", "all"):
         print(runs(recorded))
     if recorded and given.what in ("sessions", "all"):
-        print(sessions(recorded))
+        print(sessions(recorded, given.seller))
     if given.what in ("overhead", "all"):
         print(overhead())
 

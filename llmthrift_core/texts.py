@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -73,6 +74,20 @@ def require_thrift(given: object, what: str) -> None:
         raise ConfigurationError(f"{what} takes a Thrift, not the address of a database; open it first: thrift = Thrift(address)")
     kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
     raise ConfigurationError(f"{what} takes a Thrift, not {kind}; make one first: thrift = Thrift()")
+
+
+def json_line(value: Any) -> str:
+    """A value as compact JSON, which UTF-8 takes: characters as they are, and escaped where one of them is half.
+
+    >>> json_line({"a": "é"}), json_line(["\\ud800 é"])
+    ('{"a":"é"}', '["\\\\ud800 \\\\u00e9"]')
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def is_storable(text: str) -> bool:

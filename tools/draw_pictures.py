@@ -1,23 +1,34 @@
 """Takes the pictures of report and dashboard that the documentation shows, of a made-up shop's six weeks. Needs Chromium.
 
-python -m tools.draw_pictures [--browser chromium]          # writes docs/assets/*.png
+    python -m tools.draw_pictures              # docs/assets/report.png, dashboard.png, and dashboard/PAGE-THEME-WIDTH.png of every page
+
+The same code gives the same pictures: the shop's clock stands still, and chance begins at the same number.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-import subprocess
+import shutil
 import tempfile
 import threading
 import time
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import uvicorn
+from PIL import Image
 
-from llmthrift_core import Budget, Thrift, Usage
+from llmthrift_core import Alert, Budget, Thrift, Usage
+from llmthrift_core.quality import Experiment
 from llmthrift_core.service import create_dashboard
+from llmthrift_core.service.dashboard.routes import PAGES
+from tests.core.service.browser import Tab, browsed
 
 _ASSETS = Path(__file__).parents[1] / "docs" / "assets"
 _DAYS = 42
@@ -34,6 +45,9 @@ _FEATURES = {
 def fill(thrift: Thrift) -> None:
     """Record six weeks: weekends are quiet, traffic grows, and one day an agent runs away."""
     chance = random.Random(7)
+    count = 0
+    thrift.alerts.add(Alert(on="budget", to=["https://hooks.example.com/llm"]))
+    experiment = Experiment(thrift, "shorter-prompt", arms={"now": 0.5, "shorter": 0.5})
     thrift.budgets.add(Budget(limit_usd=40, window="month", name="all of November"))
     thrift.budgets.add(Budget(limit_usd=12, window="month", match={"feature": "returns agent"}, name="returns agent"))
     for day in range(_DAYS):
@@ -46,13 +60,19 @@ def fill(thrift: Thrift) -> None:
                 usage = Usage(
                     input_tokens=round(sent * chance.lognormvariate(0, 0.3)), output_tokens=round(made * chance.lognormvariate(0, 0.4))
                 )
-                is_hit = chance.random() < repeated
+                is_hit, user, count = chance.random() < repeated, f"customer {chance.randrange(60)}", count + 1
+                arm = experiment.arm_of(user) if feature == "support chat" and day > 20 else None
+                if arm == "shorter":
+                    usage = Usage(input_tokens=round(usage.input_tokens * 0.7), output_tokens=usage.output_tokens)
                 thrift.ledger.record(
                     model,
                     usage,
                     at=at,
                     feature=feature,
-                    user=f"customer {chance.randrange(60)}",
+                    user=user,
+                    request_id=f"call-{count:05}",
+                    call_site=f"{feature.replace(' ', '_')}.py:{12 + len(feature)}",
+                    tags={"team": "shop" if "search" in feature else "care", **({} if arm is None else {experiment.tag: arm})},
                     run=f"{feature} {day}-{number // 4}",
                     cache="exact" if is_hit else None,
                     latency_seconds=0.004 if is_hit else chance.lognormvariate(0.2, 0.4),
@@ -61,36 +81,74 @@ def fill(thrift: Thrift) -> None:
     thrift.flush()
 
 
-def photograph(browser: str, address: str, name: str, width: int, height: int) -> None:
-    """Keep a picture of a page."""
-    size, path = f"--window-size={width},{height}", _ASSETS / name
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", size, f"--screenshot={path}", address]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Of one name, which the page on health shows."""
+    folder = Path(tempfile.gettempdir(), "llmthrift-pictures")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def photograph(tab: Tab, address: str, path: Path, *, width: int, dark: bool = False, most: int = 900, least: int = 400) -> None:
+    """Keep a picture of a page, as high as it is, within limits in pixels; of 64 colours, which are all that it has besides edges."""
+    tab.look(dark=dark, width=width)
+    tab.open(address)
+    height = min(most, max(least, int(tab.run("document.documentElement.scrollHeight"))))
+    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    taken = tab.send("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)["data"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(BytesIO(b64decode(taken))) as image:
+        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def pages(thrift: Thrift) -> dict[str, str]:
+    """Every page by its name, with something to see: its address."""
+    call = thrift.ledger.calls(feature="returns agent", limit=1)[0]
+    special = {
+        "explorer": "explorer?by=feature",
+        "calls": "calls?by=feature&value=returns+agent",
+        "call": f"call?id={call['request_id']}",
+        "run": f"runs?run={quote_plus(call['run'])}",
+        "plans": "plans?old=claude-sonnet-4-5&new=gpt-4o-mini&value=900",
+        "login": "login",
+    }
+    return {name: f"/dashboard/{special.get(name, name)}" for name in (*PAGES, "run", "login")}
 
 
 def main() -> None:
     """Make the ledger, serve it, and take the pictures."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--browser", default="chromium")
+    options.add_argument("--into", type=Path, default=_ASSETS)
+    options.add_argument("--only", default="", help="pages whose name has this")
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder, Thrift(f"{folder}/shop.db", clock=_NOW.timestamp) as thrift:
+    with _folder() as folder, Thrift(folder / "shop.db", clock=_NOW.timestamp) as thrift, browsed() as tab:
         fill(thrift)
-        report = Path(folder) / "report.html"
-        report.write_text(thrift.review().to_html(), encoding="utf-8")
-        photograph(given.browser, report.as_uri(), "report.png", 1000, 900)
-        server = uvicorn.Server(uvicorn.Config(create_dashboard(thrift), port=0, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(create_dashboard(thrift), port=0, log_level="warning", timeout_graceful_shutdown=1))
         serving = threading.Thread(target=server.run)
         serving.start()
         while not server.started:
             time.sleep(0.05)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        photograph(given.browser, f"http://127.0.0.1:{port}/", "dashboard.png", 1200, 900)
-        photograph(given.browser, f"http://127.0.0.1:{port}/dashboard/explorer?by=feature", "explorer.png", 1200, 700)
-        plans = "/dashboard/plans?old=claude-sonnet-4-5&new=gpt-4o-mini&value=900"
-        photograph(given.browser, f"http://127.0.0.1:{port}{plans}", "plans.png", 1200, 2400)
-        server.should_exit = True
-        serving.join()
+        address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        try:
+            for name, path in pages(thrift).items():
+                for width, dark in ((1440, False), (1440, True), (390, False), (390, True)):
+                    if given.only in name:
+                        picture = given.into / "dashboard" / f"{name}-{'dark' if dark else 'light'}-{width}.png"
+                        photograph(tab, address + path, picture, width=width, dark=dark, most=1600)
+            if not given.only:
+                report = folder / "report.html"
+                report.write_text(thrift.review().to_html(), encoding="utf-8")
+                photograph(tab, report.as_uri(), given.into / "report.png", width=1000, least=900)
+                photograph(tab, address, given.into / "dashboard.png", width=1200, least=900)
+        finally:
+            server.should_exit = True
+            serving.join()
+        assert tab.complaints == [], tab.complaints
+    kept = sorted((given.into / "dashboard").glob("*.png"))
+    print(f"{len(kept)} pictures of pages, {sum(each.stat().st_size for each in kept) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class AnthropicBatches:
         # The decoder stops at a line that is no JSON; the response that it reads goes on behind it.
         response = client.messages.batches.results(batch.id).http_response
         try:
-            yield from map(_outcome, lines_of(response.iter_lines()))
+            yield from map(_outcome, lines_of(response.iter_bytes()))
         finally:
             response.close()
 

@@ -22,6 +22,7 @@ from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.pricing.discounts import discounts_of
 from llmthrift_core.pricing.served import price_of_answer, who_answered
 from llmthrift_core.settings import is_disabled
+from llmthrift_core.texts import json_line
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Collector:
         return {
             "number": row["number"],
             "state": ending,
-            "answer": None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+            "answer": None if body is None else json_line(body).encode(),
             "usage": None if usage is None else usage_to_json(usage),
             "cost_nano_usd": cost,
             "error": _short(outcome.error),
@@ -180,7 +181,7 @@ class Collector:
         cache.store(
             row["cache_key"],
             policy_in(job["policy"]),
-            json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+            json_line(body).encode(),
             model=record.model,
             provider=record.provider,
             usage=replace_tier(usage, None),  # whoever finds it has saved a single call
@@ -196,4 +197,4 @@ def policy_in(text: str) -> CachePolicy:
 
 
 def _short(error: str | None) -> str | None:
-    return None if error is None else error.replace("\x00", "")[:_ERROR_CHARS]
+    return None if error is None else error.replace("\x00", "").encode(errors="replace").decode()[:_ERROR_CHARS]

@@ -71,7 +71,7 @@ class OpenAIBatches:
         for file_id in (batch.raw.output_file_id, batch.raw.error_file_id):
             if file_id:
                 with client.files.with_streaming_response.content(file_id) as response:
-                    yield from map(_outcome, lines_of(response.iter_lines()))
+                    yield from map(_outcome, lines_of(response.iter_bytes()))
 
     def missing(self, batch: RemoteBatch) -> Outcome:
         """As `Remote.missing`: what was cancelled, or has expired, has no line."""

@@ -132,15 +132,28 @@ def is_refusal(error: BaseException) -> bool:
     return status_of(error) in _REFUSALS
 
 
-def lines_of(texts: Iterator[str]) -> Iterator[Mapping[str, Any] | None]:
-    """The objects in the lines of a file; None for a line that is no object."""
-    for text in texts:
-        if text.strip():
-            try:
-                found = json.loads(text)
-            except (ValueError, RecursionError):
-                found = None
-            yield found if isinstance(found, dict) else None
+def lines_of(chunks: Iterator[bytes]) -> Iterator[Mapping[str, Any] | None]:
+    """The objects in the lines of a file, which comes in pieces; None for a line that is no object.
+
+    A line ends with "\\n" alone: clients' own lines end at U+2028 and its like too, which stand in answers.
+    """
+    begun: list[bytes] = []
+    for chunk in chunks:
+        first, *rest = chunk.split(b"\n")
+        begun.append(first)
+        for line in rest:
+            yield from _object(b"".join(begun))
+            begun = [line]
+    yield from _object(b"".join(begun))
+
+
+def _object(line: bytes) -> Iterator[Mapping[str, Any] | None]:
+    if line.strip():
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        yield found if isinstance(found, dict) else None
 
 
 def refused(error: BaseException, job_id: str) -> BatchError:

@@ -17,6 +17,7 @@ from llmthrift_core.batching.job import JobStatus
 from llmthrift_core.cli.options import Prices, Url, console, opened
 from llmthrift_core.cli.output import AsCsv, AsJson, end, show, show_table, write_json, write_rows
 from llmthrift_core.display import counted
+from llmthrift_core.texts import json_line
 from llmthrift_core.thrift import Thrift
 
 batch = typer.Typer(no_args_is_help=True, help="Requests at half price, through the providers' batch APIs.")
@@ -102,7 +103,7 @@ def results(
             found = thrift.batches.results(job, wait=False)
             count = 0
             for count, result in enumerate(found, start=1):  # noqa: B007 - the last number is how many there were
-                write(json.dumps(result.to_dict(), ensure_ascii=False))
+                write(json_line(result.to_dict()))
         left = thrift.batches.status(job).open
     if out is not None:
         console.print(f"wrote {count:,} results to {out}", markup=False)
@@ -136,10 +137,10 @@ def _watch(thrift: Thrift, job: str, poll_seconds: float) -> JobStatus:
 
 def _lines(file: Path) -> Iterator[Any]:
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = sys.stdin.read().removeprefix("\ufeff") if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"cannot read {file}: {error}") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 yield json.loads(line)

@@ -61,7 +61,7 @@ def simulate(
     else:
         if not Path(data).is_file():
             raise typer.BadParameter(f"there is no file {data}")
-        sent = prompts_of_lines(Path(data).read_text(encoding="utf-8").splitlines(), model)
+        sent = prompts_of_lines(Path(data).read_text(encoding="utf-8-sig").split("\n"), model)
     asked = judged = None
     if judge is not None and ask is not None:
         from llmthrift_core.cli.proving import asking

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -113,12 +114,12 @@ def _file(path: Path) -> list[Mapping[str, Any]]:
             found = json.loads(text, parse_float=Decimal)
         except ValueError:
             try:
-                found = [json.loads(line, parse_float=Decimal) for line in text.splitlines() if line.strip()]
+                found = [json.loads(line, parse_float=Decimal) for line in text.split("\n") if line.strip()]
             except ValueError as error:
                 raise ConfigurationError(f"{path} is neither JSON nor JSON Lines: {error}; {_WHERE}") from None
         return [found] if isinstance(found, dict) else list(found)
     head = text.splitlines()[0]
-    return list(csv.DictReader(text.splitlines(keepends=True), delimiter="\t" if head.count("\t") > head.count(",") else ","))
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if head.count("\t") > head.count(",") else ","))
 
 
 def _flat(rows: Sequence[Any]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from llmthrift_core.texts import json_line
+
 DAY_SECONDS: Final = 86_400
 Fault = Literal["error", "refused", "expired", "missing", "corrupt", "twice"]
 Ask = Callable[[str, Mapping[str, Any]], tuple[int, Mapping[str, Any]]]
@@ -85,7 +87,7 @@ class BatchDesk:
         content = self.files[str(body["input_file_id"])]
         invalid, requests = None, []
         try:
-            for line in content.decode().splitlines():
+            for line in content.split(b"\n"):
                 if line.strip():
                     asked = json.loads(line)
                     requests.append((str(asked["custom_id"]), str(asked["url"]), asked["body"]))
@@ -194,7 +196,7 @@ class BatchDesk:
                 answer = answer.get("error") or answer
         batch.counts[outcome] = batch.counts.get(outcome, 0) + 1
         write = _openai_line if batch.kind == "openai" else _anthropic_line
-        line = json.dumps(write(custom_id, outcome, status, answer)) + "\n"
+        line = json_line(write(custom_id, outcome, status, answer)) + "\n"
         lines = batch.lines if outcome == "succeeded" or batch.kind == "anthropic" else batch.error_lines
         if batch.kind == "openai" and outcome == "canceled":
             return  # OpenAI's files have nothing of what was not done

@@ -37,13 +37,13 @@ def _fill(thrift: Thrift) -> None:
         _call(thrift, f"a{number}", "claude-opus-4-1", site="chat", sent=60_000, made=20_000 if number > 90 else 100, days=day)
         _call(thrift, f"b{number}", "gpt-4o-mini", site="cascade", tier="small", escalated=int(number < 50), days=day)
         _call(thrift, f"c{number}", "claude-sonnet-4-5", site="writes", sent=5_000, cache_write_tokens=4_000, days=day)
-        missed = {"prefix_miss": "system changed", "prefix_lost_nano_usd": 1_000_000}
+        missed: dict[str, Any] = {"prefix_miss": "system changed", "prefix_lost_nano_usd": 1_000_000}
         _call(thrift, f"d{number}", "gpt-4o", site="long", sent=4_000, prompt_chars=16_000, system_chars=12_000, days=day, **missed)
         _call(thrift, f"e{number}", "gpt-4o", site="brief", sent=120, prompt_chars=480, system_chars=400, days=day)
         chars = 400 + 40 * (number % 25)
         _call(thrift, f"f{number}", "gpt-4o", site="tools", sent=1_500 + chars // 4, prompt_chars=chars, days=day)
         _call(thrift, f"g{number}", "o3", site="thinks", made=500, reasoning_tokens=500, days=day)
-        shortened = {
+        shortened: dict[str, Any] = {
             "shortened_tokens": 10,
             "shortening_saved_nano_usd": -9_000_000,
             "shorten_version": "v",
@@ -62,7 +62,7 @@ def _fill(thrift: Thrift) -> None:
             days=day,
         )
     for number, reason in enumerate(["retry", "fallback"] * 60):
-        again = {"attempt": 2, "attempt_reason": reason}
+        again: dict[str, Any] = {"attempt": 2, "attempt_reason": reason}
         _call(thrift, f"r{number}", "gpt-4o-mini", site="again", days=3 if reason == "retry" else 5, **again)
     with thrift.database.write() as connection:
         connection.execute(

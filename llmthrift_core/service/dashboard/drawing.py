@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from llmthrift_core.display import cell
 from llmthrift_core.service.dashboard.view import Code, Link, shown
@@ -69,6 +70,11 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(cell=cell, shown=shown, drawing=Markup)
+    found.filters.update(cell=cell, shown=shown, prose=_prose, drawing=Markup)
     found.tests.update(link=lambda value: isinstance(value, Link), code=lambda value: isinstance(value, Code))
     return found
+
+
+def _prose(text: Any) -> Markup:
+    """A sentence; what stands between backticks is typed as it is."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(cell(text)))))  # noqa: S704 - escaped

@@ -139,7 +139,7 @@ def health(thrift: Thrift, query: Query) -> Page:
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _flat(each, f"{name}.{key}" if name else str(key))
+            yield from _flat(each, f"{name} · {key}" if name else str(key))
     elif isinstance(value, list | tuple):
         for place, each in enumerate(value, 1):
             yield from _flat(each, f"{name} {place}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -149,7 +150,7 @@ def stored_url(any_url: str, tmp_path: Path) -> str:
 
 
 def test_what_reached_nobody_is_told_by_whoever_looks_next(stored_url: str, here: Receiver) -> None:
-    def of_cron(to: list[object]) -> int:
+    def of_cron(to: list[Any]) -> int:
         with Thrift(stored_url) as thrift:
             thrift.alerts.add(Alert(on="budget", to=to), watch=False)
             return len(thrift.alerts.check())

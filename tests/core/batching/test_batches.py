@@ -107,6 +107,14 @@ def test_each_request_is_answered_and_billed_once_at_half_price(books: Thrift, s
     assert books.report().total["requests"] == 3
 
 
+@pytest.mark.parametrize("text", ["one\u2028two\x85three\x0cfour\x1cfive", "גשר 港口 👩\u200d🚀", "half \ud800", 'a "\n" b\r\n'])
+def test_a_line_of_results_ends_where_its_json_does(books: Thrift, seller: Seller, text: str) -> None:
+    seller.loopback.answerer = lambda question: text
+    asked_too = "" if "\ud800" in text else text  # which no database stores
+    results = read(books, submit(books, seller, [f"What is {asked_too}?", "What is 2?"]))
+    assert {(result.ending, result.text) for result in results.values()} == {("answered", text)}
+
+
 def test_the_exact_cache_is_asked_first_and_filled_afterwards(books: Thrift, seller: Seller) -> None:
     read(books, submit(books, seller, asked(1, 2)))
     results = read(books, submit(books, seller, asked(2, 3)))

@@ -46,6 +46,14 @@ def test_a_file_goes_and_its_answers_come(tmp_path: Path, url: str) -> None:
     assert json.loads(run("list", "--open", "--json", "--url", url, code=1)) == []
 
 
+def test_lines_end_at_line_feeds_alone_and_may_begin_with_a_mark(tmp_path: Path, url: str) -> None:
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text('\ufeff"one\u2028line"\r\n"two\x85"\r\n', encoding="utf-8")
+    job = run("submit", str(asked), "--model", "gpt-4o-mini", "--wait", "--url", url).split()[0]
+    found = [json.loads(line) for line in run("results", job, "--url", url).split("\n") if line]
+    assert [each["text"] for each in found] == ["said one\u2028line", "said two\x85"]
+
+
 def test_cancelling(tmp_path: Path, url: str, provider: LoopbackProvider) -> None:
     provider.batches.delay_seconds = float("inf")
     asked = tmp_path / "asked.jsonl"

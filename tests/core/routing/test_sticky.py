@@ -66,6 +66,35 @@ def test_a_cheaper_model_is_not_worth_a_long_prefix(catalog: PriceCatalog) -> No
     assert sticky.decide(request(1_100), TIERS).tier == "small"
 
 
+@pytest.mark.parametrize(
+    ("new", "old", "stays_from"),
+    [
+        # input, cached, written, output in dollars per million; 300 * (old output - new output) / (new written - old cached)
+        ((0.15, 0.075, None, 0.6), (2.5, 1.25, None, 10), None),  # gpt-4o-mini, gpt-4o: 0.15 < 1.25
+        ((0.25, 0.025, None, 2), (1.25, 0.125, None, 10), 19_200),  # gpt-5-mini, gpt-5: 300 * 8 / 0.125
+        ((1, 0.1, 1.25, 5), (3, 0.3, 3.75, 15), 3_158),  # claude-haiku-4-5, claude-sonnet-4-5: 300 * 10 / 0.95
+    ],
+)
+def test_from_which_prefix_a_session_stays_with_the_dearer_model(new, old, stays_from) -> None:
+    catalog = PriceCatalog()
+    for name, (sent, cached, written, made) in (("little", new), ("big", old)):
+        catalog.override(
+            name,
+            input_usd_per_million=sent,
+            output_usd_per_million=made,
+            cache_read_usd_per_million=cached,
+            cache_write_usd_per_million=written,
+        )
+    for tokens in (int((stays_from or 1_000_000) * share) for share in (0.9, 1.1)):
+        policy = Scripted()
+        sticky = Sticky(policy, MODELS, catalog=catalog)
+        who = attribution_of(session="s1")
+        sticky.decide(RouteRequest("Go", input_chars=4 * tokens, attribution=who), TIERS)
+        policy.says("small")
+        found = sticky.decide(RouteRequest("Go", input_chars=4 * tokens, attribution=who), TIERS).tier
+        assert found == ("large" if stays_from is not None and tokens > stays_from else "small")
+
+
 def test_a_short_prefix_is_not_cached_by_providers(catalog: PriceCatalog) -> None:
     policy = Scripted()
     dear_answers = Sticky(policy, MODELS, catalog=catalog, answer_tokens=0)

@@ -72,6 +72,27 @@ class Tab:
         """Go there, and wait until all of it is there."""
         seen = self._loaded
         self.send("Page.navigate", url=address)
+        self._wait(seen)
+
+    def click(self, selector: str) -> None:
+        """Press the first element that fits, where it stands on the screen, and wait until the page that it leads to is there."""
+        place = self.run(
+            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'center'}}); "
+            "const box = it.getClientRects()[0]; return {x: box.x + Math.min(box.width, 16) / 2, y: box.y + box.height / 2}; })()"
+        )
+        seen = self._loaded
+        for kind in ("mousePressed", "mouseReleased"):
+            self.send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+        self._wait(seen)
+
+    def fill(self, selector: str, **values: str) -> None:
+        """Write values into the form that an element belongs to, and send it."""
+        script = "(form => { for (const [name, value] of Object.entries(%s)) form.elements[name].value = value; form.id = 'filled'; })"
+        self.run(f"{script % json.dumps(values)}(document.querySelector({json.dumps(selector)}).form)")
+        self.click("#filled button")
+
+    def _wait(self, seen: int) -> None:
+        """Until another page was loaded."""
         while self._loaded == seen:
             self._next()
 

@@ -123,9 +123,9 @@ def test_a_stream_tells_that_a_call_was_recorded(thrift):
 
 
 @contextmanager
-def running(thrift):
-    """The address of a dashboard."""
-    server = uvicorn.Server(uvicorn.Config(create_dashboard(thrift), port=0, log_level="error", timeout_graceful_shutdown=1))
+def running(app):
+    """The address of an application."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -143,7 +143,7 @@ def test_every_page_in_a_real_browser(thrift):
     ids = fill(thrift)
     axe = axe_source()
     wrong = []
-    with running(thrift) as address, browsed() as tab:
+    with running(create_dashboard(thrift)) as address, browsed() as tab:
         for dark, width in ((False, 1440), (True, 1440), (False, 390), (True, 390)):
             tab.look(dark=dark, width=width)
             for path in [*PATHS[1:], "/dashboard/login", f"/dashboard/call?id={ids[0]}", "/dashboard/calls?by=model&value=gpt-4o"]:
@@ -297,3 +297,51 @@ def test_calls_of_a_value_are_found_among_many(thrift, monkeypatch, by):
     assert (len(common), is_whole) == (20, False)
     rows, _ = find_calls(thrift.database, by="", value=None, since_us=None, order="cost", limit=1)
     assert rows[0]["request_id"] == dear
+
+
+@pytest.mark.loopback
+def test_a_reader_clicks_through_every_page(thrift, provider):
+    ids = fill(thrift)
+    keys = {"reads": {"scopes": ["read", "admin"]}}
+    with running(app_of(thrift, provider, api_keys=keys)) as address, browsed() as tab:
+        tab.look(dark=False, width=1440)
+        tab.open(address)
+        assert tab.run("location.pathname") == "/dashboard/login"
+        tab.run("document.getElementById('key').value = 'wrong'")
+        tab.click("form button")
+        assert "may not read" in tab.run("document.querySelector('[role=alert]').textContent")
+        tab.complaints.clear()  # of the answer 401, which is what it should be
+        tab.run("document.getElementById('key').value = 'reads'")
+        tab.click("form button")
+        titles = []
+        for place in range(tab.run("document.querySelectorAll('.top li a').length")):
+            tab.click(f".top li:nth-child({place + 1}) a")
+            titles.append(tab.run("document.querySelector('h1').textContent"))
+            periods = tab.run("document.querySelectorAll('[aria-label=Period] a').length")
+            for number in range(periods):
+                tab.click(f"[aria-label=Period] a:nth-of-type({number + 1})")
+                assert tab.run(f"document.querySelectorAll('[aria-label=Period] a')[{number}].ariaCurrent") == "true"
+                assert tab.run("document.querySelector('h1').textContent") == titles[-1]
+        assert len(set(titles)) == len(titles) == len(PAGES) - 2  # a list of calls and a call are reached from the others
+        tab.open(f"{address}/dashboard/explorer?by=feature")
+        tab.click("tbody th a")
+        assert tab.run("document.querySelectorAll('tbody tr').length") == 12
+        tab.click("tbody td a")
+        assert tab.run("new URLSearchParams(location.search).get('id')") in ids
+        tab.click("td a[href*='/dashboard/runs']")
+        assert tab.run("document.querySelector('h1').textContent").startswith("Run ")
+        assert "Cost tree" in tab.run("document.getElementById('main').textContent")
+        tab.click("tbody th a")
+        assert tab.run("location.pathname") == "/dashboard/call"
+        tab.open(f"{address}/dashboard/budgets")
+        tab.fill("[name=do][value=add]", name="a day", limit_usd="2.50")
+        assert "a day" in tab.run("document.querySelector('tbody').textContent")
+        assert {budget.name for budget in thrift.budgets.all()} == {EVIL, "a day"}
+        tab.fill("[name=do][value=change]", name="a day", limit="7")
+        assert {budget.limit_usd for budget in thrift.budgets.all()} == {1, 7}
+        tab.fill("[name=do][value=remove]", name="a day")
+        assert [budget.name for budget in thrift.budgets.all()] == [EVIL]
+        tab.click(".session button")
+        assert tab.run("location.pathname") == "/dashboard/login"
+    assert tab.complaints == []
+    assert {each.split("/dashboard")[0].rstrip("/") for each in tab.asked if not each.startswith("data:")} == {address}
