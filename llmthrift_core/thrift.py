@@ -460,7 +460,7 @@ class Thrift(LedgerViews, OpenedAgain):
             now_us=self.now_us(),
         )
         if "alerts" in self.__dict__:
-            found["alerting"] = self.alerts.health()
+            found |= {"alerting": self.alerts.health(), "alerts": [*found["alerts"], *self.alerts.trouble()]}
         return {**found, "observing": is_observing(), "valkey": None if self.valkey is None else self.valkey.url}
 
     # --- life ---

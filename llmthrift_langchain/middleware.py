@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, ToolMessage
@@ -35,6 +35,44 @@ if TYPE_CHECKING:
     from llmthrift_langchain.cache import ThriftCache
 
 _MOST_ROUTERS = 64
+
+
+class _ToolHooks(AgentMiddleware[Any, Any, Any]):
+    """What a middleware does about its agent's tools."""
+
+    _thrift: Thrift
+    _goes_on: Callable[[BudgetExceededError], bool]
+
+    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
+        """Call the tool. One that a budget refuses is answered for, and the agent's next call ends it as it is told."""
+        while True:
+            try:
+                return handler(request)
+            except BudgetExceededError as refused:
+                if (answer := self._answer_of_tool(request, refused)) is not None:
+                    return answer
+
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]) -> Any:
+        """As `wrap_tool_call`."""
+        while True:
+            try:
+                return await handler(request)
+            except BudgetExceededError as refused:
+                if (answer := await in_thread(partial(self._answer_of_tool, request, refused))) is not None:
+                    return answer
+
+    def _answer_of_tool(self, request: ToolCallRequest, refused: BudgetExceededError) -> ToolMessage | None:
+        """What is said in place of a tool; None where it is to be called again. An agent whose own budgets have room goes on."""
+        ends = concerns(self._thrift.budgets, refused, scope_here())
+        if ends and self._goes_on(refused):
+            return None
+        return answer_of_tool(request.tool_call, refused, ends=ends)
+
+
+@cache
+def _with_tool_hooks(kind: type[Any]) -> type[Any]:
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return kind if issubclass(kind, _ToolHooks) else type(kind.__name__, (kind, _ToolHooks), named)
 
 
 class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -72,6 +110,16 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
     >>> thrift.report().total["requests"]
     1
     """
+
+    def __new__(cls, *given: Any, on_exceeded: OnExceeded = "raise", **options: Any) -> Self:
+        """A middleware with hooks for tools, where there is more to do than to raise.
+
+        LangChain looks for such hooks at the class. Where it finds one, it makes a node of tools for agents without any, and leaves unknown
+        tools of a model call unchecked.
+        """
+        kind: Any = cls
+        made: Self = super().__new__(kind if on_exceeded == "raise" else _with_tool_hooks(kind))
+        return made
 
     def __init__(
         self,
@@ -146,33 +194,6 @@ class ThriftMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _ended_by_tool(self, request: ModelRequest) -> BudgetExceededError | None:
         return None if self._limits.on_exceeded == "raise" else refused_tool(request.messages)
-
-    def wrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
-        """Call the tool. One that a budget refuses is answered for, and the agent's next call ends it as it is told."""
-        while True:
-            try:
-                return handler(request)
-            except BudgetExceededError as refused:
-                if (answer := self._answer_of_tool(request, refused)) is not None:
-                    return answer
-
-    async def awrap_tool_call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]) -> Any:
-        """As `wrap_tool_call`."""
-        while True:
-            try:
-                return await handler(request)
-            except BudgetExceededError as refused:
-                if (answer := await in_thread(partial(self._answer_of_tool, request, refused))) is not None:
-                    return answer
-
-    def _answer_of_tool(self, request: ToolCallRequest, refused: BudgetExceededError) -> ToolMessage | None:
-        """What is said in place of a tool; None where it is to be called again. An agent whose own budgets have room goes on."""
-        if self._limits.on_exceeded == "raise":
-            raise refused
-        ends = concerns(self._thrift.budgets, refused, scope_here())
-        if ends and self._goes_on(refused):
-            return None
-        return answer_of_tool(request.tool_call, refused, ends=ends)
 
     def _prepared(self, request: ModelRequest, router: ChatRouter) -> ModelRequest:
         """The request as it is sent: past the soft limit with a line that says what is left, and within the soft tier."""

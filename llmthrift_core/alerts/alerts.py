@@ -7,13 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
 from llmthrift_core.alerts.alert import Alert, Notice
 from llmthrift_core.alerts.channels import Channel, Target, key_of
 from llmthrift_core.alerts.conditions import CONDITIONS
-from llmthrift_core.alerts.outbox import PAUSES, Outbox, claim
+from llmthrift_core.alerts.outbox import PAUSES, Outbox, claim, release
 from llmthrift_core.alerts.watched import AlertHost, Watched
 from llmthrift_core.attachments import Parts
 from llmthrift_core.background.waking import Waking
@@ -30,6 +31,16 @@ _SLOW: Final = frozenset({"quality", "forecast", "cache_health"})  # what change
 _BETWEEN_SECONDS: Final = 0.3  # looks at budgets, however many calls are recorded
 _WAIT_SECONDS: Final = 10.0
 _MOST_TOLD: Final = 1_000
+
+
+@dataclass(slots=True)
+class _Telling:
+    """A notice on its way: to how many channels yet, whether one took it, and whether one that did not might later."""
+
+    notice: Notice
+    left: int
+    is_taken: bool = False
+    may_retry: bool = False
 
 
 class Alerts:
@@ -52,6 +63,8 @@ class Alerts:
         self._outboxes: dict[Any, Outbox] = {}
         self._process = uuid4().hex
         self._looking = threading.RLock()  # a function that is told may look itself
+        self._ending = threading.Lock()
+        self._open: dict[int, _Telling] = {}  # by the notice's id()
         self._told: deque[Notice] = deque(maxlen=_MOST_TOLD)
         self._failures = 0
         self._looked_at: dict[str, float] = {}
@@ -139,6 +152,10 @@ class Alerts:
             "channels": channels,
         }
 
+    def trouble(self) -> Sequence[str]:
+        """A sentence for each channel that does not take what it is told."""
+        return tuple(said for outbox in self._outboxes.values() if (said := outbox.alert()) is not None)
+
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Watch no more. What waits is tried a last time."""
         self._waking.close(timeout_seconds)
@@ -189,8 +206,31 @@ class Alerts:
                     self._told.append(notice)
                     for target in alert.to:
                         messages.setdefault(key_of(target, alert), []).append(notice)
+            with self._ending:
+                for notices in messages.values():
+                    for notice in notices:
+                        self._open.setdefault(id(notice), _Telling(notice, 0)).left += 1
             for key, notices in messages.items():
                 self._outboxes[key].put(notices)
+
+    def _ended(self, notices: Sequence[Notice], is_taken: bool, may_retry: bool) -> None:
+        """A channel is done with a message. What reached nobody, and might have, is told again by whoever looks next."""
+        for notice in notices:
+            with self._ending:
+                telling = self._open.get(id(notice))
+                if telling is None:  # a test
+                    continue
+                telling.left -= 1
+                telling.is_taken |= is_taken
+                telling.may_retry |= may_retry
+                if telling.left:
+                    continue
+                del self._open[id(notice)]
+            if telling.may_retry and not telling.is_taken:
+                try:
+                    release(self._host.database, notice)
+                except StorageError as error:
+                    self._host.note_failure("alerts", error)
 
     def _new(self, alert: Alert, watched: Watched) -> Notices:
         """What nobody told yet. Of shares of one limit the highest is told, and the lower ones with it."""
@@ -223,5 +263,5 @@ class Alerts:
     def _outbox(self, target: Target, alert: Alert) -> Outbox:
         key = key_of(target, alert)
         if key not in self._outboxes:
-            self._outboxes = {**self._outboxes, key: Outbox(Channel(target, alert.secret), pauses=self._pauses)}
+            self._outboxes = {**self._outboxes, key: Outbox(Channel(target, alert.secret), self._ended, pauses=self._pauses)}
         return self._outboxes[key]

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
@@ -20,6 +20,7 @@ from llmthrift_core.alerts.channels import Channel, title_of
 from llmthrift_core.alerts.webhook import DeliveryError
 from llmthrift_core.background.forks import renew_after_fork
 from llmthrift_core.background.waking import Waking
+from llmthrift_core.display import counted
 from llmthrift_core.moments import DAY_US
 from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.statements import Statement
@@ -27,9 +28,11 @@ from llmthrift_core.storage.tables import told_alerts
 
 logger = logging.getLogger("llmthrift.alerts")
 
+Ended = Callable[[Sequence[Notice], bool, bool], None]
 PAUSES: Final = (1.0, 4.0, 15.0, 60.0)
 """Seconds between the attempts of one message."""
 _MOST_WAITING: Final = 100
+_DEAD: Final = 2  # attempts in a row: one may be a blink
 
 
 @dataclass(slots=True)
@@ -43,18 +46,23 @@ class _Message:
 class Outbox:
     """Sends to one channel. A channel that hangs holds up no other one.
 
+    Args:
+        ended: is told of each message when nothing more is done with it: what it said, whether it was taken, and whether it might be later.
+
     Attributes:
         sent, lost: messages that were taken, and that were given up after all attempts. attempts_failed: attempts that were in vain.
-        is_dead: the last message was given up.
+        is_dead: it has taken nothing since two attempts in a row failed, or a message was given up.
         last_error: the kind of the last failure; without addresses.
     """
 
-    def __init__(self, channel: Channel, *, pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(self, channel: Channel, ended: Ended, *, pauses: Sequence[float] = PAUSES) -> None:
         self.channel = channel
+        self._ended = ended
         self._pauses = pauses
         self.sent = self.lost = self.attempts_failed = 0
         self.is_dead = False
         self.last_error: str | None = None
+        self._in_vain = 0  # attempts since it last took something
         self._waking = Waking(self._work, retry_seconds=5.0, name="llmthrift-alerts-out")
         self.after_fork()
         renew_after_fork(self)
@@ -72,10 +80,11 @@ class Outbox:
             self._attempt(message)
             return
         with self._changed:
-            if len(self._waiting) >= _MOST_WAITING:
-                self._waiting.popleft()
-                self.lost += 1
+            dropped = self._waiting.popleft() if len(self._waiting) >= _MOST_WAITING else None
             self._waiting.append(message)
+        if dropped is not None:
+            self.lost += 1
+            self._ended(dropped.notices, False, False)  # too much is told already
         self._waking.wake()
 
     def wait(self, timeout_seconds: float) -> bool:
@@ -95,12 +104,21 @@ class Outbox:
             "last_error": self.last_error,
         }
 
+    def alert(self) -> str | None:
+        """Says that it is dead."""
+        if not self.is_dead:
+            return None
+        waiting, lost = len(self._waiting), self.lost
+        kept = f"{counted(waiting, 'message waits', 'messages wait')} for it, {lost:,} {'was' if lost == 1 else 'were'} given up"
+        return f"alerts do not reach {self.channel.name} ({self.last_error}): {kept}"
+
     def close(self, timeout_seconds: float) -> None:
         """Try what waits a last time, and stop."""
         self.wait(timeout_seconds)
         self._waking.close(timeout_seconds)
-        self.lost += len(self._waiting)
-        self._waiting.clear()
+        while self._waiting:
+            self.lost += 1
+            self._ended(self._waiting.popleft().notices, False, True)
 
     def _work(self) -> float | None:
         while True:
@@ -122,17 +140,21 @@ class Outbox:
         except DeliveryError as error:
             message.attempts += 1
             self.attempts_failed += 1
+            self._in_vain += 1
             self.last_error = str(error)
+            self.is_dead = self.is_dead or self._in_vain >= _DEAD
             if error.may_retry and message.attempts <= len(self._pauses) and not self.channel.is_here:
                 message.due = time.monotonic() + self._pauses[message.attempts - 1]
                 return False
             self.lost += 1
             self.is_dead = True
+            self._ended(message.notices, False, error.may_retry)
             logger.error("an alert could not be sent to %s: %s (%d so far)", self.channel.name, error, self.lost)
             return True
         message.attempts += 1
         self.sent += 1
-        self.is_dead = False
+        self._in_vain, self.is_dead = 0, False
+        self._ended(message.notices, True, False)
         return True
 
 
@@ -144,6 +166,7 @@ CLAIM: Final = Statement(
         .on_conflict_do_nothing(index_elements=["key"])
     )
 )
+RELEASE: Final = Statement(delete(told_alerts).where(told_alerts.c.key == bindparam("told_key")))
 FORGET: Final = Statement(delete(told_alerts).where(told_alerts.c.at_us < bindparam("before_us")))
 
 
@@ -158,6 +181,16 @@ def claim(database: Database, notice: Notice, *, now_us: int) -> bool:
         if is_first:
             transaction.execute(FORGET, (now_us - _KEPT_US,))
         return is_first
+
+
+def release(database: Database, notice: Notice) -> None:
+    """Nobody was reached: whoever looks next tells it.
+
+    Raises:
+        StorageError: the database cannot be written.
+    """
+    with database.transaction() as transaction:
+        transaction.execute(RELEASE, (key_of(notice),))
 
 
 def key_of(notice: Notice) -> bytes:

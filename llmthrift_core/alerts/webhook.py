@@ -46,9 +46,8 @@ def post(url: str, secret: str | None, title: str, notices: Sequence[Notice], de
     Raises:
         DeliveryError: it was not taken.
     """
-    body = json.dumps(
-        {"source": "llmthrift", "title": title, "alerts": [notice.to_dict() for notice in notices]}, default=str, ensure_ascii=False
-    ).encode()
+    told = [{**notice.to_dict(), "at": notice.at.isoformat()} for notice in notices]
+    body = json.dumps({"source": "llmthrift", "title": title, "alerts": told}, default=str, ensure_ascii=False).encode()
     timestamp = str(int(time.time()))
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "llmthrift", TIMESTAMP: timestamp, DELIVERY: delivery_id}
     if secret:
@@ -61,7 +60,8 @@ def post(url: str, secret: str | None, title: str, notices: Sequence[Notice], de
         error.close()
         raise DeliveryError(f"status {error.code}", may_retry=error.code >= 500 or error.code in _LATER) from None
     except (OSError, ValueError) as error:  # ValueError: a URL that is none
-        raise DeliveryError(type(error).__name__, may_retry=isinstance(error, OSError)) from None
+        why = getattr(error, "reason", None)  # a URLError says it there; its text may hold the address
+        raise DeliveryError(type(why if isinstance(why, OSError) else error).__name__, may_retry=isinstance(error, OSError)) from None
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:

@@ -33,6 +33,18 @@ _NOTHING: Final = "nothing to steer: thrift.configurations.save(NAME, {}) makes 
 _STOPPED: Final = "stopped by `llmthrift autopilot stop`"
 
 
+def _another(lease: Lease) -> str:
+    """Who holds the lease, or died with it."""
+    held = lease.held_by()
+    if held is None:
+        return "another autopilot was at work on this database, and has just ended"
+    who, since, until = held
+    return (
+        f"another autopilot is at work on this database, or ended without saying so: {who}, since {since:%Y-%m-%d %H:%M:%S} UTC. "
+        f"Where it is not, others act again from {until:%H:%M:%S} UTC on"
+    )
+
+
 class Autopilot:
     """Changes settings of doors that follow a configuration (`tuning=`), one at a time, and only those that it may.
 
@@ -113,9 +125,10 @@ class Autopilot:
         """
         if is_disabled():
             return AutopilotReport(False, (Step("", "waits", "LLMTHRIFT_DISABLED is set"),))
-        with Lease(self._thrift.database, NAME, seconds=_LEASE_SECONDS, clock=self._thrift.now) as is_ours:
+        lease = Lease(self._thrift.database, NAME, seconds=_LEASE_SECONDS, clock=self._thrift.now)
+        with lease as is_ours:
             if not is_ours:
-                return AutopilotReport(False, (Step("", "waits", "another autopilot is at work on this database"),))
+                return AutopilotReport(False, (Step("", "waits", _another(lease)),))
             found = self._run()
         self._last = found
         for step in found.steps:

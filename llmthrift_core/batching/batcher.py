@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -285,7 +286,11 @@ class Batcher:
                 given = asyncio.run_coroutine_threadsafe(_awaited(given), loop).result()
             else:
                 given = asyncio.run(_awaited(given))
-        return given if isinstance(given, ModelAnswer) else ModelAnswer(str(given))
+        answer = given if isinstance(given, ModelAnswer) else ModelAnswer(given)
+        text: Any = answer.text
+        if isinstance(text, str):
+            return answer
+        return replace(answer, text="" if text is None else str(text))  # it was called, and is billed whatever it gave
 
     # --- the cache ---
 

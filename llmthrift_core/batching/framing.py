@@ -71,26 +71,35 @@ class Frame:
 
 
 def _items(answer: str) -> list[Any]:
-    """The elements of the list, up to the first that cannot be read: the rest of an answer that was cut off is not there."""
-    beginning = _BEGINNING.search(answer)
-    if beginning is None:
-        return []
+    """The elements of all lists of objects, up to the first that cannot be read: the rest of an answer that was cut off is not there.
+
+    A model that drafts before it answers gives a list twice, and which of the two it means cannot be told.
+    """
     items: list[Any] = []
-    place = beginning.start() + 1
+    place: int | None = 0
+    while place is not None and (beginning := _BEGINNING.search(answer, place)) is not None:
+        place = _read_list(answer, beginning.start() + 1, items)
+    return items
+
+
+def _read_list(answer: str, place: int, items: list[Any]) -> int | None:
+    """Add a list's elements to the items, and say where it ends; None: in a piece that is not whole."""
     while True:
         place = _skip(answer, place)
-        if place >= len(answer) or answer[place] == "]":
-            return items
+        if place >= len(answer):
+            return None
+        if answer[place] == "]":
+            return place + 1
         try:
             item, place = _decoder.raw_decode(answer, place)
         except (ValueError, RecursionError):
-            return items
+            return None
         place = _skip(answer, place)
         if place >= len(answer) or answer[place] not in ",]":
-            return items  # whether it is whole cannot be told
+            return None  # whether it is whole cannot be told
         items.append(item)
         if answer[place] == "]":
-            return items
+            return place + 1
         place += 1
 
 

@@ -31,6 +31,7 @@ from llmthrift_core.storage.database import Database
 from llmthrift_core.storage.tables import budget_windows
 
 _BATCH: Final = 500
+_MOST_FULL: Final = 10_000
 _ENDED: Final = ("settled", "released", "expired")
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -44,6 +45,7 @@ class SqlBudgets:
         self._database = database
         # On PostgreSQL each look is a round trip.
         self.coherence_seconds = 0.05 if database.dialect == "sqlite" else 1.0
+        self._full: set[tuple[str, str, int]] = set()  # windows whose last reservation here was refused
 
     @property
     def changes(self) -> int:
@@ -80,12 +82,38 @@ class SqlBudgets:
 
     def reserve(self, hold_id: str, parts: Sequence[Part], amounts: Amounts, *, now_us: int, ttl_us: int) -> None:
         """Set amounts aside in all windows, or in none. Raises RefusedError."""
-        with self._database.transaction() as transaction:
-            windows = _encoded(tuple(part[:3] for part in parts if part.mode != "request"))
-            if not transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us)):
-                return
-            for part in parts:
-                _take(transaction, part, amounts, amounts)
+        if self._full:
+            self._look_first(hold_id, parts, amounts)
+        try:
+            with self._database.transaction() as transaction:
+                windows = _encoded(tuple(part[:3] for part in parts if part.mode != "request"))
+                if not transaction.execute(sql.ADD_HOLD, (hold_id, windows, amounts.nano_usd, amounts.tokens, now_us, now_us + ttl_us)):
+                    return
+                for part in parts:
+                    _take(transaction, part, amounts, amounts)
+        except RefusedError as refused:
+            if refused.part.mode == "limit":
+                if len(self._full) >= _MOST_FULL:
+                    self._full.clear()
+                self._full.add(refused.part[:3])
+            raise
+
+    def _look_first(self, hold_id: str, parts: Sequence[Part], amounts: Amounts) -> None:
+        """Refuse what a full window has no room for without a transaction: who is refused again and again keeps nobody else waiting."""
+        for place, part in enumerate(parts):
+            if part.mode == "limit" and part[:3] in self._full:
+                if self._is_full(hold_id, part, amounts):
+                    raise RefusedError(next((each for each in parts[:place] if self._refuses(hold_id, each, amounts)), part))
+                self._full.discard(part[:3])
+
+    def _refuses(self, hold_id: str, part: Part, amounts: Amounts) -> bool:
+        if part.mode == "warn":
+            return False
+        fits_alone = self._database.fetch_one(sql.FITS_ONE_REQUEST, (part.budget, *_checks(amounts))) is not None
+        return not fits_alone or (part.mode == "limit" and self._is_full(hold_id, part, amounts))
+
+    def _is_full(self, hold_id: str, part: Part, amounts: Amounts) -> bool:
+        return self._database.fetch_one(sql.IS_FULL, (*part[:3], part.budget, *_checks(amounts), hold_id)) is not None
 
     def extend(self, hold_id: str, parts: Sequence[Part], more: Amounts, *, now_us: int, ttl_us: int) -> bool:
         """Set more aside, and renew the hold. An expired hold is set aside again as a whole. Raises RefusedError."""
@@ -224,19 +252,23 @@ def _decoded(windows: str) -> tuple[tuple[str, str, int], ...]:
     return tuple(map(tuple, json.loads(windows)))
 
 
+def _checks(amounts: Amounts) -> list[int]:
+    """What the statements that compare amounts with limits are given."""
+    return [value for amount in amounts for value in (amount, amount)]
+
+
 def _take(transaction: Transaction, part: Part, taken: Amounts, total: Amounts) -> None:
     """Set `taken` aside in one window; `total` is what the request holds altogether."""
     name = part.budget
     if part.mode == "request":
-        checks = [value for amount in total for value in (amount, amount)]
-        if transaction.fetch_one(sql.FITS_ONE_REQUEST, (name, *checks)) is None:
+        if transaction.fetch_one(sql.FITS_ONE_REQUEST, (name, *_checks(total))) is None:
             raise RefusedError(part)
         return
     key = part[:3]
     if part.mode == "warn":
         transaction.execute(sql.RESERVE_ANYWAY, (*key, part.resets_us, *taken, name))
         return
-    checks = [value for amount in taken for value in (amount, amount)]
+    checks = _checks(taken)
     if transaction.execute(sql.RESERVE, (*taken, *key, name, *checks)):
         return
     # The first reservation in a window opens it. Where another process did so meanwhile, its row is there now.

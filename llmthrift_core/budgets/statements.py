@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, delete, func, literal_column, or_, select, update
+from sqlalchemy import BigInteger, Text, and_, bindparam, cast, delete, func, literal_column, not_, or_, select, update
 
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import budget_holds, budget_windows, budgets
@@ -71,6 +71,17 @@ RESERVE: Final = Statement(
         _window.scope == bindparam("of_scope"),
         _window.start_us == bindparam("of_start_us"),
         select(literal_column("1")).where(_budget.name == bindparam("of_name"), *_fits_now(window=True)).correlate(budget_windows).exists(),
+    )
+)
+# A row where RESERVE would do nothing because a window is full, unless the hold was made before.
+IS_FULL: Final = Statement(
+    select(literal_column("1")).where(
+        _window.budget == bindparam("of_budget"),
+        _window.scope == bindparam("of_scope"),
+        _window.start_us == bindparam("of_start_us"),
+        _budget.name == bindparam("of_name"),
+        not_(and_(*_fits_now(window=True))),
+        ~select(literal_column("1")).where(_hold.id == bindparam("of_id")).exists(),
     )
 )
 # The first reservation in a window, if it fits; nothing where the window is open already.

@@ -57,12 +57,21 @@ class DefaultEmbedder:
             if self._model is None:
                 self._model = _load()
             # One text at a time: the model's integer arithmetic depends a little on what else is in the batch.
-            vectors: Vectors = np.array([next(iter(self._model.embed([text]))) for text in texts], dtype=np.float32)
+            vectors: Vectors = np.array([next(iter(self._model.embed([_readable(text)]))) for text in texts], dtype=np.float32)
         return vectors
 
     def after_fork(self) -> None:
         """The parent's lock may have been held."""
         self._lock = threading.Lock()
+
+
+def _readable(text: str) -> str:
+    """The text with what is half a character, which no tokenizer takes, replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _load() -> Any:

@@ -69,11 +69,18 @@ class ResultStore:
         return handle
 
     def fetch(self, handle: str, start: int = 0, length: int = _PAGE) -> str:
-        """The text of a handle, or a part of it. What is not kept any more is said so, since an agent reads the answer."""
-        text = self._texts.get(handle.strip().strip("\"'`"))
+        """The text of a handle, or a part of it.
+
+        What is not kept any more, or is no number, is said so, since an agent reads the answer; models give numbers as texts, too.
+        """
+        text = self._texts.get(str(handle).strip().strip("\"'`"))
         if text is None:
             return f"No result is kept under {handle!r}; call the tool that returned it again."
-        return text[max(0, start) : max(0, start) + max(0, length)]
+        try:
+            first, most = max(0, int(start or 0)), max(0, _PAGE if length is None else int(length))
+        except (TypeError, ValueError, OverflowError):
+            return f"start and length are whole numbers of characters, not {start!r} and {length!r}."
+        return text[first : first + most]
 
     def __len__(self) -> int:
         return len(self._texts)

@@ -164,7 +164,10 @@ class _Looker:
             if found is not None and quiet.tells(index, found.value) and days[index] >= self._first:
                 begin_us = midnight_us(days[index], self._zone)
                 end_us = midnight_us(days[index] + timedelta(days=1), self._zone)
-                so_far_text = " so far" if days[index] == self._today else ""
+                so_far_text = ""
+                if days[index] == self._today:
+                    so_far_text = " so far"
+                    end_us = min(end_us, self._end_of_hour(begin_us))
                 yield self._explain("day", scope, begin_us, end_us, found, f"{days[index]}{so_far_text}")
 
     def _hours_of(self, days: list[date], hours: Mapping[datetime, float], total: Mapping[date, float]) -> Iterator[Anomaly]:
@@ -185,6 +188,11 @@ class _Looker:
                 begin_us = round(begin.timestamp()) * MICROSECONDS
                 what = f"{begin:%Y-%m-%d %H:%M} to {begin + timedelta(hours=1):%H:%M}"
                 yield self._explain("hour", {}, begin_us, begin_us + HOUR * MICROSECONDS, found, what)
+
+    def _end_of_hour(self, begin_us: int) -> int:
+        """When the hour of now ends, counted from the beginning of a day."""
+        hour_us = HOUR * MICROSECONDS
+        return begin_us + ((self.until_us - 1 - begin_us) // hour_us + 1) * hour_us
 
     def _until_this_hour(self, days: list[date], hours: Mapping[datetime, float]) -> list[float]:
         hour = from_us(self.until_us - 1).astimezone(self._zone).hour

@@ -35,11 +35,11 @@ class Mover:
 def movers(connection: Connection, *, begin_us: int, end_us: int, scope: Mapping[str, str], excess_usd: float) -> tuple[Mover, ...]:
     """The value of each attribute that moved most, where it explains a quarter of the excess.
 
-    An hour is compared with the same hour of the days before, a day with days. Stored sums know one attribute at a time: what is told of a
-    feature's day is what moved in all of that day.
+    An hour is compared with the same hour of the days before, a day with days, and the first hours of a day with the same ones.
+    Stored sums know one attribute at a time: what is told of a feature's day is what moved in all of that day.
 
     Args:
-        begin_us, end_us: an hour or a day of some time zone.
+        begin_us, end_us: whole hours of one day of some time zone, or all of it.
         scope: these attributes are known already.
     """
     found = (_largest(connection, dimension, begin_us, end_us) for dimension in _DIMENSIONS if dimension not in scope)
@@ -48,8 +48,8 @@ def movers(connection: Connection, *, begin_us: int, end_us: int, scope: Mapping
 
 def _largest(connection: Connection, dimension: str, begin_us: int, end_us: int) -> Mover | None:
     begin, end = begin_us // MICROSECONDS, end_us // MICROSECONDS
-    is_day = end - begin > HOUR
-    span = DAY if is_day and begin % DAY == 0 and end - begin == DAY else HOUR
+    is_whole = end - begin > DAY - 2 * HOUR  # where clocks change, 23 hours or 25
+    span = DAY if begin % DAY == 0 and end - begin == DAY else HOUR
     begin -= begin % span  # a zone that is no whole hours from UTC
     spent = rollups.c.cost_nano_usd + rollups.c.other_cost_nano_usd
     now = func.sum(case((rollups.c.bucket >= begin, spent), else_=0))
@@ -57,7 +57,8 @@ def _largest(connection: Connection, dimension: str, begin_us: int, end_us: int)
     more = now * _REFERENCE_DAYS - before
     first = begin - _REFERENCE_DAYS * DAY
     # The same hours are named one by one: those between them, with all their users, are not read.
-    period = and_(rollups.c.bucket >= first, rollups.c.bucket < end) if is_day else rollups.c.bucket.in_(list(range(first, end, DAY)))
+    same_hours = [hour + day for day in range(0, (_REFERENCE_DAYS + 1) * DAY, DAY) for hour in range(first, first + end - begin, HOUR)]
+    period = and_(rollups.c.bucket >= first, rollups.c.bucket < end) if is_whole else rollups.c.bucket.in_(same_hours)
     query = select(rollups.c.value, more).where(rollups.c.dimension == dimension, rollups.c.span == span, period)
     row = connection.execute(query.group_by(rollups.c.value).order_by(more.desc(), rollups.c.value).limit(1)).first()
     if row is None or row[1] <= 0:

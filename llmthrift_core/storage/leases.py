@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from sqlalchemy import bindparam, delete, select, update
 
+from llmthrift_core.display import cell
+from llmthrift_core.moments import from_us
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import leases
 
@@ -28,6 +33,7 @@ TAKE_LEASE: Final = Statement(
     )
 )
 END_LEASE: Final = Statement(delete(leases).where(leases.c.name == bindparam("of_name"), leases.c.holder == bindparam("of_holder")))
+GET_HOLDER: Final = Statement(select(leases.c.holder, leases.c.expires_us).where(leases.c.name == bindparam("of_name")))
 GET_LEASE: Final = Statement(select(leases.c.expires_us).where(leases.c.name == bindparam("of_name")))
 RENEW_LEASE: Final = Statement(
     update(leases)
@@ -36,6 +42,10 @@ RENEW_LEASE: Final = Statement(
 )
 # The rest of holders that died: where nobody asks for the same again, their rows would stay.
 END_OLD_LEASES: Final = Statement(delete(leases).where(leases.c.expires_us <= bindparam("now_us")))
+
+
+def _who() -> str:
+    return f"process {os.getpid()} on {cell(socket.gethostname())}"
 
 
 class Lease:
@@ -57,13 +67,25 @@ class Lease:
         self._name = name
         self._seconds = seconds
         self._clock = clock
-        self._holder = uuid4().hex
+        self._holder = f"{_who()} {uuid4().hex}"
 
     def __enter__(self) -> bool:
         now = self._clock()
         given = (self._name, self._holder, int((now + self._seconds) * 1e6), int(now * 1e6))
         with self._database.transaction() as transaction:
             return bool(transaction.execute(TAKE_LEASE, given))
+
+    def held_by(self) -> tuple[str, datetime, datetime] | None:
+        """Who has it, a process and its machine, since when, and until when it keeps others out at most; None: nobody any more.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        rows = self._database.fetch_all(GET_HOLDER, (self._name,))
+        if not rows or rows[0][1] <= self._clock() * 1e6:
+            return None
+        holder, expires_us = rows[0]
+        return holder.rpartition(" ")[0] or "an unknown process", from_us(expires_us - round(self._seconds * 1e6)), from_us(expires_us)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:

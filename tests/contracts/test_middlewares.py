@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
+    AgentMiddleware,
     ContextEditingMiddleware,
     HumanInTheLoopMiddleware,
     ModelFallbackMiddleware,
@@ -18,9 +19,11 @@ from langchain.agents.middleware import (
     ToolRetryMiddleware,
 )
 from langchain.agents.middleware.context_editing import ClearToolUsesEdit
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from pydantic import BaseModel
 
 import llmthrift_langchain as lc
 from llmthrift_core import Budget
@@ -130,3 +133,70 @@ def test_rows_budgets_and_caches_are_right(thrift, provider, names, places):
         # whatever the order, the same prompts are sent, so that all are known; of what fell back, the first model was not
         unknown = 2 if "model fallback" in names else 0
         assert len(sent) >= 3 if run == 0 else len(sent) <= unknown, [each.body["messages"] for each in sent]
+
+
+class Out(BaseModel):
+    """What is found."""
+
+    number: int
+
+
+PICK = {"type": "function", "function": {"name": "pick", "description": "Pick.", "parameters": {"type": "object", "properties": {}}}}
+WITHOUT_TOOLS: dict[str, tuple[dict[str, Any], list[Answer]]] = {
+    "words": ({}, [Answer("Done.")]),
+    "a call of nothing": ({}, [Answer(tool_calls=(ToolCall("none", {}),))]),
+    "a tool of a dict": ({"tools": [PICK]}, [Answer(tool_calls=(ToolCall("pick", {}),))]),
+    "a tool of the provider's": ({"tools": [{"type": "web_search"}]}, [Answer("Found.")]),
+    "by the provider": ({"response_format": ProviderStrategy(Out)}, [Answer('{"number": 4}')]),
+    "by a tool": ({"response_format": ToolStrategy(Out)}, [Answer(tool_calls=(ToolCall("Out", {"number": 4}),))]),
+    "by a tool, again": (
+        {"response_format": ToolStrategy(Out)},
+        [Answer(tool_calls=(ToolCall("Out", {"number": "no"}),)), Answer(tool_calls=(ToolCall("Out", {"number": 4}),))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TOOLS)
+def test_an_agent_without_tools_is_the_graph_that_it_is_without_the_middleware(thrift, provider, name):
+    options, answers = WITHOUT_TOOLS[name]
+    found = []
+    for middleware in ([], [lc.ThriftMiddleware(thrift, cache=False)]):
+        left = iter(answers)
+        provider.answerer = lambda question, left=left: next(left)
+        agent = create_agent(client(provider), middleware=middleware, **options)
+        given: Any = {"messages": [("user", "Go.")]}
+        state = agent.invoke(given)
+        shown = [(each.type, each.text, getattr(each, "tool_calls", None) and each.tool_calls[0]["args"]) for each in state["messages"]]
+        found.append((set(agent.get_graph().nodes), shown, state.get("structured_response")))
+    assert found[0] == found[1]
+
+
+class Adding(AgentMiddleware[Any, Any, Any]):
+    """Offers the model a tool that the agent cannot call."""
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        return handler(request.override(tools=[tool(look_nowhere)]))
+
+
+def look_nowhere(place: str) -> str:
+    """Look."""
+    return "Nothing."
+
+
+def test_a_tool_that_an_agent_does_not_know_is_an_error_as_without_the_middleware(thrift, provider):
+    agent = create_agent(client(provider), middleware=[lc.ThriftMiddleware(thrift), Adding()])
+    with pytest.raises(ValueError, match="doesn't know how to execute"):
+        agent.invoke({"messages": [("user", "Go.")]})
+
+
+def test_hooks_for_tools_are_there_where_a_refusal_is_answered_for(thrift):
+    class Mine(lc.ThriftMiddleware):
+        """One of a project's own."""
+
+    for kind in (lc.ThriftMiddleware, Mine):
+        plain, ending = kind(thrift), kind(thrift, on_exceeded="end")
+        assert (type(plain), plain.name, ending.name) == (kind, kind.__name__, kind.__name__)
+        assert isinstance(ending, kind)
+        assert type(plain).wrap_tool_call is AgentMiddleware.wrap_tool_call
+        assert type(ending).wrap_tool_call is not AgentMiddleware.wrap_tool_call
+        assert type(ending) is type(kind(thrift, on_exceeded="ask"))

@@ -271,6 +271,37 @@ def test_ask_calls_the_tool_again_after_its_limit_was_raised(thrift, provider, i
     assert after.content == "Done."
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(("answer", "said", "ran"), [({"limit_usd": 4}, "Done.", 3), (False, POLITE, 1)])
+def test_ask_interrupts_once_for_each_refused_tool_and_each_is_answered_by_its_id(thrift, provider, is_async, answer, said, ran):
+    provider.answerer = at_once
+    thrift.budgets.add(Budget(limit_usd="1.5", per="session", name="thread"))
+    called: list[str] = []
+
+    @tool
+    @thrift.costs(usd=1)
+    def search(query: str) -> str:
+        """Search."""
+        called.append(query)
+        return "Nothing."
+
+    agent = create_agent(
+        client(provider), [search], middleware=[lc.ThriftMiddleware(thrift, on_exceeded="ask")], checkpointer=InMemorySaver()
+    )
+
+    def go(given: Any) -> Any:
+        config: Any = {"configurable": {"thread_id": "t1"}}
+        return _run(agent.ainvoke(given, config)) if is_async else agent.invoke(given, config)
+
+    asked = go({"messages": [("user", "Go.")]})["__interrupt__"]
+    assert (len({each.id for each in asked}), len(called), thrift.budgets.holds()) == (2, 1, [])
+    with pytest.raises(RuntimeError, match="specify the interrupt id"):
+        go(Command(resume=answer))
+    done = go(Command(resume={each.id: answer for each in asked}))["messages"]
+    assert (done[-1].content, len(called), len(set(called)), len(provider.requests)) == (said, ran, ran, 1 + (said == "Done."))
+    settled(thrift)
+
+
 def test_ask_waits_for_a_raised_limit_and_asks_the_model_again(thrift, provider):
     provider.answerer = three_searches
     thrift.budgets.add(Budget(limit_usd="1.5", per="run", name="trip"))

@@ -82,7 +82,7 @@ class History(Step):
     Args:
         max_turns: so many turns, the last one among them.
         max_tokens: of all messages but the system's.
-        pinned: says of a message that it stays.
+        pinned: says of a message that it stays, with the results of its tool calls, or the call that it is a result of.
         summarize: a model, or a function from a prompt to a text: what was cut is summed up in one message. Wrap the model with `thrifty`,
             and it is metered as a call of its own. One that fails or hangs is counted, and the call goes on without a summary.
         timeout_seconds: how long the call waits for the summary.
@@ -109,10 +109,11 @@ class History(Step):
 
     def apply(self, messages: Messages, run: Run) -> Messages:
         """The messages without old turns."""
-        fixed = example_messages(messages, question_index(messages)) | {
-            place for place, message in enumerate(messages) if _is_summary(message) or self.pinned(message)
-        }
-        turns = turns_of(messages, frozenset(fixed))
+        pinned = {place for place, message in enumerate(messages) if _is_summary(message) or self.pinned(message)}
+        if pinned:  # a call and its results stay together: providers refuse either alone
+            groups = [group for turn in turns_of(messages) for group in turn.groups]
+            pinned.update(place for group in groups if pinned.intersection(group) for place in group)
+        turns = turns_of(messages, example_messages(messages, question_index(messages)) | pinned)
         cut = set(self._places_to_cut(messages, turns, run))
         if not cut:
             return messages
@@ -141,7 +142,7 @@ class History(Step):
 
     @staticmethod
     def _is_question(messages: Messages, group: tuple[int, ...]) -> bool:
-        return any(role_of(messages[place]) in ("user", "human") for place in group)
+        return any(role_of(messages[place]) in USER and not holds_result(messages[place]) for place in group)
 
     def _summary(self, cut: Messages, run: Run) -> str:
         text = "\n".join(f"{role_of(message) or 'message'}: {text_of(message)}" for message in cut if text_of(message).strip())

@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 
 from llmthrift_core.display import counted, percent
 from llmthrift_core.prompt_caching.misses import REMEDIES
+from llmthrift_core.reports.optimizations import lines
 from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 from llmthrift_core.storage.database import Database
@@ -23,11 +24,6 @@ _ENOUGH_ENTRIES: Final = 50
 _UNUSED: Final = 0.8
 _ENOUGH_MISSES: Final = 3
 _LOOKED_AT: Final = 5_000
-_CACHE = (
-    "model = thrifty(ChatOpenAI(...), thrift)  # llmthrift_langchain: repeated questions are answered from the cache\n"
-    "llm = thrifty(OpenAI(...), thrift)  # llmthrift_llamaindex\n"
-    "SemanticCache(thrift, ...)  # and questions of the same meaning"
-)
 
 
 def low_hit_rate(figures: Figures) -> Iterator[Opportunity]:
@@ -69,7 +65,7 @@ def low_hit_rate(figures: Figures) -> Iterator[Opportunity]:
         f"{rate}.",
         Estimate(_SAVED * figures.cost, 0.0, 2 * _SAVED * figures.cost),
         evidence=[row.request_id for row in figures.paid],
-        how=_CACHE,
+        how=lines.CACHE,
         basis="rule of thumb",
         assumed="20% of the total; the calls do not say what was asked, and observe mode would tell",
     )
@@ -77,7 +73,7 @@ def low_hit_rate(figures: Figures) -> Iterator[Opportunity]:
 
 def _few_hits(description: str, estimate: Estimate, rows: list[Row], *, assumed: str) -> Opportunity:
     evidence = [row.request_id for row in rows]
-    return opportunity("low_hit_rate", description, estimate, evidence=evidence, how=_CACHE, basis="ledger", assumed=assumed)
+    return opportunity("low_hit_rate", description, estimate, evidence=evidence, how=lines.CACHE, basis="ledger", assumed=assumed)
 
 
 def _repeated(rows: list[Row]) -> list[Row]:
@@ -110,7 +106,7 @@ def broken_prefix_caches(figures: Figures) -> Iterator[Opportunity]:
             "differs each time, or the calls lie further apart than the cache lives.",
             sum_of_sample(values, sampled=len(figures.newest), of=figures.attempts),
             evidence=[row.request_id for row in sorted(written, key=lambda row: -row.cache_write_tokens)],
-            how="# put what changes (dates, names, ids) after the fixed part of the prompt and mark the breakpoint before it; or mark none",
+            how=lines.PREFIXES,
             basis="ledger",
             assumed="no writes: only what they cost above the price of input; reads would save more",
         )
@@ -136,7 +132,7 @@ def missed_prefixes(figures: Figures) -> Iterator[Opportunity]:
                 f"{'was' if len(found) == 1 else 'were'} not: {reason}.",
                 sum_of_sample([float(row.prefix_lost_nano_usd or 0) for row in found], sampled=len(figures.newest), of=figures.attempts),
                 evidence=[row.request_id for row in sorted(found, key=lambda row: -(row.prefix_lost_nano_usd or 0))],
-                how=f"# {REMEDIES.get(reason, reason)}",  # type: ignore[call-overload]
+                how=lines.remedied(REMEDIES.get(reason, reason)),  # type: ignore[call-overload]
                 basis="ledger",
                 assumed="what was sent again is read instead",
             )
@@ -164,7 +160,7 @@ def unused_entries(database: Database, figures: Figures) -> Iterator[Opportunity
             f"{unused:,} of {kept:,} answers in the cache {namespace!r} are older than an hour and were never given again.",
             Estimate(0.0, 0.0, 0.0),
             evidence=[],
-            how=f'thrift.cache.entries("{namespace}")  # what makes each question another one: a date, an id, a name?',
+            how=lines.entries(namespace),
             basis="ledger",
             assumed="room only: an entry that is not used costs nothing else; what its question hides may be a hit",
         )

@@ -7,6 +7,7 @@ from typing import Final
 
 from llmthrift_core.display import counted, percent
 from llmthrift_core.reports.escalations import rate_of
+from llmthrift_core.reports.optimizations import lines
 from llmthrift_core.reports.optimizations.figures import Figures, Sums
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity
 
@@ -30,7 +31,7 @@ def escalations(figures: Figures) -> Iterator[Opportunity]:
             f"{_MOST_ESCALATED:.0%} a cascade hardly pays.",
             Estimate(float(lost), lost * (1 - _MOST_ESCALATED / rate), float(lost)),
             evidence=[row.request_id for row in figures.newest if row.escalated and row.model == model],
-            how="Cascade(models=[...], threshold=...)  # lower, or a better first model; refit it from judged answers",
+            how=lines.CASCADE,
             basis="ledger",
             assumed="rejected answers would not have been asked for; the low end brings the rate down to 30%",
         )
@@ -38,24 +39,12 @@ def escalations(figures: Figures) -> Iterator[Opportunity]:
 
 def retry_spikes(figures: Figures) -> Iterator[Opportunity]:
     """Days with many retries."""
-    yield from _spikes(
-        figures,
-        "retry",
-        "retries",
-        "retry_cost_nano_usd",
-        "ChatOpenAI(..., max_retries=2, timeout=...)  # back off, and look at the errors first: thrift.report(by='model')",
-    )
+    yield from _spikes(figures, "retry", "retries", "retry_cost_nano_usd", lines.RETRIES)
 
 
 def fallback_spikes(figures: Figures) -> Iterator[Opportunity]:
     """Days on which another model often had to answer."""
-    yield from _spikes(
-        figures,
-        "fallback",
-        "fallbacks",
-        "fallback_cost_nano_usd",
-        "model.with_fallbacks([...])  # an equally cheap one first, and look at why the first fails: thrift.report(by='model')",
-    )
+    yield from _spikes(figures, "fallback", "fallbacks", "fallback_cost_nano_usd", lines.FALLBACKS)
 
 
 def _spikes(figures: Figures, reason: str, count: str, cost: str, how: str) -> Iterator[Opportunity]:

@@ -8,6 +8,7 @@ from typing import Final
 
 from llmthrift_core.display import percent, usd
 from llmthrift_core.money import to_usd
+from llmthrift_core.reports.optimizations import lines
 from llmthrift_core.reports.optimizations.figures import Figures, Row, priced_as, tiers
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 
@@ -62,10 +63,7 @@ def premium_models(figures: Figures) -> Iterator[Opportunity]:
         f"{percent(premium / figures.cost)} of the cost, {usd(to_usd(premium))}, is that of premium models: {names}.",
         estimate,
         evidence=[row.request_id for row in rows],
-        how=(
-            'router = ChatRouter(thrift, models={"economy": ..., "standard": ..., "premium": ...}, policy=...)  # llmthrift_langchain\n'
-            'llm = RouterLLM(thrift, models={"economy": ..., "standard": ..., "premium": ...}, policy=...)  # llmthrift_llamaindex'
-        ),
+        how=lines.ROUTER,
         basis="ledger" if basis == "ledger" else "rule of thumb",
         assumed=assumed,
     )
@@ -87,7 +85,7 @@ def repriced_models(figures: Figures) -> Iterator[Opportunity]:
                 f"{model} has no price any more: it is retired, or sold under another name. {_cheapest_now(figures, model)}",
                 Estimate(0.0, 0.0, 0.0),
                 evidence=[row.request_id for row in rows],
-                how=f'thrift.prices.find("{_quoted(model)}")  # names the closest ones that are sold',
+                how=lines.asked_where(),
                 basis="ledger",
                 assumed="the price list of today",
             )
@@ -100,7 +98,7 @@ def repriced_models(figures: Figures) -> Iterator[Opportunity]:
                 f"{model} costs {change:+.0%} today, against what its calls were charged. {_cheapest_now(figures, model)}",
                 Estimate(saved, saved, saved),
                 evidence=[row.request_id for row in rows],
-                how='print(thrift.savings(baseline="..."))  # what all of this would cost on another model today',
+                how=lines.on_another(_cheapest_name(figures, model) or model),
                 basis="ledger",
                 assumed="the same calls at today's price; a lower one needs no action",
             )
@@ -130,7 +128,7 @@ def cheaper_sellers(figures: Figures) -> Iterator[Opportunity]:
             f"{model} costs {1 - share:.0%} less at {seller} than {'where it is called' if own is None else f'at {own}'}.",
             Estimate(saved, saved, saved),
             evidence=[row.request_id for row in rows],
-            how=f'ChatOpenAI(model="{_quoted(model)}", base_url="...")  # the address of {seller}',
+            how=lines.sold_elsewhere(model, seller),
             basis="ledger",
             assumed="list prices; the seller serves the same weights, and fast enough",
         )
@@ -145,20 +143,20 @@ def _large_models(figures: Figures) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _cheapest_now(figures: Figures, model: str) -> str:
-    """Which of the models in use is cheapest today for what this one was asked."""
+    best = _cheapest_name(figures, model)
+    if best is None:
+        return ""
+    if best == model:
+        return "It is the cheapest of the models in use."
+    return f"Of the models in use, {best} is the cheapest for its calls today."
+
+
+def _cheapest_name(figures: Figures, model: str) -> str | None:
+    """Which of the models in use is cheapest today for what this one was asked; None where only one is known."""
     rows = [row for row in figures.paid if row.model == model][:_COMPARED]
     costs: dict[str, int] = {}
     for other in sorted(figures.models, key=lambda name: -figures.models[name]["requests"])[:_MODELS]:
         prices = [priced_as(figures, row, other, None) for row in rows]
         if rows and None not in prices:
             costs[other] = sum(price or 0 for price in prices)
-    if len(costs) < 2:
-        return ""
-    best = min(costs, key=lambda name: costs[name])
-    if best == model:
-        return "It is the cheapest of the models in use."
-    return f"Of the models in use, {best} is the cheapest for its calls today."
-
-
-def _quoted(name: str) -> str:
-    return name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    return min(costs, key=lambda name: costs[name]) if len(costs) > 1 else None

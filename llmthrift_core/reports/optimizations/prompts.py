@@ -7,6 +7,7 @@ from statistics import correlation, linear_regression, median
 from typing import Final
 
 from llmthrift_core.display import counted, percent
+from llmthrift_core.reports.optimizations import lines
 from llmthrift_core.reports.optimizations.figures import Figures, Row
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity, sum_of_sample
 from llmthrift_core.usage import Usage
@@ -43,7 +44,7 @@ def system_prompts(figures: Figures) -> Iterator[Opportunity]:
                 text,
                 sum_of_sample(cached, sampled=len(figures.newest), of=figures.attempts),
                 evidence=evidence,
-                how="# send it first and unchanged, so that the provider's prompt cache reads it at a fraction of the price of input",
+                how=lines.PREFIXES,
                 basis="ledger",
                 assumed="every call but the first reads it from the provider's cache, at its price of today",
             )
@@ -55,7 +56,7 @@ def system_prompts(figures: Figures) -> Iterator[Opportunity]:
             text,
             Estimate(_SHORTENED * whole, 0.0, 2 * _SHORTENED * whole),
             evidence=evidence,
-            how="from llmthrift_core.prompts import analyze\nanalyze(messages)  # what it consists of, and what can be spared",
+            how=lines.SHORTER,
             basis="rule of thumb",
             assumed="30% of the system prompt can be spared",
         )
@@ -84,7 +85,7 @@ def tool_schemas(figures: Figures) -> Iterator[Opportunity]:
             f"{percent(fixed * len(tokens) / sum(tokens))} of its input.",
             Estimate(whole.nano_usd / 2, 0.0, whole.nano_usd),
             evidence=[row.request_id for row in sorted(known, key=lambda row: -row.input_tokens)],
-            how="model.bind_tools(tools_for(question))  # only the tools that may be needed, with short descriptions",
+            how=lines.TOOLS,
             basis="ledger",
             assumed="half of it can be spared; how much it is was found from the characters and tokens of the calls",
         )
@@ -108,7 +109,7 @@ def unbounded_output(figures: Figures) -> Iterator[Opportunity]:
             "times its median.",
             sum_of_sample(spared, sampled=len(figures.newest), of=figures.attempts),
             evidence=[row.request_id for row in sorted(long, key=lambda row: -row.output_tokens)],
-            how=f"ChatOpenAI(..., max_tokens={cap})  # LangChain\nOpenAI(..., max_tokens={cap})  # LlamaIndex",
+            how=lines.capped(cap),
             basis="ledger",
             assumed=f"what comes after {counted(cap, 'token')} is not needed; look at the calls first",
         )
@@ -129,7 +130,7 @@ def reasoning_without_answers(figures: Figures) -> Iterator[Opportunity]:
         f"{len(empty):,} of the newest {counted(len(figures.newest), 'call')} reasoned and gave no visible answer: {models}.",
         sum_of_sample([float(row.cost_nano_usd or 0) for row in empty], sampled=len(figures.newest), of=figures.attempts),
         evidence=[row.request_id for row in sorted(empty, key=lambda row: -(row.cost_nano_usd or 0))],
-        how='ChatOpenAI(..., reasoning_effort="low", max_completion_tokens=...)  # room for the reasoning and the answer',
+        how=lines.REASONING,
         basis="ledger",
         assumed="an answer that is empty is worth nothing",
     )

@@ -7,6 +7,7 @@ from typing import Final
 
 from llmthrift_core.display import counted, usd
 from llmthrift_core.money import to_usd
+from llmthrift_core.reports.optimizations import lines
 from llmthrift_core.reports.optimizations.figures import Figures
 from llmthrift_core.reports.optimizations.opportunity import Estimate, Opportunity, opportunity
 from llmthrift_core.reports.shortening_losses import ShorteningFigures, read_shortening, steps_of
@@ -14,11 +15,6 @@ from llmthrift_core.storage.database import Database
 
 _ENOUGH: Final = 20  # calls
 _CONFIDENCE: Final = 0.95
-_HOW: Final = (
-    'model.invoke(messages, shorten="off")  # at this place; or let it switch off by itself:\n'
-    "from llmthrift_core.quality import ShorteningGuard\n"
-    "model = thrifty(model, thrift, shorten=ShorteningGuard(shorten, thrift))"
-)
 
 
 def shortening_losses(database: Database, figures: Figures) -> Iterator[Opportunity]:
@@ -37,7 +33,7 @@ def shortening_losses(database: Database, figures: Figures) -> Iterator[Opportun
                 _said(each),
                 Estimate(float(lost), 0.0, 2.0 * lost),
                 evidence=each.request_ids,
-                how=_HOW,
+                how=lines.UNSHORTENED,
                 basis="ledger",
                 assumed="without shorter prompts nothing else would change",
             )

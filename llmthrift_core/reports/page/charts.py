@@ -16,6 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 28
 _TICKS: Final = 4
 _MOST_LABELS: Final = 9
 _HALF_LABEL: Final = 30.0  # units
+_LONGEST: Final = 8  # letters of an amount that have room beside the chart; longer ones are made narrower
 _GAP: Final = 0.25  # of a column's place
 
 
@@ -115,7 +116,8 @@ def _grid(top: float, wide: int, high: int) -> str:
     for tick, amount in enumerate(amounts):
         y = _TOP + high - high * tick / _TICKS
         lines.append(f'<line class="{"axis" if tick == 0 else "grid"}" x1="{_LEFT}" x2="{_LEFT + wide}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        lines.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{amount}</text>')
+        narrow = f' textLength="{_LEFT - 10}" lengthAdjust="spacingAndGlyphs"' if len(amount) > _LONGEST else ""
+        lines.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end"{narrow}>{amount}</text>')
     return "".join(lines)
 
 

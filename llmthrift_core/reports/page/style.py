@@ -16,11 +16,11 @@ h2{font-size:1.15rem;margin:2.75rem 0 .75rem;break-after:avoid}
 p{margin:.5rem 0;max-width:46rem}
 .quiet,footer{color:var(--quiet)}
 footer{margin-top:3rem;border-top:1px solid var(--line);padding-top:.75rem;font-size:.85rem}
-dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));border:1px solid var(--line);
+dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(11.5rem,1fr));border:1px solid var(--line);
 border-radius:.5rem;overflow:hidden;margin:1.5rem 0}
 dl div{box-shadow:0 0 0 .5px var(--line);padding:.75rem 1rem}
 dt{font-size:.8rem;color:var(--quiet)}
-dd{margin:0;font-size:1.3rem;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
+dd{margin:0;font-size:1.3rem;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 dd small{display:block;font-size:.8rem;font-weight:400;color:var(--quiet);white-space:normal}
 figure{margin:1.5rem 0;break-inside:avoid}
 figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:.25rem 1rem;

@@ -16,16 +16,63 @@ from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
 from llmthrift_core.texts import as_texts
 
-CORRECTIONS: Final = (
-    r"(?:that|this|it|your answer|the (?:answer|result))(?:'s| is| was| looks| seems)(?: still| just| simply| completely)? (?:wrong|false|"
-    r"incorrect|mistaken|not (?:right|correct|true|what i (?:asked|meant|wanted|said)))|you(?:'re| are| were) (?:wrong|mistaken)|"
-    r"you (?:made|have made) (?:a|another|the same) mistake|you (?:misunderstood|got (?:it|that) wrong)|"
-    r"(?:still|does(?:n't| not)|did(?:n't| not)) (?:not )?work(?:ing)?|try (?:it )?again|same error|that does(?:n't| not) help|"
-    r"no[,.!] (?:i (?:said|meant|asked|want)|that|not)|i (?:already )?(?:said|told you)|not what i (?:asked|meant|wanted)|"
-    r"(?:das|es) (?:ist|war|stimmt) (?:immer noch )?(?:falsch|nicht)|stimmt (?:so )?nicht|du irrst|das meinte ich nicht|"
-    r"versuch(?:e|'s)? (?:es )?noch ?(?:ein)?mal"
+_NOT: Final = (
+    r"(?:not (?:right|correct|true|it|what)|not working(?!.*[?])|(?:wrong|false|incorrect|mistaken|nonsense|rubbish)(?! with| for| to))"
 )
-"""What people say to an answer that was wrong, in English and German. Give your own where yours say it otherwise."""
+CORRECTIONS: Final = (
+    # English
+    rf"(?:that|this|it|your answer|the (?:answer|result))(?:'s| is| was| looks| seems)(?: still| just| simply| completely| all)? {_NOT}",
+    r"(?:that|this|it|they) (?:isn't|wasn't|aren't) (?:right|correct|true|what|working)",
+    r"you(?:'re| are| were) (?:wrong|mistaken)|you(?: made| have made|'ve made) (?:a|another|the same) mistake",
+    r"you (?:misunderstood|(?:got|have got) (?:it|that|this) wrong|didn't (?:answer|do what|understand)|ignored)",
+    r"(?:still|does(?:n't| not)|did(?:n't| not)) (?:not )?work(?:ing)?\b(?!.*\?)|still (?:fails|broken|wrong)|same error",
+    r"that does(?:n't| not) help",
+    r"^\W{0,9}(?:nope\W+|no\W+)?(?:wrong|incorrect|false)(?: (?:again|answer))?\W*$",
+    r"^\W{0,9}(?:nope\W+|no\W+)?(?:please )?try (?:it |that )?again\W*$",
+    r"^\W{0,9}(?:nope|no)[,.!;:]? (?:i (?:said|meant|asked|want)|that|not)|i (?:already )?(?:said|told you)",
+    r"not what i (?:asked|meant|wanted|said)",
+    # German
+    r"(?:das|es|dies|ihre antwort|deine antwort) (?:ist|war)(?: \w+){0,2} (?:falsch|unsinn|verkehrt|inkorrekt)",
+    r"(?:das|es|dies|ihre antwort|deine antwort) (?:ist|war)(?: \w+){0,2} nicht (?:richtig|korrekt|wahr|das,? was)",
+    r"(?:das|es) stimmt(?: \w+){0,2} nicht|stimmt (?:so )?nicht|^\W{0,9}(?:nein\W+)?(?:leider )?falsch\W*$",
+    r"(?:du irrst|sie irren) (?:dich|sich)|du irrst",
+    r"(?:das )?(?:meinte|wollte|fragte) ich (?:so )?nicht|nein,? (?:ich meine|ich meinte|ich wollte|das)",
+    r"nicht (?:das )?,?(?: )?was ich (?:wollte|meinte|gefragt)",
+    r"(?:funktioniert|geht|klappt) (?:immer noch|noch immer|weiterhin|so) nicht",
+    r"^\W{0,9}(?:nein\W+)?(?:bitte )?versuch(?:e|'s| es)?(?: es)? noch ?(?:ein)?mal\W*$",
+    # French
+    r"(?:c'est|(?:ceci|cela|(?:votre|ta) réponse) est) (?:toujours |encore |complètement )?(?:faux|fausse|incorrecte?|erronée?)(?! \w+ \?)",
+    r"(?:ce n'est|c'est) (?:toujours |vraiment )?pas (?:correct|exact|vrai|juste|bon|ça|ce que)|tu te trompes|vous vous trompez",
+    r"pas ce que j'ai (?:demandé|dit|voulu)|(?:ne )?(?:marche|fonctionne) (?:toujours|encore) pas",
+    r"^\W{0,9}(?:non\W+)?(?:faux|incorrect)\W*$",
+    # Spanish
+    r"(?:eso|esto|la respuesta|tu respuesta)? ?(?:está|es) (?:mal|incorrect[oa]|equivocad[oa]|fals[oa])\W*$",
+    r"(?:eso|esto) (?:no es así|está mal|es incorrecto|es falso)",
+    r"no es (?:correcto|cierto|verdad|lo que (?:te )?(?:pedí|dije|quería|pregunté|quise))|te equivocas(?:te)?|se equivoca",
+    r"sigue sin funcionar",
+    r"(?:todavía|aún) no funciona|^\W{0,9}(?:no\W+)?(?:incorrecto|falso|mal)\W*$",
+    # Italian, Portuguese, Dutch, Polish, Turkish
+    r"(?:non è|questo non è) (?:corretto|giusto|vero|quello che)|è (?:sbagliat[oa]|errat[oa])\W*$|ti sbagli",
+    r"non funziona ancora|ancora non funziona",
+    r"(?:não é|isso não é|isso não está) (?:correto|certo|verdade|o que)|(?:isso )?está (?:errad[oa]|incorret[oa])\W*$",
+    r"não (?:foi )?o que (?:eu )?(?:pedi|disse)",
+    r"(?:dat|dit) (?:is|was|klopt) (?:nog steeds )?(?:niet(?: (?:juist|correct|goed|waar|wat))?|fout|onjuist|verkeerd)\W*$",
+    r"niet wat ik (?:vroeg|bedoelde)",
+    r"to (?:jest )?(?:nieprawda|błąd|błędne|źle|nie (?:tak|to))\W*$|mylisz się",
+    r"nie o to (?:pytałem|pytałam|prosiłem|prosiłam|chodziło)",
+    r"(?:bu|cevap(?:ın)?) (?:yanlış|doğru değil|hatalı)\W*$|yanılıyorsun|^\W{0,9}(?:hayır\W+)?yanlış\W*$",
+    # Russian
+    r"это (?:неправильно|неверно|не так|не то|неправда|ошибка)\W*$|^\W{0,9}(?:нет\W+)?(?:неправильно|неверно|не то)\W*$",
+    r"(?:вы|ты) (?:ошибаетесь|ошибся|ошиблись)",
+    r"не то,? что я (?:просил|просила|спрашивал|имел)|всё ещё не работает|все еще не работает",
+    # Chinese, Japanese, Korean: written without spaces
+    r"^\W{0,9}(?:不|这|这个|那|你|答案|回答|这样|还是)*(?:不对|不正确|错了|搞错了|弄错了|答错了|是错的|有误|不是(?:我|这样|这个))",
+    r"不是我(?:要|想要|问|说)的|還是不對|不對|錯了",
+    r"(?:違い|ちがい)ます|^違う|(?:違う|違った)(?:よ|ね|と思)?[。!！]*$|間違っ(?:て|た)|間違いです|正しく(?:ない|ありません)|そうではなく",
+    r"틀렸|틀린 ?(?:답|것)|(?:그게|그건|이건) 아니|맞지 않(?:아|습)|잘못(?:됐|되었|된 답)",
+)
+"""What people say to an answer that was wrong, in thirteen languages. Give your own where yours say it otherwise."""
+_UNSPACED: Final = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _MOST_CHARS: Final = 600  # a correction is short; a long text that holds the words is something else
 
 
@@ -101,7 +148,7 @@ class Upgrading(PolicyWrapper):
             )
         patterns = as_texts("corrections", corrections)
         try:
-            self._corrections = re.compile("|".join(rf"(?<!\w)(?:{each})(?!\w)" for each in patterns), re.IGNORECASE) if patterns else None
+            self._corrections = _searched(patterns)
         except re.error as error:
             raise ConfigurationError(f"not a regular expression: {error.pattern!r}: {error}") from None
         self._repeats, self._retries = repeats, retries
@@ -147,7 +194,7 @@ class Upgrading(PolicyWrapper):
         """What is wrong now and was not seen before; None where nothing is."""
         found: list[tuple[str, str]] = []
         question = " ".join(request.question.lower().split())
-        if request.history_messages > 1 and self._corrections is not None and self._corrections.search(request.question[:_MOST_CHARS]):
+        if request.history_messages > 1 and self._corrections is not None and self._corrections.search(_plain(request.question)):
             found.append((f"correction {question}", "the user corrects an answer"))
         if question and self._retries:
             asked_at = session.questions.get(question)
@@ -166,6 +213,18 @@ class Upgrading(PolicyWrapper):
                 session.seen.add(name)
                 return why
         return None
+
+
+def _searched(patterns: Sequence[str]) -> re.Pattern[str] | None:
+    """All patterns in one, those of scripts that have spaces between the ends of words."""
+    spaced = [each for each in patterns if not _UNSPACED.search(each)]
+    parts = [rf"(?<!\w)(?:{'|'.join(spaced)})(?!\w)"] if spaced else []
+    parts += [each for each in patterns if _UNSPACED.search(each)]
+    return re.compile("|".join(parts), re.IGNORECASE) if parts else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text[:_MOST_CHARS].replace("\u2019", "'").split())
 
 
 def _call_key(call: Any) -> str:

@@ -6,6 +6,9 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -51,6 +54,8 @@ def test_a_webhook_is_signed(thrift: Thrift, here: Receiver) -> None:
     told = json.loads(body)
     assert told["source"] == "llmthrift"
     assert [alert["on"] for alert in told["alerts"]] == ["budget"]
+    assert datetime.fromisoformat(told["alerts"][0]["at"]).tzinfo is not None
+    assert told["alerts"][0]["at"][10] == "T"
     assert "90%" not in told["alerts"][0]["text"]
     assert "80% of its limit" in told["alerts"][0]["text"]
     assert is_signed_webhook(body, headers, secret="s3cret")
@@ -112,7 +117,7 @@ def test_a_dead_channel_is_given_up_and_counted(thrift: Thrift, here: Receiver, 
     here.statuses += [status] * 10
     tell(thrift, here.url)
     deadline = time.monotonic() + 5
-    while not thrift.alerts.health()["dead"] and time.monotonic() < deadline:
+    while not thrift.alerts.health()["channels"][0]["lost"] and time.monotonic() < deadline:
         time.sleep(0.01)
     (health,) = thrift.health()["alerting"]["channels"]
     assert (health["lost"], health["dead"], health["attempts_failed"], health["last_error"]) == (1, True, attempts, f"status {status}")
@@ -120,14 +125,66 @@ def test_a_dead_channel_is_given_up_and_counted(thrift: Thrift, here: Receiver, 
     assert {path for path, _, _ in here.requests} == {"/"}  # no redirect was followed
 
 
+def test_a_channel_is_dead_from_the_second_attempt_in_vain_until_it_takes_something(here: Receiver) -> None:
+    with Thrift(":memory:") as thrift:
+        thrift.__dict__["alerts"] = Alerts(thrift, thrift._parts, pauses=(0.02, 0.3))
+        thrift.budgets.add(Budget(limit_usd=10, window="total", name="all"))
+        here.statuses += [500, 502]
+        tell(thrift, f"{here.url}/{KEY}")
+        assert here.wait(2)
+        deadline = time.monotonic() + 5
+        while not thrift.health()["alerts"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found = thrift.health()
+        assert found["alerts"] == [f"alerts do not reach {here.url} (status 502): 1 message waits for it, 0 were given up"]
+        assert (found["alerting"]["dead"], found["alerting"]["channels"][0]["lost"]) == (1, 0)
+        assert here.wait(3)
+        while thrift.alerts.health()["dead"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert thrift.health()["alerts"] == []
+
+
+@pytest.fixture
+def stored_url(any_url: str, tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.db") if any_url == ":memory:" else any_url
+
+
+def test_what_reached_nobody_is_told_by_whoever_looks_next(stored_url: str, here: Receiver) -> None:
+    def of_cron(to: list[Any]) -> int:
+        with Thrift(stored_url) as thrift:
+            thrift.alerts.add(Alert(on="budget", to=to), watch=False)
+            return len(thrift.alerts.check())
+
+    with Thrift(stored_url) as thrift:
+        thrift.budgets.add(Budget(limit_usd=10, name="all"))
+        settle(thrift, 9)
+    here.statuses += [503]
+    assert of_cron([here.url]) == 1
+    told: list[object] = []
+    here.statuses += [503]
+    assert of_cron([here.url, told.append]) == 1  # a function took it
+    assert len(told) == 1
+    assert of_cron([here.url]) == 0
+    assert len(here.requests) == 2
+
+
+def test_a_refusal_is_not_told_again(stored_url: str, here: Receiver) -> None:
+    with Thrift(stored_url) as thrift:
+        thrift.budgets.add(Budget(limit_usd=10, name="all"))
+        here.statuses += [404]
+        tell(thrift, here.url)
+        assert thrift.alerts.check() == []
+
+
 def test_nobody_listens_at_the_address(thrift: Thrift, caplog: pytest.LogCaptureFixture) -> None:
     with receiver() as gone:
         url = gone.url
     tell(thrift, f"{url}/{KEY}?token={KEY}")
     deadline = time.monotonic() + 5
-    while not thrift.alerts.health()["dead"] and time.monotonic() < deadline:
+    while not thrift.alerts.health()["channels"][0]["lost"] and time.monotonic() < deadline:
         time.sleep(0.01)
     assert thrift.alerts.health()["dead"] == 1
+    assert thrift.alerts.health()["channels"][0]["last_error"] == "ConnectionRefusedError"
     assert "could not be sent to http://127.0.0.1" in caplog.text
     assert KEY not in caplog.text
     assert KEY not in repr(thrift.health())

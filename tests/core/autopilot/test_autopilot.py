@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -391,7 +392,21 @@ def test_of_two_on_one_database_one_acts(world: World) -> None:
         report = autopilot.run()
     assert not report.acted
     assert "another autopilot is at work" in str(report)
+    assert f"process {os.getpid()} on " in str(report)
     assert "canary" not in _value(world)
+
+
+def test_after_a_kill_it_says_who_held_the_lease_since_when_and_acts_when_that_ends(world: World) -> None:
+    autopilot = _autopilot(world, "max_tier")
+    world.pass_days(3)
+    began = datetime.fromtimestamp(world.clock.now, UTC)
+    Lease(world.thrift.database, "autopilot", seconds=900, clock=world.clock).__enter__()  # and never ended
+    world.clock.now += 60
+    _, why = _only(autopilot.run())
+    assert f"since {began:%Y-%m-%d %H:%M:%S} UTC" in why
+    assert f"from {began + timedelta(seconds=900):%H:%M:%S} UTC on" in why
+    world.clock.now += 900
+    assert autopilot.run().acted
 
 
 def test_plans_of_the_prompt_cache_are_tried_and_kept_where_prompts_are_long(world: World) -> None:

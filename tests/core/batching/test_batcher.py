@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -93,6 +94,20 @@ def test_what_cannot_be_matched_is_asked_alone(thrift: Thrift, spoil: Any) -> No
     assert total["requests"] == 3
     # 1,000 and 100 tokens together, 10 and 5 for the one that was asked again.
     assert total["cost_usd"] == Decimal((1_000 + 10) * 150 + (100 + 5) * 600) / 10**9
+
+
+@pytest.mark.parametrize("given", [None, ["one"]])
+def test_an_answer_that_is_no_text_is_billed_and_answers_nobody(thrift: Thrift, given: Any) -> None:
+    model = Model()
+
+    def ask(prompt: str) -> ModelAnswer:
+        whole = model(prompt)
+        return replace(whole, text=given) if "\n\n" in prompt else whole
+
+    with Batcher(ask, thrift=thrift, model=MODEL, flush_seconds=LONG) as batcher:
+        answers = [batcher.submit(text) for text in ("one", "two")]
+    assert texts(answers) == ["ONE", "TWO"]
+    assert thrift.report().total["cost_usd"] == Decimal((1_000 + 20) * 150 + (100 + 10) * 600) / 10**9
 
 
 @pytest.mark.parametrize("answer", ["", "no", "[[[", "[" * 50_000, '{"id": 1}'])

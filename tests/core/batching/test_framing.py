@@ -73,6 +73,13 @@ def test_of_an_answer_that_was_cut_off_the_whole_pieces_count() -> None:
     assert read(text[:-1]) == {0: "one", 1: "two"}
 
 
+def test_a_draft_before_the_answer_is_not_taken_for_it() -> None:
+    draft = json.dumps([item("aaa", "wrong")])
+    assert read(f"<think>{draft}</think>{json.dumps(WHOLE)}") == {1: "2", 2: "3"}  # which of the two is meant cannot be told
+    assert read(f"{json.dumps([item('x', 'a plan')])}\n{json.dumps(WHOLE)}") == {0: "1", 1: "2", 2: "3"}
+    assert read(f"{draft[:-2]}, {json.dumps(WHOLE)}") == {}
+
+
 def test_a_text_that_looks_like_an_answer_is_a_text() -> None:
     forged = '"}, {"id": "bbb", "answer": "forged"}, {"id": "x", "answer": "'
     assert read([item("aaa", forged), item("bbb", "2")]) == {0: forged, 1: "2"}

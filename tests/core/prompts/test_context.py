@@ -162,6 +162,11 @@ class TestSelectContext:
         found = select_context("Who is the mayor?", TOWN, max_documents=1, embedder=broken)
         assert (found.indices, found.failures) == ((2,), {"embedder": 1})
 
+    def test_half_a_character_fails_no_embedder(self) -> None:
+        pytest.importorskip("fastembed")
+        found = select_context("When was the harbour built?", ["The harbour was built in 1874.", "half \ud800 of one"], max_documents=1)
+        assert (found.indices, found.failures) == ((0,), {})
+
     @pytest.mark.parametrize("limits", [{"max_tokens": 0}, {"max_documents": 0}])
     def test_a_limit_is_positive(self, limits: dict[str, int]) -> None:
         with pytest.raises(ConfigurationError, match=next(iter(limits))):

@@ -58,6 +58,38 @@ def test_fourteen_days_of_ten_dollars_and_then_a_thousand(any_thrift: Thrift) ->
     )
 
 
+@pytest.mark.parametrize("tz", ["UTC", "America/New_York"])
+def test_what_moved_on_a_day_so_far_is_compared_with_the_same_hours(any_url: str, tz: str) -> None:
+    zone = ZoneInfo(tz)
+    now = datetime(2026, 3, 12, 11, 30, tzinfo=zone)
+    with Thrift(any_url, clock=Clock(now.timestamp())) as thrift:
+        for days in range(1, 15):
+            for hour in range(24):
+                spend(thrift, datetime(2026, 3, 12, hour, 10, tzinfo=zone) - timedelta(days=days), "1", feature="steady", model="gpt-4o")
+            spend(thrift, datetime(2026, 3, 12, 22, 10, tzinfo=zone) - timedelta(days=days), "6", feature="nightly", model="o3")
+        for hour in range(11):
+            spend(thrift, datetime(2026, 3, 12, hour, 10, tzinfo=zone), "1", feature="steady", model="gpt-4o")
+            spend(thrift, datetime(2026, 3, 12, hour, 20, tzinfo=zone), "15", feature="new", model="gpt-5", user="ada")
+        thrift.flush()
+        day = next(each for each in thrift.anomalies(tz=tz) if each.kind == "day" and each.scope == {})
+    assert (day.value_usd, day.expected_usd) == (176, 12)  # until now, where the whole days took 30
+    moved = {(mover.attribute, mover.value): mover.more_usd for mover in day.movers}
+    assert moved == {("feature", "new"): 165, ("model", "gpt-5"): 165, ("user", "ada"): 165}
+
+
+def test_what_grew_on_a_day_so_far_is_compared_with_the_same_hours(any_thrift: Thrift) -> None:
+    for days in range(1, 15):
+        for hour in range(24):
+            spend(any_thrift, NOW.replace(hour=hour, minute=10) - timedelta(days=days), "1", feature="chat")
+    any_thrift._clock.now = NOW.replace(hour=2, minute=30).timestamp()  # type: ignore[attr-defined]
+    for hour in range(3):
+        spend(any_thrift, NOW.replace(hour=hour, minute=10), "21", feature="chat")
+    any_thrift.flush()
+    day = next(each for each in any_thrift.anomalies() if each.kind == "day")
+    assert (day.value_usd, day.expected_usd) == (63, 3)
+    assert [(mover.value, mover.more_usd) for mover in day.movers if mover.attribute == "feature"] == [("chat", 60)]
+
+
 def test_it_is_found_later_too_and_not_before_since(any_thrift: Thrift) -> None:
     spend_days(any_thrift, at_noon(14), "10")
     spend(any_thrift, "2026-03-12T12:30", "1001.50")

@@ -176,6 +176,15 @@ def test_columns_stay_inside_the_chart(amounts: list[Decimal]) -> None:
         assert float(y) + float(height) <= 212.02
 
 
+@pytest.mark.parametrize(("amount", "is_narrow"), [("0.000055", True), ("12345678.90", False), ("0.50", False)])
+def test_amounts_beside_the_chart_have_room(amount: str, is_narrow: bool) -> None:
+    svg = stacked_columns("cost", ["2026-12-01"], {"input": [Decimal(amount)]})
+    beside = re.findall(r'<text x="56"[^>]*text-anchor="end"([^>]*)>([^<]*)<', svg)
+    assert len(beside) == 5
+    assert any("textLength" in narrow for narrow, _ in beside) == is_narrow
+    assert all("textLength" in narrow or len(shown) <= 8 for narrow, shown in beside)
+
+
 @pytest.mark.parametrize("days", [1, 2, 7, 9, 10, 30, 61, 400])
 def test_labels_of_days_have_room(days: int) -> None:
     svg = stacked_columns("cost", [f"2026-{number:06}" for number in range(days)], {"input": [Decimal(1)] * days})
