@@ -125,6 +125,8 @@ class Thrift(LedgerViews, OpenedAgain):
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
         self._prices = prices
+        if clock is not None and not callable(clock):
+            raise ConfigurationError(f"clock must be a function that gives seconds since 1970, as time.time does, not {clock!r}")
         self._clock = clock or time.time
         self._redact = redact
         self._retention_days = retention_days

@@ -13,6 +13,7 @@ from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.model_calls.circuit_breaker import LimitedAsking
 from llmthrift_core.routing import RouteDecision, RouteRequest, RoutingPolicy, Tiers
 from llmthrift_core.routing.policy import fingerprint
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 from llmthrift_langchain.decision_model import RoutingDecisionModel
 
@@ -57,6 +58,8 @@ class DecisionPolicy(RoutingPolicy):
         timeout_seconds: float = 2.0,
         thrift: Thrift | None = None,
     ) -> None:
+        if thrift is not None:
+            require_thrift(thrift, type(self).__name__)
         if not isinstance(model, BaseDecisionModel):
             raise ConfigurationError(f"model must be a decision model (langchain_core.decisions), not {type(model).__name__}")
         if not isinstance(criteria, Mapping) or not criteria:

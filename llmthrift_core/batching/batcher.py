@@ -25,6 +25,7 @@ from llmthrift_core.ledger.ids import new_request_id
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.money import to_usd
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Batcher:
         parameters: Mapping[str, Any] | None = None,
         workers: int = 4,
     ) -> None:
+        if thrift is not None:
+            require_thrift(thrift, type(self).__name__)
         if max_size < 1:
             raise ConfigurationError(f"max_size must be at least 1, not {max_size!r}")
         if not flush_seconds >= 0:

@@ -27,6 +27,7 @@ from llmthrift_core.display import counted
 from llmthrift_core.errors import BatchError, BudgetExceededError, ConfigurationError
 from llmthrift_core.ledger.record import CallRecord
 from llmthrift_core.settings import is_disabled, is_observing
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage.payloads import provider_id
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Batches:
     """
 
     def __init__(self, thrift: AccountHost) -> None:
+        require_thrift(thrift, type(self).__name__)
         self._thrift = thrift
         self._store = BatchStore(thrift.database)
         self._holds = BatchHolds(thrift, self._store)

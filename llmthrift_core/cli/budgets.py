@@ -141,7 +141,7 @@ def release(
 @budgets.command("design")
 def design_budgets(
     usd_a_month: Annotated[str, typer.Option("--usd", help="Dollars a month")],
-    price: Annotated[str, typer.Option("--price", help="Dollars per 1,000 tokens, mean of input and output")],
+    usd_per_thousand_tokens: Annotated[str, typer.Option("--price", help="Dollars per 1,000 tokens, mean of input and output")],
     feature: Annotated[list[str] | None, typer.Option(help="NAME=PERCENT; repeatable")] = None,
     group: Annotated[list[str] | None, typer.Option(help="NAME=USERSxTOKENS a day each, such as free=400x2000000; repeatable")] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Keep a monthly budget for each feature")] = False,
@@ -153,7 +153,7 @@ def design_budgets(
     """Divide a monthly spend over features and groups of users, and say what does not add up."""
     plan = design(
         usd_a_month=usd_a_month,
-        usd_per_thousand_tokens=price,
+        usd_per_thousand_tokens=usd_per_thousand_tokens,
         features={name: _number(value, Decimal) for name, value in (pair(text, option="--feature") for text in feature or [])},
         groups=dict(_group(text) for text in group or []),
     )

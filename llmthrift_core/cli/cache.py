@@ -100,6 +100,9 @@ def invalidate(
     valkey_url: ValkeyUrl = None,
 ) -> None:
     """Remove the cached answers that all given criteria fit."""
+    if not (tag or source or scope or namespace or unused) and older_than is None:
+        every = "--tag, --source, --scope, --namespace, --older-than and --unused"
+        raise typer.BadParameter(f"name at least one of {every}; `llmthrift cache clear` removes everything")
     pairs = dict(pair(text, option="--scope") for text in scope or [])
     with opened(url, valkey_url=valkey_url) as thrift:
         until_us = None if older_than is None else thrift.now_us() - int(older_than * 1e6)

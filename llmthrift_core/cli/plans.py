@@ -21,14 +21,14 @@ from llmthrift_core.pricing import PriceCatalog
 
 
 def breakeven(
-    gpu_hour: Annotated[str, typer.Option(help="US dollars for an hour of one GPU")],
+    usd_per_gpu_hour: Annotated[str, typer.Option("--gpu-hour", help="US dollars for an hour of one GPU")],
     requests_per_hour: Annotated[str, typer.Option(help="That one node serves")],
     gpus: Annotated[int, typer.Option(help="Of one node", min=1)] = 1,
-    operations: Annotated[str, typer.Option(help="US dollars a month for people and tools")] = "0",
-    hours: Annotated[str, typer.Option(help="A month, in which a node runs")] = "720",
+    operations_usd_per_month: Annotated[str, typer.Option("--operations", help="US dollars a month for people and tools")] = "0",
+    hours_per_month: Annotated[str, typer.Option("--hours", help="A month, in which a node runs")] = "720",
     model: Annotated[str | None, typer.Option(help="The API's side from the ledger: what calls of this model cost")] = None,
-    input_price: Annotated[str | None, typer.Option(help="US dollars a million input tokens")] = None,
-    output_price: Annotated[str | None, typer.Option(help="US dollars a million output tokens")] = None,
+    input_usd_per_million: Annotated[str | None, typer.Option("--input-price", help="US dollars a million input tokens")] = None,
+    output_usd_per_million: Annotated[str | None, typer.Option("--output-price", help="US dollars a million output tokens")] = None,
     input_tokens: Annotated[str | None, typer.Option(help="Of a request")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Of a request")] = None,
     at: Annotated[int | None, typer.Option(help="Show the hybrid at so many requests a month", min=0)] = None,
@@ -39,8 +39,8 @@ def breakeven(
 ) -> None:
     """An API against one's own GPUs, at every volume."""
     given = {
-        "input_usd_per_million": input_price,
-        "output_usd_per_million": output_price,
+        "input_usd_per_million": input_usd_per_million,
+        "output_usd_per_million": output_usd_per_million,
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
     }
@@ -53,8 +53,10 @@ def breakeven(
         api = ApiCost(**{name: str(value) for name, value in given.items()})
     else:
         raise typer.BadParameter("give --model, or all of --input-price, --output-price, --input-tokens and --output-tokens")
-    hosted = SelfHosted(gpus=gpus, usd_per_gpu_hour=gpu_hour, requests_per_hour=requests_per_hour, operations_usd_per_month=operations)
-    found = build_or_buy(api, hosted, hours_per_month=hours)
+    hosted = SelfHosted(
+        gpus=gpus, usd_per_gpu_hour=usd_per_gpu_hour, requests_per_hour=requests_per_hour, operations_usd_per_month=operations_usd_per_month
+    )
+    found = build_or_buy(api, hosted, hours_per_month=hours_per_month)
     _show(found, found.to_dicts(), as_json=as_json, as_csv=as_csv)
     if at is not None and not (as_json or as_csv):
         best = found.at(at)
@@ -67,7 +69,7 @@ def breakeven(
 def roi(
     value: Annotated[list[str], typer.Option(help="NAME=USD of value a month; may be given again")],
     cost: Annotated[list[str], typer.Option(help="NAME=USD of cost a month; may be given again")],
-    setup: Annotated[str, typer.Option(help="US dollars before there is value")] = "0",
+    setup_usd: Annotated[str, typer.Option("--setup", help="US dollars before there is value")] = "0",
     setup_months: Annotated[str, typer.Option(help="How long that takes")] = "0",
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -76,7 +78,7 @@ def roi(
     found = returns(
         value=dict(pair(each, option="--value") for each in value),
         cost=dict(pair(each, option="--cost") for each in cost),
-        setup_usd=setup,
+        setup_usd=setup_usd,
         setup_months=setup_months,
     )
     figures = {"percent": found.percent, "payback_month": found.payback_month, "net_usd": found.net_usd, "sensitivity": found.sensitivity}
@@ -86,8 +88,8 @@ def roi(
 def what_if(
     output: Annotated[str | None, typer.Option(help="Answers cost so many times as much, such as 1.2")] = None,
     model: Annotated[list[str] | None, typer.Option(help="OLD=NEW: another model would have answered; may be given again")] = None,
-    other_prices: Annotated[Path | None, typer.Option(help="TOML file of price overrides to price with")] = None,
-    cache_ttl: Annotated[str | None, typer.Option(help="Exact answers kept for so many seconds")] = None,
+    prices: Annotated[Path | None, typer.Option("--other-prices", help="TOML file of price overrides to price with")] = None,
+    cache_ttl_seconds: Annotated[str | None, typer.Option("--cache-ttl", help="Exact answers kept for so many seconds")] = None,
     by: Annotated[str, typer.Option(help="model, feature, user, ...")] = "model",
     since: Since = None,
     until: Until = None,
@@ -104,8 +106,8 @@ def what_if(
             until=until,
             output=output,
             model=dict(pair(each, option="--model") for each in model) if model else None,
-            prices=other_prices,
-            cache_ttl_seconds=cache_ttl,
+            prices=prices,
+            cache_ttl_seconds=cache_ttl_seconds,
             by=by,
         )
     rows = found.to_dicts()
@@ -118,11 +120,11 @@ def what_if(
 
 def context(
     tokens: Annotated[str, typer.Option(help="That every request sends, or of the fixed part of a conversation")],
-    requests: Annotated[str, typer.Option(help="A day; of a conversation: conversations a day")],
-    price: Annotated[str | None, typer.Option(help="US dollars a million input tokens")] = None,
+    requests_per_day: Annotated[str, typer.Option("--requests", help="A day; of a conversation: conversations a day")],
+    usd_per_million: Annotated[str | None, typer.Option("--price", help="US dollars a million input tokens")] = None,
     model: Annotated[str | None, typer.Option(help="Whose price of input it is")] = None,
     turns: Annotated[str | None, typer.Option(help="Of a conversation that sends its history with every turn")] = None,
-    turn_tokens: Annotated[str, typer.Option(help="That a turn adds, its question and its answer")] = "500",
+    tokens_per_turn: Annotated[str, typer.Option("--turn-tokens", help="That a turn adds, its question and its answer")] = "500",
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     price_file: Prices = None,
@@ -131,14 +133,14 @@ def context(
     prices = None if price_file is None else PriceCatalog(overrides=price_file)
     found: ContextCost | ConversationCost
     if turns is None:
-        found = context_cost(tokens, requests_per_day=requests, usd_per_million=price, model=model, prices=prices)
+        found = context_cost(tokens, requests_per_day=requests_per_day, usd_per_million=usd_per_million, model=model, prices=prices)
     else:
         found = conversation_cost(
             turns=turns,
-            tokens_per_turn=turn_tokens,
+            tokens_per_turn=tokens_per_turn,
             fixed_tokens=tokens,
-            conversations_per_day=requests,
-            usd_per_million=price,
+            conversations_per_day=requests_per_day,
+            usd_per_million=usd_per_million,
             model=model,
             prices=prices,
         )
@@ -146,10 +148,10 @@ def context(
 
 
 def tier_mix(
-    spent: Annotated[str, typer.Option(help="US dollars, all on one model")],
-    price: Annotated[str, typer.Option(help="US dollars a million tokens of that model")],
+    spent_usd: Annotated[str, typer.Option("--spent", help="US dollars, all on one model")],
+    usd_per_million: Annotated[str, typer.Option("--price", help="US dollars a million tokens of that model")],
     tier: Annotated[list[str], typer.Option(help="NAME=SHARE@PRICE, such as small=70%@0.15; may be given again")],
-    claimed: Annotated[str | None, typer.Option(help="A published result to check")] = None,
+    claimed_usd: Annotated[str | None, typer.Option("--claimed", help="A published result to check")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -161,19 +163,19 @@ def tier_mix(
         if not at:
             raise typer.BadParameter(f"--tier takes NAME=SHARE@PRICE, such as small=70%@0.15, not {each!r}")
         tiers[name] = (exact("share", share[:-1]) / 100 if share.endswith("%") else share, rate)
-    found = mix(spent_usd=spent, usd_per_million=price, tiers=tiers, claimed_usd=claimed)
+    found = mix(spent_usd=spent_usd, usd_per_million=usd_per_million, tiers=tiers, claimed_usd=claimed_usd)
     figures = {"spent_usd": found.spent_usd, "usd": found.usd, "saved_share": found.saved_share, "is_claim_right": found.is_claim_right}
     _show(found, figures, as_json=as_json, as_csv=as_csv)
 
 
 def advise(
     kind: Annotated[str | None, typer.Option(help="Of workload: support, analytics, code or other; without it the ledger says")] = None,
-    requests: Annotated[str | None, typer.Option(help="A day")] = None,
+    requests_per_day: Annotated[str | None, typer.Option("--requests", help="A day")] = None,
     repeats: Annotated[str | None, typer.Option(help="Share that was asked before, 0 to 1; default: as usual for the kind")] = None,
     input_tokens: Annotated[str | None, typer.Option(help="Of a usual request")] = None,
     output_tokens: Annotated[str | None, typer.Option(help="Of a usual answer")] = None,
     model: Annotated[str | None, typer.Option(help="That answers now")] = None,
-    latency: Annotated[str | None, typer.Option(help="Seconds that an answer may take")] = None,
+    latency_seconds: Annotated[str | None, typer.Option("--latency", help="Seconds that an answer may take")] = None,
     since: Since = None,
     until: Until = None,
     as_json: AsJson = False,
@@ -182,7 +184,7 @@ def advise(
     price_file: Prices = None,
 ) -> None:
     """What to switch on first, from the ledger or from the answers to six questions."""
-    if not any((kind, model, latency, requests, repeats, input_tokens, output_tokens)):
+    if not any((kind, model, latency_seconds, requests_per_day, repeats, input_tokens, output_tokens)):
         with opened(url, prices=price_file) as thrift:
             found = advice(thrift, since=since, until=until)
     else:
@@ -190,8 +192,8 @@ def advise(
         found = advice(
             kind=kind,
             model=model,
-            latency_seconds=latency,
-            requests_per_day=requests,
+            latency_seconds=latency_seconds,
+            requests_per_day=requests_per_day,
             repeats=repeats,
             input_tokens=input_tokens,
             output_tokens=output_tokens,

@@ -181,7 +181,8 @@ def advise(
         require_thrift(thrift, "advise")
         return _of_ledger(thrift, since, until)
     if missing := [name for name, value in needed.items() if value is None]:
-        raise ConfigurationError(f"without a Thrift, advise needs answers: {', '.join(missing)} is missing")
+        asked = ", ".join(f"{name}=" for name in missing)
+        raise ConfigurationError(f"without a ledger, advise needs answers: {asked} is missing")
     workload = Workload(
         str(kind),
         exact("requests_per_day", requests_per_day),

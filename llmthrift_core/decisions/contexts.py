@@ -165,7 +165,7 @@ def conversation_cost(
 
 def _rate(usd_per_million: Number | None, model: str | None, prices: PriceCatalog | None) -> Fraction:
     if (usd_per_million is None) == (model is None):
-        raise ConfigurationError("give either usd_per_million or model: the price of a million input tokens, or whose it is")
+        raise ConfigurationError("give either usd_per_million= or model=: the price of a million input tokens, or whose it is")
     if usd_per_million is not None:
         return exact("usd_per_million", usd_per_million)
     from llmthrift_core.pricing import PriceCatalog

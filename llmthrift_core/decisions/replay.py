@@ -126,7 +126,9 @@ def what_if(
     given = {"output": output, "model": model, "prices": prices, "cache_ttl_seconds": cache_ttl_seconds}
     named = [name for name, value in given.items() if value is not None]
     if len(named) != 1:
-        raise ConfigurationError(f"change one thing: {', '.join(given)}; {' and '.join(named) or 'none'} is given")
+        raise ConfigurationError(
+            f"change one thing: {', '.join(f'{name}=' for name in given)}; {' and '.join(f'{name}=' for name in named) or 'none'} is given"
+        )
     if by not in _BY:
         raise ConfigurationError(f"by must be one of {', '.join(_BY)}, not {by!r}")
     if output is not None:

@@ -23,7 +23,7 @@ from llmthrift_core.quality.sampling import Sampling
 from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.settings import is_disabled
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval
-from llmthrift_core.texts import as_texts
+from llmthrift_core.texts import as_texts, require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
@@ -98,6 +98,7 @@ class Evaluation:
         flag_below: float = 0.7,
         name: str = "evaluation",
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         for judging in (judge,) if cheap_judge is None else (judge, cheap_judge):
             if not callable(judging):
                 raise ConfigurationError(f"a judge is a function of question and answer, not {type(judging).__name__}")

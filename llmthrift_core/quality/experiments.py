@@ -22,7 +22,7 @@ from llmthrift_core.quality.scores import checked_confidence
 from llmthrift_core.settings import is_disabled, is_observing
 from llmthrift_core.storage.statements import Statement
 from llmthrift_core.storage.tables import experiments
-from llmthrift_core.texts import is_storable
+from llmthrift_core.texts import is_storable, require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.host import Host
@@ -101,6 +101,7 @@ class Experiment:
         control: str | None = None,
         salt: str | None = None,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME or not is_storable(name):
             raise ConfigurationError(f"name must be a text of at most {_LONGEST_NAME} characters that a database can store, not {name!r}")
         if unit not in get_args(Unit):

@@ -15,6 +15,7 @@ from llmthrift_core.cache.keys import digest
 from llmthrift_core.errors import ConfigurationError, JudgeError
 from llmthrift_core.model_calls.models import EVALUATION, asker, model_name
 from llmthrift_core.model_calls.remembered import Memory
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.host import Host
@@ -148,6 +149,8 @@ class PointwiseJudge(_ModelJudge):
         thrift: Host | None = None,
         most_chars: int = _MOST_CHARS,
     ) -> None:
+        if thrift is not None:
+            require_thrift(thrift, type(self).__name__)
         if not isinstance(rubric, str) or not rubric.strip():
             raise ConfigurationError(f"rubric must say what makes an answer good, not {rubric!r}")
         self._low, self._high = _checked_scale(scale)
@@ -207,6 +210,8 @@ class PairwiseJudge(_ModelJudge):
         thrift: Host | None = None,
         most_chars: int = _MOST_CHARS,
     ) -> None:
+        if thrift is not None:
+            require_thrift(thrift, type(self).__name__)
         if not isinstance(rubric, str) or not rubric.strip():
             raise ConfigurationError(f"rubric must say what makes an answer better, not {rubric!r}")
         super().__init__(model, name=name, thrift=thrift, most_chars=most_chars)

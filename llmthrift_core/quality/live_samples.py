@@ -14,6 +14,7 @@ from llmthrift_core.model_calls.models import asker
 from llmthrift_core.quality.judge import Judgement
 from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.routing.examples import Example, Examples
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
@@ -63,6 +64,7 @@ def sample_live(
         ConfigurationError: no models, or something that cannot be asked.
         StorageError: the budget cannot be kept.
     """
+    require_thrift(thrift, "sample_live")
     if not models:
         raise ConfigurationError("models is empty; give at least one")
     ask = {name: asker(model) for name, model in models.items()}

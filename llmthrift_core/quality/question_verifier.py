@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from llmthrift_core.errors import JudgeError
 from llmthrift_core.quality.judge import _ModelJudge, unreadable_verdict
 from llmthrift_core.quality.spending import JudgingAmount
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
@@ -61,6 +62,7 @@ class QuestionVerifier(_ModelJudge):
         usd_per_question: Decimal | float | str | None = None,
         name: str = "question verifier",
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         super().__init__(model, name=None, thrift=thrift, most_chars=_MOST_CHARS)
         self._amount = JudgingAmount(thrift, name, max_usd=max_usd_per_day, usd_per_judgement=usd_per_question)
 

@@ -26,6 +26,7 @@ from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.types import Review, RouteDecision
 from llmthrift_core.statistics import Interval, RatioSums, quality_interval
 from llmthrift_core.storage.tables import calls, other_costs
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
@@ -202,6 +203,7 @@ class QualityGuard(PolicyWrapper):
         refresh_seconds: float = 300.0,
         name: str = "quality guard",
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         if isinstance(min_quality, bool) or not isinstance(min_quality, int | float) or not 0 < min_quality <= 1:
             raise ConfigurationError(f"min_quality must be a quality above 0 and up to 1, not {min_quality!r}")
         window_us = checked_window_us(window_days, refresh_seconds)

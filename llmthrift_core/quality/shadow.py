@@ -24,6 +24,7 @@ from llmthrift_core.quality.shadow_results import ShadowReport
 from llmthrift_core.quality.shadow_sums import Tally
 from llmthrift_core.quality.spending import JudgingAmount
 from llmthrift_core.settings import acting, is_disabled
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
@@ -101,6 +102,7 @@ class ShadowEvaluation:
         kept_as: str | None = None,
         seed: int | None = None,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         if not configurations:
             raise ConfigurationError('configurations is empty; give at least one: {"smaller": thrifty(ChatOpenAI(model=...), thrift)}')
         if not callable(judge):

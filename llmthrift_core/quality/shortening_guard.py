@@ -15,6 +15,7 @@ from llmthrift_core.money import to_usd
 from llmthrift_core.prompts.shorten import Shorten, Shortened
 from llmthrift_core.quality.scores import checked_confidence, checked_window_us
 from llmthrift_core.reports.shortening_losses import ShorteningFigures, read_shortening, steps_of
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.attachments import AccountHost
@@ -85,6 +86,7 @@ class ShorteningGuard:
         refresh_seconds: float = 300.0,
         name: str = "shortening guard",
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         if not isinstance(policy, Shorten):
             raise ConfigurationError(f"policy must be a Shorten, not {policy!r}")
         window_us = checked_window_us(window_days, refresh_seconds)

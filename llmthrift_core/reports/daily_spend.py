@@ -135,9 +135,12 @@ def dimension_of(by: str, connection: Connection) -> str:
     if isinstance(by, str) and by:
         dimension = f"tag:{by.removeprefix('tag:')}"
         known = select(rollups.c.bucket).where(rollups.c.dimension == dimension, rollups.c.span == DAY).limit(1)
-        if connection.execute(known).first() is not None or connection.execute(select(rollups.c.bucket).limit(1)).first() is None:
+        if connection.execute(known).first() is not None:
             return dimension
-    raise ConfigurationError(f"no sums are kept by {by!r}; choose one of {', '.join(DIMENSIONS)}, or a tag that was recorded")
+        if by == dimension and connection.execute(select(rollups.c.bucket).limit(1)).first() is None:
+            return dimension  # nothing is recorded yet: this tag may come
+    tags = "a tag that was recorded, or, of a tag that is still to come, tag:NAME"
+    raise ConfigurationError(f"no sums are kept by {by!r}; choose one of {', '.join(DIMENSIONS)}, or {tags}")
 
 
 def midnight_us(day: date, zone: tzinfo) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.versions.comparison import Labels, RollBack, VersionComparison, compare, roll_back_if_lower
 from llmthrift_core.versions.store import Version, VersionStore
 
@@ -24,6 +25,7 @@ class KeptVersions:
     labels: ClassVar[Labels]
 
     def __init__(self, thrift: Host) -> None:
+        require_thrift(thrift, type(self).__name__)
         self._thrift = thrift
 
     @cached_property

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -10,6 +15,7 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from llama_index.core import MockEmbedding
 from llama_index.core.llms import MockLLM
 
+import llmthrift_core
 import llmthrift_langchain as langchain
 import llmthrift_llamaindex as llamaindex
 from llmthrift_core import Thrift, attribute
@@ -40,6 +46,52 @@ def test_what_is_no_thrift_is_refused_and_not_shown(door, given):
     with pytest.raises(ConfigurationError, match=r"takes a Thrift, not .* first: thrift = Thrift\(") as refused:
         _DOORS[door](given)
     assert "s3cret" not in str(refused.value)
+
+
+def _takers() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Everything public that takes a `thrift`, whichever package it is in."""
+    rooms = [f"llmthrift_core.{each.name}" for each in iter_modules(llmthrift_core.__path__) if each.ispkg]
+    for package in ("llmthrift_core", *rooms, "llmthrift_langchain", "llmthrift_llamaindex"):
+        module = import_module(package)
+        for name in getattr(module, "__all__", ()):
+            found = getattr(module, name)
+            try:
+                parameters = signature(found).parameters if callable(found) else {}
+            except (TypeError, ValueError):  # no signature
+                continue
+            if "thrift" in parameters and name != "invalidate_by_notice":  # which takes whatever can invalidate
+                yield name, found
+
+
+_TAKERS = dict(_takers())
+
+
+def _entered(made: Any) -> None:
+    """Enter what was made: a context manager of a function checks its arguments when it is entered."""
+    with made:
+        pass
+
+
+@pytest.mark.parametrize("name", _TAKERS)
+def test_whatever_takes_a_thrift_refuses_an_address_before_anything_else(name):
+    required = [
+        each
+        for each in signature(_TAKERS[name]).parameters.values()
+        if each.default is each.empty and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    ]
+    given = {**{each.name: object() for each in required}, "thrift": "postgresql://ada:s3cret@host/ledger"}
+    with pytest.raises(ConfigurationError, match=r"takes a Thrift, not the address") as refused:
+        _entered(_TAKERS[name](**given))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_there_are_many_that_take_a_thrift():
+    assert {"Batches", "Evaluation", "Experiment", "QualityGuard", "RouterVersions", "Sticky", "ChatRouter", "RouterLLM"} <= set(_TAKERS)
+
+
+def test_a_clock_is_a_function():
+    with pytest.raises(ConfigurationError, match=r"clock must be a function .* not 5"):
+        Thrift(":memory:", clock=5)
 
 
 def test_a_number_is_a_threshold(tmp_path):

@@ -17,6 +17,7 @@ from llmthrift_core.routing.adaptive.scores import LedgerScores
 from llmthrift_core.routing.models import checked_names
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
+from llmthrift_core.texts import require_thrift
 from llmthrift_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Adaptive(RoutingPolicy):
         name: str = "exploration",
         seed: int | None = None,
     ) -> None:
+        require_thrift(thrift, type(self).__name__)
         self._models = checked_names(models)
         for option, value, least, most in (
             ("quality_weight", quality_weight, 0.0, math.inf),

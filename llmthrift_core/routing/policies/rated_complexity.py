@@ -17,6 +17,7 @@ from llmthrift_core.model_calls.remembered import Memory
 from llmthrift_core.routing.policies.complexity import Complexity
 from llmthrift_core.routing.policy import RoutingPolicy, fingerprint
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.host import Host
@@ -65,6 +66,8 @@ class RatedComplexity(RoutingPolicy):
         remembered: int = 4_096,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if thrift is not None:
+            require_thrift(thrift, type(self).__name__)
         if remembered < 1:
             raise ConfigurationError(f"remembered must be at least 1, not {remembered!r}")
         self.heuristic = Complexity() if heuristic is None else heuristic

@@ -15,6 +15,7 @@ from llmthrift_core.routing.policies.bounds import input_tokens_of
 from llmthrift_core.routing.policies.rules import PolicyWrapper
 from llmthrift_core.routing.policies.shared_sessions import SharedSessions
 from llmthrift_core.routing.types import RouteDecision, RouteRequest, Tiers
+from llmthrift_core.texts import require_thrift
 
 if TYPE_CHECKING:
     from llmthrift_core.host import Host
@@ -85,6 +86,8 @@ class Sticky(PolicyWrapper):
         most_sessions: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if thrift is not None:
+            require_thrift(thrift, type(self).__name__)
         if answer_worth_usd is not None and not 0 <= answer_worth_usd < float("inf"):
             raise ConfigurationError(f"answer_worth_usd must be US dollars, 0 or more, or None; not {answer_worth_usd!r}")
         if not cache_seconds >= 0 or answer_tokens < 0 or most_sessions < 1:

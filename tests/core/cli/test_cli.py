@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.cache import CachePolicy, digest
+from llmthrift_core.cli import main
 from llmthrift_core.cli.app import app
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.ledger import CallRecord
@@ -191,6 +192,42 @@ def test_errors_are_one_line_without_a_traceback(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("llmthrift: no price is known for model 'gpt-4o-minj'")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("budgets set", "a budget needs --usd, --tokens, --requests, --tool-calls or --seconds"),
+        ("budgets set --usd ten", "not an amount in US dollars: 'ten'; give a finite number, such as 0.25"),
+        ("budgets set --usd -1", "--usd must be from 0 to"),
+        ("budgets set --usd 1 --window fortnight", "--window must be one of"),
+        ("budgets set --usd 1 --on-exceed explode", "--on-exceed must be one of"),
+        ("budgets design --usd 5 --price 0", "--price must be more than 0"),
+        ("cache invalidate", "name at least one of --tag"),
+        ("batch status none", "`llmthrift batch list` lists them"),
+        ("savings --baseline none", "Set one in a TOML file of prices, and name it with --prices"),
+        ("what-if", "change one thing: --output, --model, --other-prices, --cache-ttl; none is given"),
+        ("what-if --output 1.1 --cache-ttl 5", "; --output and --cache-ttl is given"),
+        ("what-if --cache-ttl -5", "--cache-ttl must be at least 0, not -5"),
+        ("breakeven --model none --gpu-hour 3 --requests-per-hour 9", "give --input-price, --output-price"),
+        ("breakeven --model gpt-4o --gpu-hour -3 --requests-per-hour 9", "--gpu-hour must be at least 0, not -3"),
+        ("context --tokens 5 --requests 5", "give either --price or --model: the price of"),
+        ("context --tokens 5 --requests 5 --price 1 --turns 3 --turn-tokens x", "--turn-tokens must be a finite number"),
+        ("tier-mix --spent 5 --price -1 --tier a=1@1", "--price must be at least 0, not -1"),
+        ("roi --value a=1 --cost b=1 --setup x", "--setup must be a finite number, not 'x'"),
+        ("advise --latency 5 --requests 5", "--input-tokens, --output-tokens"),
+    ],
+)
+def test_errors_speak_of_options_and_not_of_python(typed, told, url, monkeypatch, capsys):
+    place = [] if typed.split()[0] in ("context", "tier-mix", "roi") or "design" in typed else ["--url", url]
+    monkeypatch.setattr("sys.argv", ["llmthrift", *typed.split(), *place])
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert told in said
+    assert ended.value.code == (1 if "baseline" in typed else 2)
+    assert not re.search(r"thrift\.|Decimal\(|\w=(?=[,;. ]|$)|\b[a-z]+_(usd|seconds|million|tokens|day|month)\b", said), said
 
 
 def test_without_its_extra_the_command_says_which():

@@ -73,7 +73,7 @@ def test_the_ledger_knows_better(thrift: Thrift) -> None:
 
 def test_what_cannot_be_answered(thrift: Thrift) -> None:
     for arguments, sentence in (
-        ({"kind": None, "model": None}, "kind, model is missing"),
+        ({"kind": None, "model": None}, "kind=, model= is missing"),
         ({"kind": "chat"}, "kind must be one of support, analytics, code, other"),
         ({"repeats": 60}, "repeats must be a share"),
         ({"requests_per_day": -1}, "requests_per_day must be at least 0"),

@@ -20,7 +20,7 @@ def test_contexts() -> None:
     assert context_cost(1_000_000, requests_per_day=1, model="gpt-4o").usd_per_day == Decimal("2.5")
     assert "2,500" in str(found)
     assert found.to_dicts()[0]["usd a month"] == 75_000
-    with pytest.raises(ConfigurationError, match="give either usd_per_million or model"):
+    with pytest.raises(ConfigurationError, match="give either usd_per_million= or model="):
         context_cost(1, requests_per_day=1)
     with pytest.raises(UnknownModelError):
         context_cost(1, requests_per_day=1, model="nobody-knows")

@@ -80,8 +80,8 @@ def test_another_life_of_cached_answers(thrift: Thrift) -> None:
 def test_one_thing_at_a_time(thrift: Thrift) -> None:
     assert what_if(thrift, output=2).rows == ()
     for arguments, sentence in (
-        ({}, "change one thing: output, model, prices, cache_ttl_seconds; none is given"),
-        ({"output": 2, "cache_ttl_seconds": 5}, "output and cache_ttl_seconds is given"),
+        ({}, "change one thing: output=, model=, prices=, cache_ttl_seconds=; none is given"),
+        ({"output": 2, "cache_ttl_seconds": 5}, "output= and cache_ttl_seconds= is given"),
         ({"output": -1}, "output must be at least 0"),
         ({"output": 1, "by": "day"}, "by must be one of model, provider"),
         ({"model": {}}, "model must name at least one model"),

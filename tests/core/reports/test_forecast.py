@@ -246,3 +246,9 @@ def test_the_command_prints_it(tmp_path) -> None:
     assert len(told["daily"]) >= 28
     rows = runner.invoke(app, ["forecast", "--csv", "--by", "feature", "--url", str(path)]).output
     assert rows.startswith("feature,period,")
+
+
+def test_an_unknown_name_is_refused_before_anything_is_recorded(any_thrift):
+    with pytest.raises(ConfigurationError, match=r"no sums are kept by 'planet'.*tag:NAME"):
+        any_thrift.forecast(by="planet")
+    assert any_thrift.forecast(by="tag:planet").spent_usd == 0
