@@ -210,6 +210,8 @@ def _reason_against(
         return "not good enough"
     if call["cache"] == "semantic":
         return "answer to another question, found by meaning"
+    if call["tools_called"]:  # its text is a note of the call: who learns it writes that note in place of a call
+        return "the answer calls a tool, which is stored as text"
     if not (each.answer or "").strip() or not (each.prompt or "").strip():
         return "no text of the question or the answer is stored"
     return None

@@ -27,6 +27,7 @@ _COLUMNS: Final = (
     calls.c.call_id,
     calls.c.at_us,
     calls.c.error,
+    calls.c.tools_called,
     calls.c.model,
     calls.c.provider,
     calls.c.user,

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_openai import ChatOpenAI
 
 from llmthrift_core import Thrift, Usage
 from llmthrift_core.errors import ConfigurationError
 from llmthrift_core.exporters import export_training
+from llmthrift_core.testing import LoopbackProvider
+from llmthrift_langchain import thrifty
 
 
 @pytest.fixture
@@ -69,6 +72,20 @@ def test_each_reason_to_leave_out_is_counted(full: Thrift, tmp_path: Path) -> No
         "a tool's message, which chat examples without its call cannot have": 1,
     }
     assert "left out: 2 (no text" in str(found)
+
+
+@pytest.mark.loopback
+def test_an_answer_that_calls_a_tool_is_no_text_to_learn(provider: LoopbackProvider, full: Thrift, tmp_path: Path) -> None:
+    chat = ChatOpenAI(model="gpt-4o", base_url=provider.openai_url, api_key="k")
+    tool = {
+        "type": "function",
+        "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    }
+    for model in (thrifty(chat, full), thrifty(chat, full).bind_tools([tool])):
+        answer = model.invoke("What is the weather in Oslo?")
+        full.feedback(answer.response_metadata["llmthrift"]["request_id"], quality=1)
+    found = export_training(full, tmp_path / "t.jsonl", validation=0)
+    assert (found.training, found.skipped) == (1, {"the answer calls a tool, which is stored as text": 1})
 
 
 def test_one_conversation_is_written_once_with_its_best_answer(full: Thrift, tmp_path: Path) -> None:
