@@ -124,16 +124,14 @@ class Thrift(LedgerViews, OpenedAgain):
         self.capture, self.durability = capture, durability
         self._url = default_url() if url is None else url
         self._working_directory = os.getcwd()
-        self._prices = prices
+        self._prices, self._spool = prices, spool
         if clock is not None and not callable(clock):
             raise ConfigurationError(f"clock must be a function that gives seconds since 1970, as time.time does, not {clock!r}")
         self._clock = clock or time.time
-        self._redact = redact
-        self._retention_days = retention_days
+        self._redact, self._retention_days = redact, retention_days
         self._synchronous, self._busy_timeout_seconds, self._opens = synchronous, busy_timeout_seconds, open_now
         self._cache_memory_entries = cache_memory_entries
         self._valkey_url = default_valkey_url() if valkey_url is None else valkey_url
-        self._spool = spool
         self._parts = Parts()
         self._failures = Failures(logger)
         self._closed = False

@@ -55,7 +55,7 @@ def model_of(model: Any) -> str:
 
 def provider_of(model: Any) -> str | None:
     """The provider, by the integration package that the model's class comes from; None where that reaches many providers."""
-    return _provider_of_class(type(model))
+    return _provider_of_class(type(model))  # type: ignore[arg-type] # mypy takes a class of Any for one that cannot be hashed
 
 
 @lru_cache(maxsize=512)
@@ -79,7 +79,7 @@ def identity_of(model: Any, arguments: Mapping[str, Any] | None = None) -> bytes
         UncacheableError: something that cannot be told from another, such as a local function.
     """
     kind = getattr(type(model), "llmthrift_base", type(model))  # a wrapped model is keyed as itself
-    values = {name: _told(getattr(model, name, None)) for name in _fields_told(kind)}
+    values = {name: _told(getattr(model, name, None)) for name in _fields_told(kind)}  # type: ignore[arg-type] # as above
     # What an integration keeps beside its fields: the conversation that is continued, the provider behind a gateway, another model.
     hidden = _hidden(getattr(model, "__pydantic_private__", None) or {})
     given: dict[str, Any] = {}

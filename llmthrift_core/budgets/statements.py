@@ -196,7 +196,7 @@ FIND_EXPIRED: Final = Statement(
 GET_HOLDS: Final = Statement(
     select(_hold.id, _hold.parts, _hold.nano_usd, _hold.tokens, _hold.created_us, _hold.expires_us)
     .where(_hold.state == _text("held"))
-    .order_by(_hold.created_us)
+    .order_by(_hold.created_us, _hold.id)
 )
 FORGET_ENDED: Final = Statement(delete(budget_holds).where(_hold.state == bindparam("state"), _hold.expires_us < bindparam("before_us")))
 FORGET_WINDOWS: Final = Statement(delete(budget_windows).where(_window.resets_us < bindparam("before_us")))

@@ -204,7 +204,7 @@ class ValkeyBudgets:
                 for hold_id, (parts, *numbers) in zip(batch, found, strict=True)
                 if parts is not None
             ]
-        return sorted(holds, key=lambda hold: hold.created_us)
+        return sorted(holds, key=lambda hold: (hold.created_us, hold.id))
 
 
 def _arguments(parts: Sequence[Part], now_us: int) -> list[Any]:

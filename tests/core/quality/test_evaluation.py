@@ -118,7 +118,7 @@ def test_the_period_and_the_limit_of_a_run(any_thrift: Thrift, clock: Clock) -> 
     assert evaluation.run().considered == 0  # the last seven days begin on March 4th, at noon
     assert evaluation.run("2026-03-02", "2026-03-04").judged == 2
     report = evaluation.run("2026-03-01", limit=1)
-    assert (report.judged, report.left, report.stopped) == (1, 1, "the limit of 1 judgements is reached")
+    assert (report.judged, report.left, report.stopped) == (1, 1, "the limit of 1 judgement is reached")
 
 
 def test_the_expensive_judge_sees_what_the_cheap_one_flags(any_thrift: Thrift) -> None:

@@ -85,7 +85,7 @@ def test_feedback_for_unknown_calls_is_counted_and_in_no_mean(any_thrift: Thrift
     any_thrift.ledger.feedback("mistyped", quality=0.0)
     report = any_thrift.quality()
     assert [(row.judged, row.quality.estimate) for row in report] == [(1, 1.0)]
-    assert report.notes == ("1 judgements are of calls that the ledger does not hold.",)
+    assert report.notes == ("1 judgement is of calls that the ledger does not hold.",)
 
 
 @pytest.mark.parametrize("quality", [math.nan, -0.1, 1.1, math.inf])

@@ -363,7 +363,7 @@ def test_samples_that_come_too_late_or_not_at_all_say_nothing() -> None:
 def test_an_agreement_of_ones_own() -> None:
     check = ConsistencyCheck(samples=1, agreement=lambda one, other: 0.4, accepts_from=0.41)
     verdict = Cascade(MODELS, checks=[check]).verdict("q", SOUND, context={"ask_again": lambda temperature: SOUND})
-    assert (verdict.is_kept, "agree with it by 0.40, below 0.41" in verdict.reason) == (False, True)
+    assert (verdict.is_kept, "agrees with it by 0.40, below 0.41" in verdict.reason) == (False, True)
 
 
 @pytest.mark.parametrize(
