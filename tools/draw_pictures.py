@@ -48,8 +48,6 @@ def fill(thrift: Thrift) -> None:
     count = 0
     thrift.alerts.add(Alert(on="budget", to=["https://hooks.example.com/llm"]))
     experiment = Experiment(thrift, "shorter-prompt", arms={"now": 0.5, "shorter": 0.5})
-    thrift.budgets.add(Budget(limit_usd=40, window="month", name="all of November"))
-    thrift.budgets.add(Budget(limit_usd=12, window="month", match={"feature": "returns agent"}, name="returns agent"))
     for day in range(_DAYS):
         date = _NOW - timedelta(days=_DAYS - 1 - day)
         pace = (0.35 if date.weekday() > 4 else 1.0) * (1 + day / 90)
@@ -79,6 +77,9 @@ def fill(thrift: Thrift) -> None:
                     error="RateLimitError" if chance.random() < 0.004 else None,
                 )
     thrift.flush()
+    # After the calls, which they then count.
+    thrift.budgets.add(Budget(limit_usd=40, window="month", name="all of November"))
+    thrift.budgets.add(Budget(limit_usd=12, window="month", match={"feature": "returns agent"}, name="returns agent"))
 
 
 @contextmanager

@@ -220,9 +220,10 @@ def _nothing(period: Period) -> Text:
 
 
 def _charts(thrift: Thrift, days: Report, forecast: Forecast, period: Period) -> Iterator[Block]:
-    limits = [(row["name"], row["window"], row["limit"]) for row in thrift.budgets.status() if row["unit"] == "usd" and not row["scope"]]
-    daily: list[Line] = [(name, limit) for name, window, limit in limits if window == "day"]
-    monthly: list[Line] = [(name, limit) for name, window, limit in limits if window == "month"]
+    # The charts are of everything that was spent: a limit of one feature, or of each user, has no place in them.
+    of_all = [each for each in thrift.budgets.all() if each.limit_usd is not None and not each.per and not each.match]
+    daily: list[Line] = [(each.name, Decimal(str(each.limit_usd))) for each in of_all if each.window == "day"]
+    monthly: list[Line] = [(each.name, Decimal(str(each.limit_usd))) for each in of_all if each.window == "month"]
     spent = {row["day"]: row["cost_usd"] + row["other_cost_usd"] for row in days.rows}
     ahead = {day.day: day for day in forecast.daily if day.high_usd > (day.spent_usd or 0)}
     today = from_us(thrift.now_us()).date()
