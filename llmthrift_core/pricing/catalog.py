@@ -155,7 +155,7 @@ class PriceCatalog:
         if self._answer(self._state, model, None, None, self._us(None)).listing is not None:
             return True
         name = model.strip().lower()
-        return is_fine_tune(name) or any(source.knows(name) for source in self._sources)
+        return is_fine_tune(name) or any(source.sellers(name) for source in self._sources)
 
     def maker(self, model: str) -> str | None:
         """Who makes a model, by the way its name begins, also where it has no price yet: `claude-opus-9` is Anthropic's."""
@@ -351,7 +351,15 @@ class PriceCatalog:
                 listing = found
                 from_us, until_us = max(from_us, found.from_us), min(until_us, found.until_us)
                 break
+        if listing is None and provider is None and (seller := self._only_seller(model)) is not None:
+            return self._resolved(state, model, seller, service_tier, at_us)
         return _Answer(listing, from_us, until_us)
+
+    def _only_seller(self, model: str) -> str | None:
+        """The one seller of a name, by the first list that has it; None of a name with its maker, under which anybody may serve it."""
+        name = model.strip().lower()
+        sellers = () if "/" in name else next((found for source in self._sources if (found := source.sellers(name))), ())
+        return next(iter(sellers)) if len(sellers) == 1 else None
 
     def _listings(self, names: Sequence[Reading], service_tier: str | None, at_us: int) -> Iterable[tuple[Source, Listing]]:
         for source in self._sources:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -100,12 +100,15 @@ class GenaiPrices:
             context_tokens=info.context_window,
         )
 
-    def knows(self, name: str) -> bool:
-        return name in self._names
+    def sellers(self, name: str) -> Collection[str]:
+        return self._sellers.get(name, ())
 
     @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset(model.id.lower() for _, model in self.models())
+    def _sellers(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for seller, model in self.models():
+            found.setdefault(model.id.lower(), set()).add(seller)
+        return found
 
     def maker(self, name: str) -> str | None:
         try:

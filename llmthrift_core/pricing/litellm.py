@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -99,8 +99,8 @@ class LitellmPrices:
             max_output_tokens=_count(entry.get("max_output_tokens")),
         )
 
-    def knows(self, name: str) -> bool:
-        return name in self._map.names
+    def sellers(self, name: str) -> Collection[str]:
+        return self._map.sellers_of.get(name, ())
 
     def maker(self, name: str) -> str | None:
         return None
@@ -141,7 +141,9 @@ class _PriceMap:
             own = separator and provider_id(head) == provider
             self.by_provider.setdefault((provider or "", (rest if own else key).lower()), key)
         self.sellers = frozenset(provider for provider, _ in self.by_provider)
-        self.names = frozenset(name for _, name in self.by_provider)
+        self.sellers_of: dict[str, set[str]] = {}
+        for seller, name in self.by_provider:
+            self.sellers_of.setdefault(name, set()).add(seller)
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -58,8 +58,8 @@ class Source(Protocol):
     def find(self, provider: str | None, model: str, service_tier: str | None, at_us: int) -> Listing | None:
         """The model's prices, or None. With no provider: those of the model's maker."""
 
-    def knows(self, name: str) -> bool:
-        """Does anybody sell a model of exactly this name, in lower case?"""
+    def sellers(self, name: str) -> Collection[str]:
+        """Who sells a model of exactly this name, in lower case."""
 
     def maker(self, name: str) -> str | None:
         """Whose names begin like this one, in lower case; None where the list cannot tell."""

@@ -12,7 +12,7 @@ from llmthrift_langchain import ThriftCallbackHandler
 pytestmark = pytest.mark.loopback
 
 
-@pytest.mark.parametrize("model", ["deepseek-chat", "grok-4", "anthropic/claude-sonnet-4.5", "gpt-4o-mini"])
+@pytest.mark.parametrize("model", ["deepseek-chat", "grok-4", "llama-3.3-70b-versatile", "anthropic/claude-sonnet-4.5", "gpt-4o-mini"])
 def test_a_model_costs_the_same_as_where_only_its_name_is_known(thrift, client, provider, model):
     provider.answerer = lambda question: Answer("yes")
     client(model).invoke("Is it?", {"callbacks": [ThriftCallbackHandler(thrift)]})

@@ -209,6 +209,16 @@ def test_a_client_of_another_server_does_not_hide_whose_model_it_is(catalog: Pri
     assert catalog.seller("gpt-4o", None) is None
 
 
+def test_a_name_that_one_seller_alone_has_is_its_own(catalog: PriceCatalog) -> None:
+    for name, seller in (("llama-3.3-70b-versatile", "groq"), ("llama-3.1-8b-instant", "groq"), ("llama3.1-8b", "cerebras")):
+        assert catalog.seller(name, "openai") is catalog.seller(name, "anthropic") is None
+        assert catalog.find(name).provider == seller
+        assert catalog.cost(Usage(1_000, 10), name) == catalog.cost(Usage(1_000, 10), name, provider=seller)
+    # Under the name that its maker gave it anybody may serve a model, on a machine of one's own too.
+    for name in ("my-deployment", "qwen2.5:7b", "Qwen2.5-72B-Instruct", "mine/llama-3.3-70b-versatile"):
+        assert catalog.seller(name, "openai") == "openai"
+
+
 def test_an_answer_has_the_price_of_who_gave_it(catalog: PriceCatalog) -> None:
     def usd(served: str, asked: str, provider: str) -> Decimal | None:
         models = [(name, catalog.seller(name, provider)) for name in (served, asked)]
