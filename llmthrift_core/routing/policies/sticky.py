@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llmthrift_core.background.forks import ForkedLock
 from llmthrift_core.errors import ConfigurationError, UnknownModelError
+from llmthrift_core.prompt_caching.terms import terms_of
 from llmthrift_core.routing.models import checked_names, tokens_of
 from llmthrift_core.routing.policies.bounds import input_tokens_of
 from llmthrift_core.routing.policies.rules import PolicyWrapper
@@ -22,21 +23,24 @@ if TYPE_CHECKING:
     from llmthrift_core.pricing import PriceCatalog
 
 _FEWEST_CACHED_TOKENS: Final = 1_024
-"""The shortest prefix that OpenAI and most models of Anthropic cache."""
+"""The shortest prefix that is cached by a model whose terms are not known: that of OpenAI and of most models of Anthropic."""
 
 Key = tuple[str | None, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Prices:
-    """US dollars per million tokens."""
+    """US dollars per million tokens, and the shortest prefix that is cached."""
 
     sent: float
     cached: float
     written: float
     made: float
+    fewest: int
 
     def usd(self, prefix_tokens: float, further_tokens: float, answer_tokens: float, *, kept_tokens: float) -> float:
+        if prefix_tokens < self.fewest:  # neither read nor written
+            return (self.sent * (prefix_tokens + further_tokens) + self.made * answer_tokens) / 1e6
         kept = min(kept_tokens, prefix_tokens)
         prefix = self.cached * kept + self.written * (prefix_tokens - kept)
         return (prefix + self.sent * further_tokens + self.made * answer_tokens) / 1e6
@@ -188,8 +192,6 @@ class Sticky(PolicyWrapper):
             return None
         further = tokens_of(len(request.question))
         prefix = max(input_tokens_of(request) - further, 0.0)
-        if prefix < _FEWEST_CACHED_TOKENS:
-            prefix, further = 0.0, prefix + further
         kept = _known(request, (wanted, in_use)) or {wanted: 0.0, in_use: prefix}
         changes = new.usd(prefix, further, self._answer_tokens, kept_tokens=kept[wanted])
         return changes, old.usd(prefix, further, self._answer_tokens, kept_tokens=kept[in_use])
@@ -205,7 +207,14 @@ class Sticky(PolicyWrapper):
         if sent is None or made is None:
             return None
         cached, written = price.cache_read_usd_per_million, price.cache_write_usd_per_million
-        return _Prices(float(sent), float(sent if cached is None else cached), float(sent if written is None else written), float(made))
+        terms = terms_of(self._models[tier])
+        return _Prices(
+            sent=float(sent),
+            cached=float(sent if cached is None else cached),
+            written=float(sent if written is None else written),
+            made=float(made),
+            fewest=_FEWEST_CACHED_TOKENS if terms is None else terms.min_tokens,
+        )
 
 
 def _known(request: RouteRequest, names: Iterable[str]) -> dict[str, float]:

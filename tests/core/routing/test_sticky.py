@@ -66,6 +66,21 @@ def test_a_cheaper_model_is_not_worth_a_long_prefix(catalog: PriceCatalog) -> No
     assert sticky.decide(request(1_100), TIERS).tier == "small"
 
 
+def test_what_a_model_does_not_cache_is_not_priced_as_cached() -> None:
+    """Claude Haiku 4.5 keeps no prefix below 4,096 tokens, Sonnet 4.5 from 1,024 on."""
+    policy = Scripted()
+    sticky = Sticky(
+        policy, {"small": "claude-haiku-4-5", "large": "claude-sonnet-4-5"}, catalog=PriceCatalog(), answer_worth_usd=0.0, answer_tokens=300
+    )
+    policy.says("small", small=0.9, large=0.9)
+    sticky.decide(request(3_000), TIERS)
+    policy.says("large", small=0.9, large=0.9)
+    kept = sticky.decide(request(3_000), TIERS)
+    assert kept.expected_cost_usd == pytest.approx((3_000 * 1 + 100 * 1 + 300 * 5) / 1e6)  # nothing was cached
+    kept = sticky.decide(request(5_000), TIERS)
+    assert kept.expected_cost_usd == pytest.approx((5_000 * 0.1 + 100 * 1 + 300 * 5) / 1e6)
+
+
 @pytest.mark.parametrize(
     ("new", "old", "stays_from"),
     [
